@@ -1,0 +1,149 @@
+"""Every error facekeep raises on purpose: what happened, why, and how to mend it.
+
+Each class carries two facts for programs: ``kind``, the stable word that ``--json`` prints, and
+``exit_status``, the status of the command line (2 wrong use or bad input, 3 a fault of the
+environment). The message is one line for people. Anything that is not a ``FacekeepError`` is a bug.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class FacekeepError(Exception):
+    """The root of all errors that facekeep raises on purpose."""
+
+    kind: ClassVar[str] = "error"
+    exit_status: ClassVar[int] = 2
+
+
+class InputError(FacekeepError):
+    """An argument is of the wrong type, shape, range or form."""
+
+    kind = "input"
+
+
+class ConfigError(InputError):
+    """A configuration file or environment variable cannot be used."""
+
+    kind = "config"
+
+
+class ImageError(FacekeepError):
+    """A picture cannot be read: missing, empty, truncated, not a picture, too large."""
+
+    kind = "image"
+
+
+class ModelError(FacekeepError):
+    """A model cannot be used; the base of the model errors."""
+
+    kind = "model"
+
+
+class ModelNotFound(ModelError):
+    """No catalogue entry has this name, or its files are not on this machine."""
+
+    kind = "model_not_found"
+
+
+class ModelCorrupt(ModelError):
+    """A weight file has another digest than its catalogue entry, or is not a usable network."""
+
+    kind = "model_corrupt"
+    exit_status = 3
+
+
+class PullError(ModelError):
+    """A model could not be fetched: refused, cut off, or its digest is wrong."""
+
+    kind = "pull"
+    exit_status = 3
+
+
+class RuntimeUnavailable(ModelError):
+    """The runtime or device that was asked for does not exist here. There is no silent fallback."""
+
+    kind = "runtime"
+    exit_status = 3
+
+
+class SpaceMismatch(FacekeepError):
+    """Templates and probes come from different embedding spaces and must not be compared."""
+
+    kind = "space_mismatch"
+
+
+class GalleryError(FacekeepError):
+    """A gallery cannot be used; the base of the gallery errors."""
+
+    kind = "gallery"
+
+
+class GalleryNotFound(GalleryError):
+    """There is no gallery at this path."""
+
+    kind = "gallery_not_found"
+
+
+class GalleryCorrupt(GalleryError):
+    """The file is damaged, or it is not a facekeep gallery."""
+
+    kind = "gallery_corrupt"
+
+
+class GalleryVersion(GalleryError):
+    """The gallery was written by a newer facekeep."""
+
+    kind = "gallery_version"
+
+
+class GalleryBusy(GalleryError):
+    """Another program kept the gallery locked for longer than the time-out."""
+
+    kind = "gallery_busy"
+    exit_status = 3
+
+
+class GalleryReadOnly(GalleryError):
+    """The gallery, or the folder it stands in, cannot be written."""
+
+    kind = "gallery_read_only"
+    exit_status = 3
+
+
+class StorageFull(FacekeepError):
+    """The disk, or the file-size limit, leaves no room to write; nothing was half written."""
+
+    kind = "storage_full"
+    exit_status = 3
+
+
+class GalleryKeyError(GalleryError):
+    """The key of an encrypted gallery is missing, malformed or wrong."""
+
+    kind = "key"
+
+
+class TemplateTampered(GalleryError):
+    """A stored template fails its authentication: it was changed outside facekeep."""
+
+    kind = "template_tampered"
+
+
+class PersonNotFound(GalleryError):
+    """The gallery has no person of this name."""
+
+    kind = "person_not_found"
+
+
+class PersonExists(GalleryError):
+    """The gallery already has a person of this name."""
+
+    kind = "person_exists"
+
+
+class ExportInvalid(GalleryError):
+    """An export file is damaged, incomplete or of an unknown version."""
+
+    kind = "export_invalid"
