@@ -1,0 +1,68 @@
+"""Running a network: one small protocol over whatever executes it.
+
+The device asked for is the device used, or ``RuntimeUnavailable`` says why not.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from facekeep.errors import InputError, RuntimeUnavailable
+from facekeep.runtime.session import DeviceStatus, Session, TensorInfo
+
+__all__ = ["DeviceStatus", "Session", "TensorInfo", "open_session", "runtimes"]
+
+_RUNTIMES = ("onnxruntime",)
+
+
+def open_session(
+    model: Path | bytes,
+    *,
+    runtime: str = "onnxruntime",
+    device: str = "cpu",
+    threads: int = 0,
+) -> Session:
+    """Open a network for running.
+
+    Args:
+        model: The path of an ONNX file, or such a file's content.
+        runtime: What executes the network: ``onnxruntime``.
+        device: Where it is executed: ``cpu``, ``cuda``, ``tensorrt``, ``openvino``, ...; see
+            ``runtimes`` for those of this machine.
+        threads: How many CPU threads one run may use; 0 takes every core this process may use.
+
+    Returns:
+        The opened session, which threads may share.
+
+    Raises:
+        InputError: The runtime or device is unknown, or ``threads`` is no whole number >= 0.
+        RuntimeUnavailable: The runtime or device does not work on this machine.
+        ModelNotFound: There is no file at the path.
+        ModelCorrupt: The file is not a network that the runtime can read.
+    """
+    if runtime not in _RUNTIMES:
+        raise InputError(f"unknown runtime {runtime!r}; known: {', '.join(_RUNTIMES)}")
+    if isinstance(threads, bool) or not isinstance(threads, int) or threads < 0:
+        raise InputError(f"threads must be a whole number, 0 for all cores, not {threads!r}")
+    # Imported here: the runtime behind it costs a tenth of a second that `facekeep --help` saves.
+    from facekeep.runtime.onnx import open_onnx
+
+    return open_onnx(model, device=device, threads=threads or usable_cores())
+
+
+def runtimes() -> list[DeviceStatus]:
+    """List every known device of every runtime: whether it can be used here, and if not, why."""
+    from facekeep.runtime.onnx import device_statuses
+
+    try:
+        return device_statuses()
+    except RuntimeUnavailable as error:
+        return [DeviceStatus("onnxruntime", "cpu", available=False, detail=str(error))]
+
+
+def usable_cores() -> int:
+    """Count the CPU cores this process may use, which a container or taskset can limit."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

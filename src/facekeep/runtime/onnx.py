@@ -1,0 +1,174 @@
+"""ONNX Runtime behind the ``Session`` protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from numpy.typing import NDArray
+
+from facekeep.errors import (
+    InputError,
+    ModelCorrupt,
+    ModelError,
+    ModelNotFound,
+    RuntimeUnavailable,
+)
+from facekeep.runtime.session import DeviceStatus, TensorInfo
+
+# device: ONNX Runtime's name of the provider, and what makes it available.
+_DEVICES = {
+    "cpu": ("CPUExecutionProvider", "install onnxruntime"),
+    "cuda": ("CUDAExecutionProvider", "install onnxruntime-gpu in place of onnxruntime"),
+    "tensorrt": ("TensorrtExecutionProvider", "install onnxruntime-gpu and TensorRT"),
+    "openvino": ("OpenVINOExecutionProvider", "install onnxruntime-openvino"),
+    "coreml": ("CoreMLExecutionProvider", "use macOS, where onnxruntime brings it"),
+    "directml": ("DmlExecutionProvider", "install onnxruntime-directml on Windows"),
+    "migraphx": ("MIGraphXExecutionProvider", "install onnxruntime-migraphx"),
+    "qnn": ("QNNExecutionProvider", "install onnxruntime-qnn"),
+    "xnnpack": ("XnnpackExecutionProvider", "build onnxruntime with XNNPACK"),
+}
+
+_DTYPES = {"float": "float32", "double": "float64"}
+_FATAL = 4  # ONNX Runtime's quietest log level: its errors reach us as exceptions anyway
+
+
+class OnnxSession:
+    """A network opened by ONNX Runtime; see ``Session`` for what it promises."""
+
+    def __init__(self, session: Any) -> None:
+        self._session = session
+        self._inputs = tuple(_tensor(node) for node in session.get_inputs())
+        self._outputs = tuple(_tensor(node) for node in session.get_outputs())
+
+    @property
+    def inputs(self) -> tuple[TensorInfo, ...]:
+        """The tensors that ``run`` must be fed."""
+        return self._inputs
+
+    @property
+    def outputs(self) -> tuple[TensorInfo, ...]:
+        """The tensors that ``run`` returns."""
+        return self._outputs
+
+    def run(self, feeds: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
+        """Run the network once; see ``Session.run``."""
+        session = self._session
+        if session is None:
+            raise InputError("this session is closed; open a new one")
+        ort = _onnxruntime()
+        try:
+            outputs: list[NDArray[Any]] = session.run(None, dict(feeds))
+        except (_state(ort).InvalidArgument, ValueError) as error:
+            raise InputError(f"the network refuses its input: {_line(error)}") from error
+        except _failures(ort) as error:
+            raise ModelError(f"the network failed to run: {_line(error)}") from error
+        return outputs
+
+    def close(self) -> None:
+        """Let go of the network; a run under way in another thread still ends well."""
+        self._session = None
+
+
+def open_onnx(model: Path | bytes, *, device: str, threads: int) -> OnnxSession:
+    """Open an ONNX network; arguments and errors are those of ``open_session``."""
+    ort = _onnxruntime()
+    provider = _provider(ort, device)
+    name = model.name if isinstance(model, Path) else "the network in memory"
+    if isinstance(model, Path) and not model.is_file():
+        raise ModelNotFound(f"no model file at {model}")
+    source = str(model) if isinstance(model, Path) else model
+    try:
+        session = ort.InferenceSession(
+            source, _options(ort, threads), providers=[provider], enable_fallback=0
+        )
+    except _failures(ort) as error:
+        if device != "cpu":
+            problem = f"{name} does not open on device {device!r}: {_line(error)}"
+            raise RuntimeUnavailable(problem) from error
+        raise ModelCorrupt(f"ONNX Runtime cannot open {name}: {_line(error)}") from error
+    if session.get_providers()[0] != provider:
+        raise RuntimeUnavailable(
+            f"device {device!r} did not start, its driver or libraries are missing;"
+            f" working here: {', '.join(_available(ort))}"
+        )
+    return OnnxSession(session)
+
+
+def device_statuses() -> list[DeviceStatus]:
+    """Report each known device: present in the installed ONNX Runtime, or how to get it."""
+    ort = _onnxruntime()
+    present = _available(ort)
+    return [
+        DeviceStatus(
+            "onnxruntime",
+            device,
+            available=device in present,
+            detail=f"ONNX Runtime {ort.__version__}" if device in present else advice,
+        )
+        for device, (_, advice) in _DEVICES.items()
+    ]
+
+
+def _onnxruntime() -> ModuleType:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise RuntimeUnavailable(
+            f"ONNX Runtime cannot be imported ({_line(error)}); install onnxruntime"
+        ) from error
+    module: ModuleType = onnxruntime
+    return module
+
+
+def _provider(ort: ModuleType, device: str) -> str:
+    if device not in _DEVICES:
+        raise InputError(f"unknown device {device!r}; known: {', '.join(_DEVICES)}")
+    provider, advice = _DEVICES[device]
+    available = _available(ort)
+    if device not in available:
+        raise RuntimeUnavailable(
+            f"device {device!r} is not in the installed ONNX Runtime {ort.__version__},"
+            f" which has: {', '.join(available)}; {advice}"
+        )
+    return provider
+
+
+def _available(ort: ModuleType) -> list[str]:
+    present = ort.get_available_providers()
+    return [device for device, (provider, _) in _DEVICES.items() if provider in present]
+
+
+def _options(ort: ModuleType, threads: int) -> Any:
+    options = ort.SessionOptions()
+    options.log_severity_level = _FATAL
+    options.inter_op_num_threads = 1
+    options.intra_op_num_threads = threads
+    # Waiting threads that spin steal the cores from other sessions and programs.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return options
+
+
+def _state(ort: ModuleType) -> Any:
+    return ort.capi.onnxruntime_pybind11_state
+
+
+def _failures(ort: ModuleType) -> tuple[type[Exception], ...]:
+    """All that ONNX Runtime raises when it cannot load or run a network."""
+    known = vars(_state(ort)).values()
+    own = [item for item in known if isinstance(item, type) and issubclass(item, Exception)]
+    return (*own, RuntimeError, ValueError)
+
+
+def _tensor(node: Any) -> TensorInfo:
+    kind = str(node.type).removeprefix("tensor(").removesuffix(")")
+    shape = tuple(size if isinstance(size, int) else None for size in node.shape)
+    return TensorInfo(node.name, shape, _DTYPES.get(kind, kind))
+
+
+def _line(error: Exception) -> str:
+    """Return an error's message as one line of bearable length."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 200 else text[:199] + "…"
