@@ -1,0 +1,123 @@
+"""How a command is made: its options, its settings, and the run it is given."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any
+
+import typer
+
+from facekeep.cli import output
+from facekeep.cli.options import ConfigOption, JsonFlag, QuietFlag, VerboseFlag, setting_option
+from facekeep.config import Resolved, Settings, config_path, resolve
+
+__all__ = ["ExitStatus", "Run", "command", "group"]
+
+
+class ExitStatus(IntEnum):
+    """What the exit status says to scripts."""
+
+    YES = 0
+    """Done, yes, a match."""
+    NO = 1
+    """No, unknown, rejected."""
+    MISUSE = 2
+    """Wrong use or bad input."""
+    FAULT = 3
+    """A fault of the environment."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run of a command: the settings in force, and where its output goes."""
+
+    resolved: Resolved
+    json: bool = False
+    quiet: bool = False
+
+    @property
+    def settings(self) -> Settings:
+        """The settings in force."""
+        return self.resolved.settings
+
+    def emit(self, document: Mapping[str, Any]) -> None:
+        """Print a JSON document on one line; call it once, or once a line for a stream."""
+        output.emit_json(document)
+
+    def say(self, text: object) -> None:
+        """Print one line of the answer for people; nothing under ``--json``."""
+        if not self.json:
+            output.say(text)
+
+    def table(self, headers: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+        """Print a table for people; nothing under ``--json``."""
+        if not self.json:
+            output.print_table(headers, rows)
+
+    @contextmanager
+    def progress(self, description: str, total: int | None = None) -> Iterator[Callable[..., None]]:
+        """Show progress on stderr; yields ``advance(steps=1)``. Silent with --json and --quiet."""
+        with output.progress(description, total, silent=self.json or self.quiet) as advance:
+            yield lambda steps=1: advance(steps)
+
+
+type_of_command = Callable[..., ExitStatus | None]
+
+
+def group(name: str | None = None, help: str | None = None) -> typer.Typer:
+    """A set of commands; without a name they stand directly under ``facekeep``."""
+    return typer.Typer(name=name, help=help, rich_markup_mode=None)
+
+
+def command(
+    app: typer.Typer, name: str, *, examples: Sequence[str], uses: Sequence[str] = ()
+) -> Callable[[type_of_command], type_of_command]:
+    """Add a function to ``app`` as a command.
+
+    Args:
+        app: From `group`.
+        name: The verb.
+        examples: Command lines for the end of the help.
+        uses: Settings that the command obeys; each becomes an option.
+    """
+
+    def decorate(function: type_of_command) -> type_of_command:
+        # The leading backspace keeps the lines of the paragraph as they are.
+        epilog = "\b\n" + "\n".join(["Examples:", *(f"  {line}" for line in examples)])
+        app.command(name, help=inspect.getdoc(function), epilog=epilog)(_entry(function, uses))
+        return function
+
+    return decorate
+
+
+def _entry(function: type_of_command, uses: Sequence[str]) -> Callable[..., int]:
+    """The function that typer sees: the command's own parameters, its settings, the common ones."""
+    own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
+
+    def entry(*, config: str | None, json: bool, quiet: bool, verbose: bool, **values: Any) -> int:
+        output.set_up_logging(verbose=verbose, quiet=quiet)
+        flags = {name: values.pop(name) for name in uses}
+        run = Run(resolve(flags, file=config_path(config)), json=json, quiet=quiet)
+        return function(run, **values) or ExitStatus.YES
+
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    options = [
+        *(parameter.replace(kind=keyword) for parameter in own),
+        *(_parameter(name, setting_option(name), None) for name in uses),
+        _parameter("config", ConfigOption, None),
+        _parameter("json", JsonFlag, False),
+        _parameter("quiet", QuietFlag, False),
+        _parameter("verbose", VerboseFlag, False),
+    ]
+    entry.__signature__ = inspect.Signature(options)  # type: ignore[attr-defined]
+    entry.__annotations__ = {}
+    return entry
+
+
+def _parameter(name: str, annotation: Any, default: object) -> inspect.Parameter:
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    return inspect.Parameter(name, keyword, default=default, annotation=annotation)

@@ -1,0 +1,50 @@
+"""``facekeep config``: which settings are in force, and where each came from."""
+
+from __future__ import annotations
+
+from facekeep.cli import output
+from facekeep.cli.command import ExitStatus, Run, command, group
+from facekeep.config import KNOBS, default_config_path, example_toml
+
+app = group("config", "The settings in force, and the file that holds them.")
+
+
+@command(
+    app,
+    "show",
+    uses=tuple(KNOBS),
+    examples=["facekeep config show", "facekeep config show --fmr 1e-5 --json"],
+)
+def show(run: Run) -> None:
+    """Print every setting with its value and where the value came from."""
+    origins = run.resolved.origins
+    values = {name: getattr(run.settings, name) for name in KNOBS}
+    if run.json:
+        rows = {n: {"value": v, "origin": str(origins[n])} for n, v in values.items()}
+        run.emit({"file": run.resolved.file, "settings": rows})
+        return
+    run.table(
+        ["setting", "value", "from"],
+        [[name, "-" if v is None else v, origins[name]] for name, v in values.items()],
+    )
+
+
+@command(app, "path", examples=["facekeep config path"])
+def path(run: Run) -> ExitStatus:
+    """Print the path of the configuration file; exit status 1 when it does not exist yet."""
+    found = run.resolved.file
+    where = found or default_config_path()
+    run.say(where)
+    if run.json:
+        run.emit({"path": where, "exists": found is not None})
+    return ExitStatus.YES if found else ExitStatus.NO
+
+
+@command(app, "example", examples=['facekeep config example > "$(facekeep config path)"'])
+def example(run: Run) -> None:
+    """Print a configuration file with every setting explained and commented out."""
+    if run.json:
+        run.emit({"toml": example_toml()})
+        return
+    for line in example_toml().splitlines():
+        output.say(line)

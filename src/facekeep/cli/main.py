@@ -1,0 +1,171 @@
+"""The entry of the command line: the commands, and how errors become one line and a status."""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import io
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Annotated, Any, Final
+
+import typer
+import typer.main
+
+from facekeep import __version__
+from facekeep.cli import output
+from facekeep.cli.command import ExitStatus, group
+from facekeep.errors import FacekeepError
+
+__all__ = ["GROUPS", "build", "main"]
+
+GROUPS: Final = ("config", "doctor")
+"""The modules of this package that hold commands, in the order of the help."""
+
+INTERRUPTED: Final = 130
+"""Exit status after Ctrl-C, as shells have it: 128 + SIGINT."""
+
+PIPE_CLOSED: Final = 141
+"""Exit status when the reader of our output went away: 128 + SIGPIPE."""
+
+_COMPLETE: Final = "_FACEKEEP_COMPLETE"
+
+_HELP: Final = """Recognise faces on this machine: nothing leaves it.
+
+\b
+Exit status: 0 yes or done, 1 no or unknown, 2 wrong use or bad input,
+3 a fault of the environment.
+"""
+
+# typer publishes only this leaf; the class two above it is the parent of all errors of use, in
+# the versions that rely on click as in those that carry it along.
+_UseError: Final[type[Any]] = typer.BadParameter.__mro__[2]
+
+
+def _version(value: bool) -> None:
+    if value:
+        output.say(f"facekeep {__version__}")
+        raise typer.Exit
+
+
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version.", is_eager=True, callback=_version),
+    ] = False,
+) -> None:
+    """Options that stand before the verb."""
+
+
+def build() -> Any:
+    """Build the command, with every group under it."""
+    app = group("facekeep", _HELP)
+    app.callback()(_root)
+    for name in GROUPS:
+        app.add_typer(importlib.import_module(f"facekeep.cli.{name}").app)
+    return typer.main.get_command(app)
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the command line; every failure ends in one line on stderr and an exit status.
+
+    Args:
+        args: The words after ``facekeep``; ``sys.argv[1:]`` when None.
+    """
+    words = list(sys.argv[1:] if args is None else args)
+    _prepare_streams()
+    try:
+        status = _invoke(words)
+        sys.stdout.flush()
+    except BaseException as error:  # noqa: BLE001 - the one place where all errors end
+        return _conclude(error, as_json="--json" in words)
+    return status
+
+
+def _invoke(words: list[str]) -> int:
+    root = build()
+    if _COMPLETE in os.environ:
+        root.main(words, prog_name="facekeep", complete_var=_COMPLETE)
+    with root.make_context("facekeep", words or ["--help"]) as context:
+        return int(root.invoke(context) or ExitStatus.YES)
+
+
+def _prepare_streams() -> None:
+    """Make stdout and stderr take any text, and exist even where the caller closed them."""
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: PTH123, SIM115
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: PTH123, SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _conclude(error: BaseException, *, as_json: bool) -> int:
+    """Tell the user about an error, and choose the exit status."""
+    if isinstance(error, typer.Exit):
+        return int(error.exit_code)
+    if isinstance(error, SystemExit):
+        return error.code if isinstance(error.code, int) else ExitStatus.FAULT
+    if isinstance(error, BrokenPipeError):
+        _drop_stdout()
+        return PIPE_CLOSED
+    if os.environ.get("FACEKEEP_DEBUG", "") not in ("", "0"):
+        traceback.print_exception(error)
+    kind, message, status = _explain(error)
+    try:
+        if as_json:
+            output.emit_json({"error": {"kind": kind, "message": output.one_line(message)}})
+            sys.stdout.flush()
+        else:
+            output.say(f"facekeep: error: {message}", sys.stderr)
+    except (OSError, ValueError):
+        _drop_stdout()
+    return status
+
+
+def _drop_stdout() -> None:
+    """Point stdout at nothing, so that the interpreter's last flush cannot fail."""
+    sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115
+
+
+_OUTSIDE: Final[tuple[tuple[type[BaseException], tuple[str, str, int]], ...]] = (
+    (KeyboardInterrupt, ("interrupted", "interrupted", INTERRUPTED)),
+    (typer.Abort, ("aborted", "aborted; nothing was changed", ExitStatus.NO)),
+    (MemoryError, ("memory", "out of memory; try fewer or smaller pictures", ExitStatus.FAULT)),
+)
+
+
+def _explain(error: BaseException) -> tuple[str, str, int]:
+    """Name the kind of an error, its line for people, and the exit status."""
+    if isinstance(error, FacekeepError):
+        return error.kind, str(error), error.exit_status
+    if isinstance(error, _UseError):
+        return "usage", _usage_message(error), ExitStatus.MISUSE
+    for outside, explanation in _OUTSIDE:
+        if isinstance(error, outside):
+            return explanation
+    if isinstance(error, OSError) and error.errno is not None:
+        return _explain_os_error(error)
+    name = type(error).__name__
+    message = (
+        f"this is a bug in facekeep: {name}: {error}; please report it"
+        " (FACEKEEP_DEBUG=1 shows the traceback)"
+    )
+    return "bug", message, ExitStatus.FAULT
+
+
+def _explain_os_error(error: OSError) -> tuple[str, str, int]:
+    place = f"{os.fsdecode(error.filename)}: " if error.filename is not None else ""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        message = f"{place}no room is left to write; free some space and try again"
+        return "storage_full", message, ExitStatus.FAULT
+    return "system", f"{place}{error.strerror}", ExitStatus.FAULT
+
+
+def _usage_message(error: Any) -> str:
+    message = " ".join(error.format_message().split()).rstrip(".")
+    message = message[:1].lower() + message[1:]
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context else "facekeep"
+    return f"{message}; see '{command} --help'"

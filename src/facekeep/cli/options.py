@@ -1,0 +1,71 @@
+"""Arguments and options that several commands share, and the groups of settings they use."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+
+from facekeep.config import KNOBS, Knob
+
+__all__ = ["ENGINE", "GALLERY", "Folder", "Image", "Images", "Out", "setting_option"]
+
+ENGINE: Final = (
+    "detector",
+    "embedder",
+    "min_face",
+    "max_faces",
+    "max_pixels",
+    "flip",
+    "runtime",
+    "device",
+    "threads",
+)
+"""Settings of the road from a picture to embeddings."""
+
+GALLERY: Final = ("gallery", "key")
+"""Settings that say which gallery, and how to open it."""
+
+Image = Annotated[Path, typer.Argument(metavar="IMAGE", help="A picture.")]
+Images = Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="One or more pictures.")]
+Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="A folder of pictures.")]
+Out = Annotated[
+    Path | None, typer.Option("--out", "-o", metavar="PATH", help="Write the result to this file.")
+]
+
+JsonFlag = Annotated[
+    bool, typer.Option("--json", help="Print one JSON document and nothing else on stdout.")
+]
+QuietFlag = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no remarks.")]
+VerboseFlag = Annotated[
+    bool, typer.Option("--verbose", "-v", help="Say on stderr what is being done.")
+]
+ConfigOption = Annotated[
+    str | None,
+    typer.Option(
+        "--config",
+        metavar="PATH",
+        help="Read settings from this TOML file. [env: FACEKEEP_CONFIG]",
+        show_default=False,
+    ),
+]
+
+_SHORT: Final = {"gallery": "-g"}
+
+
+def setting_option(name: str) -> Any:
+    """The annotation of the option for a setting; its default is None, "not given"."""
+    knob = KNOBS[name]
+    text = f"{knob.doc} [env: {knob.env}; default: {_default(knob)}]"
+    if not knob.kind.metavar:
+        flags = f"{knob.option}/--no-{knob.option.removeprefix('--')}"
+        return Annotated[bool | None, typer.Option(flags, help=text, show_default=False)]
+    names = [knob.option, *([_SHORT[name]] if name in _SHORT else [])]
+    option = typer.Option(*names, metavar=knob.kind.metavar, help=text, show_default=False)
+    return Annotated[str | None, option]
+
+
+def _default(knob: Knob) -> str:
+    """The default in words; a default that has no words is the example, which a test checks."""
+    return knob.default_text or knob.example.strip('"')

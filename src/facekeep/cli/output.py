@@ -1,0 +1,178 @@
+"""What the command line prints: JSON, text, tables, progress and log lines."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+import unicodedata
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from os import PathLike, fspath
+from typing import Any, Final, TextIO
+
+__all__ = ["emit_json", "one_line", "print_table", "progress", "say", "set_up_logging"]
+
+PLAIN_PROGRESS_SECONDS: Final = 5.0
+"""Seconds between lines of progress where no bar can be drawn."""
+
+
+def one_line(text: object) -> str:
+    """Make any text safe to print on one line: control characters and line ends are escaped.
+
+    Names of files and of people come from outside; an escape sequence in one must not reach the
+    terminal.
+    """
+    return "".join(c if _harmless(c) else _escaped(c) for c in str(text))
+
+
+def _harmless(character: str) -> bool:
+    return unicodedata.category(character) not in ("Cc", "Cf", "Cs", "Zl", "Zp")
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape", "surrogatepass").decode("ascii")
+
+
+def say(text: object, stream: TextIO | None = None) -> None:
+    """Print a text as one line, on stdout unless another stream is given."""
+    print(one_line(text), file=stream)
+
+
+def emit_json(document: Mapping[str, Any]) -> None:
+    """Print a document as one line of JSON, keys in their own order, in UTF-8 or else in ASCII.
+
+    numpy values become plain ones, paths become strings, floats keep seven significant digits,
+    values that JSON lacks (NaN and the infinities) become null.
+    """
+    encoding = getattr(sys.stdout, "encoding", None) or "ascii"
+    ascii_only = encoding.lower().replace("-", "") != "utf8"
+    print(json.dumps(_plain(document), ensure_ascii=ascii_only, allow_nan=False))  # noqa: T201
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float):
+        return _rounded(value)
+    if isinstance(value, PathLike):
+        return fspath(value)
+    if hasattr(value, "tolist"):
+        return _plain(value.tolist())
+    return value
+
+
+def _rounded(value: float) -> float | None:
+    """Seven significant digits, what float32 holds; large numbers keep their integer part."""
+    if value - value != 0:
+        return None
+    return float(f"{value:.7g}") if abs(value) < 1e6 else round(value, 3)
+
+
+def print_table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Print rows under headers: drawn on a terminal, aligned plain text elsewhere."""
+    cells = [[one_line("" if cell is None else cell) for cell in row] for row in rows]
+    if sys.stdout.isatty():
+        _print_rich_table(headers, cells)
+        return
+    columns = list(zip(headers, *cells, strict=True))
+    widths = [max(map(_width, column)) for column in columns]
+    for row in [list(headers), *cells]:
+        padded = [cell + " " * (n - _width(cell)) for cell, n in zip(row, widths, strict=True)]
+        print("  ".join(padded).rstrip())  # noqa: T201
+
+
+def _width(text: str) -> int:
+    """Columns that a text takes on a terminal: East Asian wide letters take two, accents none."""
+    wide = sum(unicodedata.east_asian_width(c) in "WF" for c in text)
+    return len(text) + wide - sum(unicodedata.combining(c) > 0 for c in text)
+
+
+def _print_rich_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(*headers, box=SIMPLE_HEAD, header_style="bold")
+    for row in rows:
+        table.add_row(*map(Text, row))
+    Console().print(table)
+
+
+@contextmanager
+def progress(
+    description: str,
+    total: int | None = None,
+    *,
+    silent: bool = False,
+    clock: Callable[[], float] = time.monotonic,
+) -> Iterator[Callable[[int], None]]:
+    """Show on stderr how far long work has come: a bar on a terminal, plain lines elsewhere.
+
+    Yields:
+        A function to call with the number of steps done since the last call.
+    """
+    if silent:
+        yield lambda steps: None
+    elif sys.stderr.isatty():
+        yield from _bar(description, total)
+    else:
+        yield _plain_progress(description, total, clock)
+
+
+def _bar(description: str, total: int | None) -> Iterator[Callable[[int], None]]:
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(one_line(description), total=total)
+        yield lambda steps: bar.advance(task, steps)
+
+
+def _plain_progress(
+    description: str, total: int | None, clock: Callable[[], float]
+) -> Callable[[int], None]:
+    done, shown = 0, clock()
+
+    def advance(steps: int) -> None:
+        nonlocal done, shown
+        done += steps
+        if clock() - shown >= PLAIN_PROGRESS_SECONDS:
+            shown = clock()
+            say(f"{description}: {done}{'' if total is None else f' of {total}'}", sys.stderr)
+
+    return advance
+
+
+class _LineFormatter(logging.Formatter):
+    """Log records as single lines; a traceback follows only where the record carries one."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
+        record.message = one_line(record.message)
+        return super().formatMessage(record)
+
+
+def set_up_logging(*, verbose: bool = False, quiet: bool = False) -> None:
+    """Send facekeep's own log to stderr: warnings, with ``verbose`` everything, or errors only."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(_LineFormatter("facekeep: %(levelname)s: %(message)s"))
+    logger = logging.getLogger("facekeep")
+    logger.handlers[:] = [handler]
+    logger.propagate = False
+    logger.setLevel(logging.DEBUG if verbose else logging.ERROR if quiet else logging.WARNING)

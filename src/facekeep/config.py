@@ -1,0 +1,368 @@
+"""Settings, and where each value came from: flag, environment, TOML file or default.
+
+One table, the fields of :class:`Settings`, says everything there is to say about a setting. The
+names of environment variables and TOML keys, the command line's options, ``facekeep config show``
+and the page ``docs/configuration.md`` are derived from it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from facekeep import _kinds as kinds
+from facekeep._kinds import Kind
+from facekeep.errors import ConfigError
+
+__all__ = [
+    "KNOBS",
+    "Knob",
+    "Origin",
+    "Resolved",
+    "Settings",
+    "config_path",
+    "default_config_path",
+    "default_gallery_path",
+    "example_toml",
+    "read_toml",
+    "resolve",
+]
+
+ENV_PREFIX: Final = "FACEKEEP_"
+FILE_LIMIT: Final = 1 << 20
+"""Bytes; a configuration file beyond this is certainly something else."""
+
+
+def _about(doc: str, kind: Kind, example: str, default_text: str = "") -> dict[str, Any]:
+    """Describe a setting; ``example`` is TOML, ``default_text`` says a default in words."""
+    return {"doc": doc, "kind": kind, "example": example, "default_text": default_text}
+
+
+def default_gallery_path() -> Path:
+    """The gallery used when none is named: ``facekeep/people.db`` in the user's data folder."""
+    import platformdirs
+
+    return platformdirs.user_data_path("facekeep", appauthor=False) / "people.db"
+
+
+def default_config_path() -> Path:
+    """The file read when none is named: ``facekeep/config.toml`` in the user's config folder."""
+    import platformdirs
+
+    return platformdirs.user_config_path("facekeep", appauthor=False) / "config.toml"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Every setting of facekeep; the attributes are documented by their ``doc`` in `KNOBS`."""
+
+    gallery: Path = field(
+        default_factory=default_gallery_path,
+        metadata=_about(
+            "File of the gallery.",
+            kinds.path("a path of a file"),
+            '"~/people.db"',
+            "facekeep/people.db in your data folder",
+        ),
+    )
+    key: str | None = field(
+        default=None,
+        metadata=_about(
+            "Where the key of an encrypted gallery is.",
+            kinds.text("SPEC", "file:PATH, env:NAME or keyring"),
+            '"file:~/.facekeep.key"',
+            "the gallery is not encrypted",
+        ),
+    )
+    keep_crops: bool = field(
+        default=False,
+        metadata=_about(
+            "Keep the aligned face of each enrolled photo in the gallery.", kinds.flag(), "false"
+        ),
+    )
+    review: Literal["off", "standard", "strict"] = field(
+        default="standard",
+        metadata=_about(
+            "How strictly photos are examined before they are enrolled.",
+            kinds.choice("off", "standard", "strict"),
+            '"standard"',
+        ),
+    )
+    fmr: float = field(
+        default=0.0001,
+        metadata=_about(
+            "False-match rate to decide at: the share of strangers taken for somebody else.",
+            kinds.rate(1e-09, 0.5),
+            "1e-4",
+        ),
+    )
+    detector: str | None = field(
+        default=None,
+        metadata=_about(
+            "Model that finds faces.",
+            kinds.text("NAME", "the name of a detection model"),
+            '"yunet"',
+            "the catalogue's default",
+        ),
+    )
+    embedder: str | None = field(
+        default=None,
+        metadata=_about(
+            "Model that recognises faces.",
+            kinds.text("NAME", "the name of a recognition model"),
+            '"sface"',
+            "the catalogue's default",
+        ),
+    )
+    min_face: int = field(
+        default=16,
+        metadata=_about(
+            "Ignore faces whose shorter side has fewer pixels.",
+            kinds.whole(1, 100000, " of pixels"),
+            "16",
+        ),
+    )
+    max_faces: int = field(
+        default=0,
+        metadata=_about(
+            "Keep at most so many faces of a picture, the largest first; 0 keeps all.",
+            kinds.whole(0, 100000),
+            "0",
+        ),
+    )
+    max_pixels: int = field(
+        default=100000000,
+        metadata=_about(
+            "Refuse pictures with more pixels.",
+            kinds.whole(1, 10000000000, " of pixels"),
+            "100_000_000",
+        ),
+    )
+    flip: bool = field(
+        default=False,
+        metadata=_about(
+            "Average each face with its mirror image: a little more accurate, twice the work.",
+            kinds.flag(),
+            "false",
+        ),
+    )
+    runtime: str = field(
+        default="onnxruntime",
+        metadata=_about(
+            "Program that runs the models.",
+            kinds.text("NAME", "the name of a runtime"),
+            '"onnxruntime"',
+        ),
+    )
+    device: str = field(
+        default="cpu",
+        metadata=_about(
+            "Device that the models run on.", kinds.text("NAME", "the name of a device"), '"cpu"'
+        ),
+    )
+    threads: int = field(
+        default=0,
+        metadata=_about(
+            "Threads that a model may use; 0 leaves it to the runtime.", kinds.whole(0, 1024), "0"
+        ),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Knob:
+    """One row of the table of settings: its name, its documentation and its rules."""
+
+    name: str
+    doc: str
+    kind: Kind
+    example: str
+    default_text: str
+
+    @property
+    def env(self) -> str:
+        """The environment variable."""
+        return ENV_PREFIX + self.name.upper()
+
+    @property
+    def option(self) -> str:
+        """The option of the command line."""
+        return "--" + self.name.replace("_", "-")
+
+
+KNOBS: Final[Mapping[str, Knob]] = {
+    item.name: Knob(item.name, **item.metadata) for item in dataclasses.fields(Settings)
+}
+"""The table of settings, by name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a value came from: the source, and the option, variable or file that said it."""
+
+    source: Literal["flag", "environment", "file", "default"]
+    where: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.source} {self.where}".rstrip()
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """The settings in force, the origin of each, and the file that was read, if any."""
+
+    settings: Settings
+    origins: Mapping[str, Origin]
+    file: Path | None
+
+
+def resolve(
+    flags: Mapping[str, object] | None = None,
+    environ: Mapping[str, str] | None = None,
+    file: Path | None = None,
+) -> Resolved:
+    """Merge flags over environment over file over defaults.
+
+    Args:
+        flags: Values by setting; text is parsed, other values must be of the setting's own type,
+            None means "not given".
+        environ: The environment, ``os.environ`` when None; empty variables count as not set.
+        file: A TOML file, or None for no file; see `config_path`.
+
+    Raises:
+        ConfigError: A key is unknown, or a value is of the wrong type or out of range; names the
+            file, variable or option, the key, and what is expected.
+    """
+    environ = os.environ if environ is None else environ
+    values: dict[str, Any] = {}
+    origins = {name: Origin("default") for name in KNOBS}
+    for name, value in (read_toml(file) if file else {}).items():
+        values[name], origins[name] = value, Origin("file", str(file))
+    for name, knob in KNOBS.items():
+        if text := environ.get(knob.env):
+            values[name] = _parse(knob, text, f"{knob.env}={_shown(text)}")
+            origins[name] = Origin("environment", knob.env)
+    for name, given in (flags or {}).items():
+        if given is not None:
+            values[name] = _parse(KNOBS[name], given, f"{KNOBS[name].option} {_shown(given)}")
+            origins[name] = Origin("flag", KNOBS[name].option)
+    return Resolved(Settings(**values), origins, file)
+
+
+def config_path(flag: str | Path | None, environ: Mapping[str, str] | None = None) -> Path | None:
+    """Find the configuration file: ``flag``, else ``FACEKEEP_CONFIG``, else the user's own.
+
+    Returns:
+        The path, or None when no file was named and the user has none.
+
+    Raises:
+        ConfigError: The named file does not exist.
+    """
+    environ = os.environ if environ is None else environ
+    named = flag or environ.get(ENV_PREFIX + "CONFIG")
+    source = "--config" if flag else ENV_PREFIX + "CONFIG"
+    path = Path(named) if named else default_config_path()
+    try:
+        exists = path.exists()
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path}: cannot be read: {_reason(error)}") from error
+    if exists:
+        return path
+    if named:
+        raise ConfigError(f"{path}: there is no such configuration file ({source})")
+    return None
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read a configuration file; paths in it are relative to its folder.
+
+    Raises:
+        ConfigError: The file cannot be read or is not TOML, or holds unknown keys or bad values.
+    """
+    import tomllib
+
+    text = _read_text(path)
+    try:
+        document = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{path}: is not valid TOML: {_reason(error)}") from error
+    values = {}
+    for name, value in document.items():
+        if name not in KNOBS:
+            raise ConfigError(f"{path}: unknown key {_shown(name)}; {_suggestion(name)}")
+        checked = _check(KNOBS[name], value, f"{path}: {name} = {_shown(value)}")
+        values[name] = path.parent / checked if isinstance(checked, Path) else checked
+    return values
+
+
+def example_toml() -> str:
+    """A configuration file with every key, explained and commented out."""
+    parts = [
+        "# facekeep reads this file; every key is optional. Remove the # before a key to set it."
+    ]
+    for knob in KNOBS.values():
+        default = f" Default: {knob.default_text}." if knob.default_text else ""
+        parts += [
+            "",
+            f"# {knob.doc}{default}",
+            f"# Takes {knob.kind.expects}. Variable: {knob.env}",
+            f"# {knob.name} = {knob.example}",
+        ]
+    return "\n".join(parts) + "\n"
+
+
+def _read_text(path: Path) -> str:
+    try:
+        with path.open("rb") as stream:
+            data = stream.read(FILE_LIMIT + 1)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path}: cannot be read: {_reason(error)}") from error
+    if len(data) > FILE_LIMIT:
+        raise ConfigError(f"{path}: is larger than 1 MiB and cannot be a configuration file")
+    try:
+        return data.decode("utf-8-sig").replace("\r\n", "\n")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: is not UTF-8 text (byte {error.start})") from error
+
+
+def _parse(knob: Knob, given: object, shown: str) -> Any:
+    """Parse text by the setting's kind; check anything else as it is."""
+    if not isinstance(given, str):
+        return _check(knob, given, shown)
+    try:
+        value = knob.kind.read(given)
+    except ValueError as error:
+        raise ConfigError(f"{shown}: expected {knob.kind.expects}") from error
+    return _check(knob, value, shown)
+
+
+def _check(knob: Knob, value: object, shown: str) -> Any:
+    try:
+        return knob.kind.check(value)
+    except ValueError as error:
+        raise ConfigError(f"{shown}: expected {knob.kind.expects}") from error
+
+
+def _suggestion(name: str) -> str:
+    import difflib
+
+    close = difflib.get_close_matches(name.lower(), KNOBS, n=1)
+    return f"did you mean {close[0]}?" if close else "'facekeep config example' lists all keys"
+
+
+def _shown(value: object) -> str:
+    """The value on one line, shortened."""
+    try:
+        text = value if isinstance(value, str) and value.isprintable() else repr(value)
+    except ValueError:  # an integer of more digits than Python converts
+        text = f"a huge {type(value).__name__}"
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _reason(error: Exception) -> str:
+    """The reason of a failure, on one line."""
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return " ".join(reason.split()) or type(error).__name__
