@@ -9,33 +9,27 @@ How other kinds of picture become RGB:
 * Transparent pixels are laid over white, as most viewers do.
 * 16-bit grey is scaled by 1/257, so that white stays white; 32-bit integer grey is read as 16-bit
   values. Float grey is 0 to 1 when nothing exceeds 1, else 0 to 255; values outside are clipped.
-* CMYK, YCbCr and Lab follow Pillow.
+* CMYK (inverted, as Adobe writes it into JPEG), YCbCr and Lab are converted by Pillow.
+* Embedded colour profiles are not applied: that would double the time of a load, hand hostile bytes
+  to one more parser, and shift the skin of phone photos by a few levels only.
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
-import importlib
 import io
 import os
-import re
-import secrets
-import stat
-import threading
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from facekeep.errors import FacekeepError, ImageError, InputError, StorageFull
-
-if TYPE_CHECKING:
-    from PIL import Image, ImageFile
+from facekeep._decode import Stream, decode
+from facekeep._files import is_full, open_regular, path_text, printable, why, write_whole
+from facekeep.errors import ImageError, InputError, StorageFull
 
 __all__ = [
     "check_image",
@@ -46,42 +40,6 @@ __all__ = [
     "save_image",
 ]
 
-MAX_PIXELS = 100_000_000
-
-_READABLE = "JPEG, PNG, WebP, BMP, TIFF, GIF, HEIC or AVIF"
-_SIGNATURES = (
-    (b"\xff\xd8\xff", "JPEG"),
-    (b"\x89PNG\r\n\x1a\n", "PNG"),
-    (b"GIF87a", "GIF"),
-    (b"GIF89a", "GIF"),
-    (b"BM", "BMP"),
-    (b"II*\0", "TIFF"),
-    (b"MM\0*", "TIFF"),
-    (b"II+\0", "TIFF"),
-    (b"MM\0+", "TIFF"),
-)
-_HEIF_BRANDS = frozenset(
-    b"heic heix hevc hevx heim heis hevm hevs mif1 mif2 msf1 avif avis".split()
-)
-_DECODERS = {
-    "JPEG": ("PIL.JpegImagePlugin", "JpegImageFile"),
-    "PNG": ("PIL.PngImagePlugin", "PngImageFile"),
-    "GIF": ("PIL.GifImagePlugin", "GifImageFile"),
-    "BMP": ("PIL.BmpImagePlugin", "BmpImageFile"),
-    "TIFF": ("PIL.TiffImagePlugin", "TiffImageFile"),
-    "WebP": ("PIL.WebPImagePlugin", "WebPImageFile"),
-    "AVIF": ("PIL.AvifImagePlugin", "AvifImageFile"),
-    "HEIC": ("pillow_heif", "HeifImageFile"),
-}
-_MISSING = {
-    "AVIF": "pip install 'pillow>=11.3'",
-    "HEIC": "pip install 'facekeep[heic]'",
-}
-_READ_EXTENSIONS = frozenset(
-    (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif")
-    + (".heic", ".heif", ".avif")
-)
-)
 _WRITERS = {
     ".jpg": "JPEG",
     ".jpeg": "JPEG",
@@ -91,14 +49,13 @@ _WRITERS = {
     ".tif": "TIFF",
     ".tiff": "TIFF",
 }
-_Stream = io.BufferedReader | io.BytesIO
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_READ_EXTENSIONS = {*_WRITERS, ".jpe", ".jfif", ".dib", ".gif", ".heic", ".heif", ".avif"}
 
 
 def load_image(
     source: str | os.PathLike[str] | bytes | BinaryIO | NDArray[Any],
     *,
-    max_pixels: int = MAX_PIXELS,
+    max_pixels: int = 100_000_000,
 ) -> NDArray[np.uint8]:
     """Load a picture as RGB, upright.
 
@@ -120,7 +77,7 @@ def load_image(
         return check_image(source)
     name = _name(source)
     with _opened(source, name) as stream:
-        return _decode(stream, name, max_pixels)
+        return decode(stream, name, max_pixels)
 
 
 def check_image(array: object) -> NDArray[np.uint8]:
@@ -168,7 +125,7 @@ def content_digest(source: str | os.PathLike[str] | bytes) -> str:
         try:
             return hashlib.file_digest(stream, "sha256").hexdigest()
         except OSError as error:
-            raise ImageError(_unreadable(name, error)) from error
+            raise ImageError(f"{name}: cannot be read: {why(error)}") from error
 
 
 def list_images(folder: str | os.PathLike[str], *, recursive: bool = True) -> list[Path]:
@@ -180,18 +137,20 @@ def list_images(folder: str | os.PathLike[str], *, recursive: bool = True) -> li
     Raises:
         ImageError: The folder, or one below it, does not exist or cannot be read.
     """
-    top, name = _path(folder), _name(folder)
 
     def refuse(error: OSError) -> None:
-        raise ImageError(_unreadable(_shown(error.filename or top), error)) from error
+        raise error
 
-    if not os.path.isdir(top):  # noqa: PTH112 - takes a path with a NUL byte, which stat refuses
-        raise ImageError(f"{name}: no such folder; check the path")
+    top = path_text(folder)
     found: list[Path] = []
-    for base, folders, files in os.walk(top, onerror=refuse):
-        folders[:] = [each for each in folders if recursive and not each.startswith(".")]
-        found += [Path(base, each) for each in files if _is_picture(each)]
-    return sorted(path for path in found if path.is_file())
+    try:
+        for base, folders, files in os.walk(top, onerror=refuse):
+            folders[:] = [each for each in folders if recursive and not each.startswith(".")]
+            found += [Path(base, each) for each in files if _is_picture(each)]
+        return sorted(path for path in found if path.is_file())
+    except (OSError, ValueError) as error:
+        where = printable(getattr(error, "filename", None) or top)
+        raise ImageError(f"{where}: the folder cannot be read: {why(error)}") from error
 
 
 def save_image(path: str | os.PathLike[str], rgb: object, *, quality: int = 92) -> None:
@@ -204,217 +163,57 @@ def save_image(path: str | os.PathLike[str], rgb: object, *, quality: int = 92) 
         quality: 1 to 100, for JPEG and WebP.
 
     Raises:
-        InputError: The extension is unknown, or the array is no image.
+        InputError: The extension is unknown, or an argument is out of range.
         ImageError: The file cannot be written there.
         StorageFull: There is no room for it.
     """
-    target = Path(_path(path))
-    style = _WRITERS.get(target.suffix.lower())
+    target = path_text(path)
+    style = _WRITERS.get(Path(target).suffix.lower())
     if style is None:
         known = ", ".join(sorted(_WRITERS))
-        raise InputError(
-            f"{_shown(target)}: cannot tell the format; end the name in one of {known}"
-        )
+        raise InputError(f"{printable(target)}: unknown picture format; end the name in {known}")
+    if quality not in range(1, 101):
+        raise InputError(f"quality must be 1 to 100; got {printable(quality)}")
     encoded = _encode(check_image(rgb), style, quality)
     try:
-        _write_whole(Path(os.path.realpath(target)), encoded)
+        write_whole(target, encoded)
     except (OSError, ValueError) as error:
-        if getattr(error, "errno", None) in _FULL:
-            raise StorageFull(
-                f"{_shown(target)}: no room to write {len(encoded)} bytes; free some space"
-            ) from error
-        raise ImageError(f"{_shown(target)}: cannot be written: {_reason(error)}") from error
-
-
-def _path(source: object) -> str:
-    try:
-        return os.fsdecode(os.fspath(source))  # type: ignore[call-overload]
-    except TypeError as error:
-        kind = type(source).__name__
-        raise InputError(f"expected a path, got {kind}; give a str or a pathlib.Path") from error
+        if is_full(error):
+            size = len(encoded)
+            mend = f"no room to write {size} bytes; free some space"
+            raise StorageFull(f"{printable(target)}: {mend}") from error
+        raise ImageError(f"{printable(target)}: cannot be written: {why(error)}") from error
 
 
 def _name(source: object) -> str:
-    """Name a source for messages."""
+    """Name a source for messages, or refuse it."""
     if isinstance(source, str | os.PathLike):
-        return _shown(source)
+        return printable(source)
     if isinstance(source, bytes | bytearray | memoryview):
         return "image bytes"
+    if isinstance(source, io.TextIOBase):
+        raise InputError("image stream: gives text, not bytes; open it in binary mode")
     if hasattr(source, "read"):
         return "image stream"
     raise InputError(_wrong_type(source))
 
 
-def _shown(text: object) -> str:
-    """Return a path or message in one printable line, whatever bytes it holds."""
-    line = _path(text) if isinstance(text, os.PathLike) else str(text)
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
-
-
 @contextlib.contextmanager
-def _opened(source: Any, name: str) -> Iterator[_Stream]:
+def _opened(source: Any, name: str) -> Iterator[Stream]:
     """Open a source for reading; paths only when they lead to a regular file."""
-    if isinstance(source, str | os.PathLike):
-        with _opened_file(_path(source), name) as stream:
-            yield stream
-        return
     try:
-        data = source if isinstance(source, bytes | bytearray | memoryview) else source.read()
+        if isinstance(source, str | os.PathLike):
+            stream: Stream = open_regular(source)
+        elif hasattr(source, "read"):
+            stream = io.BytesIO(source.read())
+        else:
+            stream = io.BytesIO(source)
     except (OSError, ValueError) as error:
-        raise ImageError(_unreadable(name, error)) from error
-    if not isinstance(data, bytes | bytearray | memoryview):
-        raise InputError(f"{name}: gives {type(data).__name__}, not bytes; open it in binary mode")
-    yield io.BytesIO(data)
-
-
-def _opened_file(path: str, name: str) -> io.BufferedReader:
-    def without_waiting(file: str, flags: int) -> int:
-        return os.open(file, flags | os.O_NONBLOCK)  # a pipe put here after the check must not hang
-
-    try:
-        mode = os.stat(path).st_mode  # noqa: PTH116 - the path may hold a NUL byte
-        if stat.S_ISDIR(mode):
-            raise ImageError(f"{name}: is a folder, not a picture; name a file in it")
-        if not stat.S_ISREG(mode):
-            raise ImageError(
-                f"{name}: is no regular file but a pipe, socket or device; copy it to a file"
-            )
-        return open(path, "rb", opener=without_waiting)
-    except (OSError, ValueError) as error:
-        raise ImageError(_unreadable(name, error)) from error
-
-
-def _decode(stream: _Stream, name: str, max_pixels: int) -> NDArray[np.uint8]:
-    try:
-        with _quiet_pillow(), _open_picture(stream, name) as picture:
-            _check_pixels(picture.size, name, max_pixels)
-            picture.load()
-            upright = _upright(_rgb(picture), _orientation(picture))
-            return np.array(upright, dtype=np.uint8)
-    except FacekeepError:
-        raise
-    except Exception as error:  # decoders of hostile bytes raise anything
-        raise ImageError(_damaged(name, error)) from error
-
-
-def _open_picture(stream: _Stream, name: str) -> ImageFile.ImageFile:
-    """Parse a picture's header with the one decoder its signature calls for.
-
-    `PIL.Image.open` would try every format it knows (among them EPS, which runs a program) and hold
-    the size against a limit that is global to the process.
-    """
-    head = stream.read(64)
-    stream.seek(0)
-    if not head:
-        raise ImageError(f"{name}: is empty (0 bytes); copy or download it again")
-    style = _sniff(head)
-    if style is None:
-        raise ImageError(f"{name}: is not a picture facekeep can read; give it {_READABLE}")
-    module, decoder = _DECODERS[style]
-    try:
-        opener = getattr(importlib.import_module(module), decoder)
-    except ImportError as error:
-        raise ImageError(f"{name}: is {style}, which needs: {_MISSING[style]}") from error
-    return opener(stream)  # type: ignore[no-any-return]
-
-
-def _sniff(head: bytes) -> str | None:
-    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
-        return "WebP"
-    if head[4:8] == b"ftyp":
-        brands = {head[8:12], *(head[at : at + 4] for at in range(16, len(head), 4))}
-        if not brands & _HEIF_BRANDS:
-            return None
-        return "AVIF" if brands & {b"avif", b"avis"} else "HEIC"
-    return next((style for magic, style in _SIGNATURES if head.startswith(magic)), None)
-
-
-def _check_pixels(size: tuple[int, int], name: str, limit: int) -> None:
-    width, height = size
-    if width * height > limit:
-        raise ImageError(
-            f"{name}: {width} x {height} = {width * height} pixels is over the limit of {limit}; "
-            "if you trust it, raise max_pixels or scale it down"
-        )
-
-
-def _rgb(picture: Image.Image) -> Image.Image:
-    if picture.mode.startswith(("I", "F")):
-        return _grey(picture).convert("RGB")
-    if not picture.has_transparency_data:
-        return picture.convert("RGB")
-    from PIL import Image
-
-    pixels = picture.convert("RGBA")
-    white = Image.new("RGB", pixels.size, "white")
-    white.paste(pixels, mask=pixels.getchannel("A"))
-    return white
-
-
-def _grey(picture: Image.Image) -> Image.Image:
-    """Scale 16-bit, 32-bit or float grey to 8 bits."""
-    from PIL import Image
-
-    values = np.asarray(picture, dtype=np.float32)
-    if not np.isfinite(values).all():
-        raise ValueError("it holds NaN or infinite values")
-    white = 65535.0
-    if picture.mode == "F":
-        white = 1.0 if values.max() <= 1.0 else 255.0
-    return Image.fromarray(np.rint(np.clip(values / white, 0, 1) * 255).astype(np.uint8))
-
-
-def _orientation(picture: Image.Image) -> int:
-    """Read the EXIF orientation, 1 to 8; damaged metadata never costs the picture."""
-    try:
-        value = picture.getexif().get(0x0112, 1)
-    except Exception:  # noqa: BLE001 - as many kinds as there are ways to damage a TIFF structure
-        return 1
-    return value if value in range(1, 9) else 1
-
-
-def _upright(picture: Image.Image, orientation: int) -> Image.Image:
-    """Undo an EXIF orientation (EXIF 3.0, tag 0x0112)."""
-    if orientation == 1:
-        return picture
-    from PIL.Image import Transpose
-
-    turns = (
-        Transpose.FLIP_LEFT_RIGHT,
-        Transpose.ROTATE_180,
-        Transpose.FLIP_TOP_BOTTOM,
-        Transpose.TRANSPOSE,
-        Transpose.ROTATE_270,
-        Transpose.TRANSVERSE,
-        Transpose.ROTATE_90,
-    )
-    return picture.transpose(turns[orientation - 2])
-
-
-_quiet_lock = threading.Lock()
-_quiet_depth = 0
-_QUIET = ("ignore", None, Warning, re.compile(r"PIL\."), 0)
-
-
-@contextlib.contextmanager
-def _quiet_pillow() -> Iterator[None]:
-    """Silence Pillow's remarks on odd metadata while any thread decodes.
-
-    `warnings.catch_warnings` saves and restores the whole filter list, which threads that overlap
-    undo for each other; this adds one filter, for Pillow alone, and takes that one away.
-    """
-    global _quiet_depth  # noqa: PLW0603 - the filters are the process's, so is the count
-    with _quiet_lock:
-        _quiet_depth += 1
-        warnings.filterwarnings("ignore", module=r"PIL\.")
-    try:
-        yield
-    finally:
-        with _quiet_lock:
-            _quiet_depth -= 1
-            if not _quiet_depth:
-                with contextlib.suppress(ValueError):
-                    warnings.filters.remove(_QUIET)  # type: ignore[attr-defined]
+        raise ImageError(f"{name}: cannot be read: {why(error)}") from error
+    except (TypeError, BufferError) as error:
+        raise InputError(f"{name}: does not give bytes; open it in binary mode") from error
+    with stream:
+        yield stream
 
 
 def _is_picture(name: str) -> bool:
@@ -425,48 +224,15 @@ def _encode(rgb: NDArray[np.uint8], style: str, quality: int) -> bytes:
     from PIL import Image
 
     encoded = io.BytesIO()
-    Image.fromarray(rgb).save(encoded, style, quality=quality)
-    return encoded.getvalue()
-
-
-def _write_whole(target: Path, data: bytes) -> None:
-    """Write beside the target, then rename: readers see the old file or the new one, never half."""
-    part = target.with_name(f".{secrets.token_hex(8)}.part")
     try:
-        with part.open("xb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        part.replace(target)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
-
-
-def _reason(error: Exception) -> str:
-    """Say in one line why the system refused a file."""
-    if isinstance(error, OSError) and error.errno is not None:
-        hints = {
-            errno.ENOENT: "no such file or folder; check the path",
-            errno.EACCES: "permission denied; check who may use it",
-            errno.ENOTDIR: "a part of the path is not a folder; check the path",
-            errno.ELOOP: "the links lead in a circle; name the file itself",
-        }
-        return hints.get(error.errno) or (error.strerror or "error").lower()
-    return _shown(error)
-
-
-def _unreadable(name: str, error: Exception) -> str:
-    return f"{name}: cannot be read: {_reason(error)}"
-
-
-def _damaged(name: str, error: Exception) -> str:
-    detail = _shown(error) or type(error).__name__
-    if isinstance(error, MemoryError):
-        return f"{name}: there is not enough memory to decode it; scale it down"
-    if isinstance(error, EOFError) or "truncated" in detail.lower():
-        return f"{name}: is cut short; copy or download it again"
-    return f"{name}: is damaged or of an unusual kind ({detail}); save it again as JPEG or PNG"
+        Image.fromarray(rgb).save(encoded, style, quality=quality)
+    except (OSError, ValueError) as error:
+        height, width = rgb.shape[:2]
+        raise ImageError(
+            f"a picture of {width} x {height} pixels cannot be written as {style} "
+            f"({printable(error)}); save it as PNG"
+        ) from error
+    return encoded.getvalue()
 
 
 def _wrong_type(value: object) -> str:
@@ -487,7 +253,7 @@ def _wrong_dtype(dtype: np.dtype[Any]) -> str:
         return f"{dtype}; scale it to 0-255 (times 255 if it is 0-1), then .astype('uint8')"
     if dtype == np.uint16:
         return f"{dtype}; divide it by 257, then .astype('uint8')"
-    return f"{dtype}; convert it with .astype('uint8')"
+    return f"{dtype}; scale it to 0-255, then .astype('uint8')"
 
 
 def _wrong_shape(shape: tuple[int, ...]) -> str:
