@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-__all__ = ["Kind", "choice", "flag", "path", "rate", "text", "whole"]
+__all__ = ["Kind", "choice", "flag", "key_spec", "path", "rate", "text", "whole"]
 
 _TRUE: Final = ("true", "yes", "on", "1")
 _FALSE: Final = ("false", "no", "off", "0")
@@ -22,12 +22,16 @@ class Kind:
         expects: What is allowed, in words that complete "expected ...".
         read: Turns text (of a flag or variable) into a value of the TOML type.
         check: Returns the value to use for a value of the TOML type; ValueError when not allowed.
+        anchor: Makes a relative path in a checked value relative to a folder.
+        secret: A wrong value may be a secret and must not be repeated.
     """
 
     metavar: str
     expects: str
     read: Callable[[str], object]
     check: Callable[[object], Any]
+    anchor: Callable[[Any, Path], Any] = lambda value, folder: value
+    secret: bool = False
 
 
 def _require(condition: bool) -> None:
@@ -96,11 +100,31 @@ def path(expects: str) -> Kind:
 
     def check(value: object) -> Path:
         _require(isinstance(value, str | Path))
-        text = str(value)
-        _require(text.strip() != "" and "\0" not in text)
-        try:
-            return Path(text).expanduser()
-        except RuntimeError as error:
-            raise ValueError from error
+        return _expanded(str(value))
 
-    return Kind("PATH", expects, str, check)
+    return Kind("PATH", expects, str, check, anchor=lambda value, folder: folder / value)
+
+
+def key_spec() -> Kind:
+    """Where a key is kept: a reference, never the key itself."""
+
+    def check(value: object) -> str:
+        _require(isinstance(value, str) and value.isprintable())
+        scheme, _, rest = str(value).partition(":")
+        _require(scheme in ("file", "env", "keyring") and rest.strip() != "")
+        return f"file:{_expanded(rest)}" if scheme == "file" else f"{scheme}:{rest}"
+
+    def anchor(value: str, folder: Path) -> str:
+        scheme, _, rest = value.partition(":")
+        return f"file:{folder / rest}" if scheme == "file" else value
+
+    expects = "file:PATH, env:NAME or keyring:SERVICE/USER"
+    return Kind("SPEC", expects, str, check, anchor=anchor, secret=True)
+
+
+def _expanded(text: str) -> Path:
+    _require(text.strip() != "" and "\0" not in text)
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise ValueError from error

@@ -73,7 +73,7 @@ class Settings:
         default=None,
         metadata=_about(
             "Where the key of an encrypted gallery is.",
-            kinds.text("SPEC", "file:PATH, env:NAME or keyring"),
+            kinds.key_spec(),
             '"file:~/.facekeep.key"',
             "the gallery is not encrypted",
         ),
@@ -93,10 +93,10 @@ class Settings:
         ),
     )
     fmr: float = field(
-        default=0.0001,
+        default=1e-4,
         metadata=_about(
             "False-match rate to decide at: the share of strangers taken for somebody else.",
-            kinds.rate(1e-09, 0.5),
+            kinds.rate(1e-9, 0.5),
             "1e-4",
         ),
     )
@@ -122,7 +122,7 @@ class Settings:
         default=16,
         metadata=_about(
             "Ignore faces whose shorter side has fewer pixels.",
-            kinds.whole(1, 100000, " of pixels"),
+            kinds.whole(1, 100_000, " of pixels"),
             "16",
         ),
     )
@@ -130,15 +130,15 @@ class Settings:
         default=0,
         metadata=_about(
             "Keep at most so many faces of a picture, the largest first; 0 keeps all.",
-            kinds.whole(0, 100000),
+            kinds.whole(0, 100_000),
             "0",
         ),
     )
     max_pixels: int = field(
-        default=100000000,
+        default=100_000_000,
         metadata=_about(
             "Refuse pictures with more pixels.",
-            kinds.whole(1, 10000000000, " of pixels"),
+            kinds.whole(1, 10_000_000_000, " of pixels"),
             "100_000_000",
         ),
     )
@@ -243,12 +243,13 @@ def resolve(
         values[name], origins[name] = value, Origin("file", str(file))
     for name, knob in KNOBS.items():
         if text := environ.get(knob.env):
-            values[name] = _parse(knob, text, f"{knob.env}={_shown(text)}")
+            values[name] = _parse(knob, text, f"{knob.env}={_shown(text, knob)}")
             origins[name] = Origin("environment", knob.env)
     for name, given in (flags or {}).items():
         if given is not None:
-            values[name] = _parse(KNOBS[name], given, f"{KNOBS[name].option} {_shown(given)}")
-            origins[name] = Origin("flag", KNOBS[name].option)
+            knob = KNOBS[name]
+            values[name] = _parse(knob, given, f"{knob.option} {_shown(given, knob)}")
+            origins[name] = Origin("flag", knob.option)
     return Resolved(Settings(**values), origins, file)
 
 
@@ -293,8 +294,9 @@ def read_toml(path: Path) -> dict[str, Any]:
     for name, value in document.items():
         if name not in KNOBS:
             raise ConfigError(f"{path}: unknown key {_shown(name)}; {_suggestion(name)}")
-        checked = _check(KNOBS[name], value, f"{path}: {name} = {_shown(value)}")
-        values[name] = path.parent / checked if isinstance(checked, Path) else checked
+        knob = KNOBS[name]
+        checked = _check(knob, value, f"{path}: {name} = {_shown(value, knob)}")
+        values[name] = knob.kind.anchor(checked, path.parent)
     return values
 
 
@@ -353,8 +355,10 @@ def _suggestion(name: str) -> str:
     return f"did you mean {close[0]}?" if close else "'facekeep config example' lists all keys"
 
 
-def _shown(value: object) -> str:
-    """The value on one line, shortened."""
+def _shown(value: object, knob: Knob | None = None) -> str:
+    """The value on one line, shortened; what may be a secret is not repeated."""
+    if knob is not None and knob.kind.secret:
+        return "..."
     try:
         text = value if isinstance(value, str) and value.isprintable() else repr(value)
     except ValueError:  # an integer of more digits than Python converts

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import cached_property
 from typing import Any
 
 import typer
@@ -31,13 +32,26 @@ class ExitStatus(IntEnum):
     """A fault of the environment."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Run:
-    """One run of a command: the settings in force, and where its output goes."""
+    """One run of a command: the settings in force, and where its output goes.
 
-    resolved: Resolved
+    Attributes:
+        flags: The settings given as options, by name; None where one was not given.
+        config: What ``--config`` said.
+        json: Print one JSON document instead of text.
+        quiet: Print no progress.
+    """
+
+    flags: Mapping[str, object]
+    config: str | None = None
     json: bool = False
     quiet: bool = False
+
+    @cached_property
+    def resolved(self) -> Resolved:
+        """The settings with the origin of each, read once."""
+        return resolve(self.flags, file=config_path(self.config))
 
     @property
     def settings(self) -> Settings:
@@ -65,7 +79,7 @@ class Run:
             yield lambda steps=1: advance(steps)
 
 
-type_of_command = Callable[..., ExitStatus | None]
+CommandFunction = Callable[..., ExitStatus | None]
 
 
 def group(name: str | None = None, help: str | None = None) -> typer.Typer:
@@ -75,7 +89,7 @@ def group(name: str | None = None, help: str | None = None) -> typer.Typer:
 
 def command(
     app: typer.Typer, name: str, *, examples: Sequence[str], uses: Sequence[str] = ()
-) -> Callable[[type_of_command], type_of_command]:
+) -> Callable[[CommandFunction], CommandFunction]:
     """Add a function to ``app`` as a command.
 
     Args:
@@ -85,7 +99,7 @@ def command(
         uses: Settings that the command obeys; each becomes an option.
     """
 
-    def decorate(function: type_of_command) -> type_of_command:
+    def decorate(function: CommandFunction) -> CommandFunction:
         # The leading backspace keeps the lines of the paragraph as they are.
         epilog = "\b\n" + "\n".join(["Examples:", *(f"  {line}" for line in examples)])
         app.command(name, help=inspect.getdoc(function), epilog=epilog)(_entry(function, uses))
@@ -94,14 +108,16 @@ def command(
     return decorate
 
 
-def _entry(function: type_of_command, uses: Sequence[str]) -> Callable[..., int]:
+def _entry(function: CommandFunction, uses: Sequence[str]) -> Callable[..., int]:
     """The function that typer sees: the command's own parameters, its settings, the common ones."""
     own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
 
     def entry(*, config: str | None, json: bool, quiet: bool, verbose: bool, **values: Any) -> int:
         output.set_up_logging(verbose=verbose, quiet=quiet)
         flags = {name: values.pop(name) for name in uses}
-        run = Run(resolve(flags, file=config_path(config)), json=json, quiet=quiet)
+        run = Run(flags, config, json=json, quiet=quiet)
+        if uses:
+            _ = run.settings  # a wrong setting stops the command before it does anything
         return function(run, **values) or ExitStatus.YES
 
     keyword = inspect.Parameter.KEYWORD_ONLY

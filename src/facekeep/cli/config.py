@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from facekeep.cli import output
 from facekeep.cli.command import ExitStatus, Run, command, group
-from facekeep.config import KNOBS, default_config_path, example_toml
+from facekeep.config import KNOBS, config_path, default_config_path, example_toml
 
 app = group("config", "The settings in force, and the file that holds them.")
 
@@ -32,7 +32,7 @@ def show(run: Run) -> None:
 @command(app, "path", examples=["facekeep config path"])
 def path(run: Run) -> ExitStatus:
     """Print the path of the configuration file; exit status 1 when it does not exist yet."""
-    found = run.resolved.file
+    found = config_path(run.config)
     where = found or default_config_path()
     run.say(where)
     if run.json:

