@@ -27,7 +27,7 @@ class Face:
             left and right corner of the mouth; left and right as seen in the image.
         score: Confidence of the detector, 0 to 1.
         quality: Facts that decide whether the face should be enrolled, once they were measured.
-        embedding: float32 ``(d,)`` of unit length, once it was computed; ``d`` is the model's width.
+        embedding: float32 ``(d,)`` of unit length, once it was computed; the model sets d.
         decision: Who it is, once it was compared with a gallery.
     """
 

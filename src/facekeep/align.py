@@ -1,0 +1,122 @@
+"""Turn a face upright: five landmarks onto the template that the embedders were trained with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from facekeep.errors import InputError
+
+__all__ = ["TEMPLATE_NAME", "align", "align_batch", "similarity_transform", "template", "warp"]
+
+TEMPLATE_NAME = "arcface-112"
+
+# The five points of the ArcFace crop (Deng et al. 2019), in pixels of a 112 x 112 image.
+_TEMPLATE_112 = np.array(
+    [
+        [38.2946, 51.6963],
+        [73.5318, 51.5014],
+        [56.0252, 71.7366],
+        [41.5493, 92.3655],
+        [70.7299, 92.2041],
+    ]
+)
+
+# At most so many samples a side for each pixel of a crop; bilinear sampling doubles their reach.
+_MAX_SUPERSAMPLING = 4
+
+
+def template(size: int = 112) -> NDArray[np.float64]:
+    """Return where the five landmarks lie in a square crop: float64 ``(5, 2)`` pixels.
+
+    Args:
+        size: The crop's side in pixels; the 112-pixel template is scaled to it.
+    """
+    return _TEMPLATE_112 * (size / 112)
+
+
+def similarity_transform(source: ArrayLike, target: ArrayLike) -> NDArray[np.float64]:
+    """Fit rotation, one scale and a shift by least squares (Umeyama 1991, in the plane).
+
+    As complex numbers the best proper similarity is ``z -> a z + b`` with a closed form, which in
+    two dimensions is Umeyama's solution without reflections.
+
+    Args:
+        source: Points ``(n, 2)``, n >= 2, not all equal.
+        target: Where they should go, of the same shape.
+
+    Returns:
+        float64 ``(2, 3)`` for ``cv2.warpAffine``: source pixels to target pixels.
+
+    Raises:
+        InputError: The points are of other shapes, not finite, or all in one place.
+    """
+    source, target = np.asarray(source, np.float64), np.asarray(target, np.float64)
+    if source.shape != target.shape or source.ndim != 2 or source.shape[1] != 2 or len(source) < 2:
+        raise InputError(f"expected two point lists (n, 2), got {source.shape} and {target.shape}")
+    if not (np.isfinite(source).all() and np.isfinite(target).all()):
+        raise InputError("landmarks must be finite numbers")
+    p, q = (points[:, 0] + 1j * points[:, 1] for points in (source, target))
+    centred = p - p.mean()
+    spread = (np.abs(centred) ** 2).sum()
+    if spread < 1e-9:
+        raise InputError("landmarks lie all in one place; a face cannot be aligned by them")
+    a = (centred.conj() * (q - q.mean())).sum() / spread
+    b = q.mean() - a * p.mean()
+    return np.array([[a.real, -a.imag, b.real], [a.imag, a.real, b.imag]])
+
+
+def align(image: NDArray[np.uint8], landmarks: ArrayLike, size: int = 112) -> NDArray[np.uint8]:
+    """Cut one face out, upright and at the size that the embedder asks for.
+
+    Bilinear sampling; a face more than twice as large as the crop is first warped to a multiple of
+    the size and then averaged down, so that large faces do not alias. Black where the image ends.
+
+    Args:
+        image: uint8 ``(H, W, 3)``.
+        landmarks: ``(5, 2)`` pixels, in the order of ``Face.landmarks``.
+        size: The crop's side in pixels.
+
+    Returns:
+        uint8 ``(size, size, 3)`` in the image's colour order.
+
+    Raises:
+        InputError: The landmarks cannot be used; see ``similarity_transform``.
+    """
+    return warp(image, similarity_transform(landmarks, template(size)), size)
+
+
+def warp(image: NDArray[np.uint8], matrix: NDArray[np.floating], size: int) -> NDArray[np.uint8]:
+    """Sample a square crop through a similarity transform, without aliasing.
+
+    Args:
+        image: uint8 ``(H, W, 3)``.
+        matrix: ``(2, 3)``, pixels of the image to pixels of the crop.
+        size: The crop's side in pixels.
+
+    Returns:
+        uint8 ``(size, size, 3)``, black where the image ends.
+    """
+    import cv2
+
+    scale = float(np.hypot(matrix[0, 0], matrix[1, 0]))
+    factor = min(max(int(1 / scale), 1), _MAX_SUPERSAMPLING)
+    # Scaling about pixel centres, not corners: the centre of pixel 0 moves by half the factor.
+    finer = matrix * factor
+    finer[:, 2] += (factor - 1) / 2
+    crop = cv2.warpAffine(image, finer, (size * factor, size * factor))
+    if factor > 1:
+        crop = cv2.resize(crop, (size, size), interpolation=cv2.INTER_AREA)
+    return np.asarray(crop, np.uint8)
+
+
+def align_batch(
+    image: NDArray[np.uint8], landmarks: Sequence[ArrayLike], size: int = 112
+) -> NDArray[np.uint8]:
+    """Cut out several faces of one image: uint8 ``(n, size, size, 3)``, n may be 0."""
+    crops = np.empty((len(landmarks), size, size, 3), np.uint8)
+    for crop, points in zip(crops, landmarks, strict=True):
+        crop[...] = align(image, points, size)
+    return crops

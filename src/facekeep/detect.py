@@ -1,0 +1,323 @@
+"""Find faces and their five landmarks with YuNet (Wu, Peng, Yu 2023), at any size of image.
+
+The network knows faces of about 14 to 450 pixels. So an image is shown to it as a pyramid: once at
+the working size and, while larger faces could be left, again four times smaller. A face that fills
+the frame of a twelve-megapixel photo is found by the second look, which costs a sixteenth of the
+first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from types import TracebackType
+from typing import NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facekeep.align import warp
+from facekeep.errors import InputError, ModelError
+from facekeep.face import Face
+from facekeep.image import check_image
+from facekeep.models import ModelEntry, default_model, entry, weights
+from facekeep.runtime import open_session
+
+__all__ = ["SMALLEST_FACE", "Detector"]
+
+# In pixels of what the network sees: of faces this wide it finds 95 % at score 0.5, of half the
+# width none, and it misses those above the largest (benchmarks/detect_sizes.py).
+SMALLEST_FACE = 16
+_LARGEST_FACE = 448
+_PYRAMID_STEP = 4
+_STRIDES = (8, 16, 32)
+# The longest side of a working image that goes through the network in one piece.
+_TILE = 2048
+_TILE_OVERLAP = 2 * _PYRAMID_STEP * SMALLEST_FACE
+# The refining looks: the face box scaled to `face` pixels in a square window of `window` pixels.
+_LOOKS = ((64, 128), (160, 256))
+
+
+class _Found(NamedTuple):
+    """Detections of one network run: n of them, in pixels of the network's input."""
+
+    boxes: NDArray[np.float32]
+    landmarks: NDArray[np.float32]
+    scores: NDArray[np.float32]
+    batch: NDArray[np.intp]
+
+
+class Detector:
+    """A face detector, ready to run. Threads may share one.
+
+    Without ``min_face`` an image's longer side is brought down to ``longest_side`` pixels, so the
+    smallest face found is about 1/40 of the longer side (16 pixels of 640). With ``min_face`` the
+    working size follows from it: smaller faces cost more time.
+
+    Args:
+        model: A name from the catalogue, an entry, or None for the default detector.
+        score: The lowest confidence reported, 0 to 1.
+        min_face: The shorter side, in pixels of the image, of the smallest face wanted.
+        max_faces: Report only this many, the largest ones.
+        longest_side: The working size when ``min_face`` is not given.
+        overlap: Of two boxes with more intersection over union, the lower score goes.
+        threads: CPU threads of one run; 0 for all cores.
+        device: Where to run; see ``facekeep.runtime.open_session``.
+        runtime: What runs it.
+
+    Raises:
+        InputError: An argument is out of range.
+        ModelNotFound: There is no such model, or its files are not here.
+        ModelCorrupt: Its files are not what the catalogue says.
+        ModelError: It is not a detector.
+        RuntimeUnavailable: The runtime or device does not work here.
+    """
+
+    def __init__(
+        self,
+        model: str | ModelEntry | None = None,
+        *,
+        score: float = 0.6,
+        min_face: float | None = None,
+        max_faces: int | None = None,
+        longest_side: int = 640,
+        overlap: float = 0.3,
+        threads: int = 0,
+        device: str = "cpu",
+        runtime: str = "onnxruntime",
+    ) -> None:
+        _check_range("score", score, 0, 1)
+        _check_range("overlap", overlap, 0, 1)
+        _check_range("longest_side", longest_side, 32, 16384)
+        if min_face is not None:
+            _check_range("min_face", min_face, SMALLEST_FACE / 2, 16384)
+        if max_faces is not None:
+            _check_range("max_faces", max_faces, 1, 1_000_000)
+        chosen = model if isinstance(model, ModelEntry) else entry(model or default_model("detect"))
+        if chosen.task != "detect":
+            raise ModelError(f"{chosen.name} is a model to {chosen.task}, not to detect, faces")
+        self.entry = chosen
+        self.score = score
+        self.min_face = min_face
+        self.max_faces = max_faces
+        self.longest_side = longest_side
+        self.overlap = overlap
+        self._session = open_session(
+            weights(chosen), runtime=runtime, device=device, threads=threads
+        )
+        self._input = self._session.inputs[0].name
+        self._outputs = {info.name: place for place, info in enumerate(self._session.outputs)}
+
+    def detect(self, image: NDArray[np.uint8]) -> list[Face]:
+        """Find the faces of one image, the largest first.
+
+        Args:
+            image: uint8 ``(H, W, 3)`` RGB.
+
+        Returns:
+            Faces in pixels of the image; an empty list when there is none.
+
+        Raises:
+            InputError: The image is not such an array, or the detector is closed.
+        """
+        image = check_image(image)
+        parts = [self._look(image.shape, level) for level in self._pyramid(image)]
+        boxes, landmarks, scores = (np.concatenate(rows) for rows in zip(*parts, strict=True))
+        keep = _suppress(boxes, scores, self.overlap)
+        sizes = (boxes[keep, 2:] - boxes[keep, :2]).min(axis=1)
+        if self.min_face is not None:
+            keep, sizes = keep[sizes >= self.min_face], sizes[sizes >= self.min_face]
+        keep = keep[np.argsort(-sizes, kind="stable")][: self.max_faces]
+        return [Face(boxes[i], landmarks[i], float(scores[i])) for i in keep]
+
+    def detect_batch(self, images: Iterable[NDArray[np.uint8]]) -> list[list[Face]]:
+        """Find the faces of several images of any sizes: one list for each, in order.
+
+        The images go through the network one after another: on a CPU a stacked run is slower
+        (benchmarks/detect_batch.py), and this way memory stays that of one image.
+        """
+        return [self.detect(image) for image in images]
+
+    def refine(self, image: NDArray[np.uint8], faces: Sequence[Face]) -> list[Face]:
+        """Look at each face again, at its best sizes and mirrored, and average the landmarks.
+
+        The network's landmarks carry a bias and vary by several per cent of the eye distance with
+        the size at which a face is seen; averaging over sizes and mirror images takes much of
+        that out, and recognition gains. Boxes and scores stay.
+
+        Args:
+            image: The image that the faces were found in, uint8 ``(H, W, 3)`` RGB.
+            faces: The faces.
+
+        Returns:
+            The same faces in the same order with better landmarks; a face that the second look
+            does not find again stays as it is.
+        """
+        image = check_image(image)
+        refined = []
+        for face in faces:
+            seen = [points for look in _LOOKS for points in self._looked_again(image, face, *look)]
+            refined.append(face.replace(landmarks=np.mean(seen, axis=0)) if seen else face)
+        return refined
+
+    def close(self) -> None:
+        """Let go of the network."""
+        self._session.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _pyramid(self, image: NDArray[np.uint8]) -> Iterable[NDArray[np.uint8]]:
+        """Yield the image at the working size, then ever smaller until no face is too large."""
+        height, width = image.shape[:2]
+        if self.min_face is not None:
+            scale = min(SMALLEST_FACE / self.min_face, 2.0)
+        else:
+            scale = min(self.longest_side / max(height, width), 1.0)
+        while True:
+            image = _resized(image, round(width * scale), round(height * scale))
+            yield image
+            if max(height, width) * scale <= _LARGEST_FACE:
+                return
+            scale /= _PYRAMID_STEP
+
+    def _look(
+        self, shape: tuple[int, ...], level: NDArray[np.uint8]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+        """Detect at one level; boxes, landmarks and scores in pixels of an image of ``shape``."""
+        factor = np.array([shape[1] / level.shape[1], shape[0] / level.shape[0]], np.float32)
+        boxes, landmarks, scores = [], [], []
+        for x, y, tile in _tiles(level):
+            found = self._run(tile[None], self.score)
+            corner = np.array([x, y], np.float32)
+            boxes.append((found.boxes + np.tile(corner, 2)) * np.tile(factor, 2))
+            landmarks.append((found.landmarks + corner) * factor)
+            scores.append(found.scores)
+        return np.concatenate(boxes), np.concatenate(landmarks), np.concatenate(scores)
+
+    def _looked_again(
+        self, image: NDArray[np.uint8], face: Face, face_size: int, window: int
+    ) -> list[NDArray[np.float32]]:
+        """Landmarks of a face seen in a window of its own, and in the window's mirror image."""
+        factor = face_size / float((face.bbox[2:] - face.bbox[:2]).max())
+        corner = (face.bbox[:2] + face.bbox[2:]) / 2 - window / 2 / factor
+        crop = warp(image, factor * np.column_stack([np.eye(2), -corner]), window)
+        found = self._run(np.stack([crop, crop[:, ::-1]]), self.score / 2)
+        upright, mirrored = (_central(found, side, window) for side in (0, 1))
+        seen = [] if upright is None else [upright]
+        if mirrored is not None:
+            seen.append(_mirrored(mirrored, window))
+        return [np.asarray(landmarks / factor + corner, np.float32) for landmarks in seen]
+
+    def _run(self, images: NDArray[np.uint8], score: float) -> _Found:
+        """Run the network on images of one size, uint8 ``(n, h, w, 3)`` RGB."""
+        tensor = self._tensor(images)
+        outputs = self._session.run({self._input: tensor})
+        parts = [self._decode(outputs, stride, tensor.shape[3], score) for stride in _STRIDES]
+        return _Found(*(np.concatenate(rows) for rows in zip(*parts, strict=True)))
+
+    def _tensor(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Pad to whole strides with black and lay out as the network wants it: NCHW float32."""
+        count, height, width = images.shape[:3]
+        padded = (
+            -(-height // _STRIDES[-1]) * _STRIDES[-1],
+            -(-width // _STRIDES[-1]) * _STRIDES[-1],
+        )
+        tensor = np.zeros((count, 3, *padded), np.float32)
+        step = -1 if self.entry.colour == "bgr" else 1
+        tensor[:, :, :height, :width] = images[..., ::step].transpose(0, 3, 1, 2)
+        return tensor
+
+    def _decode(
+        self, outputs: list[NDArray[np.float32]], stride: int, width: int, score: float
+    ) -> _Found:
+        """Turn one stride's maps into boxes; only the cells above the score are computed."""
+        certainty, objectness, shifts, points = (
+            outputs[self._outputs[f"{kind}_{stride}"]] for kind in ("cls", "obj", "bbox", "kps")
+        )
+        product = certainty[..., 0] * objectness[..., 0]
+        batch, cell = np.nonzero(product >= score * score)
+        columns = width // stride
+        grid = np.stack([cell % columns, cell // columns], axis=1).astype(np.float32)
+        shift = shifts[batch, cell]
+        centre = (shift[:, :2] + grid) * stride
+        half = np.exp(shift[:, 2:]) * (stride / 2)
+        landmarks = (points[batch, cell].reshape(-1, 5, 2) + grid[:, None]) * stride
+        scores = np.sqrt(np.minimum(product[batch, cell], 1))
+        return _Found(
+            np.concatenate([centre - half, centre + half], axis=1), landmarks, scores, batch
+        )
+
+
+def _check_range(name: str, value: float, low: float, high: float) -> None:
+    if not low <= value <= high:
+        raise InputError(f"{name} must be between {low:g} and {high:g}, not {value!r}")
+
+
+def _resized(image: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
+    """Scale an image, without aliasing, to a size of at least one pixel."""
+    import cv2
+
+    size = max(width, 1), max(height, 1)
+    if size == (image.shape[1], image.shape[0]):
+        return image
+    method = cv2.INTER_AREA if size[0] < image.shape[1] else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(image, size, interpolation=method), np.uint8)
+
+
+def _tiles(image: NDArray[np.uint8]) -> Iterable[tuple[int, int, NDArray[np.uint8]]]:
+    """Cut a large image into overlapping pieces with their corners, so that memory stays flat.
+
+    A face that no piece holds whole is large enough for the next level of the pyramid.
+    """
+    height, width = image.shape[:2]
+    for y in _starts(height):
+        for x in _starts(width):
+            yield x, y, image[y : y + _TILE, x : x + _TILE]
+
+
+def _starts(length: int) -> list[int]:
+    if length <= _TILE:
+        return [0]
+    return list(range(0, length - _TILE_OVERLAP, _TILE - _TILE_OVERLAP))
+
+
+def _central(found: _Found, side: int, window: int) -> NDArray[np.float32] | None:
+    """The landmarks of the best detection in the middle of a window, if there is one."""
+    centres = (found.boxes[:, :2] + found.boxes[:, 2:]) / 2
+    near = (np.abs(centres - window / 2) < window / 5).all(axis=1) & (found.batch == side)
+    if not near.any():
+        return None
+    best = np.flatnonzero(near)[found.scores[near].argmax()]
+    return np.asarray(found.landmarks[best], np.float32)
+
+
+def _mirrored(landmarks: NDArray[np.float32], window: int) -> NDArray[np.float32]:
+    """Bring landmarks of a mirrored window back: flip x and swap left with right."""
+    flipped = landmarks[[1, 0, 2, 4, 3]].copy()
+    flipped[:, 0] = window - 1 - flipped[:, 0]
+    return flipped
+
+
+def _suppress(
+    boxes: NDArray[np.float32], scores: NDArray[np.float32], overlap: float
+) -> NDArray[np.intp]:
+    """Non-maximum suppression: indices of the boxes that stay, best score first."""
+    order = np.argsort(-scores, kind="stable")
+    areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
+    keep = []
+    while len(order):
+        best, rest = order[0], order[1:]
+        keep.append(best)
+        corner1 = np.maximum(boxes[best, :2], boxes[rest, :2])
+        corner2 = np.minimum(boxes[best, 2:], boxes[rest, 2:])
+        shared = (corner2 - corner1).clip(min=0).prod(axis=1)
+        order = rest[shared <= overlap * (areas[best] + areas[rest] - shared)]
+    return np.array(keep, np.intp)
