@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import importlib.resources
+import os
 import tomllib
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from facekeep._files import open_regular, printable, why
 from facekeep.errors import ModelError, ModelNotFound
-from facekeep.models.entry import ModelEntry, Task
-from facekeep.models.files import reason
 from facekeep.models.parse import Table, check_name, parse_entry
 from facekeep.models.paths import models_dir
+from facekeep.models.schema import ModelEntry, Task
 
 ENTRY_FILE = "model.toml"
+_ENTRY_LIMIT = 1 << 20  # bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,39 +78,44 @@ def own_folder(name: str) -> Path | None:
         folder = models_dir() / check_name(name)
     except ValueError:
         return None
-    return folder if (folder / ENTRY_FILE).exists() else None
+    return folder if os.path.lexists(folder / ENTRY_FILE) else None
 
 
 def _own() -> list[ModelEntry | DamagedEntry]:
     try:
-        folders = sorted(item for item in models_dir().iterdir() if (item / ENTRY_FILE).exists())
+        folders = sorted(item for item in models_dir().iterdir() if _is_own(item))
     except (FileNotFoundError, NotADirectoryError, PermissionError):
         return []
     return [_own_or_damage(folder) for folder in folders]
+
+
+def _is_own(folder: Path) -> bool:
+    return not folder.name.startswith(".") and os.path.lexists(folder / ENTRY_FILE)
 
 
 def _own_or_damage(folder: Path) -> ModelEntry | DamagedEntry:
     try:
         return _read_own(folder)
     except ModelError as error:
-        return DamagedEntry(folder.name, str(error))
+        return DamagedEntry(printable(folder.name), str(error))
 
 
 def _read_own(folder: Path) -> ModelEntry:
     path = folder / ENTRY_FILE
+    where = printable(path)
     if is_builtin(folder.name):
-        raise ModelError(f"{path}: a built-in model is called {folder.name!r}; rename the folder")
+        raise ModelError(f"{where}: a built-in model is called {folder.name!r}; rename the folder")
     try:
-        check_name(folder.name)
-    except ValueError as error:
-        raise ModelError(f"{path}: the folder's name {error}") from error
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        name = check_name(folder.name)
+        with open_regular(path) as stream:
+            content = tomllib.loads(stream.read(_ENTRY_LIMIT).decode())
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+        raise ModelError(f"{where} is not TOML: {' '.join(str(error).split())}") from error
     except OSError as error:
-        raise ModelError(f"{path} cannot be read: {reason(error)}") from error
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ModelError(f"{path} is not TOML: {' '.join(str(error).split())}") from error
-    return parse_entry(folder.name, content, str(path), folder)
+        raise ModelError(f"{where} cannot be read: {why(error)}") from error
+    except ValueError as error:
+        raise ModelError(f"{where}: the folder's name {error}") from error
+    return parse_entry(name, content, where, folder)
 
 
 @cache

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 from facekeep.errors import ModelError
-from facekeep.models.entry import (
+from facekeep.models.schema import (
     Colour,
     Conversion,
     DistributionSource,

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from facekeep._files import open_regular, why
 from facekeep.errors import FacekeepError, ModelCorrupt, ModelNotFound
-from facekeep.models.entry import Conversion, DistributionSource, FileEntry, FileSource, ModelEntry
-from facekeep.models.files import reason, write_whole
+from facekeep.models.files import keep
 from facekeep.models.paths import cache_dir, models_dir
+from facekeep.models.schema import Conversion, DistributionSource, FileEntry, FileSource, ModelEntry
 
 _log = logging.getLogger(__name__)
 
@@ -39,7 +40,7 @@ def locate(entry: ModelEntry) -> Path:
     """
     path, content = _prepare(entry)
     if content is not None:
-        write_whole(path, content)
+        keep(path, content)
     return path
 
 
@@ -54,7 +55,7 @@ def weights(entry: ModelEntry) -> Path | bytes:
     if content is None:
         return path
     try:
-        write_whole(path, content)
+        keep(path, content)
     except FacekeepError as error:
         _log.warning("%s; model %r is converted in memory at each start", error, entry.name)
         return content
@@ -113,14 +114,14 @@ def fault(path: Path, file: FileEntry) -> str | None:
 
 def _fault(path: Path, sha256: str, size: int) -> str | None:
     try:
-        with path.open("rb") as stream:
+        with open_regular(path) as stream:
             found = os.fstat(stream.fileno()).st_size
             if found != size:
                 return f"it has {found:,} bytes where {size:,} are expected"
             if hashlib.file_digest(stream, "sha256").hexdigest() != sha256:
                 return "its SHA-256 is not the published one"
-    except OSError as error:
-        return reason(error)
+    except (OSError, ValueError) as error:
+        return why(error)
     return None
 
 

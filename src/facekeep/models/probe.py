@@ -1,0 +1,79 @@
+"""Finding out the form of an embedder by running it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facekeep.errors import FacekeepError, ModelError
+from facekeep.runtime import Session, open_session
+
+_DEFAULT_SIZE = 112  # where the network leaves height and width open
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """The form of an embedder.
+
+    Attributes:
+        input_size: The side of its square input in pixels.
+        width: The length of an embedding.
+        max_batch: How many faces one run takes; None where any number will do.
+    """
+
+    input_size: int
+    width: int
+    max_batch: int | None
+
+
+def probe_embedder(path: Path) -> Form:
+    """Run an ONNX embedder on noise and see what it takes and gives.
+
+    Raises:
+        ModelCorrupt: The file is not a network that can be run.
+        ModelError: It is a network, but not one from N x 3 x S x S to one embedding each.
+    """
+    session = open_session(path, threads=1)
+    try:
+        size = _input_size(session)
+        noise = np.random.default_rng(0).random((2, 3, size, size), dtype=np.float32)
+        singles = [_embed(session, noise[i : i + 1]) for i in range(2)]
+        return Form(size, singles[0].shape[1], _max_batch(session, noise, np.vstack(singles)))
+    finally:
+        session.close()
+
+
+def _input_size(session: Session) -> int:
+    shapes = [tensor.shape for tensor in session.inputs]
+    if len(shapes) != 1 or session.inputs[0].dtype != "float32" or len(shapes[0]) != 4:
+        raise ModelError("this network is no face embedder: it must take one float32 N x 3 x S x S")
+    batch, channels, height, width = shapes[0]
+    if channels not in (3, None) or height != width or batch not in (1, None):
+        shown = " x ".join("?" if size is None else str(size) for size in shapes[0])
+        raise ModelError(f"this network is no face embedder: it takes {shown}, not N x 3 x S x S")
+    return height or _DEFAULT_SIZE
+
+
+def _embed(session: Session, faces: NDArray[np.float32]) -> NDArray[np.float32]:
+    rows: NDArray[np.float32] = session.run({session.inputs[0].name: faces})[0]
+    if rows.ndim != 2 or rows.shape[0] != len(faces) or rows.shape[1] < 2:
+        shown = " x ".join(map(str, rows.shape))
+        raise ModelError(f"this network is no face embedder: it gives {shown}, not N x width")
+    if rows.dtype != np.float32 or not np.isfinite(rows).all():
+        raise ModelError("this network is no face embedder: its output is not finite float32")
+    return rows
+
+
+def _max_batch(
+    session: Session, faces: NDArray[np.float32], singles: NDArray[np.float32]
+) -> int | None:
+    """Tell whether a batch gives what single faces give; some exports fix the batch at one."""
+    try:
+        together = _embed(session, faces)
+    except FacekeepError:
+        return 1
+    scale = float(np.abs(singles).max()) or 1.0
+    return None if np.allclose(together, singles, rtol=1e-3, atol=1e-3 * scale) else 1

@@ -1,0 +1,46 @@
+"""Writing an entry as the TOML that ``parse`` reads."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+from facekeep.errors import InputError
+from facekeep.models.schema import ModelEntry
+
+_NOT_WRITTEN = ("name", "folder")  # both follow from where the file lies
+
+
+def entry_toml(entry: ModelEntry) -> str:
+    """Return a user's entry as TOML; reading it gives the same entry.
+
+    Raises:
+        InputError: A text holds line breaks or other control characters.
+    """
+    fields = {f.name: getattr(entry, f.name) for f in dataclasses.fields(entry)}
+    written = {
+        name: value
+        for name, value in fields.items()
+        if name not in _NOT_WRITTEN and value not in (None, "", (), 0)
+    }
+    return "".join(f"{name} = {_toml(value)}\n" for name, value in written.items())
+
+
+def _toml(value: Any) -> str:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        parts = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+        given = (f"{name} = {_toml(part)}" for name, part in parts.items() if part is not None)
+        return "{ " + ", ".join(given) + " }"
+    if isinstance(value, tuple):
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    if isinstance(value, str):
+        return _text(value)
+    return repr(value)
+
+
+def _text(value: str) -> str:
+    """Quote a text: for printable ones, JSON's strings are TOML's basic strings."""
+    if not value.isprintable():
+        raise InputError(f"{value!a} holds control characters; give one printable line")
+    return json.dumps(value, ensure_ascii=False)
