@@ -82,9 +82,11 @@ class Run:
 CommandFunction = Callable[..., ExitStatus | None]
 
 
-def group(name: str | None = None, help: str | None = None) -> typer.Typer:
+def group(
+    name: str | None = None, help: str | None = None, *, examples: Sequence[str] = ()
+) -> typer.Typer:
     """A set of commands; without a name they stand directly under ``facekeep``."""
-    return typer.Typer(name=name, help=help, rich_markup_mode=None)
+    return typer.Typer(name=name, help=help, epilog=_epilog(examples), rich_markup_mode=None)
 
 
 def command(
@@ -100,12 +102,16 @@ def command(
     """
 
     def decorate(function: CommandFunction) -> CommandFunction:
-        # The leading backspace keeps the lines of the paragraph as they are.
-        epilog = "\b\n" + "\n".join(["Examples:", *(f"  {line}" for line in examples)])
+        epilog = _epilog(examples)
         app.command(name, help=inspect.getdoc(function), epilog=epilog)(_entry(function, uses))
         return function
 
     return decorate
+
+
+def _epilog(examples: Sequence[str]) -> str:
+    """The end of a help text; the leading backspace keeps the lines as they are."""
+    return "\b\n" + "\n".join(["Examples:", *(f"  {line}" for line in examples)])
 
 
 def _entry(function: CommandFunction, uses: Sequence[str]) -> Callable[..., int]:

@@ -6,7 +6,11 @@ from facekeep.cli import output
 from facekeep.cli.command import ExitStatus, Run, command, group
 from facekeep.config import KNOBS, config_path, default_config_path, example_toml
 
-app = group("config", "The settings in force, and the file that holds them.")
+app = group(
+    "config",
+    "The settings in force, and the file that holds them.",
+    examples=["facekeep config show"],
+)
 
 
 @command(
@@ -25,7 +29,7 @@ def show(run: Run) -> None:
         return
     run.table(
         ["setting", "value", "from"],
-        [[name, "-" if v is None else v, origins[name]] for name, v in values.items()],
+        [[name, _shown(value), origins[name]] for name, value in values.items()],
     )
 
 
@@ -40,7 +44,7 @@ def path(run: Run) -> ExitStatus:
     return ExitStatus.YES if found else ExitStatus.NO
 
 
-@command(app, "example", examples=['facekeep config example > "$(facekeep config path)"'])
+@command(app, "example", examples=["facekeep config example > facekeep.toml"])
 def example(run: Run) -> None:
     """Print a configuration file with every setting explained and commented out."""
     if run.json:
@@ -48,3 +52,10 @@ def example(run: Run) -> None:
         return
     for line in example_toml().splitlines():
         output.say(line)
+
+
+def _shown(value: object) -> object:
+    """A value as the file would say it."""
+    if value is None:
+        return "-"
+    return str(value).lower() if isinstance(value, bool) else value

@@ -43,6 +43,8 @@ Exit status: 0 yes or done, 1 no or unknown, 2 wrong use or bad input,
 # the versions that rely on click as in those that carry it along.
 _UseError: Final[type[Any]] = typer.BadParameter.__mro__[2]
 
+_EXAMPLES: Final = ("facekeep doctor", "facekeep config show")
+
 
 def _version(value: bool) -> None:
     if value:
@@ -61,7 +63,7 @@ def _root(
 
 def build() -> Any:
     """Build the command, with every group under it."""
-    app = group("facekeep", _HELP)
+    app = group("facekeep", _HELP, examples=_EXAMPLES)
     app.callback()(_root)
     for name in GROUPS:
         app.add_typer(importlib.import_module(f"facekeep.cli.{name}").app)
@@ -80,7 +82,8 @@ def main(args: Sequence[str] | None = None) -> int:
         status = _invoke(words)
         sys.stdout.flush()
     except BaseException as error:  # noqa: BLE001 - the one place where all errors end
-        return _conclude(error, as_json="--json" in words)
+        options = words[: words.index("--")] if "--" in words else words
+        return _conclude(error, as_json="--json" in options)
     return status
 
 
@@ -116,9 +119,9 @@ def _conclude(error: BaseException, *, as_json: bool) -> int:
     try:
         if as_json:
             output.emit_json({"error": {"kind": kind, "message": output.one_line(message)}})
-            sys.stdout.flush()
         else:
             output.say(f"facekeep: error: {message}", sys.stderr)
+        sys.stdout.flush()
     except (OSError, ValueError):
         _drop_stdout()
     return status
@@ -131,7 +134,7 @@ def _drop_stdout() -> None:
 
 _OUTSIDE: Final[tuple[tuple[type[BaseException], tuple[str, str, int]], ...]] = (
     (KeyboardInterrupt, ("interrupted", "interrupted", INTERRUPTED)),
-    (typer.Abort, ("aborted", "aborted; nothing was changed", ExitStatus.NO)),
+    (typer.Abort, ("aborted", "aborted", ExitStatus.NO)),
     (MemoryError, ("memory", "out of memory; try fewer or smaller pictures", ExitStatus.FAULT)),
 )
 

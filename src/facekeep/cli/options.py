@@ -9,7 +9,7 @@ import typer
 
 from facekeep.config import KNOBS, Knob
 
-__all__ = ["ENGINE", "GALLERY", "Folder", "Image", "Images", "Out", "setting_option"]
+__all__ = ["ENGINE", "GALLERY", "Folder", "Image", "Images", "Out", "default_of", "setting_option"]
 
 ENGINE: Final = (
     "detector",
@@ -28,7 +28,7 @@ GALLERY: Final = ("gallery", "key")
 """Settings that say which gallery, and how to open it."""
 
 Image = Annotated[Path, typer.Argument(metavar="IMAGE", help="A picture.")]
-Images = Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="One or more pictures.")]
+Images = Annotated[list[Path], typer.Argument(metavar="IMAGE", help="One or more pictures.")]
 Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="A folder of pictures.")]
 Out = Annotated[
     Path | None, typer.Option("--out", "-o", metavar="PATH", help="Write the result to this file.")
@@ -57,7 +57,7 @@ _SHORT: Final = {"gallery": "-g"}
 def setting_option(name: str) -> Any:
     """The annotation of the option for a setting; its default is None, "not given"."""
     knob = KNOBS[name]
-    text = f"{knob.doc} [env: {knob.env}; default: {_default(knob)}]"
+    text = f"{knob.doc} [env: {knob.env}; default: {default_of(knob)}]"
     if not knob.kind.metavar:
         flags = f"{knob.option}/--no-{knob.option.removeprefix('--')}"
         return Annotated[bool | None, typer.Option(flags, help=text, show_default=False)]
@@ -66,6 +66,6 @@ def setting_option(name: str) -> Any:
     return Annotated[str | None, option]
 
 
-def _default(knob: Knob) -> str:
+def default_of(knob: Knob) -> str:
     """The default in words; a default that has no words is the example, which a test checks."""
     return knob.default_text or knob.example.strip('"')

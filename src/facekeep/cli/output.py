@@ -17,6 +17,9 @@ __all__ = ["emit_json", "one_line", "print_table", "progress", "say", "set_up_lo
 PLAIN_PROGRESS_SECONDS: Final = 5.0
 """Seconds between lines of progress where no bar can be drawn."""
 
+_BIDI_CONTROLS: Final = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+"""They reorder the text around them, so that a name could forge a line."""
+
 
 def one_line(text: object) -> str:
     """Make any text safe to print on one line: control characters and line ends are escaped.
@@ -28,7 +31,10 @@ def one_line(text: object) -> str:
 
 
 def _harmless(character: str) -> bool:
-    return unicodedata.category(character) not in ("Cc", "Cf", "Cs", "Zl", "Zp")
+    return (
+        unicodedata.category(character) not in ("Cc", "Cs", "Zl", "Zp")
+        and character not in _BIDI_CONTROLS
+    )
 
 
 def _escaped(character: str) -> str:
@@ -48,7 +54,8 @@ def emit_json(document: Mapping[str, Any]) -> None:
     """
     encoding = getattr(sys.stdout, "encoding", None) or "ascii"
     ascii_only = encoding.lower().replace("-", "") != "utf8"
-    print(json.dumps(_plain(document), ensure_ascii=ascii_only, allow_nan=False))  # noqa: T201
+    text = json.dumps(_plain(document), ensure_ascii=ascii_only, allow_nan=False)
+    print(text, flush=True)  # noqa: T201
 
 
 def _plain(value: Any) -> Any:
@@ -160,19 +167,15 @@ def _plain_progress(
     return advance
 
 
-class _LineFormatter(logging.Formatter):
-    """Log records as single lines; a traceback follows only where the record carries one."""
+class _LogHandler(logging.Handler):
+    """Prints log records as single lines on whatever stderr is at that moment."""
 
-    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
-        record.message = one_line(record.message)
-        return super().formatMessage(record)
+    def emit(self, record: logging.LogRecord) -> None:
+        say(f"facekeep: {record.levelname.lower()}: {self.format(record)}", sys.stderr)
 
 
 def set_up_logging(*, verbose: bool = False, quiet: bool = False) -> None:
     """Send facekeep's own log to stderr: warnings, with ``verbose`` everything, or errors only."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(_LineFormatter("facekeep: %(levelname)s: %(message)s"))
     logger = logging.getLogger("facekeep")
-    logger.handlers[:] = [handler]
-    logger.propagate = False
+    logger.handlers[:] = [_LogHandler()]
     logger.setLevel(logging.DEBUG if verbose else logging.ERROR if quiet else logging.WARNING)
