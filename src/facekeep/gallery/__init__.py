@@ -1,0 +1,35 @@
+"""The gallery: who is enrolled, kept in one SQLite file, searched exactly, encrypted on request."""
+
+from facekeep.gallery.exchange import Imported
+from facekeep.gallery.gallery import Gallery
+from facekeep.gallery.index import Score
+from facekeep.gallery.keys import Key, generate_key, load_key
+from facekeep.gallery.records import (
+    AuditEntry,
+    Consent,
+    Finding,
+    GalleryInfo,
+    Hit,
+    NewTemplate,
+    Person,
+    Space,
+    Template,
+)
+
+__all__ = [
+    "AuditEntry",
+    "Consent",
+    "Finding",
+    "Gallery",
+    "GalleryInfo",
+    "Hit",
+    "Imported",
+    "Key",
+    "NewTemplate",
+    "Person",
+    "Score",
+    "Space",
+    "Template",
+    "generate_key",
+    "load_key",
+]

@@ -1,0 +1,120 @@
+"""Authenticated encryption of what is biometric: AES-256-GCM (NIST SP 800-38D), a nonce per blob.
+
+Every blob is bound to its place by additional data: a row that was copied, swapped or moved to
+somebody else fails its authentication. The keys that are used are derived from the owner's key and
+the id of the gallery or export by HKDF-Expand (RFC 5869), so one key may serve many files.
+"""
+
+from __future__ import annotations
+
+import hmac
+import os
+from typing import TYPE_CHECKING
+
+from facekeep.errors import GalleryKeyError, TemplateTampered
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+    from facekeep.gallery.keys import Key
+
+__all__ = ["Cipher"]
+
+_NONCE = 12
+_TAG = 16
+
+
+class Cipher:
+    """Seals and unseals the blobs of one file; without a key it passes them through.
+
+    Attributes:
+        check: 32 bytes that tell a right key from a wrong one; None where there is no encryption.
+    """
+
+    def __init__(self, key: Key | None, scope: str) -> None:
+        """Derive the keys for one gallery or export.
+
+        Args:
+            key: The owner's key; None for no encryption.
+            scope: What the key is used for, with the id of the file.
+        """
+        self.check: bytes | None = None
+        self._aead: AESGCM | None = None
+        if key is not None:
+            self.check = _derive(key, f"facekeep 1 check {scope}")
+            self._aead = _aead(_derive(key, f"facekeep 1 encrypt {scope}"))
+
+    def seal(self, data: bytes, place: str) -> bytes:
+        """Return ``data`` encrypted and bound to ``place``: nonce, ciphertext, tag."""
+        if self._aead is None:
+            return data
+        nonce = os.urandom(_NONCE)
+        return nonce + self._aead.encrypt(nonce, data, place.encode())
+
+    def unseal(self, blob: bytes, place: str) -> bytes:
+        """Return what was sealed at ``place``.
+
+        Raises:
+            TemplateTampered: The blob was changed, or sealed elsewhere.
+        """
+        if self._aead is None:
+            return blob
+        from cryptography.exceptions import InvalidTag
+
+        try:
+            return self._aead.decrypt(blob[:_NONCE], blob[_NONCE:], place.encode())
+        except (InvalidTag, ValueError) as error:
+            raise TemplateTampered("a blob fails its authentication") from error
+
+
+class LockedCipher(Cipher):
+    """Stands in where a gallery is encrypted and no key was given: every use is an error."""
+
+    def __init__(self, check: bytes) -> None:
+        """Remember the check value of the key that is missing."""
+        super().__init__(None, "")
+        self.check = check
+
+    def seal(self, data: bytes, place: str) -> bytes:
+        """Raise GalleryKeyError."""
+        raise _missing_key()
+
+    def unseal(self, blob: bytes, place: str) -> bytes:
+        """Raise GalleryKeyError."""
+        raise _missing_key()
+
+
+def cipher_for(key: Key | None, scope: str, check: bytes | None) -> Cipher:
+    """Return the cipher for a file whose stored check value is ``check``.
+
+    Raises:
+        GalleryKeyError: The key is not the one the file was encrypted with, or it has none.
+    """
+    if check is not None and key is None:
+        return LockedCipher(check)
+    cipher = Cipher(key, scope)
+    if check is None and key is not None:
+        raise GalleryKeyError(
+            "a key was given but the gallery is not encrypted: leave the key out, or encrypt it"
+            " with `facekeep gallery rekey`"
+        )
+    if not hmac.compare_digest(check or b"", cipher.check or b""):
+        raise GalleryKeyError("this is not the key the gallery is encrypted with: give that key")
+    return cipher
+
+
+def _missing_key() -> GalleryKeyError:
+    return GalleryKeyError("the gallery is encrypted and no key was given: give its key")
+
+
+def _derive(key: Key, info: str) -> bytes:
+    from cryptography.hazmat.primitives.hashes import SHA256
+    from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
+
+    return HKDFExpand(SHA256(), 32, info.encode()).derive(key.secret)
+
+
+def _aead(secret: bytes) -> AESGCM:
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+    return AESGCM(secret)

@@ -1,0 +1,295 @@
+"""One SQLite file: connections, transactions, creation, and wiping what was deleted.
+
+Two connections serve all threads of a process: one reads, one writes. In WAL mode a reader is never
+held up by a writer, so a search goes on while an enrolment waits for the disk or for its turn.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import sqlite3
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from facekeep.errors import (
+    GalleryBusy,
+    GalleryCorrupt,
+    GalleryError,
+    GalleryReadOnly,
+    GalleryVersion,
+)
+from facekeep.gallery import schema
+from facekeep.gallery.faults import file_fault, is_busy, sqlite_faults
+
+__all__ = ["Database", "create_file"]
+
+_PRAGMAS = (
+    "PRAGMA foreign_keys = ON",
+    "PRAGMA synchronous = FULL",
+    "PRAGMA secure_delete = ON",
+    # Vectors must not spill into temporary files, where nothing would wipe them.
+    "PRAGMA temp_store = MEMORY",
+    # The file may come from a stranger.
+    "PRAGMA trusted_schema = OFF",
+    "PRAGMA cell_size_check = ON",
+)
+_TAKE_LOCK = {"IMMEDIATE": (), "DEFERRED": ("SELECT 1 FROM sqlite_schema LIMIT 1",)}
+
+
+def _connect(path: Path, options: str, timeout: float) -> sqlite3.Connection:
+    connection = sqlite3.connect(
+        f"{path.as_uri()}?{options}",
+        uri=True,
+        timeout=timeout,
+        isolation_level=None,
+        check_same_thread=False,
+    )
+    try:
+        for pragma in _PRAGMAS:
+            connection.execute(pragma)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def create_file(path: Path, setup: Callable[[sqlite3.Connection], None]) -> None:
+    """Create a gallery file with permissions 0600; it appears at ``path`` whole or not at all.
+
+    If somebody else creates it in the meantime theirs stays.
+
+    Args:
+        path: Where it is to stand.
+        setup: Fills the tables, inside the transaction that makes them.
+    """
+    try:
+        handle, name = tempfile.mkstemp(prefix=".facekeep-", suffix=".new", dir=path.parent)
+    except OSError as error:
+        raise file_fault(error, path) from error
+    os.close(handle)
+    draft = Path(name)
+    try:
+        with sqlite_faults(path), closing(_connect(draft, "mode=rw", 0)) as connection:
+            connection.execute(f"PRAGMA page_size = {schema.PAGE_SIZE}")
+            connection.execute("PRAGMA journal_mode = WAL")
+            with _transaction(connection, "IMMEDIATE", 0):
+                connection.execute(f"PRAGMA application_id = {schema.APPLICATION_ID}")
+                schema.migrate(connection)
+                setup(connection)
+        _publish(draft, path)
+    except OSError as error:
+        raise file_fault(error, path) from error
+    finally:
+        for leftover in (name, f"{name}-wal", f"{name}-shm"):
+            Path(leftover).unlink(missing_ok=True)
+
+
+def _publish(draft: Path, path: Path) -> None:
+    try:
+        os.link(draft, path)
+    except FileExistsError:
+        return
+    except OSError:
+        # FAT has no hard links.
+        if not path.exists():
+            draft.rename(path)
+    with contextlib.suppress(OSError):
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+@contextmanager
+def _transaction(connection: sqlite3.Connection, mode: str, patience: float) -> Iterator[None]:
+    _begin(connection, mode, patience)
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def _begin(connection: sqlite3.Connection, mode: str, patience: float) -> None:
+    def start() -> None:
+        connection.execute(f"BEGIN {mode}")
+        try:
+            for statement in _TAKE_LOCK[mode]:
+                connection.execute(statement).fetchall()
+        except sqlite3.Error:
+            connection.execute("ROLLBACK")
+            raise
+
+    _patiently(start, patience)
+
+
+def _patiently(action: Callable[[], object], patience: float) -> None:
+    """Run ``action`` until it finds no lock in its way or ``patience`` seconds have passed.
+
+    SQLite waits by itself in most cases, but gives up at once where it fears a deadlock and while
+    another connection recovers or closes the write-ahead log.
+    """
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            action()
+        except sqlite3.OperationalError as error:
+            if not is_busy(error) or time.monotonic() >= deadline:
+                raise
+            time.sleep(random.uniform(0.001, 0.02))  # noqa: S311 - spreads the contenders
+        else:
+            return
+
+
+class Database:
+    """A gallery file that exists; may be shared by threads, but not carried across a fork."""
+
+    def __init__(self, path: Path, *, read_only: bool, busy_timeout: float) -> None:
+        """Connect and make sure that the file is a gallery of a version we know.
+
+        Raises:
+            GalleryCorrupt: The file is damaged or not a gallery.
+            GalleryVersion: A newer facekeep wrote it, or it is older and may not be changed.
+        """
+        self.path = path
+        self.read_only = read_only
+        self._timeout = busy_timeout
+        self._pid = os.getpid()
+        self._read_lock = threading.RLock()
+        self._write_lock = threading.RLock()
+        self._writer: sqlite3.Connection | None = None
+        self._closed = False
+        with sqlite_faults(path):
+            self._reader = self._open_reader()
+            try:
+                self._admit()
+            except BaseException:
+                self.close()
+                raise
+
+    def _open_reader(self) -> sqlite3.Connection:
+        mode = "ro" if self.read_only else "rw"
+        connection = _connect(self.path, f"mode={mode}", self._timeout)
+        try:
+            connection.execute("PRAGMA schema_version").fetchone()
+        except sqlite3.OperationalError as error:
+            connection.close()
+            if not self._may_be_frozen(error):
+                raise
+            # On a medium that nobody can write, SQLite can do without its log and shared memory.
+            return _connect(self.path, "mode=ro&immutable=1", self._timeout)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _may_be_frozen(self, error: sqlite3.OperationalError) -> bool:
+        return (
+            self.read_only
+            and error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_CANTOPEN
+            and not Path(f"{self.path}-wal").exists()
+            and not os.access(self.path.parent, os.W_OK, effective_ids=True)
+        )
+
+    def _admit(self) -> None:
+        (application,) = self._reader.execute("PRAGMA application_id").fetchone()
+        (version,) = self._reader.execute("PRAGMA user_version").fetchone()
+        if application != schema.APPLICATION_ID or version < 1:
+            raise GalleryCorrupt(f"{self.path} is not a facekeep gallery: give the path of one")
+        if version > schema.VERSION:
+            raise GalleryVersion(
+                f"{self.path} has format {version}, this facekeep knows up to {schema.VERSION}:"
+                " install a newer facekeep"
+            )
+        if version < schema.VERSION:
+            self._upgrade(version)
+
+    def _upgrade(self, version: int) -> None:
+        if self.read_only:
+            raise GalleryVersion(
+                f"{self.path} has the older format {version}: open it once for writing to upgrade"
+            )
+        with self.write() as connection:
+            schema.migrate(connection)
+
+    @contextmanager
+    def read(self) -> Iterator[sqlite3.Connection]:
+        """Give a connection inside a transaction that sees one state of the gallery."""
+        with self._read_lock, sqlite_faults(self.path):
+            self._check_usable()
+            with _transaction(self._reader, "DEFERRED", self._timeout):
+                yield self._reader
+
+    @contextmanager
+    def snapshot(self) -> Iterator[sqlite3.Connection]:
+        """Like ``read``, for long reading: on a connection of its own, so nobody waits for it."""
+        self._check_usable()
+        with (
+            sqlite_faults(self.path),
+            closing(self._open_reader()) as connection,
+            _transaction(connection, "DEFERRED", self._timeout),
+        ):
+            yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[sqlite3.Connection]:
+        """Give a connection inside a transaction that is kept whole or, on any error, not at all.
+
+        Raises:
+            GalleryBusy: Others kept the gallery locked for longer than the time-out.
+            GalleryReadOnly: The gallery cannot be written.
+            StorageFull: There is no room to write.
+        """
+        with self._write_lock, sqlite_faults(self.path):
+            connection = self._write_connection()
+            with _transaction(connection, "IMMEDIATE", self._timeout):
+                yield connection
+
+    def sweep(self) -> None:
+        """Rewrite the file without what was deleted, and empty the write-ahead log.
+
+        Raises:
+            GalleryBusy: Somebody is still reading an older state, so the log could not be emptied.
+        """
+        with self._write_lock, self._read_lock, sqlite_faults(self.path):
+            connection = self._write_connection()
+            _patiently(lambda: connection.execute("VACUUM"), self._timeout)
+            busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        if busy:
+            raise GalleryBusy(f"another program is reading {self.path}")
+
+    def size(self) -> int:
+        """Bytes that the gallery takes on disk, its write-ahead log included."""
+        log = Path(f"{self.path}-wal")
+        return self.path.stat().st_size + (log.stat().st_size if log.exists() else 0)
+
+    def _write_connection(self) -> sqlite3.Connection:
+        self._check_usable()
+        if self.read_only:
+            raise GalleryReadOnly(f"{self.path} was opened for reading only: open it for writing")
+        if self._writer is None:
+            self._writer = _connect(self.path, "mode=rw", self._timeout)
+        return self._writer
+
+    def _check_usable(self) -> None:
+        if self._closed:
+            raise GalleryError(f"the gallery {self.path} was closed: open it again")
+        if os.getpid() != self._pid:
+            raise GalleryError("a gallery cannot be shared with a child process: open it there")
+
+    def close(self) -> None:
+        """Close the connections; doing it twice does no harm."""
+        with self._write_lock, self._read_lock:
+            self._closed = True
+            for connection in (self._writer, self._reader):
+                if connection is not None:
+                    connection.close()

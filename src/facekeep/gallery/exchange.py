@@ -1,0 +1,161 @@
+"""From a gallery into an export file and back."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Literal, get_args
+
+from facekeep.errors import InputError, PersonExists, StorageFull
+from facekeep.gallery import edit
+from facekeep.gallery.export_file import ExportReader, ExportWriter, ReadTemplate
+from facekeep.gallery.faults import NO_SPACE, real_path
+from facekeep.gallery.keys import Key
+from facekeep.gallery.records import MAX_NAME_CHARS, Person, to_stamp
+from facekeep.gallery.rows import Rows
+
+__all__ = ["Imported", "OnConflict", "export", "export_target", "import_into", "reader"]
+
+OnConflict = Literal["error", "merge", "rename", "skip"]
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """What an import did.
+
+    Attributes:
+        added: Number of people who are new.
+        merged: Number of people whose templates went to somebody of the same name.
+        skipped: Number of people left out because their name was taken.
+        templates: Number of templates added.
+    """
+
+    added: int
+    merged: int
+    skipped: int
+    templates: int
+
+
+def export_target(path: str | os.PathLike[str], gallery: Path) -> Path:
+    """Return where to write an export; InputError where that would do harm."""
+    target = real_path(path)
+    if target in {gallery, Path(f"{gallery}-wal"), Path(f"{gallery}-shm")}:
+        raise InputError(f"{target} is the gallery itself: export to another file")
+    if not target.parent.is_dir():
+        raise InputError(f"there is no folder {target.parent} for the export: create it first")
+    if target.exists() and not target.is_file():
+        raise InputError(f"{target} is not a regular file: export to another path")
+    return target
+
+
+def export(rows: Rows, target: Path, key: Key | None) -> None:
+    """Write everybody to ``target``, which appears whole or not at all."""
+    with _replacing(target) as file:
+        writer = ExportWriter(file, rows.meta.gallery, rows.meta.space, key)
+        for person in rows.people(None, None):
+            writer.person(person)
+            for template in rows.templates(person.id):
+                writer.template(template, rows.stored(template))
+        writer.finish()
+
+
+@contextmanager
+def _replacing(target: Path) -> Iterator[IO[bytes]]:
+    draft: Path | None = None
+    try:
+        with tempfile.NamedTemporaryFile(
+            dir=target.parent, prefix=".facekeep-", suffix=".new", delete=False
+        ) as file:
+            draft = Path(file.name)
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(target)
+        draft = None
+    except OSError as error:
+        if error.errno in NO_SPACE:
+            raise StorageFull(f"no room to write {target}: free some space") from error
+        raise InputError(f"cannot write {target}: {error.strerror or error}") from error
+    finally:
+        if draft is not None:
+            with contextlib.suppress(OSError):
+                draft.unlink()
+
+
+@contextmanager
+def reader(path: str | os.PathLike[str], key: Key | None) -> Iterator[ExportReader]:
+    """Open an export file; its header is read."""
+    source = real_path(path)
+    try:
+        if source.exists() and not source.is_file():
+            raise InputError(f"{source} is not a regular file: give the path of an export")
+        with source.open("rb") as file:
+            yield ExportReader(file, str(source), key)
+    except OSError as error:
+        raise InputError(f"cannot read {source}: {error.strerror or error}") from error
+
+
+def import_into(rows: Rows, source: ExportReader, on_conflict: OnConflict) -> Imported:
+    """Add everybody of an export inside one transaction."""
+    if on_conflict not in get_args(OnConflict):
+        raise InputError(f"on_conflict must be one of: {', '.join(get_args(OnConflict))}")
+    counts = dict.fromkeys(("added", "merged", "skipped", "templates"), 0)
+    person_id: str | None = None
+    for item in source:
+        if isinstance(item, Person):
+            person_id, what = _settle(rows, item, on_conflict)
+            counts[what] += 1
+        elif person_id is not None:
+            counts["templates"] += _add(rows, person_id, item)
+    rows.record("imported", None, **counts)
+    return Imported(**counts)
+
+
+def _settle(rows: Rows, person: Person, on_conflict: OnConflict) -> tuple[str | None, str]:
+    """Find or make the person that an imported one becomes."""
+    known = rows.find(person.name)
+    if known is None:
+        return _add_person(rows, person, person.name), "added"
+    if on_conflict == "error":
+        raise PersonExists(
+            f"somebody is enrolled as {person.name!r} already: import with --on-conflict merge,"
+            " rename or skip"
+        )
+    if on_conflict == "skip":
+        return None, "skipped"
+    if on_conflict == "rename":
+        return _add_person(rows, person, _free_name(rows, person.name)), "added"
+    rows.set_person(known.id, **edit.merged_columns(known, [person]))
+    return known.id, "merged"
+
+
+def _add_person(rows: Rows, person: Person, name: str) -> str:
+    person_id = rows.add_person(
+        name,
+        person_id=None if rows.has_person_id(person.id) else person.id,
+        at=to_stamp(person.created_at, "created_at"),
+    )
+    columns = edit.person_columns(person.metadata, person.consent, person.retain_until)
+    rows.set_person(person_id, **columns)
+    return person_id
+
+
+def _free_name(rows: Rows, name: str) -> str:
+    number = 2
+    while rows.find(candidate := f"{name[: MAX_NAME_CHARS - 10]} ({number})") is not None:
+        number += 1
+    return candidate
+
+
+def _add(rows: Rows, person_id: str, item: ReadTemplate) -> int:
+    known = rows.template(item.id)
+    if known is not None and known.person_id == person_id:
+        return 0
+    template_id = item.id if known is None else None
+    rows.add_template(person_id, item.content, template_id=template_id, at=item.created_at)
+    return 1

@@ -1,0 +1,345 @@
+"""``Gallery``: the people somebody keeps, in one SQLite file, as one object for all threads."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from types import EllipsisType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facekeep.errors import InputError
+from facekeep.gallery import checks, edit, exchange, schema
+from facekeep.gallery.cipher import Cipher
+from facekeep.gallery.database import Database
+from facekeep.gallery.index import SCORES, Builder, Flat, Score
+from facekeep.gallery.keys import Key
+from facekeep.gallery.opened import OpenGallery, require_space, scope
+from facekeep.gallery.records import (
+    AuditEntry,
+    Consent,
+    Finding,
+    GalleryInfo,
+    Hit,
+    NewTemplate,
+    Person,
+    Space,
+    clean_name,
+    clean_vectors,
+    from_stamp,
+    now_stamp,
+    to_stamp,
+)
+
+__all__ = ["Gallery"]
+
+
+class Gallery(OpenGallery):
+    """People and their templates.
+
+    Threads may share one object. Processes open the file each for itself; a change made by one is
+    seen by the next search of the others. Any method may raise ``GalleryBusy`` (others kept the
+    file locked for longer than the time-out) or ``GalleryCorrupt``; those that change something
+    also ``GalleryReadOnly`` and ``StorageFull``, after which the gallery is as it was before.
+    """
+
+    def __init__(self, database: Database, space: Space | None, key: Key | None) -> None:
+        """Use ``Gallery.open`` instead."""
+        super().__init__(database, space, key)
+        self._refreshing = threading.Lock()
+        self._index: tuple[tuple[int, int], Builder, Flat] | None = None
+
+    def close(self) -> None:
+        """Close the file and forget the vectors; doing it twice does no harm."""
+        super().close()
+        self._index = None
+
+    # People
+
+    def enroll(
+        self,
+        name: str,
+        templates: Sequence[NewTemplate],
+        *,
+        metadata: Mapping[str, Any] | None = None,
+        consent: Consent | None = None,
+        retain_until: datetime | None = None,
+    ) -> Person:
+        """Add templates to a person, who is created where there is none of this name.
+
+        Everything is stored, or nothing. When this returns it is on the disk.
+
+        Args:
+            name: The person's name; brought to Unicode's NFC form without outer white space.
+            templates: One or more.
+            metadata: Replaces the stored metadata, where given.
+            consent: Replaces the stored consent, where given.
+            retain_until: Replaces the stored time, where given; has a time zone.
+
+        Returns:
+            The person as stored, with the facts about each template.
+
+        Raises:
+            InputError: A name, vector or fact cannot be used.
+            GalleryKeyError: The gallery is encrypted and no key was given.
+        """
+        self._require_declared()
+        clean = edit.checked_templates(templates, self.space.width)
+        columns = edit.person_columns(
+            ... if metadata is None else metadata,
+            ... if consent is None else consent,
+            ... if retain_until is None else retain_until,
+        )
+        with self._write(rewrite=False) as rows:
+            return edit.enroll(rows, name, clean, columns)
+
+    def people(self, *, after: str | None = None, limit: int | None = None) -> list[Person]:
+        """Return people sorted by name, from behind the name ``after``, ``limit`` at most."""
+        with self._read() as rows:
+            return rows.people(None if after is None else clean_name(after), limit)
+
+    def person(self, name: str) -> Person:
+        """Return a person with the facts about each template; PersonNotFound if there is none."""
+        with self._read() as rows:
+            return edit.full_person(rows, name)
+
+    def update(
+        self,
+        name: str,
+        *,
+        metadata: Mapping[str, Any] | EllipsisType = ...,
+        consent: Consent | EllipsisType | None = ...,
+        retain_until: datetime | EllipsisType | None = ...,
+    ) -> Person:
+        """Replace facts about a person; None takes one away, ``...`` leaves it as it is."""
+        columns = edit.person_columns(metadata, consent, retain_until)
+        with self._write(rewrite=False) as rows:
+            edit.update(rows, name, columns)
+            return edit.full_person(rows, name)
+
+    def rename(self, name: str, new_name: str) -> Person:
+        """Give a person another name; PersonExists where somebody has it."""
+        with self._write() as rows:
+            edit.rename(rows, name, new_name)
+            return edit.full_person(rows, new_name)
+
+    def merge(self, sources: Sequence[str], into: str) -> Person:
+        """Give all templates of ``sources`` to the person ``into`` and delete the sources.
+
+        Metadata that ``into`` lacks is added, its consent stays, and the earliest ``retain_until``
+        of all holds.
+        """
+        with self._write() as rows:
+            edit.merge(rows, sources, into)
+            return edit.full_person(rows, into)
+
+    def split(self, name: str, template_ids: Sequence[str], new_name: str) -> Person:
+        """Move some of a person's templates to a new person and return that one.
+
+        Consent and ``retain_until`` are copied, metadata is not.
+        """
+        with self._write() as rows:
+            edit.split(rows, name, template_ids, new_name)
+            return edit.full_person(rows, new_name)
+
+    # Erasure
+
+    def remove(self, name: str) -> Person:
+        """Erase a person: afterwards nothing of name, templates and crops is left in the files.
+
+        A line with the person's UUID stays in the audit table.
+
+        Returns:
+            The person as it was.
+
+        Raises:
+            PersonNotFound: There is none of this name.
+            GalleryBusy: The person is gone from the gallery, but another program is reading an
+                older state, so traces may be left in the files until ``compact`` succeeds.
+        """
+        with self._write() as rows:
+            person = edit.full_person(rows, name)
+            edit.erase(rows, [person], "removed")
+        self.compact()
+        return person
+
+    def remove_templates(self, template_ids: Sequence[str]) -> None:
+        """Erase templates as ``remove`` erases people; their people stay."""
+        with self._write() as rows:
+            edit.remove_templates(rows, template_ids)
+        self.compact()
+
+    def purge(self, now: datetime) -> list[Person]:
+        """Erase everybody whose ``retain_until`` is not after ``now``, and return who it was."""
+        stamp = to_stamp(now, "the time of the purge")
+        with self._read() as rows:
+            if not rows.expired(stamp):
+                return []
+        with self._write() as rows:
+            people = rows.expired(stamp)
+            edit.erase(rows, people, "purged")
+        self.compact()
+        return people
+
+    def rekey(self, new_key: Key | None) -> None:
+        """Encrypt everything anew with another key, in one transaction; None ends encryption.
+
+        Afterwards nothing sealed with the old key, or unencrypted, is left in the files.
+
+        Raises:
+            GalleryKeyError: The present key is missing.
+            GalleryBusy: Done, but as with ``remove`` traces may be left.
+        """
+        cipher = Cipher(new_key, scope(self._meta.gallery))
+        with self._write() as rows:
+            edit.rekey(rows, cipher)
+        self._key, self._cipher = new_key, cipher
+        self.compact()
+
+    # Search
+
+    def search(
+        self, probes: NDArray[np.float32], top_k: int = 5, *, score: Score = "max"
+    ) -> list[list[Hit]]:
+        """Return for each probe the people it is most like, best first; exact.
+
+        Args:
+            probes: float32 ``(n, d)`` of unit length, from the space the gallery was opened with.
+            top_k: The most people to return for each probe.
+            score: How a person's score comes from several templates: ``max``, ``mean``, ``top2``.
+
+        Returns:
+            A list for each probe, shorter than ``top_k`` where there are fewer people. Somebody
+            with only "this is not" templates is never among them.
+
+        Raises:
+            InputError: Wrong shape or values.
+            TemplateTampered: A stored template was changed outside facekeep.
+            GalleryKeyError: The gallery is encrypted and no key was given.
+        """
+        self._require_declared()
+        clean = clean_vectors(probes, self.space.width, "probes")
+        if top_k < 1 or score not in SCORES:
+            raise InputError(f"top_k must be 1 or more, and score one of: {', '.join(SCORES)}")
+        return self._fresh().search(clean, top_k, score)
+
+    def _fresh(self) -> Flat:
+        """Return the index of the gallery's present state."""
+        with self._refreshing, self._read() as rows:
+            now = (rows.meta.changes, rows.meta.rewrites)
+            known = self._index
+            if known is not None and known[0] == now:
+                return known[2]
+            if known is not None and known[0][1] == now[1]:
+                builder = known[1]
+            else:
+                self._index = None
+                builder = Builder(rows.meta.space.width, rows.count("templates"))
+            for batch in rows.vectors_after(builder.last_row):
+                builder.extend(batch)
+            state = builder.state()
+            self._index = (now, builder, state)
+            return state
+
+    def vectors(self, name: str) -> dict[str, NDArray[np.float32]]:
+        """Return a person's vectors, float32 ``(d,)`` each, by the template's UUID."""
+        with self._read() as rows:
+            person = edit.full_person(rows, name)
+            return {t.id: rows.stored(t).vector for t in person.templates or ()}
+
+    def crop(self, template_id: str) -> bytes | None:
+        """Return the encoded crop kept with a template; None where none was kept."""
+        with self._read() as rows:
+            template = rows.template(template_id)
+            if template is None:
+                raise InputError(f"there is no template {template_id!a}")
+            return rows.stored(template).crop
+
+    # Care
+
+    def audit(self, limit: int | None = 100) -> list[AuditEntry]:
+        """Return the latest lines of the audit table, newest first; None for all."""
+        with self._read() as rows:
+            return rows.audit(limit)
+
+    def info(self) -> GalleryInfo:
+        """Return facts about the gallery."""
+        with self._read() as rows:
+            meta = rows.meta
+            return GalleryInfo(
+                path=self.path,
+                id=meta.gallery,
+                version=schema.VERSION,
+                space=meta.space,
+                encrypted=meta.key_check is not None,
+                created_at=from_stamp(meta.created_at),
+                people=rows.count("people"),
+                templates=rows.count("templates"),
+                negatives=rows.count("templates", "negative = 1"),
+                crops=rows.count("templates", "crop IS NOT NULL"),
+                expired=rows.count("people", "retain_until <= ?", now_stamp()),
+                size=self._database.size(),
+                erasure_pending=meta.unswept != 0,
+            )
+
+    def check(self) -> list[Finding]:
+        """Look through the whole file and return what is wrong; an empty list is good news."""
+        with self._database.snapshot() as connection:
+            return checks.findings(self._rows(connection))
+
+    # Exchange
+
+    def export(
+        self, path: str | os.PathLike[str], *, key: Key | None = None, plain: bool = False
+    ) -> None:
+        """Write everything but the audit table to a file (format: docs/gallery.md).
+
+        The file appears whole or not at all and replaces one of the same name.
+
+        Args:
+            path: Where to write.
+            key: Encrypts the file. Without it the gallery's own key is used, if it has one.
+            plain: Leave the file unencrypted even if the gallery is encrypted.
+
+        Raises:
+            InputError: Both ``key`` and ``plain``, or the path cannot be written.
+            StorageFull: There is no room.
+        """
+        if plain and key is not None:
+            raise InputError("an export is either plain or has a key, not both")
+        key = None if plain else key or self._key
+        target = exchange.export_target(path, self.path)
+        if not self._database.read_only:
+            with self._write(rewrite=False) as rows:
+                rows.record("exported", None, encrypted=key is not None)
+        with self._database.snapshot() as connection:
+            exchange.export(self._rows(connection), target, key)
+
+    def import_(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        key: Key | None = None,
+        on_conflict: exchange.OnConflict = "error",
+    ) -> exchange.Imported:
+        """Add the people of an export file, all of them or, on any error, none.
+
+        Args:
+            path: The export file.
+            key: Its key, where it is not the gallery's own.
+            on_conflict: What to do with a person whose name is taken: ``error``; ``merge`` adds the
+                templates to the one who is there; ``rename`` adds a number to the name; ``skip``.
+
+        Raises:
+            ExportInvalid: The file is damaged, incomplete or of an unknown version.
+            SpaceMismatch: Its templates come from another embedding space.
+            PersonExists: A name is taken, with ``on_conflict="error"``.
+            GalleryKeyError: The file's key is missing or wrong.
+        """
+        with exchange.reader(path, key or self._key) as source, self._write() as rows:
+            require_space(rows.meta.space, source.space, "the gallery")
+            return exchange.import_into(rows, source, on_conflict)

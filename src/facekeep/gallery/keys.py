@@ -1,0 +1,193 @@
+"""Keys for encrypted galleries: from a file, an environment variable or the keyring of the OS."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import contextlib
+import logging
+import os
+import secrets
+import stat
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from facekeep.errors import GalleryKeyError
+
+__all__ = ["Key", "generate_key", "load_key"]
+
+_log = logging.getLogger(__name__)
+_BYTES = 32
+_FORMS = "file:PATH, env:NAME or keyring:SERVICE/USER"
+_MAX_TEXT = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A 256-bit secret; its text never shows in a representation or message.
+
+    Attributes:
+        secret: 32 random bytes.
+    """
+
+    secret: bytes = field(repr=False)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.secret, bytes) or len(self.secret) != _BYTES:
+            raise GalleryKeyError(f"a gallery key is {_BYTES} bytes; make one with generate_key()")
+
+    @property
+    def text(self) -> str:
+        """The secret as base64, the form in which it is kept."""
+        return base64.b64encode(self.secret).decode()
+
+
+def load_key(spec: str) -> Key:
+    """Load a key.
+
+    Args:
+        spec: ``file:PATH``, ``env:NAME`` or ``keyring:SERVICE/USER``. What is found there must be
+            32 bytes as base64 or hexadecimal text.
+
+    Raises:
+        GalleryKeyError: It is missing, unreadable or malformed.
+    """
+    kind, value = _parse(spec)
+    return _decode(_LOADERS[kind](value), spec)
+
+
+def generate_key(spec: str) -> Key:
+    """Make a new random key and keep it where ``spec`` says; an existing one is never overwritten.
+
+    Args:
+        spec: ``file:PATH`` (created with permissions 0600) or ``keyring:SERVICE/USER``.
+
+    Raises:
+        GalleryKeyError: There is one already, or it cannot be written.
+    """
+    kind, value = _parse(spec)
+    if kind == "env":
+        raise GalleryKeyError("a key cannot be kept in the environment: use file: or keyring:")
+    key = Key(secrets.token_bytes(_BYTES))
+    if kind == "file":
+        _write_file(Path(value), key)
+    else:
+        _write_keyring(value, key)
+    return key
+
+
+def _parse(spec: str) -> tuple[str, str]:
+    kind, _, value = spec.partition(":")
+    if kind not in _LOADERS or not value:
+        raise GalleryKeyError(f"a key is named as {_FORMS}, not {_short(spec)}")
+    return kind, value
+
+
+def _short(spec: str) -> str:
+    # Somebody may have typed the key itself: do not repeat it in full.
+    return ascii(spec[:12] + "...") if len(spec) > 12 else ascii(spec)
+
+
+def _decode(text: str, spec: str) -> Key:
+    text = text.strip()
+    try:
+        secret = bytes.fromhex(text) if len(text) == 2 * _BYTES else _from_base64(text)
+    except (ValueError, binascii.Error):
+        secret = b""
+    if len(secret) != _BYTES:
+        raise GalleryKeyError(
+            f"the key at {spec} is not {_BYTES} bytes as base64 or hexadecimal text;"
+            " make one with generate_key() or `openssl rand -base64 32`"
+        )
+    return Key(secret)
+
+
+def _from_base64(text: str) -> bytes:
+    return base64.b64decode(text.replace("-", "+").replace("_", "/"), validate=True)
+
+
+def _read_file(value: str) -> str:
+    path = Path(value).expanduser()
+    try:
+        # Without O_NONBLOCK a named pipe in place of the file would hang the program.
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:  # noqa: PTH123
+            mode = os.fstat(file.fileno()).st_mode
+            text = file.read(_MAX_TEXT).decode("ascii")
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not plain text"
+        raise GalleryKeyError(f"cannot read the key file {path}: {why}") from error
+    if stat.S_IMODE(mode) & 0o077:
+        _log.warning("the key file %s can be read by others; run: chmod 600 %s", path, path)
+    return text
+
+
+def _read_env(name: str) -> str:
+    text = os.environ.get(name)
+    if not text:
+        raise GalleryKeyError(f"the environment variable {name} holds no key; set it, or use file:")
+    return text
+
+
+def _read_keyring(value: str) -> str:
+    text = _keyring_get(*_service_user(value))
+    if text is None:
+        raise GalleryKeyError(f"the keyring has no key for {value}; make one with generate_key()")
+    return text
+
+
+def _service_user(value: str) -> tuple[str, str]:
+    service, _, user = value.rpartition("/")
+    if not service or not user:
+        raise GalleryKeyError(f"a key in the keyring is named keyring:SERVICE/USER, not {value!r}")
+    return service, user
+
+
+def _keyring_get(service: str, user: str) -> str | None:
+    try:
+        import keyring
+
+        return keyring.get_password(service, user)
+    except ImportError as error:
+        raise GalleryKeyError(
+            "keys in the keyring need: pip install 'facekeep[keyring]'"
+        ) from error
+    except Exception as error:
+        raise GalleryKeyError(f"the keyring cannot be used ({_line(error)}); use file:") from error
+
+
+def _write_keyring(value: str, key: Key) -> None:
+    service, user = _service_user(value)
+    if _keyring_get(service, user) is not None:
+        raise GalleryKeyError(f"the keyring already has a key for {value}; it is not overwritten")
+    import keyring
+
+    try:
+        keyring.set_password(service, user, key.text)
+    except Exception as error:
+        raise GalleryKeyError(f"the keyring refused the key ({_line(error)}); use file:") from error
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _write_file(path: Path, key: Key) -> None:
+    path = path.expanduser()
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError as error:
+        raise GalleryKeyError(f"{path} exists already; a key is never overwritten") from error
+    except (OSError, ValueError) as error:
+        raise GalleryKeyError(f"cannot create the key file {path}: {_line(error)}") from error
+    try:
+        with open(handle, "w", encoding="ascii") as file:  # noqa: PTH123
+            file.write(key.text + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            path.unlink()
+        raise GalleryKeyError(f"cannot write the key file {path}: {error.strerror}") from error
+
+
+_LOADERS = {"file": _read_file, "env": _read_env, "keyring": _read_keyring}

@@ -1,0 +1,196 @@
+"""Opening a gallery: its file, key, embedding space and transactions."""
+
+from __future__ import annotations
+
+import logging
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from facekeep.errors import FacekeepError, GalleryBusy, GalleryNotFound, InputError, SpaceMismatch
+from facekeep.gallery.cipher import Cipher, cipher_for
+from facekeep.gallery.database import Database, create_file
+from facekeep.gallery.faults import existing_file, real_path
+from facekeep.gallery.keys import Key
+from facekeep.gallery.records import (
+    Space,
+)
+from facekeep.gallery.rows import Rows, read_meta, write_meta
+
+__all__ = ["OpenGallery", "require_space", "scope"]
+
+_log = logging.getLogger(__name__)
+
+
+class OpenGallery:
+    """A gallery that was opened: its file, key, space and transactions."""
+
+    def __init__(self, database: Database, space: Space | None, key: Key | None) -> None:
+        """Take a database that is open; ``open`` is the way in."""
+        self._database = database
+        self._key = key
+        self._cipher: Cipher | None = None
+        self._declared = space
+        with self._read() as rows:
+            self._meta = rows.meta
+            if space is not None:
+                require_space(rows.meta.space, space, "the gallery")
+
+    @classmethod
+    def open(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        space: Space | None = None,
+        key: Key | None = None,
+        create: bool = False,
+        read_only: bool = False,
+        busy_timeout: float = 30.0,
+    ) -> Self:
+        """Open a gallery.
+
+        Args:
+            path: The gallery's file.
+            space: Embedding space of the templates and probes that will be given; without it people
+                can be listed and edited, but not enrolled or searched.
+            key: The key of an encrypted gallery; without it everything that needs no vector works.
+            create: Create the gallery if there is none; needs ``space``. With ``key`` the new
+                gallery is encrypted.
+            read_only: Never write.
+            busy_timeout: Seconds to wait while others keep the gallery locked.
+
+        Raises:
+            GalleryNotFound: There is none, and ``create`` was not asked for.
+            GalleryCorrupt: The file is damaged, or something else.
+            GalleryVersion: It comes from a newer facekeep.
+            GalleryKeyError: The key is wrong, or the gallery is not encrypted.
+            SpaceMismatch: The gallery's templates come from another embedding space.
+        """
+        file = real_path(path)
+        if not existing_file(file):
+            if not create:
+                raise GalleryNotFound(
+                    f"there is no gallery at {file}: check the path, or enrol somebody to create it"
+                )
+            _create(file, space, key)
+        database = Database(file, read_only=read_only, busy_timeout=busy_timeout)
+        try:
+            gallery = cls(database, space, key)
+            gallery._finish_erasure()
+        except BaseException:
+            database.close()
+            raise
+        return gallery
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file; doing it twice does no harm."""
+        self._database.close()
+
+    @property
+    def path(self) -> Path:
+        """Where the gallery stands."""
+        return self._database.path
+
+    @property
+    def space(self) -> Space:
+        """The embedding space of the templates."""
+        return self._meta.space
+
+    # Transactions
+
+    def _rows(self, connection: Any) -> Rows:
+        meta = read_meta(connection)
+        cipher = self._cipher
+        if cipher is None or cipher.check != meta.key_check:
+            # Also after another process changed the key: nothing is ever sealed with an old one.
+            cipher = cipher_for(self._key, scope(meta.gallery), meta.key_check)
+            self._cipher = cipher
+        return Rows(connection, meta, cipher)
+
+    @contextmanager
+    def _read(self) -> Iterator[Rows]:
+        with self._database.read() as connection:
+            yield self._rows(connection)
+
+    @contextmanager
+    def _write(self, *, rewrite: bool = True) -> Iterator[Rows]:
+        with self._database.write() as connection:
+            rows = self._rows(connection)
+            yield rows
+            rows.touch(rewrite=rewrite)
+
+    def _require_declared(self) -> None:
+        if self._declared is None:
+            raise InputError(
+                "the gallery was opened without an embedding space: open it with the model's space"
+            )
+
+    def compact(self) -> None:
+        """Rewrite the file without what was deleted, and empty the write-ahead log.
+
+        Raises:
+            GalleryBusy: Another program is reading an older state of the gallery, so what was
+                deleted may still lie in its files.
+        """
+        with self._read() as rows:
+            unswept = rows.meta.unswept
+        try:
+            self._database.sweep()
+        except GalleryBusy as error:
+            raise GalleryBusy(
+                f"another program is using {self.path}: what was asked is done, but erased data may"
+                " be left in its files; close that program and run `facekeep gallery compact`"
+            ) from error
+        if unswept:
+            with self._database.write() as connection:
+                self._rows(connection).mark_swept(unswept)
+
+    def _finish_erasure(self) -> None:
+        """Wipe what a process left behind that was killed between deleting and wiping."""
+        if self._meta.unswept and not self._database.read_only:
+            try:
+                self.compact()
+            except FacekeepError as error:
+                _log.warning("an erasure is still unfinished: %s", error)
+
+
+def scope(gallery: str) -> str:
+    """Return what the key of a gallery is used for."""
+    return f"gallery {gallery}"
+
+
+def _create(path: Path, space: Space | None, key: Key | None) -> None:
+    if space is None:
+        raise InputError("a new gallery needs an embedding space: create it with a model's space")
+    gallery = str(uuid.uuid4())
+
+    def setup(connection: Any) -> None:
+        write_meta(connection, gallery, space, Cipher(key, scope(gallery)))
+        rows = Rows(connection, read_meta(connection), Cipher(None, ""))
+        rows.record("created", None, encrypted=key is not None)
+
+    create_file(path, setup)
+
+
+def require_space(own: Space, other: Space, what: str) -> None:
+    """Raise SpaceMismatch unless both are the same embedding space."""
+    if (own.id, own.width) != (other.id, other.width):
+        raise SpaceMismatch(
+            f"{what} holds templates of {own.model} ({own.width}-d, {own.id[:12]}), not of"
+            f" {other.model} ({other.width}-d, {other.id[:12]}): use the first model, or enrol anew"
+        )

@@ -1,0 +1,85 @@
+"""The tables of a gallery file, version by version.
+
+``user_version`` of the file counts the migrations that were applied. To change the schema append a
+function to ``MIGRATIONS``; never edit one that was released.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+
+__all__ = ["APPLICATION_ID", "MIGRATIONS", "PAGE_SIZE", "VERSION", "migrate"]
+
+APPLICATION_ID = 0x464B474C
+"""``FKGL``: what tells a gallery from other SQLite files."""
+
+PAGE_SIZE = 8192
+"""Holds three templates of 512 dimensions; SQLite's own 4096 bytes would hold one."""
+
+_V1 = (
+    """CREATE TABLE spaces (
+        id INTEGER PRIMARY KEY,
+        digest TEXT NOT NULL UNIQUE,
+        model TEXT NOT NULL,
+        width INTEGER NOT NULL CHECK (width > 0)
+    ) STRICT""",
+    """CREATE TABLE meta (
+        one INTEGER PRIMARY KEY CHECK (one = 1),
+        gallery TEXT NOT NULL,
+        created_at TEXT NOT NULL,
+        space INTEGER NOT NULL REFERENCES spaces (id),
+        key_check BLOB,
+        changes INTEGER NOT NULL DEFAULT 0,
+        rewrites INTEGER NOT NULL DEFAULT 0,
+        unswept INTEGER NOT NULL DEFAULT 0
+    ) STRICT""",
+    """CREATE TABLE people (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        uuid TEXT NOT NULL UNIQUE,
+        name TEXT NOT NULL UNIQUE,
+        metadata TEXT NOT NULL,
+        consent_basis TEXT,
+        consent_at TEXT,
+        retain_until TEXT,
+        created_at TEXT NOT NULL,
+        CHECK ((consent_basis IS NULL) = (consent_at IS NULL))
+    ) STRICT""",
+    """CREATE TABLE templates (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        uuid TEXT NOT NULL UNIQUE,
+        person INTEGER NOT NULL REFERENCES people (id) ON DELETE CASCADE,
+        space INTEGER NOT NULL REFERENCES spaces (id),
+        negative INTEGER NOT NULL CHECK (negative IN (0, 1)),
+        quality REAL,
+        source TEXT,
+        created_at TEXT NOT NULL,
+        vector BLOB NOT NULL,
+        crop BLOB
+    ) STRICT""",
+    "CREATE INDEX templates_by_person ON templates (person)",
+    """CREATE TABLE audit (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        at TEXT NOT NULL,
+        action TEXT NOT NULL,
+        person TEXT,
+        detail TEXT NOT NULL
+    ) STRICT""",
+)
+
+
+def _to_v1(connection: sqlite3.Connection) -> None:
+    for statement in _V1:
+        connection.execute(statement)
+
+
+MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_to_v1,)
+VERSION = len(MIGRATIONS)
+
+
+def migrate(connection: sqlite3.Connection) -> None:
+    """Bring the schema up to date; call it inside a write transaction."""
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    for step in MIGRATIONS[version:]:
+        step(connection)
+    connection.execute(f"PRAGMA user_version = {VERSION}")
