@@ -1,0 +1,42 @@
+"""Small networks made on the spot, and a cache that the tests of this folder share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from networks import embedder
+
+
+@pytest.fixture(scope="session")
+def _cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def cache(_cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache folder in which the default models are folded once for all tests."""
+    monkeypatch.setenv("FACEKEEP_CACHE", str(_cache))
+    return _cache
+
+
+@pytest.fixture
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache folder of this test alone."""
+    monkeypatch.setenv("FACEKEEP_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder of models of the user's own."""
+    monkeypatch.setenv("FACEKEEP_MODELS", str(tmp_path / "models"))
+    return tmp_path / "models"
+
+
+@pytest.fixture
+def network(tmp_path: Path) -> Path:
+    """The file of a working embedder of width 8 for faces of 112 pixels."""
+    path = tmp_path / "network.onnx"
+    path.write_bytes(embedder())
+    return path

@@ -1,0 +1,242 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from facekeep import runtime
+from facekeep.errors import (
+    FacekeepError,
+    InputError,
+    ModelCorrupt,
+    ModelNotFound,
+    RuntimeUnavailable,
+)
+from facekeep.runtime import Session, TensorInfo, open_session
+
+WEIGHT = np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def network() -> bytes:
+    """x (n, 4) -> y = x @ WEIGHT."""
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "w"], ["y"])],
+        "small",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 4])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 3])],
+        [numpy_helper.from_array(WEIGHT, "w")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    content: bytes = model.SerializeToString()
+    return content
+
+
+@pytest.fixture
+def session(network: bytes) -> Session:
+    return open_session(network, threads=1)
+
+
+def test_describes_what_it_takes_and_gives(session: Session) -> None:
+    assert session.inputs == (TensorInfo("x", (None, 4), "float32"),)
+    assert session.outputs == (TensorInfo("y", (None, 3), "float32"),)
+
+
+@pytest.mark.parametrize("rows", [0, 1, 5])
+def test_runs_the_network(session: Session, rows: int) -> None:
+    x = np.random.default_rng(1).normal(size=(rows, 4)).astype(np.float32)
+    (y,) = session.run({"x": x})
+    np.testing.assert_allclose(y, x @ WEIGHT, rtol=1e-5, atol=1e-6)
+
+
+def test_opens_a_file_and_its_content_alike(
+    session: Session, network: bytes, tmp_path: Path
+) -> None:
+    path = tmp_path / "network.onnx"
+    path.write_bytes(network)
+    x = np.ones((2, 4), np.float32)
+    np.testing.assert_array_equal(open_session(path).run({"x": x})[0], session.run({"x": x})[0])
+
+
+def test_threads_share_a_session(session: Session) -> None:
+    inputs = np.random.default_rng(2).normal(size=(200, 3, 4)).astype(np.float32)
+    serial = [session.run({"x": x})[0] for x in inputs]
+    with ThreadPoolExecutor(8) as pool:
+        together = list(pool.map(lambda x: session.run({"x": x})[0], inputs))
+    np.testing.assert_array_equal(together, serial)
+
+
+def test_a_closed_session_says_so(session: Session) -> None:
+    session.close()
+    session.close()
+    with pytest.raises(InputError, match="closed"):
+        session.run({"x": np.ones((1, 4), np.float32)})
+
+
+def test_closing_while_others_run_harms_nobody(network: bytes) -> None:
+    session = open_session(network, threads=1)
+    started = threading.Event()
+    failures: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            while True:
+                session.run({"x": np.ones((64, 4), np.float32)})
+                started.set()
+        except InputError:
+            pass
+        except BaseException as error:  # noqa: BLE001 - any other end is the failure looked for
+            failures.append(error)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    assert started.wait(30)
+    session.close()
+    for thread in threads:
+        thread.join(30)
+    assert not failures
+    assert not any(thread.is_alive() for thread in threads)
+
+
+@pytest.mark.parametrize(
+    "feeds",
+    [
+        {},
+        {"y": np.ones((1, 4), np.float32)},
+        {"x": np.ones((1, 5), np.float32)},
+        {"x": np.ones(4, np.float32)},
+        {"x": np.ones((1, 4), np.float64)},
+        {"x": np.ones((1, 4), np.float32), "z": np.ones(1, np.float32)},
+    ],
+    ids=["nothing", "other name", "other size", "other rank", "other dtype", "too much"],
+)
+def test_wrong_input_is_one_line(session: Session, feeds: dict[str, np.ndarray]) -> None:
+    with pytest.raises(InputError) as caught:
+        session.run(feeds)
+    assert_one_line(caught.value)
+
+
+@pytest.mark.parametrize("damage", ["empty", "text", "zeros", "truncated", "no graph"])
+@pytest.mark.parametrize("as_file", [True, False])
+def test_a_damaged_network_is_one_line(
+    network: bytes, tmp_path: Path, damage: str, as_file: bool
+) -> None:
+    content = {
+        "empty": b"",
+        "text": b"this is no network" * 10,
+        "zeros": bytes(1000),
+        "truncated": network[: len(network) // 2],
+        "no graph": helper.make_model(helper.make_graph([], "", [], [])).SerializeToString()[:4],
+    }[damage]
+    path = tmp_path / "damaged.onnx"
+    path.write_bytes(content)
+    with pytest.raises(ModelCorrupt) as caught:
+        open_session(path if as_file else content)
+    assert_one_line(caught.value)
+    assert ("damaged.onnx" if as_file else "memory") in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["missing.onnx", "."])
+def test_no_file_at_the_path(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ModelNotFound, match="no model file at"):
+        open_session(tmp_path / name)
+
+
+@pytest.mark.parametrize("threads", [-1, True, 1.0, "2", None])
+def test_threads_must_be_a_whole_number(network: bytes, threads: object) -> None:
+    with pytest.raises(InputError, match="threads"):
+        open_session(network, threads=threads)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("asked", "expected"), [(1, 1), (3, 3), (0, runtime.usable_cores())])
+def test_threads_reach_the_runtime(network: bytes, asked: int, expected: int) -> None:
+    session = open_session(network, threads=asked)
+    options = session._session.get_session_options()  # type: ignore[attr-defined]
+    assert options.intra_op_num_threads == expected
+    assert options.inter_op_num_threads == 1
+
+
+def test_unknown_names_list_the_known_ones(network: bytes) -> None:
+    with pytest.raises(InputError, match=r"'tpu'.*cpu, cuda"):
+        open_session(network, device="tpu")
+    with pytest.raises(InputError, match=r"'caffe'.*onnxruntime"):
+        open_session(network, runtime="caffe")
+
+
+def test_an_absent_device_is_an_error_that_tells_how_to_get_it(
+    network: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
+    with pytest.raises(RuntimeUnavailable) as caught:
+        open_session(network, device="cuda")
+    assert "has: cpu; install onnxruntime-gpu" in str(caught.value)
+
+
+def test_no_silent_fallback_to_another_device(
+    network: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ONNX Runtime, asked for a device that does not start, gives a session on the CPU."""
+
+    class OnTheCpu:
+        def __init__(self, *args: object, **kwargs: object) -> None:
+            pass
+
+        def get_providers(self) -> list[str]:
+            return ["CPUExecutionProvider"]
+
+    present = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: present)
+    monkeypatch.setattr(onnxruntime, "InferenceSession", OnTheCpu)
+    with pytest.raises(RuntimeUnavailable, match="'cuda' did not start"):
+        open_session(network, device="cuda")
+
+
+def test_a_device_that_fails_to_open_is_not_called_a_damaged_file(
+    network: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*args: object, **kwargs: object) -> None:
+        raise RuntimeError("libcudnn.so.9:\n cannot open shared object file")
+
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
+    monkeypatch.setattr(onnxruntime, "InferenceSession", broken)
+    with pytest.raises(RuntimeUnavailable, match=r"'cuda'.*libcudnn") as caught:
+        open_session(network, device="cuda")
+    assert_one_line(caught.value)
+
+
+def test_lists_every_device_with_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
+    statuses = {status.device: status for status in runtime.runtimes()}
+    assert statuses["cpu"].available
+    assert onnxruntime.__version__ in statuses["cpu"].detail
+    assert not statuses["cuda"].available
+    assert "onnxruntime-gpu" in statuses["cuda"].detail
+
+
+def test_without_onnxruntime_the_cpu_is_reported_unavailable(
+    network: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(RuntimeUnavailable, match="install onnxruntime"):
+        open_session(network)
+    (status,) = runtime.runtimes()
+    assert not status.available
+    assert "install onnxruntime" in status.detail
+
+
+def test_importing_the_room_loads_no_runtime() -> None:
+    code = "import facekeep.runtime, sys; sys.exit('onnxruntime' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def assert_one_line(error: FacekeepError) -> None:
+    assert "\n" not in str(error)
+    assert 10 < len(str(error)) < 400
