@@ -1,0 +1,368 @@
+"""Facts about a face that decide whether it should be enrolled, and the reasons when it should not.
+
+Facts are measured, not judged, by ``assess``; ``review`` holds them against a ``Policy``. How each
+fact was chosen and where the limits come from: docs/quality.md.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from types import MappingProxyType
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from facekeep.align import align
+from facekeep.errors import InputError
+from facekeep.face import Face
+from facekeep.image import check_image
+
+__all__ = ["POLICIES", "Policy", "Quality", "Reason", "assess", "explain", "pose", "review"]
+
+_CROP = 112
+# Brows to chin and cheek to cheek in an aligned crop: little hair, background or black border.
+_INNER = (slice(28, 108), slice(22, 90))
+
+# The five landmarks on a generic head, in units of the eye distance: x to the right of the image,
+# y down, z away from the camera, so that a head of yaw, pitch and roll 0 looks at the camera.
+_HEAD = np.array(
+    [
+        [-0.50, 0.0, 0.0],
+        [0.50, 0.0, 0.0],
+        [0.0, 0.57, -0.45],
+        [-0.38, 1.10, 0.0],
+        [0.38, 1.10, 0.0],
+    ]
+)
+_HEAD_INVERSE = np.linalg.pinv(_HEAD - _HEAD.mean(axis=0))
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """What was measured on one face.
+
+    Attributes:
+        size: The shorter side of its box in pixels of the image.
+        eye_distance: Between the two eye landmarks, in pixels of the image.
+        sharpness: Share of fine detail in the aligned crop, 0 (smooth) to 1.
+        brightness: Mean luma of the face, 0 (black) to 1 (white).
+        contrast: Standard deviation of that luma, as a share of the largest possible, 0 to 1.
+        yaw: Degrees, -90 to 90; above 0 the nose points to the right side of the image.
+        pitch: Degrees, -180 to 180; above 0 the face looks up.
+        roll: Degrees, -180 to 180; above 0 the head is turned clockwise in the image.
+        score: Confidence of the detector, 0 to 1.
+        outside: Share of the box that lies outside the image, 0 to 1.
+        overall: All of it in one number, 0 to 1, to rank the templates of one person.
+    """
+
+    size: float
+    eye_distance: float
+    sharpness: float
+    brightness: float
+    contrast: float
+    yaw: float
+    pitch: float
+    roll: float
+    score: float
+    outside: float
+    overall: float
+
+    def to_dict(self) -> dict[str, float]:
+        """Return the facts as plain floats, rounded to four decimals, for JSON."""
+        return {name: round(value, 4) for name, value in dataclasses.asdict(self).items()}
+
+
+class Reason(StrEnum):
+    """Why a face, or an image, should not be enrolled. The words are stable."""
+
+    NO_FACE = "no_face"
+    MULTIPLE_FACES = "multiple_faces"
+    FACE_TOO_SMALL = "face_too_small"
+    TOO_BLURRY = "too_blurry"
+    TOO_DARK = "too_dark"
+    TOO_BRIGHT = "too_bright"
+    LOW_CONTRAST = "low_contrast"
+    EXTREME_POSE = "extreme_pose"
+    LOW_DETECTION_SCORE = "low_detection_score"
+    FACE_CUT_OFF = "face_cut_off"
+    IDENTITY_CONFLICT = "identity_conflict"
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Limits for enrolment, in the units of ``Quality``; a fact at its limit passes."""
+
+    min_size: float = 0.0
+    min_sharpness: float = 0.0
+    min_brightness: float = 0.0
+    max_brightness: float = 1.0
+    min_contrast: float = 0.0
+    max_yaw: float = math.inf
+    max_pitch: float = math.inf
+    max_roll: float = math.inf
+    min_score: float = 0.0
+    max_outside: float = 1.0
+
+
+POLICIES: Mapping[str, Policy] = MappingProxyType(
+    {
+        "off": Policy(),
+        "standard": Policy(
+            min_size=32,
+            min_sharpness=0.02,
+            min_brightness=0.08,
+            max_brightness=0.95,
+            min_contrast=0.05,
+            max_yaw=60,
+            max_pitch=45,
+            min_score=0.6,
+            max_outside=0.3,
+        ),
+        "strict": Policy(
+            min_size=80,
+            min_sharpness=0.05,
+            min_brightness=0.15,
+            max_brightness=0.85,
+            min_contrast=0.1,
+            max_yaw=25,
+            max_pitch=25,
+            max_roll=30,
+            min_score=0.8,
+            max_outside=0.02,
+        ),
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Check:
+    """One fact against one limit of a policy, and what to tell people when it fails."""
+
+    reason: Reason
+    fact: Callable[[Quality], float]
+    limit: str
+    text: str
+
+    def fails(self, quality: Quality, policy: Policy) -> bool:
+        value, limit = self.fact(quality), getattr(policy, self.limit)
+        return bool(value < limit if self.limit.startswith("min") else value > limit)
+
+    def explain(self, quality: Quality, policy: Policy) -> str:
+        return self.text.format(value=self.fact(quality), limit=getattr(policy, self.limit))
+
+
+_CHECKS = (
+    _Check(
+        Reason.FACE_TOO_SMALL,
+        lambda q: q.size,
+        "min_size",
+        "move closer: the face is {value:.0f} px wide, {limit:.0f} are needed",
+    ),
+    _Check(
+        Reason.TOO_BLURRY,
+        lambda q: q.sharpness,
+        "min_sharpness",
+        "hold still and focus: the sharpness is {value:.3f}, {limit:.3f} is needed",
+    ),
+    _Check(
+        Reason.TOO_DARK,
+        lambda q: q.brightness,
+        "min_brightness",
+        "add light: the brightness of the face is {value:.2f}, {limit:.2f} is needed",
+    ),
+    _Check(
+        Reason.TOO_BRIGHT,
+        lambda q: q.brightness,
+        "max_brightness",
+        "reduce light or exposure: the brightness of the face is {value:.2f}, "
+        "{limit:.2f} is the most",
+    ),
+    _Check(
+        Reason.LOW_CONTRAST,
+        lambda q: q.contrast,
+        "min_contrast",
+        "light the face better: its contrast is {value:.2f}, {limit:.2f} is needed",
+    ),
+    _Check(
+        Reason.EXTREME_POSE,
+        lambda q: abs(q.yaw),
+        "max_yaw",
+        "look at the camera: the head is turned aside by {value:.0f} degrees, "
+        "{limit:.0f} is the most",
+    ),
+    _Check(
+        Reason.EXTREME_POSE,
+        lambda q: abs(q.pitch),
+        "max_pitch",
+        "look at the camera: the head is turned up or down by {value:.0f} degrees, "
+        "{limit:.0f} is the most",
+    ),
+    _Check(
+        Reason.EXTREME_POSE,
+        lambda q: abs(q.roll),
+        "max_roll",
+        "hold the head upright: it is tilted by {value:.0f} degrees, {limit:.0f} is the most",
+    ),
+    _Check(
+        Reason.LOW_DETECTION_SCORE,
+        lambda q: q.score,
+        "min_score",
+        "show the whole face, uncovered: the detector is {value:.0%} sure, {limit:.0%} is needed",
+    ),
+    _Check(
+        Reason.FACE_CUT_OFF,
+        lambda q: q.outside,
+        "max_outside",
+        "get the whole face into the picture: {value:.0%} of it lie outside, {limit:.0%} may",
+    ),
+)
+
+_PLAIN = {
+    Reason.NO_FACE: "no face was found: use a photo that shows the face from the front, well lit",
+    Reason.MULTIPLE_FACES: "there is more than one face: use a photo of one person, or crop it",
+    Reason.IDENTITY_CONFLICT: "the face looks more like somebody else already enrolled: check who "
+    "it is",
+}
+
+
+def assess(
+    image: NDArray[np.uint8], face: Face, *, crop: NDArray[np.uint8] | None = None
+) -> Quality:
+    """Measure a face.
+
+    Landmarks that no face can have (all in one place, or not finite) give no crop and no pose:
+    sharpness, brightness and contrast are then 0 and yaw is 90, so that every policy but "off"
+    refuses the face.
+
+    Args:
+        image: The image that the face was found in, uint8 ``(H, W, 3)`` RGB.
+        face: The face.
+        crop: Its aligned crop, where it is at hand; else it is cut here.
+
+    Returns:
+        The facts; all of them are finite.
+
+    Raises:
+        InputError: The image is not such an array.
+    """
+    image = check_image(image)
+    sharpness, brightness, contrast = _light(_crop(image, face) if crop is None else crop)
+    yaw, pitch, roll = pose(face.landmarks)
+    quality = Quality(
+        size=_finite(face.size),
+        eye_distance=_finite(math.dist(*face.landmarks[:2].tolist())),
+        sharpness=sharpness,
+        brightness=brightness,
+        contrast=contrast,
+        yaw=yaw,
+        pitch=pitch,
+        roll=roll,
+        score=_finite(face.score),
+        outside=_outside(image.shape, face.bbox),
+        overall=0.0,
+    )
+    return dataclasses.replace(quality, overall=_overall(quality))
+
+
+def review(quality: Quality, policy: Policy) -> list[Reason]:
+    """Hold the facts against a policy.
+
+    Returns:
+        What speaks against enrolment, each reason once; an empty list when nothing does.
+    """
+    return list(dict.fromkeys(c.reason for c in _CHECKS if c.fails(quality, policy)))
+
+
+def explain(reason: Reason, quality: Quality | None = None, policy: Policy | None = None) -> str:
+    """Put a reason into one line for people: how to mend it, and the numbers behind it.
+
+    Args:
+        reason: The reason.
+        quality: The facts it was found in; not needed for reasons that ``review`` does not give.
+        policy: The policy it was held against.
+    """
+    if quality is not None and policy is not None:
+        for check in _CHECKS:
+            if check.reason == reason and check.fails(quality, policy):
+                return check.explain(quality, policy)
+    return _PLAIN.get(reason, reason.replace("_", " "))
+
+
+def pose(landmarks: ArrayLike) -> tuple[float, float, float]:
+    """Estimate yaw, pitch and roll in degrees from the five landmarks.
+
+    A generic head is fitted under scaled orthographic projection: an affine fit by least squares,
+    then the nearest rotation (the POS of DeMenthon and Davis 1995). Turning the image turns the
+    roll by as much and leaves yaw and pitch; mirroring it flips the signs of yaw and roll.
+
+    Args:
+        landmarks: ``(5, 2)`` pixels, in the order of ``Face.landmarks``.
+
+    Returns:
+        Yaw, pitch, roll, with the signs of ``Quality``; 90, 0, 0 when the landmarks lie all in one
+        place or are not finite.
+    """
+    points = np.asarray(landmarks, np.float64)
+    points = points - points.mean(axis=0)
+    extent = np.abs(points).max()
+    if not (np.isfinite(extent) and extent > 1e-6):
+        return 90.0, 0.0, 0.0
+    left, _, right = np.linalg.svd((_HEAD_INVERSE @ (points / extent)).T, full_matrices=False)
+    x_axis, y_axis = left @ right
+    z_axis = np.cross(x_axis, y_axis)
+    yaw = math.asin(min(max(z_axis[0], -1.0), 1.0))
+    pitch = math.atan2(-z_axis[1], z_axis[2])
+    roll = math.atan2(y_axis[0], x_axis[0])
+    return math.degrees(yaw), math.degrees(pitch), math.degrees(roll)
+
+
+def _crop(image: NDArray[np.uint8], face: Face) -> NDArray[np.uint8]:
+    try:
+        return align(image, face.landmarks, _CROP)
+    except InputError:
+        return np.zeros((_CROP, _CROP, 3), np.uint8)
+
+
+def _light(crop: NDArray[np.uint8]) -> tuple[float, float, float]:
+    """Sharpness, brightness and contrast of an aligned crop, each 0 to 1."""
+    import cv2
+
+    if crop.shape[0] != _CROP:
+        crop = np.asarray(cv2.resize(crop, (_CROP, _CROP), interpolation=cv2.INTER_AREA), np.uint8)
+    luma = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY)[_INNER].astype(np.float32)
+    deviation = float(luma.std())
+    fine = float((luma - cv2.GaussianBlur(luma, (0, 0), 1.0)).std())
+    sharpness = fine / deviation if deviation > 1 else 0.0
+    return min(sharpness, 1.0), float(luma.mean()) / 255, min(deviation / 127.5, 1.0)
+
+
+def _outside(shape: tuple[int, ...], bbox: NDArray[np.float32]) -> float:
+    """The share of a box outside an image; 1 for a box without area."""
+    x1, y1, x2, y2 = (float(value) for value in bbox)
+    area = max(x2 - x1, 0.0) * max(y2 - y1, 0.0)
+    if not (math.isfinite(area) and area > 0):
+        return 1.0
+    inside = max(min(x2, shape[1]) - max(x1, 0.0), 0.0) * max(min(y2, shape[0]) - max(y1, 0.0), 0.0)
+    return 1.0 - inside / area
+
+
+def _overall(quality: Quality) -> float:
+    """Size, detail, frontality, wholeness and certainty multiplied, each 0 to 1."""
+    frontality = max(math.cos(math.radians(quality.yaw)), 0.0) * max(
+        math.cos(math.radians(quality.pitch)), 0.0
+    )
+    return (
+        min(max(quality.size, 0.0) / _CROP, 1.0)
+        * quality.sharpness
+        * frontality
+        * (1.0 - quality.outside)
+        * min(max(quality.score, 0.0), 1.0)
+    )
+
+
+def _finite(value: float) -> float:
+    return float(value) if math.isfinite(value) else 0.0
