@@ -1,0 +1,7 @@
+"""``python -m facekeep``, the same as ``facekeep``."""
+
+import sys
+
+from facekeep.cli.main import main
+
+sys.exit(main())

@@ -1,0 +1,109 @@
+"""Every command explains itself, and the pages made from the help are up to date."""
+
+from __future__ import annotations
+
+import runpy
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from facekeep.cli.main import build
+from facekeep.config import KNOBS
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCS = runpy.run_path(str(ROOT / "scripts/gen_cli_docs.py"))
+TREE = list(DOCS["commands"](build(), "facekeep"))
+LEAVES = [(path, command) for path, command in TREE if not hasattr(command, "commands")]
+COMMON = {"config", "json", "quiet", "verbose"}
+
+
+def name_of(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+@pytest.mark.parametrize(("path", "command"), TREE, ids=name_of)
+def test_every_command_has_help_and_examples(path: str, command):
+    assert command.help
+    summary = command.help.splitlines()[0]
+    assert summary.endswith("."), "the first line is a sentence"
+    examples = DOCS["examples"](command.epilog)
+    assert examples
+    assert all(line.strip().startswith("facekeep") for line in examples)
+
+
+@pytest.mark.parametrize(("path", "command"), TREE, ids=name_of)
+def test_every_parameter_is_documented(path: str, command):
+    for parameter in command.params:
+        assert parameter.help, parameter.name
+        assert parameter.help.rstrip("]").endswith((".", *"abcdefghijklmnopqrstuvwxyz0123456789G"))
+        takes_value = parameter.param_type_name == "argument" or not parameter.is_flag
+        if takes_value and parameter.name not in COMMON:
+            assert parameter.metavar, f"{parameter.name} needs a metavar"
+
+
+@pytest.mark.parametrize(("path", "command"), LEAVES, ids=name_of)
+def test_every_command_takes_the_common_options(path: str, command):
+    assert {parameter.name for parameter in command.params} >= COMMON
+
+
+@pytest.mark.parametrize(("path", "command"), LEAVES, ids=name_of)
+def test_options_of_settings_are_those_of_the_table(path: str, command):
+    for parameter in command.params:
+        if parameter.name in KNOBS and parameter.param_type_name == "option":
+            assert KNOBS[parameter.name].option in parameter.opts
+            assert KNOBS[parameter.name].env in parameter.help
+
+
+@pytest.mark.parametrize(("path", "command"), TREE, ids=name_of)
+def test_help_fits_eighty_columns_in_a_pipe(cli, path: str, command):
+    outcome = cli(*path.split()[1:], "--help")
+    assert outcome.status == 0
+    lines = outcome.out.splitlines()
+    long = [line for line in lines if len(line) > 80 and "  facekeep " not in line]
+    assert not long, "only examples may be longer"
+    assert "\x1b" not in outcome.out
+    for line in DOCS["examples"](command.epilog):
+        assert line.strip() in outcome.out, "examples keep their lines"
+
+
+def example_lines():
+    return [(line.strip()) for _, command in TREE for line in DOCS["examples"](command.epilog)]
+
+
+@pytest.mark.parametrize("line", example_lines())
+def test_every_example_is_a_command_line_that_is_understood(line: str):
+    words = shlex.split(line)
+    words = words[: next((i for i, word in enumerate(words) if word in ("|", ">", "<")), None)]
+    command, path = build(), [words[0]]
+    for word in words[1:]:
+        if not hasattr(command, "commands"):
+            break
+        command = command.commands[word]
+        path.append(word)
+    assert not hasattr(command, "commands"), "an example runs a command"
+    command.make_context(" ".join(path), words[len(path) :])
+
+
+@pytest.mark.parametrize("columns", ["40", "200"])
+def test_the_pages_are_what_the_program_says(monkeypatch, columns):
+    script = [sys.executable, str(ROOT / "scripts/gen_cli_docs.py"), "--check"]
+    monkeypatch.setenv("COLUMNS", columns)
+    done = subprocess.run(script, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_stale_pages_are_told(monkeypatch, tmp_path: Path):
+    script = ROOT / "scripts/gen_cli_docs.py"
+    copy = tmp_path / "scripts" / script.name
+    copy.parent.mkdir()
+    copy.write_text(script.read_text())
+    (tmp_path / "docs").mkdir()
+    check = [sys.executable, str(copy), "--check"]
+    done = subprocess.run(check, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "cli.md, configuration.md" in done.stderr
+    subprocess.run(check[:-1], check=True)
+    assert subprocess.run(check, check=False).returncode == 0

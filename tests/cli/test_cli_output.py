@@ -1,0 +1,171 @@
+"""What is printed: JSON that every reader takes, tables and progress that fit where they go."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from facekeep.cli import output
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def emitted(capsys):
+    def emit(document):
+        output.emit_json(document)
+        text = capsys.readouterr().out
+        assert text.count("\n") == 1
+        return json.loads(text)
+
+    return emit
+
+
+def test_numpy_and_paths_become_plain_json(emitted):
+    document = {
+        "box": np.array([[1, 2.5]], np.float32),
+        "score": np.float32(0.1),
+        "n": np.int64(3),
+        "yes": np.bool_(True),
+        "path": Path("/a/b"),
+        "pair": (1, None),
+    }
+    assert emitted(document) == {
+        "box": [[1.0, 2.5]],
+        "score": 0.1,
+        "n": 3,
+        "yes": True,
+        "path": "/a/b",
+        "pair": [1, None],
+    }
+
+
+def test_keys_keep_their_order_and_letters_their_form(capsys):
+    output.emit_json({"b": "Zoë", "a": "李"})
+    assert capsys.readouterr().out == '{"b": "Zoë", "a": "李"}\n'
+
+
+@pytest.mark.parametrize(
+    ("value", "printed"),
+    [
+        (float(np.float32(0.1)), 0.1),
+        (1e-9, 1e-9),
+        (123456.789, 123456.8),
+        (1767225600.123456, 1767225600.123),
+        (-0.0, 0.0),
+        (math.nan, None),
+        (math.inf, None),
+        (-math.inf, None),
+    ],
+)
+def test_floats_keep_seven_digits_and_stay_json(emitted, value, printed):
+    assert emitted({"x": value})["x"] == printed
+
+
+def test_a_value_that_is_not_plain_is_a_bug_not_a_guess():
+    with pytest.raises(TypeError):
+        output.emit_json({"x": object()})
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1", "ascii", "cp1252"])
+def test_json_can_be_read_back_whatever_the_terminal_speaks(monkeypatch, encoding):
+    buffer = io.BytesIO()
+    stream = io.TextIOWrapper(buffer, encoding=encoding, errors="backslashreplace")
+    monkeypatch.setattr(sys, "stdout", stream)
+    document = {"name": "Zoë 李", "path": Path("\udcff.jpg")}
+    output.emit_json(document)
+    assert json.loads(buffer.getvalue().decode("utf-8")) == {"name": "Zoë 李", "path": "\udcff.jpg"}
+
+
+@given(st.text(st.characters(exclude_categories=())))
+def test_any_text_fits_on_one_line(text):
+    line = output.one_line(text)
+    assert len(line.splitlines()) <= 1
+    assert not any(ord(c) < 32 or 127 <= ord(c) < 160 or 0xD800 <= ord(c) < 0xE000 for c in line)
+
+
+def test_names_that_need_joiners_stay_as_they_are():
+    for name in ("می‌خواهم", "👩‍🔬", "Zoë", "e\u0301"):
+        assert output.one_line(name) == name
+
+
+def test_tables_elsewhere_are_aligned_plain_text(capsys):
+    output.print_table(
+        ["name", "n"], [["Ada", 1], ["李明", 22], ["e\u0301", None], ["x\x1b[2J", 3]]
+    )
+    assert capsys.readouterr().out.splitlines() == [
+        "name      n",
+        "Ada       1",
+        "李明      22",
+        "e\u0301",
+        "x\\x1b[2J  3",
+    ]
+
+
+def test_a_table_without_rows_is_its_headers(capsys):
+    output.print_table(["name", "n"], [])
+    assert capsys.readouterr().out == "name  n\n"
+
+
+def test_tables_on_a_terminal_show_every_cell_and_no_markup(monkeypatch):
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stdout", terminal)
+    output.print_table(["name"], [["[red]Ada[/red]"], ["x\x1b[2J"]])
+    assert "[red]Ada[/red]" in terminal.getvalue()
+    assert "\x1b[2J" not in terminal.getvalue()
+
+
+def clock(*times: float):
+    ticks = iter(times)
+    return lambda: next(ticks)
+
+
+def test_progress_elsewhere_is_a_line_every_few_seconds(capsys):
+    # The clock is read at the start, at each step, and again where a line is printed.
+    with output.progress("Reading", 4, clock=clock(0, 1, 6, 6, 7, 12, 12)) as advance:
+        for _ in range(4):
+            advance(1)
+    assert capsys.readouterr() == ("", "Reading: 2 of 4\nReading: 4 of 4\n")
+
+
+def test_progress_without_a_known_end_counts(capsys):
+    with output.progress("Reading", clock=clock(0, 9, 9)) as advance:
+        advance(7)
+    assert capsys.readouterr().err == "Reading: 7\n"
+
+
+def test_silent_progress_is_silent(capsys):
+    with output.progress("Reading", 2, silent=True, clock=clock()) as advance:
+        advance(1)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_progress_on_a_terminal_is_a_bar_that_leaves_nothing_on_errors(monkeypatch, capsys):
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+
+    def work():
+        with output.progress("Reading", 2) as advance:
+            advance(1)
+            raise KeyError("stop")
+
+    with pytest.raises(KeyError):
+        work()
+    assert "Reading" in terminal.getvalue()
+    assert "1/2" in terminal.getvalue()
+    assert terminal.getvalue().endswith("\x1b[2K"), "the bar is wiped away"
+    assert capsys.readouterr().out == ""
