@@ -265,7 +265,7 @@ class Database:
             _patiently(lambda: connection.execute("VACUUM"), self._timeout)
             busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         if busy:
-            raise GalleryBusy(f"another program is reading {self.path}")
+            raise GalleryBusy(f"another program is reading {self.path}: close it")
 
     def size(self) -> int:
         """Bytes that the gallery takes on disk, its write-ahead log included."""

@@ -19,7 +19,15 @@ from facekeep.gallery.keys import Key
 from facekeep.gallery.records import MAX_NAME_CHARS, Person, to_stamp
 from facekeep.gallery.rows import Rows
 
-__all__ = ["Imported", "OnConflict", "export", "export_target", "import_into", "reader"]
+__all__ = [
+    "Imported",
+    "OnConflict",
+    "export",
+    "export_target",
+    "import_into",
+    "reader",
+    "replacing",
+]
 
 OnConflict = Literal["error", "merge", "rename", "skip"]
 
@@ -53,19 +61,19 @@ def export_target(path: str | os.PathLike[str], gallery: Path) -> Path:
     return target
 
 
-def export(rows: Rows, target: Path, key: Key | None) -> None:
-    """Write everybody to ``target``, which appears whole or not at all."""
-    with _replacing(target) as file:
-        writer = ExportWriter(file, rows.meta.gallery, rows.meta.space, key)
-        for person in rows.people(None, None):
-            writer.person(person)
-            for template in rows.templates(person.id):
-                writer.template(template, rows.stored(template))
-        writer.finish()
+def export(rows: Rows, file: IO[bytes], key: Key | None) -> None:
+    """Write everybody to ``file``."""
+    writer = ExportWriter(file, rows.meta.gallery, rows.meta.space, key)
+    for person in rows.people(None, None):
+        writer.person(person)
+        for template in rows.templates(person.id):
+            writer.template(template, rows.stored(template))
+    writer.finish()
 
 
 @contextmanager
-def _replacing(target: Path) -> Iterator[IO[bytes]]:
+def replacing(target: Path) -> Iterator[IO[bytes]]:
+    """Give a file to write that becomes ``target`` at the end, or on any error vanishes."""
     draft: Path | None = None
     try:
         with tempfile.NamedTemporaryFile(

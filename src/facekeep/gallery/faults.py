@@ -55,7 +55,7 @@ def _translate(error: sqlite3.Error, path: Path) -> FacekeepError:
     if is_busy(error):
         return GalleryBusy(f"another program keeps {path} locked: try again when it is done")
     if primary == sqlite3.SQLITE_FULL or getattr(error, "sqlite_errorcode", None) in _NO_ROOM:
-        return StorageFull(f"no room to write {path}: free some space; the gallery is unchanged")
+        return StorageFull(f"no room to write {path}: free some space")
     what = "not a gallery" if primary == sqlite3.SQLITE_NOTADB else f"damaged ({error})"
     return GalleryCorrupt(f"{path} is {what}: give the path of a sound gallery or restore a copy")
 
@@ -75,7 +75,7 @@ def _cannot_open(path: Path) -> FacekeepError:
 def file_fault(error: OSError, path: Path) -> FacekeepError:
     """Return the facekeep error for a fault of the file system about ``path``."""
     if error.errno in NO_SPACE:
-        return StorageFull(f"no room to write {path}: free some space; nothing was half written")
+        return StorageFull(f"no room to write {path}: free some space")
     if error.errno == errno.ENOENT:
         return GalleryNotFound(
             f"there is no gallery at {path}: check the path, or enrol somebody to create it"

@@ -195,9 +195,11 @@ class Gallery(OpenGallery):
             GalleryBusy: Done, but as with ``remove`` traces may be left.
         """
         cipher = Cipher(new_key, scope(self._meta.gallery))
+        # Before the change is seen by other threads, which choose by the check value.
+        self._ciphers[cipher.check] = cipher
         with self._write() as rows:
             edit.rekey(rows, cipher)
-        self._key, self._cipher = new_key, cipher
+        self._key = new_key
         self.compact()
 
     # Search
@@ -234,10 +236,12 @@ class Gallery(OpenGallery):
             known = self._index
             if known is not None and known[0] == now:
                 return known[2]
+            # Nothing half refreshed may be left behind, whatever happens from here on.
+            self._index = None
             if known is not None and known[0][1] == now[1]:
                 builder = known[1]
             else:
-                self._index = None
+                known = None
                 builder = Builder(rows.meta.space.width, rows.count("templates"))
             for batch in rows.vectors_after(builder.last_row):
                 builder.extend(batch)
@@ -313,11 +317,11 @@ class Gallery(OpenGallery):
             raise InputError("an export is either plain or has a key, not both")
         key = None if plain else key or self._key
         target = exchange.export_target(path, self.path)
-        if not self._database.read_only:
-            with self._write(rewrite=False) as rows:
-                rows.record("exported", None, encrypted=key is not None)
-        with self._database.snapshot() as connection:
-            exchange.export(self._rows(connection), target, key)
+        with self._database.snapshot() as connection, exchange.replacing(target) as file:
+            exchange.export(self._rows(connection), file, key)
+            if not self._database.read_only:
+                with self._write(rewrite=False) as rows:
+                    rows.record("exported", None, encrypted=key is not None)
 
     def import_(
         self,

@@ -154,13 +154,10 @@ class Flat:
         return found
 
     def _multiply(self, probes: Floats) -> Floats:
-        product: Floats
-        if len(probes) == 1:
-            # The same, but as a product of matrix and vector it is much faster.
-            product = (self.vectors @ probes[0])[None]
-        else:
-            product = probes @ self.vectors.T
-        return product
+        # One probe is the same product, but of matrix and vector it is much faster.
+        single = len(probes) == 1
+        product: Floats = self.vectors @ (probes[0] if single else probes.T)
+        return product[None] if single else product.T
 
     def _rank(self, probe: Floats, product: Floats, top_k: int, score: Score) -> list[Hit]:
         grouped = product[self.order]

@@ -11,7 +11,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from facekeep.errors import FacekeepError, GalleryBusy, GalleryNotFound, InputError, SpaceMismatch
+from facekeep.errors import (
+    FacekeepError,
+    GalleryBusy,
+    GalleryNotFound,
+    InputError,
+    SpaceMismatch,
+    StorageFull,
+)
 from facekeep.gallery.cipher import Cipher, cipher_for
 from facekeep.gallery.database import Database, create_file
 from facekeep.gallery.faults import existing_file, real_path
@@ -24,6 +31,8 @@ from facekeep.gallery.rows import Rows, read_meta, write_meta
 __all__ = ["OpenGallery", "require_space", "scope"]
 
 _log = logging.getLogger(__name__)
+_HURRY = 0.2
+"""Seconds that opening a gallery may wait to finish an erasure that was cut off."""
 
 
 class OpenGallery:
@@ -33,7 +42,7 @@ class OpenGallery:
         """Take a database that is open; ``open`` is the way in."""
         self._database = database
         self._key = key
-        self._cipher: Cipher | None = None
+        self._ciphers: dict[bytes | None, Cipher] = {}
         self._declared = space
         with self._read() as rows:
             self._meta = rows.meta
@@ -115,11 +124,11 @@ class OpenGallery:
 
     def _rows(self, connection: Any) -> Rows:
         meta = read_meta(connection)
-        cipher = self._cipher
-        if cipher is None or cipher.check != meta.key_check:
-            # Also after another process changed the key: nothing is ever sealed with an old one.
+        # Chosen anew each time: another process may have changed the key meanwhile.
+        cipher = self._ciphers.get(meta.key_check)
+        if cipher is None:
             cipher = cipher_for(self._key, scope(meta.gallery), meta.key_check)
-            self._cipher = cipher
+            self._ciphers[meta.key_check] = cipher
         return Rows(connection, meta, cipher)
 
     @contextmanager
@@ -146,15 +155,16 @@ class OpenGallery:
         Raises:
             GalleryBusy: Another program is reading an older state of the gallery, so what was
                 deleted may still lie in its files.
+            StorageFull: The same, for want of room to rewrite it.
         """
         with self._read() as rows:
             unswept = rows.meta.unswept
         try:
             self._database.sweep()
-        except GalleryBusy as error:
-            raise GalleryBusy(
-                f"another program is using {self.path}: what was asked is done, but erased data may"
-                " be left in its files; close that program and run `facekeep gallery compact`"
+        except (GalleryBusy, StorageFull) as error:
+            raise type(error)(
+                f"{error}; what was asked is done, but what was erased may still lie in the files:"
+                " mend that and run `facekeep gallery compact`"
             ) from error
         if unswept:
             with self._database.write() as connection:
@@ -164,7 +174,9 @@ class OpenGallery:
         """Wipe what a process left behind that was killed between deleting and wiping."""
         if self._meta.unswept and not self._database.read_only:
             try:
-                self.compact()
+                database = Database(self.path, read_only=False, busy_timeout=_HURRY)
+                with OpenGallery(database, None, None) as hurried:
+                    hurried.compact()
             except FacekeepError as error:
                 _log.warning("an erasure is still unfinished: %s", error)
 
