@@ -1,5 +1,95 @@
-"""facekeep: face recognition that runs, whole, on the device that sees the face."""
+"""facekeep: face recognition that runs, whole, on the device that sees the face.
+
+The public API, all of it::
+
+    from facekeep import FaceEngine
+
+    with FaceEngine("people.db") as engine:
+        engine.enroll("Ada Lovelace", ["ada1.jpg", "ada2.jpg"])
+        for face in engine.identify("party.jpg"):
+            print(face.name or "unknown", face.similarity)
+
+Names are loaded when they are first used, so that importing the package costs next to nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
 
 from facekeep._version import __version__
 
-__all__ = ["__version__"]
+if TYPE_CHECKING:
+    from facekeep.align import align, align_batch, similarity_transform
+    from facekeep.decide import Candidate, Decision, Threshold, Verification, threshold
+    from facekeep.detect import Detector
+    from facekeep.draw import annotate, contact_sheet
+    from facekeep.embed import Embedder
+    from facekeep.engine import FaceEngine
+    from facekeep.enrol import Enrolment, Rejection
+    from facekeep.errors import FacekeepError
+    from facekeep.face import Face
+    from facekeep.gallery import Consent, Gallery, NewTemplate, Person, Space, load_key
+    from facekeep.image import from_bgr, list_images, load_image, save_image
+    from facekeep.quality import Quality, Reason, assess, review
+
+_ROOMS = {
+    "align": ("align", "align_batch", "similarity_transform"),
+    "decide": ("Candidate", "Decision", "Threshold", "Verification", "threshold"),
+    "detect": ("Detector",),
+    "draw": ("annotate", "contact_sheet"),
+    "embed": ("Embedder",),
+    "engine": ("FaceEngine",),
+    "enrol": ("Enrolment", "Rejection"),
+    "errors": ("FacekeepError",),
+    "face": ("Face",),
+    "gallery": ("Consent", "Gallery", "NewTemplate", "Person", "Space", "load_key"),
+    "image": ("from_bgr", "list_images", "load_image", "save_image"),
+    "quality": ("Quality", "Reason", "assess", "review"),
+}
+_ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
+
+__all__ = [
+    "Candidate",
+    "Consent",
+    "Decision",
+    "Detector",
+    "Embedder",
+    "Enrolment",
+    "Face",
+    "FaceEngine",
+    "FacekeepError",
+    "Gallery",
+    "NewTemplate",
+    "Person",
+    "Quality",
+    "Reason",
+    "Rejection",
+    "Space",
+    "Threshold",
+    "Verification",
+    "__version__",
+    "align",
+    "align_batch",
+    "annotate",
+    "assess",
+    "contact_sheet",
+    "from_bgr",
+    "list_images",
+    "load_image",
+    "load_key",
+    "review",
+    "save_image",
+    "similarity_transform",
+    "threshold",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _ROOM_OF:
+        raise AttributeError(f"module 'facekeep' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"facekeep.{_ROOM_OF[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(set(globals()) | set(__all__))

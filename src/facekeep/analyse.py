@@ -1,0 +1,144 @@
+"""The road from an image to embeddings: detect, refine, align, measure, embed."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+from typing import BinaryIO, Generic, NamedTuple, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facekeep.align import align_batch
+from facekeep.detect import Detector
+from facekeep.embed import Embedder
+from facekeep.errors import FacekeepError
+from facekeep.face import Face
+from facekeep.image import load_image
+from facekeep.models import ModelEntry
+from facekeep.quality import assess
+
+__all__ = ["Analyser", "Found", "ImageSource"]
+
+ImageSource = str | os.PathLike[str] | bytes | BinaryIO | NDArray[np.uint8]
+
+# Images whose faces are embedded together in a batch run; bounds the memory of long runs.
+_CHUNK = 8
+
+
+class Found(NamedTuple):
+    """The faces of one image, the largest first, and their aligned crops, uint8 (n, s, s, 3)."""
+
+    faces: list[Face]
+    crops: NDArray[np.uint8]
+
+
+class _Closable(Protocol):
+    def close(self) -> None: ...
+
+
+_T = TypeVar("_T", bound=_Closable)
+
+
+class _Lazy(Generic[_T]):
+    """Something that is opened when it is first needed, once, whichever thread asks."""
+
+    def __init__(self, factory: Callable[[], _T]) -> None:
+        self._factory = factory
+        self._lock = threading.Lock()
+        self._value: _T | None = None
+
+    def get(self) -> _T:
+        value = self._value
+        if value is None:
+            with self._lock:
+                value = self._value = self._value or self._factory()
+        return value
+
+    def close(self) -> None:
+        with self._lock:
+            if self._value is not None:
+                self._value.close()
+            self._value = None
+
+
+class Analyser:
+    """A detector and an embedder at work together, opened when they are first needed.
+
+    Args:
+        detector: Makes the detector.
+        embedder: Makes the embedder.
+        model: The embedder's catalogue entry, which is known before its weights are loaded.
+        max_pixels: Refuse larger images.
+    """
+
+    def __init__(
+        self,
+        detector: Callable[[], Detector],
+        embedder: Callable[[], Embedder],
+        model: ModelEntry,
+        *,
+        max_pixels: int,
+    ) -> None:
+        self._detector = _Lazy(detector)
+        self._embedder = _Lazy(embedder)
+        self._size = model.input_size or 112
+        self._max_pixels = max_pixels
+
+    def load(self, image: ImageSource) -> NDArray[np.uint8]:
+        """Load an image as uint8 ``(H, W, 3)`` RGB."""
+        return load_image(image, max_pixels=self._max_pixels)
+
+    def find(self, image: NDArray[np.uint8]) -> Found:
+        """Find the faces of a loaded image, with refined landmarks and quality."""
+        detector = self._detector.get()
+        faces = detector.refine(image, detector.detect(image))
+        crops = align_batch(image, [face.landmarks for face in faces], self._size)
+        measured = [
+            face.replace(quality=assess(image, face, crop=crop))
+            for face, crop in zip(faces, crops, strict=True)
+        ]
+        return Found(measured, crops)
+
+    def embed(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Embed aligned crops; see ``Embedder.embed``."""
+        return self._embedder.get().embed(crops)
+
+    def analyse(self, images: Iterable[ImageSource]) -> Iterator[list[Face]]:
+        """Yield the faces of each image with their embeddings, in order, at constant memory.
+
+        An image that cannot be read ends the run with its error, after those before it.
+        """
+        remaining = iter(images)
+        while True:
+            found, failure = self._find_some(remaining)
+            yield from self._embedded(found)
+            if failure is not None:
+                raise failure
+            if len(found) < _CHUNK:
+                return
+
+    def close(self) -> None:
+        """Let go of the networks; they are opened again if they are needed again."""
+        self._detector.close()
+        self._embedder.close()
+
+    def _find_some(self, images: Iterator[ImageSource]) -> tuple[list[Found], FacekeepError | None]:
+        """Find the faces of the next few images, up to one that fails."""
+        found: list[Found] = []
+        try:
+            for image in islice(images, _CHUNK):
+                found.append(self.find(self.load(image)))
+        except FacekeepError as error:
+            return found, error
+        return found, None
+
+    def _embedded(self, found: Sequence[Found]) -> Iterator[list[Face]]:
+        """Add the embeddings to the faces of several images, in one batch."""
+        rows: Iterator[NDArray[np.float32]] = iter(())
+        if any(each.faces for each in found):
+            rows = iter(self.embed(np.concatenate([each.crops for each in found])))
+        for each in found:
+            yield [face.replace(embedding=next(rows)) for face in each.faces]

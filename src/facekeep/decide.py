@@ -1,0 +1,166 @@
+"""Decide at a stated false-match rate: thresholds, one-to-one and one-to-many decisions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facekeep.errors import InputError, ModelError
+from facekeep.gallery import Hit
+from facekeep.models import ModelEntry
+
+__all__ = ["Candidate", "Decision", "Threshold", "Verification", "compare", "decide", "threshold"]
+
+# With no false match among n comparisons the rate is below 3/n at 95 % confidence, the "rule of
+# three" (ISO/IEC 19795-1); a claim of rate f needs as many comparisons.
+_RULE_OF_THREE = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Threshold:
+    """The cosine at and above which two faces count as the same person.
+
+    Attributes:
+        cosine: The threshold.
+        fmr: The false-match rate it stands for: how often two different people reach it.
+        comparisons: Non-mated comparisons behind the calibration.
+    """
+
+    cosine: float
+    fmr: float
+    comparisons: int
+
+    @property
+    def supported(self) -> bool:
+        """Whether there were enough comparisons to claim the rate (ISO/IEC 19795-1)."""
+        return self.comparisons * self.fmr >= _RULE_OF_THREE
+
+    def expected_fpir(self, people: int) -> float:
+        """How often a stranger is taken for one of ``people``: each is one more chance to err."""
+        return -math.expm1(people * math.log1p(-self.fmr))
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """Somebody in the gallery whom a face resembles.
+
+    Attributes:
+        name: The person's name.
+        similarity: Cosine, -1 to 1, to the person's most similar template.
+        person_id: The person's UUID.
+        template_id: UUID of the template that is most similar.
+        refused: The face is at least as similar to a "this is not the person" template.
+    """
+
+    name: str
+    similarity: float
+    person_id: str
+    template_id: str
+    refused: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Who a face is.
+
+    Attributes:
+        match: The person, or None: unknown.
+        candidates: The most similar people, best first, whether above the threshold or not.
+        threshold: What was decided by.
+        people: How many people the face was compared with.
+    """
+
+    match: Candidate | None
+    candidates: tuple[Candidate, ...]
+    threshold: Threshold
+    people: int
+
+    @property
+    def expected_fpir(self) -> float:
+        """How often a stranger would have been given a name here, by the stated rate."""
+        return self.threshold.expected_fpir(self.people)
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """Whether two faces are of one person.
+
+    Attributes:
+        match: Whether the similarity reaches the threshold.
+        similarity: Their cosine, -1 to 1; None where one of them has no face.
+        threshold: What was decided by.
+    """
+
+    match: bool
+    similarity: float | None
+    threshold: Threshold
+
+
+def threshold(model: ModelEntry, fmr: float) -> Threshold:
+    """Find the cosine for a false-match rate from the model's calibration.
+
+    Between calibrated rates the cosine is interpolated over the logarithm of the rate. Above the
+    highest calibrated rate that rate's cosine is used: it errs towards fewer false matches.
+
+    Args:
+        model: An embedder's catalogue entry.
+        fmr: The false-match rate asked for, such as 1e-4.
+
+    Raises:
+        InputError: The rate is no probability, or lower than anything that was calibrated.
+        ModelError: The model was never calibrated.
+    """
+    if not 0 < fmr < 1:
+        raise InputError(f"a false-match rate lies between 0 and 1, such as 1e-4; got {fmr!r}")
+    if not model.thresholds:
+        raise ModelError(
+            f"model {model.name} has no calibrated thresholds, so nothing can be decided with it"
+        )
+    rates, cosines = zip(*sorted(model.thresholds), strict=True)
+    if fmr < rates[0] * (1 - 1e-9):
+        raise InputError(
+            f"model {model.name} is calibrated down to a false-match rate of {rates[0]:g}; "
+            f"{fmr:g} cannot be promised"
+        )
+    cosine = float(np.interp(math.log10(fmr), np.log10(rates), cosines))
+    return Threshold(cosine, fmr, model.comparisons)
+
+
+def decide(hits: Sequence[Hit], limit: Threshold, people: int) -> Decision:
+    """Decide who a face is: the most similar person at or above the threshold, or unknown.
+
+    A person is passed over when the face is at least as similar to one of the templates that say
+    "this is not the person".
+
+    Args:
+        hits: The people most similar to the face, best first, as ``Gallery.search`` gives them.
+        limit: The threshold.
+        people: How many people were searched.
+    """
+    candidates = tuple(
+        Candidate(hit.name, hit.similarity, hit.person_id, hit.template_id, _is_refused(hit))
+        for hit in hits
+    )
+    matches = (c for c in candidates if c.similarity >= limit.cosine and not c.refused)
+    return Decision(next(matches, None), candidates, limit, people)
+
+
+def compare(
+    first: NDArray[np.float32] | None, second: NDArray[np.float32] | None, limit: Threshold
+) -> Verification:
+    """Decide whether two embeddings, float32 ``(d,)`` of unit length, are of one person.
+
+    None stands for an image without a face, which matches nothing.
+    """
+    if first is None or second is None:
+        return Verification(match=False, similarity=None, threshold=limit)
+    similarity = float(first @ second)
+    return Verification(similarity >= limit.cosine, similarity, limit)
+
+
+def _is_refused(hit: Hit) -> bool:
+    return hit.negative_similarity is not None and hit.negative_similarity >= hit.similarity

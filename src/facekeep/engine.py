@@ -1,0 +1,349 @@
+"""``FaceEngine``: the whole road, from photos to names, as one object."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeGuard
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facekeep.analyse import Analyser, ImageSource
+from facekeep.decide import Threshold, Verification, compare, decide, threshold
+from facekeep.detect import Detector
+from facekeep.embed import Embedder
+from facekeep.enrol import Enrolment, Rejection, conflict, policy_named, reject
+from facekeep.errors import GalleryNotFound, ImageError, PersonNotFound
+from facekeep.face import Face
+from facekeep.gallery import Consent, Gallery, Key, NewTemplate, Person, Space
+from facekeep.gallery.records import clean_name
+from facekeep.image import content_digest
+from facekeep.models import default_model, entry, space_id
+
+__all__ = ["FaceEngine", "ImageSource"]
+
+
+class FaceEngine:
+    """Enrol people from photos and recognise them in others.
+
+    Threads may share one engine and get the same results as one thread. Networks are loaded when
+    they are first needed; ``close``, or leaving the ``with`` block, lets go of everything.
+
+    Every image argument may be a path, the bytes of a picture file, a binary stream, or a uint8
+    ``(H, W, 3)`` RGB array (``facekeep.from_bgr`` converts OpenCV's).
+
+    Args:
+        gallery: Path of the gallery, created by the first enrolment. None: an engine that detects,
+            embeds and verifies only.
+        key: The key of an encrypted gallery; a gallery created with a key is encrypted.
+        detector: Name of the detector; None for the default.
+        embedder: Name of the embedder; None for the default.
+        fmr: The false-match rate to decide at: the share of comparisons between two different
+            people that may be taken for a match.
+        review: How strictly photos are examined before they are enrolled: ``off``, ``standard``
+            or ``strict``.
+        keep_crops: Keep the aligned face with each template, so that a later change of model needs
+            no new photos.
+        min_face: Smallest face wanted, in pixels; see ``Detector``.
+        max_faces: Look at no more than this many faces of an image, the largest.
+        max_pixels: Refuse larger images.
+        flip: Average embeddings over mirrored faces: slower, slightly more accurate.
+        threads: CPU threads for the networks; 0 for all cores.
+        device: Where the networks run; never silently anywhere else.
+        runtime: What runs them.
+
+    Attributes:
+        fmr: The false-match rate to decide at.
+        model: The embedder's catalogue entry.
+    """
+
+    def __init__(  # noqa: PLR0913 - a facade: each is a knob of the road, all by keyword
+        self,
+        gallery: str | os.PathLike[str] | None = None,
+        *,
+        key: Key | None = None,
+        detector: str | None = None,
+        embedder: str | None = None,
+        fmr: float = 1e-4,
+        review: str = "standard",
+        keep_crops: bool = False,
+        min_face: float | None = None,
+        max_faces: int | None = None,
+        max_pixels: int = 100_000_000,
+        flip: bool = False,
+        threads: int = 0,
+        device: str = "cpu",
+        runtime: str = "onnxruntime",
+    ) -> None:
+        self.fmr = fmr
+        self.model = model = entry(embedder or default_model("embed"))
+        self._policy = policy_named(review)
+        self._keep_crops = keep_crops
+        self._path = None if gallery is None else Path(gallery)
+        self._key = key
+        self._gallery: Gallery | None = None
+        self._opening = threading.Lock()
+        self._analyser = Analyser(
+            lambda: Detector(
+                detector,
+                min_face=min_face,
+                max_faces=max_faces,
+                threads=threads,
+                device=device,
+                runtime=runtime,
+            ),
+            lambda: Embedder(model, flip=flip, threads=threads, device=device, runtime=runtime),
+            model,
+            max_pixels=max_pixels,
+        )
+
+    # Faces
+
+    def detect(self, image: ImageSource) -> list[Face]:
+        """Find the faces of an image, the largest first, with landmarks and quality."""
+        return self._analyser.find(self._analyser.load(image)).faces
+
+    def analyse(self, image: ImageSource) -> list[Face]:
+        """Find the faces of an image, the largest first, with quality and embedding."""
+        return next(self.analyse_batch([image]))
+
+    def analyse_batch(self, images: Iterable[ImageSource]) -> Iterator[list[Face]]:
+        """Do the same for many images: yields a list for each, in order, at constant memory.
+
+        Faces of several images are embedded together. An image that cannot be read ends the run
+        with its error; those before it have been yielded.
+        """
+        return self._analyser.analyse(images)
+
+    def verify(
+        self, first: ImageSource, second: ImageSource, *, fmr: float | None = None
+    ) -> Verification:
+        """Decide whether the largest faces of two images are of one person.
+
+        An image without a face is no error but a failed comparison: ``match`` is False,
+        ``similarity`` None.
+        """
+        limit = self.threshold(fmr)
+        found = self.analyse_batch([first, second])
+        embeddings = [faces[0].embedding if faces else None for faces in found]
+        return compare(embeddings[0], embeddings[1], limit)
+
+    def threshold(self, fmr: float | None = None) -> Threshold:
+        """Return the cosine to decide by at a false-match rate, the engine's own by default."""
+        return threshold(self.model, self.fmr if fmr is None else fmr)
+
+    # People
+
+    @property
+    def gallery(self) -> Gallery:
+        """The gallery, opened; GalleryNotFound when nobody was enrolled yet."""
+        return self._open(create=False)
+
+    @property
+    def space(self) -> Space:
+        """The embedding space of the engine's model."""
+        return Space(space_id(self.model), self.model.name, self.model.width or 0)
+
+    def enroll(
+        self,
+        name: str,
+        images: ImageSource | Sequence[ImageSource],
+        *,
+        metadata: Mapping[str, Any] | None = None,
+        consent: Consent | None = None,
+        retain_until: datetime | None = None,
+    ) -> Enrolment:
+        """Enrol a person from photos, one template for each that passes the review.
+
+        All accepted photos are stored at once, or none. A photo whose bytes were enrolled for this
+        person before is not stored twice.
+
+        Args:
+            name: The person; an existing one gains templates.
+            images: One or more photos with the person as the main face.
+            metadata: Your own facts about the person.
+            consent: On what ground the person is enrolled.
+            retain_until: When ``Gallery.purge`` shall erase the person.
+
+        Raises:
+            ImageError: None of the photos can be read. When only some cannot, they are among the
+                rejected.
+        """
+        name = clean_name(name)
+        sources: list[Any] = list(images) if isinstance(images, list | tuple) else [images]
+        known = self._known_digests(name)
+        templates: list[NewTemplate] = []
+        rejected: list[Rejection] = []
+        unreadable: list[ImageError] = []
+        for number, source in enumerate(sources, 1):
+            label = os.fsdecode(source) if _is_path(source) else f"image {number}"
+            try:
+                outcome = self._examine(name, source, label, known)
+            except ImageError as error:
+                unreadable.append(error)
+                outcome = Rejection(label, "unreadable", str(error))
+            (templates if isinstance(outcome, NewTemplate) else rejected).append(outcome)  # type: ignore[arg-type]
+        if unreadable and len(unreadable) == len(sources):
+            raise unreadable[0]
+        person = None
+        if templates:
+            person = self._open(create=True).enroll(
+                name, templates, metadata=metadata, consent=consent, retain_until=retain_until
+            )
+        return Enrolment(name, len(templates), tuple(rejected), person)
+
+    def refuse(self, name: str, image: ImageSource) -> Person:
+        """Remember that the largest face of an image is *not* this person.
+
+        The person is passed over for faces that are at least as similar to it as to the person.
+
+        Raises:
+            ImageError: The image cannot be read, or shows no face.
+            PersonNotFound: There is no such person.
+        """
+        gallery = self.gallery
+        gallery.person(name)
+        faces = self.analyse(image)
+        if not faces or faces[0].embedding is None:
+            raise ImageError("no face was found in the image; use one that shows the face")
+        return gallery.enroll(name, [NewTemplate(faces[0].embedding, negative=True)])
+
+    def identify(
+        self, image: ImageSource, *, fmr: float | None = None, top_k: int = 5
+    ) -> list[Face]:
+        """Find out who the people in an image are; each face gets its ``decision``.
+
+        Args:
+            image: The image.
+            fmr: The false-match rate to decide at; the engine's own by default.
+            top_k: How many candidates to report for each face.
+
+        Raises:
+            GalleryNotFound: Nobody was ever enrolled.
+            SpaceMismatch: The gallery was made with another model.
+        """
+        return next(self.identify_batch([image], fmr=fmr, top_k=top_k))
+
+    def identify_batch(
+        self, images: Iterable[ImageSource], *, fmr: float | None = None, top_k: int = 5
+    ) -> Iterator[list[Face]]:
+        """Do the same for many images; see ``analyse_batch``."""
+        gallery, limit = self.gallery, self.threshold(fmr)
+        for faces in self.analyse_batch(images):
+            yield _decided(gallery, faces, limit, top_k)
+
+    # Life
+
+    def close(self) -> None:
+        """Let go of networks and gallery; they are opened again if the engine is used again."""
+        self._analyser.close()
+        with self._opening:
+            if self._gallery is not None:
+                self._gallery.close()
+            self._gallery = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    # Steps
+
+    def _open(self, *, create: bool) -> Gallery:
+        with self._opening:
+            if self._gallery is None:
+                if self._path is None:
+                    raise GalleryNotFound("this engine has no gallery: give FaceEngine a path")
+                self._gallery = Gallery.open(
+                    self._path, space=self.space, key=self._key, create=create
+                )
+            return self._gallery
+
+    def _existing(self) -> Gallery | None:
+        """The gallery, or None before the first enrolment."""
+        if self._gallery is None and self._path is not None and not os.path.lexists(self._path):
+            return None
+        return self.gallery
+
+    def _examine(
+        self, name: str, source: ImageSource, label: str, known: set[str]
+    ) -> NewTemplate | Rejection:
+        """Make a template of a photo's main face, or say why not."""
+        image = self._analyser.load(source)
+        digest = content_digest(source) if _is_path(source) else _digest(image)
+        if digest in known:
+            text = "this photo was enrolled for this person before"
+            return Rejection(label, "already_enrolled", text)
+        faces, crops = self._analyser.find(image)
+        fault = reject(faces, self._policy)
+        if fault is not None:
+            return Rejection(label, *fault)
+        (vector,) = self._analyser.embed(crops[:1])
+        fault = self._conflict(name, vector)
+        if fault is not None:
+            return Rejection(label, *fault)
+        known.add(digest)
+        quality = faces[0].quality
+        return NewTemplate(
+            vector,
+            quality=quality.overall if quality else None,
+            source=f"{Path(label).name} sha256:{digest}",
+            crop=_png(crops[0]) if self._keep_crops else None,
+        )
+
+    def _conflict(self, name: str, vector: NDArray[np.float32]) -> tuple[str, str] | None:
+        gallery = self._existing()
+        if gallery is None or self._policy is policy_named("off"):
+            return None
+        (hits,) = gallery.search(vector[None], 1)
+        return conflict(name, hits, self.threshold().cosine)
+
+    def _known_digests(self, name: str) -> set[str]:
+        """Digests of the photos that a person's templates came from."""
+        gallery = self._existing()
+        if gallery is None:
+            return set()
+        try:
+            templates = gallery.person(name).templates or ()
+        except PersonNotFound:
+            return set()
+        return {each.source.rpartition("sha256:")[2] for each in templates if each.source}
+
+
+def _decided(gallery: Gallery, faces: list[Face], limit: Threshold, top_k: int) -> list[Face]:
+    embeddings = [face.embedding for face in faces if face.embedding is not None]
+    if not embeddings:
+        return faces
+    people = gallery.info().people
+    hits = gallery.search(np.stack(embeddings), top_k)
+    return [
+        face.replace(decision=decide(found, limit, people))
+        for face, found in zip(faces, hits, strict=True)
+    ]
+
+
+def _is_path(source: ImageSource) -> TypeGuard[str | os.PathLike[str]]:
+    return isinstance(source, str | os.PathLike)
+
+
+def _digest(image: NDArray[np.uint8]) -> str:
+    return hashlib.sha256(repr(image.shape).encode() + image.tobytes()).hexdigest()
+
+
+def _png(crop: NDArray[np.uint8]) -> bytes:
+    """Encode a crop without loss."""
+    import cv2
+
+    return bytes(cv2.imencode(".png", crop[..., ::-1])[1])

@@ -1,0 +1,96 @@
+"""Which face of a photo is enrolled, and why not: the rules, without the work around them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from facekeep.errors import InputError
+from facekeep.face import Face
+from facekeep.gallery import Hit, Person
+from facekeep.quality import POLICIES, Policy, Reason, explain, review
+
+__all__ = ["Enrolment", "Rejection", "conflict", "policy_named", "reject"]
+
+# Beside a second face of this share of its size, the largest face is not plainly the one meant.
+_BYSTANDER = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """A photo that was not enrolled.
+
+    Attributes:
+        image: Its path, or "image 3" for one that has none.
+        reason: Why, as a stable word: one of ``quality.Reason``, or ``unreadable`` or
+            ``already_enrolled``.
+        detail: Why, and how to mend it, in one line for people.
+    """
+
+    image: str
+    reason: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Enrolment:
+    """What came of enrolling somebody.
+
+    Attributes:
+        name: The person's name.
+        enrolled: How many templates were added.
+        rejected: The photos that were not used, with the reason for each.
+        person: The person as stored, or None if there is none because all was rejected.
+    """
+
+    name: str
+    enrolled: int
+    rejected: tuple[Rejection, ...]
+    person: Person | None
+
+
+def policy_named(name: str) -> Policy:
+    """Return the review policy of this name: ``off``, ``standard`` or ``strict``."""
+    if name not in POLICIES:
+        raise InputError(f"unknown review {name!r}; known: {', '.join(POLICIES)}")
+    return POLICIES[name]
+
+
+def reject(faces: Sequence[Face], policy: Policy) -> tuple[str, str] | None:
+    """Say why the largest of a photo's faces should not be enrolled.
+
+    Args:
+        faces: The photo's faces, the largest first, with their quality.
+        policy: What is demanded.
+
+    Returns:
+        The reason as a word and as a line for people; None if all is well.
+    """
+    if not faces:
+        return Reason.NO_FACE, "no face was found; use a photo that shows the face from the front"
+    if policy is POLICIES["off"]:
+        return None
+    share = 0.0 if policy is POLICIES["strict"] else _BYSTANDER
+    others = sum(face.size >= share * faces[0].size for face in faces[1:])
+    if others:
+        return Reason.MULTIPLE_FACES, f"{others + 1} faces were found; crop the photo to one person"
+    quality = faces[0].quality
+    reasons = review(quality, policy) if quality else []
+    return (reasons[0], explain(reasons[0], quality, policy)) if quality and reasons else None
+
+
+def conflict(name: str, hits: Sequence[Hit], limit: float) -> tuple[str, str] | None:
+    """Say whether a face looks more like somebody else who is already enrolled.
+
+    Args:
+        name: Whom the face is to be enrolled as.
+        hits: The people most similar to it.
+        limit: The cosine at and above which faces count as the same person.
+    """
+    if not hits or hits[0].name == name or hits[0].similarity < limit:
+        return None
+    return (
+        Reason.IDENTITY_CONFLICT,
+        f"the face looks like {hits[0].name}, who is already enrolled "
+        f"(similarity {hits[0].similarity:.2f}); check the name, or enrol with review off",
+    )
