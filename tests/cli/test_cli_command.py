@@ -1,0 +1,112 @@
+"""How commands are made: settings become options, and the run carries them."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import Annotated
+
+import pytest
+import typer
+import typer.main
+
+from facekeep.cli import main as entry
+from facekeep.cli.command import ExitStatus, Run, command, group
+from facekeep.cli.options import ENGINE, GALLERY
+from facekeep.config import KNOBS
+from facekeep.errors import GalleryKeyError
+
+
+@pytest.fixture
+def runs(monkeypatch: pytest.MonkeyPatch):
+    """Put a command that records its runs in place of facekeep's own."""
+    seen: list[tuple[Run, dict]] = []
+    app = group("facekeep")
+    inner = group("inner", "A group.", examples=["facekeep inner look a.jpg"])
+    uses = (*ENGINE, *GALLERY)
+
+    @command(inner, "look", uses=uses, examples=["facekeep inner look a.jpg"])
+    def look(
+        run: Run,
+        image: Annotated[Path, typer.Argument(metavar="IMAGE", help="A picture.")],
+        top: Annotated[int, typer.Option(metavar="N", help="How many.")] = 3,
+    ) -> ExitStatus:
+        """Look."""
+        seen.append((run, {"image": image, "top": top}))
+        with run.progress("Looking", 1) as advance:
+            advance()
+        run.say("text")
+        run.table(["a"], [[1]])
+        return ExitStatus.NO
+
+    @command(inner, "lazy", examples=["facekeep inner lazy"])
+    def lazy(run: Run) -> None:
+        """Do nothing."""
+        seen.append((run, {}))
+
+    app.callback()(lambda: None)
+    app.add_typer(inner)
+    monkeypatch.setattr(entry, "build", lambda: typer.main.get_command(app))
+    return seen
+
+
+def test_settings_reach_the_run_and_arguments_the_command(cli, runs, monkeypatch):
+    monkeypatch.setenv("FACEKEEP_THREADS", "5")
+    outcome = cli("inner", "look", "a.jpg", "--top", "2", "-g", "x.db", "--flip")
+    assert outcome.status == 1
+    run, own = runs[0]
+    assert own == {"image": Path("a.jpg"), "top": 2}
+    assert (run.settings.gallery, run.settings.flip) == (Path("x.db"), True)
+    assert run.settings.threads == 5
+    assert outcome.out == "text\na\n1\n"
+
+
+def test_text_is_silent_under_json(cli, runs):
+    outcome = cli("inner", "look", "a.jpg", "--json")
+    assert (outcome.out, outcome.err) == ("", "")
+    assert runs[0][0].json
+
+
+def test_a_wrong_setting_stops_the_command_before_it_starts(cli, runs):
+    assert cli("inner", "look", "a.jpg", "--threads", "x").status == 2
+    assert runs == []
+
+
+def test_a_command_without_settings_does_not_care_about_them(cli, runs, monkeypatch):
+    monkeypatch.setenv("FACEKEEP_THREADS", "x")
+    assert cli("inner", "lazy").status == 0
+
+
+def test_a_setting_that_the_command_does_not_obey_is_no_option(cli, runs):
+    assert cli("inner", "look", "a.jpg", "--review", "off").status == 2
+
+
+def test_the_engine_takes_every_setting():
+    from facekeep.engine import FaceEngine
+
+    assert set(inspect.signature(FaceEngine).parameters) == set(KNOBS)
+
+
+def test_the_run_opens_the_engine_that_its_settings_describe(tmp_path: Path):
+    from facekeep.gallery import generate_key
+
+    spec = f"file:{tmp_path / 'key'}"
+    generate_key(spec)
+    run = Run({"fmr": 1e-3, "gallery": tmp_path / "p.db", "key": spec})
+    with run.engine() as engine:
+        assert engine.fmr == 1e-3
+    with run.engine(gallery=True) as engine:
+        assert engine.fmr == 1e-3
+    with pytest.raises(GalleryKeyError):
+        Run({"key": "env:NO_SUCH_VARIABLE"}).engine(gallery=True)
+    with Run({"key": "env:NO_SUCH_VARIABLE"}).engine():
+        pass
+
+
+def test_defaults_agree_with_the_engines():
+    from facekeep.config import Settings
+    from facekeep.engine import FaceEngine
+
+    for name, parameter in inspect.signature(FaceEngine).parameters.items():
+        if name != "gallery":
+            assert getattr(Settings(), name) == parameter.default, name
