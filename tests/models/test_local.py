@@ -1,0 +1,231 @@
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib.metadata
+import logging
+import os
+import shutil
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+import pytest
+
+from facekeep.errors import FacekeepError, ModelCorrupt, ModelError, ModelNotFound
+from facekeep.models import FileEntry, ModelEntry, entry, locate, verify, weights
+from facekeep.models.paths import cache_dir, models_dir
+from facekeep.models.schema import DistributionSource, FileSource
+from facekeep.runtime import open_session
+
+CONTENT = b"the weights of a network" * 50
+
+
+@pytest.fixture
+def plain(models: Path) -> ModelEntry:
+    """A model whose one file needs no conversion and lies in the folder of models."""
+    digest = hashlib.sha256(CONTENT).hexdigest()
+    made = dataclasses.replace(
+        entry("sface"), name="mine", files=(FileEntry("net.onnx", digest, len(CONTENT)),)
+    )
+    (models / "mine").mkdir(parents=True)
+    (models / "mine" / "net.onnx").write_bytes(CONTENT)
+    return made
+
+
+def with_source(made: ModelEntry, source: DistributionSource | FileSource) -> ModelEntry:
+    file = dataclasses.replace(made.files[0], sources=(source,))
+    return dataclasses.replace(made, files=(file,))
+
+
+def test_a_plain_file_is_found_and_trusted(plain: ModelEntry) -> None:
+    path = locate(plain)
+    assert path.read_bytes() == CONTENT
+    assert weights(plain) == path
+    assert verify(plain).state == "ok"
+
+
+DAMAGES = {
+    "empty": lambda path: path.write_bytes(b""),
+    "truncated": lambda path: path.write_bytes(CONTENT[:-1]),
+    "longer": lambda path: path.write_bytes(CONTENT + b"x"),
+    "one bit": lambda path: path.write_bytes(bytes([CONTENT[0] ^ 1]) + CONTENT[1:]),
+    "swapped": lambda path: path.write_bytes(CONTENT[::-1]),
+    "folder": lambda path: (path.unlink(), path.mkdir()),
+    "pipe": lambda path: (path.unlink(), os.mkfifo(path)),
+    "dangling link": lambda path: (path.unlink(), path.symlink_to("nowhere")),
+    "link to itself": lambda path: (path.unlink(), path.symlink_to(path.name)),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_file_is_one_line_that_says_how_to_mend(plain: ModelEntry, damage: str) -> None:
+    DAMAGES[damage](models_dir() / "mine" / "net.onnx")
+    with pytest.raises(ModelCorrupt) as caught:
+        locate(plain)
+    assert "\n" not in str(caught.value)
+    assert "net.onnx cannot be trusted" in str(caught.value)
+    assert "facekeep models remove mine" in str(caught.value)
+    assert verify(plain).state == "damaged"
+    assert verify(plain).detail == str(caught.value)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read every file")
+def test_an_unreadable_file_is_one_line(plain: ModelEntry) -> None:
+    (models_dir() / "mine" / "net.onnx").chmod(0)
+    with pytest.raises(ModelCorrupt, match="permission denied"):
+        locate(plain)
+
+
+def test_a_damaged_file_with_a_source_is_mended_by_pulling(plain: ModelEntry) -> None:
+    (models_dir() / "mine" / "net.onnx").write_bytes(b"")
+    with pytest.raises(ModelCorrupt, match="run: facekeep models pull mine"):
+        locate(with_source(plain, FileSource("/nowhere")))
+
+
+def test_a_missing_file_is_mended_by_pulling(plain: ModelEntry) -> None:
+    (models_dir() / "mine" / "net.onnx").unlink()
+    with pytest.raises(ModelNotFound, match="run: facekeep models pull mine"):
+        locate(plain)
+    assert verify(plain).state == "missing"
+
+
+def test_every_file_of_a_model_is_checked(plain: ModelEntry) -> None:
+    second = dataclasses.replace(plain.files[0], name="more.bin")
+    two = dataclasses.replace(plain, files=(*plain.files, second))
+    with pytest.raises(ModelNotFound):
+        locate(two)
+    (models_dir() / "mine" / "more.bin").write_bytes(CONTENT[::-1])
+    with pytest.raises(ModelCorrupt, match=r"more\.bin"):
+        locate(two)
+    (models_dir() / "mine" / "more.bin").write_bytes(CONTENT)
+    assert locate(two).name == "net.onnx"
+
+
+def test_a_file_elsewhere_on_this_machine_is_used_where_it_lies(
+    plain: ModelEntry, tmp_path: Path
+) -> None:
+    elsewhere = tmp_path / "elsewhere.onnx"
+    (models_dir() / "mine" / "net.onnx").rename(elsewhere)
+    assert locate(with_source(plain, FileSource(str(elsewhere)))) == elsewhere
+
+
+@pytest.mark.parametrize(("version", "found"), [("1.1.1", True), ("1.1.0", False)])
+def test_only_the_stated_version_of_a_distribution_is_a_source(
+    models: Path, version: str, found: bool
+) -> None:
+    source = entry("yunet").files[0].sources[0]
+    assert isinstance(source, DistributionSource)
+    other = with_source(entry("yunet"), dataclasses.replace(source, version=version))
+    assert verify(other).state == ("ok" if found else "missing")
+
+
+def test_a_distribution_that_is_not_installed_is_no_source(
+    models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def absent(name: str) -> None:
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "distribution", absent)
+    assert verify(entry("sface")).state == "missing"
+
+
+def test_a_converted_model_is_kept_and_used_again(models: Path, own_cache: Path) -> None:
+    path = locate(entry("yunet"))
+    assert path.is_relative_to(own_cache)
+    before = path.stat().st_mtime_ns
+    assert locate(entry("yunet")) == path
+    assert path.stat().st_mtime_ns == before
+    assert open_session(path).outputs
+
+
+@pytest.mark.parametrize("content", [b"", b"something else"])
+def test_a_damaged_conversion_is_made_again(models: Path, own_cache: Path, content: bytes) -> None:
+    path = locate(entry("yunet"))
+    good = path.read_bytes()
+    path.write_bytes(content)
+    assert locate(entry("yunet")).read_bytes() == good
+
+
+def test_a_conversion_with_another_result_is_refused(models: Path, own_cache: Path) -> None:
+    file = entry("yunet").files[0]
+    assert file.conversion is not None
+    wrong = dataclasses.replace(file.conversion, sha256="0" * 64)
+    changed = dataclasses.replace(
+        entry("yunet"), files=(dataclasses.replace(file, conversion=wrong),)
+    )
+    with pytest.raises(ModelCorrupt, match="converting model 'yunet'"):
+        weights(changed)
+    assert not own_cache.exists()
+
+
+@pytest.mark.parametrize("kind", ["file", "full"])
+def test_without_a_cache_the_model_is_converted_in_memory(
+    models: Path,
+    own_cache: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    kind: str,
+) -> None:
+    if kind == "file":
+        own_cache.write_text("in the way")
+    else:
+        monkeypatch.setattr("facekeep.models.files.write_whole", full_disk)
+    with pytest.raises(FacekeepError) as caught:
+        locate(entry("yunet"))
+    assert "\n" not in str(caught.value)
+    with caplog.at_level(logging.WARNING):
+        content = weights(entry("yunet"))
+    assert isinstance(content, bytes)
+    assert open_session(content).outputs
+    assert "converted in memory" in caplog.text
+
+
+def full_disk(path: Path, data: bytes) -> None:
+    raise OSError(28, "No space left on device")
+
+
+def test_a_full_disk_is_called_by_its_name(
+    models: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("facekeep.models.files.write_whole", full_disk)
+    with pytest.raises(FacekeepError) as caught:
+        locate(entry("yunet"))
+    assert caught.value.kind == "storage_full"
+
+
+def locate_yunet(_: int) -> bytes:
+    return locate(entry("yunet")).read_bytes()
+
+
+def test_processes_that_convert_at_once_all_get_the_whole_file(
+    models: Path, own_cache: Path
+) -> None:
+    with ProcessPoolExecutor(4, mp_context=get_context("spawn")) as pool:
+        contents = set(pool.map(locate_yunet, range(8)))
+    assert len(contents) == 1
+    assert [path.suffix for path in (own_cache / "models").iterdir()] == [".onnx"]
+
+
+def test_environment_variables_move_the_folders(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("FACEKEEP_CACHE", raising=False)
+    for folder in (models_dir(), cache_dir()):
+        assert folder.is_relative_to(Path.home())
+    monkeypatch.setenv("FACEKEEP_MODELS", str(tmp_path / "m"))
+    monkeypatch.setenv("FACEKEEP_CACHE", str(tmp_path / "c"))
+    assert (models_dir(), cache_dir()) == (tmp_path / "m", tmp_path / "c")
+    monkeypatch.setenv("FACEKEEP_MODELS", "")
+    assert models_dir().is_relative_to(Path.home())
+
+
+def test_pulled_files_are_preferred_to_installed_ones(models: Path, cache: Path) -> None:
+    known = entry("yunet")
+    installed = Path(verify(known).detail.split(" has ")[0])
+    (models / "yunet").mkdir(parents=True)
+    shutil.copy(installed, models / "yunet" / known.files[0].name)
+    assert str(models) in verify(known).detail
+    (models / "yunet" / known.files[0].name).write_bytes(b"damaged")
+    with pytest.raises(ModelError, match="facekeep models pull yunet"):
+        locate(known)

@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from facekeep.errors import InputError
+from facekeep.models import FileEntry, Measurement, ModelEntry, entry, list_models, space_id
+from facekeep.models.parse import parse_entry
+from facekeep.models.schema import FileSource, PackageSource, UrlSource
+from facekeep.models.write import entry_toml
+
+
+def test_the_spaces_of_the_interim_embedder_never_change() -> None:
+    """Galleries in use record this value: another one would orphan their templates."""
+    assert space_id(entry("sface")) == (
+        "d6e7d0aa85426aaa19871116d8f9bb3c75aea26f5098c54061dea04c94886351"
+    )
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"colour": "bgr"},
+        {"mean": (127.5, 127.5, 127.5)},
+        {"scale": (1.0, 1.0, 0.5)},
+        {"input_size": 128},
+        {"alignment": "other"},
+        {"files": (FileEntry("other.onnx", "0" * 64, 1),)},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_another_feed_is_another_space(change: dict[str, Any]) -> None:
+    sface = entry("sface")
+    assert space_id(dataclasses.replace(sface, **change)) != space_id(sface)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"name": "other"}, {"summary": "other"}, {"notes": "other"}, {"folder": Path("/other")}],
+    ids=lambda change: next(iter(change)),
+)
+def test_what_the_network_does_not_see_is_not_of_the_space(change: dict[str, Any]) -> None:
+    sface = entry("sface")
+    assert space_id(dataclasses.replace(sface, **change)) == space_id(sface)
+
+
+LINES = st.text(st.characters(exclude_categories=("C", "Z")), min_size=1, max_size=20)
+NUMBERS = st.floats(-1e6, 1e6, allow_nan=False).map(float)
+DIGESTS = st.text("0123456789abcdef", min_size=64, max_size=64)
+SOURCES = st.one_of(
+    st.builds(UrlSource, LINES),
+    st.builds(FileSource, LINES),
+    st.builds(PackageSource, LINES, st.just("a-1.whl"), DIGESTS, st.integers(1, 99), LINES),
+)
+ENTRIES = st.builds(
+    ModelEntry,
+    name=st.just("mine"),
+    task=st.just("embed"),
+    architecture=LINES,
+    summary=LINES | st.just(""),
+    files=st.tuples(
+        st.builds(
+            FileEntry,
+            st.just("net.onnx"),
+            DIGESTS,
+            st.integers(1, 1 << 40),
+            st.lists(SOURCES, max_size=3).map(tuple),
+        )
+    ),
+    weights_licence=LINES,
+    training_data=LINES,
+    colour=st.sampled_from(["rgb", "bgr"]),
+    mean=st.tuples(NUMBERS, NUMBERS, NUMBERS),
+    scale=st.tuples(NUMBERS, NUMBERS, NUMBERS),
+    input_size=st.integers(1, 1000),
+    max_batch=st.none() | st.integers(1, 64),
+    width=st.integers(1, 4096),
+    alignment=st.just("arcface-112"),
+    thresholds=st.just(((0.01, 0.25), (1e-05, 0.5))),
+    comparisons=st.integers(1, 1 << 50),
+    calibrated_on=LINES,
+    calibration_command=LINES,
+    accuracy=st.lists(st.builds(Measurement, LINES, NUMBERS, LINES), max_size=2).map(tuple),
+    notes=LINES,
+)
+
+
+@given(ENTRIES)
+def test_what_is_written_reads_back_the_same(made: ModelEntry) -> None:
+    assert parse_entry("mine", tomllib.loads(entry_toml(made)), "test") == made
+
+
+def test_the_builtin_entries_can_be_written() -> None:
+    for known in list_models():
+        assert parse_entry(known.name, tomllib.loads(entry_toml(known)), "test") == known
+
+
+@pytest.mark.parametrize("text", ["two\nlines", "\x7f", "\ud800", "\u2028"])
+def test_texts_that_are_not_one_printable_line_are_not_written(text: str) -> None:
+    with pytest.raises(InputError, match="control characters"):
+        entry_toml(dataclasses.replace(entry("sface"), notes=text))
