@@ -48,7 +48,7 @@ def annotate(
 
     Known people have a solid blue box, unknown ones a dashed orange box, faces that were not
     compared with anybody a solid sky-blue one. Lines and letters grow with the photo; a label
-    always lies inside it, is shortened where it must be, and left out of photos below 48 pixels.
+    always lies inside it, is shortened where it must be, and left out of photos less than 48 high.
 
     Args:
         image: uint8 ``(H, W, 3)`` RGB.

@@ -1,0 +1,266 @@
+"""Pictures for people: what is drawn can be read, stays inside, and needs no colour to be told."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from facekeep import draw
+from facekeep.draw import annotate, contact_sheet
+from facekeep.errors import InputError
+from facekeep.face import Face
+
+RGB = NDArray[np.uint8]
+
+KNOWN, UNKNOWN, FOUND = draw._KNOWN, draw._UNKNOWN, draw._FOUND
+
+
+def decision(name: str | None, similarity: float | None) -> Any:
+    candidates = () if similarity is None else (SimpleNamespace(similarity=similarity),)
+    return SimpleNamespace(
+        match=SimpleNamespace(name=name) if name else None, candidates=candidates
+    )
+
+
+def face(*bbox: float, decided: Any = None) -> Face:
+    box = np.array(bbox, np.float32)
+    spots = np.array([[0.3, 0.4], [0.7, 0.4], [0.5, 0.6], [0.4, 0.8], [0.6, 0.8]], np.float32)
+    return Face(box, spots * (box[2:] - box[:2]) + box[:2], 0.9, decision=decided)
+
+
+def known(*bbox: float) -> Face:
+    return face(*bbox, decided=decision("Ada", 0.7))
+
+
+def unknown(*bbox: float) -> Face:
+    return face(*bbox, decided=decision(None, 0.2))
+
+
+def grey(height: int = 300, width: int = 400, level: int = 128) -> RGB:
+    return np.full((height, width, 3), level, np.uint8)
+
+
+def count(image: RGB, colour: tuple[int, int, int]) -> int:
+    return int((image == colour).all(axis=2).sum())
+
+
+def letters(image: RGB) -> NDArray[np.bool_]:
+    """Where the white letters of a known person's label are, on a ground of grey 128."""
+    return (image > 150).all(axis=2)
+
+
+def test_annotate_draws_on_a_copy(hopper: RGB) -> None:
+    before = hopper.copy()
+    drawn = annotate(hopper, [known(190, 70, 330, 270)])
+    np.testing.assert_array_equal(hopper, before)
+    assert drawn.shape == hopper.shape
+    assert drawn.dtype == np.uint8
+    assert not np.shares_memory(drawn, hopper)
+    assert not np.array_equal(drawn, hopper)
+    np.testing.assert_array_equal(annotate(hopper, []), hopper)
+
+
+def test_only_the_marks_are_changed() -> None:
+    drawn = annotate(grey(), [face(100, 100, 200, 220)])
+    changed = (drawn != 128).any(axis=2)
+    rows, columns = np.nonzero(changed)
+    assert (rows.min(), columns.min()) >= (97, 97)
+    assert (rows.max(), columns.max()) <= (223, 203)
+    assert changed[110:140, 110:120].sum() == 0
+
+
+def test_the_box_and_the_five_landmarks_are_where_the_face_is() -> None:
+    marked = face(100, 100, 200, 220)
+    drawn = annotate(grey(), [marked])
+    for x, y in [(100, 160), (200, 160), (150, 100), (150, 220), *marked.landmarks.astype(int)]:
+        assert tuple(drawn[y, x]) == FOUND.colour
+
+
+def edge(drawn: RGB, colour: tuple[int, int, int]) -> NDArray[np.bool_]:
+    return (drawn[220, 104:196] == colour).all(axis=1)
+
+
+def test_unknown_faces_differ_from_known_ones_without_colour() -> None:
+    assert edge(annotate(grey(), [known(100, 100, 200, 220)]), KNOWN.colour).all()
+    dashes = edge(annotate(grey(), [unknown(100, 100, 200, 220)]), UNKNOWN.colour)
+    assert 0.3 < dashes.mean() < 0.8
+    assert np.count_nonzero(np.diff(dashes.astype(int))) >= 8
+
+
+def luminance(colour: tuple[int, int, int]) -> float:
+    """Relative luminance (WCAG 2.2)."""
+    share = np.array(colour) / 255
+    linear = np.where(share <= 0.04045, share / 12.92, ((share + 0.055) / 1.055) ** 2.4)
+    return float(linear @ [0.2126, 0.7152, 0.0722])
+
+
+@pytest.mark.parametrize("style", [KNOWN, UNKNOWN, FOUND])
+def test_labels_have_the_contrast_that_wcag_asks(style: Any) -> None:
+    low, high = sorted([luminance(style.colour), luminance(style.ink)])
+    assert (high + 0.05) / (low + 0.05) >= 4.5
+
+
+@pytest.mark.parametrize("level", [0, 128, 255])
+def test_a_label_looks_the_same_on_every_ground(level: int) -> None:
+    drawn = annotate(grey(level=level), [unknown(100, 100, 200, 220)])
+    reference = annotate(grey(level=77), [unknown(100, 100, 200, 220)])
+    np.testing.assert_array_equal(drawn[83:97, 101:150], reference[83:97, 101:150])
+    assert count(drawn[83:97, 101:150], UNKNOWN.colour) > 100
+
+
+@pytest.mark.parametrize(
+    "bbox",
+    [
+        (150, 100, 250, 200),
+        (-30, -30, 50, 60),
+        (370, -30, 450, 60),
+        (-30, 250, 50, 330),
+        (370, 250, 450, 330),
+        (0, 0, 399, 299),
+        (-500, -500, 900, 900),
+        (300, 2, 398, 298),
+    ],
+)
+def test_a_label_lies_whole_inside_the_picture(bbox: tuple[float, ...]) -> None:
+    alone = annotate(grey(), [known(150, 100, 250, 200)], ["Ada Lovelace"])
+    drawn = annotate(grey(), [known(*bbox)], ["Ada Lovelace"])
+    assert letters(drawn).sum() == letters(alone).sum() > 50
+
+
+def test_a_long_label_is_shortened_to_the_width_of_the_picture() -> None:
+    drawn = annotate(grey(100, 120), [known(40, 40, 80, 80)], ["Ada " * 100])
+    assert letters(drawn)[:, :-3].sum() > 50
+    assert not letters(drawn)[:, -3:].any()
+
+
+def test_a_picture_too_small_for_text_still_gets_its_box() -> None:
+    drawn = annotate(grey(40, 40), [known(10, 10, 30, 30)])
+    assert count(drawn, KNOWN.colour) > 40
+    assert not letters(drawn).any()
+
+
+def test_lines_and_letters_grow_with_the_picture() -> None:
+    small = annotate(grey(240, 320), [known(100, 100, 200, 200)])
+    large = annotate(grey(2400, 3200), [known(1000, 1000, 2000, 2000)])
+    thick = (large[1500, 950:1050] == KNOWN.colour).all(axis=1).sum()
+    assert (small[150, 95:105] == KNOWN.colour).all(axis=1).sum() == 1
+    assert 8 <= thick <= 12
+    assert letters(large).sum() > 20 * letters(small).sum() > 0
+
+
+def test_default_labels_say_name_and_similarity() -> None:
+    box = (100, 100, 200, 220)
+    for one, text in [
+        (face(*box, decided=decision("Ada", 0.708)), "Ada 0.71"),
+        (face(*box, decided=decision(None, 0.2)), "unknown 0.20"),
+        (face(*box, decided=decision(None, None)), "unknown"),
+        (face(*box), ""),
+    ]:
+        np.testing.assert_array_equal(annotate(grey(), [one]), annotate(grey(), [one], [text]))
+    plain = annotate(grey(), [known(*box)], [""])
+    assert not np.array_equal(annotate(grey(), [known(*box)]), plain)
+
+
+@pytest.mark.parametrize(
+    "name", ["Zoë", "李雷", "Ада", "عمر", "a\nb\x00c", "\ud800", "😀", "\u0301", " "]
+)
+def test_any_name_can_be_written(name: str) -> None:
+    drawn = annotate(grey(), [known(100, 100, 200, 220)], [name])
+    assert not np.array_equal(drawn, annotate(grey(), [known(100, 100, 200, 220)], [""]))
+
+
+def test_letters_without_a_glyph_lose_their_accents(monkeypatch: pytest.MonkeyPatch) -> None:
+    from facekeep import _text
+
+    monkeypatch.setattr(_text, "_SYSTEM_FONTS", ("no-such-font.ttf",))
+    _text._choose.cache_clear()
+    line, font = _text._choose("Zoë 1", 20)
+    _text._choose.cache_clear()
+    written = _text._letters(font, "Zoë 1")
+    assert line == ("Zoë 1" if "ë" in written else "Zoe 1")
+
+
+def test_labels_must_match_the_faces() -> None:
+    with pytest.raises(InputError, match="1 faces need as many labels; got 2"):
+        annotate(grey(), [known(1, 1, 9, 9)], ["a", "b"])
+    with pytest.raises(InputError, match="float64"):
+        annotate(np.zeros((9, 9, 3)), [])  # type: ignore[arg-type]
+
+
+sides = st.integers(1, 300)
+ends = st.floats(-1e6, 1e6, width=32) | st.floats(-50, 350, width=32)
+
+
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(sides, sides, st.lists(st.tuples(ends, ends, ends, ends), max_size=3), st.text(max_size=40))
+def test_any_box_on_any_picture(
+    height: int, width: int, boxes: list[tuple[float, ...]], text: str
+) -> None:
+    faces = [unknown(*box) for box in boxes]
+    assert annotate(grey(height, width), faces, [text] * len(faces)).shape == (height, width, 3)
+
+
+# ---- contact sheets ------------------------------------------------------------------------------
+
+
+def crop(level: int, side: int = 112) -> RGB:
+    return np.random.default_rng(level).integers(0, 256, (side, side, 3), np.uint8)
+
+
+def test_a_sheet_shows_every_crop_in_its_place() -> None:
+    groups = [("Ada", [crop(1), crop(2)]), ("Zoë 李雷", [crop(3)])]
+    sheet = contact_sheet(groups, columns=3)
+    assert sheet.shape == (8 + 2 * (28 + 112 + 8), 8 + 3 * 120, 3)
+    np.testing.assert_array_equal(sheet[36:148, 8:120], crop(1))
+    np.testing.assert_array_equal(sheet[36:148, 128:240], crop(2))
+    np.testing.assert_array_equal(sheet[184:296, 8:120], crop(3))
+    assert (sheet[36:148, 248:360] == 255).all()
+    assert (sheet[8:36] < 100).any(), "no title"
+
+
+@pytest.mark.parametrize(("count", "last_is_crop"), [(4, True), (5, False), (400, False)])
+def test_a_long_group_ends_in_a_count(count: int, last_is_crop: bool) -> None:
+    sheet = contact_sheet([("Ada", [crop(n % 9) for n in range(count)])], columns=4)
+    last = sheet[36:148, 8 + 3 * 120 : 8 + 3 * 120 + 112]
+    assert np.array_equal(last, crop(3)) == last_is_crop
+    assert sheet.shape[1] == 8 + 4 * 120
+    np.testing.assert_array_equal(sheet[36:148, 248:360], crop(2))
+
+
+def test_crops_of_any_size_keep_their_proportions() -> None:
+    tall = np.zeros((200, 100, 3), np.uint8)
+    sheet = contact_sheet([("Ada", [tall])], tile=112, columns=1)
+    assert (sheet[36:148, 8 + 30 : 8 + 82] == 0).all()
+    assert (sheet[36:148, 8 : 8 + 26] > 200).all()
+
+
+def test_a_sheet_of_very_many_groups_is_cut_and_says_so() -> None:
+    groups = [("Ada", [crop(1, 32)])] * 2000
+    sheet = contact_sheet(groups, tile=112, columns=2)
+    assert 15_000 < sheet.shape[0] <= 16_000
+    assert (sheet[-28:] < 128).any(), "no note"
+    assert (sheet[-36:-28] == 255).all()
+
+
+def test_a_sheet_of_nothing_says_so() -> None:
+    sheet = contact_sheet([])
+    assert sheet.size > 0
+    assert (sheet < 128).any()
+    assert contact_sheet([("Ada", [])]).size > 0
+
+
+@pytest.mark.parametrize("options", [{"tile": 31}, {"tile": 513}, {"columns": 0}, {"columns": 65}])
+def test_sheets_out_of_range(options: dict[str, int]) -> None:
+    with pytest.raises(InputError, match="tile must be 32 to 512 and columns 1 to 64; got"):
+        contact_sheet([], **options)
+
+
+def test_a_crop_of_the_wrong_form_is_refused() -> None:
+    with pytest.raises(InputError, match="looks grey"):
+        contact_sheet([("Ada", [np.zeros((9, 9), np.uint8)])])
