@@ -57,7 +57,8 @@ _EXTRAS = {
     "AVIF": "pip install 'pillow>=11.3'",
     "HEIC": "pip install facekeep[heic]",
 }
-_MAX_JPEG_SCANS = 500  # cameras and encoders write about ten; each one walks over every block
+_MAX_JPEG_SCANS = 100  # cameras and encoders write about ten; each one walks over every block
+_JPEG_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # none of these stands inside scan data
 
 
 def decode(stream: Stream, name: str, max_pixels: int) -> NDArray[np.uint8]:
@@ -114,10 +115,23 @@ def _sniff(head: bytes) -> str | None:
 
 def _check_scans(stream: Stream, name: str) -> None:
     """Refuse a JPEG whose many tiny scans would keep the decoder busy for hours."""
-    scans = stream.read().count(b"\xff\xda")
+    scans = _count_scans(stream.read())
     stream.seek(0)
     if scans > _MAX_JPEG_SCANS:
         raise ImageError(f"{name}: has {scans} JPEG scans, as no camera writes; save it again")
+
+
+def _count_scans(data: bytes) -> int:
+    """Count the scans of a JPEG, from marker to marker up to its end (ITU-T T.81, annex B)."""
+    scans, at = 0, 2
+    while found := _JPEG_MARKER.search(data, at):
+        at, marker = found.end(), data[found.end() - 1]
+        if marker == 0xD9:  # end of image; what follows is a video or a second picture
+            break
+        if marker != 0x01:  # all others carry their length
+            at += max(2, int.from_bytes(data[at : at + 2]))
+        scans += marker == 0xDA
+    return scans
 
 
 def _check_pixels(size: tuple[int, int], name: str, limit: int) -> None:
