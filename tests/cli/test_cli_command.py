@@ -12,9 +12,12 @@ import typer.main
 
 from facekeep.cli import main as entry
 from facekeep.cli.command import ExitStatus, Run, command, group
+from facekeep.cli.opening import open_engine
 from facekeep.cli.options import ENGINE, GALLERY
-from facekeep.config import KNOBS
+from facekeep.config import KNOBS, Settings
+from facekeep.engine import FaceEngine
 from facekeep.errors import GalleryKeyError
+from facekeep.gallery import generate_key
 
 
 @pytest.fixture
@@ -82,31 +85,23 @@ def test_a_setting_that_the_command_does_not_obey_is_no_option(cli, runs):
 
 
 def test_the_engine_takes_every_setting():
-    from facekeep.engine import FaceEngine
-
     assert set(inspect.signature(FaceEngine).parameters) == set(KNOBS)
 
 
-def test_the_run_opens_the_engine_that_its_settings_describe(tmp_path: Path):
-    from facekeep.gallery import generate_key
-
+def test_the_engine_is_opened_as_the_settings_say(tmp_path: Path):
     spec = f"file:{tmp_path / 'key'}"
     generate_key(spec)
     run = Run({"fmr": 1e-3, "gallery": tmp_path / "p.db", "key": spec})
-    with run.engine() as engine:
-        assert engine.fmr == 1e-3
-    with run.engine(gallery=True) as engine:
-        assert engine.fmr == 1e-3
+    for gallery in (False, True):
+        with open_engine(run, gallery=gallery) as engine:
+            assert engine.fmr == 1e-3
+    lost = Run({"key": "env:NO_SUCH_VARIABLE"})
     with pytest.raises(GalleryKeyError):
-        Run({"key": "env:NO_SUCH_VARIABLE"}).engine(gallery=True)
-    with Run({"key": "env:NO_SUCH_VARIABLE"}).engine():
-        pass
+        open_engine(lost, gallery=True)
+    open_engine(lost).close()
 
 
 def test_defaults_agree_with_the_engines():
-    from facekeep.config import Settings
-    from facekeep.engine import FaceEngine
-
     for name, parameter in inspect.signature(FaceEngine).parameters.items():
         if name != "gallery":
             assert getattr(Settings(), name) == parameter.default, name

@@ -128,6 +128,16 @@ def test_tables_on_a_terminal_show_every_cell_and_no_markup(monkeypatch):
     assert "\x1b[2J" not in terminal.getvalue()
 
 
+def test_a_narrow_terminal_loses_nothing(monkeypatch):
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stdout", terminal)
+    monkeypatch.setenv("COLUMNS", "20")
+    path = "/" + "abcdefghij" * 6
+    output.print_table(["path", "n"], [[path, 1]])
+    letters = "".join(c for c in terminal.getvalue().split("─")[-1] if c in path)
+    assert letters == path
+
+
 def clock(*times: float):
     ticks = iter(times)
     return lambda: next(ticks)
@@ -151,6 +161,16 @@ def test_silent_progress_is_silent(capsys):
     with output.progress("Reading", 2, silent=True, clock=clock()) as advance:
         advance(1)
     assert capsys.readouterr() == ("", "")
+
+
+def test_a_bar_takes_nothing_from_a_stdout_that_goes_elsewhere(monkeypatch, capsys):
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    with output.progress("Reading", 1) as advance:
+        output.say("an answer")
+        advance(1)
+    assert capsys.readouterr().out == "an answer\n"
+    assert "an answer" not in terminal.getvalue()
 
 
 def test_progress_on_a_terminal_is_a_bar_that_leaves_nothing_on_errors(monkeypatch, capsys):

@@ -8,24 +8,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import typer
 
 from facekeep.cli import output
-from facekeep.cli.options import (
-    GALLERY,
-    ConfigOption,
-    JsonFlag,
-    QuietFlag,
-    VerboseFlag,
-    setting_option,
-)
-from facekeep.config import KNOBS, Resolved, Settings, config_path, resolve
-
-if TYPE_CHECKING:
-    from facekeep.engine import FaceEngine
-    from facekeep.gallery import Key
+from facekeep.cli.options import ConfigOption, JsonFlag, QuietFlag, VerboseFlag, setting_option
+from facekeep.config import Resolved, Settings, config_path, resolve
 
 __all__ = ["ExitStatus", "Run", "command", "group"]
 
@@ -68,29 +57,6 @@ class Run:
     def settings(self) -> Settings:
         """The settings in force."""
         return self.resolved.settings
-
-    def engine(self, *, gallery: bool = False) -> FaceEngine:
-        """Open the engine that the settings describe, with the gallery or without; close it.
-
-        Raises:
-            GalleryKeyError: The key of the gallery cannot be loaded.
-        """
-        from facekeep.engine import FaceEngine
-
-        rest = {name: getattr(self.settings, name) for name in KNOBS if name not in GALLERY}
-        if not gallery:
-            return FaceEngine(**rest)
-        return FaceEngine(self.settings.gallery, key=self.key(), **rest)
-
-    def key(self) -> Key | None:
-        """Load the key of the gallery, if the settings name one.
-
-        Raises:
-            GalleryKeyError: It is missing, unreadable or malformed.
-        """
-        from facekeep.gallery import load_key
-
-        return load_key(self.settings.key) if self.settings.key else None
 
     def emit(self, document: Mapping[str, Any]) -> None:
         """Print a JSON document on one line; call it once, or once a line for a stream."""
