@@ -1,0 +1,185 @@
+"""``facekeep enroll``: people into the gallery, from photos or from a folder for each person."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from facekeep.cli.command import ExitStatus, Run, command, group
+from facekeep.cli.opening import open_engine
+from facekeep.cli.options import ENGINE, GALLERY
+from facekeep.errors import InputError
+
+if TYPE_CHECKING:
+    from facekeep.engine import FaceEngine
+    from facekeep.enrol import Enrolment
+    from facekeep.gallery import Consent
+
+app = group()
+
+Facts = Annotated[
+    list[str] | None,
+    typer.Option("--meta", metavar="KEY=VALUE", help="A fact of your own to keep; repeatable."),
+]
+Basis = Annotated[
+    str | None,
+    typer.Option(
+        "--consent", metavar="TEXT", help="On what ground the person is kept: 'signed form 12'."
+    ),
+]
+Days = Annotated[
+    int | None,
+    typer.Option(
+        "--retain-days",
+        min=1,
+        max=36500,
+        metavar="N",
+        help="After so many days `facekeep gallery purge` erases the person.",
+    ),
+]
+
+
+@command(
+    app,
+    "enroll",
+    uses=(*GALLERY, "review", "keep_crops", "fmr", *ENGINE),
+    examples=[
+        'facekeep enroll "Ada Lovelace" ada1.jpg ada2.jpg',
+        'facekeep enroll "Ada Lovelace" ada/ --consent "signed form 12" --retain-days 365',
+        "facekeep enroll people/   (a folder for each person, named after the person)",
+    ],
+)
+def enroll(
+    run: Run,
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="The person; or a folder of folders, alone.")
+    ],
+    images: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="[IMAGE]...", help="Photos, or folders of photos."),
+    ] = None,
+    meta: Facts = None,
+    consent: Basis = None,
+    retain_days: Days = None,
+) -> ExitStatus:
+    """Enrol a person from photos; one template for each photo that passes the review.
+
+    Given a folder alone, every folder in it is a person: its name is the person's name, its
+    pictures are the photos. Each person is stored at once or not at all, so an interrupted run can
+    simply be started again: photos that are enrolled already are not stored twice. Exit status: 0
+    when everybody has been enrolled, 1 when somebody had no photo that could be used.
+    """
+    facts = _facts(meta, consent, retain_days)
+    people = dict(_folders(Path(name))) if not images else {name: _expanded(images)}
+    done: list[Enrolment] = []
+    total = sum(len(photos) for photos in people.values())
+    with open_engine(run, gallery=True) as engine, run.progress("Enrolling", total) as advance:
+        for person, photos in people.items():
+            done.append(_enrolled(engine, person, photos, facts, alone=bool(images)))
+            _print(run, done[-1])
+            advance(len(photos))
+    documents = [_document(each) for each in done]
+    if run.json:
+        run.emit(documents[0] if images else {"people": documents})
+    return ExitStatus.YES if all(map(_served, done)) else ExitStatus.NO
+
+
+def _enrolled(
+    engine: FaceEngine, person: str, photos: list[Path], facts: dict[str, Any], *, alone: bool
+) -> Enrolment:
+    """Enrol one person; in a run over many, photos that cannot be read are rejections."""
+    from facekeep.enrol import Enrolment, Rejection
+    from facekeep.errors import ImageError
+
+    try:
+        return engine.enroll(person, photos, **facts)
+    except ImageError as error:
+        if alone:
+            raise
+        rejections = tuple(Rejection(str(photo), "unreadable", str(error)) for photo in photos)
+        return Enrolment(person, 0, rejections, None)
+
+
+def _served(enrolment: Enrolment) -> bool:
+    """Whether the person has been enrolled, now or before."""
+    return bool(enrolment.enrolled) or any(
+        rejection.reason == "already_enrolled" for rejection in enrolment.rejected
+    )
+
+
+def _print(run: Run, enrolment: Enrolment) -> None:
+    count = enrolment.enrolled
+    run.say(f"{enrolment.name}: {count} photo{'' if count == 1 else 's'} enrolled")
+    for rejection in enrolment.rejected:
+        run.say(f"  not enrolled: {rejection.image}: {rejection.reason}: {rejection.detail}")
+
+
+def _document(enrolment: Enrolment) -> dict[str, Any]:
+    return {
+        "name": enrolment.name,
+        "enrolled": enrolment.enrolled,
+        "rejected": [
+            {"image": each.image, "reason": each.reason, "detail": each.detail}
+            for each in enrolment.rejected
+        ],
+    }
+
+
+def _facts(
+    meta: Sequence[str] | None, consent: str | None, retain_days: int | None
+) -> dict[str, Any]:
+    """What is recorded about the person beside the templates."""
+    now = datetime.now(UTC)
+    return {
+        "metadata": metadata_of(meta) if meta else None,
+        "consent": consent_of(consent) if consent else None,
+        "retain_until": now + timedelta(days=retain_days) if retain_days else None,
+    }
+
+
+def metadata_of(pairs: Sequence[str]) -> Mapping[str, str]:
+    """Read ``KEY=VALUE`` pairs."""
+    split = [pair.partition("=") for pair in pairs]
+    for key, equals, _ in split:
+        if not key or not equals:
+            raise InputError(f"--meta takes KEY=VALUE, not {key!r}")
+    return {key: value for key, _, value in split}
+
+
+def consent_of(basis: str) -> Consent:
+    """Record that consent was given now."""
+    from facekeep.gallery import Consent
+
+    return Consent(basis, datetime.now(UTC))
+
+
+def _expanded(images: Sequence[Path]) -> list[Path]:
+    """Replace folders by the pictures in them."""
+    from facekeep.image import list_images
+
+    photos = []
+    for image in images:
+        found = list_images(image) if image.is_dir() else [image]
+        if not found:
+            raise InputError(f"the folder {image} holds no pictures")
+        photos += found
+    return photos
+
+
+def _folders(people: Path) -> Iterator[tuple[str, list[Path]]]:
+    """Give the name and the pictures of each person's folder, sorted by name."""
+    from facekeep.image import list_images
+
+    if not people.is_dir():
+        raise InputError(
+            f"{people} is no folder: give a name and photos, or a folder with one folder a person"
+        )
+    folders = sorted(each for each in people.iterdir() if each.is_dir() and each.name[0] != ".")
+    named = [(folder.name, list_images(folder)) for folder in folders]
+    if not any(photos for _, photos in named):
+        raise InputError(f"{people} holds no folders with pictures, one for each person")
+    yield from ((name, photos) for name, photos in named if photos)

@@ -1,0 +1,275 @@
+"""``facekeep people``: list, show, change and erase the people of a gallery."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from facekeep.cli.command import Run, command, group
+from facekeep.cli.enroll import Basis, Days, Facts, consent_of, metadata_of
+from facekeep.cli.opening import open_engine, open_gallery
+from facekeep.cli.options import ENGINE, GALLERY, Image
+
+if TYPE_CHECKING:
+    from facekeep.gallery import Person, Template
+
+app = group(
+    "people",
+    "The people of a gallery.",
+    examples=["facekeep people list", 'facekeep people remove "Ada Lovelace"'],
+)
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="The person.")]
+NewName = Annotated[str, typer.Argument(metavar="NEW_NAME", help="The new name.")]
+File = Annotated[Path, typer.Argument(metavar="FILE", help="The export file.")]
+FileKey = Annotated[
+    str | None,
+    typer.Option(
+        "--file-key",
+        metavar="SPEC",
+        help="Key of the export file, where it is not the gallery's: file:PATH, env:NAME.",
+        show_default=False,
+    ),
+]
+Sure = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+
+
+class Conflict(StrEnum):
+    """What an import does with somebody whose name is taken."""
+
+    error = "error"
+    merge = "merge"
+    rename = "rename"
+    skip = "skip"
+
+
+@command(
+    app, "list", uses=GALLERY, examples=["facekeep people list", "facekeep people list --json"]
+)
+def list_(run: Run) -> None:
+    """List everybody who is enrolled."""
+    with open_gallery(run) as gallery:
+        people = gallery.people()
+    if run.json:
+        run.emit({"people": [_document(person) for person in people]})
+        return
+    rows = [
+        [p.name, p.template_count, p.created_at.date(), p.retain_until and p.retain_until.date()]
+        for p in people
+    ]
+    run.table(["name", "templates", "enrolled", "kept until"], rows)
+
+
+@command(app, "show", uses=GALLERY, examples=['facekeep people show "Ada Lovelace"'])
+def show(run: Run, name: Name) -> None:
+    """Show what is kept about a person: facts, consent and each template."""
+    with open_gallery(run) as gallery:
+        person = gallery.person(name)
+    if run.json:
+        run.emit(_document(person))
+        return
+    run.say(f"{person.name}, enrolled {person.created_at:%Y-%m-%d %H:%M} UTC")
+    if person.consent:
+        run.say(f"consent: {person.consent.basis}, {person.consent.given_at:%Y-%m-%d}")
+    if person.retain_until:
+        run.say(f"kept until {person.retain_until:%Y-%m-%d %H:%M} UTC")
+    for key, value in person.metadata.items():
+        run.say(f"{key}: {value}")
+    rows = [
+        [t.id, "not this person" if t.negative else "", _number(t.quality), t.source]
+        for t in person.templates or ()
+    ]
+    run.table(["template", "", "quality", "source"], rows)
+
+
+@command(
+    app,
+    "set",
+    uses=GALLERY,
+    examples=['facekeep people set "Ada Lovelace" --consent "signed form 12" --retain-days 90'],
+)
+def set_(
+    run: Run, name: Name, meta: Facts = None, consent: Basis = None, retain_days: Days = None
+) -> None:
+    """Change the facts, the consent or the retention of a person; what is not given stays."""
+    changes: dict[str, Any] = {}
+    if meta:
+        changes["metadata"] = metadata_of(meta)
+    if consent:
+        changes["consent"] = consent_of(consent)
+    if retain_days:
+        changes["retain_until"] = datetime.now(UTC) + timedelta(days=retain_days)
+    with open_gallery(run) as gallery:
+        _report(run, gallery.update(name, **changes), "changed")
+
+
+@command(app, "rename", uses=GALLERY, examples=['facekeep people rename Ada "Ada Lovelace"'])
+def rename(run: Run, name: Name, new_name: NewName) -> None:
+    """Give a person another name."""
+    with open_gallery(run) as gallery:
+        _report(run, gallery.rename(name, new_name), "renamed")
+
+
+@command(app, "merge", uses=GALLERY, examples=['facekeep people merge "Ada L." "Ada Lovelace"'])
+def merge(
+    run: Run,
+    names: Annotated[
+        list[str],
+        typer.Argument(metavar="NAME...", help="People; all go into the last one."),
+    ],
+) -> None:
+    """Make one person of several: the templates of all go to the last one named."""
+    from facekeep.errors import InputError
+
+    if len(names) < 2:
+        raise InputError("merging takes two names or more: those to merge, then the one that stays")
+    with open_gallery(run) as gallery:
+        _report(run, gallery.merge(names[:-1], names[-1]), "merged")
+
+
+@command(
+    app,
+    "split",
+    uses=GALLERY,
+    examples=['facekeep people split "Ada Lovelace" "Annabella" 7f6c0d0a-...'],
+)
+def split(
+    run: Run,
+    name: Name,
+    new_name: NewName,
+    templates: Annotated[
+        list[str],
+        typer.Argument(metavar="TEMPLATE...", help="Templates, as `people show` lists them."),
+    ],
+) -> None:
+    """Move templates that belong to somebody else to a new person."""
+    with open_gallery(run) as gallery:
+        _report(run, gallery.split(name, templates, new_name), "split off")
+
+
+@command(
+    app,
+    "remove",
+    uses=GALLERY,
+    examples=['facekeep people remove "Ada Lovelace"', "facekeep people remove Ada --yes"],
+)
+def remove(run: Run, name: Name, yes: Sure = False) -> None:
+    """Erase a person: templates, crops and name leave the file; nothing can bring them back."""
+    with open_gallery(run) as gallery:
+        gallery.person(name)
+        if not yes:
+            typer.confirm(f"Erase {name} for good?", abort=True, err=True)
+        person = gallery.remove(name)
+    if run.json:
+        run.emit({"removed": person.name, "templates": person.template_count})
+    run.say(f"{person.name}: erased, {person.template_count} templates")
+
+
+@command(
+    app,
+    "refuse",
+    uses=(*GALLERY, *ENGINE),
+    examples=['facekeep people refuse "Ada Lovelace" her-sister.jpg'],
+)
+def refuse(run: Run, name: Name, image: Image) -> None:
+    """Say "this is not NAME": faces as similar to this picture's are no longer given the name."""
+    with open_engine(run, gallery=True) as engine:
+        _report(run, engine.refuse(name, image), "noted what this person is not")
+
+
+@command(
+    app,
+    "export",
+    uses=GALLERY,
+    examples=["facekeep people export people.jsonl", "facekeep people export x.jsonl --plain"],
+)
+def export(
+    run: Run,
+    file: File,
+    file_key: FileKey = None,
+    plain: Annotated[
+        bool, typer.Option("--plain", help="Unencrypted, though the gallery is encrypted.")
+    ] = False,
+) -> None:
+    """Write everybody to a file that another gallery can import; encrypted if the gallery is."""
+    with open_gallery(run) as gallery:
+        gallery.export(file, key=_file_key(file_key), plain=plain)
+        count = gallery.info().people
+    if run.json:
+        run.emit({"file": file, "people": count})
+    run.say(f"{file}: {count} people exported")
+
+
+@command(
+    app,
+    "import",
+    uses=(*GALLERY, "embedder"),
+    examples=[
+        "facekeep people import people.jsonl",
+        "facekeep people import x.jsonl --on-conflict merge",
+    ],
+)
+def import_(
+    run: Run,
+    file: File,
+    file_key: FileKey = None,
+    on_conflict: Annotated[
+        Conflict,
+        typer.Option(
+            "--on-conflict", metavar="WAY", help="If a name is taken: error, merge, rename, skip."
+        ),
+    ] = Conflict.error,
+) -> None:
+    """Add everybody from an export file, or nobody if anything is wrong with it."""
+    with open_gallery(run, create=True) as gallery:
+        done = gallery.import_(file, key=_file_key(file_key), on_conflict=on_conflict.value)
+    if run.json:
+        run.emit({"added": done.added, "merged": done.merged, "skipped": done.skipped})
+    run.say(f"{file}: {done.added} people added, {done.merged} merged, {done.skipped} skipped")
+
+
+def _file_key(spec: str | None) -> Any:
+    from facekeep.gallery import load_key
+
+    return load_key(spec) if spec else None
+
+
+def _report(run: Run, person: Person, what: str) -> None:
+    if run.json:
+        run.emit(_document(person))
+    run.say(f"{person.name}: {what}, {person.template_count} templates")
+
+
+def _document(person: Person) -> dict[str, Any]:
+    document: dict[str, Any] = {
+        "name": person.name,
+        "id": person.id,
+        "created_at": person.created_at.isoformat(),
+        "templates": person.template_count,
+        "metadata": person.metadata,
+        "consent": person.consent
+        and {"basis": person.consent.basis, "given_at": person.consent.given_at.isoformat()},
+        "retain_until": person.retain_until and person.retain_until.isoformat(),
+    }
+    if person.templates is not None:
+        document["templates"] = [_template(template) for template in person.templates]
+    return document
+
+
+def _template(template: Template) -> dict[str, Any]:
+    return {
+        "id": template.id,
+        "negative": template.negative,
+        "quality": template.quality,
+        "source": template.source,
+        "crop": template.has_crop,
+        "created_at": template.created_at.isoformat(),
+    }
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"
