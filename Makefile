@@ -1,0 +1,32 @@
+# `make demo` and `make test` set everything up by themselves; PYTHON names another interpreter.
+BIN := .venv/bin
+export PYTHON ?= python3
+
+.PHONY: demo test lint bench docs clean
+
+demo: .venv/.demo
+	$(BIN)/facekeep demo --out demo-out
+
+test: .venv/.dev
+	$(BIN)/pytest --numprocesses auto --cov --cov-report term
+
+lint: .venv/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python scripts/gen_cli_docs.py --check
+
+bench: .venv/.demo
+	$(BIN)/facekeep bench
+
+docs: .venv/.dev
+	$(BIN)/python scripts/gen_cli_docs.py
+
+clean:
+	rm -rf .venv demo-out build dist .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+.venv/.dev: pyproject.toml scripts/setup.sh
+	scripts/setup.sh dev
+
+.venv/.demo: pyproject.toml scripts/setup.sh
+	scripts/setup.sh demo

@@ -1,0 +1,25 @@
+#!/bin/sh
+# Make .venv and install facekeep into it with one extra: scripts/setup.sh demo|dev
+set -eu
+extra=$1
+python=${PYTHON:-python3}
+
+fail() {
+    echo "setup: $1" >&2
+    exit 1
+}
+
+command -v "$python" >/dev/null || fail "there is no $python; on Debian or Ubuntu: sudo apt install python3 python3-venv"
+"$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
+    fail "$("$python" --version) is too old: facekeep needs Python 3.11; name a newer one: make PYTHON=python3.12 ..."
+
+if ! "$python" -c 'import ensurepip' 2>/dev/null; then
+    # Debian and Ubuntu ship Python without what makes virtual environments.
+    [ "$(id -u)" = 0 ] || fail "Python's venv is missing; run: sudo apt install python3-venv"
+    apt-get update -qq && apt-get install -y -qq python3-venv ||
+        fail "Python's venv is missing and could not be installed: apt install python3-venv"
+fi
+
+[ -x .venv/bin/python ] || "$python" -m venv .venv
+.venv/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[$extra]"
+touch ".venv/.$extra"
