@@ -154,10 +154,10 @@ class Flat:
         return found
 
     def _multiply(self, probes: Floats) -> Floats:
-        # One probe is the same product, but of matrix and vector it is much faster.
+        # For one probe the product of matrix and vector is much faster than that of two matrices.
         single = len(probes) == 1
-        product: Floats = self.vectors @ (probes[0] if single else probes.T)
-        return product[None] if single else product.T
+        product: Floats = self.vectors @ probes[0] if single else probes @ self.vectors.T
+        return product.reshape(len(probes), -1)
 
     def _rank(self, probe: Floats, product: Floats, top_k: int, score: Score) -> list[Hit]:
         grouped = product[self.order]
