@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hub import Hub
 from networks import embedder
+
+from facekeep.models import download
 
 
 @pytest.fixture(scope="session")
@@ -40,3 +44,18 @@ def network(tmp_path: Path) -> Path:
     path = tmp_path / "network.onnx"
     path.write_bytes(embedder())
     return path
+
+
+@pytest.fixture
+def hub() -> Iterator[Hub]:
+    """A server of files on this machine."""
+    server = Hub()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Try again at once, and wait for silent servers only shortly."""
+    monkeypatch.setattr(download, "PAUSES", (0.0, 0.0))
+    monkeypatch.setattr(download, "TIMEOUT", 0.5)

@@ -109,7 +109,9 @@ def _read_own(folder: Path) -> ModelEntry:
         name = check_name(folder.name)
         with open_regular(path) as stream:
             content = tomllib.loads(stream.read(_ENTRY_LIMIT).decode())
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+    except RecursionError as error:
+        raise ModelError(f"{where} is nested too deeply") from error
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ModelError(f"{where} is not TOML: {' '.join(str(error).split())}") from error
     except OSError as error:
         raise ModelError(f"{where} cannot be read: {why(error)}") from error

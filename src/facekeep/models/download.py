@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 from urllib.parse import urlsplit
 
+from facekeep._files import printable
 from facekeep._version import __version__
 from facekeep.errors import PullError
 from facekeep.models.files import cannot_write
@@ -179,11 +180,15 @@ def _reading(url: str, headers: dict[str, str]) -> Iterator[Any]:
 class _Redirects(urllib.request.HTTPRedirectHandler):
     """Follow redirects to safe addresses only."""
 
-    def redirect_request(self, *args: Any, **kwargs: Any) -> urllib.request.Request | None:
-        request = super().redirect_request(*args, **kwargs)
-        if request is not None:
-            check_address(request.full_url)
-        return request
+    def redirect_request(
+        self, req: urllib.request.Request, fp: Any, code: int, msg: str, headers: Any, newurl: str
+    ) -> urllib.request.Request | None:
+        try:
+            check_address(newurl)
+        except PullError:
+            fp.close()
+            raise
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
 def check_address(url: str) -> None:
@@ -194,11 +199,12 @@ def check_address(url: str) -> None:
     """
     try:
         parts = urlsplit(url)
-        safe = parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOOPBACK)
+        local = parts.scheme == "http" and parts.hostname in _LOOPBACK
+        safe = local or (parts.scheme == "https" and bool(parts.hostname))
     except ValueError:
         safe = False
-    if not safe:
-        raise PullError(f"refused to fetch {_line(url)}: only https addresses are safe")
+    if not safe or not url.isprintable():
+        raise PullError(f"refused to fetch {printable(url)}: only https addresses are safe")
 
 
 def _length(part: Path) -> int:

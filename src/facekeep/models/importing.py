@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import secrets
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -178,7 +179,9 @@ def _scratch(folder: Path) -> Iterator[Path]:
     """Make a hidden folder beside the model's own, gone afterwards unless it was published."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".import-"))
+        # Not of tempfile's: its folders stay closed to others who share the models.
+        scratch = folder.parent / f".import-{secrets.token_hex(8)}"
+        scratch.mkdir()
     except OSError as error:
         raise cannot_write(folder, error) from error
     try:

