@@ -194,19 +194,27 @@ class ExportReader:
         if header.get("version") != VERSION:
             self._fail(f"version {header.get('version')!a} is unknown; try a newer facekeep")
         with _LineFaults(self):
-            _check(header, _HEADER)
-            self.space = Space(header["space"], header["model"], header["width"])
+            export, check = self._header_facts(header)
         self._header = self._digest.hexdigest()
-        self._cipher = self._unlock(header, key)
+        self._cipher = self._unlock(export, check, key)
 
-    def _unlock(self, header: dict[str, Any], key: Key | None) -> Cipher:
-        if not header["encrypted"]:
+    def _header_facts(self, header: dict[str, Any]) -> tuple[str, bytes | None]:
+        _check(header, _HEADER)
+        self.space = Space(header["space"], header["model"], header["width"])
+        _uuid(header["gallery"])
+        from_stamp(header["created_at"])
+        check = None if header["key_check"] is None else bytes.fromhex(header["key_check"])
+        if header["encrypted"] != (check is not None):
+            raise ValueError("encrypted and key_check contradict each other")
+        return _uuid(header["export"]), check
+
+    def _unlock(self, export: str, check: bytes | None, key: Key | None) -> Cipher:
+        if check is None:
             return Cipher(None, "")
         if key is None:
             raise GalleryKeyError(f"{self._name} is encrypted and no key was given: give its key")
-        cipher = Cipher(key, _scope(header["export"]))
-        stored = (header["key_check"] or "").encode()
-        if not hmac.compare_digest(stored, (cipher.check or b"").hex().encode()):
+        cipher = Cipher(key, _scope(export))
+        if not hmac.compare_digest(check, cipher.check or b""):
             raise GalleryKeyError(f"this is not the key {self._name} is encrypted with")
         return cipher
 
