@@ -56,6 +56,5 @@ def hub() -> Iterator[Hub]:
 
 @pytest.fixture
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Try again at once, and wait for silent servers only shortly."""
+    """Try again at once."""
     monkeypatch.setattr(download, "PAUSES", (0.0, 0.0))
-    monkeypatch.setattr(download, "TIMEOUT", 0.5)

@@ -153,7 +153,10 @@ def test_a_passing_fault_is_tried_again(hub: Hub, target: Path, code: int) -> No
     assert str(code) in refused(hub.url("/g", status(code)), target.with_name("other"))
 
 
-def test_a_silent_server_is_given_up(hub: Hub, target: Path) -> None:
+def test_a_silent_server_is_given_up(
+    hub: Hub, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("facekeep.models.download.TIMEOUT", 0.3)
     url = hub.url("/f", stalling(CONTENT, 100_000, 3), stalling(CONTENT, 0, 3))
     assert "timed out" in refused(url, target)
 
