@@ -21,7 +21,17 @@ from facekeep.errors import FacekeepError
 
 __all__ = ["GROUPS", "build", "main"]
 
-GROUPS: Final = ("faces", "enroll", "people", "gallery", "models", "config", "doctor")
+GROUPS: Final = (
+    "faces",
+    "enroll",
+    "people",
+    "gallery",
+    "models",
+    "config",
+    "doctor",
+    "demo",
+    "bench",
+)
 """The modules of this package that hold commands, in the order of the help."""
 
 INTERRUPTED: Final = 130

@@ -1,0 +1,1 @@
+"""Whole jobs of a user, built on the engine."""

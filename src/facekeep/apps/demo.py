@@ -1,0 +1,255 @@
+"""The demonstration: enrol a few people, then recognise them in changed photos, and nobody else."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from facekeep.draw import annotate, contact_sheet
+from facekeep.engine import FaceEngine
+from facekeep.errors import InputError
+from facekeep.image import list_images, load_image, save_image
+
+__all__ = ["CHANGES", "UNKNOWN", "Case", "Demonstration", "Trial", "bundled_cases", "cases_from"]
+
+Image = NDArray[np.uint8]
+
+UNKNOWN = "unknown"
+# How many photos of a user are shown, and how many people fit into the collage.
+_PROBES = 12
+_COLLAGE = 4
+
+# Photos in the public domain (works of the US Navy and of NASA) that ship inside PyPI wheels.
+_PORTRAITS = {
+    "Grace Hopper": ("matplotlib", "matplotlib/mpl-data/sample_data/grace_hopper.jpg"),
+    "Eileen Collins": ("scikit-image", "skimage/data/astronaut.png"),
+}
+
+
+def _rotated(image: Image) -> Image:
+    height, width = image.shape[:2]
+    matrix = cv2.getRotationMatrix2D((width / 2, height / 2), 20, 1)
+    return np.asarray(cv2.warpAffine(image, matrix, (width, height)), np.uint8)
+
+
+def _darkened(image: Image) -> Image:
+    return (image * 0.35).astype(np.uint8)
+
+
+def _blurred(image: Image) -> Image:
+    return np.asarray(cv2.GaussianBlur(image, (0, 0), max(image.shape[:2]) / 200), np.uint8)
+
+
+def _jpeg(image: Image) -> Image:
+    _, encoded = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 30])
+    decoded = np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR), np.uint8)
+    return np.ascontiguousarray(decoded[..., ::-1])
+
+
+def _cropped(image: Image) -> Image:
+    height, width = image.shape[:2]
+    return np.ascontiguousarray(image[: height * 3 // 4, width // 6 : width - width // 10])
+
+
+def _small(image: Image) -> Image:
+    return np.asarray(
+        cv2.resize(image, None, fx=0.4, fy=0.4, interpolation=cv2.INTER_AREA), np.uint8
+    )
+
+
+CHANGES: Mapping[str, Callable[[Image], Image]] = {
+    "rotated": _rotated,
+    "darkened": _darkened,
+    "blurred": _blurred,
+    "JPEG 30": _jpeg,
+    "cropped": _cropped,
+    "small": _small,
+}
+"""What is done to a photo before somebody must be recognised in it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """Somebody in the demonstration.
+
+    Attributes:
+        name: The person.
+        enrol: Photos to enrol; empty for a stranger, who must stay unknown.
+        probes: Photos to recognise the person in, by what they are.
+    """
+
+    name: str
+    enrol: tuple[Image, ...]
+    probes: tuple[tuple[str, Image], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One photo and what was made of it.
+
+    Attributes:
+        who: Who is in it.
+        photo: Which photo.
+        expected: The names that must be found, "unknown" for strangers, sorted.
+        answer: The names that were found, sorted.
+        similarity: Cosine of the best candidate of the largest face, where there is one.
+    """
+
+    who: str
+    photo: str
+    expected: tuple[str, ...]
+    answer: tuple[str, ...]
+    similarity: float | None
+
+    @property
+    def right(self) -> bool:
+        """Whether everybody was recognised, and nobody else."""
+        return self.expected == self.answer
+
+
+def bundled_cases() -> list[Case]:
+    """Make cases of the two portraits that come with the demo extra.
+
+    Raises:
+        InputError: The extra is not installed.
+    """
+    photos = {}
+    for name, (distribution, path) in _PORTRAITS.items():
+        try:
+            found = importlib.metadata.distribution(distribution).locate_file(path)
+        except importlib.metadata.PackageNotFoundError as error:
+            raise InputError(
+                "the demo's photos are not installed: pip install 'facekeep[demo]', "
+                "or show your own with --photos FOLDER"
+            ) from error
+        photos[name] = load_image(str(found))
+    return [Case(name, (photo,), _changed(photo)) for name, photo in photos.items()]
+
+
+def cases_from(folder: Path) -> list[Case]:
+    """Make cases of a user's photos.
+
+    In a folder with a folder for each person, the first photo of each is enrolled and the others
+    are probes; somebody with a single photo is a stranger. In a folder of photos each shows
+    somebody else: all but the last are enrolled, and changed versions of all are the probes.
+
+    Raises:
+        InputError: There are too few photos.
+    """
+    people = sorted(each for each in folder.iterdir() if each.is_dir()) if folder.is_dir() else []
+    named = [(each.name, list_images(each)) for each in people]
+    named = [(name, photos) for name, photos in named if photos]
+    cases = _people(named) if named else _photos(list_images(folder))
+    if len(cases) < 2 or not any(case.enrol for case in cases):
+        raise InputError(
+            f"{folder} holds too few photos: the demo needs two of somebody, each person in a "
+            "folder, or photos of two people"
+        )
+    return cases
+
+
+class Demonstration:
+    """Enrols, recognises, erases, and shows that strangers stay unknown.
+
+    Args:
+        cases: The people.
+        out: An existing folder for the pictures.
+        options: Arguments for ``FaceEngine``.
+    """
+
+    def __init__(
+        self, cases: Sequence[Case], out: Path, options: Mapping[str, Any] | None = None
+    ) -> None:
+        self._cases = cases
+        self._out = out
+        self._options = options or {}
+        self._shown: list[tuple[str, Image]] = []
+
+    def run(self) -> Iterator[Trial]:
+        """Yield each trial as soon as it was made; the pictures are written along the way."""
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            FaceEngine(Path(folder) / "demo.db", **self._options) as engine,
+        ):
+            known: list[str] = []
+            for case in self._cases:
+                if known:
+                    photo = (case.enrol or (case.probes[0][1],))[0]
+                    yield self._trial(engine, case.name, "not enrolled", photo, [UNKNOWN])
+                if case.enrol and engine.enroll(case.name, list(case.enrol)).enrolled:
+                    known.append(case.name)
+            for case in self._cases:
+                for what, photo in case.probes:
+                    expected = case.name if case.name in known else UNKNOWN
+                    yield self._trial(engine, case.name, what, photo, [expected])
+            yield from self._together(engine, known)
+            save_image(self._out / "trials.jpg", _sheet(self._shown))
+
+    def _together(self, engine: FaceEngine, known: Sequence[str]) -> Iterator[Trial]:
+        """Everybody in one picture; then the last one who was enrolled is erased."""
+        cases = [case for case in self._cases if case.name in known][-_COLLAGE:]
+        collage = _collage([case.enrol[0] for case in cases])
+        names = [case.name for case in cases]
+        yield self._trial(engine, "everybody", "a collage", collage, names)
+        save_image(self._out / "collage.jpg", annotate(collage, engine.identify(collage)))
+        engine.gallery.remove(names[-1])
+        names[-1] = UNKNOWN
+        yield self._trial(engine, "everybody", f"{cases[-1].name} erased", collage, names)
+        save_image(self._out / "erased.jpg", annotate(collage, engine.identify(collage)))
+
+    def _trial(
+        self, engine: FaceEngine, who: str, what: str, photo: Image, expected: Sequence[str]
+    ) -> Trial:
+        faces = engine.identify(photo)
+        answer = sorted(face.name or UNKNOWN for face in faces)
+        trial = Trial(
+            who,
+            what,
+            tuple(sorted(expected)),
+            tuple(answer),
+            faces[0].similarity if faces else None,
+        )
+        self._shown.append((f"{what}: {', '.join(answer) or 'no face'}", annotate(photo, faces)))
+        return trial
+
+
+def _sheet(shown: Sequence[tuple[str, Image]]) -> Image:
+    return contact_sheet([(title, [picture]) for title, picture in shown], tile=256, columns=1)
+
+
+def _collage(photos: Sequence[Image]) -> Image:
+    """Put photos side by side at one height."""
+    scaled = [
+        cv2.resize(photo, (round(photo.shape[1] * 480 / len(photo)), 480)) for photo in photos
+    ]
+    return np.ascontiguousarray(np.hstack(scaled), np.uint8)
+
+
+def _people(named: Sequence[tuple[str, list[Path]]]) -> list[Case]:
+    """Cases of a folder with a folder for each person."""
+    cases = []
+    for name, paths in named:
+        first, *others = [load_image(path) for path in paths[:_PROBES]]
+        probes = tuple((path.name, image) for path, image in zip(paths[1:], others, strict=False))
+        stranger = ((paths[0].name, first),)
+        cases.append(Case(name, (first,), probes) if others else Case(name, (), stranger))
+    return cases
+
+
+def _photos(paths: Sequence[Path]) -> list[Case]:
+    """Cases of a folder of photos, each of somebody else; the last one stays a stranger."""
+    loaded = [(path.stem, load_image(path)) for path in paths[:_PROBES]]
+    cases = [Case(name, (photo,), _changed(photo)) for name, photo in loaded[:-1]]
+    return cases + [Case(name, (), _changed(photo)) for name, photo in loaded[-1:]]
+
+
+def _changed(photo: Image) -> tuple[tuple[str, Image], ...]:
+    return tuple((what, change(photo)) for what, change in CHANGES.items())

@@ -1,0 +1,86 @@
+"""``facekeep demo``: see it work on photos in the public domain, or on your own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from facekeep.cli.command import ExitStatus, Run, command, group
+from facekeep.errors import InputError
+
+app = group()
+
+
+@command(
+    app,
+    "demo",
+    uses=("fmr", "threads"),
+    examples=["facekeep demo", "facekeep demo --photos my-photos/ --out pictures/"],
+)
+def demo(
+    run: Run,
+    photos: Annotated[
+        Path | None,
+        typer.Option(
+            "--photos",
+            metavar="FOLDER",
+            help="Photos of different people, or a folder for each person with several photos.",
+        ),
+    ] = None,
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="FOLDER", help="Where the pictures go.")
+    ] = Path("demo-out"),
+) -> ExitStatus:
+    """Enrol people, recognise them in changed photos, and see that strangers stay unknown.
+
+    Works in a gallery of its own that is deleted afterwards. Writes pictures with the answers.
+    Exit status: 0 when every answer was right, 1 when one was wrong.
+    """
+    from facekeep.apps.demo import Demonstration, bundled_cases, cases_from
+
+    cases = bundled_cases() if photos is None else cases_from(photos)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot make the folder {out}: {error.strerror}") from error
+    settings = run.settings
+    options = {"fmr": settings.fmr, "threads": settings.threads}
+    with run.progress("Recognising") as advance:
+        trials = []
+        for trial in Demonstration(cases, out, options).run():
+            trials.append(trial)
+            advance()
+    right = sum(trial.right for trial in trials)
+    if run.json:
+        run.emit(
+            {
+                "right": right,
+                "trials": [
+                    {
+                        "who": trial.who,
+                        "photo": trial.photo,
+                        "expected": trial.expected,
+                        "answer": trial.answer,
+                        "similarity": trial.similarity,
+                    }
+                    for trial in trials
+                ],
+                "pictures": str(out),
+            }
+        )
+    rows = [
+        [
+            trial.who,
+            trial.photo,
+            ", ".join(trial.answer) or "no face",
+            "" if trial.similarity is None else f"{trial.similarity:.2f}",
+            "right" if trial.right else f"WRONG, expected {', '.join(trial.expected)}",
+        ]
+        for trial in trials
+    ]
+    run.table(["who is in it", "photo", "answer", "similarity", ""], rows)
+    run.say(f"{right} of {len(trials)} right at a false-match rate of {settings.fmr:g}")
+    run.say(f"pictures with the answers: {out / 'collage.jpg'}, erased.jpg, trials.jpg")
+    return ExitStatus.YES if right == len(trials) else ExitStatus.NO

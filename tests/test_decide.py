@@ -1,0 +1,91 @@
+"""Thresholds by false-match rate, unknown, and "this is not"."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from facekeep.decide import Threshold, compare, decide, threshold
+from facekeep.errors import InputError, ModelError
+from facekeep.gallery import Hit
+from facekeep.models import ModelEntry, entry
+
+
+@pytest.fixture
+def model() -> ModelEntry:
+    table = ((1e-2, 0.2), (1e-3, 0.3), (1e-4, 0.4), (1e-5, 0.5))
+    return dataclasses.replace(entry("sface"), thresholds=table, comparisons=1_000_000)
+
+
+@pytest.mark.parametrize(
+    ("fmr", "cosine"),
+    [(1e-2, 0.2), (1e-4, 0.4), (1e-5, 0.5), (10**-3.5, 0.35), (0.3, 0.2)],
+)
+def test_threshold_between_calibrated_rates(model: ModelEntry, fmr: float, cosine: float) -> None:
+    found = threshold(model, fmr)
+    assert found.cosine == pytest.approx(cosine)
+    assert (found.fmr, found.comparisons) == (fmr, 1_000_000)
+
+
+@pytest.mark.parametrize("fmr", [0.0, 1.0, -1e-4, 9e-6, float("nan")])
+def test_rates_that_cannot_be_promised(model: ModelEntry, fmr: float) -> None:
+    with pytest.raises(InputError):
+        threshold(model, fmr)
+
+
+def test_an_uncalibrated_model_decides_nothing(model: ModelEntry) -> None:
+    with pytest.raises(ModelError, match="no calibrated thresholds"):
+        threshold(dataclasses.replace(model, thresholds=()), 1e-4)
+
+
+@pytest.mark.parametrize(
+    ("comparisons", "fmr", "supported"),
+    [(30_000, 1e-4, True), (29_999, 1e-4, False), (0, 0.5, False), (10**9, 1e-8, True)],
+)
+def test_a_rate_needs_three_comparisons_for_one_error(
+    comparisons: int, fmr: float, supported: bool
+) -> None:
+    assert Threshold(0.4, fmr, comparisons).supported is supported
+
+
+@given(st.integers(0, 10**7), st.floats(1e-9, 0.5))
+def test_strangers_are_mistaken_more_often_in_larger_galleries(people: int, fmr: float) -> None:
+    expected = Threshold(0.4, fmr, 0).expected_fpir(people)
+    assert expected == pytest.approx(1 - (1 - fmr) ** people, abs=1e-6)
+    assert expected <= Threshold(0.4, fmr, 0).expected_fpir(people + 1)
+
+
+def hit(name: str, similarity: float, negative: float | None = None) -> Hit:
+    return Hit(f"id-{name}", name, similarity, f"template-{name}", negative)
+
+
+@pytest.mark.parametrize(
+    ("hits", "match"),
+    [
+        ([], None),
+        ([hit("Ada", 0.399)], None),
+        ([hit("Ada", 0.4)], "Ada"),
+        ([hit("Ada", 0.9), hit("Bob", 0.8)], "Ada"),
+        ([hit("Ada", 0.9, negative=0.9), hit("Bob", 0.8)], "Bob"),
+        ([hit("Ada", 0.9, negative=0.89)], "Ada"),
+        ([hit("Ada", 0.9, negative=0.95), hit("Bob", 0.3)], None),
+    ],
+)
+def test_who_it_is(hits: list[Hit], match: str | None) -> None:
+    decision = decide(hits, Threshold(0.4, 1e-4, 0), people=7)
+    assert (decision.match.name if decision.match else None) == match
+    assert [c.name for c in decision.candidates] == [h.name for h in hits]
+    assert decision.expected_fpir == pytest.approx(7e-4, rel=1e-3)
+
+
+def test_compare() -> None:
+    first, second = np.array([1, 0], np.float32), np.array([0.6, 0.8], np.float32)
+    limit = Threshold(0.6, 1e-4, 0)
+    assert compare(first, first, limit).match
+    assert compare(first, second, limit).similarity == pytest.approx(0.6)
+    assert not compare(first, -first, limit).match
+    assert compare(first, None, limit).similarity is None

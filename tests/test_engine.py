@@ -1,0 +1,319 @@
+"""The road as one object: enrolment, identification, threads, batches, what it leaves behind."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from facekeep import Consent, FaceEngine, Gallery, save_image
+from facekeep.errors import (
+    GalleryNotFound,
+    ImageError,
+    InputError,
+    ModelNotFound,
+    PersonNotFound,
+    RuntimeUnavailable,
+)
+
+Image = NDArray[np.uint8]
+Photo = Callable[..., Path]
+
+
+@pytest.fixture(scope="module")
+def engine_models() -> Iterator[FaceEngine]:
+    """One engine without a gallery for all tests that need only the networks."""
+    with FaceEngine() as engine:
+        yield engine
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[FaceEngine]:
+    with FaceEngine(tmp_path / "people.db") as engine:
+        yield engine
+
+
+@pytest.fixture
+def photo(tmp_path: Path, hopper: Image, collins: Image) -> Photo:
+    """Writes a changed copy of a portrait and returns its path."""
+
+    def write(who: str, quality: int = 92, gain: float = 1.0, size: float = 1.0) -> Path:
+        pixels = {"hopper": hopper, "collins": collins}[who]
+        scaled = cv2.resize(pixels, None, fx=size, fy=size, interpolation=cv2.INTER_AREA)
+        path = tmp_path / f"{who}-{quality}-{gain}-{size}.jpg"
+        save_image(path, np.clip(scaled * gain, 0, 255).astype(np.uint8), quality=quality)
+        return path
+
+    return write
+
+
+def both(hopper: Image, collins: Image) -> Image:
+    """One picture with both portraits side by side."""
+    height = min(len(hopper), len(collins))
+    return np.ascontiguousarray(np.hstack([hopper[:height], collins[:height]]))
+
+
+def test_a_person_registers_once_and_is_recognised_when_they_reappear(
+    engine: FaceEngine, photo: Photo, hopper: Image, collins: Image
+) -> None:
+    assert engine.enroll("Grace Hopper", photo("hopper")).enrolled == 1
+    (face,) = engine.identify(photo("hopper", quality=40, gain=0.6, size=0.7))
+    assert face.name == "Grace Hopper"
+    assert face.similarity is not None
+    assert face.similarity > 0.7
+
+
+def test_a_stranger_stays_unknown(engine: FaceEngine, hopper: Image, collins: Image) -> None:
+    engine.enroll("Grace Hopper", hopper)
+    (face,) = engine.identify(collins)
+    assert face.name is None
+    assert face.decision is not None
+    assert face.decision.people == 1
+    assert [candidate.name for candidate in face.decision.candidates] == ["Grace Hopper"]
+    assert face.similarity is not None
+    assert face.similarity < face.decision.threshold.cosine
+
+
+def test_everybody_in_a_picture_gets_their_own_name(
+    engine: FaceEngine, hopper: Image, collins: Image
+) -> None:
+    engine.enroll("Grace Hopper", hopper)
+    engine.enroll("Eileen Collins", collins)
+    faces = engine.identify(both(hopper, collins))
+    names = {face.name: float(face.bbox[0]) for face in faces}
+    assert set(names) == {"Grace Hopper", "Eileen Collins"}
+    assert names["Grace Hopper"] < hopper.shape[1] <= names["Eileen Collins"]
+
+
+def test_no_face_is_an_empty_list(engine: FaceEngine, hopper: Image) -> None:
+    engine.enroll("Grace Hopper", hopper)
+    assert engine.identify(np.full((80, 120, 3), 127, np.uint8)) == []
+    assert engine.detect(np.zeros((1, 1, 3), np.uint8)) == []
+
+
+def test_verify(engine_models: FaceEngine, photo: Photo, hopper: Image, collins: Image) -> None:
+    same = engine_models.verify(hopper, photo("hopper", gain=0.5))
+    other = engine_models.verify(hopper, collins)
+    nobody = engine_models.verify(hopper, np.zeros((50, 50, 3), np.uint8))
+    assert same.match
+    assert not other.match
+    assert same.similarity is not None
+    assert other.similarity is not None
+    assert same.similarity > same.threshold.cosine > other.similarity
+    assert (nobody.match, nobody.similarity) == (False, None)
+
+
+def test_a_stricter_rate_asks_for_a_higher_cosine(engine_models: FaceEngine) -> None:
+    cosines = [engine_models.threshold(fmr).cosine for fmr in (1e-2, 1e-3, 1e-4, 1e-5)]
+    assert cosines == sorted(cosines)
+    assert len(set(cosines)) == 4
+    with pytest.raises(InputError, match="cannot be promised"):
+        engine_models.threshold(1e-12)
+
+
+def test_enrolment_says_why_a_photo_was_not_used(
+    engine: FaceEngine, photo: Photo, tmp_path: Path, hopper: Image, collins: Image
+) -> None:
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(photo("hopper").read_bytes()[:500])
+    good, tiny = photo("hopper"), photo("hopper", size=0.12)
+    group = tmp_path / "group.png"
+    save_image(group, both(hopper, collins))
+    empty = tmp_path / "empty.png"
+    save_image(empty, np.full((90, 90, 3), 200, np.uint8))
+    result = engine.enroll("Grace Hopper", [good, good, tiny, group, empty, broken])
+    assert result.enrolled == 1
+    assert [each.reason for each in result.rejected] == [
+        "already_enrolled",
+        "face_too_small",
+        "multiple_faces",
+        "no_face",
+        "unreadable",
+    ]
+    assert all("\n" not in each.detail and each.detail for each in result.rejected)
+    assert result.person is not None
+    assert result.person.template_count == 1
+
+
+def test_a_face_of_somebody_else_who_is_enrolled_is_refused(
+    engine: FaceEngine, hopper: Image, photo: Photo
+) -> None:
+    engine.enroll("Grace Hopper", hopper)
+    result = engine.enroll("Somebody Else", photo("hopper", quality=60))
+    assert result.enrolled == 0
+    assert [each.reason for each in result.rejected] == ["identity_conflict"]
+    assert "Grace Hopper" in result.rejected[0].detail
+    assert [person.name for person in engine.gallery.people()] == ["Grace Hopper"]
+
+
+def test_review_off_takes_the_largest_face_of_any_photo(
+    tmp_path: Path, hopper: Image, collins: Image, photo: Photo
+) -> None:
+    with FaceEngine(tmp_path / "people.db", review="off") as engine:
+        result = engine.enroll("Grace Hopper", [both(hopper, collins), photo("hopper", size=0.12)])
+        assert result.enrolled == 2
+        assert [face.name for face in engine.identify(hopper)] == ["Grace Hopper"]
+
+
+def test_enrolling_the_same_photo_again_adds_nothing(
+    engine: FaceEngine, photo: Photo, hopper: Image
+) -> None:
+    engine.enroll("Grace Hopper", [photo("hopper"), hopper])
+    again = engine.enroll("  Grace Hopper ", [photo("hopper"), hopper.copy()])
+    assert again.enrolled == 0
+    assert {each.reason for each in again.rejected} == {"already_enrolled"}
+    assert engine.gallery.person("Grace Hopper").template_count == 2
+
+
+def test_nobody_is_created_when_no_photo_could_be_used(engine: FaceEngine, tmp_path: Path) -> None:
+    assert engine.enroll("Nobody", np.zeros((60, 60, 3), np.uint8)).person is None
+    assert not (tmp_path / "people.db").exists()
+    missing = tmp_path / "missing.jpg"
+    with pytest.raises(ImageError, match=r"missing\.jpg"):
+        engine.enroll("Nobody", [missing])
+    with pytest.raises(GalleryNotFound):
+        engine.identify(np.zeros((60, 60, 3), np.uint8))
+
+
+def test_facts_and_crops_are_kept_when_asked(tmp_path: Path, hopper: Image) -> None:
+    from datetime import UTC, datetime
+
+    until = datetime(2040, 1, 1, tzinfo=UTC)
+    consent = Consent("signed form", datetime(2026, 1, 1, tzinfo=UTC))
+    with FaceEngine(tmp_path / "people.db", keep_crops=True) as engine:
+        person = engine.enroll(
+            "Grace Hopper", hopper, metadata={"desk": 4}, consent=consent, retain_until=until
+        ).person
+        assert person is not None
+        assert (person.metadata, person.consent, person.retain_until) == (
+            {"desk": 4},
+            consent,
+            until,
+        )
+        (template,) = person.templates or ()
+        crop = engine.gallery.crop(template.id)
+        assert crop is not None
+        decoded = cv2.imdecode(np.frombuffer(crop, np.uint8), cv2.IMREAD_COLOR_RGB)
+        vector = engine.gallery.vectors("Grace Hopper")[template.id]
+        (face,) = engine.analyse(hopper)
+        assert face.embedding is not None
+        np.testing.assert_allclose(vector, face.embedding, atol=1e-6)
+        assert decoded.shape == (engine.model.input_size, engine.model.input_size, 3)
+        assert decoded[60, 56, 0] > decoded[60, 56, 2], "skin is redder than blue: RGB was kept"
+
+
+def test_this_is_not_the_person(engine: FaceEngine, hopper: Image, photo: Photo) -> None:
+    engine.enroll("Not Hopper", photo("hopper", size=0.5))
+    engine.refuse("Not Hopper", hopper)
+    (face,) = engine.identify(photo("hopper", gain=0.8))
+    assert face.name is None
+    assert face.decision is not None
+    (candidate,) = face.decision.candidates
+    assert candidate.refused
+    with pytest.raises(PersonNotFound):
+        engine.refuse("Ada", hopper)
+    with pytest.raises(ImageError, match="no face"):
+        engine.refuse("Not Hopper", np.zeros((50, 50, 3), np.uint8))
+
+
+def test_batches_equal_single_images(
+    engine_models: FaceEngine, photo: Photo, hopper: Image, collins: Image
+) -> None:
+    blank = np.zeros((64, 64, 3), np.uint8)
+    images = [hopper, blank, both(hopper, collins), collins, *[photo("hopper")] * 15, blank]
+    batched = list(engine_models.analyse_batch(iter(images)))
+    assert [len(faces) for faces in batched] == [1, 0, 2, 1, *[1] * 15, 0]
+    for image, faces in zip(images[:5], batched, strict=False):
+        for face, single in zip(faces, engine_models.analyse(image), strict=True):
+            np.testing.assert_array_equal(face.bbox, single.bbox)
+            assert face.embedding is not None
+            assert single.embedding is not None
+            np.testing.assert_allclose(face.embedding, single.embedding, atol=1e-5)
+
+
+def test_a_bad_image_ends_a_batch_after_those_before_it(
+    engine_models: FaceEngine, hopper: Image, tmp_path: Path
+) -> None:
+    results = engine_models.analyse_batch([hopper, hopper, tmp_path / "missing.jpg", hopper])
+    assert [len(next(results)) for _ in range(2)] == [1, 1]
+    with pytest.raises(ImageError, match=r"missing\.jpg"):
+        next(results)
+
+
+def test_threads_share_one_engine_and_get_the_serial_results(
+    engine: FaceEngine, photo: Photo, hopper: Image, collins: Image
+) -> None:
+    engine.enroll("Grace Hopper", hopper)
+    images = [photo(who, size=size) for who in ("hopper", "collins") for size in (0.6, 0.8, 1.0)]
+    serial = [engine.identify(image) for image in images]
+    engine.close()  # so that the threads race for the first opening too
+    start = threading.Barrier(6)
+
+    def look(image: Path) -> list[tuple[str | None, float | None, bytes]]:
+        start.wait()
+        return [(f.name, f.similarity, f.bbox.tobytes()) for f in engine.identify(image)]
+
+    with ThreadPoolExecutor(6) as pool:
+        threaded = list(pool.map(look, images))
+    assert threaded == [[(f.name, f.similarity, f.bbox.tobytes()) for f in one] for one in serial]
+
+
+def test_an_engine_can_be_used_again_after_close(engine: FaceEngine, hopper: Image) -> None:
+    engine.enroll("Grace Hopper", hopper)
+    engine.close()
+    engine.close()
+    assert [face.name for face in engine.identify(hopper)] == ["Grace Hopper"]
+
+
+def test_enrolment_elsewhere_is_seen_at_once(
+    engine: FaceEngine, tmp_path: Path, hopper: Image, collins: Image
+) -> None:
+    engine.enroll("Grace Hopper", hopper)
+    assert engine.identify(collins)[0].name is None
+    with FaceEngine(tmp_path / "people.db") as other:
+        other.enroll("Eileen Collins", collins)
+    assert engine.identify(collins)[0].name == "Eileen Collins"
+    with Gallery.open(tmp_path / "people.db") as gallery:
+        gallery.remove("Eileen Collins")
+    assert engine.identify(collins)[0].name is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"embedder": "nonesuch"}, ModelNotFound, "nonesuch"),
+        ({"review": "lax"}, InputError, "unknown review"),
+    ],
+)
+def test_wrong_arguments_fail_at_once(
+    arguments: dict[str, str], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        FaceEngine(**arguments)  # type: ignore[arg-type]
+
+
+def test_the_device_asked_for_is_the_device_used_or_an_error(hopper: Image) -> None:
+    with pytest.raises(RuntimeUnavailable, match="cuda"):
+        FaceEngine(device="cuda").detect(hopper)
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        np.zeros((10, 10), np.uint8),
+        np.zeros((10, 10, 4), np.uint8),
+        np.full((10, 10, 3), np.nan, np.float32),
+        np.zeros((0, 10, 3), np.uint8),
+        3.5,
+        None,
+    ],
+)
+def test_what_is_no_image_is_refused(engine_models: FaceEngine, image: object) -> None:
+    with pytest.raises(InputError):
+        engine_models.detect(image)  # type: ignore[arg-type]
