@@ -235,7 +235,9 @@ def _peak_memory(words: list[str]) -> float | None:
         "import sys; from facekeep.cli.main import main; main(sys.argv[1:]);"
         "print(open('/proc/self/status').read(), file=sys.stderr)"
     )
-    run = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True)
+    run = subprocess.run(
+        [sys.executable, "-c", code, *words], check=False, capture_output=True, text=True
+    )
     found = re.search(r"VmHWM:\s+(\d+) kB", run.stderr)
     return int(found[1]) / 1024 if found else None
 

@@ -29,7 +29,7 @@ _PASSING = (408, 425, 429, 500, 502, 503, 504)
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
-class _Interrupted(Exception):  # noqa: N818 - it never leaves this module
+class _Interrupted(Exception):
     """The connection failed in a way that may pass."""
 
 
