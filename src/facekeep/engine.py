@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -27,6 +28,9 @@ from facekeep.image import content_digest
 from facekeep.models import default_model, entry, space_id
 
 __all__ = ["FaceEngine", "ImageSource"]
+
+# Part of the recipe: raise it when the road finds other faces or embeddings in the same image.
+_ROAD = 1
 
 
 class FaceEngine:
@@ -61,6 +65,7 @@ class FaceEngine:
     Attributes:
         fmr: The false-match rate to decide at.
         model: The embedder's catalogue entry.
+        max_pixels: The largest image that is not refused.
     """
 
     def __init__(  # noqa: PLR0913 - a facade: each is a knob of the road, all by keyword
@@ -83,6 +88,8 @@ class FaceEngine:
     ) -> None:
         self.fmr = fmr
         self.model = model = entry(embedder or default_model("embed"))
+        self.max_pixels = max_pixels
+        self._looks = (detector, min_face, max_faces, max_pixels, flip)
         self._policy = policy_named(review)
         self._keep_crops = keep_crops
         self._path = None if gallery is None else Path(gallery)
@@ -149,6 +156,17 @@ class FaceEngine:
     def space(self) -> Space:
         """The embedding space of the engine's model."""
         return Space(space_id(self.model), self.model.name, self.model.width or 0)
+
+    @property
+    def recipe(self) -> str:
+        """A digest of all that decides what ``analyse`` finds in an image: models and settings.
+
+        What was found once need not be looked for again while the recipe is the same.
+        """
+        detector, *settings = self._looks
+        files = [file.sha256 for file in entry(detector or default_model("detect")).files]
+        parts = [_ROAD, files, space_id(self.model), settings]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
     def enroll(
         self,
