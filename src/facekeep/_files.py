@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import io
 import os
-import secrets
 import stat
 from pathlib import Path
 
@@ -73,7 +72,7 @@ def write_whole(target: str | os.PathLike[str], data: bytes) -> None:
         ValueError: No file can have this name.
     """
     final = Path(os.path.realpath(target))
-    part = final.with_name(f".{secrets.token_hex(8)}.part")
+    part = final.with_name(f".{os.urandom(8).hex()}.part")
     try:
         with part.open("xb") as stream:
             stream.write(data)
