@@ -177,26 +177,29 @@ class Database:
                 raise
 
     def _open_reader(self) -> sqlite3.Connection:
-        mode = "ro" if self.read_only else "rw"
-        connection = _connect(self.path, f"mode={mode}", self._timeout)
+        try:
+            return self._try_reader("mode=ro" if self.read_only else "mode=rw")
+        except sqlite3.OperationalError as error:
+            if not self._is_frozen(error):
+                raise
+        # On a medium that nobody can write, SQLite can do without its log and shared memory.
+        return self._try_reader("mode=ro&immutable=1")
+
+    def _try_reader(self, options: str) -> sqlite3.Connection:
+        connection = _connect(self.path, options, self._timeout)
         try:
             connection.execute("PRAGMA schema_version").fetchone()
-        except sqlite3.OperationalError as error:
-            connection.close()
-            if not self._may_be_frozen(error):
-                raise
-            # On a medium that nobody can write, SQLite can do without its log and shared memory.
-            return _connect(self.path, "mode=ro&immutable=1", self._timeout)
         except BaseException:
             connection.close()
             raise
         return connection
 
-    def _may_be_frozen(self, error: sqlite3.OperationalError) -> bool:
+    def _is_frozen(self, error: sqlite3.OperationalError) -> bool:
+        log = Path(f"{self.path}-wal")
         return (
             self.read_only
-            and error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_CANTOPEN
-            and not Path(f"{self.path}-wal").exists()
+            and error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
+            and not (log.exists() and log.stat().st_size)
             and not os.access(self.path.parent, os.W_OK, effective_ids=True)
         )
 

@@ -98,11 +98,10 @@ def existing_file(path: Path) -> bool:
     try:
         status = path.stat()
     except FileNotFoundError:
-        if not path.parent.is_dir():
-            raise GalleryNotFound(
-                f"there is no folder {path.parent} for the gallery: create it first"
-            ) from None
-        return False
+        if path.parent.is_dir():
+            return False
+        why = f"there is no folder {path.parent} for the gallery: create it first"
+        raise GalleryNotFound(why) from None
     except OSError as error:
         raise file_fault(error, path) from error
     if not path.is_file():

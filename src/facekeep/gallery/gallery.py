@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from facekeep.errors import InputError
+from facekeep.errors import GalleryCorrupt, InputError
 from facekeep.gallery import checks, edit, exchange, schema
 from facekeep.gallery.cipher import Cipher
 from facekeep.gallery.database import Database
@@ -292,8 +292,11 @@ class Gallery(OpenGallery):
 
     def check(self) -> list[Finding]:
         """Look through the whole file and return what is wrong; an empty list is good news."""
-        with self._database.snapshot() as connection:
-            return checks.findings(self._rows(connection))
+        try:
+            with self._database.snapshot() as connection:
+                return checks.findings(self._rows(connection))
+        except GalleryCorrupt as error:
+            return [Finding("structure", str(error))]
 
     # Exchange
 
