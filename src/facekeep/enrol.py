@@ -13,7 +13,7 @@ from facekeep.quality import POLICIES, Policy, Reason, explain, review
 __all__ = ["Enrolment", "Rejection", "conflict", "policy_named", "reject"]
 
 # Beside a second face of this share of its size, the largest face is not plainly the one meant.
-_BYSTANDER = 0.5
+_BYSTANDER = 0.4
 
 
 @dataclass(frozen=True, slots=True)
