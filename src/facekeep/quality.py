@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -26,16 +27,27 @@ __all__ = ["POLICIES", "Policy", "Quality", "Reason", "assess", "explain", "pose
 _CROP = 112
 # Brows to chin and cheek to cheek in an aligned crop: little hair, background or black border.
 _INNER = (slice(28, 108), slice(22, 90))
+# Sharpness compares edges at two blurs, in pixels of the crop. The first already hides the noise of
+# the camera and of compression; of 15 measures this one told best how much of its embedding a
+# degraded face had lost (docs/quality.md). Weaker edges than the last, in grey levels, are none.
+_BLURS = (1.5, 3.0)
+_FLAT = 0.01
+# Where more stops to help the embedding: a face of this width fills the crop without enlargement;
+# the sharpness of the median good photo; enough contrast.
+_GOOD_SIZE = 80.0
+_GOOD_SHARPNESS = 0.33
+_GOOD_CONTRAST = 0.2
 
 # The five landmarks on a generic head, in units of the eye distance: x to the right of the image,
-# y down, z away from the camera, so that a head of yaw, pitch and roll 0 looks at the camera.
+# y down, z away from the camera. A head of yaw, pitch and roll 0 has eyes and corners of the mouth
+# at one depth. Found by factorisation (Tomasi and Kanade 1992), see benchmarks/quality.py.
 _HEAD = np.array(
     [
         [-0.50, 0.0, 0.0],
         [0.50, 0.0, 0.0],
-        [0.0, 0.57, -0.45],
-        [-0.38, 1.10, 0.0],
-        [0.38, 1.10, 0.0],
+        [0.0, 0.57, -0.34],
+        [-0.42, 1.02, 0.01],
+        [0.42, 1.02, 0.01],
     ]
 )
 _HEAD_INVERSE = np.linalg.pinv(_HEAD - _HEAD.mean(axis=0))
@@ -48,7 +60,8 @@ class Quality:
     Attributes:
         size: The shorter side of its box in pixels of the image.
         eye_distance: Between the two eye landmarks, in pixels of the image.
-        sharpness: Share of fine detail in the aligned crop, 0 (smooth) to 1.
+        sharpness: Share of its edges that the aligned crop loses by a further blur, 0 to 1; good
+            photos have about 0.33, and a crop below 0.2 is too blurred to be recognised well.
         brightness: Mean luma of the face, 0 (black) to 1 (white).
         contrast: Standard deviation of that luma, as a share of the largest possible, 0 to 1.
         yaw: Degrees, -90 to 90; above 0 the nose points to the right side of the image.
@@ -113,26 +126,26 @@ POLICIES: Mapping[str, Policy] = MappingProxyType(
         "off": Policy(),
         "standard": Policy(
             min_size=32,
-            min_sharpness=0.02,
-            min_brightness=0.08,
-            max_brightness=0.95,
-            min_contrast=0.05,
+            min_sharpness=0.20,
+            min_brightness=0.04,
+            max_brightness=0.90,
+            min_contrast=0.04,
             max_yaw=60,
-            max_pitch=45,
+            max_pitch=40,
             min_score=0.6,
             max_outside=0.3,
         ),
         "strict": Policy(
             min_size=80,
-            min_sharpness=0.05,
-            min_brightness=0.15,
-            max_brightness=0.85,
-            min_contrast=0.1,
-            max_yaw=25,
+            min_sharpness=0.26,
+            min_brightness=0.10,
+            max_brightness=0.80,
+            min_contrast=0.10,
+            max_yaw=30,
             max_pitch=25,
             max_roll=30,
             min_score=0.8,
-            max_outside=0.02,
+            max_outside=0.05,
         ),
     }
 )
@@ -166,7 +179,7 @@ _CHECKS = (
         Reason.TOO_BLURRY,
         lambda q: q.sharpness,
         "min_sharpness",
-        "hold still and focus: the sharpness is {value:.3f}, {limit:.3f} is needed",
+        "hold still and focus: the sharpness is {value:.2f}, {limit:.2f} is needed",
     ),
     _Check(
         Reason.TOO_DARK,
@@ -221,13 +234,6 @@ _CHECKS = (
     ),
 )
 
-_PLAIN = {
-    Reason.NO_FACE: "no face was found: use a photo that shows the face from the front, well lit",
-    Reason.MULTIPLE_FACES: "there is more than one face: use a photo of one person, or crop it",
-    Reason.IDENTITY_CONFLICT: "the face looks more like somebody else already enrolled: check who "
-    "it is",
-}
-
 
 def assess(
     image: NDArray[np.uint8], face: Face, *, crop: NDArray[np.uint8] | None = None
@@ -277,19 +283,21 @@ def review(quality: Quality, policy: Policy) -> list[Reason]:
     return list(dict.fromkeys(c.reason for c in _CHECKS if c.fails(quality, policy)))
 
 
-def explain(reason: Reason, quality: Quality | None = None, policy: Policy | None = None) -> str:
+def explain(reason: Reason, quality: Quality, policy: Policy) -> str:
     """Put a reason into one line for people: how to mend it, and the numbers behind it.
 
     Args:
-        reason: The reason.
-        quality: The facts it was found in; not needed for reasons that ``review`` does not give.
-        policy: The policy it was held against.
+        reason: One of those that ``review`` gave.
+        quality: The facts it was found in.
+        policy: The policy they were held against.
+
+    Raises:
+        InputError: The reason does not follow from these facts.
     """
-    if quality is not None and policy is not None:
-        for check in _CHECKS:
-            if check.reason == reason and check.fails(quality, policy):
-                return check.explain(quality, policy)
-    return _PLAIN.get(reason, reason.replace("_", " "))
+    for check in _CHECKS:
+        if check.reason == reason and check.fails(quality, policy):
+            return check.explain(quality, policy)
+    raise InputError(f"{reason} does not follow from these facts; explain what review gave")
 
 
 def pose(landmarks: ArrayLike) -> tuple[float, float, float]:
@@ -307,9 +315,11 @@ def pose(landmarks: ArrayLike) -> tuple[float, float, float]:
         place or are not finite.
     """
     points = np.asarray(landmarks, np.float64)
+    if not np.isfinite(points).all():
+        return 90.0, 0.0, 0.0
     points = points - points.mean(axis=0)
     extent = np.abs(points).max()
-    if not (np.isfinite(extent) and extent > 1e-6):
+    if extent < 1e-6:
         return 90.0, 0.0, 0.0
     left, _, right = np.linalg.svd((_HEAD_INVERSE @ (points / extent)).T, full_matrices=False)
     x_axis, y_axis = left @ right
@@ -333,11 +343,36 @@ def _light(crop: NDArray[np.uint8]) -> tuple[float, float, float]:
 
     if crop.shape[0] != _CROP:
         crop = np.asarray(cv2.resize(crop, (_CROP, _CROP), interpolation=cv2.INTER_AREA), np.uint8)
-    luma = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY)[_INNER].astype(np.float32)
-    deviation = float(luma.std())
-    fine = float((luma - cv2.GaussianBlur(luma, (0, 0), 1.0)).std())
-    sharpness = fine / deviation if deviation > 1 else 0.0
-    return min(sharpness, 1.0), float(luma.mean()) / 255, min(deviation / 127.5, 1.0)
+    luma = np.asarray(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY)[_INNER], np.float32)
+    contrast = min(float(luma.std()) / 127.5, 1.0)
+    return _sharpness(luma), float(luma.mean()) / 255, contrast
+
+
+def _sharpness(luma: NDArray[np.float32]) -> float:
+    """What a further blur takes from the edges: nothing is left to take where there was blur.
+
+    Looked at in four directions, of which the worst counts: a face moved while it was taken keeps
+    its edges along the movement.
+    """
+    import cv2
+
+    blurred = (np.asarray(cv2.GaussianBlur(luma, (0, 0), sigma)) for sigma in _BLURS)
+    before, after = (_edges(each) for each in blurred)
+    return min(
+        min(max(1 - lost / had, 0.0), 1.0) if had > _FLAT else 0.0
+        for had, lost in zip(before, after, strict=True)
+    )
+
+
+def _edges(luma: NDArray[Any]) -> list[float]:
+    """How strongly neighbouring pixels differ along rows, columns and both diagonals."""
+    differences = (
+        luma[:, 1:] - luma[:, :-1],
+        luma[1:] - luma[:-1],
+        luma[1:, 1:] - luma[:-1, :-1],
+        luma[1:, :-1] - luma[:-1, 1:],
+    )
+    return [float(difference.std()) for difference in differences]
 
 
 def _outside(shape: tuple[int, ...], bbox: NDArray[np.float32]) -> float:
@@ -351,17 +386,13 @@ def _outside(shape: tuple[int, ...], bbox: NDArray[np.float32]) -> float:
 
 
 def _overall(quality: Quality) -> float:
-    """Size, detail, frontality, wholeness and certainty multiplied, each 0 to 1."""
-    frontality = max(math.cos(math.radians(quality.yaw)), 0.0) * max(
-        math.cos(math.radians(quality.pitch)), 0.0
-    )
-    return (
-        min(max(quality.size, 0.0) / _CROP, 1.0)
-        * quality.sharpness
-        * frontality
-        * (1.0 - quality.outside)
-        * min(max(quality.score, 0.0), 1.0)
-    )
+    """Multiply six shares, each 1 for a good photo: size, detail, light, pose, wholeness, score."""
+    size = min(max(quality.size, 0.0) / _GOOD_SIZE, 1.0)
+    detail = min(quality.sharpness / _GOOD_SHARPNESS, 1.0)
+    light = min(quality.contrast / _GOOD_CONTRAST, 1.0)
+    facing = math.cos(math.radians(quality.yaw)) * max(math.cos(math.radians(quality.pitch)), 0.0)
+    score = min(max(quality.score, 0.0), 1.0)
+    return size * detail * light * facing * (1.0 - quality.outside) * score
 
 
 def _finite(value: float) -> float:
