@@ -82,13 +82,7 @@ class Embedder:
             InputError: The crops have another shape or dtype, or the embedder is closed.
             ModelError: The network gave something that is not an embedding.
         """
-        crops = np.asarray(crops)
-        expected = (self.size, self.size, 3)
-        if crops.ndim != 4 or crops.shape[1:] != expected or crops.dtype != np.uint8:
-            raise InputError(
-                f"expected uint8 crops of shape (n, {self.size}, {self.size}, 3), "
-                f"got {crops.dtype} {crops.shape}"
-            )
+        crops = self._checked(crops)
         rows = self._forward(crops)
         if self.flip:
             rows = _unit(rows) + _unit(self._forward(crops[:, :, ::-1]))
@@ -109,12 +103,28 @@ class Embedder:
     ) -> None:
         self.close()
 
+    def _checked(self, crops: object) -> NDArray[np.uint8]:
+        expected = f"expected uint8 crops of shape (n, {self.size}, {self.size}, 3)"
+        try:
+            array = np.asarray(crops)
+        except ValueError as error:
+            raise InputError(f"{expected}, got crops of several shapes") from error
+        shape = array.shape[1:] if array.ndim == 4 else None
+        if shape != (self.size, self.size, 3) or array.dtype != np.uint8:
+            raise InputError(f"{expected}, got {array.dtype} {array.shape}")
+        return array
+
     def _forward(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
         rows = np.empty((len(crops), self.width), np.float32)
         for start in range(0, len(crops), self._batch):
             part = slice(start, start + self._batch)
             feeds = {self._session.inputs[0].name: self._tensor(crops[part])}
             (output, *_) = self._session.run(feeds)
+            if output.size != rows[part].size:
+                raise ModelError(
+                    f"{self.entry.name} gave {output.shape} for {len(rows[part])} crops, "
+                    f"not {self.width} numbers each"
+                )
             rows[part] = output.reshape(-1, self.width)
         return rows
 
@@ -131,7 +141,7 @@ class Embedder:
 
 
 def _unit(rows: NDArray[np.float32]) -> NDArray[np.float32]:
-    norms = np.linalg.norm(rows, axis=1, keepdims=True)
+    norms = np.linalg.norm(rows.astype(np.float64), axis=1, keepdims=True)
     if not (np.isfinite(norms).all() and (norms > 0).all()):
         raise ModelError("the network gave a vector without direction; its weights are unusable")
     return np.asarray(rows / norms, np.float32)
