@@ -111,6 +111,16 @@ def test_an_empty_variable_is_not_set():
     assert resolve(environ={"FACEKEEP_THREADS": ""}).settings.threads == 0
 
 
+def test_a_flag_can_say_no(toml):
+    found = resolve({"flip": False}, {"FACEKEEP_FLIP": "1"}, toml("flip = true"))
+    assert (found.settings.flip, found.origins["flip"].source) == (False, "flag")
+
+
+@pytest.mark.parametrize("rate", ["1e-9", "0.5"])
+def test_bounds_are_allowed(rate: str):
+    assert resolve({"fmr": rate}, environ={}).settings.fmr == float(rate)
+
+
 def test_natural_values_are_taken_as_flags(tmp_path: Path):
     flags = {"gallery": tmp_path, "fmr": 0.25, "flip": True, "threads": 4}
     found = resolve(flags, environ={}).settings

@@ -11,6 +11,7 @@ import typer
 import typer.main
 
 from facekeep.cli import main as entry
+from facekeep.cli import output
 from facekeep.cli.command import ExitStatus, Run, command, group
 from facekeep.cli.opening import open_engine
 from facekeep.cli.options import ENGINE, GALLERY
@@ -64,10 +65,14 @@ def test_settings_reach_the_run_and_arguments_the_command(cli, runs, monkeypatch
     assert outcome.out == "text\na\n1\n"
 
 
-def test_text_is_silent_under_json(cli, runs):
+def test_text_and_progress_are_silent_under_json(cli, runs, monkeypatch):
+    monkeypatch.setattr(output, "PLAIN_PROGRESS_SECONDS", 0)
+    assert cli("inner", "look", "a.jpg").err == "Looking: 1 of 1\n"
     outcome = cli("inner", "look", "a.jpg", "--json")
     assert (outcome.out, outcome.err) == ("", "")
-    assert runs[0][0].json
+    assert runs[1][0].json
+    outcome = cli("inner", "look", "a.jpg", "--quiet")
+    assert (outcome.out, outcome.err) == ("text\na\n1\n", ""), "the answer is no remark"
 
 
 def test_a_wrong_setting_stops_the_command_before_it_starts(cli, runs):

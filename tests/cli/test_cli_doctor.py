@@ -143,7 +143,7 @@ def test_a_keyring_without_a_service_is_absent(monkeypatch):
     assert found()["keyring"].status == "ok"
 
 
-def test_the_gallery_is_opened_and_counted(tmp_path: Path):
+def test_the_gallery_is_opened_and_counted(monkeypatch, tmp_path: Path):
     import numpy as np
 
     from facekeep.gallery import Gallery, NewTemplate, Space
@@ -153,7 +153,10 @@ def test_the_gallery_is_opened_and_counted(tmp_path: Path):
     vector = np.eye(4, dtype=np.float32)[0]
     with Gallery.open(path, space=Space("0" * 64, "m", 4), create=True) as gallery:
         gallery.enroll("Ada", [NewTemplate(vector)])
+    real, asked = Gallery.open, []
+    monkeypatch.setattr(Gallery, "open", lambda *a, **k: asked.append(k) or real(*a, **k))
     check = found(Settings(gallery=path))["gallery"]
+    assert asked[0]["read_only"] is True, "the doctor changes nothing"
     assert (check.status, check.detail) == ("ok", f"{path}, 1 people, 1 templates")
     path.write_bytes(b"not a gallery")
     assert found(Settings(gallery=path))["gallery"].status == "fail"

@@ -75,7 +75,7 @@ def example_lines():
 
 @pytest.mark.parametrize("line", example_lines())
 def test_every_example_is_a_command_line_that_is_understood(line: str):
-    words = shlex.split(line)
+    words = shlex.split(line, comments=True)
     words = words[: next((i for i, word in enumerate(words) if word in ("|", ">", "<")), None)]
     command, path = build(), [words[0]]
     for word in words[1:]:

@@ -174,6 +174,9 @@ def test_a_missing_argument_is_named(cli, monkeypatch):
     assert outcome.json["error"]["kind"] == "usage"
     assert "IMAGE" in outcome.json["error"]["message"]
     assert cli("look", "--", "--json").status == 0, "after -- it is an argument"
+    outcome = cli("look", "--", "--json", "more")
+    assert outcome.out == ""
+    assert outcome.err.startswith("facekeep: error: ")
 
 
 def test_version_and_help(cli):
@@ -226,9 +229,30 @@ def test_the_log_goes_to_stderr_on_single_lines(cli, monkeypatch):
 
 def process(*words: str, **options):
     command_line = [sys.executable, "-m", "facekeep", *words]
-    return subprocess.Popen(
-        command_line, stderr=subprocess.PIPE, text=True, **{"stdout": subprocess.PIPE, **options}
+    # Unbuffered output would hide failures of the last flush.
+    environ = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    environ |= options.pop("environ", {})
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
+    return subprocess.Popen(command_line, text=True, env=environ, **streams)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+@pytest.mark.parametrize("options", [(), ("--json",)])
+def test_names_that_no_encoding_knows_are_printed_all_the_same(encoding, options):
+    environ = {"PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"}
+    words = (
+        "config",
+        "show",
+        *options,
+        "--gallery",
+        os.fsdecode("Zoë-\N{SNOWMAN}-".encode() + b"\xff"),
     )
+    out, err = process(*words, environ=environ, encoding=encoding).communicate()
+    assert err == ""
+    assert "\\udcff" in out
+    if options:
+        name = json.loads(out)["settings"]["gallery"]["value"]
+        assert name == "Zoë-\N{SNOWMAN}-\udcff"
 
 
 def test_a_reader_that_goes_away_is_no_error():

@@ -65,7 +65,7 @@ def _version(value: bool) -> None:
 def _root(
     version: Annotated[
         bool,
-        typer.Option("--version", help="Print the version.", is_eager=True, callback=_version),
+        typer.Option("--version", help="Print the version.", callback=_version),
     ] = False,
 ) -> None:
     """Options that stand before the verb."""
