@@ -1,0 +1,240 @@
+"""Find the faces of many photos: those seen before come from the cache, the others are analysed."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facekeep._files import printable, why
+from facekeep.apps.cache import PhotoCache, stamp_of
+from facekeep.engine import FaceEngine
+from facekeep.errors import ImageError
+from facekeep.face import Face
+from facekeep.image import content_digest, list_images, load_image
+
+__all__ = ["Photo", "Photos", "Progress", "Unreadable", "read_folder", "read_photos"]
+
+_log = logging.getLogger(__name__)
+
+# Photos are read and decoded so far ahead of the networks, by so many threads: enough to keep the
+# networks busy, few enough to bound memory where photos are large.
+_AHEAD = 3
+_THREADS = 2
+
+Progress = Callable[[int, int], object]
+"""Called with the number of photos done, at first 0, and of all photos."""
+
+
+@dataclass(frozen=True, slots=True)
+class Photo:
+    """A photo and its faces, the largest first, each with quality and embedding."""
+
+    path: Path
+    faces: tuple[Face, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A photo that cannot be read, and why."""
+
+    path: Path
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Photos:
+    """What was found in many photos, in their order.
+
+    Attributes:
+        photos: Those that could be read.
+        unreadable: The others. Photos that vanished meanwhile are in neither.
+        analysed: How many had to be looked at; the others were known.
+    """
+
+    photos: tuple[Photo, ...]
+    unreadable: tuple[Unreadable, ...]
+    analysed: int
+
+    @property
+    def faces(self) -> int:
+        """The number of all faces."""
+        return sum(len(photo.faces) for photo in self.photos)
+
+
+@dataclass(slots=True)
+class _Task:
+    """A photo on its way: what a thread found out, or the pixels to look at."""
+
+    path: Path
+    digest: str = ""
+    known: list[Face] | str | None = None
+    image: NDArray[np.uint8] | None = field(default=None, repr=False)
+    vanished: bool = False
+
+
+def read_folder(
+    engine: FaceEngine,
+    folder: str | os.PathLike[str],
+    *,
+    cache: PhotoCache | None = None,
+    progress: Progress | None = None,
+) -> Photos:
+    """Find the faces of all photos of a folder and those below it; see ``read_photos``.
+
+    Raises:
+        ImageError: The folder cannot be read, or holds no pictures.
+    """
+    paths = list_images(folder)
+    if not paths:
+        raise ImageError(f"{printable(folder)}: the folder holds no pictures; name another one")
+    return read_photos(engine, paths, cache=cache, progress=progress)
+
+
+def read_photos(
+    engine: FaceEngine,
+    paths: Iterable[Path],
+    *,
+    cache: PhotoCache | None = None,
+    progress: Progress | None = None,
+) -> Photos:
+    """Find the faces of photos; one that cannot be read does not keep the others from it.
+
+    What was found in a photo is in the cache before the next is looked at, so that a run that was
+    interrupted, even killed, goes on where it stopped.
+
+    Args:
+        engine: Analyses what the cache does not know; its networks are loaded only then.
+        paths: The photos.
+        cache: Remembers faces between runs; None for not at all.
+        progress: Told after each photo.
+    """
+    return _Reader(engine, list(paths), cache, progress).read()
+
+
+class _Reader:
+    def __init__(
+        self,
+        engine: FaceEngine,
+        paths: list[Path],
+        cache: PhotoCache | None,
+        progress: Progress | None,
+    ) -> None:
+        self._engine = engine
+        self._recipe = engine.recipe
+        self._paths = paths
+        self._cache = cache
+        self._progress = progress
+        self._done = 0
+        self._analysed = 0
+        self._found: dict[Path, list[Face] | str] = {}
+
+    def read(self) -> Photos:
+        """Read all photos."""
+        self._report()
+        pool = ThreadPoolExecutor(_THREADS, "facekeep-photos")
+        try:
+            self._analyse(pool)
+        finally:
+            pool.shutdown(cancel_futures=True)
+        found = [(path, self._found[path]) for path in self._paths if path in self._found]
+        return Photos(
+            tuple(Photo(path, tuple(each)) for path, each in found if not isinstance(each, str)),
+            tuple(Unreadable(path, each) for path, each in found if isinstance(each, str)),
+            self._analysed,
+        )
+
+    def _analyse(self, pool: ThreadPoolExecutor) -> None:
+        waiting: deque[_Task] = deque()
+        for faces in self._engine.analyse_batch(self._images(pool, waiting)):
+            task = waiting.popleft()
+            self._keep(task.digest, faces)
+            self._analysed += 1
+            task.known = faces
+            self._settle(task)
+
+    def _images(
+        self, pool: ThreadPoolExecutor, waiting: deque[_Task]
+    ) -> Iterator[NDArray[np.uint8]]:
+        """Yield the pixels of photos that must be analysed; settle the others on the way."""
+        for task in self._ahead(pool):
+            if task.image is None:
+                self._settle(task)
+                continue
+            waiting.append(task)
+            yield task.image
+            task.image = None
+
+    def _ahead(self, pool: ThreadPoolExecutor) -> Iterator[_Task]:
+        """Prepare photos in threads, a few ahead of their use, in order."""
+        queue: deque[Future[_Task]] = deque()
+        for path in self._paths:
+            queue.append(pool.submit(self._prepare, path))
+            if len(queue) > _AHEAD:
+                yield queue.popleft().result()
+        while queue:
+            yield queue.popleft().result()
+
+    def _prepare(self, path: Path) -> _Task:
+        """Find out what is known about a photo, and load it if that is nothing."""
+        task = _Task(path)
+        try:
+            stamp = stamp_of(path)
+            self._look_up(task, stamp)
+            if task.known is None:
+                self._load(task)
+                if stamp_of(path) != stamp:  # changed meanwhile: the digest may be of other bytes
+                    task.digest = ""
+        except (OSError, ValueError) as error:
+            task.known = f"cannot be read: {why(error)}"
+        except ImageError as error:
+            task.known = _reason(error, path)
+        task.vanished = isinstance(task.known, str) and not os.path.lexists(path)
+        return task
+
+    def _look_up(self, task: _Task, stamp: bytes) -> None:
+        if self._cache is None:
+            return
+        task.digest = self._cache.digest_of(stamp) or ""
+        if not task.digest:
+            task.digest = content_digest(task.path)
+            if stamp_of(task.path) == stamp:
+                self._cache.link(stamp, task.digest)
+        task.known = self._cache.find(task.digest, self._recipe)
+
+    def _load(self, task: _Task) -> None:
+        try:
+            task.image = load_image(task.path, max_pixels=self._engine.max_pixels)
+        except ImageError as error:
+            task.known = _reason(error, task.path)
+            if os.path.lexists(task.path):
+                self._keep(task.digest, task.known)
+
+    def _keep(self, digest: str, found: list[Face] | str) -> None:
+        if self._cache is not None and digest:
+            self._cache.keep(digest, self._recipe, found)
+
+    def _settle(self, task: _Task) -> None:
+        """Count a photo as done."""
+        if task.vanished:
+            _log.info("%s vanished before it was read", printable(task.path))
+        elif task.known is not None:
+            self._found[task.path] = task.known
+        self._done += 1
+        self._report()
+
+    def _report(self) -> None:
+        if self._progress is not None:
+            self._progress(self._done, len(self._paths))
+
+
+def _reason(error: ImageError, path: Path) -> str:
+    """Say why a photo cannot be read, without its name: the same bytes may be elsewhere too."""
+    return str(error).removeprefix(f"{printable(path)}: ")

@@ -1,0 +1,215 @@
+"""Search and cluster folders of photos: which show this face, and who is often in them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facekeep._files import printable
+from facekeep.apps.cache import PhotoCache
+from facekeep.apps.cluster import group_faces
+from facekeep.apps.folder import Photos, Progress, read_folder, read_photos
+from facekeep.decide import Threshold
+from facekeep.engine import FaceEngine, ImageSource
+from facekeep.errors import ImageError, InputError
+from facekeep.face import Face
+
+__all__ = ["Clustering", "Group", "Search", "Sighting", "cluster_folder", "search_folder"]
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """A face in a photo.
+
+    Attributes:
+        path: The photo.
+        face: The face, in pixels of the upright photo.
+        similarity: Cosine, -1 to 1: to the probe of a search, or to the mean of its group.
+    """
+
+    path: Path
+    face: Face
+    similarity: float
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """Which photos show a face.
+
+    Attributes:
+        probe: The face that was looked for.
+        found: The most similar face of each photo that reaches the threshold, best first.
+        threshold: What was decided by.
+        photos: All that was looked at.
+    """
+
+    probe: Face
+    found: tuple[Sighting, ...]
+    threshold: Threshold
+    photos: Photos
+
+    @property
+    def expected_false(self) -> float:
+        """How many faces of other people would reach the threshold, by the stated rate."""
+        return self.photos.faces * self.threshold.fmr
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Faces taken for one person, the most typical, which represents them, first."""
+
+    sightings: tuple[Sighting, ...]
+
+    @property
+    def photos(self) -> tuple[Path, ...]:
+        """The photos that show the person, each once, by name."""
+        return tuple(sorted({sighting.path for sighting in self.sightings}))
+
+
+@dataclass(frozen=True, slots=True)
+class Clustering:
+    """Who is often in a folder of photos.
+
+    Attributes:
+        groups: The people, those with the most faces first.
+        alone: How many faces are in no group.
+        threshold: What was decided by.
+        photos: All that was looked at.
+    """
+
+    groups: tuple[Group, ...]
+    alone: int
+    threshold: Threshold
+    photos: Photos
+
+
+def search_folder(
+    engine: FaceEngine,
+    probe: ImageSource,
+    folder: str | os.PathLike[str],
+    *,
+    fmr: float | None = None,
+    top: int | None = None,
+    cache: PhotoCache | None = None,
+    progress: Progress | None = None,
+) -> Search:
+    """Find the photos of a folder, and of those below it, that show the largest face of a probe.
+
+    Args:
+        engine: The engine.
+        probe: An image of the person.
+        folder: The folder.
+        fmr: The false-match rate to decide at; the engine's own by default.
+        top: Give no more than so many photos, the best.
+        cache: Remembers faces between runs; see ``PhotoCache``.
+        progress: Told how many photos are done, and how many there are.
+
+    Raises:
+        ImageError: The probe cannot be read or shows no face, or the folder cannot be read or
+            holds no pictures.
+        InputError: An argument is out of range.
+    """
+    if top is not None and top < 1:
+        raise InputError(f"top must be 1 or more; got {top}")
+    limit = engine.threshold(fmr)
+    wanted = _main_face(engine, probe, cache)
+    photos = read_folder(engine, folder, cache=cache, progress=progress)
+    best = [_most_similar(photo.path, photo.faces, wanted) for photo in photos.photos]
+    found = [each for each in best if each is not None and each.similarity >= limit.cosine]
+    found.sort(key=lambda each: (-each.similarity, each.path))
+    return Search(wanted, tuple(found[:top]), limit, photos)
+
+
+def cluster_folder(
+    engine: FaceEngine,
+    folder: str | os.PathLike[str],
+    *,
+    fmr: float | None = None,
+    min_size: int = 2,
+    cache: PhotoCache | None = None,
+    progress: Progress | None = None,
+) -> Clustering:
+    """Group the faces of a folder of photos, and of those below it, by person.
+
+    Faces become one group when the mean similarity of their pairs reaches the threshold; see
+    ``facekeep.apps.cluster``. The groups depend neither on names nor on the order of photos.
+
+    Args:
+        engine: The engine.
+        folder: The folder.
+        fmr: The false-match rate that sets the threshold; the engine's own by default.
+        min_size: Give only groups of so many faces.
+        cache: Remembers faces between runs; see ``PhotoCache``.
+        progress: Told how many photos are done, and how many there are.
+
+    Raises:
+        ImageError: The folder cannot be read or holds no pictures.
+        InputError: An argument is out of range.
+    """
+    if min_size < 1:
+        raise InputError(f"min_size must be 1 or more; got {min_size}")
+    limit = engine.threshold(fmr)
+    photos = read_folder(engine, folder, cache=cache, progress=progress)
+    places = [(photo.path, face) for photo in photos.photos for face in photo.faces]
+    rows = _rows([face for _, face in places], engine.space.width)
+    groups = [
+        _group(places, rows, members)
+        for members in group_faces(rows, limit.cosine)
+        if len(members) >= min_size
+    ]
+    groups.sort(key=lambda group: (-len(group.sightings), group.photos))
+    alone = len(places) - sum(len(group.sightings) for group in groups)
+    return Clustering(tuple(groups), alone, limit, photos)
+
+
+def _main_face(engine: FaceEngine, probe: ImageSource, cache: PhotoCache | None) -> Face:
+    if not isinstance(probe, str | os.PathLike):
+        return _first(engine.analyse(probe), "the probe")
+    name = printable(probe)
+    read = read_photos(engine, [Path(os.fsdecode(probe))], cache=cache)
+    for failed in read.unreadable:
+        raise ImageError(f"{name}: {failed.reason}")
+    for photo in read.photos:
+        return _first(photo.faces, name)
+    raise ImageError(f"{name}: there is no such file; check the path")
+
+
+def _first(faces: Sequence[Face], name: str) -> Face:
+    if not faces:
+        raise ImageError(f"{name}: no face was found; use a picture that shows the face")
+    return faces[0]
+
+
+def _most_similar(path: Path, faces: Sequence[Face], wanted: Face) -> Sighting | None:
+    if not faces:
+        return None
+    probe = _rows([wanted])[0]
+    similarities = _rows(faces) @ probe
+    best = int(similarities.argmax())
+    return Sighting(path, faces[best], float(similarities[best]))
+
+
+def _rows(faces: Sequence[Face], width: int = 0) -> NDArray[np.float32]:
+    """Stack the embeddings of faces: float32 ``(n, d)``."""
+    rows = [face.embedding for face in faces if face.embedding is not None]
+    return np.stack(rows) if rows else np.empty((0, width), np.float32)
+
+
+def _group(
+    places: Sequence[tuple[Path, Face]], rows: NDArray[np.float32], members: NDArray[np.intp]
+) -> Group:
+    mean = rows[members].mean(axis=0)
+    similarities = rows[members] @ (mean / np.linalg.norm(mean))
+    return Group(
+        tuple(
+            Sighting(path, face, float(similarity))
+            for (path, face), similarity in zip(
+                (places[member] for member in members), similarities, strict=True
+            )
+        )
+    )
