@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from facekeep.errors import InputError
 from facekeep.gallery.cipher import Cipher
 from facekeep.gallery.faults import is_busy
 from facekeep.gallery.keys import Key
@@ -96,7 +97,7 @@ def cache_info(path: Path | None = None) -> CacheInfo:
     """Say what the cache holds, without changing it.
 
     Raises:
-        sqlite3.Error: The file is damaged, or no cache.
+        InputError: The file is damaged, or no cache.
         OSError: It cannot be read.
     """
     path = path or cache_path()
@@ -104,9 +105,13 @@ def cache_info(path: Path | None = None) -> CacheInfo:
         return CacheInfo(path, exists=False)
     size = sum(each.stat().st_size for each in _files(path) if each.exists())
     uri = f"{path.absolute().as_uri()}?mode=ro"
-    with contextlib.closing(sqlite3.connect(uri, uri=True, timeout=_PATIENCE)) as connection:
-        ((encrypted,),) = connection.execute("SELECT key_check IS NOT NULL FROM meta")
-        ((photos, bad),) = connection.execute("SELECT count(faces), count(reason) FROM photos")
+    try:
+        with contextlib.closing(sqlite3.connect(uri, uri=True, timeout=_PATIENCE)) as connection:
+            ((encrypted,),) = connection.execute("SELECT key_check IS NOT NULL FROM meta")
+            ((photos, bad),) = connection.execute("SELECT count(faces), count(reason) FROM photos")
+    except (sqlite3.Error, ValueError) as error:
+        mend = "erase it: facekeep cache clear"
+        raise InputError(f"{path} cannot be used as a cache of photos ({error}); {mend}") from error
     return CacheInfo(path, True, size, photos, bad, bool(encrypted))
 
 

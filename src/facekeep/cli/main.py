@@ -24,9 +24,12 @@ __all__ = ["GROUPS", "build", "main"]
 GROUPS: Final = (
     "faces",
     "enroll",
+    "search",
+    "cluster",
     "people",
     "gallery",
     "models",
+    "cache",
     "config",
     "doctor",
     "demo",

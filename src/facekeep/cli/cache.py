@@ -1,0 +1,50 @@
+"""``facekeep cache``: what search and cluster remember of photos."""
+
+from __future__ import annotations
+
+from facekeep.cli.command import Run, command, group
+
+app = group(
+    "cache",
+    "What 'search' and 'cluster' remember of photos: biometric templates, no pixels, no names."
+    " Photos that no run has met for 90 days are forgotten.",
+    examples=["facekeep cache info", "facekeep cache clear"],
+)
+
+
+@command(app, "info", examples=["facekeep cache info --json"])
+def info(run: Run) -> None:
+    """Say where the cache is, and what it holds."""
+    from facekeep.apps.cache_file import cache_info
+
+    found = cache_info()
+    if run.json:
+        run.emit(
+            {
+                "path": found.path,
+                "exists": found.exists,
+                "bytes": found.size,
+                "photos": found.photos,
+                "unreadable": found.unreadable,
+                "encrypted": found.encrypted,
+            }
+        )
+    elif not found.exists:
+        run.say(f"{found.path}: there is no cache yet")
+    else:
+        secrecy = "encrypted" if found.encrypted else "not encrypted"
+        run.say(
+            f"{found.path}: templates of {found.photos} photos, {secrecy}; {found.unreadable}"
+            f" unreadable photos; {found.size:,} bytes"
+        )
+
+
+@command(app, "clear", examples=["facekeep cache clear"])
+def clear(run: Run) -> None:
+    """Erase the cache; the next run looks at all photos anew."""
+    from facekeep.apps.cache_file import cache_path, clear_cache
+
+    existed = clear_cache()
+    run.say(f"{cache_path()}: {'erased' if existed else 'there is no cache'}")
+    if run.json:
+        run.emit({"path": cache_path(), "erased": existed})

@@ -1,0 +1,83 @@
+"""What the commands over folders of photos share: the cache, the progress, the remarks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from facekeep.cli.command import Run
+from facekeep.cli.opening import open_key
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from facekeep.apps.cache import PhotoCache
+    from facekeep.apps.folder import Photos
+    from facekeep.decide import Threshold
+    from facekeep.face import Face
+
+__all__ = ["CacheFlag", "box", "open_cache", "photo_progress", "remarks", "terms"]
+
+CacheFlag = Annotated[
+    bool,
+    typer.Option(
+        "--cache/--no-cache",
+        help="Remember the faces of each photo, so that the next run is quick; see 'facekeep cache"
+        " info'.",
+    ),
+]
+
+
+def open_cache(run: Run, wanted: bool) -> AbstractContextManager[PhotoCache | None]:
+    """Open the cache of photos, encrypted where the settings name a key, if it is wanted."""
+    from facekeep.apps.cache import PhotoCache
+
+    return PhotoCache(key=open_key(run)) if wanted else nullcontext()
+
+
+@contextmanager
+def photo_progress(run: Run) -> Iterator[Callable[[int, int], None]]:
+    """Show how many photos are done, as ``facekeep.apps`` tells it."""
+    with ExitStack() as stack:
+        bar: list[Callable[..., None]] = []
+
+        def show(done: int, total: int) -> None:
+            if not bar:  # the number of photos is known only now
+                bar.append(stack.enter_context(run.progress("Reading photos", total)))
+            bar[0](1 if done else 0)
+
+        yield show
+
+
+def box(face: Face) -> str:
+    """Write the box of a face for people."""
+    return " ".join(f"{value:.0f}" for value in face.bbox)
+
+
+def terms(limit: Threshold, photos: Photos) -> dict[str, Any]:
+    """What was decided by and what was looked at, for JSON."""
+    return {
+        "threshold": limit.cosine,
+        "fmr": limit.fmr,
+        "photos": len(photos.photos),
+        "faces": photos.faces,
+        "analysed": photos.analysed,
+        "unreadable": [{"image": e.path, "reason": e.reason} for e in photos.unreadable],
+    }
+
+
+def remarks(run: Run, photos: Photos, limit: Threshold) -> None:
+    """Say on what terms was decided, and which photos could not be read."""
+    if run.quiet:
+        return
+    run.say(f"decided at a false-match rate of {limit.fmr:g} (cosine {limit.cosine:.3f})")
+    if not limit.supported:
+        run.say(
+            f"note: only {limit.comparisons} comparisons stand behind this threshold; a rate of "
+            f"{limit.fmr:g} would need {3 / limit.fmr:.0f}"
+        )
+    for failed in photos.unreadable:
+        run.say(f"unreadable: {failed.path}: {failed.reason}")
