@@ -144,7 +144,7 @@ def test_a_name_taken_meanwhile_is_refused(
 ) -> None:
     first = import_model(network, "mine")
     monkeypatch.setattr("facekeep.models.importing._free_folder", lambda name: models / name)
-    with pytest.raises(InputError, match="just given"):
+    with pytest.raises(InputError, match="exists already"):
         import_model(network, "mine")
     assert verify(first).state == "ok"
     assert [path.name for path in models.iterdir()] == ["mine"]

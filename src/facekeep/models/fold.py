@@ -81,9 +81,10 @@ def _dequantise(
         raise ModelCorrupt(
             f"the network's constant {node.output[0]!r} is quantised in no known way"
         )
-    shifted = data.astype(np.float32) - zero_point.astype(np.float32)
-    folded: NDArray[np.float32] = (shifted * scale).astype(np.float32)
-    return folded
+    values = data.astype(np.float32)
+    values -= zero_point
+    values *= scale
+    return values
 
 
 def _spread(blocks: NDArray[Any], length: int, axis: int, block: int) -> NDArray[Any]:
@@ -109,15 +110,16 @@ def _keep(graph: Any, constants: _Constants, nodes: list[Any]) -> None:
     used = {name for node in nodes for name in node.input}
     made = {name for node in nodes for name in node.output}
     inputs = [item for item in graph.input if item.name in used and item.name not in constants]
-    weights = [
-        numpy_helper.from_array(np.ascontiguousarray(constants[name]), name)
-        for name in sorted(used - made - {item.name for item in inputs})
-        if name in constants
-    ]
+    read = sorted(used - made - {item.name for item in inputs})
     _replace(graph.node, nodes)
-    _replace(graph.initializer, weights)
     _replace(graph.input, inputs)
     _replace(graph.value_info, [])
+    _replace(graph.initializer, [])
+    for name in read:
+        if name in constants:
+            # One by one: the weights of a large network are in memory twice as it is.
+            value = np.ascontiguousarray(constants.pop(name))
+            graph.initializer.append(numpy_helper.from_array(value, name))
 
 
 def _replace(field: Any, items: list[Any]) -> None:

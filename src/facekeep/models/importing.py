@@ -195,7 +195,7 @@ def _publish(scratch: Path, folder: Path) -> None:
         scratch.rename(folder)
     except OSError as error:
         if folder.exists():
-            taken = f"a model was just given the name {folder.name!r}; choose another"
+            taken = f"{folder} exists already; choose another name, or remove the folder"
             raise InputError(taken) from error
         raise cannot_write(folder, error) from error
 

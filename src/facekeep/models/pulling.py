@@ -7,7 +7,7 @@ import logging
 import os
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from urllib.parse import urljoin
 
@@ -138,10 +138,10 @@ def _alone(folder: Path) -> Iterator[None]:
     import fcntl
 
     path = folder / ".lock"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with path.open("a") as stream:
-            fcntl.flock(stream, fcntl.LOCK_EX)
-            yield
-    except OSError as error:
-        raise cannot_write(path, error) from error
+    with ExitStack() as stack:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            fcntl.flock(stack.enter_context(path.open("a")), fcntl.LOCK_EX)
+        except OSError as error:
+            raise cannot_write(path, error) from error
+        yield
