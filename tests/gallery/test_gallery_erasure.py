@@ -251,3 +251,17 @@ def test_compacting_gives_the_room_back(path: Path) -> None:
         gallery.compact()
         assert gallery.info().size < before / 2
         assert gallery.search(np.zeros((0, SPACE.width), np.float32)) == []
+
+
+def test_deleted_content_is_overwritten_even_before_the_file_is_rewritten(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second line of defence, for the blocks that rewriting gives back to the file system."""
+    with make(path) as gallery:
+        populate(gallery)
+    with Gallery.open(path) as gallery:
+        monkeypatch.setattr(Gallery, "compact", lambda _: None)
+        gallery.remove(NAME)
+    crop = noise(100_000, 1002)
+    left = everything(path)
+    assert [at for at in range(0, 100_000 - 16, 1000) if crop[at : at + 16] in left] == []

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -174,6 +176,18 @@ def test_additions_are_appended_not_reloaded(path: Path, monkeypatch: pytest.Mon
         assert loaded == [1, 3]
 
 
+def interrupt_second(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function, with Ctrl-C at its second call."""
+    calls = itertools.count(1)
+
+    def interrupted(*arguments: Any) -> Any:
+        if next(calls) == 2:
+            raise KeyboardInterrupt
+        return function(*arguments)
+
+    return interrupted
+
+
 def test_an_interrupted_refresh_leaves_nothing_half_done(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -182,12 +196,12 @@ def test_an_interrupted_refresh_leaves_nothing_half_done(
         gallery.search(units(1))
         gallery.enroll("Bea", [new(2)])
 
-        def interrupt(*_: object) -> None:
-            raise KeyboardInterrupt
-
         with monkeypatch.context() as patch:
-            patch.setattr(Builder, "state", interrupt)
+            # In the middle: the vectors are there, the "this is not" templates not yet.
+            patch.setattr(np, "flatnonzero", interrupt_second(np.flatnonzero))
             with pytest.raises(KeyboardInterrupt):
                 gallery.search(units(1))
         hits = gallery.search(units(1, 2), 5)[0]
         assert [hit.name for hit in hits] == ["Bea", "Ada"]
+        assert gallery._index is not None
+        assert len(gallery._index[2].vectors) == 2

@@ -39,7 +39,6 @@ _PRAGMAS = (
     "PRAGMA trusted_schema = OFF",
     "PRAGMA cell_size_check = ON",
 )
-_TAKE_LOCK = {"IMMEDIATE": (), "DEFERRED": ("SELECT 1 FROM sqlite_schema LIMIT 1",)}
 
 
 def _connect(path: Path, options: str, timeout: float) -> sqlite3.Connection:
@@ -109,8 +108,8 @@ def _publish(draft: Path, path: Path) -> None:
 
 @contextmanager
 def _transaction(connection: sqlite3.Connection, mode: str, patience: float) -> Iterator[None]:
-    _begin(connection, mode, patience)
     try:
+        _begin(connection, mode, patience)
         yield
         connection.execute("COMMIT")
     except BaseException:
@@ -123,8 +122,9 @@ def _begin(connection: sqlite3.Connection, mode: str, patience: float) -> None:
     def start() -> None:
         connection.execute(f"BEGIN {mode}")
         try:
-            for statement in _TAKE_LOCK[mode]:
-                connection.execute(statement).fetchall()
+            # A deferred transaction takes its lock, and fixes what it sees, when it first reads.
+            if mode == "DEFERRED":
+                connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchall()
         except sqlite3.Error:
             connection.execute("ROLLBACK")
             raise
