@@ -179,13 +179,13 @@ def test_progress_on_a_terminal_is_a_bar_that_leaves_nothing_on_errors(monkeypat
     monkeypatch.setenv("TERM", "xterm")
 
     def work():
-        with output.progress("Reading", 2) as advance:
+        with output.progress("[red]Reading", 2) as advance:
             advance(1)
             raise KeyError("stop")
 
     with pytest.raises(KeyError):
         work()
-    assert "Reading" in terminal.getvalue()
+    assert "[red]Reading" in terminal.getvalue()
     assert "1/2" in terminal.getvalue()
     assert terminal.getvalue().endswith("\x1b[2K"), "the bar is wiped away"
     assert capsys.readouterr().out == ""

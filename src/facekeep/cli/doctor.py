@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
-from facekeep.cli.checks import Check, run_checks
 from facekeep.cli.command import ExitStatus, Run, command, group
 from facekeep.config import Settings
 from facekeep.errors import ConfigError
+
+if TYPE_CHECKING:
+    from facekeep.cli.checks import Check
 
 app = group()
 
@@ -19,6 +22,8 @@ def doctor(run: Run) -> ExitStatus:
     Each line is ok, warn, fail or absent (optional and not there). The exit status is 0 when
     nothing needed fails, and 3 otherwise.
     """
+    from facekeep.cli.checks import run_checks
+
     settings, first = _settings(run)
     checks = [first]
     run.say(_line(first))
@@ -35,6 +40,8 @@ def doctor(run: Run) -> ExitStatus:
 
 def _settings(run: Run) -> tuple[Settings, Check]:
     """The settings in force; where they cannot be used, that is a finding and defaults serve."""
+    from facekeep.cli.checks import Check
+
     try:
         file = run.resolved.file
     except ConfigError as error:
