@@ -56,7 +56,11 @@ Exit status: 0 yes or done, 1 no or unknown, 2 wrong use or bad input,
 # the versions that rely on click as in those that carry it along.
 _UseError: Final[type[Any]] = typer.BadParameter.__mro__[2]
 
-_EXAMPLES: Final = ("facekeep doctor", "facekeep config show")
+_EXAMPLES: Final = (
+    'facekeep enroll "Ada Lovelace" ada1.jpg ada2.jpg',
+    "facekeep identify party.jpg",
+    "facekeep doctor",
+)
 
 
 def _version(value: bool) -> None:
