@@ -1,0 +1,202 @@
+"""What the accuracy scripts share: arguments, data, cached crops and embeddings, rates, tables."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import hashlib
+import json
+import os
+import tarfile
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+import facekeep.align
+import facekeep.detect
+from facekeep.align import align
+from facekeep.detect import Detector
+from facekeep.embed import Embedder
+from facekeep.face import Face
+from facekeep.image import load_image
+
+Crops = NDArray[np.uint8]
+Rows = NDArray[np.float32]
+
+
+def arguments(description: str | None) -> argparse.ArgumentParser:
+    """Return a parser with the arguments that all scripts take."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    home = Path(tempfile.gettempdir()) / "facekeep-benchmarks"
+    shared = Path(os.environ.get("FACEKEEP_SHARED", "../shared"))
+    parser.add_argument("--shared", type=Path, default=shared, help="folder with the test data")
+    parser.add_argument("--cache", type=Path, default=home, help="folder for crops and embeddings")
+    parser.add_argument("--model", default=None, help="embedder, by its name in the catalogue")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads of a network")
+    parser.add_argument("--json", action="store_true", help="print JSON in place of a table")
+    return parser
+
+
+def add_road(parser: argparse.ArgumentParser) -> None:
+    """Add the switches of the road from an image to an embedding."""
+    on_off = argparse.BooleanOptionalAction
+    parser.add_argument("--refine", action=on_off, default=True, help="landmarks looked at again")
+    parser.add_argument("--flip", action=on_off, default=False, help="average with the mirror")
+
+
+def report(args: argparse.Namespace, title: str, rows: Sequence[dict[str, Any]]) -> None:
+    """Print the rows as JSON or as a plain table."""
+    if args.json:
+        print(json.dumps({"title": title, "rows": rows}, indent=2))
+        return
+    print(title)
+    names = list(rows[0])
+    cells = [names, *([_cell(row.get(name)) for name in names] for row in rows)]
+    widths = [max(len(line[column]) for line in cells) for column in range(len(names))]
+    for line in cells:
+        print("  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)))
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return "" if value is None else str(value)
+
+
+def cached(
+    folder: Path, label: str, settings: Sequence[object], compute: Callable[[], dict[str, Any]]
+) -> dict[str, Any]:
+    """Return arrays computed before with these settings, or compute and keep them."""
+    path = folder / f"{label}-{hashlib.sha256(repr(settings).encode()).hexdigest()[:16]}.npz"
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        whole = path.with_suffix(f".{os.getpid()}.npz")
+        np.savez(whole, **compute())
+        whole.replace(path)
+    with np.load(path) as arrays:
+        return dict(arrays)
+
+
+def source(*modules: ModuleType) -> str:
+    """Digest the source of modules, so that a change to them makes what was cached stale."""
+    code = b"".join(Path(str(module.__file__)).read_bytes() for module in modules)
+    return hashlib.sha256(code).hexdigest()
+
+
+def embed_all(args: argparse.Namespace, label: str, crops: Crops, *, flip: bool = False) -> Rows:
+    """Embed crops with the model asked for; once for the same crops and model."""
+    with Embedder(args.model, flip=flip, threads=args.threads) as embedder:
+        content = hashlib.sha256(np.ascontiguousarray(crops)).hexdigest()
+        settings = [embedder.space, flip, content]
+        rows: Rows = cached(args.cache, label, settings, lambda: {"rows": embedder.embed(crops)})[
+            "rows"
+        ]
+        return rows
+
+
+def tar_members(path: Path) -> Iterator[tuple[str, bytes]]:
+    """Yield name and content of the files in a tar."""
+    with tarfile.open(path) as archive:
+        for member in archive:
+            stream = archive.extractfile(member)
+            if stream is not None:
+                yield member.name, stream.read()
+
+
+def labelled_faces(shared: Path, sources: Sequence[str]) -> tuple[Crops, NDArray[np.str_]]:
+    """Load the aligned crops whose person is known, and who it is, by source of the labels."""
+    folder = shared / "data" / "faces"
+    with (folder / "index.tsv").open(newline="") as stream:
+        index = {row["key"]: row["identity"] for row in csv.DictReader(stream, delimiter="\t")}
+    wanted = {key: who for key, who in index.items() if who.split("/")[0] in sources}
+    crops = {
+        key: load_image(content)
+        for path in sorted(folder.glob("faces-*.tar"))
+        for name, content in tar_members(path)
+        if (key := Path(name).stem) in wanted
+    }
+    keys = sorted(crops)
+    return np.stack([crops[key] for key in keys]), np.array([wanted[key] for key in keys])
+
+
+def landmark_frames(
+    shared: Path,
+) -> tuple[list[NDArray[np.uint8]], NDArray[np.float64], NDArray[np.str_]]:
+    """Load the frames with annotated faces: images, ``(n, 68, 2)`` points, and who they show."""
+    content = dict(tar_members(shared / "data" / "landmarks" / "faces68.tar"))
+    keys = sorted(name.removesuffix(".json") for name in content if name.endswith(".json"))
+    notes = [json.loads(content[f"{key}.json"]) for key in keys]
+    frames = [load_image(content[f"{key}.webp"]) for key in keys]
+    points = np.array([note["points68"] for note in notes])
+    return frames, points, np.array([note["person"] for note in notes])
+
+
+def lfw_faces(args: argparse.Namespace) -> tuple[list[str], Rows, NDArray[np.bool_]]:
+    """Take all LFW images down the road: names ``Person_NNNN``, embeddings, and what was found."""
+    paths = sorted((args.shared / "data" / "lfw" / "images").glob("*/*.jpg"))
+
+    def compute() -> dict[str, Any]:
+        with Detector(threads=args.threads) as detector:
+            crops = [_main_crop(detector, load_image(path), args.refine) for path in paths]
+        blank = np.zeros((112, 112, 3), np.uint8)
+        return {
+            "crops": np.stack([blank if crop is None else crop for crop in crops]),
+            "found": np.array([crop is not None for crop in crops]),
+        }
+
+    found = cached(
+        args.cache,
+        "lfw-crops",
+        [args.refine, len(paths), source(facekeep.detect, facekeep.align)],
+        compute,
+    )
+    rows = embed_all(args, "lfw", found["crops"], flip=args.flip)
+    return [path.stem for path in paths], rows, found["found"]
+
+
+def _main_crop(detector: Detector, image: Crops, refine: bool) -> Crops | None:
+    faces = detector.detect(image)
+    if not faces:
+        return None
+    face = main_face(faces, np.array(image.shape[1::-1]) / 2)
+    return align(image, (detector.refine(image, [face])[0] if refine else face).landmarks)
+
+
+def main_face(faces: Iterable[Face], centre: ArrayLike) -> Face:
+    """Choose the face with the largest area less twice its squared distance to a point."""
+
+    def weight(face: Face) -> float:
+        distance = (face.bbox[:2] + face.bbox[2:]) / 2 - np.asarray(centre)
+        return float((face.bbox[2:] - face.bbox[:2]).prod() - 2 * distance @ distance)
+
+    return max(faces, key=weight)
+
+
+def pair_scores(rows: Rows, labels: NDArray[Any]) -> tuple[Rows, Rows]:
+    """Compare each row with each other row once: the mated and the non-mated cosines."""
+    mated, other = [], []
+    for i in range(len(rows) - 1):
+        scores = rows[i + 1 :] @ rows[i]
+        same = labels[i + 1 :] == labels[i]
+        mated.append(scores[same])
+        other.append(scores[~same])
+    return np.concatenate(mated), np.concatenate(other)
+
+
+def threshold(non_mated: Rows, fmr: float) -> float:
+    """Return the smallest cosine that at most a share ``fmr`` of the non-mated scores reaches."""
+    allowed = int(fmr * len(non_mated))
+    highest_refused = np.partition(non_mated, len(non_mated) - 1 - allowed)[-1 - allowed]
+    return float(np.nextafter(highest_refused, np.float32(2)))
+
+
+def rate(scores: Rows, limit: float) -> float:
+    """Return the share of scores that reach the limit."""
+    return float((scores >= limit).mean())
