@@ -50,7 +50,7 @@ Days = Annotated[
     examples=[
         'facekeep enroll "Ada Lovelace" ada1.jpg ada2.jpg',
         'facekeep enroll "Ada Lovelace" ada/ --consent "signed form 12" --retain-days 365',
-        "facekeep enroll people/   (a folder for each person, named after the person)",
+        "facekeep enroll people/  # a folder for each person, named after the person",
     ],
 )
 def enroll(

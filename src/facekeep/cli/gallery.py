@@ -95,7 +95,7 @@ def keygen(run: Run, spec: KeySpec) -> None:
     uses=GALLERY,
     examples=[
         "facekeep gallery rekey --new-key file:new.key --key file:old.key",
-        "facekeep gallery rekey --new-key file:gallery.key   (encrypts a plain gallery)",
+        "facekeep gallery rekey --new-key file:gallery.key  # encrypts a plain gallery",
     ],
 )
 def rekey(
