@@ -1,14 +1,15 @@
 """Find faces and their five landmarks with YuNet (Wu, Peng, Yu 2023), at any size of image.
 
 The network knows faces of about 14 to 450 pixels. So an image is shown to it as a pyramid: once at
-the working size and, while larger faces could be left, again four times smaller. A face that fills
-the frame of a twelve-megapixel photo is found by the second look, which costs a sixteenth of the
-first.
+the working size and, while larger faces could be left, again eight times smaller. A face that
+fills the frame of a twelve-megapixel photo is found by the second look, which costs little.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from numbers import Integral, Real
 from types import TracebackType
 from typing import NamedTuple, Self
 
@@ -28,20 +29,28 @@ __all__ = ["SMALLEST_FACE", "Detector"]
 # width none, and it misses those above the largest (benchmarks/detect_sizes.py).
 SMALLEST_FACE = 16
 _LARGEST_FACE = 448
-_PYRAMID_STEP = 4
+_PYRAMID_STEP = 8
 _STRIDES = (8, 16, 32)
 # The longest side of a working image that goes through the network in one piece.
 _TILE = 2048
 _TILE_OVERLAP = 2 * _PYRAMID_STEP * SMALLEST_FACE
+# What comes nearer than this to the edge of a tile, in pixels, may be a part of a face.
+_TILE_MARGIN = SMALLEST_FACE
 # The refining looks: the face box scaled to `face` pixels in a square window of `window` pixels.
 _LOOKS = ((64, 128), (160, 256))
 
 
 class _Found(NamedTuple):
-    """Detections of one network run: n of them, in pixels of the network's input."""
+    """Detections of one network run, n of them.
 
-    boxes: NDArray[np.float32]
-    landmarks: NDArray[np.float32]
+    Attributes:
+        points: ``(n, 7, 2)`` pixels of the network's input: the top left and the bottom right
+            corner of the box, then the landmarks.
+        scores: ``(n,)``.
+        batch: ``(n,)``, the place of the image in the batch.
+    """
+
+    points: NDArray[np.float32]
     scores: NDArray[np.float32]
     batch: NDArray[np.intp]
 
@@ -91,10 +100,12 @@ class Detector:
         if min_face is not None:
             _check_range("min_face", min_face, SMALLEST_FACE / 2, 16384)
         if max_faces is not None:
-            _check_range("max_faces", max_faces, 1, 1_000_000)
+            _check_range("max_faces", max_faces, 1, 1_000_000, Integral)
         chosen = model if isinstance(model, ModelEntry) else entry(model or default_model("detect"))
         if chosen.task != "detect":
             raise ModelError(f"{chosen.name} is a model to {chosen.task}, not to detect, faces")
+        if chosen.architecture != "yunet":
+            raise ModelError(f"{chosen.name} is no yunet, the only known kind of detector")
         self.entry = chosen
         self.score = score
         self.min_face = min_face
@@ -121,7 +132,8 @@ class Detector:
         """
         image = check_image(image)
         parts = [self._look(image.shape, level) for level in self._pyramid(image)]
-        boxes, landmarks, scores = (np.concatenate(rows) for rows in zip(*parts, strict=True))
+        points, scores = (np.concatenate(rows) for rows in zip(*parts, strict=True))
+        boxes, landmarks = points[:, :2].reshape(-1, 4), points[:, 2:]
         keep = _suppress(boxes, scores, self.overlap)
         sizes = (boxes[keep, 2:] - boxes[keep, :2]).min(axis=1)
         if self.min_face is not None:
@@ -190,24 +202,26 @@ class Detector:
 
     def _look(
         self, shape: tuple[int, ...], level: NDArray[np.uint8]
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
-        """Detect at one level; boxes, landmarks and scores in pixels of an image of ``shape``."""
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Detect at one level; points and scores as in ``_Found``, for an image of ``shape``."""
         factor = np.array([shape[1] / level.shape[1], shape[0] / level.shape[0]], np.float32)
-        boxes, landmarks, scores = [], [], []
+        points, scores = [], []
         for x, y, tile in _tiles(level):
             found = self._run(tile[None], self.score)
-            corner = np.array([x, y], np.float32)
-            boxes.append((found.boxes + np.tile(corner, 2)) * np.tile(factor, 2))
-            landmarks.append((found.landmarks + corner) * factor)
-            scores.append(found.scores)
-        return np.concatenate(boxes), np.concatenate(landmarks), np.concatenate(scores)
+            placed = found.points + np.array([x, y], np.float32)
+            whole = _whole(placed[:, :2], (x, y), tile.shape, level.shape)
+            points.append(placed[whole] * factor)
+            scores.append(found.scores[whole])
+        return np.concatenate(points), np.concatenate(scores)
 
     def _looked_again(
         self, image: NDArray[np.uint8], face: Face, face_size: int, window: int
     ) -> list[NDArray[np.float32]]:
         """Landmarks of a face seen in a window of its own, and in the window's mirror image."""
+        if not face.size > 0:
+            return []
         factor = face_size / float((face.bbox[2:] - face.bbox[:2]).max())
-        corner = (face.bbox[:2] + face.bbox[2:]) / 2 - window / 2 / factor
+        corner = (face.bbox[:2] + face.bbox[2:]) / 2 - (window - 1) / 2 / factor
         crop = warp(image, factor * np.column_stack([np.eye(2), -corner]), window)
         found = self._run(np.stack([crop, crop[:, ::-1]]), self.score / 2)
         upright, mirrored = (_central(found, side, window) for side in (0, 1))
@@ -220,62 +234,74 @@ class Detector:
         """Run the network on images of one size, uint8 ``(n, h, w, 3)`` RGB."""
         tensor = self._tensor(images)
         outputs = self._session.run({self._input: tensor})
-        parts = [self._decode(outputs, stride, tensor.shape[3], score) for stride in _STRIDES]
-        return _Found(*(np.concatenate(rows) for rows in zip(*parts, strict=True)))
+        certainty, objectness, shifts, points = (
+            np.concatenate([outputs[self._outputs[f"{kind}_{stride}"]] for stride in _STRIDES], 1)
+            for kind in ("cls", "obj", "bbox", "kps")
+        )
+        product = certainty[..., 0] * objectness[..., 0]
+        batch, cell = np.nonzero(product >= score * score)
+        corner, stride = np.split(_grid(*tensor.shape[2:])[cell, None], [2], axis=2)
+        shift = shifts[batch, cell].reshape(-1, 2, 2)
+        half = np.exp(shift[:, 1:]) / 2
+        landmarks = points[batch, cell].reshape(-1, 5, 2)
+        shape = np.concatenate([shift[:, :1] - half, shift[:, :1] + half, landmarks], axis=1)
+        scores = np.sqrt(np.minimum(product[batch, cell], 1))
+        return _Found(shape * stride + corner, scores, batch)
 
     def _tensor(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Pad to whole strides with black and lay out as the network wants it: NCHW float32."""
         count, height, width = images.shape[:3]
-        padded = (
-            -(-height // _STRIDES[-1]) * _STRIDES[-1],
-            -(-width // _STRIDES[-1]) * _STRIDES[-1],
-        )
-        tensor = np.zeros((count, 3, *padded), np.float32)
-        step = -1 if self.entry.colour == "bgr" else 1
-        tensor[:, :, :height, :width] = images[..., ::step].transpose(0, 3, 1, 2)
+        coarsest = _STRIDES[-1]
+        tensor = np.zeros((count, 3, height + -height % coarsest, width + -width % coarsest), "f4")
+        for channel, colour in enumerate(self.entry.colour):
+            tensor[:, channel, :height, :width] = images[..., "rgb".index(colour)]
         return tensor
 
-    def _decode(
-        self, outputs: list[NDArray[np.float32]], stride: int, width: int, score: float
-    ) -> _Found:
-        """Turn one stride's maps into boxes; only the cells above the score are computed."""
-        certainty, objectness, shifts, points = (
-            outputs[self._outputs[f"{kind}_{stride}"]] for kind in ("cls", "obj", "bbox", "kps")
-        )
-        product = certainty[..., 0] * objectness[..., 0]
-        batch, cell = np.nonzero(product >= score * score)
-        columns = width // stride
-        grid = np.stack([cell % columns, cell // columns], axis=1).astype(np.float32)
-        shift = shifts[batch, cell]
-        centre = (shift[:, :2] + grid) * stride
-        half = np.exp(shift[:, 2:]) * (stride / 2)
-        landmarks = (points[batch, cell].reshape(-1, 5, 2) + grid[:, None]) * stride
-        scores = np.sqrt(np.minimum(product[batch, cell], 1))
-        return _Found(
-            np.concatenate([centre - half, centre + half], axis=1), landmarks, scores, batch
-        )
+
+@lru_cache(maxsize=8)
+def _grid(height: int, width: int) -> NDArray[np.float32]:
+    """The network's cells: float32 ``(n, 3)``, x and y of the top left corner, and the stride."""
+    cells = []
+    for stride in _STRIDES:
+        y, x = np.mgrid[0:height:stride, 0:width:stride]
+        cells.append(np.stack([x.ravel(), y.ravel(), np.full(x.size, stride)], axis=1))
+    grid = np.concatenate(cells).astype(np.float32)
+    grid.setflags(write=False)
+    return grid
 
 
-def _check_range(name: str, value: float, low: float, high: float) -> None:
-    if not low <= value <= high:
-        raise InputError(f"{name} must be between {low:g} and {high:g}, not {value!r}")
+def _check_range(
+    name: str, value: float, low: float, high: float, kind: type[Real] | type[Integral] = Real
+) -> None:
+    if not isinstance(value, kind) or not low <= value <= high:
+        noun = "whole number" if kind is Integral else "number"
+        raise InputError(f"{name} must be a {noun} from {low:g} to {high:g}, not {value!r}")
 
 
 def _resized(image: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
     """Scale an image, without aliasing, to a size of at least one pixel."""
     import cv2
 
-    size = max(width, 1), max(height, 1)
-    if size == (image.shape[1], image.shape[0]):
+    width, height = max(width, 1), max(height, 1)
+    # Averaging 2 x 2 pixels is several times faster than one step of another ratio.
+    while _can_halve(image.shape[0], height) and _can_halve(image.shape[1], width):
+        half = image.shape[1] // 2, image.shape[0] // 2
+        image = np.asarray(cv2.resize(image, half, interpolation=cv2.INTER_AREA), np.uint8)
+    if (height, width) == image.shape[:2]:
         return image
-    method = cv2.INTER_AREA if size[0] < image.shape[1] else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(image, size, interpolation=method), np.uint8)
+    shrinks = height < image.shape[0] or width < image.shape[1]
+    method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(image, (width, height), interpolation=method), np.uint8)
+
+
+def _can_halve(length: int, wanted: int) -> bool:
+    return length % 2 == 0 and length >= 2 * wanted
 
 
 def _tiles(image: NDArray[np.uint8]) -> Iterable[tuple[int, int, NDArray[np.uint8]]]:
     """Cut a large image into overlapping pieces with their corners, so that memory stays flat.
 
-    A face that no piece holds whole is large enough for the next level of the pyramid.
+    A face that no piece holds clear of its cuts is large enough for the next level of the pyramid.
     """
     height, width = image.shape[:2]
     for y in _starts(height):
@@ -289,14 +315,31 @@ def _starts(length: int) -> list[int]:
     return list(range(0, length - _TILE_OVERLAP, _TILE - _TILE_OVERLAP))
 
 
+def _whole(
+    boxes: NDArray[np.float32],
+    corner: tuple[int, int],
+    tile: tuple[int, ...],
+    level: tuple[int, ...],
+) -> NDArray[np.bool_]:
+    """Tell which boxes ``(n, 2, 2)`` keep clear of the edges where their tile was cut out."""
+    whole = np.ones(len(boxes), np.bool_)
+    for axis, start in enumerate(corner):
+        end = start + tile[1 - axis]
+        if start > 0:
+            whole &= boxes[:, 0, axis] > start + _TILE_MARGIN
+        if end < level[1 - axis]:
+            whole &= boxes[:, 1, axis] < end - _TILE_MARGIN
+    return whole
+
+
 def _central(found: _Found, side: int, window: int) -> NDArray[np.float32] | None:
     """The landmarks of the best detection in the middle of a window, if there is one."""
-    centres = (found.boxes[:, :2] + found.boxes[:, 2:]) / 2
-    near = (np.abs(centres - window / 2) < window / 5).all(axis=1) & (found.batch == side)
+    centres = found.points[:, :2].mean(axis=1)
+    near = (np.abs(centres - (window - 1) / 2) < window / 5).all(axis=1) & (found.batch == side)
     if not near.any():
         return None
     best = np.flatnonzero(near)[found.scores[near].argmax()]
-    return np.asarray(found.landmarks[best], np.float32)
+    return np.asarray(found.points[best, 2:], np.float32)
 
 
 def _mirrored(landmarks: NDArray[np.float32], window: int) -> NDArray[np.float32]:
