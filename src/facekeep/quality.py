@@ -28,8 +28,8 @@ _CROP = 112
 # Brows to chin and cheek to cheek in an aligned crop: little hair, background or black border.
 _INNER = (slice(28, 108), slice(22, 90))
 # Sharpness compares edges at two blurs, in pixels of the crop. The first already hides the noise of
-# the camera and of compression; of 15 measures this one told best how much of its embedding a
-# degraded face had lost (docs/quality.md). Weaker edges than the last, in grey levels, are none.
+# the camera and of compression; of the measures in benchmarks/quality.py this one told best how
+# much of its embedding a damaged face had lost. Edges weaker than _FLAT grey levels are none.
 _BLURS = (1.5, 3.0)
 _FLAT = 0.01
 # Where more stops to help the embedding: a face of this width fills the crop without enlargement;
@@ -40,7 +40,8 @@ _GOOD_CONTRAST = 0.2
 
 # The five landmarks on a generic head, in units of the eye distance: x to the right of the image,
 # y down, z away from the camera. A head of yaw, pitch and roll 0 has eyes and corners of the mouth
-# at one depth. Found by factorisation (Tomasi and Kanade 1992), see benchmarks/quality.py.
+# at one depth. Found by factorisation (Tomasi and Kanade 1992) of many annotated frames, each point
+# then moved to where the detector sees it: benchmarks/quality_pose.py.
 _HEAD = np.array(
     [
         [-0.50, 0.0, 0.0],
