@@ -35,7 +35,11 @@ Out = Annotated[
 ]
 
 JsonFlag = Annotated[
-    bool, typer.Option("--json", help="Print JSON and nothing else on stdout: one document, or one a line where the help says so.")
+    bool,
+    typer.Option(
+        "--json",
+        help="Print JSON and nothing else on stdout: one document, or one a line where the help says so.",
+    ),
 ]
 QuietFlag = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no remarks.")]
 VerboseFlag = Annotated[
