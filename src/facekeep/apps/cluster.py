@@ -32,15 +32,15 @@ def group_faces(embeddings: NDArray[np.float32], cosine: float) -> list[NDArray[
         cosine: The mean similarity, above 0, at which groups are of one person.
 
     Returns:
-        For each person the indices of the faces, most typical first; the largest groups first,
-        faces that are like no other as groups of one.
+        For each person the indices of the faces, rising; the largest groups first, faces that are
+        like no other as groups of one.
     """
     order = np.array(sorted(range(len(embeddings)), key=lambda i: embeddings[i].tobytes()), np.intp)
     rows = np.ascontiguousarray(embeddings[order])
     groups = _Groups(rows, neighbours(rows, cosine), cosine)
     for start in range(len(rows)):
         groups.grow(start)
-    found = [order[_typical_first(rows, members)] for members in groups.members if members]
+    found = [np.sort(order[members]) for members in groups.members if members]
     return sorted(found, key=len, reverse=True)
 
 
@@ -65,13 +65,6 @@ def _best(items: NDArray[np.intp], values: NDArray[np.floating], most: int) -> N
     if len(items) <= most:
         return items
     return items[np.argsort(-values, kind="stable")[:most]]
-
-
-def _typical_first(rows: NDArray[np.float32], members: list[int]) -> NDArray[np.intp]:
-    """Sort the members of a group by their similarity to its mean."""
-    faces = np.sort(np.array(members, np.intp))
-    typical = rows[faces] @ rows[faces].mean(axis=0)
-    return faces[np.argsort(-typical, kind="stable")]
 
 
 class _Groups:

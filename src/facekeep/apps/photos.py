@@ -204,12 +204,9 @@ def _group(
     places: Sequence[tuple[Path, Face]], rows: NDArray[np.float32], members: NDArray[np.intp]
 ) -> Group:
     mean = rows[members].mean(axis=0)
-    similarities = rows[members] @ (mean / np.linalg.norm(mean))
-    return Group(
-        tuple(
-            Sighting(path, face, float(similarity))
-            for (path, face), similarity in zip(
-                (places[member] for member in members), similarities, strict=True
-            )
-        )
-    )
+    similarities = (rows[members] @ (mean / np.linalg.norm(mean))).tolist()
+    sightings = [
+        Sighting(path, face, similarity)
+        for (path, face), similarity in zip([places[i] for i in members], similarities, strict=True)
+    ]
+    return Group(tuple(sorted(sightings, key=lambda each: (-each.similarity, each.path))))

@@ -63,7 +63,7 @@ def cluster_sheet(clustering: Clustering, *, max_pixels: int) -> _Crop:
         uint8 ``(H, W, 3)`` RGB.
     """
     titles = [
-        f"person {number}: {len(group.sightings)} faces in {len(group.photos)} photos"
+        f"person {number}: faces: {len(group.sightings)}, photos: {len(group.photos)}"
         for number, group in enumerate(clustering.groups, 1)
     ]
     return _sheet(titles, [group.sightings for group in clustering.groups], max_pixels)

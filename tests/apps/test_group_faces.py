@@ -1,0 +1,116 @@
+"""Grouping embeddings: right groups, no chaining, no dependence on order, bounded memory."""
+
+from __future__ import annotations
+
+import tracemalloc
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from facekeep.apps.cluster import group_faces, neighbours
+
+Rows = NDArray[np.float32]
+
+
+def unit(rows: NDArray[np.floating]) -> Rows:
+    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+
+
+def people(sizes: list[int], noise: float, width: int = 128, seed: int = 0) -> tuple[Rows, Rows]:
+    """Embeddings of people with so many faces each, and who each is of."""
+    rng = np.random.default_rng(seed)
+    who = np.repeat(np.arange(len(sizes)), sizes)
+    centres = unit(rng.normal(size=(len(sizes), width)))
+    rows = unit(centres[who] + noise * rng.normal(size=(len(who), width)) / np.sqrt(width))
+    order = rng.permutation(len(who))
+    return rows[order], who[order]
+
+
+def as_sets(groups: list[NDArray[np.intp]]) -> set[frozenset[int]]:
+    return {frozenset(group.tolist()) for group in groups}
+
+
+def test_no_faces_make_no_groups():
+    assert group_faces(np.empty((0, 128), np.float32), 0.4) == []
+
+
+def test_people_are_found_largest_first_and_strangers_stay_alone():
+    rows, who = people([40, 25, 3, 1, 1], noise=1.0)
+    groups = group_faces(rows, 0.4)
+    assert [len(group) for group in groups] == [40, 25, 3, 1, 1]
+    assert all(len(set(who[group])) == 1 for group in groups)
+
+
+def test_every_face_is_in_one_group():
+    rows, _ = people([3] * 60, noise=1.6, width=16)
+    members = np.concatenate(group_faces(rows, 0.5))
+    assert sorted(members.tolist()) == list(range(180))
+
+
+def test_a_chain_of_lookalikes_does_not_merge_two_people():
+    """Each link of the chain reaches the threshold, its ends are nothing alike."""
+    angles = np.radians(np.arange(0, 181, 15))
+    rows = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
+    groups = group_faces(rows, 0.8)
+    assert len(groups) > 1
+    for group in groups:
+        pairs = rows[group] @ rows[group].T
+        assert (pairs.sum() - len(group)) / max(1, len(group) * (len(group) - 1)) >= 0.8 - 1e-6
+
+
+def test_copies_of_one_face_are_one_group():
+    rows = np.repeat(unit(np.arange(1.0, 33)[None] - 9), 500, axis=0)
+    assert [len(group) for group in group_faces(rows, 0.9)] == [500]
+
+
+@given(seed=st.integers(0, 2**32 - 1), cosine=st.floats(0.2, 0.9))
+@settings(max_examples=60, deadline=None)
+def test_the_groups_do_not_depend_on_the_order_of_the_faces(seed: int, cosine: float):
+    rows, _ = people([9, 6, 4, 2, 2, 1, 1], noise=1.5, width=12, seed=seed)
+    rows[3] = rows[7]
+    order = np.random.default_rng(seed).permutation(len(rows))
+    shuffled = {frozenset(order[group].tolist()) for group in group_faces(rows[order], cosine)}
+    # faces 3 and 7 are the same: only their number matters
+    same = lambda groups: {frozenset(3 if i == 7 else i for i in g) for g in groups}  # noqa: E731
+    assert same(shuffled) == same(as_sets(group_faces(rows, cosine)))
+
+
+@given(seed=st.integers(0, 2**32 - 1), cosine=st.floats(0.2, 0.8))
+@settings(max_examples=40, deadline=None)
+def test_the_groups_are_those_of_average_linkage(seed: int, cosine: float):
+    """Compared with joining the two nearest of all groups, over and over, the slow way."""
+    rows, _ = people([7, 5, 3, 2, 1], noise=1.5, width=12, seed=seed)
+    groups = [[i] for i in range(len(rows))]
+    products = rows.astype(np.float64) @ rows.T.astype(np.float64)
+    while len(groups) > 1:
+        similarity, i, j = max(
+            (products[np.ix_(groups[i], groups[j])].mean(), i, j)
+            for i in range(len(groups))
+            for j in range(i)
+        )
+        if similarity < cosine:
+            break
+        groups[j] += groups.pop(i)
+    assert as_sets(group_faces(rows, cosine)) == {frozenset(group) for group in groups}
+
+
+def test_neighbours_are_the_nearest_at_or_above_the_threshold():
+    rows, _ = people([30, 30], noise=1.2, width=32)
+    products = rows @ rows.T
+    np.fill_diagonal(products, -1)
+    for row, near in zip(products, neighbours(rows, 0.3, most=5), strict=True):
+        assert sorted(row[near]) == pytest.approx(sorted(row[row >= 0.3])[-5:], abs=1e-6)
+
+
+def test_memory_does_not_grow_with_the_square_of_the_faces():
+    """All of 2,000 faces are alike: the worst case for links between faces."""
+    rows, _ = people([2000], noise=0.5, width=64)
+    tracemalloc.start()
+    groups = group_faces(rows, 0.4)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(groups) == 1
+    assert peak < 2000 * 2000 * 4 / 2, "half of a table of all pairs"

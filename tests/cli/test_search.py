@@ -1,0 +1,113 @@
+"""``facekeep search``, and ``facekeep cache`` which tells what it remembers."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+
+import pytest
+from photo_kit import album, cache, folded_models
+
+from facekeep import load_image
+
+__all__ = ["album", "cache", "folded_models"]
+
+
+@pytest.fixture(autouse=True)
+def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FACEKEEP_THREADS", "1")
+
+
+def test_found_photos_are_listed_best_first(cli, album: Path, cache: Path):
+    outcome = cli("search", album / "hopper.png", album)
+    assert outcome.status == 0
+    lines = outcome.out.splitlines()
+    assert lines[0].split() == ["photo", "similarity", "box", "(x1", "y1", "x2", "y2)"]
+    assert lines[1].startswith(str(album / "hopper.png"))
+    assert lines[2].startswith(str(album / "more" / "hopper.jpg"))
+    assert lines[3].startswith("found in 2 of 5 photos with 4 faces; about 0.0004 faces of others")
+    assert "collins" not in outcome.out
+    assert f"unreadable: {album / 'broken.jpg'}: is not a picture" in outcome.out
+
+
+def test_json_says_it_all(cli, album: Path, cache: Path):
+    result = cli("search", album / "collins.png", album, "--json", "--fmr", "1e-3").json
+    assert [Path(each["image"]).name for each in result["found"]] == ["collins.png", "collins.jpg"]
+    assert result["found"][0]["similarity"] == pytest.approx(1, abs=1e-4)
+    assert len(result["found"][0]["bbox"]) == 4
+    assert (result["photos"], result["faces"], result["fmr"]) == (5, 4, 1e-3)
+    assert result["expected_false"] == pytest.approx(4e-3)
+    assert 0.2 < result["threshold"] < 0.6
+    assert Path(result["unreadable"][0]["image"]).name == "broken.jpg"
+
+
+def test_top_and_sheet(cli, album: Path, cache: Path, tmp_path: Path):
+    sheet = tmp_path / "sheet.png"
+    outcome = cli("search", album / "hopper.png", album, "--top", "1", "--out", sheet)
+    assert outcome.status == 0
+    assert "hopper.jpg" not in outcome.out
+    assert load_image(sheet).std() > 20
+
+
+def test_a_face_that_no_photo_shows_is_exit_status_one(cli, album: Path, cache: Path):
+    for path in album.rglob("collins*"):
+        path.rename(album.parent / path.name)
+    outcome = cli("search", album.parent / "collins.png", album)
+    assert outcome.status == 1
+    assert outcome.out.startswith("found in 0 of 3 photos")
+
+
+@pytest.mark.parametrize(
+    ("probe", "folder", "message"),
+    [
+        ("wall.png", ".", "wall.png: no face was found"),
+        ("broken.jpg", ".", "broken.jpg: is not a picture"),
+        ("hopper.png", "nowhere", "nowhere: the folder cannot be read: no such file"),
+        ("hopper.png", "hopper.png", "hopper.png: the folder cannot be read"),
+        ("hopper.png", "empty", "empty: the folder holds no pictures"),
+    ],
+)
+def test_bad_input_is_one_line(cli, album: Path, cache: Path, probe, folder, message):
+    (album / "empty").mkdir()
+    outcome = cli("search", album / probe, album / folder)
+    assert outcome.status == 2
+    assert outcome.out == ""
+    assert outcome.err.count("\n") == 1
+    assert message in outcome.err
+
+
+def test_the_second_run_analyses_nothing(cli, album: Path, cache: Path):
+    first = cli("search", album / "hopper.png", album, "--json").json
+    second = cli("search", album / "hopper.png", album, "--json").json
+    assert (first.pop("analysed"), second.pop("analysed")) == (4, 0)
+    assert first == second
+
+
+def test_without_the_cache_nothing_is_remembered(cli, album: Path, cache: Path):
+    for _ in range(2):
+        result = cli("search", album / "hopper.png", album, "--no-cache", "--json").json
+        assert result["analysed"] == 5
+    assert not (cache / "photos.db").exists()
+
+
+def test_a_cache_that_cannot_be_used_is_a_warning(cli, album: Path, cache: Path):
+    (cache / "photos.db").mkdir()
+    outcome = cli("search", album / "hopper.png", album)
+    assert outcome.status == 0
+    assert outcome.err.count("going without the cache of photos") == 1
+
+
+def test_cache_info_and_clear(cli, album: Path, cache: Path, monkeypatch: pytest.MonkeyPatch):
+    assert "there is no cache yet" in cli("cache", "info").out
+    assert cli("cache", "clear", "--json").json["erased"] is False
+    cli("search", album / "hopper.png", album)
+    assert "templates of 5 photos, not encrypted; 1 unreadable" in cli("cache", "info").out
+    monkeypatch.setenv("SECRET", secrets.token_hex(32))
+    again = cli("search", album / "hopper.png", album, "--key", "env:SECRET")
+    assert "was not encrypted and was discarded" in again.err
+    info = cli("cache", "info", "--json").json
+    assert (info["photos"], info["encrypted"]) == (5, True)
+    assert info["path"] == os.fspath(cache / "photos.db")
+    assert cli("cache", "clear").status == 0
+    assert sorted(each.name for each in cache.iterdir()) == ["models"]
