@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import random
@@ -69,9 +70,13 @@ def nursery() -> ForkServerContext:
     return context
 
 
-def killed_at_random(child: ForkServerProcess, said: Connection, longest: float) -> list[str]:
+def killed_at_random(
+    child: ForkServerProcess, said: Connection, say: Connection, longest: float
+) -> list[str]:
     """Start a process that works on the gallery, kill it, and return what it acknowledged."""
     child.start()
+    # The child has the only other end now: should it die by itself, reading fails, not hangs.
+    say.close()
     # Some die while they open the gallery, most in the middle of their work.
     opening = random.random() < 0.1
     if not opening:
@@ -80,8 +85,14 @@ def killed_at_random(child: ForkServerProcess, said: Connection, longest: float)
     child.kill()
     child.join()
     assert child.exitcode == -9
-    words = [said.recv() for _ in iter(said.poll, False)]
-    return [word for word in words if word != "ready"]
+    return [word for word in rest_of(said) if word != "ready"]
+
+
+def rest_of(said: Connection) -> Iterator[str]:
+    """What was said before the kill."""
+    with contextlib.suppress(EOFError):
+        while True:
+            yield said.recv()
 
 
 def kill_many(
@@ -91,9 +102,9 @@ def kill_many(
     acknowledged: list[str] = []
     for number in range(times):
         said, say = nursery.Pipe(duplex=False)
-        with said, say:
+        with said:
             child = nursery.Process(target=work, args=(str(path), 1000 * (number + 1), say))
-            acknowledged += killed_at_random(child, said, longest)
+            acknowledged += killed_at_random(child, said, say, longest)
     return acknowledged
 
 

@@ -537,3 +537,38 @@ def test_threads_search_while_the_key_changes(path: Path) -> None:
         done.set()
         thread.join()
     assert wrong == []
+
+
+def test_templates_that_do_not_exist(gallery: Gallery) -> None:
+    person = gallery.enroll("Ada", [new(1), new(2)])
+    assert person.templates is not None
+    with pytest.raises(InputError, match="no template 'nonsense'"):
+        gallery.remove_templates([person.templates[0].id, "nonsense"])
+    assert gallery.person("Ada") == person
+    with pytest.raises(InputError, match="no template"):
+        gallery.crop("nonsense")
+
+
+@pytest.mark.parametrize(
+    "damage", ["DELETE FROM meta", "UPDATE people SET metadata = '[1]'", "DROP TABLE people"]
+)
+def test_a_gallery_that_lost_what_it_needs(path: Path, damage: str) -> None:
+    with make(path) as gallery:
+        gallery.enroll("Ada", [new(1)])
+    doctor(path, damage)
+    with pytest.raises(GalleryCorrupt, match="restore a copy"), Gallery.open(path) as gallery:
+        gallery.people()
+
+
+def test_two_threads_wait_for_each_others_transactions(path: Path) -> None:
+    """A writer in one thread holds up other writers of the process, never its readers."""
+    with make(path) as gallery:
+        gallery.enroll("Ada", [new(1)])
+        seen: list[object] = []
+        with gallery._write() as rows:
+            rows.add_person("Half done")
+            thread = threading.Thread(target=lambda: seen.extend(gallery.search(units(1, 1), 2)))
+            thread.start()
+            thread.join(timeout=20)
+            assert [[hit.name for hit in hits] for hits in seen] == [["Ada"]]  # type: ignore[attr-defined]
+            assert [p.name for p in gallery.people()] == ["Ada"]

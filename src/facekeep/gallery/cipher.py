@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from facekeep.gallery.keys import Key
 
-__all__ = ["Cipher"]
+__all__ = ["Cipher", "LockedCipher", "cipher_for"]
 
 _NONCE = 12
 _TAG = 16

@@ -23,9 +23,7 @@ from facekeep.gallery.cipher import Cipher, cipher_for
 from facekeep.gallery.database import Database, create_file
 from facekeep.gallery.faults import existing_file, real_path
 from facekeep.gallery.keys import Key
-from facekeep.gallery.records import (
-    Space,
-)
+from facekeep.gallery.records import Space
 from facekeep.gallery.rows import Rows, read_meta, write_meta
 
 __all__ = ["OpenGallery", "require_space", "scope"]

@@ -35,6 +35,7 @@ __all__ = [
     "clean_text",
     "clean_vectors",
     "from_stamp",
+    "is_unit",
     "now_stamp",
     "to_stamp",
 ]
