@@ -20,12 +20,12 @@ from facekeep.decide import Threshold, Verification, compare, decide, threshold
 from facekeep.detect import Detector
 from facekeep.embed import Embedder
 from facekeep.enrol import Enrolment, Rejection, conflict, policy_named, reject
-from facekeep.errors import GalleryNotFound, ImageError, PersonNotFound
+from facekeep.errors import GalleryNotFound, ImageError, InputError, ModelError, PersonNotFound
 from facekeep.face import Face
 from facekeep.gallery import Consent, Gallery, Key, NewTemplate, Person, Space
 from facekeep.gallery.records import clean_name
 from facekeep.image import content_digest
-from facekeep.models import default_model, entry, space_id
+from facekeep.models import ModelEntry, default_model, entry, space_id
 
 __all__ = ["FaceEngine", "ImageSource"]
 
@@ -46,6 +46,7 @@ class FaceEngine:
         gallery: Path of the gallery, created by the first enrolment. None: an engine that detects,
             embeds and verifies only.
         key: The key of an encrypted gallery; a gallery created with a key is encrypted.
+        read_only: Never write to the gallery; works on read-only media.
         detector: Name of the detector; None for the default.
         embedder: Name of the embedder; None for the default.
         fmr: The false-match rate to decide at: the share of comparisons between two different
@@ -73,6 +74,7 @@ class FaceEngine:
         gallery: str | os.PathLike[str] | None = None,
         *,
         key: Key | None = None,
+        read_only: bool = False,
         detector: str | None = None,
         embedder: str | None = None,
         fmr: float = 1e-4,
@@ -87,13 +89,14 @@ class FaceEngine:
         runtime: str = "onnxruntime",
     ) -> None:
         self.fmr = fmr
-        self.model = model = entry(embedder or default_model("embed"))
+        self.model = model = _embedder(embedder)
         self.max_pixels = max_pixels
         self._looks = (detector, min_face, max_faces, max_pixels, flip)
         self._policy = policy_named(review)
         self._keep_crops = keep_crops
         self._path = None if gallery is None else Path(gallery)
         self._key = key
+        self._read_only = read_only
         self._gallery: Gallery | None = None
         self._opening = threading.Lock()
         self._analyser = Analyser(
@@ -195,12 +198,14 @@ class FaceEngine:
         """
         name = clean_name(name)
         sources: list[Any] = list(images) if isinstance(images, list | tuple) else [images]
+        if not sources:
+            raise InputError(f"there is nothing to enrol {name} from: give at least one photo")
         known = self._known_digests(name)
         templates: list[NewTemplate] = []
         rejected: list[Rejection] = []
         unreadable: list[ImageError] = []
         for number, source in enumerate(sources, 1):
-            label = os.fsdecode(source) if _is_path(source) else f"image {number}"
+            label = _label(source, f"image {number}")
             try:
                 outcome = self._examine(name, source, label, known)
             except ImageError as error:
@@ -229,7 +234,7 @@ class FaceEngine:
         gallery.person(name)
         faces = self.analyse(image)
         if not faces or faces[0].embedding is None:
-            raise ImageError("no face was found in the image; use one that shows the face")
+            raise ImageError(f"no face was found in {_label(image)}; use one that shows the face")
         return gallery.enroll(name, [NewTemplate(faces[0].embedding, negative=True)])
 
     def identify(
@@ -285,7 +290,11 @@ class FaceEngine:
                 if self._path is None:
                     raise GalleryNotFound("this engine has no gallery: give FaceEngine a path")
                 self._gallery = Gallery.open(
-                    self._path, space=self.space, key=self._key, create=create
+                    self._path,
+                    space=self.space,
+                    key=self._key,
+                    create=create and not self._read_only,
+                    read_only=self._read_only,
                 )
             return self._gallery
 
@@ -350,6 +359,18 @@ def _decided(gallery: Gallery, faces: list[Face], limit: Threshold, top_k: int) 
         face.replace(decision=decide(found, limit, people))
         for face, found in zip(faces, hits, strict=True)
     ]
+
+
+def _embedder(name: str | None) -> ModelEntry:
+    """Find the model that recognises faces, before anything is asked of it."""
+    model = entry(name or default_model("embed"))
+    if model.task != "embed":
+        raise ModelError(f"{model.name} is a model to {model.task}, not to embed, faces")
+    return model
+
+
+def _label(source: ImageSource, otherwise: str = "the image") -> str:
+    return os.fsdecode(source) if _is_path(source) else otherwise
 
 
 def _is_path(source: ImageSource) -> TypeGuard[str | os.PathLike[str]]:

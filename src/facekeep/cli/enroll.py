@@ -77,7 +77,7 @@ def enroll(
     people = dict(_folders(Path(name))) if not images else {name: _expanded(images)}
     done: list[Enrolment] = []
     total = sum(len(photos) for photos in people.values())
-    with open_engine(run, gallery=True) as engine, run.progress("Enrolling", total) as advance:
+    with open_engine(run, gallery="write") as engine, run.progress("Enrolling", total) as advance:
         for person, photos in people.items():
             done.append(_enrolled(engine, person, photos, facts, alone=bool(images)))
             _print(run, done[-1])

@@ -70,9 +70,10 @@ def identify(run: Run, images: Images, top: Top = 5, out: Pictures = None) -> Ex
     false-match rate; everybody else stays unknown. Exit status: 0 when somebody was recognised in
     every picture, 1 when not. With --json, one line for each picture.
     """
-    with open_engine(run, gallery=True) as engine:
+    with open_engine(run, gallery="read") as engine:
+        status = _each(run, images, out, lambda image: engine.identify(image, top_k=top), _identity)
         _explain(run, engine.threshold(), engine.gallery.info().people)
-        return _each(run, images, out, lambda image: engine.identify(image, top_k=top), _identity)
+    return status
 
 
 @command(
@@ -147,17 +148,17 @@ def _one(
 
     pixels = load_image(image, max_pixels=run.settings.max_pixels)
     faces = look(pixels)
+    if target is not None:
+        from facekeep.draw import annotate
+        from facekeep.image import save_image
+
+        save_image(target, annotate(pixels, faces))
     height, width = pixels.shape[:2]
     if run.json:
         rows = [{**_shape(face), **describe(face)} for face in faces]
         run.emit({"image": str(image), "width": width, "height": height, "faces": rows})
     else:
         _print_faces(run, image, faces)
-    if target is not None:
-        from facekeep.draw import annotate
-        from facekeep.image import save_image
-
-        save_image(target, annotate(pixels, faces))
     return any(face.decision is None or face.name for face in faces)
 
 

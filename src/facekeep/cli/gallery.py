@@ -24,7 +24,7 @@ KeySpec = Annotated[str, typer.Argument(metavar="SPEC", help="file:PATH or keyri
 @command(app, "info", uses=GALLERY, examples=["facekeep gallery info --gallery people.db"])
 def info(run: Run) -> None:
     """Say what the gallery holds, for which model, and whether it is encrypted."""
-    with open_gallery(run) as gallery:
+    with open_gallery(run, read_only=True) as gallery:
         facts = asdict(gallery.info())
     facts["created_at"] = facts["created_at"].isoformat()
     if run.json:
@@ -38,7 +38,7 @@ def info(run: Run) -> None:
 @command(app, "check", uses=GALLERY, examples=["facekeep gallery check --key file:gallery.key"])
 def check(run: Run) -> ExitStatus:
     """Look through the whole gallery for damage and tampering; exit status 1 if there is any."""
-    with open_gallery(run) as gallery:
+    with open_gallery(run, read_only=True) as gallery:
         findings = gallery.check()
     if run.json:
         run.emit({"ok": not findings, "findings": [asdict(each) for each in findings]})
@@ -130,7 +130,7 @@ def audit(
     ] = 100,
 ) -> None:
     """Show what was done to the gallery, latest first; the lines never hold a name or a face."""
-    with open_gallery(run) as gallery:
+    with open_gallery(run, read_only=True) as gallery:
         entries = gallery.audit(last)
     rows = [{**asdict(each), "at": each.at.isoformat(timespec="seconds")} for each in entries]
     if run.json:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 from facekeep.cli.command import Run
+from facekeep.config import default_gallery_path
 
 if TYPE_CHECKING:
     from facekeep.engine import FaceEngine
-    from facekeep.gallery import Gallery, Key
+    from facekeep.gallery import Gallery, Key, Space
 
-__all__ = ["open_engine", "open_gallery", "open_key"]
+__all__ = ["open_engine", "open_gallery", "open_key", "space_of"]
 
 
 def open_key(run: Run) -> Key | None:
@@ -20,14 +22,22 @@ def open_key(run: Run) -> Key | None:
     return None if run.settings.key is None else load_key(run.settings.key)
 
 
-def open_engine(run: Run, *, gallery: bool = False) -> FaceEngine:
-    """Make the engine that the settings describe, with or without their gallery."""
+def open_engine(run: Run, gallery: Literal["none", "read", "write"] = "none") -> FaceEngine:
+    """Make the engine that the settings describe.
+
+    Args:
+        run: The run.
+        gallery: Whether the command uses their gallery, and whether it changes it.
+    """
     from facekeep.engine import FaceEngine
 
     settings = run.settings
+    if gallery == "write":
+        _make_default_folder(settings.gallery)
     return FaceEngine(
-        settings.gallery if gallery else None,
-        key=open_key(run) if gallery else None,
+        None if gallery == "none" else settings.gallery,
+        key=None if gallery == "none" else open_key(run),
+        read_only=gallery == "read",
         detector=settings.detector,
         embedder=settings.embedder,
         fmr=settings.fmr,
@@ -43,18 +53,38 @@ def open_engine(run: Run, *, gallery: bool = False) -> FaceEngine:
     )
 
 
-def open_gallery(run: Run, *, create: bool = False) -> Gallery:
+def open_gallery(run: Run, *, create: bool = False, read_only: bool = False) -> Gallery:
     """Open the settings' gallery for all that needs no weights.
 
     Args:
         run: The run.
         create: Create the gallery, for the settings' embedder, where there is none.
+        read_only: Open it so that nothing can change it, on read-only media too.
     """
-    from facekeep.gallery import Gallery, Space
+    from facekeep.gallery import Gallery
+
+    path = run.settings.gallery
+    if create:
+        _make_default_folder(path)
+    return Gallery.open(
+        path,
+        key=open_key(run),
+        space=space_of(run) if create else None,
+        create=create,
+        read_only=read_only,
+    )
+
+
+def space_of(run: Run) -> Space:
+    """Give the embedding space of the settings' embedder, without loading it."""
+    from facekeep.gallery import Space
     from facekeep.models import default_model, entry, space_id
 
-    space = None
-    if create:
-        model = entry(run.settings.embedder or default_model("embed"))
-        space = Space(space_id(model), model.name, model.width or 0)
-    return Gallery.open(run.settings.gallery, key=open_key(run), space=space, create=create)
+    model = entry(run.settings.embedder or default_model("embed"))
+    return Space(space_id(model), model.name, model.width or 0)
+
+
+def _make_default_folder(gallery: Path) -> None:
+    """Make the folder of the default gallery; a missing folder that was asked for is a mistake."""
+    if gallery == default_gallery_path():
+        gallery.parent.mkdir(parents=True, exist_ok=True)

@@ -38,7 +38,7 @@ JsonFlag = Annotated[
     bool,
     typer.Option(
         "--json",
-        help="Print JSON and nothing else on stdout: one document, or one a line where the help says so.",
+        help="Print JSON and nothing else on stdout: one document, or lines for several.",
     ),
 ]
 QuietFlag = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no remarks.")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -11,11 +12,12 @@ import typer
 
 from facekeep.cli.command import Run, command, group
 from facekeep.cli.enroll import Basis, Days, Facts, consent_of, metadata_of
-from facekeep.cli.opening import open_engine, open_gallery
+from facekeep.cli.opening import open_engine, open_gallery, open_key, space_of
 from facekeep.cli.options import ENGINE, GALLERY, Image
+from facekeep.errors import InputError, SpaceMismatch
 
 if TYPE_CHECKING:
-    from facekeep.gallery import Person, Template
+    from facekeep.gallery import Key, Person, Template
 
 app = group(
     "people",
@@ -52,7 +54,7 @@ class Conflict(StrEnum):
 )
 def list_(run: Run) -> None:
     """List everybody who is enrolled."""
-    with open_gallery(run) as gallery:
+    with open_gallery(run, read_only=True) as gallery:
         people = gallery.people()
     if run.json:
         run.emit({"people": [_document(person) for person in people]})
@@ -67,7 +69,7 @@ def list_(run: Run) -> None:
 @command(app, "show", uses=GALLERY, examples=['facekeep people show "Ada Lovelace"'])
 def show(run: Run, name: Name) -> None:
     """Show what is kept about a person: facts, consent and each template."""
-    with open_gallery(run) as gallery:
+    with open_gallery(run, read_only=True) as gallery:
         person = gallery.person(name)
     if run.json:
         run.emit(_document(person))
@@ -103,6 +105,8 @@ def set_(
         changes["consent"] = consent_of(consent)
     if retain_days:
         changes["retain_until"] = datetime.now(UTC) + timedelta(days=retain_days)
+    if not changes:
+        raise InputError("say what to change: --meta, --consent or --retain-days")
     with open_gallery(run) as gallery:
         _report(run, gallery.update(name, **changes), "changed")
 
@@ -123,8 +127,6 @@ def merge(
     ],
 ) -> None:
     """Make one person of several: the templates of all go to the last one named."""
-    from facekeep.errors import InputError
-
     if len(names) < 2:
         raise InputError("merging takes two names or more: those to merge, then the one that stays")
     with open_gallery(run) as gallery:
@@ -162,7 +164,7 @@ def remove(run: Run, name: Name, yes: Sure = False) -> None:
     with open_gallery(run) as gallery:
         gallery.person(name)
         if not yes:
-            typer.confirm(f"Erase {name} for good?", abort=True, err=True)
+            _confirm(f"Erase {name} for good?")
         person = gallery.remove(name)
     if run.json:
         run.emit({"removed": person.name, "templates": person.template_count})
@@ -177,7 +179,7 @@ def remove(run: Run, name: Name, yes: Sure = False) -> None:
 )
 def refuse(run: Run, name: Name, image: Image) -> None:
     """Say "this is not NAME": faces as similar to this picture's are no longer given the name."""
-    with open_engine(run, gallery=True) as engine:
+    with open_engine(run, gallery="write") as engine:
         _report(run, engine.refuse(name, image), "noted what this person is not")
 
 
@@ -225,14 +227,39 @@ def import_(
     ] = Conflict.error,
 ) -> None:
     """Add everybody from an export file, or nobody if anything is wrong with it."""
+    key = _file_key(file_key)
+    if not run.settings.gallery.exists():
+        _rehearse(run, file, key)
     with open_gallery(run, create=True) as gallery:
-        done = gallery.import_(file, key=_file_key(file_key), on_conflict=on_conflict.value)
+        done = gallery.import_(file, key=key, on_conflict=on_conflict.value)
     if run.json:
         run.emit({"added": done.added, "merged": done.merged, "skipped": done.skipped})
     run.say(f"{file}: {done.added} people added, {done.merged} merged, {done.skipped} skipped")
 
 
-def _file_key(spec: str | None) -> Any:
+def _confirm(question: str) -> None:
+    """Ask on the terminal; where there is none nobody can answer."""
+    if sys.stdin is None or not sys.stdin.isatty():
+        raise InputError("nobody is there to ask, so nothing was erased: confirm with --yes")
+    typer.confirm(question, abort=True, err=True)
+
+
+def _rehearse(run: Run, file: Path, key: Key | None) -> None:
+    """Read an export to its end, so that a bad one does not leave a new, empty gallery behind."""
+    from facekeep.gallery.exchange import reader
+
+    own = space_of(run)
+    with reader(file, key or open_key(run)) as source:
+        if source.space != own:
+            raise SpaceMismatch(
+                f"{file} holds templates of {source.space.model}, not of {own.model}: "
+                "name the model that made them with --embedder"
+            )
+        for _ in source:
+            pass
+
+
+def _file_key(spec: str | None) -> Key | None:
     from facekeep.gallery import load_key
 
     return load_key(spec) if spec else None
