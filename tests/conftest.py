@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
+import logging
 import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
+
+from facekeep.cli.main import main
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -83,3 +90,61 @@ def private_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.M
         if name not in ("FACEKEEP_SHARED", "FACEKEEP_CACHE"):
             monkeypatch.delenv(name)
     return home
+
+
+@pytest.fixture(scope="session")
+def folded_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the default models are folded once for all tests that ask for ``ready_models``."""
+    return tmp_path_factory.mktemp("folded")
+
+
+@pytest.fixture
+def ready_models(folded_models: Path, private_home: Path) -> None:
+    """Spare the test the folding of the models; its cache is otherwise its own."""
+    cache = private_home / ".cache" / "facekeep"
+    cache.mkdir(parents=True)
+    (cache / "models").symlink_to(folded_models)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run of the command line left behind."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        """The one JSON document on stdout; fails when there is anything else."""
+        assert self.out.count("\n") == 1
+        assert self.out.endswith("\n")
+        return json.loads(self.out)
+
+    @property
+    def json_lines(self) -> list[Any]:
+        """The JSON documents on stdout, one a line."""
+        return [json.loads(line) for line in self.out.splitlines()]
+
+
+@pytest.fixture
+def quiet_log() -> Iterator[None]:
+    """Undo what the command line does to the library's logger."""
+    logger = logging.getLogger("facekeep")
+    handlers, level = logger.handlers[:], logger.level
+    yield
+    logger.handlers[:] = handlers
+    logger.setLevel(level)
+
+
+@pytest.fixture
+def cli(capsys: pytest.CaptureFixture[str], quiet_log: None) -> Callable[..., Outcome]:
+    """Run ``facekeep WORDS`` in this process and return its status and what it printed."""
+
+    def run(*words: object) -> Outcome:
+        capsys.readouterr()
+        status = main([str(word) for word in words])
+        captured = capsys.readouterr()
+        return Outcome(status, captured.out, captured.err)
+
+    return run

@@ -195,6 +195,7 @@ class FaceEngine:
         Raises:
             ImageError: None of the photos can be read. When only some cannot, they are among the
                 rejected.
+            InputError: No photo was given.
         """
         name = clean_name(name)
         sources: list[Any] = list(images) if isinstance(images, list | tuple) else [images]

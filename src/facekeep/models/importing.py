@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from facekeep._files import open_regular, path_text, printable, why
-from facekeep.errors import InputError, ModelError, ModelNotFound
+from facekeep.errors import InputError, ModelCorrupt, ModelError, ModelNotFound
 from facekeep.models.catalogue import ENTRY_FILE, entry, is_builtin, own_folder
 from facekeep.models.files import cannot_write, keep
 from facekeep.models.parse import check_name, parse_entry
@@ -68,7 +68,13 @@ def import_model(
     with _scratch(folder) as scratch:
         network = FileEntry(f"{name}.onnx", hashlib.sha256(content).hexdigest(), len(content))
         keep(scratch / network.name, content)
-        form = _ARCHITECTURES[arch](scratch / network.name)
+        try:
+            form = _ARCHITECTURES[arch](scratch / network.name)
+        except ModelCorrupt as error:
+            shown = printable(path_text(file))
+            raise ModelCorrupt(
+                f"{shown} is no network that can be run; export it to ONNX again"
+            ) from error
         made = ModelEntry(
             name=name,
             task="embed",
