@@ -193,6 +193,12 @@ def test_an_index_that_makes_no_sense_is_one_line(index: Hub, page: bytes, probl
     assert "\n" not in str(caught.value)
 
 
+def test_without_an_index_the_package_to_install_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PIP_INDEX_URL", raising=False)
+    with pytest.raises(PullError, match="pip install weights==1"):
+        pull(model(package(wheel())))
+
+
 def test_pulls_at_once_fetch_once(hub: Hub) -> None:
     mine = model(UrlSource(hub.url("/net", whole(CONTENT))))
     paths: list[Path] = []

