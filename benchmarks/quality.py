@@ -1,6 +1,6 @@
 """What stands behind the facts and limits of ``facekeep.quality``: docs/quality.md quotes it.
 
-Three parts, each asked for by its name (the pose is in quality_pose.py):
+Four parts, each asked for by its name (the pose is in quality_pose.py):
 
 ``damage``  crops are blurred, shrunk, darkened, bleached; a crop counts as lost when it no longer
             matches another photo of its person at FMR 1e-3, though undamaged it did. Which measure
@@ -8,12 +8,14 @@ Three parts, each asked for by its name (the pose is in quality_pose.py):
 ``cut``     faces of which the border of the image cuts off a share: what is left of the embedding?
 ``photos``  how many faces of real photos each policy refuses, and why. LFW is among them as a test
             only: no limit was chosen on it.
+``speed``   how long it takes to measure a face.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+import timeit
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -88,7 +90,7 @@ def noisy(sigma: float) -> Change:
 
 def lit(factor: float) -> Change:
     """Less light, or more until it clips."""
-    return lambda crop: clipped(crop * factor)
+    return lambda crop: clipped(crop.astype(np.float32) * factor)
 
 
 def flat(factor: float) -> Change:
@@ -355,7 +357,20 @@ def photos(args: argparse.Namespace) -> None:
     report(args, f"the largest {args.faces} of each photo", rows)
 
 
-PARTS = {"damage": damage, "cut": cut_off, "photos": photos}
+def speed(args: argparse.Namespace) -> None:
+    """Print how long it takes to measure a face."""
+    image = landmark_frames(args.shared)[0][0]
+    with Detector(threads=args.threads) as detector:
+        face = detector.detect(image)[0]
+    crop = align(image, face.landmarks)
+    rows = []
+    for label, at_hand in (("at hand", crop), ("to be cut", None)):
+        seconds = timeit.repeat(lambda given=at_hand: assess(image, face, crop=given), number=20)
+        rows.append({"crop": label, "ms": 1000 * min(seconds) / 20})
+    report(args, "measuring one face, best of five runs of 20", rows)
+
+
+PARTS = {"damage": damage, "cut": cut_off, "photos": photos, "speed": speed}
 
 
 def main() -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import cv2
@@ -119,6 +120,39 @@ def test_blur_lowers_sharpness_step_by_step(portrait: tuple[Image, Face]) -> Non
     assert overall == sorted(overall, reverse=True)
     assert Reason.TOO_BLURRY in review(seen[-1], POLICIES["standard"])
     assert seen[-1].brightness == pytest.approx(seen[0].brightness, abs=0.04)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda image: (image * 0.15).astype(np.uint8),
+        lambda image: np.clip(image * 2.5, 0, 255).astype(np.uint8),
+        lambda image: (image * 0.1 + 110).astype(np.uint8),
+        lambda image: cv2.GaussianBlur(image, (0, 0), 9),
+    ],
+    ids=["dark", "bleached", "flat", "blurred"],
+)
+def test_every_damage_lowers_the_one_number(
+    portrait: tuple[Image, Face], change: Callable[[Image], Image]
+) -> None:
+    image, face = portrait
+    assert assess(change(image), face).overall < 0.8 * assess(image, face).overall
+
+
+@pytest.mark.parametrize(
+    ("fact", "value"), [("yaw", -60), ("pitch", 60), ("outside", 0.5), ("score", 0.5)]
+)
+def test_the_one_number_falls_with(fact: str, value: float, collins: Image) -> None:
+    turned = {"yaw": rendered(-60, 0, 0), "pitch": rendered(0, 60, 0)}
+    landmarks = turned.get(fact, rendered(0, 0, 0)).astype(np.float32)
+    box = np.array([250, 250, 350, 350], np.float32)
+    crop = align(collins, COLLINS.landmarks)
+    good = assess(np.zeros((600, 600, 3), np.uint8), Face(box, rendered(0, 0, 0), 1.0), crop=crop)
+    side = 300 if fact == "outside" else 600
+    face = Face(box, landmarks, value if fact == "score" else 1.0)
+    poor = assess(np.zeros((600, side, 3), np.uint8), face, crop=crop)
+    assert getattr(poor, fact) == pytest.approx(value, abs=8)
+    assert poor.overall == pytest.approx(good.overall / 2, rel=0.3)
 
 
 def test_sharpness_does_not_depend_on_exposure(portrait: tuple[Image, Face]) -> None:

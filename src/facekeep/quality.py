@@ -1,7 +1,6 @@
 """Facts about a face that decide whether it should be enrolled, and the reasons when it should not.
 
-Facts are measured, not judged, by ``assess``; ``review`` holds them against a ``Policy``. How each
-fact was chosen and where the limits come from: docs/quality.md.
+``assess`` measures, ``review`` judges by a ``Policy``; where its limits come from: docs/quality.md.
 """
 
 from __future__ import annotations
@@ -32,11 +31,12 @@ _INNER = (slice(28, 108), slice(22, 90))
 # much of its embedding a damaged face had lost. Edges weaker than _FLAT grey levels are none.
 _BLURS = (1.5, 3.0)
 _FLAT = 0.01
-# Where more stops to help the embedding: a face of this width fills the crop without enlargement;
-# the sharpness of the median good photo; enough contrast.
+# Where more stops to help: a width that fills the crop without enlargement; the sharpness of the
+# median good photo; contrast; how far the brightness stays below white.
 _GOOD_SIZE = 80.0
 _GOOD_SHARPNESS = 0.33
 _GOOD_CONTRAST = 0.2
+_GOOD_HEADROOM = 0.3
 
 # The five landmarks on a generic head, in units of the eye distance: x to the right of the image,
 # y down, z away from the camera. A head of yaw, pitch and roll 0 has eyes and corners of the mouth
@@ -192,8 +192,7 @@ _CHECKS = (
         Reason.TOO_BRIGHT,
         lambda q: q.brightness,
         "max_brightness",
-        "reduce light or exposure: the brightness of the face is {value:.2f}, "
-        "{limit:.2f} is the most",
+        "use less light: the brightness of the face is {value:.2f}, {limit:.2f} is the most",
     ),
     _Check(
         Reason.LOW_CONTRAST,
@@ -241,9 +240,8 @@ def assess(
 ) -> Quality:
     """Measure a face.
 
-    Landmarks that no face can have (all in one place, or not finite) give no crop and no pose:
-    sharpness, brightness and contrast are then 0 and yaw is 90, so that every policy but "off"
-    refuses the face.
+    Landmarks that no face can have (all in one place, or not finite) give sharpness, brightness and
+    contrast 0 and yaw 90, so that every policy but "off" refuses the face.
 
     Args:
         image: The image that the face was found in, uint8 ``(H, W, 3)`` RGB.
@@ -279,7 +277,7 @@ def review(quality: Quality, policy: Policy) -> list[Reason]:
     """Hold the facts against a policy.
 
     Returns:
-        What speaks against enrolment, each reason once; an empty list when nothing does.
+        What speaks against enrolment, each reason once; empty when nothing does.
     """
     return list(dict.fromkeys(c.reason for c in _CHECKS if c.fails(quality, policy)))
 
@@ -390,7 +388,8 @@ def _overall(quality: Quality) -> float:
     """Multiply six shares, each 1 for a good photo: size, detail, light, pose, wholeness, score."""
     size = min(max(quality.size, 0.0) / _GOOD_SIZE, 1.0)
     detail = min(quality.sharpness / _GOOD_SHARPNESS, 1.0)
-    light = min(quality.contrast / _GOOD_CONTRAST, 1.0)
+    highlights = min((1.0 - quality.brightness) / _GOOD_HEADROOM, 1.0)
+    light = math.sqrt(min(quality.contrast / _GOOD_CONTRAST, 1.0)) * highlights
     facing = math.cos(math.radians(quality.yaw)) * max(math.cos(math.radians(quality.pitch)), 0.0)
     score = min(max(quality.score, 0.0), 1.0)
     return size * detail * light * facing * (1.0 - quality.outside) * score
