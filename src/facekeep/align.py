@@ -140,13 +140,16 @@ def _neighbourhood(
     image: NDArray[np.uint8], matrix: NDArray[np.floating], size: int
 ) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
     """The part of the image that a crop is sampled from, a view, and the matrix for that part."""
-    around = np.array([[-2, size + 1, -2, size + 1], [-2, -2, size + 1, size + 1]])
-    inverse = np.linalg.inv(matrix[:, :2])
-    corners = inverse @ (around - matrix[:, 2:])
+    import cv2
+
+    inverse = cv2.invertAffineTransform(matrix)
+    middle = inverse[:, :2].sum(axis=1) * (size - 1) / 2 + inverse[:, 2]
+    reach = np.abs(inverse[:, :2]).sum(axis=1) * (size + 3) / 2 + 2
     limit = image.shape[1::-1]
-    left, top = np.clip(np.floor(corners.min(axis=1)).astype(int) - 1, 0, limit)
-    right, bottom = np.clip(np.ceil(corners.max(axis=1)).astype(int) + 2, 0, limit)
-    shifted = np.column_stack([matrix[:, :2], matrix @ [left, top, 1]])
+    left, top = np.clip(np.floor(middle - reach), 0, limit).astype(int)
+    right, bottom = np.clip(np.ceil(middle + reach), 0, limit).astype(int)
+    moved = matrix[:, 2] + matrix[:, 0] * left + matrix[:, 1] * top
+    shifted = np.column_stack([matrix[:, :2], moved])
     return image[top:bottom, left:right], shifted
 
 

@@ -8,10 +8,9 @@ fills the frame of a twelve-megapixel photo is found by the second look, which c
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
 from numbers import Integral, Real
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -234,40 +233,43 @@ class Detector:
         """Run the network on images of one size, uint8 ``(n, h, w, 3)`` RGB."""
         tensor = self._tensor(images)
         outputs = self._session.run({self._input: tensor})
+        picked = [self._pick(outputs, stride, tensor.shape[3], score) for stride in _STRIDES]
+        products, shifts, points, cells, batch = map(np.concatenate, zip(*picked, strict=True))
+        corner, stride = cells[:, None, :2], cells[:, None, 2:]
+        centre, half = shifts[:, None, :2], np.exp(shifts[:, None, 2:]) / 2
+        shape = [centre - half, centre + half, points.reshape(-1, 5, 2)]
+        placed = (np.concatenate(shape, axis=1) + corner) * stride
+        return _Found(placed, np.sqrt(np.minimum(products, 1)), batch)
+
+    def _pick(
+        self, outputs: list[NDArray[np.float32]], stride: int, width: int, score: float
+    ) -> tuple[NDArray[Any], ...]:
+        """Pick the cells of one stride whose score is high enough.
+
+        Returns:
+            Squared scores, raw boxes ``(n, 4)`` and landmarks ``(n, 10)``, the column, row and
+            stride of the cells ``(n, 3)``, and places in the batch.
+        """
         certainty, objectness, shifts, points = (
-            np.concatenate([outputs[self._outputs[f"{kind}_{stride}"]] for stride in _STRIDES], 1)
-            for kind in ("cls", "obj", "bbox", "kps")
+            outputs[self._outputs[f"{kind}_{stride}"]] for kind in ("cls", "obj", "bbox", "kps")
         )
         product = certainty[..., 0] * objectness[..., 0]
-        batch, cell = np.nonzero(product >= score * score)
-        corner, stride = np.split(_grid(*tensor.shape[2:])[cell, None], [2], axis=2)
-        shift = shifts[batch, cell].reshape(-1, 2, 2)
-        half = np.exp(shift[:, 1:]) / 2
-        landmarks = points[batch, cell].reshape(-1, 5, 2)
-        shape = np.concatenate([shift[:, :1] - half, shift[:, :1] + half, landmarks], axis=1)
-        scores = np.sqrt(np.minimum(product[batch, cell], 1))
-        return _Found(shape * stride + corner, scores, batch)
+        at = batch, cell = np.nonzero(product >= score * score)
+        row, column = np.divmod(cell, width // stride)
+        cells = np.stack([column, row, np.full_like(cell, stride)], axis=1)
+        return product[at], shifts[at], points[at], cells.astype(np.float32), batch
 
     def _tensor(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Pad to whole strides with black and lay out as the network wants it: NCHW float32."""
         count, height, width = images.shape[:3]
         coarsest = _STRIDES[-1]
-        tensor = np.zeros((count, 3, height + -height % coarsest, width + -width % coarsest), "f4")
+        padded = height + -height % coarsest, width + -width % coarsest
+        tensor = np.empty((count, 3, *padded), np.float32)
+        tensor[:, :, height:] = 0
+        tensor[:, :, :, width:] = 0
         for channel, colour in enumerate(self.entry.colour):
             tensor[:, channel, :height, :width] = images[..., "rgb".index(colour)]
         return tensor
-
-
-@lru_cache(maxsize=8)
-def _grid(height: int, width: int) -> NDArray[np.float32]:
-    """The network's cells: float32 ``(n, 3)``, x and y of the top left corner, and the stride."""
-    cells = []
-    for stride in _STRIDES:
-        y, x = np.mgrid[0:height:stride, 0:width:stride]
-        cells.append(np.stack([x.ravel(), y.ravel(), np.full(x.size, stride)], axis=1))
-    grid = np.concatenate(cells).astype(np.float32)
-    grid.setflags(write=False)
-    return grid
 
 
 def _check_range(
