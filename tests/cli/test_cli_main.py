@@ -105,6 +105,16 @@ def test_other_errors_are_one_line_too(cli, raising, error, kind, message, statu
     assert (as_json.err, as_json.status) == ("", status)
 
 
+def test_an_import_that_ctrl_c_broke_is_an_interruption(cli, raising):
+    broken = ImportError("initialization failed")
+    broken.__cause__ = KeyboardInterrupt()
+    unavailable = errors.RuntimeUnavailable("cannot be imported")
+    unavailable.__cause__ = broken
+    raising(unavailable)
+    outcome = cli("fail")
+    assert (outcome.err, outcome.status) == ("facekeep: error: interrupted\n", 130)
+
+
 def test_a_traceback_appears_only_when_asked_for(cli, raising, monkeypatch):
     raising(ZeroDivisionError("boom"))
     assert "Traceback" not in cli("fail").err

@@ -132,7 +132,7 @@ def _conclude(error: BaseException, *, as_json: bool) -> int:
         return PIPE_CLOSED
     if os.environ.get("FACEKEEP_DEBUG", "") not in ("", "0"):
         traceback.print_exception(error)
-    kind, message, status = _explain(error)
+    kind, message, status = _explain(_interruption(error) or error)
     try:
         if as_json:
             output.emit_json({"error": {"kind": kind, "message": output.one_line(message)}})
@@ -142,6 +142,14 @@ def _conclude(error: BaseException, *, as_json: bool) -> int:
     except (OSError, ValueError):
         _drop_stdout()
     return status
+
+
+def _interruption(error: BaseException) -> KeyboardInterrupt | None:
+    """Find the Ctrl-C behind an error: while a compiled module is imported it fails the import."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, KeyboardInterrupt):
+        cause = cause.__cause__
+    return cause
 
 
 def _drop_stdout() -> None:
