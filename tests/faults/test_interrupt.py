@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 
 from facekeep import Gallery, save_image
 
-PEOPLE = [f"Person {number:02}" for number in range(40)]
+PEOPLE = [f"Person {number:02}" for number in range(24)]
 PHOTOS = 2
 
 
 @pytest.fixture
 def folder(tmp_path: Path, hopper: NDArray[np.uint8]) -> Path:
-    """A folder for each of forty people, who all look alike, with two photos in each."""
+    """A folder for each of 24 people, who all look alike, with two photos in each."""
     photos = [tmp_path / f"{number}.jpg" for number in range(PHOTOS)]
     for number, photo in enumerate(photos):
         save_image(photo, hopper, quality=90 - number)
@@ -36,19 +36,12 @@ def folder(tmp_path: Path, hopper: NDArray[np.uint8]) -> Path:
 @pytest.fixture
 def enroll(folder: Path, ready_models: None) -> Callable[[], subprocess.Popen[str]]:
     """Start the enrolment in a process of its own; every person is printed once stored."""
-    words = [
-        "enroll",
-        str(folder),
-        "--review",
-        "off",
-        "--gallery",
-        str(folder.parent / "people.db"),
-    ]
+    options = ["--review", "off", "--quiet", "--gallery", str(folder.parent / "people.db")]
     environ = {**os.environ, "PYTHONUNBUFFERED": "1"}
 
     def start() -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [sys.executable, "-m", "facekeep", *words],
+            [sys.executable, "-m", "facekeep", "enroll", str(folder), *options],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
