@@ -148,8 +148,8 @@ def test_min_face_finds_what_the_working_size_hides(detector, head):
     assert len(detector.detect(image)) == 1
     with Detector(min_face=22) as careful:
         assert len(careful.detect(image)) == 3
-    image = scene(200, 150, head, [(10, 100, 70)])
-    with Detector(min_face=8) as careful:
+    image = scene(200, 150, head, [(12, 100, 70)])
+    with Detector(min_face=10) as careful:
         assert len(careful.detect(image)) == 1
 
 
@@ -175,10 +175,10 @@ class Recorder:
         ({}, (3000, 4000), [(480, 640), (64, 96)]),
         ({}, (250, 250), [(256, 256)]),
         ({"longest_side": 320}, (3000, 4000), [(256, 320)]),
-        ({"min_face": 16}, (480, 640), [(480, 640), (64, 96)]),
-        ({"min_face": 32}, (960, 1280), [(480, 640), (64, 96)]),
-        ({"min_face": 8}, (100, 200), [(224, 416)]),
-        ({"min_face": 1000}, (3000, 4000), [(64, 64)]),
+        ({"min_face": 20}, (480, 640), [(480, 640), (64, 96)]),
+        ({"min_face": 40}, (960, 1280), [(480, 640), (64, 96)]),
+        ({"min_face": 10}, (100, 200), [(224, 416)]),
+        ({"min_face": 1000}, (3000, 4000), [(64, 96)]),
     ],
 )
 def test_the_working_size_follows_from_the_options(options, shape, seen):
@@ -240,7 +240,7 @@ def test_faces_are_of_the_documented_types(detector, collins):
     assert (face.bbox.shape, face.bbox.dtype) == ((4,), np.float32)
     assert (face.landmarks.shape, face.landmarks.dtype) == ((5, 2), np.float32)
     assert type(face.score) is float
-    assert 0.6 <= face.score <= 1
+    assert 0.7 <= face.score <= 1
     assert face.quality is face.embedding is face.decision is None
 
 
@@ -600,7 +600,7 @@ def one_look(monkeypatch, **options) -> Detector:
 
 
 def opencv_faces(path, images):
-    network = cv2.FaceDetectorYN.create(str(path), "", (640, 640), 0.6, 0.3, 5000)
+    network = cv2.FaceDetectorYN.create(str(path), "", (640, 640), 0.7, 0.3, 5000)
     for image in images:
         _, rows = network.detect(np.ascontiguousarray(image[..., ::-1]))
         yield np.empty((0, 15), np.float32) if rows is None else rows

@@ -122,9 +122,9 @@ class Settings:
         default=None,
         metadata=_about(
             "Shorter side of the smallest face wanted; smaller ones cost more time.",
-            kinds.whole(8, 16384, " of pixels"),
+            kinds.whole(10, 16384, " of pixels"),
             "24",
-            "about 1/40 of the picture's longer side",
+            "about 1/32 of the picture's longer side",
         ),
     )
     max_faces: int | None = field(
