@@ -133,7 +133,7 @@ BAD_TEXT = [
     ("fmr", "nan", "a number"),
     ("fmr", "inf", "a number"),
     ("fmr", "0.6", "a number"),
-    ("min_face", "7", "a whole number of pixels from 8"),
+    ("min_face", "7", "a whole number of pixels from 10"),
     ("min_face", "1.5", "a whole number"),
     ("threads", "-1", "a whole number from 0 to 1024"),
     ("threads", "9" * 5000, "a whole number"),
