@@ -55,10 +55,9 @@ def test_a_chain_of_lookalikes_does_not_merge_two_people():
     angles = np.radians(np.arange(0, 181, 15))
     rows = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
     groups = group_faces(rows, 0.8)
-    assert len(groups) > 1
+    assert len(groups) >= 3
     for group in groups:
-        pairs = rows[group] @ rows[group].T
-        assert (pairs.sum() - len(group)) / max(1, len(group) * (len(group) - 1)) >= 0.8 - 1e-6
+        assert (rows[group] @ rows[group].T).min() > 0.5
 
 
 def test_copies_of_one_face_are_one_group():
@@ -79,8 +78,8 @@ def test_the_groups_do_not_depend_on_the_order_of_the_faces(seed: int, cosine: f
 
 
 @given(seed=st.integers(0, 2**32 - 1), cosine=st.floats(0.2, 0.8))
-@settings(max_examples=40, deadline=None)
-def test_the_groups_are_those_of_average_linkage(seed: int, cosine: float):
+@settings(max_examples=40, deadline=None, derandomize=True)  # a tie could go either way
+def test_at_one_end_the_groups_are_those_of_average_linkage(seed: int, cosine: float):
     """Compared with joining the two nearest of all groups, over and over, the slow way."""
     rows, _ = people([7, 5, 3, 2, 1], noise=1.5, width=12, seed=seed)
     groups = [[i] for i in range(len(rows))]
@@ -94,7 +93,20 @@ def test_the_groups_are_those_of_average_linkage(seed: int, cosine: float):
         if similarity < cosine:
             break
         groups[j] += groups.pop(i)
-    assert as_sets(group_faces(rows, cosine)) == {frozenset(group) for group in groups}
+    found = group_faces(rows, cosine, linkage=0)
+    assert as_sets(found) == {frozenset(group) for group in groups}
+
+
+def test_a_large_group_takes_in_what_resembles_all_of_it_a_little():
+    """Twenty varied faces of one person, and one whose mean similarity to them is too low."""
+    rows, _ = people([20], noise=0.8, width=64)
+    centre = unit(rows.sum(axis=0, keepdims=True))[0]
+    side = np.linalg.svd(rows)[2][-1]
+    far = unit((0.5 * centre + np.sqrt(1 - 0.5**2) * side)[None].astype(np.float32))
+    rows = np.vstack([rows, far])
+    assert (rows[:-1] @ rows[-1]).mean() < 0.42 < (rows[:-1] @ rows[-1]).max()
+    assert [len(group) for group in group_faces(rows, 0.42, linkage=0)] == [20, 1]
+    assert [len(group) for group in group_faces(rows, 0.42)] == [21]
 
 
 def test_neighbours_are_the_nearest_at_or_above_the_threshold():
