@@ -53,6 +53,12 @@ def test_numpy_and_paths_become_plain_json(emitted):
     }
 
 
+def test_what_is_counted():
+    counted = [output.counted(n, "photo") for n in (0, 1, 2)]
+    assert counted == ["0 photos", "1 photo", "2 photos"]
+    assert [output.counted(n, "person", "people") for n in (1, 2)] == ["1 person", "2 people"]
+
+
 def test_keys_keep_their_order_and_letters_their_form(capsys):
     output.emit_json({"b": "Zoë", "a": "李"})
     assert capsys.readouterr().out == '{"b": "Zoë", "a": "李"}\n'

@@ -12,6 +12,7 @@ import typer
 from facekeep.cli.command import ExitStatus, Run, command, group
 from facekeep.cli.opening import open_engine
 from facekeep.cli.options import ENGINE, GALLERY
+from facekeep.cli.output import counted
 from facekeep.errors import InputError
 
 if TYPE_CHECKING:
@@ -112,8 +113,7 @@ def _served(enrolment: Enrolment) -> bool:
 
 
 def _print(run: Run, enrolment: Enrolment) -> None:
-    count = enrolment.enrolled
-    run.say(f"{enrolment.name}: {count} photo{'' if count == 1 else 's'} enrolled")
+    run.say(f"{enrolment.name}: {counted(enrolment.enrolled, 'photo')} enrolled")
     for rejection in enrolment.rejected:
         run.say(f"  not enrolled: {rejection.image}: {rejection.reason}: {rejection.detail}")
 

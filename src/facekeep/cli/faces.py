@@ -11,6 +11,7 @@ import typer
 from facekeep.cli.command import ExitStatus, Run, command, group
 from facekeep.cli.opening import open_engine
 from facekeep.cli.options import ENGINE, GALLERY, Image, Images
+from facekeep.cli.output import counted
 from facekeep.errors import FacekeepError, ImageError, InputError
 
 if TYPE_CHECKING:
@@ -192,7 +193,7 @@ def _print_faces(run: Run, image: Path, faces: Sequence[Face]) -> None:
     if not faces:
         run.say(f"{image}: no face")
         return
-    run.say(f"{image}: {len(faces)} face{'s' if len(faces) > 1 else ''}")
+    run.say(f"{image}: {counted(len(faces), 'face')}")
     boxes = [" ".join(f"{value:.0f}" for value in face.bbox) for face in faces]
     if faces[0].decision is None:
         rows = [

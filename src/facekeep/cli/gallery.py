@@ -11,6 +11,7 @@ import typer
 from facekeep.cli.command import ExitStatus, Run, command, group
 from facekeep.cli.opening import open_gallery
 from facekeep.cli.options import GALLERY
+from facekeep.cli.output import counted
 
 app = group(
     "gallery",
@@ -32,7 +33,15 @@ def info(run: Run) -> None:
         return
     space = facts.pop("space")
     facts["model"] = f"{space['model']}, {space['width']} numbers a template"
-    run.table(["fact", "value"], [[key.replace("_", " "), value] for key, value in facts.items()])
+    run.table(
+        ["fact", "value"], [[key.replace("_", " "), _text(value)] for key, value in facts.items()]
+    )
+
+
+def _text(value: object) -> object:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return value
 
 
 @command(app, "check", uses=GALLERY, examples=["facekeep gallery check --key file:gallery.key"])
@@ -68,7 +77,7 @@ def purge(run: Run) -> None:
         erased = gallery.purge(datetime.now(UTC))
     if run.json:
         run.emit({"erased": [person.name for person in erased]})
-    run.say(f"{len(erased)} people erased")
+    run.say(f"{counted(len(erased), 'person', 'people')} erased")
 
 
 @command(

@@ -12,7 +12,15 @@ from contextlib import contextmanager
 from os import PathLike, fspath
 from typing import Any, Final, TextIO
 
-__all__ = ["emit_json", "one_line", "print_table", "progress", "say", "set_up_logging"]
+__all__ = [
+    "counted",
+    "emit_json",
+    "one_line",
+    "print_table",
+    "progress",
+    "say",
+    "set_up_logging",
+]
 
 PLAIN_PROGRESS_SECONDS: Final = 5.0
 """Seconds between lines of progress where no bar can be drawn."""
@@ -44,6 +52,11 @@ def _escaped(character: str) -> str:
 def say(text: object, stream: TextIO | None = None) -> None:
     """Print a text as one line, on stdout unless another stream is given."""
     print(one_line(text), file=stream)
+
+
+def counted(number: int, one: str, many: str = "") -> str:
+    """Say how many there are of something: "1 photo", "2 photos", "3 people"."""
+    return f"{number} {one if number == 1 else many or one + 's'}"
 
 
 def emit_json(document: Mapping[str, Any]) -> None:

@@ -14,6 +14,7 @@ from facekeep.cli.command import Run, command, group
 from facekeep.cli.enroll import Basis, Days, Facts, consent_of, metadata_of
 from facekeep.cli.opening import open_engine, open_gallery, open_key, space_of
 from facekeep.cli.options import ENGINE, GALLERY, Image
+from facekeep.cli.output import counted
 from facekeep.errors import InputError, SpaceMismatch
 
 if TYPE_CHECKING:
@@ -168,7 +169,7 @@ def remove(run: Run, name: Name, yes: Sure = False) -> None:
         person = gallery.remove(name)
     if run.json:
         run.emit({"removed": person.name, "templates": person.template_count})
-    run.say(f"{person.name}: erased, {person.template_count} templates")
+    run.say(f"{person.name}: erased, {counted(person.template_count, 'template')}")
 
 
 @command(
@@ -203,7 +204,7 @@ def export(
         count = gallery.info().people
     if run.json:
         run.emit({"file": file, "people": count})
-    run.say(f"{file}: {count} people exported")
+    run.say(f"{file}: {counted(count, 'person', 'people')} exported")
 
 
 @command(
@@ -234,7 +235,8 @@ def import_(
         done = gallery.import_(file, key=key, on_conflict=on_conflict.value)
     if run.json:
         run.emit({"added": done.added, "merged": done.merged, "skipped": done.skipped})
-    run.say(f"{file}: {done.added} people added, {done.merged} merged, {done.skipped} skipped")
+    added = counted(done.added, "person", "people")
+    run.say(f"{file}: {added} added, {done.merged} merged, {done.skipped} skipped")
 
 
 def _confirm(question: str) -> None:
@@ -268,7 +270,7 @@ def _file_key(spec: str | None) -> Key | None:
 def _report(run: Run, person: Person, what: str) -> None:
     if run.json:
         run.emit(_document(person))
-    run.say(f"{person.name}: {what}, {person.template_count} templates")
+    run.say(f"{person.name}: {what}, {counted(person.template_count, 'template')}")
 
 
 def _document(person: Person) -> dict[str, Any]:

@@ -1,0 +1,37 @@
+"""``bench``: the form of its answers; never the times."""
+
+from __future__ import annotations
+
+import pytest
+
+pytestmark = pytest.mark.usefixtures("album")
+
+STAGE = {"stage", "median_ms", "p95_ms", "repeats", "bare_ms", "rss_mb", "ratio"}
+
+
+def test_bench_as_json(cli, monkeypatch):
+    for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
+        monkeypatch.setenv(name, "1")  # the command sets them; the test sets them back
+    outcome = cli("bench", "align", "embed", "--repeats", "3", "--threads", "1", "--json")
+    assert (outcome.status, outcome.err) == (0, "")
+    document = outcome.json
+    assert list(document) == ["threads", "machine", "stages"]
+    assert document["threads"] == 1
+    assert "cores" in document["machine"]
+    align, embed = document["stages"]
+    assert set(align) == set(embed) == STAGE
+    assert (align["stage"], align["bare_ms"], align["ratio"]) == ("align a face", None, None)
+    assert embed["stage"] == "align + embed (sface)"
+    assert embed["ratio"] == pytest.approx(embed["median_ms"] / embed["bare_ms"], rel=1e-3)
+    for stage in document["stages"]:
+        assert stage["repeats"] == 3
+        assert 0 < stage["median_ms"] <= stage["p95_ms"]
+
+
+def test_bench_for_people(cli):
+    outcome = cli("bench", "align", "--repeats", "3", "--image", "hopper.jpg")
+    assert outcome.status == 0
+    header, row, end = outcome.out.splitlines()
+    assert header.split()[:3] == ["stage", "median", "ms"]
+    assert row.startswith("align a face")
+    assert end.startswith("threads: all; ")

@@ -1,0 +1,75 @@
+"""``demo``: on its own photos and on a user's."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+
+from facekeep import load_image
+from facekeep.apps.demo import CHANGES
+
+pytestmark = pytest.mark.usefixtures("album")
+
+PICTURES = ["collage.jpg", "erased.jpg", "trials.jpg"]
+TRIAL = ["who", "photo", "expected", "answer", "similarity"]
+
+
+def test_the_demo_is_right_and_shows_it(cli, album):
+    outcome = cli("demo", "--out", "shown/here", "--json")
+    assert (outcome.status, outcome.err) == (0, "")
+    document = outcome.json
+    assert list(document) == ["right", "trials", "pictures"]
+    trials = document["trials"]
+    assert [list(trial) for trial in trials] == [TRIAL] * len(trials)
+    assert document["right"] == len(trials) == 2 * len(CHANGES) + 3
+    assert all(trial["expected"] == trial["answer"] for trial in trials)
+    assert trials[0]["answer"] == ["unknown"], "before she was enrolled"
+    assert {trial["photo"] for trial in trials} >= set(CHANGES)
+    assert trials[-1]["expected"] == ["Grace Hopper", "unknown"], "after one was erased"
+    written = album / "shown" / "here"
+    assert sorted(path.name for path in written.iterdir()) == PICTURES
+    for path in written.iterdir():
+        assert min(load_image(path).shape[:2]) > 200
+    assert not (album / "people.db-wal").exists(), "the user's gallery was left alone"
+
+
+def test_the_demo_for_people(cli, album):
+    outcome = cli("demo", "--quiet")
+    assert outcome.status == 0
+    lines = outcome.out.splitlines()
+    assert lines[0].split()[:4] == ["who", "is", "in", "it"]
+    assert lines[-2] == "15 of 15 right at a false-match rate of 0.0001"
+    assert lines[-1] == "pictures with the answers: demo-out/collage.jpg, erased.jpg, trials.jpg"
+    assert sorted(path.name for path in (album / "demo-out").iterdir()) == PICTURES
+
+
+def test_photos_in_a_folder_for_each_person(cli, album):
+    for name, photos in {"Grace": ["hopper.jpg", "hopper2.jpg"], "Eileen": ["collins.jpg"]}.items():
+        (album / "mine" / name).mkdir(parents=True)
+        for photo in photos:
+            shutil.copy(photo, album / "mine" / name)
+    outcome = cli("demo", "--photos", "mine", "--json")
+    assert outcome.status == 0
+    trials = {(t["who"], t["photo"]): t["answer"] for t in outcome.json["trials"]}
+    assert trials["Grace", "hopper2.jpg"] == ["Grace"]
+    assert trials["Eileen", "collins.jpg"] == ["unknown"], "nobody enrolled her"
+
+
+def test_photos_of_different_people(cli, album):
+    (album / "mine").mkdir()
+    for photo in ("hopper.jpg", "collins.jpg"):
+        shutil.copy(photo, album / "mine")
+    outcome = cli("demo", "--photos", "mine", "--json")
+    assert outcome.status == 0
+    who = {(trial["who"], *trial["answer"]) for trial in outcome.json["trials"][1:-2]}
+    assert who == {("collins", "collins"), ("hopper", "unknown")}
+
+
+def test_a_wrong_answer_is_a_no(cli, album):
+    (album / "mine").mkdir()
+    for photo in ("hopper.jpg", "hopper2.jpg"):  # the second is no stranger to the first
+        shutil.copy(photo, album / "mine")
+    outcome = cli("demo", "--photos", "mine", "--quiet")
+    assert outcome.status == 1
+    assert "WRONG, expected unknown" in outcome.out

@@ -1,0 +1,133 @@
+"""``enroll``: one person from photos, many from folders, and what is said about the rest."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+
+from facekeep import Gallery, load_image, save_image
+
+pytestmark = pytest.mark.usefixtures("album")
+
+
+def test_enroll_as_json(cli):
+    words = ["enroll", "Ada Lovelace", "hopper.jpg", "hopper2.jpg", "grey.png", "-g", "new.db"]
+    outcome = cli(*words, "--json")
+    assert (outcome.status, outcome.err) == (0, "")
+    (rejected,) = outcome.json["rejected"]
+    assert outcome.json == {"name": "Ada Lovelace", "enrolled": 2, "rejected": [rejected]}
+    assert list(rejected) == ["image", "reason", "detail"]
+    assert (rejected["image"], rejected["reason"]) == ("grey.png", "no_face")
+    assert cli("identify", "party.jpg", "-g", "new.db").status == 0
+
+
+def test_enroll_for_people(cli):
+    outcome = cli("enroll", "Grace Hopper", "hopper2.jpg", "hopper.jpg", "party.jpg")
+    assert (outcome.status, outcome.err) == (0, "")
+    first, again, several = outcome.out.splitlines()
+    assert first == "Grace Hopper: 1 photo enrolled"
+    assert again.startswith("  not enrolled: hopper.jpg: already_enrolled: ")
+    assert several.startswith("  not enrolled: party.jpg: multiple_faces: 2 faces")
+
+
+def test_the_exit_status_says_whether_the_person_is_enrolled(cli):
+    assert cli("enroll", "Grace Hopper", "hopper.jpg").status == 0, "enrolled already"
+    outcome = cli("enroll", "Somebody Else", "hopper2.jpg", "--json")
+    assert outcome.status == 1
+    assert [each["reason"] for each in outcome.json["rejected"]] == ["identity_conflict"]
+    assert "Grace Hopper" in outcome.json["rejected"][0]["detail"]
+    assert cli("people", "show", "Somebody Else").status == 2
+    assert cli("enroll", "Somebody Else", "hopper2.jpg", "--review", "off").status == 0
+
+
+def test_the_review_can_be_strict(cli):
+    assert cli("enroll", "A", "party.jpg", "-g", "new.db", "--review", "strict").status == 1
+    assert cli("enroll", "A", "party.jpg", "-g", "new.db", "--review", "off").status == 0
+
+
+def test_facts_consent_and_retention_are_kept(cli):
+    options = ["--meta", "team=navy", "--meta", "a=b=c", "--consent", "form 12"]
+    assert (
+        cli("enroll", "Ada", "hopper.jpg", "-g", "n.db", *options, "--retain-days", 30).status == 0
+    )
+    person = cli("people", "show", "Ada", "-g", "n.db", "--json").json
+    assert person["metadata"] == {"team": "navy", "a": "b=c"}
+    assert person["consent"]["basis"] == "form 12"
+    assert person["retain_until"] > person["created_at"]
+    info = cli("gallery", "info", "-g", "n.db", "--json").json
+    assert (info["crops"], info["expired"]) == (0, 0)
+
+
+def test_crops_are_kept_only_when_asked(cli, album):
+    assert cli("enroll", "Ada", "hopper.jpg", "-g", "new.db", "--keep-crops").status == 0
+    with Gallery.open("new.db") as gallery:
+        (template,) = gallery.person("Ada").templates
+        crop = gallery.crop(template.id)
+    assert load_image(crop).shape == (112, 112, 3)
+    with Gallery.open("people.db") as gallery:
+        assert gallery.info().crops == 0
+
+
+def test_a_folder_of_photos_for_one_person(cli, album):
+    (album / "ada").mkdir()
+    shutil.copy("hopper.jpg", "ada")
+    shutil.copy("hopper2.jpg", "ada")
+    (album / "ada" / "notes.txt").write_text("no photo")
+    outcome = cli("enroll", "Ada", "ada", "-g", "new.db", "--json")
+    assert outcome.json == {"name": "Ada", "enrolled": 2, "rejected": []}
+
+
+@pytest.fixture
+def people(album):
+    """A folder for each person; of the photos of two, one or all cannot be used."""
+    photos = {"Grace": ["hopper.jpg"], "Eileen": ["collins.jpg", "grey.png"], "Bad": ["broken.jpg"]}
+    for name, files in photos.items():
+        (album / "folders" / name).mkdir(parents=True)
+        for file in files:
+            shutil.copy(file, album / "folders" / name)
+    (album / "folders" / "Empty").mkdir()
+    (album / "folders" / ".hidden").mkdir()
+    shutil.copy("hopper.jpg", album / "folders" / ".hidden")
+    shutil.copy("hopper.jpg", album / "folders" / "loose.jpg")
+
+
+def test_a_folder_for_each_person(cli, people):
+    outcome = cli("enroll", "folders", "-g", "new.db", "--json")
+    assert (outcome.status, outcome.err) == (1, "")
+    bad, eileen, grace = outcome.json["people"]
+    assert grace == {"name": "Grace", "enrolled": 1, "rejected": []}
+    assert (eileen["name"], eileen["enrolled"]) == ("Eileen", 1)
+    assert [each["reason"] for each in eileen["rejected"]] == ["no_face"]
+    assert (bad["name"], bad["enrolled"]) == ("Bad", 0)
+    assert [each["reason"] for each in bad["rejected"]] == ["unreadable"]
+    names = [
+        each["name"] for each in cli("people", "list", "-g", "new.db", "--json").json["people"]
+    ]
+    assert names == ["Eileen", "Grace"]
+
+
+def test_a_folder_for_each_person_enrolled_again_adds_nothing(cli, people, album):
+    shutil.rmtree(album / "folders" / "Bad")
+    first = cli("enroll", "folders", "-g", "new.db")
+    assert first.status == 0
+    assert first.out.splitlines()[-1] == "Grace: 1 photo enrolled"
+    again = cli("enroll", "folders", "-g", "new.db", "--json")
+    assert again.status == 0
+    assert [person["enrolled"] for person in again.json["people"]] == [0, 0]
+    assert cli("gallery", "info", "-g", "new.db", "--json").json["templates"] == 2
+
+
+def test_the_first_enrolment_makes_the_default_gallery(cli, monkeypatch, private_home):
+    monkeypatch.delenv("FACEKEEP_GALLERY")
+    assert cli("identify", "hopper.jpg").status == 2
+    assert cli("enroll", "Ada", "hopper.jpg").status == 0
+    assert (private_home / ".local/share/facekeep/people.db").stat().st_mode & 0o777 == 0o600
+    assert cli("identify", "hopper.jpg").status == 0
+
+
+def test_a_small_face_is_refused_with_the_cure(cli, hopper):
+    save_image("small.png", hopper[::8, ::8])
+    outcome = cli("enroll", "Ada", "small.png", "-g", "new.db", "--json")
+    assert outcome.status == 1
+    assert [each["reason"] for each in outcome.json["rejected"]] == ["face_too_small"]

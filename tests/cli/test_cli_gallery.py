@@ -1,0 +1,142 @@
+"""``gallery``: facts, checks, space, retention, keys, audit."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from facekeep import Gallery
+
+pytestmark = pytest.mark.usefixtures("album")
+
+INFO = {
+    "path",
+    "id",
+    "version",
+    "space",
+    "encrypted",
+    "created_at",
+    "people",
+    "templates",
+    "negatives",
+    "crops",
+    "expired",
+    "size",
+    "erasure_pending",
+}
+
+
+@pytest.fixture
+def key(cli) -> tuple[str, ...]:
+    """Encrypts the gallery; the options that open it."""
+    assert cli("gallery", "keygen", "file:g.key").status == 0
+    assert cli("gallery", "rekey", "--new-key", "file:g.key").status == 0
+    return ("--key", "file:g.key")
+
+
+def test_info(cli, album):
+    facts = cli("gallery", "info", "--json").json
+    assert set(facts) == INFO
+    assert facts["path"] == str(album / "people.db")
+    assert (facts["people"], facts["templates"], facts["encrypted"]) == (2, 2, False)
+    assert facts["space"]["model"] == "sface"
+    assert facts["size"] == (album / "people.db").stat().st_size
+    lines = cli("gallery", "info").out.splitlines()
+    assert lines[0].split() == ["fact", "value"]
+    assert ["model", "sface,", "128", "numbers", "a", "template"] in [x.split() for x in lines]
+    assert ["encrypted", "no"] in [x.split() for x in lines]
+
+
+def test_check(cli, key):
+    assert cli("gallery", "check", *key).out == "the gallery is whole\n"
+    assert cli("gallery", "check", *key, "--json").json == {"ok": True, "findings": []}
+    locked = cli("gallery", "check")
+    assert locked.status == 1
+    assert locked.out.startswith("key: ")
+
+
+def test_compact(cli, album):
+    with Gallery.open("people.db") as gallery:
+        gallery.update("Grace Hopper", metadata={"life": "x" * 60_000})
+        gallery.update("Grace Hopper", metadata={})
+    before = cli("gallery", "compact", "--json")
+    assert before.status == 0
+    assert before.json["after"] < before.json["before"]
+    assert before.json["after"] == (album / "people.db").stat().st_size
+    assert cli("gallery", "compact").out.endswith(" after\n")
+
+
+def test_purge(cli):
+    with Gallery.open("people.db") as gallery:
+        yesterday = datetime.now(UTC) - timedelta(days=1)
+        gallery.update("Grace Hopper", retain_until=yesterday)
+    assert cli("gallery", "info", "--json").json["expired"] == 1
+    outcome = cli("gallery", "purge", "--json")
+    assert (outcome.status, outcome.json) == (0, {"erased": ["Grace Hopper"]})
+    again = cli("gallery", "purge")
+    assert (again.status, again.out) == (0, "0 people erased\n")
+    assert cli("people", "show", "Eileen Collins").status == 0
+
+
+def test_keygen(cli, album):
+    outcome = cli("gallery", "keygen", "file:g.key", "--json")
+    assert (outcome.status, outcome.json) == (0, {"key": "file:g.key"})
+    assert (album / "g.key").stat().st_mode & 0o777 == 0o600
+    secret = (album / "g.key").read_text().strip()
+    assert secret not in cli("gallery", "keygen", "file:h.key").out + outcome.out
+    assert len(secret) == 44
+
+
+def test_rekey(cli, album, key):
+    info = cli("gallery", "info", "--json").json
+    assert info["encrypted"] is True
+    cli("gallery", "keygen", "file:h.key")
+    outcome = cli("gallery", "rekey", *key, "--new-key", "file:h.key")
+    assert (outcome.status, outcome.out) == (0, "encrypted with the new key\n")
+    assert cli("identify", "hopper.jpg", *key).status == 2
+    assert cli("identify", "hopper.jpg", "--key", "file:h.key").status == 0
+    outcome = cli("gallery", "rekey", "--key", "file:h.key", "--plain", "--json")
+    assert (outcome.status, outcome.json) == (0, {"encrypted": False})
+    assert cli("identify", "hopper.jpg").status == 0
+
+
+def test_an_encrypted_gallery_works_throughout(cli, key, monkeypatch):
+    monkeypatch.setenv("FACEKEEP_KEY", "file:g.key")
+    assert cli("enroll", "Grace Hopper", "hopper2.jpg").status == 0
+    assert cli("identify", "party.jpg", "--json").status == 0
+    assert cli("people", "show", "Grace Hopper").status == 0
+    assert cli("people", "remove", "Grace Hopper", "--yes").status == 0
+    assert cli("gallery", "check").status == 0
+    monkeypatch.delenv("FACEKEEP_KEY")
+    assert cli("people", "list").status == 0, "what needs no template needs no key"
+    assert cli("identify", "party.jpg").status == 2
+
+
+def test_a_new_gallery_with_a_key_is_encrypted(cli, album):
+    cli("gallery", "keygen", "file:g.key")
+    keyed = ("-g", "new.db", "--key", "file:g.key")
+    assert cli("enroll", "Ada", "hopper.jpg", *keyed).status == 0
+    assert cli("gallery", "info", "--json", *keyed).json["encrypted"] is True
+
+
+def test_audit(cli):
+    cli("people", "rename", "Grace Hopper", "Ada Lovelace")
+    cli("people", "remove", "Ada Lovelace", "--yes")
+    lines = cli("gallery", "audit", "--json").json["audit"]
+    assert [list(line) for line in lines] == [["id", "at", "action", "person_id", "detail"]] * len(
+        lines
+    )
+    assert [line["action"] for line in lines] == [
+        "removed",
+        "renamed",
+        "enrolled",
+        "enrolled",
+        "created",
+    ]
+    assert "Ada" not in json.dumps(lines)
+    assert len({line["person_id"] for line in lines[:2]}) == 1
+    last = cli("gallery", "audit", "--last", "1")
+    assert len(last.out.splitlines()) == 2
+    assert "removed" in last.out

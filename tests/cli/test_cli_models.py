@@ -1,0 +1,120 @@
+"""``models``: what is listed, what is found whole, and models of one's own."""
+
+from __future__ import annotations
+
+import runpy
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.usefixtures("album")
+
+NETWORKS = Path(__file__).parents[1] / "models" / "networks.py"
+STATES = {"yunet": "ok", "sface": "ok"}
+
+
+@pytest.fixture
+def network(album: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An embedder's file, and an empty folder for models of one's own."""
+    monkeypatch.setenv("FACEKEEP_MODELS", str(album / "models"))
+    path = album / "network.onnx"
+    path.write_bytes(runpy.run_path(str(NETWORKS))["embedder"]())
+    return path
+
+
+def test_list(cli):
+    outcome = cli("models", "list", "--json")
+    assert outcome.status == 0
+    assert set(outcome.json) == {"models", "damaged"}
+    models = {model["name"]: model for model in outcome.json["models"]}
+    assert {name: models[name]["state"] for name in STATES} == STATES
+    for model in models.values():
+        assert set(model) == {
+            "name",
+            "task",
+            "default",
+            "state",
+            "weights_licence",
+            "training_data",
+            "summary",
+        }
+        assert all(model[key] for key in ("weights_licence", "training_data", "summary"))
+    assert models["yunet"]["default"] is True
+    assert models["yunet"]["weights_licence"] == "MIT"
+    lines = cli("models", "list").out.splitlines()
+    assert lines[0].split()[:3] == ["name", "task", "state"]
+    assert any(line.startswith("yunet (default)  detect") for line in lines)
+
+
+def test_info(cli):
+    facts = cli("models", "info", "sface", "--json").json
+    assert (facts["name"], facts["task"], facts["width"]) == ("sface", "embed", 128)
+    assert len(facts["space"]) == 64
+    assert [set(row) for row in facts["thresholds"]] == [{"fmr", "cosine"}] * 5
+    assert facts["comparisons"] * facts["thresholds"][-2]["fmr"] > 3, "1e-5 is supported"
+    assert "space" not in cli("models", "info", "yunet", "--json").json
+    assert "weights licence" in cli("models", "info", "sface").out
+
+
+def test_path(cli):
+    found = cli("models", "path", "yunet", "--json").json
+    assert found["name"] == "yunet"
+    assert Path(found["path"]).is_file()
+    assert cli("models", "path", "yunet").out == f"{found['path']}\n"
+
+
+def test_verify(cli, network, album):
+    outcome = cli("models", "verify", "--json")
+    assert outcome.status == 0
+    assert {m["name"]: m["state"] for m in outcome.json["models"]}.items() >= STATES.items()
+    cli("models", "import", network, "--name", "mine")
+    (album / "models" / "mine" / "mine.onnx").write_bytes(b"something else")
+    outcome = cli("models", "verify", "yunet", "mine")
+    assert outcome.status == 1
+    yunet, mine = outcome.out.splitlines()
+    assert yunet.startswith("yunet: ok: ")
+    assert mine.startswith("mine: damaged: ")
+    (album / "models" / "mine" / "mine.onnx").unlink()
+    (mine,) = cli("models", "verify", "mine", "--json").json["models"]
+    assert mine["state"] == "missing"
+
+
+def test_pulling_what_is_here_needs_no_network(cli):
+    outcome = cli("models", "pull", "yunet")
+    assert outcome.status == 0
+    licence, ready = outcome.out.splitlines()
+    assert licence.startswith("yunet: weights: MIT; trained on ")
+    assert ready.startswith("yunet: ready at ")
+    assert set(cli("models", "pull", "yunet", "--json").json) == {"name", "path"}
+
+
+def test_import_then_remove(cli, network):
+    words = ["models", "import", network, "--name", "mine", "--colour", "bgr", "--mean", "0"]
+    outcome = cli(*words, "--licence", "mine", "--trained-on", "my album", "--json")
+    assert outcome.status == 0
+    facts = outcome.json
+    assert (facts["name"], facts["width"], facts["colour"]) == ("mine", 8, "bgr")
+    assert (facts["weights_licence"], facts["training_data"]) == ("mine", "my album")
+    listed = {model["name"]: model for model in cli("models", "list", "--json").json["models"]}
+    assert listed["mine"]["state"] == "ok"
+    assert listed["mine"]["default"] is False
+    removed = cli("models", "remove", "mine", "--json")
+    assert (removed.status, removed.json) == (0, {"removed": "mine"})
+    assert cli("models", "info", "mine").status == 2
+    assert network.exists(), "only the copy was removed"
+
+
+def test_import_for_people(cli, network):
+    outcome = cli("models", "import", network, "--name", "mine")
+    assert outcome.out == "mine: imported, 8 numbers a face; calibrate it before use\n"
+    assert cli("models", "remove", "mine").out == "mine: removed\n"
+
+
+def test_a_damaged_entry_is_listed_as_such(cli, network, album):
+    cli("models", "import", network, "--name", "mine")
+    (album / "models" / "mine" / "model.toml").write_text("[[[")
+    outcome = cli("models", "list", "--json")
+    assert outcome.status == 0
+    (damaged,) = outcome.json["damaged"]
+    assert damaged["name"] == "mine"
+    assert "damaged: mine: " in cli("models", "list").out

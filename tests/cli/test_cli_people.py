@@ -1,0 +1,178 @@
+"""``people``: list, show, change, merge, split, erase, refuse, export, import."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+
+from facekeep import Gallery
+
+pytestmark = pytest.mark.usefixtures("album")
+
+PERSON = ["name", "id", "created_at", "templates", "metadata", "consent", "retain_until"]
+TEMPLATE = ["id", "negative", "quality", "source", "crop", "created_at"]
+
+
+def names(cli, *options: str) -> list[str]:
+    return [person["name"] for person in cli("people", "list", "--json", *options).json["people"]]
+
+
+def shown(cli, name: str):
+    return cli("people", "show", name, "--json").json
+
+
+def test_list(cli):
+    people = cli("people", "list", "--json").json["people"]
+    assert [list(person) for person in people] == [PERSON, PERSON]
+    assert [(person["name"], person["templates"]) for person in people] == [
+        ("Eileen Collins", 1),
+        ("Grace Hopper", 1),
+    ]
+    header, first, second = cli("people", "list").out.splitlines()
+    assert header.split() == ["name", "templates", "enrolled", "kept", "until"]
+    assert first.split()[:3] == ["Eileen", "Collins", "1"]
+    assert second.startswith("Grace Hopper")
+
+
+def test_show(cli):
+    document = shown(cli, "Grace Hopper")
+    assert list(document) == PERSON
+    (template,) = document["templates"]
+    assert list(template) == TEMPLATE
+    assert template["source"].startswith("hopper.jpg sha256:")
+    assert 0 < template["quality"] <= 1
+    assert (template["negative"], template["crop"]) == (False, False)
+    cli(
+        "people", "set", "Grace Hopper", "--consent", "form 12", "--retain-days", 9, "--meta", "a=b"
+    )
+    lines = cli("people", "show", "Grace Hopper").out.splitlines()
+    assert lines[0].startswith("Grace Hopper, enrolled 20")
+    assert lines[1].startswith("consent: form 12, 20")
+    assert lines[2].startswith("kept until 20")
+    assert lines[3] == "a: b"
+    assert template["id"] in lines[5]
+
+
+def test_set_changes_what_is_given_and_leaves_the_rest(cli):
+    first = cli("people", "set", "Grace Hopper", "--meta", "team=navy", "--json").json
+    assert (first["metadata"], first["consent"]) == ({"team": "navy"}, None)
+    second = cli("people", "set", "Grace Hopper", "--consent", "form 12", "--json").json
+    assert second["metadata"] == {"team": "navy"}
+    assert second["consent"]["basis"] == "form 12"
+    assert second["retain_until"] is None
+    assert cli("people", "set", "Grace Hopper", "--retain-days", "2").out.startswith(
+        "Grace Hopper: "
+    )
+    assert shown(cli, "Grace Hopper")["retain_until"] is not None
+
+
+def test_rename(cli):
+    outcome = cli("people", "rename", "Grace Hopper", "Admiral Hopper")
+    assert (outcome.status, outcome.out) == (0, "Admiral Hopper: renamed, 1 template\n")
+    assert names(cli) == ["Admiral Hopper", "Eileen Collins"]
+    (face,) = cli("identify", "hopper2.jpg", "--json").json["faces"]
+    assert face["match"]["name"] == "Admiral Hopper"
+
+
+def test_merge_then_split(cli):
+    cli("enroll", "Grace", "hopper2.jpg", "--review", "off")
+    merged = cli("people", "merge", "Grace", "Grace Hopper", "--json")
+    assert merged.status == 0
+    assert merged.json["name"] == "Grace Hopper"
+    kept, moved = merged.json["templates"]
+    assert names(cli) == ["Eileen Collins", "Grace Hopper"]
+    split = cli("people", "split", "Grace Hopper", "Amazing Grace", moved["id"], "--json")
+    assert split.status == 0
+    assert [template["id"] for template in split.json["templates"]] == [moved["id"]]
+    assert [each["id"] for each in shown(cli, "Grace Hopper")["templates"]] == [kept["id"]]
+    assert names(cli) == ["Amazing Grace", "Eileen Collins", "Grace Hopper"]
+
+
+def test_remove(cli, album):
+    outcome = cli("people", "remove", "Grace Hopper", "--yes", "--json")
+    assert (outcome.status, outcome.json) == (0, {"removed": "Grace Hopper", "templates": 1})
+    assert names(cli) == ["Eileen Collins"]
+    assert b"Grace Hopper" not in (album / "people.db").read_bytes()
+    assert cli("identify", "hopper.jpg").status == 1
+    assert cli("people", "remove", "Eileen Collins", "-y").out == (
+        "Eileen Collins: erased, 1 template\n"
+    )
+
+
+class Terminal(io.StringIO):
+    """A terminal at which somebody answers."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(("answer", "status"), [("y\n", 0), ("n\n", 1), ("", 1)])
+def test_remove_asks_at_a_terminal(cli, monkeypatch, answer: str, status: int):
+    monkeypatch.setattr("sys.stdin", Terminal(answer))
+    outcome = cli("people", "remove", "Grace Hopper")
+    assert outcome.status == status
+    assert "Erase Grace Hopper for good? [y/N]" in outcome.err
+    assert ("Grace Hopper" in names(cli)) == (status == 1)
+
+
+@pytest.mark.parametrize("stdin", [io.StringIO("y\n"), None])
+def test_nothing_is_erased_where_nobody_can_be_asked(cli, monkeypatch, stdin):
+    monkeypatch.setattr("sys.stdin", stdin)
+    outcome = cli("people", "remove", "Grace Hopper")
+    assert outcome.status == 2
+    assert "confirm with --yes" in outcome.err
+    assert "Grace Hopper" in names(cli)
+
+
+def test_refuse(cli):
+    assert cli("identify", "hopper2.jpg").status == 0
+    outcome = cli("people", "refuse", "Grace Hopper", "hopper2.jpg", "--json")
+    assert outcome.status == 0
+    assert [each["negative"] for each in outcome.json["templates"]] == [False, True]
+    unknown = cli("identify", "hopper2.jpg", "--json")
+    assert unknown.status == 1
+    (face,) = unknown.json["faces"]
+    assert face["match"] is None
+    assert face["candidates"][0]["name"] == "Grace Hopper"
+    assert face["candidates"][0]["refused"] is True
+    assert cli("identify", "hopper.jpg").status == 0, "who is more like the person is still known"
+
+
+def test_export_and_import(cli, album):
+    outcome = cli("people", "export", "people.jsonl", "--json")
+    assert (outcome.status, outcome.json) == (0, {"file": "people.jsonl", "people": 2})
+    plain = cli("people", "import", "people.jsonl", "-g", "new.db")
+    assert plain.out == "people.jsonl: 2 people added, 0 merged, 0 skipped\n"
+    assert names(cli, "-g", "new.db") == ["Eileen Collins", "Grace Hopper"]
+    again = cli("people", "import", "people.jsonl", "--on-conflict", "skip", "--json")
+    assert (again.status, again.json) == (0, {"added": 0, "merged": 0, "skipped": 2})
+    merged = cli("people", "import", "people.jsonl", "--on-conflict", "merge", "--json")
+    assert merged.json == {"added": 0, "merged": 2, "skipped": 0}
+    assert shown(cli, "Grace Hopper")["templates"][1:] == [], "the same template is not added twice"
+    cli("people", "import", "people.jsonl", "--on-conflict", "rename")
+    assert "Grace Hopper (2)" in names(cli)
+    assert cli("identify", "hopper2.jpg", "-g", "new.db").status == 0
+
+
+def test_an_export_of_an_encrypted_gallery_is_encrypted_unless_asked(cli, album):
+    for key in ("a", "b"):
+        cli("gallery", "keygen", f"file:{key}.key")
+    cli("gallery", "rekey", "--new-key", "file:a.key")
+    keyed = ("--key", "file:a.key")
+    assert cli("people", "export", "own.jsonl", *keyed).status == 0
+    assert cli("people", "export", "other.jsonl", *keyed, "--file-key", "file:b.key").status == 0
+    assert cli("people", "export", "plain.jsonl", *keyed, "--plain").status == 0
+    assert b"Grace" not in (album / "own.jsonl").read_bytes()
+    assert b"Grace" not in (album / "other.jsonl").read_bytes()
+    assert b"Grace" in (album / "plain.jsonl").read_bytes()
+    assert cli("people", "import", "own.jsonl", "-g", "x.db").status == 2
+    assert (
+        cli("people", "import", "own.jsonl", "-g", "x.db", "--file-key", "file:a.key").status == 0
+    )
+    assert (
+        cli("people", "import", "other.jsonl", "-g", "y.db", "--file-key", "file:b.key").status == 0
+    )
+    assert cli("people", "import", "plain.jsonl", "-g", "z.db").status == 0
+    with Gallery.open("x.db") as one, Gallery.open("z.db") as other:
+        assert [p.id for p in one.people()] == [p.id for p in other.people()]
