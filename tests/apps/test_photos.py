@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from facekeep import FaceEngine
 from facekeep import engine as engine_module
+from facekeep.apps import folder as folder_module
 from facekeep.apps.cache import PhotoCache
 from facekeep.apps.cache_file import cache_info
 from facekeep.apps.folder import Photos, read_folder, read_photos
@@ -162,6 +163,26 @@ def test_a_change_that_hides_behind_size_and_time_is_seen(
     photos = read(engine, album, cache_file)
     assert (photos.analysed, photos.unreadable) == (0, ())
     assert len(photos.photos) == 7
+
+
+def test_what_is_found_while_a_photo_changes_is_not_kept(
+    engine: FaceEngine, album: Path, cache_file: Path, monkeypatch: pytest.MonkeyPatch
+):
+    path, other = album / "wall.png", (album / "hopper0.png").read_bytes()
+    wall, load = path.read_bytes(), folder_module.load_image
+
+    def change_then_load(source: Path, **options: int) -> NDArray[np.uint8]:
+        source.write_bytes(other)
+        return load(source, **options)
+
+    monkeypatch.setattr(folder_module, "load_image", change_then_load)
+    with PhotoCache(cache_file) as cache:
+        assert read_photos(engine, [path], cache=cache).faces == 1
+    monkeypatch.undo()
+    path.write_bytes(wall)
+    with PhotoCache(cache_file) as cache:
+        photos = read_photos(engine, [path], cache=cache)
+    assert (photos.analysed, photos.faces) == (1, 0)
 
 
 def test_other_settings_begin_anew(album: Path, cache_file: Path, engine: FaceEngine):

@@ -27,7 +27,7 @@ def test_people_are_listed_with_their_photos(cli, album: Path, cache: Path):
         person, path, *_ = row.split()
         people.setdefault(person, set()).add(Path(path).stem)
     assert sorted(map(sorted, people.values())) == [["collins"], ["hopper"]]
-    assert "2 people among 4 faces of 5 photos; 0 faces are in no group" in outcome.out
+    assert "people: 2; photos: 5; faces: 4, of which in no group: 0" in outcome.out
     assert "unreadable: " in outcome.out
 
 
@@ -49,7 +49,7 @@ def test_json_lists_groups_with_photos_and_boxes(cli, album: Path, cache: Path, 
 def test_no_group_is_exit_status_one(cli, album: Path, cache: Path):
     outcome = cli("cluster", album, "--min-size", "3")
     assert outcome.status == 1
-    assert "0 people among 4 faces of 5 photos; 4 faces are in no group" in outcome.out
+    assert "people: 0; photos: 5; faces: 4, of which in no group: 4" in outcome.out
 
 
 @pytest.mark.parametrize(

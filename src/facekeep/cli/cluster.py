@@ -78,6 +78,6 @@ def _print(run: Run, result: Clustering) -> None:
         run.table(["person", "photo", "typical", "box (x1 y1 x2 y2)"], rows)
     photos = result.photos
     run.say(
-        f"{len(result.groups)} people among {photos.faces} faces of {len(photos.photos)} photos;"
-        f" {result.alone} faces are in no group"
+        f"people: {len(result.groups)}; photos: {len(photos.photos)}; faces: {photos.faces},"
+        f" of which in no group: {result.alone}"
     )
