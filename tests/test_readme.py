@@ -1,0 +1,103 @@
+"""What the README and the pages say is so: examples run as printed, links lead somewhere."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from facekeep import load_image, save_image
+from facekeep.cli.main import build
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text()
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+COMMANDS = build().commands
+
+
+def example(kind: str) -> str:
+    """The block of the README that is marked as this kind of test."""
+    (block,) = re.findall(rf"<!-- test: {kind} -->\n```\w+\n(.*?)```\n", README, re.DOTALL)
+    assert len(block.splitlines()) <= 5
+    return str(block)
+
+
+@pytest.fixture
+def photos(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    ready_models: None,
+    hopper: NDArray[np.uint8],
+    collins: NDArray[np.uint8],
+) -> Path:
+    """The photos that the examples name, in the working folder, and facekeep on the PATH."""
+    height = min(len(hopper), len(collins))
+    save_image(tmp_path / "ada1.jpg", hopper)
+    save_image(tmp_path / "ada2.jpg", (hopper * 0.8).astype(np.uint8), quality=70)
+    save_image(tmp_path / "charles.jpg", collins)
+    save_image(tmp_path / "party.jpg", np.hstack([hopper[:height], collins[:height]]))
+    monkeypatch.chdir(tmp_path)
+    scripts = str(Path(sys.executable).parent)
+    monkeypatch.setenv("PATH", scripts, prepend=os.pathsep)
+    return tmp_path
+
+
+def run(*command: str) -> list[str]:
+    """Run a program that must succeed and complain about nothing; return the lines it printed."""
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout.splitlines()
+
+
+def test_the_shell_example(photos: Path) -> None:
+    lines = run("sh", "-e", "-c", example("shell"))
+    assert lines[:2] == ["Ada Lovelace: 2 photos enrolled", "Charles Babbage: 1 photo enrolled"]
+    assert lines[2] == "party.jpg: 2 faces"
+    assert {line.partition("  ")[0] for line in lines[4:6]} == {"Ada Lovelace", "Charles Babbage"}
+    assert any(line.startswith("yes: similarity ") for line in lines)
+    assert [line.split()[:3] for line in lines[-2:]] == [
+        ["Ada", "Lovelace", "2"],
+        ["Charles", "Babbage", "1"],
+    ]
+    assert load_image(photos / "marked.jpg").shape == load_image(photos / "party.jpg").shape
+
+
+def test_the_library_example(photos: Path) -> None:
+    lines = run(sys.executable, "-W", "error", "-c", example("python"))
+    known, stranger = sorted(lines)
+    assert known.startswith("Ada Lovelace 0.9")
+    assert stranger.startswith("unknown 0.")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_relative_link_leads_to_a_file(page: Path) -> None:
+    links = re.findall(r"\]\(([^)\s]+)\)", page.read_text())
+    inside = [link.partition("#")[0] for link in links if "://" not in link]
+    assert [link for link in inside if link and not (page.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_command_that_a_page_names_exists(page: Path) -> None:
+    code = re.findall(r"`facekeep ([^`]+)`|^    facekeep (.+)$", page.read_text(), re.MULTILINE)
+    unknown = []
+    for words in ((inline or block).split() for inline, block in code):
+        if not words[0].isalpha():
+            continue
+        deeper = getattr(COMMANDS.get(words[0]), "commands", {})
+        verb = words[1] if deeper and words[1:] and words[1].isalpha() else None
+        if words[0] not in COMMANDS or (verb and verb not in deeper):
+            unknown.append(" ".join(words))
+    assert unknown == []
+
+
+def test_the_make_targets_that_the_readme_names_exist() -> None:
+    named = set(re.findall(r"\bmake ([a-z]+)\b", README))
+    assert named >= {"demo", "test"}
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert named <= targets
