@@ -87,10 +87,10 @@ def test_every_command_that_a_page_names_exists(page: Path) -> None:
     code = re.findall(r"`facekeep ([^`]+)`|^    facekeep (.+)$", page.read_text(), re.MULTILINE)
     unknown = []
     for words in ((inline or block).split() for inline, block in code):
-        if not words[0].isalpha():
-            continue
+        if not words[0].isalpha() or "|" in "".join(words):
+            continue  # texts that the file formats contain
         deeper = getattr(COMMANDS.get(words[0]), "commands", {})
-        verb = words[1] if deeper and words[1:] and words[1].isalpha() else None
+        verb = words[1] if deeper and words[1:] and words[1].islower() else None
         if words[0] not in COMMANDS or (verb and verb not in deeper):
             unknown.append(" ".join(words))
     assert unknown == []
