@@ -59,6 +59,27 @@ def test_a_batch_fixed_in_a_reshape_is_freed() -> None:
     np.testing.assert_allclose(folded.run({"x": x})[0], singles, rtol=1e-6)
 
 
+@pytest.mark.parametrize("slopes", [[0.25, 0.0, -0.5, 1.0], [0.25, 1.25, -3.0, 0.0]])
+def test_prelu_is_replaced_by_equal_nodes(slopes: list[float]) -> None:
+    slope = np.array(slopes, np.float32).reshape(4, 1, 1)
+    shape = ["n", 4, 5, 5]
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node("PRelu", ["x", "slope"], ["y"])],
+        "prelu",
+        [onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, shape)],
+        [onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, shape)],
+        [onnx.numpy_helper.from_array(slope, "slope")],
+    )
+    opset = [onnx.helper.make_opsetid("", 21)]
+    model = onnx.helper.make_model(graph, opset_imports=opset, ir_version=10)
+    folded = fold_block_quantised(model.SerializeToString(), any_size=False)
+    kinds = {node.op_type for node in onnx.load_model_from_string(folded).graph.node}
+    assert "PRelu" not in kinds
+    x = np.random.default_rng(0).normal(size=(2, 4, 5, 5)).astype(np.float32)
+    (result,) = open_session(folded).run({"x": x})
+    np.testing.assert_array_equal(result, np.where(x < 0, slope * x, x))
+
+
 @pytest.mark.parametrize("source", [b"no network", b"\x00" * 64])
 def test_what_is_no_network_is_refused(source: bytes) -> None:
     with pytest.raises(ModelCorrupt, match="cannot be read"):

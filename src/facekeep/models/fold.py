@@ -40,7 +40,7 @@ def fold_block_quantised(source: bytes, *, any_size: bool) -> bytes:
         raise ModelCorrupt("the quantised network cannot be read as ONNX") from error
     graph = model.graph
     constants, nodes = _compute_constants(graph)
-    nodes = _without_dropout(nodes)
+    nodes = _without_prelu(_without_dropout(nodes), constants)
     _keep(graph, constants, nodes)
     _free_axes(graph, any_size=any_size)
     folded: bytes = model.SerializeToString(deterministic=True)
@@ -101,6 +101,38 @@ def _without_dropout(nodes: list[Any]) -> list[Any]:
             node.input[position] = bypassed.get(name, name)
     used = {name for node in kept for name in node.input}
     return [node for node in kept if node.op_type != "Constant" or node.output[0] in used]
+
+
+def _without_prelu(nodes: list[Any], constants: _Constants) -> list[Any]:
+    """Replace each ``PRelu`` by nodes with the same result that ONNX Runtime runs vectorised.
+
+    Its PRelu kernel branches on the sign of every value: half of SFace's time.
+    """
+    return [
+        each
+        for node in nodes
+        for each in (_vectorised(node, constants) if node.op_type == "PRelu" else [node])
+    ]
+
+
+def _vectorised(node: Any, constants: _Constants) -> list[Any]:
+    """Give ``max(x, slope x)`` or, where a slope exceeds 1, ``relu(x) + slope (x - relu(x))``."""
+    from onnx import helper
+
+    (data, slope), (result,) = node.input, node.output
+    scaled = f"{result}_scaled"
+    if slope in constants and constants[slope].max() <= 1:
+        return [
+            helper.make_node("Mul", [data, slope], [scaled]),
+            helper.make_node("Max", [data, scaled], [result]),
+        ]
+    positive, negative = f"{result}_positive", f"{result}_negative"
+    return [
+        helper.make_node("Relu", [data], [positive]),
+        helper.make_node("Sub", [data, positive], [negative]),
+        helper.make_node("Mul", [negative, slope], [scaled]),
+        helper.make_node("Add", [positive, scaled], [result]),
+    ]
 
 
 def _keep(graph: Any, constants: _Constants, nodes: list[Any]) -> None:

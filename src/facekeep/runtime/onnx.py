@@ -72,6 +72,11 @@ class OnnxSession:
         self._session = None
 
 
+# Bytes of a network above which its weights are not kept a second time, rearranged for speed: SFace
+# (39 MB) runs no slower without, and takes 26 MB less (docs/architecture.md).
+_LARGE = 16 * 2**20
+
+
 def open_onnx(model: Path | bytes, *, device: str, threads: int) -> OnnxSession:
     """Open an ONNX network; arguments and errors are those of ``open_session``."""
     ort = _onnxruntime()
@@ -80,10 +85,11 @@ def open_onnx(model: Path | bytes, *, device: str, threads: int) -> OnnxSession:
     if isinstance(model, Path) and not model.is_file():
         raise ModelNotFound(f"no model file at {model}")
     source = str(model) if isinstance(model, Path) else model
+    options = _options(ort, threads)
+    if (model.stat().st_size if isinstance(model, Path) else len(model)) > _LARGE:
+        options.add_session_config_entry("session.disable_prepacking", "1")
     try:
-        session = ort.InferenceSession(
-            source, _options(ort, threads), providers=[provider], enable_fallback=0
-        )
+        session = ort.InferenceSession(source, options, providers=[provider], enable_fallback=0)
     except _failures(ort) as error:
         if device != "cpu":
             problem = f"{name} does not open on device {device!r}: {_line(error)}"
