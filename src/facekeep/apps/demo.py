@@ -171,7 +171,7 @@ class Demonstration:
         self._cases = cases
         self._out = out
         self._options = options or {}
-        self._shown: list[tuple[str, Image]] = []
+        self._shown: list[tuple[Trial, Image]] = []
 
     def run(self) -> Iterator[Trial]:
         """Yield each trial as soon as it was made; the pictures are written along the way."""
@@ -217,12 +217,20 @@ class Demonstration:
             tuple(answer),
             faces[0].similarity if faces else None,
         )
-        self._shown.append((f"{what}: {', '.join(answer) or 'no face'}", annotate(photo, faces)))
+        self._shown.append((trial, annotate(photo, faces)))
         return trial
 
 
-def _sheet(shown: Sequence[tuple[str, Image]]) -> Image:
-    return contact_sheet([(title, [picture]) for title, picture in shown], tile=256, columns=1)
+def _sheet(shown: Sequence[tuple[Trial, Image]]) -> Image:
+    """A row of marked photos for each person, so that the answers can be seen at a glance."""
+    rows: dict[str, list[tuple[str, Image]]] = {}
+    for trial, picture in shown:
+        rows.setdefault(trial.who, []).append((trial.photo, picture))
+    groups = [
+        (f"{who}: {', '.join(what for what, _ in row)}", [picture for _, picture in row])
+        for who, row in rows.items()
+    ]
+    return contact_sheet(groups, tile=240, columns=8)
 
 
 def _collage(photos: Sequence[Image]) -> Image:
