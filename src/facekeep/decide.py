@@ -118,13 +118,14 @@ def threshold(model: ModelEntry, fmr: float) -> Threshold:
         raise InputError(f"a false-match rate lies between 0 and 1, such as 1e-4; got {fmr!r}")
     if not model.thresholds:
         raise ModelError(
-            f"model {model.name} has no calibrated thresholds, so nothing can be decided with it"
+            f"model {model.name} has no calibrated thresholds, so nothing can be decided with it;"
+            " measure them and record them with facekeep.models.set_thresholds"
         )
     rates, cosines = zip(*sorted(model.thresholds), strict=True)
     if fmr < rates[0] * (1 - 1e-9):
         raise InputError(
             f"model {model.name} is calibrated down to a false-match rate of {rates[0]:g}; "
-            f"{fmr:g} cannot be promised"
+            f"{fmr:g} cannot be promised; ask for {rates[0]:g} or more"
         )
     cosine = float(np.interp(math.log10(fmr), np.log10(rates), cosines))
     return Threshold(cosine, fmr, model.comparisons)

@@ -366,7 +366,10 @@ def _embedder(name: str | None) -> ModelEntry:
     """Find the model that recognises faces, before anything is asked of it."""
     model = entry(name or default_model("embed"))
     if model.task != "embed":
-        raise ModelError(f"{model.name} is a model to {model.task}, not to embed, faces")
+        raise ModelError(
+            f"{model.name} is a model to {model.task}, not to embed, faces; "
+            "see 'facekeep models list'"
+        )
     return model
 
 

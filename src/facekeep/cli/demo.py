@@ -44,7 +44,9 @@ def demo(
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"cannot make the folder {out}: {error.strerror}") from error
+        raise InputError(
+            f"cannot make the folder {out}: {error.strerror}; name another with --out"
+        ) from error
     settings = run.settings
     options = {"fmr": settings.fmr, "threads": settings.threads}
     with run.progress("Recognising") as advance:

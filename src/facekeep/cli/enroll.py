@@ -165,7 +165,7 @@ def _expanded(images: Sequence[Path]) -> list[Path]:
     for image in images:
         found = list_images(image) if image.is_dir() else [image]
         if not found:
-            raise InputError(f"the folder {image} holds no pictures")
+            raise InputError(f"the folder {image} holds no pictures: name one that holds photos")
         photos += found
     return photos
 

@@ -260,6 +260,8 @@ def _targets(images: Sequence[Path], out: Path | None) -> list[Path | None]:
     if len(images) == 1 and not out.is_dir():
         return [out]
     if not out.is_dir():
+        if out.exists():
+            raise InputError(f"{out} is a file: name a folder with --out for several pictures")
         try:
             out.mkdir()
         except OSError as error:
