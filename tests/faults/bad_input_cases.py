@@ -232,6 +232,33 @@ def another_photo(w: World) -> None:
     w.write("hopper2.jpg", (w.root / "hopper.jpg").read_bytes() + b"\0")
 
 
+FOLDERS = [
+    Case("searched for nobody", "search no.jpg .", 2, "image", "no.jpg: there is no such file"),
+    Case(
+        "searched for no face",
+        "search grey.png . --no-cache",
+        2,
+        "image",
+        "grey.png: no face was found; use a picture that shows the face",
+        lambda w: facekeep.save_image(w.root / "grey.png", np.full((90, 90, 3), 128, np.uint8)),
+    ),
+    Case("missing", "search hopper.jpg no", 2, "image", "no: the folder cannot be read"),
+    Case("a file", "cluster hopper.jpg", 2, "image", "hopper.jpg: the folder cannot be read"),
+    Case(
+        "without pictures",
+        "cluster empty --out sheet.jpg",
+        2,
+        "image",
+        "empty: the folder holds no pictures; name another one",
+        lambda w: (w.root / "empty").mkdir(),
+    ),
+    Case("with a strange sheet", "cluster . --out sheet.xyz", 2, "input", "unknown picture format"),
+    Case(
+        "with a lost sheet", "cluster . --out no/s.jpg --no-cache", 2, "image", "no/s.jpg: cannot"
+    ),
+]
+
+
 GALLERIES = [
     Case(
         "none",
@@ -928,6 +955,7 @@ SETTINGS = [
 TABLE = {
     "picture": PICTURES,
     "output": OUTPUTS,
+    "folder": FOLDERS,
     "gallery": GALLERIES,
     "key": KEYS,
     "name": NAMES,

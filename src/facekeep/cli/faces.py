@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -32,7 +32,6 @@ Pictures = Annotated[
 Top = Annotated[
     int, typer.Option("--top", min=1, max=1000, metavar="N", help="Candidates to list a face.")
 ]
-Describe = Callable[["Face"], Mapping[str, Any]]
 
 
 @command(
@@ -51,7 +50,7 @@ def detect(run: Run, images: Images, out: Pictures = None) -> ExitStatus:
     line for each picture.
     """
     with open_engine(run) as engine:
-        return _each(run, images, out, engine.detect, _shape)
+        return _each(run, images, out, engine.detect)
 
 
 @command(
@@ -72,7 +71,7 @@ def identify(run: Run, images: Images, top: Top = 5, out: Pictures = None) -> Ex
     every picture, 1 when not. With --json, one line for each picture.
     """
     with open_engine(run, gallery="read") as engine:
-        status = _each(run, images, out, lambda image: engine.identify(image, top_k=top), _identity)
+        status = _each(run, images, out, lambda image: engine.identify(image, top_k=top))
         _explain(run, engine.threshold(), engine.gallery.info().people)
     return status
 
@@ -118,7 +117,6 @@ def _each(
     images: Sequence[Path],
     out: Path | None,
     look: Callable[[Any], list[Face]],
-    describe: Describe,
 ) -> ExitStatus:
     """Look at each picture and report it; one that fails does not keep the others from it."""
     targets = _targets(images, out)
@@ -126,7 +124,7 @@ def _each(
     with run.progress("Looking", total=len(images)) as advance:
         for image, target in zip(images, targets, strict=True):
             try:
-                found = _one(run, image, target, look, describe)
+                found = _one(run, image, target, look)
                 status = max(status, ExitStatus.YES if found else ExitStatus.NO)
             except ImageError as error:
                 if len(images) == 1:
@@ -142,7 +140,6 @@ def _one(
     image: Path,
     target: Path | None,
     look: Callable[[Any], list[Face]],
-    describe: Describe,
 ) -> bool:
     """Report one picture; True when there is a face, or a name when names were looked for."""
     from facekeep.image import load_image
@@ -156,7 +153,7 @@ def _one(
         save_image(target, annotate(pixels, faces))
     height, width = pixels.shape[:2]
     if run.json:
-        rows = [{**_shape(face), **describe(face)} for face in faces]
+        rows = [{**_shape(face), **_identity(face)} for face in faces]
         run.emit({"image": str(image), "width": width, "height": height, "faces": rows})
     else:
         _print_faces(run, image, faces)
@@ -174,8 +171,8 @@ def _shape(face: Face) -> dict[str, Any]:
 
 def _identity(face: Face) -> dict[str, Any]:
     decision = face.decision
-    if decision is None:  # an empty gallery compares with nobody
-        return {"match": None, "candidates": []}
+    if decision is None:
+        return {}
     match = decision.match
     return {
         "match": {"name": match.name, "similarity": match.similarity} if match else None,
