@@ -221,7 +221,7 @@ def test_clearing_leaves_no_file(path: Path):
 # Never in the way
 
 
-@pytest.mark.parametrize("damage", ["garbage", "cut", "scribbled"])
+@pytest.mark.parametrize("damage", ["garbage", "cut", "scribbled", "scribbled late"])
 def test_a_damaged_cache_is_discarded(path: Path, damage: str, caplog: pytest.LogCaptureFixture):
     with PhotoCache(path) as cache:
         for number in range(200):
@@ -231,6 +231,7 @@ def test_a_damaged_cache_is_discarded(path: Path, damage: str, caplog: pytest.Lo
         "garbage": b"no database at all" * 1000,
         "cut": content[: len(content) // 2],
         "scribbled": content[:4096] + secrets.token_bytes(len(content) - 4096),
+        "scribbled late": content[:40960] + b"\xff" * (len(content) - 40960),
     }
     path.write_bytes(damaged[damage])
     with PhotoCache(path) as cache:
