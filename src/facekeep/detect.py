@@ -1,6 +1,6 @@
 """Find faces and their five landmarks with YuNet (Wu, Peng, Yu 2023), at any size of image.
 
-The network knows faces of about 14 to 450 pixels. So an image is shown to it as a pyramid: once at
+The network knows faces of about 20 to 256 pixels. So an image is shown to it as a pyramid: once at
 the working size and, while larger faces could be left, again eight times smaller. A face that
 fills the frame of a twelve-megapixel photo is found by the second look, which costs little.
 """
@@ -25,9 +25,9 @@ from facekeep.runtime import open_session
 __all__ = ["SMALLEST_FACE", "Detector"]
 
 # In pixels of what the network sees: of faces this wide it finds nearly all, of half the width
-# none, and it misses those above the largest (benchmarks/detect_sizes.py).
+# none; above the largest its scores begin to fall (benchmarks/detect_sizes.py).
 SMALLEST_FACE = 20
-_LARGEST_FACE = 448
+_LARGEST_FACE = 256
 _PYRAMID_STEP = 8
 _STRIDES = (8, 16, 32)
 # The longest side of a working image that goes through the network in one piece.
