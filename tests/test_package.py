@@ -36,6 +36,12 @@ def test_all_is_sorted_and_names_everything_once() -> None:
     assert sorted([*lazy, "__version__"]) == facekeep.__all__
 
 
+def test_no_public_name_is_hidden_by_a_module() -> None:
+    """Importing a room sets it as an attribute of the package, before any lazy name."""
+    rooms = {path.stem for path in Path(facekeep.__file__).parent.iterdir()}
+    assert not rooms & set(facekeep.__all__)
+
+
 def test_type_checkers_see_the_same_names_from_the_same_rooms() -> None:
     source = inspect.getsource(facekeep)
     block = source[source.index("if TYPE_CHECKING:") : source.index("_ROOMS =")]

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from facekeep._version import __version__
 
 if TYPE_CHECKING:
-    from facekeep.align import align, align_batch, similarity_transform
+    from facekeep.align import align_batch, similarity_transform
     from facekeep.decide import Candidate, Decision, Threshold, Verification, threshold
     from facekeep.detect import Detector
     from facekeep.draw import annotate, contact_sheet
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from facekeep.quality import Quality, Reason, assess, review
 
 _ROOMS = {
-    "align": ("align", "align_batch", "similarity_transform"),
+    "align": ("align_batch", "similarity_transform"),
     "decide": ("Candidate", "Decision", "Threshold", "Verification", "threshold"),
     "detect": ("Detector",),
     "draw": ("annotate", "contact_sheet"),
@@ -69,7 +69,6 @@ __all__ = [
     "Threshold",
     "Verification",
     "__version__",
-    "align",
     "align_batch",
     "annotate",
     "assess",
