@@ -47,7 +47,7 @@ VARIABLES = """\
 - `FACEKEEP_CONFIG`: the configuration file.
 - `FACEKEEP_MODELS`: the folder of the user's own and pulled models.
 - `FACEKEEP_CACHE`: the folder of what can be made again at any time.
-- `FACEKEEP_INDEX_URL`: the package index that `facekeep models pull` asks; else pip's `PIP_INDEX_URL`.
+- `FACEKEEP_INDEX_URL`, else pip's `PIP_INDEX_URL`: the package index that `models pull` asks.
 - `FACEKEEP_DEBUG`: `1` shows the traceback of an error.
 """
 

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from facekeep.cli.command import ExitStatus, Run, command, group
-from facekeep.cli.looking import CacheFlag, box, open_cache, photo_progress, remarks, terms
+from facekeep.cli.looking import CacheFlag, open_cache, photo_progress, remarks, terms
 from facekeep.cli.opening import open_engine
 from facekeep.cli.options import ENGINE, Folder, Out
+from facekeep.cli.terms import box
 
 if TYPE_CHECKING:
     from facekeep.apps.photos import Clustering, Group

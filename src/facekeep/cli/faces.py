@@ -12,10 +12,10 @@ from facekeep.cli.command import ExitStatus, Run, command, group
 from facekeep.cli.opening import open_engine
 from facekeep.cli.options import ENGINE, GALLERY, Image, Images
 from facekeep.cli.output import counted
+from facekeep.cli.terms import box, say_terms
 from facekeep.errors import FacekeepError, ImageError, InputError
 
 if TYPE_CHECKING:
-    from facekeep.decide import Threshold
     from facekeep.face import Face
 
 app = group()
@@ -72,7 +72,7 @@ def identify(run: Run, images: Images, top: Top = 5, out: Pictures = None) -> Ex
     """
     with open_engine(run, gallery="read") as engine:
         status = _each(run, images, out, lambda image: engine.identify(image, top_k=top))
-        _explain(run, engine.threshold(), engine.gallery.info().people)
+        say_terms(run, engine.threshold(), engine.gallery.info().people)
     return status
 
 
@@ -108,7 +108,7 @@ def verify(
     else:
         word = "yes" if result.match else "no"
         run.say(f"{word}: similarity {result.similarity:.3f}, threshold {limit.cosine:.3f}")
-    _explain(run, limit, 1)
+    say_terms(run, limit)
     return ExitStatus.YES if result.match else ExitStatus.NO
 
 
@@ -191,7 +191,7 @@ def _print_faces(run: Run, image: Path, faces: Sequence[Face]) -> None:
         run.say(f"{image}: no face")
         return
     run.say(f"{image}: {counted(len(faces), 'face')}")
-    boxes = [" ".join(f"{value:.0f}" for value in face.bbox) for face in faces]
+    boxes = [box(face) for face in faces]
     if faces[0].decision is None:
         rows = [
             [box, f"{face.score:.2f}", _facts(face)] for box, face in zip(boxes, faces, strict=True)
@@ -223,24 +223,6 @@ def _similarity(face: Face) -> str:
 def _others(face: Face) -> str:
     candidates = face.decision.candidates if face.decision else ()
     return ", ".join(f"{each.name} {each.similarity:.2f}" for each in candidates[:3])
-
-
-def _explain(run: Run, limit: Threshold, people: int) -> None:
-    """Say on what terms was decided, and how far they can be trusted."""
-    if run.quiet:
-        return
-    run.say(
-        f"decided at a false-match rate of {limit.fmr:g} (cosine {limit.cosine:.3f}); "
-        f"a stranger is taken for one of {people} enrolled with a probability of about "
-        f"{limit.expected_fpir(people):.2g}"
-        if people > 1
-        else f"decided at a false-match rate of {limit.fmr:g} (cosine {limit.cosine:.3f})"
-    )
-    if not limit.supported:
-        run.say(
-            f"note: only {limit.comparisons} comparisons stand behind this threshold; a rate of "
-            f"{limit.fmr:g} would need {3 / limit.fmr:.0f}"
-        )
 
 
 def _report_failure(run: Run, image: Path, error: FacekeepError) -> None:

@@ -10,6 +10,7 @@ import typer
 
 from facekeep.cli.command import Run
 from facekeep.cli.opening import open_key
+from facekeep.cli.terms import say_terms
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -17,9 +18,8 @@ if TYPE_CHECKING:
     from facekeep.apps.cache import PhotoCache
     from facekeep.apps.folder import Photos
     from facekeep.decide import Threshold
-    from facekeep.face import Face
 
-__all__ = ["CacheFlag", "box", "open_cache", "photo_progress", "remarks", "terms"]
+__all__ = ["CacheFlag", "open_cache", "photo_progress", "remarks", "terms"]
 
 CacheFlag = Annotated[
     bool,
@@ -52,11 +52,6 @@ def photo_progress(run: Run) -> Iterator[Callable[[int, int], None]]:
         yield show
 
 
-def box(face: Face) -> str:
-    """Write the box of a face for people."""
-    return " ".join(f"{value:.0f}" for value in face.bbox)
-
-
 def terms(limit: Threshold, photos: Photos) -> dict[str, Any]:
     """What was decided by and what was looked at, for JSON."""
     return {
@@ -73,11 +68,6 @@ def remarks(run: Run, photos: Photos, limit: Threshold) -> None:
     """Say on what terms was decided, and which photos could not be read."""
     if run.quiet:
         return
-    run.say(f"decided at a false-match rate of {limit.fmr:g} (cosine {limit.cosine:.3f})")
-    if not limit.supported:
-        run.say(
-            f"note: only {limit.comparisons} comparisons stand behind this threshold; a rate of "
-            f"{limit.fmr:g} would need {3 / limit.fmr:.0f}"
-        )
+    say_terms(run, limit)
     for failed in photos.unreadable:
         run.say(f"unreadable: {failed.path}: {failed.reason}")

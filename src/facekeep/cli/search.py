@@ -7,9 +7,10 @@ from typing import Annotated
 import typer
 
 from facekeep.cli.command import ExitStatus, Run, command, group
-from facekeep.cli.looking import CacheFlag, box, open_cache, photo_progress, remarks, terms
+from facekeep.cli.looking import CacheFlag, open_cache, photo_progress, remarks, terms
 from facekeep.cli.opening import open_engine
 from facekeep.cli.options import ENGINE, Folder, Image, Out
+from facekeep.cli.terms import box
 
 app = group()
 
