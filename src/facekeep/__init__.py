@@ -21,6 +21,8 @@ from facekeep._version import __version__
 
 if TYPE_CHECKING:
     from facekeep.align import align_batch, similarity_transform
+    from facekeep.apps.cache import PhotoCache
+    from facekeep.apps.photos import cluster_folder, search_folder
     from facekeep.decide import Candidate, Decision, Threshold, Verification, threshold
     from facekeep.detect import Detector
     from facekeep.draw import annotate, contact_sheet
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
 
 _ROOMS = {
     "align": ("align_batch", "similarity_transform"),
+    "apps.cache": ("PhotoCache",),
+    "apps.photos": ("cluster_folder", "search_folder"),
     "decide": ("Candidate", "Decision", "Threshold", "Verification", "threshold"),
     "detect": ("Detector",),
     "draw": ("annotate", "contact_sheet"),
@@ -62,6 +66,7 @@ __all__ = [
     "Gallery",
     "NewTemplate",
     "Person",
+    "PhotoCache",
     "Quality",
     "Reason",
     "Rejection",
@@ -72,6 +77,7 @@ __all__ = [
     "align_batch",
     "annotate",
     "assess",
+    "cluster_folder",
     "contact_sheet",
     "from_bgr",
     "list_images",
@@ -79,6 +85,7 @@ __all__ = [
     "load_key",
     "review",
     "save_image",
+    "search_folder",
     "similarity_transform",
     "threshold",
 ]
