@@ -82,6 +82,16 @@ def test_who_it_is(hits: list[Hit], match: str | None) -> None:
     assert decision.expected_fpir == pytest.approx(7e-4, rel=1e-3)
 
 
+def test_how_many_candidates_are_named_does_not_change_the_answer() -> None:
+    hits = [hit("Ada", 0.9, negative=0.95), hit("Bob", 0.8), hit("Cy", 0.1)]
+    decision = decide(hits, Threshold(0.4, 1e-4, 0), people=3, top_k=1)
+    assert [candidate.name for candidate in decision.candidates] == ["Ada"]
+    assert decision.match is not None
+    assert decision.match.name == "Bob"
+    with pytest.raises(InputError, match="top_k"):
+        decide(hits, Threshold(0.4, 1e-4, 0), people=3, top_k=0)
+
+
 def test_compare() -> None:
     first, second = np.array([1, 0], np.float32), np.array([0.6, 0.8], np.float32)
     limit = Threshold(0.6, 1e-4, 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -220,6 +221,36 @@ def test_this_is_not_the_person(engine: FaceEngine, hopper: Image, photo: Photo)
         engine.refuse("Ada", hopper)
     with pytest.raises(ImageError, match="no face"):
         engine.refuse("Not Hopper", np.zeros((50, 50, 3), np.uint8))
+
+
+def test_whom_a_face_is_known_not_to_be_is_no_hindrance(
+    engine: FaceEngine, hopper: Image, photo: Photo
+) -> None:
+    engine.enroll("Her Sister", photo("hopper", size=0.5))
+    assert engine.enroll("Grace Hopper", hopper).enrolled == 0
+    engine.refuse("Her Sister", hopper)
+    assert engine.enroll("Grace Hopper", hopper).enrolled == 1
+    for top_k in (1, 5):
+        (face,) = engine.identify(photo("hopper", gain=0.8), top_k=top_k)
+        assert face.name == "Grace Hopper"
+        assert face.decision is not None
+        assert len(face.decision.candidates) == min(top_k, 2)
+        assert face.decision.people == 2
+
+
+@pytest.mark.parametrize("name", [b"gr\xffce.jpg", b"two\nlines.jpg"])
+def test_a_file_may_have_any_name(
+    engine: FaceEngine, tmp_path: Path, photo: Photo, name: bytes
+) -> None:
+    path = Path(os.fsdecode(os.path.join(os.fsencode(tmp_path), name)))  # noqa: PTH118
+    photo("hopper").rename(path)
+    person = engine.enroll("Grace Hopper", path).person
+    assert person is not None
+    assert person.templates is not None
+    assert (person.templates[0].source or "").isprintable()
+    assert [each.reason for each in engine.enroll("Grace Hopper", path).rejected] == [
+        "already_enrolled"
+    ]
 
 
 def test_batches_equal_single_images(

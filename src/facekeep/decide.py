@@ -131,7 +131,9 @@ def threshold(model: ModelEntry, fmr: float) -> Threshold:
     return Threshold(cosine, fmr, model.comparisons)
 
 
-def decide(hits: Sequence[Hit], limit: Threshold, people: int) -> Decision:
+def decide(
+    hits: Sequence[Hit], limit: Threshold, people: int, top_k: int | None = None
+) -> Decision:
     """Decide who a face is: the most similar person at or above the threshold, or unknown.
 
     A person is passed over when the face is at least as similar to one of the templates that say
@@ -141,13 +143,19 @@ def decide(hits: Sequence[Hit], limit: Threshold, people: int) -> Decision:
         hits: The people most similar to the face, best first, as ``Gallery.search`` gives them.
         limit: The threshold.
         people: How many people were searched.
+        top_k: How many of them to name as candidates; all when None.
+
+    Raises:
+        InputError: ``top_k`` is below 1.
     """
+    if top_k is not None and top_k < 1:
+        raise InputError(f"top_k must be 1 or more, not {top_k!r}")
     candidates = tuple(
-        Candidate(hit.name, hit.similarity, hit.person_id, hit.template_id, _is_refused(hit))
+        Candidate(hit.name, hit.similarity, hit.person_id, hit.template_id, hit.refused)
         for hit in hits
     )
     matches = (c for c in candidates if c.similarity >= limit.cosine and not c.refused)
-    return Decision(next(matches, None), candidates, limit, people)
+    return Decision(next(matches, None), candidates[:top_k], limit, people)
 
 
 def compare(
@@ -161,7 +169,3 @@ def compare(
         return Verification(match=False, similarity=None, threshold=limit)
     similarity = float(first @ second)
     return Verification(similarity >= limit.cosine, similarity, limit)
-
-
-def _is_refused(hit: Hit) -> bool:
-    return hit.negative_similarity is not None and hit.negative_similarity >= hit.similarity

@@ -15,6 +15,7 @@ from typing import Any, Self, TypeGuard
 import numpy as np
 from numpy.typing import NDArray
 
+from facekeep._files import printable
 from facekeep.analyse import Analyser, ImageSource
 from facekeep.decide import Threshold, Verification, compare, decide, threshold
 from facekeep.detect import Detector
@@ -31,6 +32,8 @@ __all__ = ["FaceEngine", "ImageSource"]
 
 # Part of the recipe: raise it when the road finds other faces or embeddings in the same image.
 _ROAD = 1
+# So many of the most similar people are weighed however few are asked for: some may be refused.
+_WEIGHED = 20
 
 
 class FaceEngine:
@@ -327,7 +330,7 @@ class FaceEngine:
         return NewTemplate(
             vector,
             quality=quality.overall if quality else None,
-            source=f"{Path(label).name} sha256:{digest}",
+            source=f"{printable(Path(label).name)} sha256:{digest}",
             crop=_png(crops[0]) if self._keep_crops else None,
         )
 
@@ -335,7 +338,7 @@ class FaceEngine:
         gallery = self._existing()
         if gallery is None or self._policy is policy_named("off"):
             return None
-        (hits,) = gallery.search(vector[None], 1)
+        (hits,) = gallery.search(vector[None], _WEIGHED)
         return conflict(name, hits, self.threshold().cosine)
 
     def _known_digests(self, name: str) -> set[str]:
@@ -354,10 +357,10 @@ def _decided(gallery: Gallery, faces: list[Face], limit: Threshold, top_k: int) 
     embeddings = [face.embedding for face in faces if face.embedding is not None]
     if not embeddings:
         return faces
-    people = gallery.info().people
-    hits = gallery.search(np.stack(embeddings), top_k)
+    people = gallery.count()
+    hits = gallery.search(np.stack(embeddings), max(top_k, _WEIGHED))
     return [
-        face.replace(decision=decide(found, limit, people))
+        face.replace(decision=decide(found, limit, people, top_k))
         for face, found in zip(faces, hits, strict=True)
     ]
 

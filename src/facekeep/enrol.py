@@ -84,13 +84,14 @@ def conflict(name: str, hits: Sequence[Hit], limit: float) -> tuple[str, str] | 
 
     Args:
         name: Whom the face is to be enrolled as.
-        hits: The people most similar to it.
+        hits: The people most similar to it; whom it is known not to be are passed over.
         limit: The cosine at and above which faces count as the same person.
     """
-    if not hits or hits[0].name == name or hits[0].similarity < limit:
+    nearest = next((hit for hit in hits if not hit.refused), None)
+    if nearest is None or nearest.name == name or nearest.similarity < limit:
         return None
     return (
         Reason.IDENTITY_CONFLICT,
-        f"the face looks like {hits[0].name}, who is already enrolled "
-        f"(similarity {hits[0].similarity:.2f}); check the name, or enrol with review off",
+        f"the face looks like {nearest.name}, who is already enrolled "
+        f"(similarity {nearest.similarity:.2f}); check the name, or enrol with review off",
     )

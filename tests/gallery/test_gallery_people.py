@@ -151,6 +151,13 @@ def test_enrolling_nothing(gallery: Gallery) -> None:
         gallery.enroll("Ada", [])
 
 
+def test_counting(gallery: Gallery) -> None:
+    assert gallery.count() == gallery.info().people == 0
+    gallery.enroll("Ada", [new(1), new(2)])
+    gallery.enroll("Bob", [new(3)])
+    assert gallery.count() == gallery.info().people == 2
+
+
 def test_people_by_pages(gallery: Gallery) -> None:
     for name in ("Cleo", "Ada", "Bea"):
         gallery.enroll(name, [new()])

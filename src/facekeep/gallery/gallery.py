@@ -102,6 +102,11 @@ class Gallery(OpenGallery):
         with self._read() as rows:
             return rows.people(None if after is None else clean_name(after), limit)
 
+    def count(self) -> int:
+        """Return the number of people; much quicker than ``info``."""
+        with self._read() as rows:
+            return rows.count("people")
+
     def person(self, name: str) -> Person:
         """Return a person with the facts about each template; PersonNotFound if there is none."""
         with self._read() as rows:

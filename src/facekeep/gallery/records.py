@@ -159,6 +159,11 @@ class Hit:
     template_id: str
     negative_similarity: float | None
 
+    @property
+    def refused(self) -> bool:
+        """Whether the probe is at least as similar to what is known not to be the person."""
+        return self.negative_similarity is not None and self.negative_similarity >= self.similarity
+
 
 @dataclass(frozen=True, slots=True)
 class AuditEntry:
