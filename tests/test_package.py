@@ -45,7 +45,7 @@ def test_no_public_name_is_hidden_by_a_module() -> None:
 def test_type_checkers_see_the_same_names_from_the_same_rooms() -> None:
     source = inspect.getsource(facekeep)
     block = source[source.index("if TYPE_CHECKING:") : source.index("_ROOMS =")]
-    imports = re.findall(r"from facekeep\.(\w+) import (.+)", block)
+    imports = re.findall(r"from facekeep\.([\w.]+) import (.+)", block)
     assert {room: tuple(names.split(", ")) for room, names in imports} == facekeep._ROOMS
 
 
