@@ -82,6 +82,11 @@ def test_several_pictures_are_json_lines_and_one_that_fails_stops_no_other(cli):
     assert plain.out.splitlines()[1] == "hopper.jpg: 1 face"
 
 
+def test_identify_leaves_nothing_beside_the_gallery(cli, album):
+    assert cli("identify", "hopper2.jpg").status == 0
+    assert list(album.glob("people.db*")) == [album / "people.db"]
+
+
 def test_identify_as_json(cli):
     outcome = cli("identify", "party.jpg", "--json", "--fmr", "1e-3", "--top", "1")
     assert (outcome.status, outcome.err) == (0, "")

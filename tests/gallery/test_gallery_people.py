@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sqlite3
 import threading
 import unicodedata
@@ -26,6 +27,7 @@ from facekeep.errors import (
     TemplateTampered,
 )
 from facekeep.gallery import Consent, Gallery, Key, NewTemplate, Space
+from facekeep.gallery.database import Database
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678, tzinfo=UTC)
 
@@ -358,6 +360,52 @@ def test_read_only_never_writes(path: Path) -> None:
             with pytest.raises(GalleryReadOnly, match="reading only"):
                 change()
     assert path.read_bytes() == before
+
+
+def files(folder: Path) -> dict[str, tuple[bytes, int]]:
+    """The content and the time of change of all files."""
+    return {
+        file.name: (file.read_bytes(), file.stat().st_mtime_ns)
+        for file in folder.iterdir()
+        if not file.name.endswith("-shm")
+    }
+
+
+def test_reading_leaves_one_file_and_no_byte_of_it_changed(path: Path) -> None:
+    with make(path) as gallery:
+        gallery.enroll("Ada", [new()])
+    before = files(path.parent)
+    for traces in (0, 1):
+        for suffix in ("-wal", "-shm")[: 2 * traces]:
+            Path(f"{path}{suffix}").touch()
+        with Gallery.open(path, space=SPACE, read_only=True) as first:
+            with Gallery.open(path, read_only=True) as second:
+                assert second.check() == []
+            assert first.search(units(1))[0][0].name == "Ada"
+        assert files(path.parent) == before
+        assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+def test_reading_leaves_the_log_of_a_killed_writer_as_it_is(path: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy" / path.name
+    copy.parent.mkdir()
+    with make(path) as gallery:
+        gallery.enroll("Ada", [new()])
+        for suffix in ("", "-wal"):
+            shutil.copy2(f"{path}{suffix}", f"{copy}{suffix}")
+    before = files(copy.parent)
+    with Gallery.open(copy, space=SPACE, read_only=True) as gallery:
+        assert gallery.search(units(1))[0][0].name == "Ada"
+    assert files(copy.parent) == before
+    assert len(before) == 2
+
+
+def test_nothing_is_written_through_the_connection_of_a_reader(path: Path) -> None:
+    make(path).close()
+    database = Database(path, read_only=True, busy_timeout=1)
+    with pytest.raises(GalleryReadOnly), database.read() as connection:
+        connection.execute("DELETE FROM people")
+    database.close()
 
 
 def test_a_closed_gallery_says_so(path: Path) -> None:

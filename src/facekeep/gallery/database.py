@@ -150,6 +150,10 @@ def _patiently(action: Callable[[], object], patience: float) -> None:
             return
 
 
+def _may_write(path: Path) -> bool:
+    return os.access(path, os.W_OK, effective_ids=True)
+
+
 class Database:
     """A gallery file that exists; may be shared by threads, but not carried across a fork."""
 
@@ -178,16 +182,28 @@ class Database:
 
     def _open_reader(self) -> sqlite3.Connection:
         try:
-            return self._try_reader("mode=ro" if self.read_only else "mode=rw")
+            return self._try_reader(self._reader_mode())
         except sqlite3.OperationalError as error:
             if not self._is_frozen(error):
                 raise
         # On a medium that nobody can write, SQLite can do without its log and shared memory.
         return self._try_reader("mode=ro&immutable=1")
 
+    def _reader_mode(self) -> str:
+        """Read so that nothing is left beside the file, where that changes no byte of it.
+
+        Who reads a file in WAL mode makes a log and shared memory, and only a connection that may
+        write takes them away again. What a log already holds it would move into the file.
+        """
+        if not self.read_only:
+            return "mode=rw"
+        tidy = not self._has_log() and _may_write(self.path) and _may_write(self.path.parent)
+        return "mode=rw" if tidy else "mode=ro"
+
     def _try_reader(self, options: str) -> sqlite3.Connection:
         connection = _connect(self.path, options, self._timeout)
         try:
+            connection.execute("PRAGMA query_only = ON")
             connection.execute("PRAGMA schema_version").fetchone()
         except BaseException:
             connection.close()
@@ -195,13 +211,18 @@ class Database:
         return connection
 
     def _is_frozen(self, error: sqlite3.OperationalError) -> bool:
-        log = Path(f"{self.path}-wal")
         return (
             self.read_only
             and error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
-            and not (log.exists() and log.stat().st_size)
-            and not os.access(self.path.parent, os.W_OK, effective_ids=True)
+            and not self._has_log()
+            and not _may_write(self.path.parent)
         )
+
+    def _has_log(self) -> bool:
+        try:
+            return Path(f"{self.path}-wal").stat().st_size > 0
+        except FileNotFoundError:
+            return False
 
     def _admit(self) -> None:
         (application,) = self._reader.execute("PRAGMA application_id").fetchone()
