@@ -11,7 +11,7 @@ from common import arguments, report
 from facekeep.models import default_model, entry, weights
 from facekeep.runtime import open_session
 
-SIZES = ((128, 128), (240, 320), (480, 640))
+SIZES = ((128, 128), (256, 320), (480, 640))
 BATCHES = (1, 2, 4, 8)
 
 

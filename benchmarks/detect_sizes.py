@@ -24,7 +24,7 @@ SIZES = (8, 10, 12, 14, 16, 20, 32, 64, 128, 256, 384, 448, 512, 640, 800)
 SCORES = (0.5, 0.6, 0.7)
 SURROUNDINGS = 2.5
 CUTS = (1.5, 1.2, 1.0, 0.8)
-LONGEST_SIDES = (160, 640, 4000)
+LONGEST_SIDES = (160, 256, 448, 640, 4000)
 
 Box = NDArray[np.float64]
 Sample = tuple[NDArray[np.uint8], Box]
