@@ -253,7 +253,7 @@ def test_a_named_file_wins_and_must_exist(tmp_path: Path):
 
 
 def test_what_is_no_file_is_refused(tmp_path: Path):
-    assert "Is a directory" in fails(file=tmp_path)
+    assert "it is a folder" in fails(file=tmp_path)
     loop = tmp_path / "loop"
     loop.symlink_to(loop)
     assert "cannot be read" in fails(file=loop)

@@ -6,13 +6,26 @@ import errno
 import io
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from facekeep.errors import InputError
 
-__all__ = ["is_full", "open_regular", "path_text", "printable", "why", "write_whole"]
+__all__ = [
+    "is_full",
+    "one_line",
+    "open_regular",
+    "path_text",
+    "printable",
+    "replacing",
+    "why",
+    "write_whole",
+]
 
-_WHY = {
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_WHY = dict.fromkeys(_FULL, "no room is left; free some space") | {
     errno.ENOENT: "no such file or folder; check the path",
     errno.EACCES: "permission denied; check who may use it",
     errno.EPERM: "not permitted; check who may use it",
@@ -43,6 +56,11 @@ def printable(text: object) -> str:
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line) or "''"
 
 
+def one_line(error: object) -> str:
+    """Return the message of an error, whose lines may be many, as one printable line."""
+    return printable(" ".join(str(error).split()) or type(error).__name__)
+
+
 def open_regular(path: str | os.PathLike[str]) -> io.BufferedReader:
     """Open a regular file for reading; pipes, sockets, devices and folders are refused unopened.
 
@@ -62,10 +80,16 @@ def open_regular(path: str | os.PathLike[str]) -> io.BufferedReader:
     return open(path, "rb", opener=without_waiting)
 
 
-def write_whole(target: str | os.PathLike[str], data: bytes) -> None:
-    """Write beside the target, then rename: readers see the old file or the new one, never half.
+@contextmanager
+def replacing(target: str | os.PathLike[str], *, private: bool = False) -> Iterator[BinaryIO]:
+    """Give a file beside the target that takes its place at the end, or on any error vanishes.
 
-    Where the target is a link, the file it leads to is replaced.
+    So readers see the old file or the new one, never half. Where the target is a link, the file it
+    leads to is replaced.
+
+    Args:
+        target: The file to write.
+        private: Nobody but the owner may read it.
 
     Raises:
         OSError: The file cannot be written; nothing is left behind.
@@ -73,9 +97,10 @@ def write_whole(target: str | os.PathLike[str], data: bytes) -> None:
     """
     final = Path(os.path.realpath(target))
     part = final.with_name(f".{os.urandom(8).hex()}.part")
+    mode = 0o600 if private else 0o666
     try:
-        with part.open("xb") as stream:
-            stream.write(data)
+        with open(part, "xb", opener=lambda file, flags: os.open(file, flags, mode)) as stream:
+            yield stream
             stream.flush()
             os.fsync(stream.fileno())
         part.replace(final)
@@ -84,10 +109,15 @@ def write_whole(target: str | os.PathLike[str], data: bytes) -> None:
         raise
 
 
+def write_whole(target: str | os.PathLike[str], data: bytes) -> None:
+    """Write a file whole or not at all; see ``replacing``."""
+    with replacing(target) as stream:
+        stream.write(data)
+
+
 def is_full(error: Exception) -> bool:
     """Tell whether a write failed for want of room: disk, quota or file-size limit."""
-    full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-    return isinstance(error, OSError) and error.errno in full
+    return isinstance(error, OSError) and error.errno in _FULL
 
 
 def why(error: OSError | ValueError) -> str:

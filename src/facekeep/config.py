@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from facekeep import _kinds as kinds
+from facekeep._files import one_line, why
 from facekeep._kinds import Kind
 from facekeep.errors import ConfigError
 
@@ -271,7 +272,7 @@ def config_path(flag: str | Path | None, environ: Mapping[str, str] | None = Non
     try:
         exists = path.exists()
     except (OSError, ValueError) as error:
-        raise ConfigError(f"{path}: cannot be read: {_reason(error)}") from error
+        raise ConfigError(f"{path}: cannot be read: {why(error)}") from error
     if exists:
         return path
     if named:
@@ -291,7 +292,7 @@ def read_toml(path: Path) -> dict[str, Any]:
     try:
         document = tomllib.loads(text)
     except (ValueError, RecursionError) as error:
-        raise ConfigError(f"{path}: is not valid TOML: {_reason(error)}") from error
+        raise ConfigError(f"{path}: is not valid TOML: {one_line(error)}") from error
     values = {}
     for name, value in document.items():
         if name not in KNOBS:
@@ -323,7 +324,7 @@ def _read_text(path: Path) -> str:
         with path.open("rb") as stream:
             data = stream.read(FILE_LIMIT + 1)
     except (OSError, ValueError) as error:
-        raise ConfigError(f"{path}: cannot be read: {_reason(error)}") from error
+        raise ConfigError(f"{path}: cannot be read: {why(error)}") from error
     if len(data) > FILE_LIMIT:
         raise ConfigError(f"{path}: is larger than 1 MiB and cannot be a configuration file")
     try:
@@ -366,9 +367,3 @@ def _shown(value: object, knob: Knob | None = None) -> str:
     except ValueError:  # an integer of more digits than Python converts
         text = f"a huge {type(value).__name__}"
     return text if len(text) <= 60 else text[:57] + "..."
-
-
-def _reason(error: Exception) -> str:
-    """The reason of a failure, on one line."""
-    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return " ".join(reason.split()) or type(error).__name__

@@ -59,7 +59,7 @@ def test_any_text_is_a_key_or_a_clear_error(text: str) -> None:
 def test_unknown_kinds_of_key(spec: str) -> None:
     with pytest.raises(GalleryKeyError, match="file:PATH") as caught:
         load_key(spec)
-    assert TEXT not in str(caught.value)
+    assert TEXT[:4] not in str(caught.value)
 
 
 def test_key_files(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -88,6 +88,10 @@ def test_unreadable_key_files(tmp_path: Path) -> None:
     for name in ("missing", ".", "binary", "pipe", "a\0b"):
         with pytest.raises(GalleryKeyError):
             load_key(f"file:{tmp_path}/{name}")
+    for spec in ("file:~no-such-user/key", "file:~no-such-user"):
+        for use in (load_key, generate_key):
+            with pytest.raises(GalleryKeyError, match="no home folder for ~no-such-user"):
+                use(spec)
     for name in ("missing/key", "a\0b"):
         with pytest.raises(GalleryKeyError, match="cannot create"):
             generate_key(f"file:{tmp_path}/{name}")
@@ -100,7 +104,7 @@ def test_a_key_that_cannot_be_written_leaves_no_file(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.fsync", full)
-    with pytest.raises(GalleryKeyError, match="No space"):
+    with pytest.raises(GalleryKeyError, match="no room"):
         generate_key(f"file:{tmp_path / 'key'}")
     assert list(tmp_path.iterdir()) == []
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import importlib
 import io
 import os
@@ -15,6 +14,7 @@ import typer
 import typer.main
 
 from facekeep import __version__
+from facekeep._files import is_full
 from facekeep.cli import output
 from facekeep.cli.command import ExitStatus, group
 from facekeep.errors import FacekeepError
@@ -185,7 +185,7 @@ def _explain(error: BaseException) -> tuple[str, str, int]:
 
 def _explain_os_error(error: OSError) -> tuple[str, str, int]:
     place = f"{os.fsdecode(error.filename)}: " if error.filename is not None else ""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+    if is_full(error):
         message = f"{place}no room is left to write; free some space and try again"
         return "storage_full", message, ExitStatus.FAULT
     return "system", f"{place}{error.strerror}", ExitStatus.FAULT

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Literal, get_args
 
+from facekeep import _files
+from facekeep._files import is_full, open_regular, why
 from facekeep.errors import InputError, PersonExists, StorageFull
 from facekeep.gallery import edit
 from facekeep.gallery.export_file import ExportReader, ExportWriter, ReadTemplate
-from facekeep.gallery.faults import NO_SPACE, real_path
+from facekeep.gallery.faults import real_path
 from facekeep.gallery.keys import Key
 from facekeep.gallery.records import MAX_NAME_CHARS, Person, to_stamp
 from facekeep.gallery.rows import Rows
@@ -74,25 +74,13 @@ def export(rows: Rows, file: IO[bytes], key: Key | None) -> None:
 @contextmanager
 def replacing(target: Path) -> Iterator[IO[bytes]]:
     """Give a file to write that becomes ``target`` at the end, or on any error vanishes."""
-    draft: Path | None = None
     try:
-        with tempfile.NamedTemporaryFile(
-            dir=target.parent, prefix=".facekeep-", suffix=".new", delete=False
-        ) as file:
-            draft = Path(file.name)
+        with _files.replacing(target, private=True) as file:
             yield file
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(target)
-        draft = None
     except OSError as error:
-        if error.errno in NO_SPACE:
+        if is_full(error):
             raise StorageFull(f"no room to write {target}: free some space") from error
-        raise InputError(f"cannot write {target}: {error.strerror or error}") from error
-    finally:
-        if draft is not None:
-            with contextlib.suppress(OSError):
-                draft.unlink()
+        raise InputError(f"cannot write {target}: {why(error)}") from error
 
 
 @contextmanager
@@ -100,12 +88,10 @@ def reader(path: str | os.PathLike[str], key: Key | None) -> Iterator[ExportRead
     """Open an export file; its header is read."""
     source = real_path(path)
     try:
-        if source.exists() and not source.is_file():
-            raise InputError(f"{source} is not a regular file: give the path of an export")
-        with source.open("rb") as file:
+        with open_regular(source) as file:
             yield ExportReader(file, str(source), key)
     except OSError as error:
-        raise InputError(f"cannot read {source}: {error.strerror or error}") from error
+        raise InputError(f"cannot read {source}: {why(error)}") from error
 
 
 def import_into(rows: Rows, source: ExportReader, on_conflict: OnConflict) -> Imported:

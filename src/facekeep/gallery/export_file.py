@@ -17,6 +17,7 @@ from typing import IO, Any, NoReturn
 
 import numpy as np
 
+from facekeep._files import one_line
 from facekeep.errors import ExportInvalid, FacekeepError, GalleryKeyError
 from facekeep.gallery.cipher import Cipher
 from facekeep.gallery.keys import Key
@@ -212,10 +213,13 @@ class ExportReader:
         if check is None:
             return Cipher(None, "")
         if key is None:
-            raise GalleryKeyError(f"{self._name} is encrypted and no key was given: give its key")
+            raise GalleryKeyError(
+                f"{self._name} is encrypted and no key was given: give its key with"
+                " --file-key file:PATH"
+            )
         cipher = Cipher(key, _scope(export))
         if not hmac.compare_digest(check, cipher.check or b""):
-            raise GalleryKeyError(f"this is not the key {self._name} is encrypted with")
+            raise GalleryKeyError(f"this is not the key {self._name} is encrypted with: give that")
         return cipher
 
     def __iter__(self) -> Iterator[Person | ReadTemplate]:
@@ -336,7 +340,7 @@ class _LineFaults:
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, ValueError | TypeError | FacekeepError | OverflowError):
-            self._reader._fail(" ".join(str(error).split()), error)
+            self._reader._fail(one_line(error), error)
 
 
 def _scope(export: str) -> str:

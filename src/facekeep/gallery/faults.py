@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from facekeep._files import is_full, why
 from facekeep.errors import (
     FacekeepError,
     GalleryBusy,
@@ -20,9 +21,8 @@ from facekeep.errors import (
     StorageFull,
 )
 
-__all__ = ["NO_SPACE", "existing_file", "file_fault", "is_busy", "real_path", "sqlite_faults"]
+__all__ = ["existing_file", "file_fault", "is_busy", "real_path", "sqlite_faults"]
 
-NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _NO_ACCESS = {errno.EACCES, errno.EPERM, errno.EROFS}
 # A write that hits a file-size limit is reported as an input/output error, not as a full disk.
 _NO_ROOM = {sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE, sqlite3.SQLITE_IOERR_TRUNCATE}
@@ -74,7 +74,7 @@ def _cannot_open(path: Path) -> FacekeepError:
 
 def file_fault(error: OSError, path: Path) -> FacekeepError:
     """Return the facekeep error for a fault of the file system about ``path``."""
-    if error.errno in NO_SPACE:
+    if is_full(error):
         return StorageFull(f"no room to write {path}: free some space")
     if error.errno == errno.ENOENT:
         return GalleryNotFound(
@@ -82,7 +82,7 @@ def file_fault(error: OSError, path: Path) -> FacekeepError:
         )
     if error.errno in _NO_ACCESS:
         return GalleryReadOnly(f"{path} or its folder may not be used: check their permissions")
-    return GalleryError(f"cannot use {path}: {error.strerror or error}")
+    return GalleryError(f"cannot use {path}: {why(error)}")
 
 
 def real_path(path: str | os.PathLike[str]) -> Path:

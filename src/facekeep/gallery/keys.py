@@ -12,6 +12,7 @@ import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from facekeep._files import one_line, open_regular, printable, why
 from facekeep.errors import GalleryKeyError
 
 __all__ = ["Key", "generate_key", "load_key"]
@@ -70,7 +71,7 @@ def generate_key(spec: str) -> Key:
         raise GalleryKeyError("a key cannot be kept in the environment: use file: or keyring:")
     key = Key(secrets.token_bytes(_BYTES))
     if kind == "file":
-        _write_file(Path(value), key)
+        _write_file(_at_home(value), key)
     else:
         _write_keyring(value, key)
     return key
@@ -78,14 +79,10 @@ def generate_key(spec: str) -> Key:
 
 def _parse(spec: str) -> tuple[str, str]:
     kind, _, value = spec.partition(":")
+    # The message must not repeat the text: somebody may have typed the key itself.
     if kind not in _LOADERS or not value:
-        raise GalleryKeyError(f"a key is named as {_FORMS}, not {_short(spec)}")
+        raise GalleryKeyError(f"a key is named as {_FORMS}, with one of these words first")
     return kind, value
-
-
-def _short(spec: str) -> str:
-    # Somebody may have typed the key itself: do not repeat it in full.
-    return ascii(spec[:12] + "...") if len(spec) > 12 else ascii(spec)
 
 
 def _decode(text: str, spec: str) -> Key:
@@ -107,18 +104,25 @@ def _from_base64(text: str) -> bytes:
 
 
 def _read_file(value: str) -> str:
-    path = Path(value).expanduser()
+    path = _at_home(value)
+    shown = printable(path)
     try:
-        # Without O_NONBLOCK a named pipe in place of the file would hang the program.
-        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:  # noqa: PTH123
+        with open_regular(path) as file:
             mode = os.fstat(file.fileno()).st_mode
-            text = file.read(_MAX_TEXT).decode("ascii")
+            content = file.read(_MAX_TEXT)
     except (OSError, ValueError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is not plain text"
-        raise GalleryKeyError(f"cannot read the key file {path}: {why}") from error
+        raise GalleryKeyError(f"cannot read the key file {shown}: {why(error)}") from error
     if stat.S_IMODE(mode) & 0o077:
-        _log.warning("the key file %s can be read by others; run: chmod 600 %s", path, path)
-    return text
+        _log.warning("the key file %s can be read by others; run: chmod 600 %s", shown, shown)
+    # What is no ASCII is no key either, which the decoding of the key will find.
+    return content.decode("ascii", "replace")
+
+
+def _at_home(value: str) -> Path:
+    try:
+        return Path(value).expanduser()
+    except RuntimeError as error:
+        raise GalleryKeyError(f"there is no home folder for {printable(value)}") from error
 
 
 def _read_env(name: str) -> str:
@@ -152,7 +156,9 @@ def _keyring_get(service: str, user: str) -> str | None:
             "keys in the keyring need: pip install 'facekeep[keyring]'"
         ) from error
     except Exception as error:
-        raise GalleryKeyError(f"the keyring cannot be used ({_line(error)}); use file:") from error
+        raise GalleryKeyError(
+            f"the keyring cannot be used ({one_line(error)}); use file:"
+        ) from error
 
 
 def _write_keyring(value: str, key: Key) -> None:
@@ -164,21 +170,19 @@ def _write_keyring(value: str, key: Key) -> None:
     try:
         keyring.set_password(service, user, key.text)
     except Exception as error:
-        raise GalleryKeyError(f"the keyring refused the key ({_line(error)}); use file:") from error
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+        raise GalleryKeyError(
+            f"the keyring refused the key ({one_line(error)}); use file:"
+        ) from error
 
 
 def _write_file(path: Path, key: Key) -> None:
-    path = path.expanduser()
+    shown = printable(path)
     try:
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError as error:
-        raise GalleryKeyError(f"{path} exists already; a key is never overwritten") from error
+        raise GalleryKeyError(f"{shown} exists already; a key is never overwritten") from error
     except (OSError, ValueError) as error:
-        raise GalleryKeyError(f"cannot create the key file {path}: {_line(error)}") from error
+        raise GalleryKeyError(f"cannot create the key file {shown}: {why(error)}") from error
     try:
         with open(handle, "w", encoding="ascii") as file:  # noqa: PTH123
             file.write(key.text + "\n")
@@ -187,7 +191,7 @@ def _write_file(path: Path, key: Key) -> None:
     except OSError as error:
         with contextlib.suppress(OSError):
             path.unlink()
-        raise GalleryKeyError(f"cannot write the key file {path}: {error.strerror}") from error
+        raise GalleryKeyError(f"cannot write the key file {shown}: {why(error)}") from error
 
 
 _LOADERS = {"file": _read_file, "env": _read_env, "keyring": _read_keyring}

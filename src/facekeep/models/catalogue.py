@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from facekeep._files import open_regular, printable, why
+from facekeep._files import one_line, open_regular, printable, why
 from facekeep.errors import ModelError, ModelNotFound
 from facekeep.models.parse import Table, check_name, parse_entry
 from facekeep.models.paths import models_dir
@@ -112,7 +112,7 @@ def _read_own(folder: Path) -> ModelEntry:
     except RecursionError as error:
         raise ModelError(f"{where} is nested too deeply") from error
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ModelError(f"{where} is not TOML: {' '.join(str(error).split())}") from error
+        raise ModelError(f"{where} is not TOML: {one_line(error)}") from error
     except OSError as error:
         raise ModelError(f"{where} cannot be read: {why(error)}") from error
     except ValueError as error:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 from urllib.parse import urlsplit
 
-from facekeep._files import printable
+from facekeep._files import one_line, printable
 from facekeep._version import __version__
 from facekeep.errors import PullError
 from facekeep.models.files import cannot_write
@@ -172,9 +172,9 @@ def _reading(url: str, headers: dict[str, str]) -> Iterator[Any]:
             raise _RangeRefused("the server cannot give the missing part") from error
         if error.code in _PASSING:
             raise _Interrupted(f"the server answers {error.code} {error.reason}") from error
-        raise PullError(f"cannot fetch {url}: {error.code} {_line(error.reason)}") from error
+        raise PullError(f"cannot fetch {url}: {error.code} {one_line(error.reason)}") from error
     except (OSError, http.client.HTTPException) as error:
-        raise _Interrupted(_line(getattr(error, "reason", error))) from error
+        raise _Interrupted(one_line(getattr(error, "reason", error))) from error
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
@@ -214,7 +214,3 @@ def _length(part: Path) -> int:
 def _digest(path: Path) -> str:
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _line(text: object) -> str:
-    return " ".join(str(text).split()) or type(text).__name__

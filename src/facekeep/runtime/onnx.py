@@ -9,6 +9,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from facekeep._files import one_line
 from facekeep.errors import (
     InputError,
     ModelCorrupt,
@@ -176,5 +177,5 @@ def _tensor(node: Any) -> TensorInfo:
 
 def _line(error: Exception) -> str:
     """Return an error's message as one line of bearable length."""
-    text = " ".join(str(error).split()) or type(error).__name__
+    text = one_line(error)
     return text if len(text) <= 200 else text[:199] + "…"
