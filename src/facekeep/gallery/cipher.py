@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 from facekeep.errors import GalleryKeyError, TemplateTampered
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
     from facekeep.gallery.keys import Key
@@ -70,41 +72,44 @@ class Cipher:
 class LockedCipher(Cipher):
     """Stands in where a gallery is encrypted and no key was given: every use is an error."""
 
-    def __init__(self, check: bytes) -> None:
-        """Remember the check value of the key that is missing."""
+    def __init__(self, check: bytes, file: Path) -> None:
+        """Remember the check value of the key that is missing, and the gallery's file."""
         super().__init__(None, "")
         self.check = check
+        self._file = file
 
     def seal(self, data: bytes, place: str) -> bytes:
         """Raise GalleryKeyError."""
-        raise _missing_key()
+        raise self._missing_key()
 
     def unseal(self, blob: bytes, place: str) -> bytes:
         """Raise GalleryKeyError."""
-        raise _missing_key()
+        raise self._missing_key()
+
+    def _missing_key(self) -> GalleryKeyError:
+        return GalleryKeyError(
+            f"{self._file} is encrypted and no key was given: give its key with"
+            " --key file:PATH or FACEKEEP_KEY"
+        )
 
 
-def cipher_for(key: Key | None, scope: str, check: bytes | None) -> Cipher:
-    """Return the cipher for a file whose stored check value is ``check``.
+def cipher_for(key: Key | None, scope: str, check: bytes | None, file: Path) -> Cipher:
+    """Return the cipher for the gallery ``file``, whose stored check value is ``check``.
 
     Raises:
         GalleryKeyError: The key is not the one the file was encrypted with, or it has none.
     """
     if check is not None and key is None:
-        return LockedCipher(check)
+        return LockedCipher(check, file)
     cipher = Cipher(key, scope)
     if check is None and key is not None:
         raise GalleryKeyError(
-            "a key was given but the gallery is not encrypted: leave the key out, or encrypt it"
+            f"a key was given but {file} is not encrypted: leave the key out, or encrypt it"
             " with `facekeep gallery rekey`"
         )
     if not hmac.compare_digest(check or b"", cipher.check or b""):
-        raise GalleryKeyError("this is not the key the gallery is encrypted with: give that key")
+        raise GalleryKeyError(f"this is not the key that {file} is encrypted with: give that key")
     return cipher
-
-
-def _missing_key() -> GalleryKeyError:
-    return GalleryKeyError("the gallery is encrypted and no key was given: give its key")
 
 
 def _derive(key: Key, info: str) -> bytes:

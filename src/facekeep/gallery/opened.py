@@ -125,7 +125,7 @@ class OpenGallery:
         # Chosen anew each time: another process may have changed the key meanwhile.
         cipher = self._ciphers.get(meta.key_check)
         if cipher is None:
-            cipher = cipher_for(self._key, scope(meta.gallery), meta.key_check)
+            cipher = cipher_for(self._key, scope(meta.gallery), meta.key_check, self.path)
             self._ciphers[meta.key_check] = cipher
         return Rows(connection, meta, cipher)
 
