@@ -195,6 +195,33 @@ def test_out_of_several_pictures_is_a_folder(cli, album):
     assert 0.001 < changed_pixels(album / "marked" / "collins.jpg", "collins.jpg") < 0.2
 
 
+def test_out_never_writes_two_pictures_to_one_file(cli, album):
+    for folder, name in (("a", "x-2.jpg"), ("b", "x.jpg"), ("c", "x.jpg")):
+        (album / folder).mkdir()
+        (album / folder / name).write_bytes((album / "hopper.jpg").read_bytes())
+    assert cli("detect", "a/x-2.jpg", "b/x.jpg", "c/x.jpg", "--out", "marked").status == 0
+    written = sorted(path.name for path in (album / "marked").iterdir())
+    assert written == ["x-2.jpg", "x-3.jpg", "x.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("pictures", "out"),
+    [
+        (["hopper.jpg"], "hopper.jpg"),
+        (["hopper.jpg"], "."),
+        (["link.jpg"], "hopper.jpg"),
+        (["collins.jpg", "hopper.jpg"], "."),
+    ],
+)
+def test_out_never_replaces_a_picture_that_is_looked_at(cli, album, pictures, out):
+    (album / "link.jpg").symlink_to("hopper.jpg")
+    before = (album / "hopper.jpg").read_bytes()
+    outcome = cli("detect", *pictures, "--out", out)
+    assert outcome.status == 2
+    assert "is itself a picture to look at" in outcome.err
+    assert (album / "hopper.jpg").read_bytes() == before
+
+
 def test_out_may_be_a_folder_for_one_picture_too(cli, album):
     (album / "marked").mkdir()
     assert cli("detect", "hopper.jpg", "-o", "marked").status == 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -72,7 +74,7 @@ def identify(run: Run, images: Images, top: Top = 5, out: Pictures = None) -> Ex
     """
     with open_engine(run, gallery="read") as engine:
         status = _each(run, images, out, lambda image: engine.identify(image, top_k=top))
-        say_terms(run, engine.threshold(), engine.gallery.info().people)
+        say_terms(run, engine.threshold(), engine.gallery.count())
     return status
 
 
@@ -236,8 +238,16 @@ def _targets(images: Sequence[Path], out: Path | None) -> list[Path | None]:
     """Where each marked picture goes: the file asked for, or files of a folder."""
     if out is None:
         return [None] * len(images)
-    if len(images) == 1 and not out.is_dir():
-        return [out]
+    targets = [out] if len(images) == 1 and not out.is_dir() else _in_folder(images, out)
+    read = {os.path.realpath(image) for image in images}
+    for target in targets:
+        if os.path.realpath(target) in read:
+            raise InputError(f"{target} is itself a picture to look at: name another with --out")
+    return list(targets)
+
+
+def _in_folder(images: Sequence[Path], out: Path) -> list[Path]:
+    """Name a file of a folder, which is made where it is missing, for each picture."""
     if not out.is_dir():
         if out.exists():
             raise InputError(f"{out} is a file: name a folder with --out for several pictures")
@@ -246,7 +256,8 @@ def _targets(images: Sequence[Path], out: Path | None) -> list[Path | None]:
         except OSError as error:
             raise InputError(f"cannot make the folder {out} for --out: {error.strerror}") from error
     targets: list[Path] = []
-    for number, image in enumerate(images, 1):
-        target = out / f"{image.stem}.jpg"
-        targets.append(out / f"{image.stem}-{number}.jpg" if target in targets else target)
-    return list(targets)
+    for image in images:
+        endings = itertools.chain([""], (f"-{number}" for number in itertools.count(2)))
+        names = (out / f"{image.stem}{ending}.jpg" for ending in endings)
+        targets.append(next(name for name in names if name not in targets))
+    return targets

@@ -201,7 +201,7 @@ def export(
     """Write everybody to a file that another gallery can import; encrypted if the gallery is."""
     with open_gallery(run) as gallery:
         gallery.export(file, key=_file_key(file_key), plain=plain)
-        count = gallery.info().people
+        count = gallery.count()
     if run.json:
         run.emit({"file": file, "people": count})
     run.say(f"{file}: {counted(count, 'person', 'people')} exported")
