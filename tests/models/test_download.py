@@ -192,6 +192,13 @@ def test_malformed_addresses_are_refused(target: Path, address: str) -> None:
     refused(address, target)
 
 
+@pytest.mark.parametrize("scheme", ["https", "http"])
+def test_a_password_in_an_address_is_never_shown(target: Path, scheme: str) -> None:
+    problem = refused(f"{scheme}://me:secret@example.org/f", target)
+    assert "example.org: use an address without a password" in problem
+    assert "secret" not in problem
+
+
 def test_a_full_disk_is_called_by_its_name(
     hub: Hub, target: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -192,13 +192,16 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
 
 
 def check_address(url: str) -> None:
-    """Refuse addresses that others on the way could read or change.
+    """Refuse addresses that others on the way could read or change, or that messages must not show.
 
     Raises:
-        PullError: It is neither https nor an http address of this machine.
+        PullError: It is neither https nor an http address of this machine, or holds a password.
     """
     try:
         parts = urlsplit(url)
+        if "@" in parts.netloc:
+            host = printable(parts.netloc.rpartition("@")[2])
+            raise PullError(f"refused to fetch from {host}: use an address without a password")
         local = parts.scheme == "http" and parts.hostname in _LOOPBACK
         safe = local or (parts.scheme == "https" and bool(parts.hostname))
     except ValueError:
