@@ -99,8 +99,9 @@ def examples(epilog: str) -> list[str]:
 
 def placeholder(argument: Any) -> str:
     """An argument as it stands in the usage line."""
-    word = (argument.metavar or argument.name.upper()) + ("..." if argument.nargs == -1 else "")
-    return word if argument.required else f"[{word}]"
+    word = (argument.metavar or argument.name.upper()).removesuffix("...").strip("[]")
+    word = word if argument.required else f"[{word}]"
+    return word + ("..." if argument.nargs == -1 else "")
 
 
 def names(option: Any) -> str:

@@ -170,7 +170,9 @@ class Settings:
     threads: int = field(
         default=0,
         metadata=_about(
-            "Threads that a model may use; 0 leaves it to the runtime.", kinds.whole(0, 1024), "0"
+            "Threads that a model may use; 0 for as many as there are cores.",
+            kinds.whole(0, 1024),
+            "0",
         ),
     )
 
