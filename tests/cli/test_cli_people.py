@@ -100,6 +100,26 @@ def test_remove(cli, album):
     )
 
 
+def test_remove_only_some_templates(cli, album):
+    cli("enroll", "Grace Hopper", "hopper2.jpg", "--review", "off")
+    first, second = shown(cli, "Grace Hopper")["templates"]
+    outcome = cli("people", "remove", "Grace Hopper", "--template", first["id"], "--yes", "--json")
+    assert (outcome.status, outcome.json["templates"]) == (0, [second])
+    assert b"hopper.jpg" not in (album / "people.db").read_bytes()
+    outcome = cli("people", "remove", "Grace Hopper", "--template", second["id"], "--yes")
+    assert outcome.status == 2
+    assert "all templates of 'Grace Hopper': remove the person instead" in outcome.err
+    assert shown(cli, "Grace Hopper")["templates"] == [second]
+
+
+def test_remove_asks_about_templates_too(cli, monkeypatch):
+    monkeypatch.setattr("sys.stdin", Terminal("n\n"))
+    some = [word for number in "112" for word in ("--template", number)]
+    outcome = cli("people", "remove", "Grace Hopper", *some)
+    assert outcome.status == 1
+    assert "Erase 2 templates of Grace Hopper for good? [y/N]" in outcome.err
+
+
 class Terminal(io.StringIO):
     """A terminal at which somebody answers."""
 

@@ -539,7 +539,8 @@ KEYS = [
         f"identify hopper.jpg -g locked.db {KEY}",
         2,
         "template_tampered",
-        "was changed outside facekeep",
+        " of Grace Hopper was changed outside facekeep: restore a copy, or run"
+        " `facekeep people remove 'Grace Hopper'` and enrol again",
         lambda w: w.sql(
             "locked.db",
             "UPDATE templates SET vector = CAST(substr(vector, 1, 40) || x'00'"

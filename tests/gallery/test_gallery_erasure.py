@@ -136,7 +136,8 @@ def test_single_templates_are_erased(path: Path) -> None:
         templates = populate(gallery)
         person = gallery.person(NAME)
         assert person.templates is not None
-        gallery.remove_templates([person.templates[2].id])
+        person = gallery.remove_templates(NAME, [person.templates[2].id])
+        assert person == gallery.person(NAME)
         left = everything(path)
         assert [s for s in pieces([templates[2]]) if s in left] == []
         assert b"victim-two" not in left

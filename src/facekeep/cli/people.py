@@ -38,6 +38,15 @@ FileKey = Annotated[
         show_default=False,
     ),
 ]
+Some = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--template",
+        metavar="ID",
+        help="Erase only this template, as `people show` lists it; may be repeated.",
+        show_default=False,
+    ),
+]
 Sure = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 
@@ -158,14 +167,26 @@ def split(
     app,
     "remove",
     uses=GALLERY,
-    examples=['facekeep people remove "Ada Lovelace"', "facekeep people remove Ada --yes"],
+    examples=[
+        'facekeep people remove "Ada Lovelace"',
+        "facekeep people remove Ada --yes",
+        "facekeep people remove Ada --template 7f6c0d0a-...",
+    ],
 )
-def remove(run: Run, name: Name, yes: Sure = False) -> None:
-    """Erase a person: templates, crops and name leave the file; nothing can bring them back."""
+def remove(run: Run, name: Name, templates: Some = None, yes: Sure = False) -> None:
+    """Erase a person: templates, crops and name leave the file; nothing can bring them back.
+
+    With --template only the templates named are erased and the person stays, which takes at least
+    one other template.
+    """
     with open_gallery(run) as gallery:
         gallery.person(name)
         if not yes:
-            _confirm(f"Erase {name} for good?")
+            some = counted(len(set(templates)), "template") + " of " if templates else ""
+            _confirm(f"Erase {some}{name} for good?")
+        if templates:
+            _report(run, gallery.remove_templates(name, templates), "still enrolled")
+            return
         person = gallery.remove(name)
     if run.json:
         run.emit({"removed": person.name, "templates": person.template_count})

@@ -14,6 +14,7 @@ from facekeep.gallery.records import (
     Consent,
     NewTemplate,
     Person,
+    Template,
     clean_metadata,
     clean_name,
     clean_template,
@@ -145,19 +146,29 @@ def merged_columns(target: Person, others: Sequence[Person]) -> Columns:
 def split(rows: Rows, name: str, template_ids: Sequence[str], new_name: str) -> None:
     """Move some of a person's templates to a new person with the same consent and retention."""
     person = rows.person(name)
+    wanted = _some_templates(rows, person, template_ids, "rename")
+    _require_free(rows, new_name)
+    new_id = rows.add_person(clean_name(new_name))
+    rows.set_person(new_id, **person_columns(..., person.consent, person.retain_until))
+    for template in wanted:
+        rows.replace(template, new_id, rows.cipher)
+    rows.record("split", person.id, into=new_id, templates=len(wanted))
+
+
+def _some_templates(
+    rows: Rows, person: Person, template_ids: Sequence[str], instead: str
+) -> list[Template]:
+    """Return those of a person's templates that have these ids: one at least, but not all."""
     own = {template.id: template for template in rows.templates(person.id)}
     wanted = set(template_ids)
     if not wanted or not wanted <= own.keys():
         strange = ", ".join(sorted(wanted - own.keys())) or "none given"
         raise InputError(f"not templates of {person.name!r}: {strange}; see `people show`")
     if wanted == own.keys():
-        raise InputError(f"these are all templates of {person.name!r}: rename the person instead")
-    _require_free(rows, new_name)
-    new_id = rows.add_person(clean_name(new_name))
-    rows.set_person(new_id, **person_columns(..., person.consent, person.retain_until))
-    for template_id in sorted(wanted):
-        rows.replace(own[template_id], new_id, rows.cipher)
-    rows.record("split", person.id, into=new_id, templates=len(wanted))
+        raise InputError(
+            f"these are all templates of {person.name!r}: {instead} the person instead"
+        )
+    return [own[template_id] for template_id in sorted(wanted)]
 
 
 def erase(rows: Rows, people: Sequence[Person], action: str) -> None:
@@ -168,14 +179,12 @@ def erase(rows: Rows, people: Sequence[Person], action: str) -> None:
     rows.mark_unswept()
 
 
-def remove_templates(rows: Rows, template_ids: Sequence[str]) -> None:
-    """Delete templates; their people stay."""
-    for template_id in dict.fromkeys(template_ids):
-        template = rows.template(template_id)
-        if template is None:
-            raise InputError(f"there is no template {template_id!a}: see `people show`")
+def remove_templates(rows: Rows, name: str, template_ids: Sequence[str]) -> None:
+    """Delete some of a person's templates."""
+    person = rows.person(name)
+    for template in _some_templates(rows, person, template_ids, "remove"):
         rows.delete_template(template.id)
-        rows.record("template removed", template.person_id, template=template.id)
+        rows.record("template removed", person.id, template=template.id)
     rows.mark_unswept()
 
 

@@ -172,11 +172,20 @@ class Gallery(OpenGallery):
         self.compact()
         return person
 
-    def remove_templates(self, template_ids: Sequence[str]) -> None:
-        """Erase templates as ``remove`` erases people; their people stay."""
+    def remove_templates(self, name: str, template_ids: Sequence[str]) -> Person:
+        """Erase some of a person's templates as ``remove`` erases people.
+
+        The last one cannot be taken away: of somebody without templates nothing but the name would
+        be kept, so ``remove`` the person.
+
+        Returns:
+            The person with the templates that are left.
+        """
         with self._write() as rows:
-            edit.remove_templates(rows, template_ids)
+            edit.remove_templates(rows, name, template_ids)
+            person = edit.full_person(rows, name)
         self.compact()
+        return person
 
     def purge(self, now: datetime) -> list[Person]:
         """Erase everybody whose ``retain_until`` is not after ``now``, and return who it was."""

@@ -8,11 +8,13 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from shlex import quote
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from facekeep._files import printable
 from facekeep.errors import GalleryCorrupt, PersonNotFound, TemplateTampered
 from facekeep.gallery.cipher import Cipher
 from facekeep.gallery.records import (
@@ -33,6 +35,9 @@ __all__ = ["Meta", "Rows", "VectorBatch", "read_meta", "write_meta"]
 _PERSON = (
     "SELECT p.uuid, p.name, p.created_at, p.metadata, p.consent_basis, p.consent_at,"
     " p.retain_until, (SELECT count(*) FROM templates t WHERE t.person = p.id) FROM people p"
+)
+_OWNER = (
+    "SELECT name, (SELECT count(*) FROM templates WHERE person = p.id) FROM people p WHERE uuid = ?"
 )
 _TEMPLATE = (
     "SELECT t.uuid, p.uuid, t.negative, t.quality, t.source, t.crop IS NOT NULL, t.created_at"
@@ -294,10 +299,16 @@ class Rows:
         try:
             return self.cipher.unseal(blob, self._place(template_id, person_id, kind))
         except TemplateTampered as error:
-            raise TemplateTampered(
-                f"template {template_id} was changed outside facekeep: remove it and enrol again,"
-                " or restore a copy"
-            ) from error
+            raise self._changed_outside(template_id, person_id) from error
+
+    def _changed_outside(self, template_id: str, person_id: str) -> TemplateTampered:
+        name, count = self.connection.execute(_OWNER, (person_id,)).fetchone()
+        mend = f"facekeep people remove {quote(printable(name))}"
+        mend += f" --template {template_id}" if count > 1 else ""
+        return TemplateTampered(
+            f"template {template_id} of {printable(name)} was changed outside facekeep:"
+            f" restore a copy, or run `{mend}` and enrol again"
+        )
 
     def _vector_bytes(
         self, template_id: str, person_id: str, negative: int, space: int, blob: bytes
