@@ -31,6 +31,22 @@ def test_threshold_between_calibrated_rates(model: ModelEntry, fmr: float, cosin
     assert (found.fmr, found.comparisons) == (fmr, 1_000_000)
 
 
+def test_several_templates_share_the_rate(model: ModelEntry) -> None:
+    cosines = [threshold(model, 1e-4, templates=n).cosine for n in (1, 2, 4, 5, 100)]
+    assert cosines[0] == pytest.approx(0.4)
+    assert cosines[1] == pytest.approx(threshold(model, 0.5e-4).cosine)
+    assert cosines[2] == pytest.approx(threshold(model, 0.25e-4).cosine)
+    assert cosines[2:] == [cosines[2]] * 3
+    assert threshold(model, 1e-4, templates=4).fmr == 1e-4
+
+
+def test_the_lowest_rate_can_be_shared_too(model: ModelEntry) -> None:
+    shared = threshold(model, 1e-5, templates=4).cosine
+    assert shared == pytest.approx(0.5 + 0.1 * np.log10(4))
+    with pytest.raises(InputError):
+        threshold(model, 1e-5 / 4)
+
+
 @pytest.mark.parametrize("fmr", [0.0, 1.0, -1e-4, 9e-6, float("nan")])
 def test_rates_that_cannot_be_promised(model: ModelEntry, fmr: float) -> None:
     with pytest.raises(InputError):
@@ -38,7 +54,7 @@ def test_rates_that_cannot_be_promised(model: ModelEntry, fmr: float) -> None:
 
 
 def test_an_uncalibrated_model_decides_nothing(model: ModelEntry) -> None:
-    with pytest.raises(ModelError, match="no calibrated thresholds"):
+    with pytest.raises(ModelError, match="no calibrated.*measure them as.*set_thresholds"):
         threshold(dataclasses.replace(model, thresholds=()), 1e-4)
 
 
@@ -59,8 +75,13 @@ def test_strangers_are_mistaken_more_often_in_larger_galleries(people: int, fmr:
     assert expected <= Threshold(0.4, fmr, 0).expected_fpir(people + 1)
 
 
-def hit(name: str, similarity: float, negative: float | None = None) -> Hit:
-    return Hit(f"id-{name}", name, similarity, f"template-{name}", negative)
+def limit(templates: int) -> Threshold:
+    """Gives 0.4, and 0.1 more for every template beyond the first."""
+    return Threshold(0.3 + 0.1 * templates, 1e-4, 0)
+
+
+def hit(name: str, similarity: float, negative: float | None = None, templates: int = 1) -> Hit:
+    return Hit(f"id-{name}", name, similarity, f"template-{name}", templates, negative)
 
 
 @pytest.mark.parametrize(
@@ -72,11 +93,13 @@ def hit(name: str, similarity: float, negative: float | None = None) -> Hit:
         ([hit("Ada", 0.9), hit("Bob", 0.8)], "Ada"),
         ([hit("Ada", 0.9, negative=0.9), hit("Bob", 0.8)], "Bob"),
         ([hit("Ada", 0.9, negative=0.89)], "Ada"),
+        ([hit("Ada", 0.49, templates=2), hit("Bob", 0.45)], "Bob"),
+        ([hit("Ada", 0.5, templates=2), hit("Bob", 0.45)], "Ada"),
         ([hit("Ada", 0.9, negative=0.95), hit("Bob", 0.3)], None),
     ],
 )
 def test_who_it_is(hits: list[Hit], match: str | None) -> None:
-    decision = decide(hits, Threshold(0.4, 1e-4, 0), people=7)
+    decision = decide(hits, limit, people=7)
     assert (decision.match.name if decision.match else None) == match
     assert [c.name for c in decision.candidates] == [h.name for h in hits]
     assert decision.expected_fpir == pytest.approx(7e-4, rel=1e-3)
@@ -84,12 +107,12 @@ def test_who_it_is(hits: list[Hit], match: str | None) -> None:
 
 def test_how_many_candidates_are_named_does_not_change_the_answer() -> None:
     hits = [hit("Ada", 0.9, negative=0.95), hit("Bob", 0.8), hit("Cy", 0.1)]
-    decision = decide(hits, Threshold(0.4, 1e-4, 0), people=3, top_k=1)
+    decision = decide(hits, limit, people=3, top_k=1)
     assert [candidate.name for candidate in decision.candidates] == ["Ada"]
     assert decision.match is not None
     assert decision.match.name == "Bob"
     with pytest.raises(InputError, match="top_k"):
-        decide(hits, Threshold(0.4, 1e-4, 0), people=3, top_k=0)
+        decide(hits, limit, people=3, top_k=0)
 
 
 def test_compare() -> None:

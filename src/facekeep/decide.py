@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +18,10 @@ __all__ = ["Candidate", "Decision", "Threshold", "Verification", "compare", "dec
 # With no false match among n comparisons the rate is below 3/n at 95 % confidence, the "rule of
 # three" (ISO/IEC 19795-1); a claim of rate f needs as many comparisons.
 _RULE_OF_THREE = 3
+
+# A person of several templates is several chances for a stranger to match. Compared with their mean
+# the rate grows with the number of templates up to about four times (benchmarks/person_score.py).
+_MOST_CHANCES = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +54,8 @@ class Candidate:
 
     Attributes:
         name: The person's name.
-        similarity: Cosine, -1 to 1, to the person's most similar template.
+        similarity: Cosine, -1 to 1, to the mean of the person's templates.
+        threshold: The cosine that it must reach; higher for people of several templates.
         person_id: The person's UUID.
         template_id: UUID of the template that is most similar.
         refused: The face is at least as similar to a "this is not the person" template.
@@ -58,6 +63,7 @@ class Candidate:
 
     name: str
     similarity: float
+    threshold: float
     person_id: str
     template_id: str
     refused: bool = False
@@ -70,7 +76,7 @@ class Decision:
     Attributes:
         match: The person, or None: unknown.
         candidates: The most similar people, best first, whether above the threshold or not.
-        threshold: What was decided by.
+        threshold: What was decided by: for the best candidate, where there is one.
         people: How many people the face was compared with.
     """
 
@@ -100,15 +106,17 @@ class Verification:
     threshold: Threshold
 
 
-def threshold(model: ModelEntry, fmr: float) -> Threshold:
+def threshold(model: ModelEntry, fmr: float, *, templates: int = 1) -> Threshold:
     """Find the cosine for a false-match rate from the model's calibration.
 
     Between calibrated rates the cosine is interpolated over the logarithm of the rate. Above the
-    highest calibrated rate that rate's cosine is used: it errs towards fewer false matches.
+    highest calibrated rate that rate's cosine is used: it errs towards fewer false matches. Several
+    templates of a person share the rate, so that a comparison with the person keeps to it.
 
     Args:
         model: An embedder's catalogue entry.
         fmr: The false-match rate asked for, such as 1e-4.
+        templates: How many templates the person has whom a face is compared with.
 
     Raises:
         InputError: The rate is no probability, or lower than anything that was calibrated.
@@ -119,7 +127,8 @@ def threshold(model: ModelEntry, fmr: float) -> Threshold:
     if not model.thresholds:
         raise ModelError(
             f"model {model.name} has no calibrated thresholds, so nothing can be decided with it;"
-            " measure them and record them with facekeep.models.set_thresholds"
+            f" measure them as `python benchmarks/calibrate.py --model {model.name}` does and record"
+            " them with facekeep.models.set_thresholds (docs/models.md)"
         )
     rates, cosines = zip(*sorted(model.thresholds), strict=True)
     if fmr < rates[0] * (1 - 1e-9):
@@ -127,12 +136,15 @@ def threshold(model: ModelEntry, fmr: float) -> Threshold:
             f"model {model.name} is calibrated down to a false-match rate of {rates[0]:g}; "
             f"{fmr:g} cannot be promised; ask for {rates[0]:g} or more"
         )
-    cosine = float(np.interp(math.log10(fmr), np.log10(rates), cosines))
-    return Threshold(cosine, fmr, model.comparisons)
+    share = math.log10(fmr / min(max(templates, 1), _MOST_CHANCES))
+    return Threshold(_cosine_at(share, np.log10(rates), cosines), fmr, model.comparisons)
 
 
 def decide(
-    hits: Sequence[Hit], limit: Threshold, people: int, top_k: int | None = None
+    hits: Sequence[Hit],
+    limit: Callable[[int], Threshold],
+    people: int,
+    top_k: int | None = None,
 ) -> Decision:
     """Decide who a face is: the most similar person at or above the threshold, or unknown.
 
@@ -141,7 +153,7 @@ def decide(
 
     Args:
         hits: The people most similar to the face, best first, as ``Gallery.search`` gives them.
-        limit: The threshold.
+        limit: Gives the threshold for a person of so many templates.
         people: How many people were searched.
         top_k: How many of them to name as candidates; all when None.
 
@@ -151,11 +163,19 @@ def decide(
     if top_k is not None and top_k < 1:
         raise InputError(f"top_k must be 1 or more, not {top_k!r}")
     candidates = tuple(
-        Candidate(hit.name, hit.similarity, hit.person_id, hit.template_id, hit.refused)
+        Candidate(
+            name=hit.name,
+            similarity=hit.similarity,
+            threshold=limit(hit.templates).cosine,
+            person_id=hit.person_id,
+            template_id=hit.template_id,
+            refused=hit.refused,
+        )
         for hit in hits
     )
-    matches = (c for c in candidates if c.similarity >= limit.cosine and not c.refused)
-    return Decision(next(matches, None), candidates[:top_k], limit, people)
+    matches = (c for c in candidates if c.similarity >= c.threshold and not c.refused)
+    terms = limit(hits[0].templates if hits else 1)
+    return Decision(next(matches, None), candidates[:top_k], terms, people)
 
 
 def compare(
@@ -169,3 +189,11 @@ def compare(
         return Verification(match=False, similarity=None, threshold=limit)
     similarity = float(first @ second)
     return Verification(similarity >= limit.cosine, similarity, limit)
+
+
+def _cosine_at(rate: float, rates: NDArray[np.float64], cosines: Sequence[float]) -> float:
+    """Interpolate over the logarithm of the rate; below the lowest, go on with its last slope."""
+    if rate < rates[0] and len(rates) > 1:
+        slope = (cosines[1] - cosines[0]) / (rates[1] - rates[0])
+        return float(cosines[0] + slope * (rate - rates[0]))
+    return float(np.interp(rate, rates, cosines))

@@ -9,12 +9,12 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self, TypeGuard
+from typing import Any, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
 
+from facekeep._closing import Closing
 from facekeep._files import printable
 from facekeep.analyse import Analyser, ImageSource
 from facekeep.decide import Threshold, Verification, compare, decide, threshold
@@ -36,7 +36,7 @@ _ROAD = 1
 _WEIGHED = 20
 
 
-class FaceEngine:
+class FaceEngine(Closing):
     """Enrol people from photos and recognise them in others.
 
     Threads may share one engine and get the same results as one thread. Networks are loaded when
@@ -147,9 +147,13 @@ class FaceEngine:
         embeddings = [faces[0].embedding if faces else None for faces in found]
         return compare(embeddings[0], embeddings[1], limit)
 
-    def threshold(self, fmr: float | None = None) -> Threshold:
-        """Return the cosine to decide by at a false-match rate, the engine's own by default."""
-        return threshold(self.model, self.fmr if fmr is None else fmr)
+    def threshold(self, fmr: float | None = None, *, templates: int = 1) -> Threshold:
+        """Return the cosine to decide by at a false-match rate, the engine's own by default.
+
+        Against a person of several templates it is higher; see ``facekeep.threshold``.
+        """
+        rate = self.fmr if fmr is None else fmr
+        return threshold(self.model, rate, templates=templates)
 
     # People
 
@@ -261,9 +265,10 @@ class FaceEngine:
         self, images: Iterable[ImageSource], *, fmr: float | None = None, top_k: int = 5
     ) -> Iterator[list[Face]]:
         """Do the same for many images; see ``analyse_batch``."""
-        gallery, limit = self.gallery, self.threshold(fmr)
+        gallery = self.gallery
+        self.threshold(fmr)  # a rate that cannot be promised fails before any photo is read
         for faces in self.analyse_batch(images):
-            yield _decided(gallery, faces, limit, top_k)
+            yield self._decided(gallery, faces, fmr, top_k)
 
     # Life
 
@@ -274,17 +279,6 @@ class FaceEngine:
             if self._gallery is not None:
                 self._gallery.close()
             self._gallery = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     # Steps
 
@@ -339,7 +333,24 @@ class FaceEngine:
         if gallery is None or self._policy is policy_named("off"):
             return None
         (hits,) = gallery.search(vector[None], _WEIGHED)
-        return conflict(name, hits, self.threshold().cosine)
+        return conflict(name, hits, lambda templates: self.threshold(templates=templates))
+
+    def _decided(
+        self, gallery: Gallery, faces: list[Face], fmr: float | None, top_k: int
+    ) -> list[Face]:
+        embeddings = [face.embedding for face in faces if face.embedding is not None]
+        if not embeddings:
+            return faces
+
+        def limit(templates: int) -> Threshold:
+            return self.threshold(fmr, templates=templates)
+
+        people = gallery.count()
+        hits = gallery.search(np.stack(embeddings), max(top_k, _WEIGHED))
+        return [
+            face.replace(decision=decide(found, limit, people, top_k))
+            for face, found in zip(faces, hits, strict=True)
+        ]
 
     def _known_digests(self, name: str) -> set[str]:
         """Digests of the photos that a person's templates came from."""
@@ -351,18 +362,6 @@ class FaceEngine:
         except PersonNotFound:
             return set()
         return {each.source.rpartition("sha256:")[2] for each in templates if each.source}
-
-
-def _decided(gallery: Gallery, faces: list[Face], limit: Threshold, top_k: int) -> list[Face]:
-    embeddings = [face.embedding for face in faces if face.embedding is not None]
-    if not embeddings:
-        return faces
-    people = gallery.count()
-    hits = gallery.search(np.stack(embeddings), max(top_k, _WEIGHED))
-    return [
-        face.replace(decision=decide(found, limit, people, top_k))
-        for face, found in zip(faces, hits, strict=True)
-    ]
 
 
 def _embedder(name: str | None) -> ModelEntry:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from facekeep.decide import Threshold
 from facekeep.errors import InputError
 from facekeep.face import Face
 from facekeep.gallery import Hit, Person
@@ -79,16 +80,20 @@ def reject(faces: Sequence[Face], policy: Policy) -> tuple[str, str] | None:
     return (reasons[0], explain(reasons[0], quality, policy)) if quality and reasons else None
 
 
-def conflict(name: str, hits: Sequence[Hit], limit: float) -> tuple[str, str] | None:
+def conflict(
+    name: str, hits: Sequence[Hit], limit: Callable[[int], Threshold]
+) -> tuple[str, str] | None:
     """Say whether a face looks more like somebody else who is already enrolled.
 
     Args:
         name: Whom the face is to be enrolled as.
         hits: The people most similar to it; whom it is known not to be are passed over.
-        limit: The cosine at and above which faces count as the same person.
+        limit: Gives the threshold for a person of so many templates.
     """
     nearest = next((hit for hit in hits if not hit.refused), None)
-    if nearest is None or nearest.name == name or nearest.similarity < limit:
+    if nearest is None or nearest.name == name:
+        return None
+    if nearest.similarity < limit(nearest.templates).cosine:
         return None
     return (
         Reason.IDENTITY_CONFLICT,

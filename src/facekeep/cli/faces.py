@@ -179,7 +179,12 @@ def _identity(face: Face) -> dict[str, Any]:
     return {
         "match": {"name": match.name, "similarity": match.similarity} if match else None,
         "candidates": [
-            {"name": each.name, "similarity": each.similarity, "refused": each.refused}
+            {
+                "name": each.name,
+                "similarity": each.similarity,
+                "threshold": each.threshold,
+                "refused": each.refused,
+            }
             for each in decision.candidates
         ],
         "threshold": decision.threshold.cosine,

@@ -2,7 +2,6 @@
 
 from facekeep.gallery.exchange import Imported
 from facekeep.gallery.gallery import Gallery
-from facekeep.gallery.index import Score
 from facekeep.gallery.keys import Key, generate_key, load_key
 from facekeep.gallery.records import (
     AuditEntry,
@@ -27,7 +26,6 @@ __all__ = [
     "Key",
     "NewTemplate",
     "Person",
-    "Score",
     "Space",
     "Template",
     "generate_key",

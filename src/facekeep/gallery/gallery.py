@@ -16,7 +16,7 @@ from facekeep.errors import GalleryCorrupt, InputError
 from facekeep.gallery import checks, edit, exchange, schema
 from facekeep.gallery.cipher import Cipher
 from facekeep.gallery.database import Database
-from facekeep.gallery.index import SCORES, Builder, Flat, Score
+from facekeep.gallery.index import Builder, Flat
 from facekeep.gallery.keys import Key
 from facekeep.gallery.opened import OpenGallery, require_space, scope
 from facekeep.gallery.records import (
@@ -218,15 +218,12 @@ class Gallery(OpenGallery):
 
     # Search
 
-    def search(
-        self, probes: NDArray[np.float32], top_k: int = 5, *, score: Score = "max"
-    ) -> list[list[Hit]]:
+    def search(self, probes: NDArray[np.float32], top_k: int = 5) -> list[list[Hit]]:
         """Return for each probe the people it is most like, best first; exact.
 
         Args:
             probes: float32 ``(n, d)`` of unit length, from the space the gallery was opened with.
             top_k: The most people to return for each probe.
-            score: How a person's score comes from several templates: ``max``, ``mean``, ``top2``.
 
         Returns:
             A list for each probe, shorter than ``top_k`` where there are fewer people. Somebody
@@ -239,9 +236,9 @@ class Gallery(OpenGallery):
         """
         self._require_declared()
         clean = clean_vectors(probes, self.space.width, "probes")
-        if top_k < 1 or score not in SCORES:
-            raise InputError(f"top_k must be 1 or more, and score one of: {', '.join(SCORES)}")
-        return self._fresh().search(clean, top_k, score)
+        if top_k < 1:
+            raise InputError(f"top_k must be 1 or more, not {top_k!r}")
+        return self._fresh().search(clean, top_k)
 
     def _fresh(self) -> Flat:
         """Return the index of the gallery's present state."""

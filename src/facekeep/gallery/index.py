@@ -1,15 +1,18 @@
 """Exact search in memory: a flat float32 matrix, one product per probe, a score per person.
 
+A person's score is the cosine to the mean of their templates, brought back to unit length: of the
+rules compared on real faces it misses fewest people for the same false matches among those that
+search the templates once (benchmarks/person_score.py, docs/accuracy.md).
+
 The index is disposable: SQLite holds the truth. Additions are appended; after any other change it
 is built anew. A search works on an immutable ``Flat`` and is not disturbed by a refresh.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,16 +20,17 @@ from numpy.typing import NDArray
 from facekeep.gallery.records import Hit
 from facekeep.gallery.rows import VectorBatch
 
-__all__ = ["Builder", "Flat", "Score"]
-
-Score = Literal["max", "mean", "top2"]
-"""A person's score from several templates: the best, the mean template, mean of the best two."""
+__all__ = ["Builder", "Flat"]
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.intp]
 
 _MAX_PRODUCT = 1 << 24
 """Similarities computed at once, to bound memory (64 MiB) when many probes meet a large gallery."""
+
+
+_PEOPLE_AT_ONCE = 4096
+"""People whose templates are summed at once, to bound memory."""
 
 
 class _Block:
@@ -128,19 +132,23 @@ class Flat:
     @cached_property
     def mean_lengths(self) -> Floats:
         """Length of the sum of each person's templates."""
-        sums = (self.vectors[self.order[a:b]].sum(axis=0) for a, b in self._groups())
-        return np.array([np.linalg.norm(total) for total in sums], dtype=np.float32)
+        lengths = np.ones(len(self.starts), np.float32)
+        several = np.flatnonzero(self.ends - self.starts > 1)
+        for first in range(0, len(several), _PEOPLE_AT_ONCE):
+            people = several[first : first + _PEOPLE_AT_ONCE]
+            counts = self.ends[people] - self.starts[people]
+            begins = np.cumsum(counts) - counts
+            rows = np.repeat(self.starts[people] - begins, counts) + np.arange(counts.sum())
+            sums = np.add.reduceat(self.vectors[self.order[rows]], begins)
+            lengths[people] = np.linalg.norm(sums, axis=1)
+        return np.maximum(lengths, 1e-6)
 
-    def _groups(self) -> Iterator[tuple[int, int]]:
-        return zip(self.starts.tolist(), self.ends.tolist(), strict=True)
-
-    def search(self, probes: Floats, top_k: int, score: Score) -> list[list[Hit]]:
+    def search(self, probes: Floats, top_k: int) -> list[list[Hit]]:
         """Return for each probe the people it is most like, best first.
 
         Args:
             probes: float32 ``(n, d)`` of unit length.
             top_k: The most people to return for each probe.
-            score: How a person's score comes from several templates.
         """
         if not len(self.order):
             return [[] for _ in probes]
@@ -150,7 +158,7 @@ class Flat:
             chunk = probes[first : first + step]
             products = self._multiply(chunk)
             pairs = zip(chunk, products, strict=True)
-            found.extend(self._rank(probe, row, top_k, score) for probe, row in pairs)
+            found.extend(self._rank(probe, row, top_k) for probe, row in pairs)
         return found
 
     def _multiply(self, probes: Floats) -> Floats:
@@ -159,9 +167,10 @@ class Flat:
         product: Floats = self.vectors @ probes[0] if single else probes @ self.vectors.T
         return product.reshape(len(probes), -1)
 
-    def _rank(self, probe: Floats, product: Floats, top_k: int, score: Score) -> list[Hit]:
+    def _rank(self, probe: Floats, product: Floats, top_k: int) -> list[Hit]:
         grouped = product[self.order]
-        scores = SCORES[score](self, grouped)
+        # The cosine to the re-normalised mean is the sum of the cosines over the length of the sum.
+        scores = np.add.reduceat(grouped, self.starts) / self.mean_lengths
         best = np.arange(len(scores))
         if top_k < len(scores):
             best = np.argpartition(scores, -top_k)[-top_k:]
@@ -180,31 +189,10 @@ class Flat:
             name=name,
             similarity=_cosine(score),
             template_id=self.templates[row],
+            templates=int(end - start),
             negative_similarity=_cosine(float(against.max())) if len(against) else None,
         )
 
 
 def _cosine(value: float) -> float:
     return min(1.0, max(-1.0, value))
-
-
-def _score_max(flat: Flat, grouped: Floats) -> NDArray[np.floating]:
-    return np.maximum.reduceat(grouped, flat.starts)
-
-
-def _score_mean(flat: Flat, grouped: Floats) -> NDArray[np.floating]:
-    # The cosine to the re-normalised mean is the sum of the cosines over the length of the sum.
-    return np.add.reduceat(grouped, flat.starts) / np.maximum(flat.mean_lengths, 1e-6)
-
-
-def _score_top2(flat: Flat, grouped: Floats) -> NDArray[np.floating]:
-    ranked = grouped[np.lexsort((grouped, flat.people[flat.order]))]
-    second = np.maximum(flat.ends - 2, flat.starts)
-    return (ranked[flat.ends - 1] + ranked[second]) / 2
-
-
-SCORES: dict[Score, Callable[[Flat, Floats], NDArray[np.floating]]] = {
-    "max": _score_max,
-    "mean": _score_mean,
-    "top2": _score_top2,
-}

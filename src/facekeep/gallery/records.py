@@ -13,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from facekeep._files import one_line
 from facekeep.errors import InputError
 
 __all__ = [
@@ -147,8 +148,9 @@ class Hit:
     Attributes:
         person_id: The person's UUID.
         name: The person's name.
-        similarity: Cosine, -1 to 1, by the asked person score.
+        similarity: Cosine, -1 to 1, to the mean of the person's templates.
         template_id: The person's template that is most like the probe.
+        templates: How many templates the person has, negative ones not counted.
         negative_similarity: Cosine to the most similar "this is not the person" template, or None
             where there is none.
     """
@@ -157,6 +159,7 @@ class Hit:
     name: str
     similarity: float
     template_id: str
+    templates: int
     negative_similarity: float | None
 
     @property
@@ -261,7 +264,7 @@ def clean_metadata(metadata: object) -> str:
 
 def clean_vectors(vectors: object, width: int, what: str) -> NDArray[np.float32]:
     """Return ``vectors`` ``(n, width)`` as contiguous float32 after checking shape and length."""
-    array = np.asarray(vectors)
+    array = _array(vectors, what)
     if array.dtype.kind != "f" or array.ndim != 2 or array.shape[1] != width:
         raise InputError(
             f"{what} must be float32 of shape (n, {width}), not {array.dtype} {array.shape}"
@@ -272,6 +275,13 @@ def clean_vectors(vectors: object, width: int, what: str) -> NDArray[np.float32]
     return array
 
 
+def _array(values: object, what: str) -> NDArray[Any]:
+    try:
+        return np.asarray(values)
+    except ValueError as error:
+        raise InputError(f"{what} must be an array of numbers: {one_line(error)}") from error
+
+
 def is_unit(array: NDArray[np.float32]) -> bool:
     """Whether every row is finite and of unit length within one part in a thousand."""
     lengths = np.sqrt(np.einsum("ij,ij->i", array, array))
@@ -280,7 +290,7 @@ def is_unit(array: NDArray[np.float32]) -> bool:
 
 def clean_template(new: NewTemplate, width: int) -> NewTemplate:
     """Return ``new`` with every field checked and in the form that is stored."""
-    vector = np.asarray(new.vector)
+    vector = _array(new.vector, "a template's vector")
     if vector.ndim != 1:
         raise InputError(f"a template's vector must be of shape ({width},), not {vector.shape}")
     if not isinstance(new.negative, bool):
