@@ -6,11 +6,12 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
-from typing import BinaryIO, Generic, NamedTuple, Protocol, TypeVar
+from typing import BinaryIO, Generic, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from facekeep._closing import Closing
 from facekeep.align import align_batch
 from facekeep.detect import Detector
 from facekeep.embed import Embedder
@@ -35,11 +36,7 @@ class Found(NamedTuple):
     crops: NDArray[np.uint8]
 
 
-class _Closable(Protocol):
-    def close(self) -> None: ...
-
-
-_T = TypeVar("_T", bound=_Closable)
+_T = TypeVar("_T", bound=Closing)
 
 
 class _Lazy(Generic[_T]):

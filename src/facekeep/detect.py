@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from numbers import Integral, Real
-from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from facekeep._closing import Closing
 from facekeep.align import warp
 from facekeep.errors import InputError, ModelError
 from facekeep.face import Face
@@ -54,7 +54,7 @@ class _Found(NamedTuple):
     batch: NDArray[np.intp]
 
 
-class Detector:
+class Detector(Closing):
     """A face detector, ready to run. Threads may share one.
 
     Without ``min_face`` an image's longer side is brought down to ``longest_side`` pixels, so the
@@ -173,17 +173,6 @@ class Detector:
     def close(self) -> None:
         """Let go of the network."""
         self._session.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _pyramid(self, image: NDArray[np.uint8]) -> Iterable[NDArray[np.uint8]]:
         """Yield the image at the working size, then ever smaller until no face is too large."""

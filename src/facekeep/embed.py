@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from types import TracebackType
-from typing import Self
-
 import numpy as np
 from numpy.typing import NDArray
 
+from facekeep._closing import Closing
 from facekeep.errors import InputError, ModelError
 from facekeep.models import ModelEntry, default_model, entry, space_id, weights
 from facekeep.runtime import open_session
@@ -18,7 +16,7 @@ __all__ = ["Embedder"]
 _BATCH = 16
 
 
-class Embedder:
+class Embedder(Closing):
     """An embedding network, ready to run. Threads may share one.
 
     Args:
@@ -91,17 +89,6 @@ class Embedder:
     def close(self) -> None:
         """Let go of the network."""
         self._session.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _checked(self, crops: object) -> NDArray[np.uint8]:
         expected = f"expected uint8 crops of shape (n, {self.size}, {self.size}, 3)"

@@ -25,9 +25,9 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
+from facekeep._closing import Closing
 from facekeep._files import why
 from facekeep.apps.cache_file import (
     UnusableError,
@@ -52,7 +52,7 @@ _KEPT_DAYS = 90
 _T = TypeVar("_T")
 
 
-class PhotoCache:
+class PhotoCache(Closing):
     """The faces of photos that were looked at before. Threads and processes may share one.
 
     The cache is never in the way: every fault of the file ends in a warning and a cache that knows
@@ -121,17 +121,6 @@ class PhotoCache:
             if self._connection is not None:
                 self._connection.close()
             self._connection = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _unseal(self, sealed: bytes, digest: str, recipe: str) -> list[Face] | None:
         """Return faces as they were kept; None when somebody changed them."""

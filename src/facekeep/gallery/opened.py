@@ -8,9 +8,9 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
+from facekeep._closing import Closing
 from facekeep.errors import (
     FacekeepError,
     GalleryBusy,
@@ -33,7 +33,7 @@ _HURRY = 0.2
 """Seconds that opening a gallery may wait to finish an erasure that was cut off."""
 
 
-class OpenGallery:
+class OpenGallery(Closing):
     """A gallery that was opened: its file, key, space and transactions."""
 
     def __init__(self, database: Database, space: Space | None, key: Key | None) -> None:
@@ -92,17 +92,6 @@ class OpenGallery:
             database.close()
             raise
         return gallery
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Close the file; doing it twice does no harm."""
