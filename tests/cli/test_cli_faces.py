@@ -99,7 +99,7 @@ def test_identify_as_json(cli):
         assert face["fmr"] == 1e-3
         assert face["expected_fpir"] == pytest.approx(2e-3, rel=0.01)
         (candidate,) = face["candidates"]
-            assert candidate == {**face["match"], "threshold": face["threshold"], "refused": False}
+        assert candidate == {**face["match"], "threshold": face["threshold"], "refused": False}
         names.add(face["match"]["name"])
     assert names == {"Grace Hopper", "Eileen Collins"}
 
