@@ -106,7 +106,10 @@ def test_import_then_remove(cli, network):
 
 def test_import_for_people(cli, network):
     outcome = cli("models", "import", network, "--name", "mine")
-    assert outcome.out == "mine: imported, 8 numbers a face; calibrate it before use\n"
+    first, second = outcome.out.splitlines()
+    assert first == "mine: imported, 8 numbers a face"
+    assert "`python benchmarks/calibrate.py --model mine`" in second
+    assert "facekeep.models.set_thresholds" in second
     assert cli("models", "remove", "mine").out == "mine: removed\n"
 
 

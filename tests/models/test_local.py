@@ -86,8 +86,16 @@ def test_a_damaged_file_with_a_source_is_mended_by_pulling(plain: ModelEntry) ->
 def test_a_missing_file_is_mended_by_pulling(plain: ModelEntry) -> None:
     (models_dir() / "mine" / "net.onnx").unlink()
     with pytest.raises(ModelNotFound, match="run: facekeep models pull mine"):
-        locate(plain)
+        locate(with_source(plain, FileSource("/nowhere")))
     assert verify(plain).state == "missing"
+
+
+def test_a_missing_file_without_a_source_is_imported_again(plain: ModelEntry) -> None:
+    (models_dir() / "mine" / "net.onnx").unlink()
+    with pytest.raises(ModelNotFound) as caught:
+        locate(plain)
+    assert "facekeep models remove mine, then facekeep models import FILE" in str(caught.value)
+    assert "pull" not in str(caught.value)
 
 
 def test_every_file_of_a_model_is_checked(plain: ModelEntry) -> None:

@@ -184,7 +184,12 @@ def import_(
     )
     if run.json:
         run.emit(_facts(made))
-    run.say(f"{made.name}: imported, {made.width} numbers a face; calibrate it before use")
+    run.say(f"{made.name}: imported, {made.width} numbers a face")
+    run.say(
+        "it cannot decide before it is calibrated: measure thresholds as"
+        f" `python benchmarks/calibrate.py --model {made.name}` does and record them with"
+        " facekeep.models.set_thresholds (docs/models.md)"
+    )
 
 
 @command(app, "remove", examples=["facekeep models remove mine"])

@@ -129,15 +129,21 @@ def _checked(entry: ModelEntry, file: FileEntry) -> Path:
     path = find(entry, file)
     if path is None:
         raise ModelNotFound(
-            f"the files of model {entry.name!r} are not on this machine;"
-            f" run: facekeep models pull {entry.name}"
+            f"the files of model {entry.name!r} are not on this machine; {_mend(entry, file)}"
         )
     problem = fault(path, file)
     if problem is not None:
-        mend = f"facekeep models {'pull' if file.sources else 'remove'} {entry.name}"
-        again = "" if file.sources else " and import it again"
-        raise ModelCorrupt(f"{path} cannot be trusted: {problem}; run: {mend}{again}")
+        raise ModelCorrupt(f"{path} cannot be trusted: {problem}; {_mend(entry, file)}")
     return path
+
+
+def _mend(entry: ModelEntry, file: FileEntry) -> str:
+    if file.sources:
+        return f"run: facekeep models pull {entry.name}"
+    return (
+        f"import it again: facekeep models remove {entry.name},"
+        f" then facekeep models import FILE --name {entry.name}"
+    )
 
 
 def _in_distribution(source: DistributionSource) -> Path | None:
