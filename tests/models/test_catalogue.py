@@ -52,6 +52,22 @@ def test_the_interim_embedder_is_fed_as_its_publisher_feeds_it() -> None:
     assert (sface.mean, sface.scale) == ((0, 0, 0), (1, 1, 1))
 
 
+@pytest.mark.parametrize("fed", ["mean = 127.5\nscale = 1", "mean = 0\nscale = [1, 1, 0.5]"])
+def test_a_detector_is_fed_pixels_as_they_are(models: Path, fed: str) -> None:
+    """The detector subtracts and multiplies nothing; an entry that asks for it is not obeyed."""
+    lines = GOOD.replace('"embed"', '"detect"').splitlines()
+    bare = "\n".join(
+        each
+        for each in lines
+        if each.split()[:1] not in (["mean"], ["scale"], ["width"], ["alignment"])
+    )
+    put(models, "plain", f"mean = 0\nscale = 1.0\n{bare}")
+    assert room.entry("plain").task == "detect"
+    put(models, "mine", f"{fed}\n{bare}")
+    with pytest.raises(ModelError, match="a detector is fed pixels as they are: mean 0 and scale"):
+        room.entry("mine")
+
+
 def test_lists_by_name_and_task(models: Path) -> None:
     put(models, "mine", GOOD)
     assert [entry.name for entry in room.list_models()] == ["mine", "sface", "yunet"]

@@ -114,6 +114,8 @@ def _check_whole(entry: ModelEntry, where: str) -> None:
         raise ModelError(f"{where}: an embedder needs input_size, width and alignment")
     if not embeds and (entry.width or entry.alignment):
         raise ModelError(f"{where}: a detector has neither width nor alignment")
+    if not embeds and (set(entry.mean), set(entry.scale)) != ({0}, {1}):
+        raise ModelError(f"{where}: a detector is fed pixels as they are: mean 0 and scale 1")
     if entry.thresholds and not (entry.comparisons and entry.calibrated_on):
         raise ModelError(f"{where}: thresholds need comparisons and calibrated_on")
 
