@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+import facekeep._warp
 import facekeep.align
 import facekeep.detect
 from facekeep.align import align
@@ -154,7 +155,7 @@ def lfw_faces(args: argparse.Namespace) -> tuple[list[str], Rows, NDArray[np.boo
     found = cached(
         args.cache,
         "lfw-crops",
-        [args.refine, len(paths), source(facekeep.detect, facekeep.align)],
+        [args.refine, len(paths), source(facekeep.detect, facekeep.align, facekeep._warp)],
         compute,
     )
     rows = embed_all(args, "lfw", found["crops"], flip=args.flip)

@@ -9,7 +9,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from skimage.transform import SimilarityTransform
 
-from facekeep.align import align, align_batch, similarity_transform, template, warp
+from facekeep._warp import warp
+from facekeep.align import align, align_batch, similarity_transform, template
 from facekeep.errors import InputError
 
 number = st.floats(-1000, 1000, allow_nan=False, width=32)

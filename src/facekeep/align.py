@@ -8,12 +8,11 @@ from numbers import Integral
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from facekeep._warp import warp
 from facekeep.errors import InputError
 from facekeep.image import check_image
 
-__all__ = ["TEMPLATE_NAME", "align", "align_batch", "similarity_transform", "template", "warp"]
-
-TEMPLATE_NAME = "arcface-112"
+__all__ = ["align", "align_batch", "similarity_transform", "template"]
 
 # The five points of the ArcFace crop (Deng et al. 2019), in pixels of a 112 x 112 image.
 _TEMPLATE_112 = np.array(
@@ -27,10 +26,6 @@ _TEMPLATE_112 = np.array(
 )
 
 _FARTHEST = 1e6
-# At most so many samples a side for each pixel of a crop; bilinear sampling doubles their reach.
-_MAX_SUPERSAMPLING = 4
-# Pixels of a halved image to those of the image: 0 covers 0 and 1, so its centre is at 0.5.
-_HALF_TO_FULL = np.array([[2, 0, 0.5], [0, 2, 0.5], [0, 0, 1]])
 
 
 def template(size: int = 112) -> NDArray[np.float64]:
@@ -105,61 +100,6 @@ def align(image: NDArray[np.uint8], landmarks: ArrayLike, size: int = 112) -> ND
     if not isinstance(size, Integral) or size < 1:
         raise InputError(f"size must be a whole number above 0, not {size!r}")
     return warp(check_image(image), similarity_transform(landmarks, template(size)), size)
-
-
-def warp(image: NDArray[np.uint8], matrix: NDArray[np.floating], size: int) -> NDArray[np.uint8]:
-    """Sample a square crop through a similarity transform, without aliasing.
-
-    Args:
-        image: uint8 ``(H, W, 3)``.
-        matrix: ``(2, 3)``, pixels of the image to pixels of the crop.
-        size: The crop's side in pixels.
-
-    Returns:
-        uint8 ``(size, size, 3)``, black where the image ends.
-    """
-    import cv2
-
-    image, matrix = _neighbourhood(image, matrix, size)
-    if image.size == 0:
-        return np.zeros((size, size, 3), np.uint8)
-    scale = float(np.hypot(matrix[0, 0], matrix[1, 0]))
-    while scale * _MAX_SUPERSAMPLING < 1 and min(image.shape[:2]) > 1:
-        image, matrix, scale = _halved(image), matrix @ _HALF_TO_FULL, scale * 2
-    factor = min(max(int(1 / scale), 1), _MAX_SUPERSAMPLING)
-    # Scaling about pixel centres, not corners: the centre of pixel 0 moves by half the factor.
-    finer = matrix * factor
-    finer[:, 2] += (factor - 1) / 2
-    crop = cv2.warpAffine(image, finer, (size * factor, size * factor))
-    if factor > 1:
-        crop = cv2.resize(crop, (size, size), interpolation=cv2.INTER_AREA)
-    return np.asarray(crop, np.uint8)
-
-
-def _neighbourhood(
-    image: NDArray[np.uint8], matrix: NDArray[np.floating], size: int
-) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
-    """The part of the image that a crop is sampled from, a view, and the matrix for that part."""
-    import cv2
-
-    inverse = cv2.invertAffineTransform(matrix)
-    middle = inverse[:, :2].sum(axis=1) * (size - 1) / 2 + inverse[:, 2]
-    reach = np.abs(inverse[:, :2]).sum(axis=1) * (size + 3) / 2 + 2
-    limit = image.shape[1::-1]
-    left, top = np.clip(np.floor(middle - reach), 0, limit).astype(int)
-    right, bottom = np.clip(np.ceil(middle + reach), 0, limit).astype(int)
-    moved = matrix[:, 2] + matrix[:, 0] * left + matrix[:, 1] * top
-    shifted = np.column_stack([matrix[:, :2], moved])
-    return image[top:bottom, left:right], shifted
-
-
-def _halved(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Average 2 x 2 pixels into one; an odd last row or column is left out."""
-    import cv2
-
-    height, width = image.shape[0] // 2, image.shape[1] // 2
-    even = image[: 2 * height, : 2 * width]
-    return np.asarray(cv2.resize(even, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def align_batch(

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facekeep._closing import Closing
-from facekeep.align import warp
+from facekeep._warp import warp
 from facekeep.errors import InputError, ModelError
 from facekeep.face import Face
 from facekeep.image import check_image

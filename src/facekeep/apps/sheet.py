@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facekeep._files import printable
-from facekeep.align import similarity_transform, template, warp
+from facekeep._warp import warp
+from facekeep.align import similarity_transform, template
 from facekeep.apps.photos import Clustering, Search, Sighting
 from facekeep.draw import contact_sheet
 from facekeep.errors import FacekeepError
