@@ -152,7 +152,7 @@ class _Bench:
             command = [sys.executable, "-m", "facekeep"]
             common = ["--gallery", str(gallery), "--threads", str(self.options["threads"])]
             enrol = [*command, "enroll", "Somebody", str(photo), *common, "--review", "off"]
-            subprocess.run(enrol, check=False, capture_output=True)
+            _ran(enrol)
             yield _started("import facekeep", [sys.executable, "-c", "import facekeep"])
             if gallery.exists():
                 words = ["identify", str(photo), *common]
@@ -202,7 +202,7 @@ def run_bench(
         A result for each thing measured, as soon as it is there.
 
     Raises:
-        InputError: A stage is unknown.
+        InputError: A stage is unknown, or a command that is timed fails.
     """
     unknown = [stage for stage in stages if stage not in STAGES]
     if unknown:
@@ -224,9 +224,18 @@ def _started(stage: str, command: list[str], rss_mb: float | None = None) -> Res
     times = []
     for _ in range(_STARTS):
         start = time.perf_counter()
-        subprocess.run(command, check=False, capture_output=True)
+        _ran(command)
         times.append(time.perf_counter() - start)
     return _result(stage, times, rss_mb=rss_mb)
+
+
+def _ran(command: list[str]) -> str:
+    """Run a command, and return what it wrote to stderr; the time of one that failed is none."""
+    run = subprocess.run(command, check=False, capture_output=True, text=True)
+    if run.returncode not in (0, 1):  # 1 is an answer: unknown, rejected
+        problem = run.stderr.strip().rpartition("\n")[2]
+        raise InputError(f"a command to be measured failed with status {run.returncode}: {problem}")
+    return run.stderr
 
 
 def _peak_memory(words: list[str]) -> float | None:
@@ -236,10 +245,7 @@ def _peak_memory(words: list[str]) -> float | None:
         "import sys; from facekeep.cli.main import main; main(sys.argv[1:]);"
         "print(open('/proc/self/status').read(), file=sys.stderr)"
     )
-    run = subprocess.run(
-        [sys.executable, "-c", code, *words], check=False, capture_output=True, text=True
-    )
-    found = re.search(r"VmHWM:\s+(\d+) kB", run.stderr)
+    found = re.search(r"VmHWM:\s+(\d+) kB", _ran([sys.executable, "-c", code, *words]))
     return int(found[1]) / 1024 if found else None
 
 

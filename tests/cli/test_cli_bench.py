@@ -28,6 +28,13 @@ def test_bench_as_json(cli, monkeypatch):
         assert 0 < stage["median_ms"] <= stage["p95_ms"]
 
 
+def test_a_command_that_fails_is_not_timed(cli, monkeypatch):
+    monkeypatch.setenv("FACEKEEP_EMBEDDER", "nobody")
+    outcome = cli("bench", "start", "--repeats", "3")
+    assert (outcome.status, outcome.out) == (2, "")
+    assert "failed with status 2: facekeep: error: no model is called 'nobody'" in outcome.err
+
+
 def test_bench_for_people(cli):
     outcome = cli("bench", "align", "--repeats", "3", "--image", "hopper.jpg")
     assert outcome.status == 0
