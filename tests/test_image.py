@@ -6,6 +6,7 @@ import errno
 import hashlib
 import io
 import os
+import re
 import resource
 import socket
 import struct
@@ -27,6 +28,7 @@ from PIL import Image
 from facekeep.errors import FacekeepError, ImageError, InputError, StorageFull
 from facekeep.image import (
     check_image,
+    check_output,
     content_digest,
     from_bgr,
     list_images,
@@ -858,7 +860,17 @@ def test_bad_saves(
     with pytest.raises(kind) as caught:
         save_image(f"{tmp_path}/{name}" if name else name, photo, **options)
     assert fragment in one_line(caught.value)
+    if not options:
+        with pytest.raises(kind, match=f"^{re.escape(str(caught.value))}$"):
+            check_output(f"{tmp_path}/{name}" if name else name)
     assert sorted(os.walk(tmp_path)) == before
+
+
+def test_checking_where_to_save_leaves_no_trace(tmp_path: Path) -> None:
+    (tmp_path / "old.png").write_bytes(b"old")
+    for name in ("old.png", "new.jpg"):
+        check_output(tmp_path / name)
+    assert [file.read_bytes() for file in tmp_path.iterdir()] == [b"old"]
 
 
 def test_a_bad_array_leaves_the_old_file(photo: RGB, tmp_path: Path) -> None:
@@ -923,7 +935,8 @@ def test_a_hidden_folder_that_is_named_is_listed(tmp_path: Path) -> None:
     ("folder", "fragment"),
     [
         ("/no/such/folder", "/no/such/folder: the folder cannot be read: no such file or folder"),
-        (__file__, "the folder cannot be read: a part of the path is not a folder"),
+        (__file__, f"{__file__}: is a file; name a folder"),
+        (f"{__file__}/a", "the folder cannot be read: a part of the path is not a folder"),
         ("a\0b", "a\\x00b: the folder cannot be read: no file can have this name"),
     ],
 )

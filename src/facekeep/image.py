@@ -17,9 +17,11 @@ How other kinds of picture become RGB:
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import io
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -29,10 +31,11 @@ from numpy.typing import NDArray
 
 from facekeep._decode import Stream, decode
 from facekeep._files import is_full, open_regular, path_text, printable, why, write_whole
-from facekeep.errors import ImageError, InputError, StorageFull
+from facekeep.errors import FacekeepError, ImageError, InputError, StorageFull
 
 __all__ = [
     "check_image",
+    "check_output",
     "content_digest",
     "from_bgr",
     "list_images",
@@ -150,7 +153,28 @@ def list_images(folder: str | os.PathLike[str], *, recursive: bool = True) -> li
         return sorted(path for path in found if path.is_file())
     except (OSError, ValueError) as error:
         where = printable(getattr(error, "filename", None) or top)
+        if isinstance(error, NotADirectoryError) and Path(top).is_file():
+            raise ImageError(f"{where}: is a file; name a folder") from error
         raise ImageError(f"{where}: the folder cannot be read: {why(error)}") from error
+
+
+def check_output(path: str | os.PathLike[str]) -> None:
+    """Check that ``save_image`` can write a file of this name, before there is anything to write.
+
+    Raises:
+        InputError: The extension is unknown.
+        ImageError: The folder is missing or may not be written, or the name is that of a folder.
+        StorageFull: There is no room even for an empty file.
+    """
+    target = path_text(path)
+    _style(target)
+    try:
+        final = Path(os.path.realpath(target))
+        with tempfile.TemporaryFile(dir=final.parent):
+            if final.is_dir():
+                raise IsADirectoryError(errno.EISDIR, "is a directory")
+    except (OSError, ValueError) as error:
+        raise _unwritten(target, error) from error
 
 
 def save_image(path: str | os.PathLike[str], rgb: object, *, quality: int = 92) -> None:
@@ -168,21 +192,29 @@ def save_image(path: str | os.PathLike[str], rgb: object, *, quality: int = 92) 
         StorageFull: There is no room for it.
     """
     target = path_text(path)
-    style = _WRITERS.get(Path(target).suffix.lower())
-    if style is None:
-        known = ", ".join(sorted(_WRITERS))
-        raise InputError(f"{printable(target)}: unknown picture format; end the name in {known}")
+    style = _style(target)
     if quality not in range(1, 101):
         raise InputError(f"quality must be 1 to 100; got {printable(quality)}")
     encoded = _encode(check_image(rgb), style, quality)
     try:
         write_whole(target, encoded)
     except (OSError, ValueError) as error:
-        if is_full(error):
-            size = len(encoded)
-            mend = f"no room to write {size} bytes; free some space"
-            raise StorageFull(f"{printable(target)}: {mend}") from error
-        raise ImageError(f"{printable(target)}: cannot be written: {why(error)}") from error
+        raise _unwritten(target, error) from error
+
+
+def _style(target: str) -> str:
+    """Return the format that the extension of a file to write chooses."""
+    style = _WRITERS.get(Path(target).suffix.lower())
+    if style is None:
+        known = ", ".join(sorted(_WRITERS))
+        raise InputError(f"{printable(target)}: unknown picture format; end the name in {known}")
+    return style
+
+
+def _unwritten(target: str, error: OSError | ValueError) -> FacekeepError:
+    if is_full(error):
+        return StorageFull(f"{printable(target)}: no room to write it; free some space")
+    return ImageError(f"{printable(target)}: cannot be written: {why(error)}")
 
 
 def _name(source: object) -> str:

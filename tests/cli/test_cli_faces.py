@@ -82,6 +82,17 @@ def test_several_pictures_are_json_lines_and_one_that_fails_stops_no_other(cli):
     assert plain.out.splitlines()[1] == "hopper.jpg: 1 face"
 
 
+@pytest.mark.parametrize("command", ["detect", "identify"])
+@pytest.mark.parametrize("target", ["marked.xyz", "no/marked.jpg"])
+def test_a_picture_that_cannot_be_written_is_refused_before_any_is_read(
+    cli, monkeypatch, command: str, target: str
+):
+    monkeypatch.setattr("facekeep.image.load_image", None)
+    outcome = cli(command, "party.jpg", "--out", target)
+    assert outcome.status == 2
+    assert outcome.err.startswith(f"facekeep: error: {target}: ")
+
+
 def test_identify_leaves_nothing_beside_the_gallery(cli, album):
     assert cli("identify", "hopper2.jpg").status == 0
     assert list(album.glob("people.db*")) == [album / "people.db"]

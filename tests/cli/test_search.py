@@ -50,6 +50,18 @@ def test_top_and_sheet(cli, album: Path, cache: Path, tmp_path: Path):
     assert load_image(sheet).std() > 20
 
 
+@pytest.mark.parametrize("words", [["search", "hopper.png", "."], ["cluster", "."]])
+@pytest.mark.parametrize("sheet", ["sheet.xyz", "no/sheet.png", "more"])
+def test_a_sheet_that_cannot_be_is_refused_before_photos_are_read(
+    cli, album: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], sheet: str
+):
+    monkeypatch.chdir(album)
+    monkeypatch.setattr("facekeep.apps.folder.list_images", None)
+    outcome = cli(*words, "--out", sheet)
+    assert outcome.status == 2
+    assert outcome.err.startswith(f"facekeep: error: {sheet}: ")
+
+
 def test_a_face_that_no_photo_shows_is_exit_status_one(cli, album: Path, cache: Path):
     for path in album.rglob("collins*"):
         path.rename(album.parent / path.name)
@@ -64,7 +76,7 @@ def test_a_face_that_no_photo_shows_is_exit_status_one(cli, album: Path, cache: 
         ("wall.png", ".", "wall.png: no face was found"),
         ("broken.jpg", ".", "broken.jpg: is not a picture"),
         ("hopper.png", "nowhere", "nowhere: the folder cannot be read: no such file"),
-        ("hopper.png", "hopper.png", "hopper.png: the folder cannot be read"),
+        ("hopper.png", "hopper.png", "hopper.png: is a file; name a folder"),
         ("hopper.png", "empty", "empty: the folder holds no pictures"),
     ],
 )

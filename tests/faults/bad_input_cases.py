@@ -243,7 +243,7 @@ FOLDERS = [
         lambda w: facekeep.save_image(w.root / "grey.png", np.full((90, 90, 3), 128, np.uint8)),
     ),
     Case("missing", "search hopper.jpg no", 2, "image", "no: the folder cannot be read"),
-    Case("a file", "cluster hopper.jpg", 2, "image", "hopper.jpg: the folder cannot be read"),
+    Case("a file", "cluster hopper.jpg", 2, "image", "hopper.jpg: is a file; name a folder"),
     Case(
         "without pictures",
         "cluster empty --out sheet.jpg",

@@ -43,12 +43,14 @@ def cluster(
     there is none.
     """
     from facekeep.apps.photos import cluster_folder
+    from facekeep.image import check_output, save_image
 
+    if out is not None:
+        check_output(out)
     with open_engine(run) as engine, open_cache(run, cache) as known, photo_progress(run) as show:
         result = cluster_folder(engine, folder, min_size=min_size, cache=known, progress=show)
     if out is not None:
         from facekeep.apps.sheet import cluster_sheet
-        from facekeep.image import save_image
 
         save_image(out, cluster_sheet(result, max_pixels=run.settings.max_pixels))
     if run.json:

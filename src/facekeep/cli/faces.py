@@ -243,11 +243,14 @@ def _targets(images: Sequence[Path], out: Path | None) -> list[Path | None]:
     """Where each marked picture goes: the file asked for, or files of a folder."""
     if out is None:
         return [None] * len(images)
+    from facekeep.image import check_output
+
     targets = [out] if len(images) == 1 and not out.is_dir() else _in_folder(images, out)
     read = {os.path.realpath(image) for image in images}
     for target in targets:
         if os.path.realpath(target) in read:
             raise InputError(f"{target} is itself a picture to look at: name another with --out")
+        check_output(target)
     return list(targets)
 
 

@@ -49,12 +49,14 @@ def search(
     shows the face, 1 when none does.
     """
     from facekeep.apps.photos import search_folder
+    from facekeep.image import check_output, save_image
 
+    if out is not None:
+        check_output(out)
     with open_engine(run) as engine, open_cache(run, cache) as known, photo_progress(run) as show:
         result = search_folder(engine, probe, folder, top=top, cache=known, progress=show)
     if out is not None:
         from facekeep.apps.sheet import search_sheet
-        from facekeep.image import save_image
 
         save_image(out, search_sheet(result, max_pixels=run.settings.max_pixels))
     if run.json:
