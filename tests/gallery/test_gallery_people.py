@@ -97,6 +97,7 @@ def test_unusable_names(gallery: Gallery, name: Any) -> None:
         [0.25] * 15,
         "text",
         None,
+        [[1.0], [0.5, 0.5]],
     ],
 )
 def test_unusable_vectors(gallery: Gallery, vector: Any) -> None:
