@@ -10,7 +10,7 @@ from facekeep import Gallery
 
 pytestmark = pytest.mark.usefixtures("album")
 
-PERSON = ["name", "id", "created_at", "templates", "metadata", "consent", "retain_until"]
+PERSON = ["name", "id", "created_at", "template_count", "metadata", "consent", "retain_until"]
 TEMPLATE = ["id", "negative", "quality", "source", "crop", "created_at"]
 
 
@@ -25,7 +25,7 @@ def shown(cli, name: str):
 def test_list(cli):
     people = cli("people", "list", "--json").json["people"]
     assert [list(person) for person in people] == [PERSON, PERSON]
-    assert [(person["name"], person["templates"]) for person in people] == [
+    assert [(person["name"], person["template_count"]) for person in people] == [
         ("Eileen Collins", 1),
         ("Grace Hopper", 1),
     ]
@@ -37,7 +37,8 @@ def test_list(cli):
 
 def test_show(cli):
     document = shown(cli, "Grace Hopper")
-    assert list(document) == PERSON
+    assert list(document) == [*PERSON, "templates"]
+    assert document["template_count"] == 1
     (template,) = document["templates"]
     assert list(template) == TEMPLATE
     assert template["source"].startswith("hopper.jpg sha256:")
@@ -91,7 +92,7 @@ def test_merge_then_split(cli):
 
 def test_remove(cli, album):
     outcome = cli("people", "remove", "Grace Hopper", "--yes", "--json")
-    assert (outcome.status, outcome.json) == (0, {"removed": "Grace Hopper", "templates": 1})
+    assert (outcome.status, outcome.json) == (0, {"removed": "Grace Hopper", "template_count": 1})
     assert names(cli) == ["Eileen Collins"]
     assert b"Grace Hopper" not in (album / "people.db").read_bytes()
     assert cli("identify", "hopper.jpg").status == 1

@@ -189,7 +189,7 @@ def remove(run: Run, name: Name, templates: Some = None, yes: Sure = False) -> N
             return
         person = gallery.remove(name)
     if run.json:
-        run.emit({"removed": person.name, "templates": person.template_count})
+        run.emit({"removed": person.name, "template_count": person.template_count})
     run.say(f"{person.name}: erased, {counted(person.template_count, 'template')}")
 
 
@@ -299,7 +299,7 @@ def _document(person: Person) -> dict[str, Any]:
         "name": person.name,
         "id": person.id,
         "created_at": person.created_at.isoformat(),
-        "templates": person.template_count,
+        "template_count": person.template_count,
         "metadata": person.metadata,
         "consent": person.consent
         and {"basis": person.consent.basis, "given_at": person.consent.given_at.isoformat()},
