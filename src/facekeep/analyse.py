@@ -108,6 +108,7 @@ class Analyser:
 
         An image that cannot be read ends the run with its error, after those before it.
         """
+        self._embedder.get()  # before the detector: opening it takes more memory than running it
         remaining = iter(images)
         while True:
             found, failure = self._find_some(remaining)
