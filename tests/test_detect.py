@@ -356,6 +356,14 @@ def test_a_face_that_slides_over_a_cut_stays_one_face(monkeypatch, head, size):
                 assert len(faces) == 1, (left, top)
 
 
+@pytest.mark.usefixtures("opencv_4")
+def test_a_panorama_is_looked_through_and_at_again(head):
+    near, far = (scene(width, 400, head, [(90, width - 300, 200)]) for width in (1_000, 40_000))
+    with Detector(min_face=40) as detector:
+        (here,), (there,) = (detector.refine(each, detector.detect(each)) for each in (near, far))
+    assert np.abs(there.landmarks - here.landmarks - [39_000, 0]).max() < 2
+
+
 def test_memory_stays_that_of_a_tile():
     """In one piece the network would take some 2,000 MiB for this picture."""
     program = """

@@ -30,7 +30,8 @@ def warp(image: NDArray[np.uint8], matrix: NDArray[np.floating], size: int) -> N
     if image.size == 0:
         return np.zeros((size, size, 3), np.uint8)
     scale = float(np.hypot(matrix[0, 0], matrix[1, 0]))
-    while scale * _MAX_SUPERSAMPLING < 1 and min(image.shape[:2]) > 1:
+    # This also keeps what is sampled below the 32,767 pixels a side that OpenCV 4 allows.
+    while scale * _MAX_SUPERSAMPLING < 1:
         image, matrix, scale = _halved(image), matrix @ _HALF_TO_FULL, scale * 2
     factor = min(max(int(1 / scale), 1), _MAX_SUPERSAMPLING)
     # Scaling about pixel centres, not corners: the centre of pixel 0 moves by half the factor.
@@ -60,9 +61,11 @@ def _neighbourhood(
 
 
 def _halved(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Average 2 x 2 pixels into one; an odd last row or column is left out."""
+    """Average 2 x 2 pixels into one; an odd last row or column is left out, the only one is not."""
     import cv2
 
+    if min(image.shape[:2]) == 1:
+        image = np.pad(image, [(0, int(side == 1)) for side in image.shape[:2]] + [(0, 0)])
     height, width = image.shape[0] // 2, image.shape[1] // 2
     even = image[: 2 * height, : 2 * width]
     return np.asarray(cv2.resize(even, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
