@@ -27,6 +27,9 @@ Image = NDArray[np.uint8]
 Photo = Callable[..., Path]
 
 
+pytestmark = pytest.mark.usefixtures("ready_models")
+
+
 @pytest.fixture(scope="module")
 def engine_models() -> Iterator[FaceEngine]:
     """One engine without a gallery for all tests that need only the networks."""
@@ -160,6 +163,20 @@ def test_review_off_takes_the_largest_face_of_any_photo(
         result = engine.enroll("Grace Hopper", [both(hopper, collins), photo("hopper", size=0.12)])
         assert result.enrolled == 2
         assert [face.name for face in engine.identify(hopper)] == ["Grace Hopper"]
+
+
+def test_a_rate_that_cannot_be_promised_stops_the_first_enrolment_already(
+    tmp_path: Path, hopper: Image
+) -> None:
+    gallery = tmp_path / "people.db"
+    with (
+        FaceEngine(gallery, fmr=1e-12) as engine,
+        pytest.raises(InputError, match=r"cannot be promised.*; or enrol with review off$"),
+    ):
+        engine.enroll("Grace Hopper", tmp_path / "never-read.jpg")
+    assert not gallery.exists()
+    with FaceEngine(gallery, fmr=1e-12, review="off") as engine:
+        assert engine.enroll("Grace Hopper", hopper).enrolled == 1
 
 
 def test_enrolling_the_same_photo_again_adds_nothing(

@@ -20,7 +20,7 @@ from facekeep.analyse import Analyser, ImageSource
 from facekeep.decide import Threshold, Verification, compare, decide, threshold
 from facekeep.detect import Detector
 from facekeep.embed import Embedder
-from facekeep.enrol import Enrolment, Rejection, conflict, policy_named, reject
+from facekeep.enrol import Enrolment, Rejection, conflict, policy_named, reject, require_limit
 from facekeep.errors import GalleryNotFound, ImageError, InputError, ModelError, PersonNotFound
 from facekeep.face import Face
 from facekeep.gallery import Consent, Gallery, Key, NewTemplate, Person, Space
@@ -202,12 +202,14 @@ class FaceEngine(Closing):
         Raises:
             ImageError: None of the photos can be read. When only some cannot, they are among the
                 rejected.
-            InputError: No photo was given.
+            InputError: No photo was given, or the model promises no such rate as ``fmr``.
+            ModelError: The model was never calibrated, and ``review`` is not ``off``.
         """
         name = clean_name(name)
         sources: list[Any] = list(images) if isinstance(images, list | tuple) else [images]
         if not sources:
             raise InputError(f"there is nothing to enrol {name} from: give at least one photo")
+        require_limit(self._policy, self.threshold)
         known = self._known_digests(name)
         templates: list[NewTemplate] = []
         rejected: list[Rejection] = []

@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from facekeep.decide import Threshold
-from facekeep.errors import InputError
+from facekeep.errors import InputError, ModelError
 from facekeep.face import Face
 from facekeep.gallery import Hit, Person
 from facekeep.quality import POLICIES, Policy, Reason, explain, review
 
-__all__ = ["Enrolment", "Rejection", "conflict", "policy_named", "reject"]
+__all__ = ["Enrolment", "Rejection", "conflict", "policy_named", "reject", "require_limit"]
 
 # Beside a second face of this share of its size, the largest face is not plainly the one meant.
 _BYSTANDER = 0.4
@@ -55,6 +55,25 @@ def policy_named(name: str) -> Policy:
     if name not in POLICIES:
         raise InputError(f"unknown review {name!r}; known: {', '.join(POLICIES)}")
     return POLICIES[name]
+
+
+def require_limit(policy: Policy, limit: Callable[[], Threshold]) -> None:
+    """Make sure that a review can tell whether a photo shows somebody who is already enrolled.
+
+    Args:
+        policy: What is demanded; with ``off`` nobody asks.
+        limit: Gives the threshold.
+
+    Raises:
+        InputError: There is no threshold at the rate asked for.
+        ModelError: There is none at all.
+    """
+    if policy is POLICIES["off"]:
+        return
+    try:
+        limit()
+    except (InputError, ModelError) as error:
+        raise type(error)(f"{error}; or enrol with review off") from error
 
 
 def reject(faces: Sequence[Face], policy: Policy) -> tuple[str, str] | None:

@@ -867,6 +867,14 @@ MODELS = [
         _own_model,
     ),
     Case(
+        "never calibrated, for the first enrolment",
+        "enroll Ada hopper.jpg --gallery new.db --embedder mine",
+        2,
+        "model",
+        "set_thresholds (docs/models.md); or enrol with review off",
+        _own_model,
+    ),
+    Case(
         "of one's own, with its file gone",
         "models path mine",
         2,
