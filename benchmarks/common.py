@@ -41,7 +41,7 @@ def arguments(description: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--cache", type=Path, default=home, help="folder for crops and embeddings")
     parser.add_argument("--model", default=None, help="embedder, by its name in the catalogue")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of a network")
-    parser.add_argument("--json", action="store_true", help="print JSON in place of a table")
+    parser.add_argument("--json", action="store_true", help="print a line of JSON for each table")
     return parser
 
 
@@ -53,9 +53,9 @@ def add_road(parser: argparse.ArgumentParser) -> None:
 
 
 def report(args: argparse.Namespace, title: str, rows: Sequence[dict[str, Any]]) -> None:
-    """Print the rows as JSON or as a plain table."""
+    """Print the rows as one line of JSON or as a plain table."""
     if args.json:
-        print(json.dumps({"title": title, "rows": rows}, indent=2))
+        print(json.dumps({"title": title, "rows": rows}))
         return
     print(title)
     names = list(rows[0])
@@ -85,8 +85,9 @@ def cached(
         return dict(arrays)
 
 
-def source(*modules: ModuleType) -> str:
-    """Digest the source of modules, so that a change to them makes what was cached stale."""
+def cropping_code() -> str:
+    """Digest the code between an image and a crop, so that a change makes cached crops stale."""
+    modules: tuple[ModuleType, ...] = (facekeep.detect, facekeep.align, facekeep._warp)
     code = b"".join(Path(str(module.__file__)).read_bytes() for module in modules)
     return hashlib.sha256(code).hexdigest()
 
@@ -155,7 +156,7 @@ def lfw_faces(args: argparse.Namespace) -> tuple[list[str], Rows, NDArray[np.boo
     found = cached(
         args.cache,
         "lfw-crops",
-        [args.refine, len(paths), source(facekeep.detect, facekeep.align, facekeep._warp)],
+        [args.refine, len(paths), cropping_code()],
         compute,
     )
     rows = embed_all(args, "lfw", found["crops"], flip=args.flip)

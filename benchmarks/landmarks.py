@@ -18,18 +18,16 @@ import numpy as np
 from common import (
     arguments,
     cached,
+    cropping_code,
     embed_all,
     landmark_frames,
     main_face,
     pair_scores,
     report,
-    source,
     threshold,
 )
 from numpy.typing import NDArray
 
-import facekeep.align
-import facekeep.detect
 from facekeep.align import align
 from facekeep.detect import Detector
 
@@ -126,7 +124,7 @@ def main() -> int:
     args = arguments(__doc__).parse_args()
     frames, points68, people = landmark_frames(args.shared)
     truth = five(points68)
-    settings = [len(frames), source(facekeep.detect, facekeep.align)]
+    settings = [len(frames), cropping_code()]
     found = cached(args.cache, "landmarks", settings, lambda: find_both(args, frames, truth))
     seen = np.flatnonzero(~np.isnan(found["raw"]).any(axis=(1, 2)))
     truth, people, raw, refined = (x[seen] for x in (truth, people, found["raw"], found["refined"]))

@@ -1,8 +1,8 @@
 """How to score a person with several templates: the nearest, a mean, the two nearest.
 
-Open-set identification among people with many images, never those of LFW. Half of the people are
-enrolled with so many templates each. Their images beyond the first five are the mated probes; all
-images of the other half, and of the people with few images, are the non-mated ones. A mated probe
+Open-set identification among people with many images, never those of LFW. Half of those with
+more images than ``--templates`` are enrolled by so many; what is left of their images after the
+most templates are the mated probes, and all images of all others the non-mated ones. A mated probe
 is missed when its person is not the best candidate or scores below the threshold. Of two names that
 calibrate.py takes for one person only one is used. The figures are means over several draws.
 
@@ -24,8 +24,6 @@ from facekeep.decide import threshold as threshold_at
 from facekeep.models import default_model, entry
 
 Rows = NDArray[np.float32]
-COUNTS = (1, 2, 3, 5)
-LEAST_IMAGES = 6
 FMR = 1e-4
 COLUMNS = (
     "rank-1",
@@ -69,12 +67,11 @@ RULES = (nearest, two_nearest, mean_score, mean_template, nearest_and_mean)
 class Draw:
     """People enrolled at random, with all scores of all probes against all templates."""
 
-    def __init__(self, rows: Rows, person: NDArray[np.intp], seed: int) -> None:
+    def __init__(self, rows: Rows, person: NDArray[np.intp], most: int, seed: int) -> None:
         rng = np.random.default_rng(seed)
-        often = np.flatnonzero(np.bincount(person) >= LEAST_IMAGES)
+        often = np.flatnonzero(np.bincount(person) > most)
         enrolled = rng.choice(often, len(often) // 2, replace=False)
         images = [rng.permutation(np.flatnonzero(person == who)) for who in enrolled]
-        most = max(COUNTS)
         self.templates = np.stack([rows[mine[:most]] for mine in images])
         self.owner = np.repeat(np.arange(len(images)), [len(mine) - most for mine in images])
         self.mated = self._compare(rows[np.concatenate([mine[most:] for mine in images])])
@@ -85,7 +82,7 @@ class Draw:
         return (probes @ self.templates.reshape(-1, width).T).reshape(-1, people, most)
 
     def figures(
-        self, rule: Callable[[Rows, Rows], Rows], count: int, limits: tuple[float, float]
+        self, rule: Callable[[Rows, Rows], Rows], count: int, limits: list[float]
     ) -> list[float]:
         """Rank-1, FNIR at FPIR 1e-2 and 1e-3, then FMR and FNIR at the two thresholds."""
         templates = self.templates[:, :count]
@@ -103,6 +100,7 @@ def main() -> int:
     """Run from the command line."""
     parser = arguments(__doc__)
     parser.add_argument("--source", default="celeba", help="the labels to use: celeba or glint")
+    parser.add_argument("--templates", type=int, nargs="+", default=[1, 2, 3, 5])
     parser.add_argument("--draws", type=int, default=10)
     args = parser.parse_args()
     crops, people = labelled_faces(args.shared, [args.source])
@@ -111,11 +109,15 @@ def main() -> int:
     tail = compare(rows, person, SAME_PERSON)[1]
     single = ~np.isin(person, np.maximum(person[tail.first], person[tail.second]))
     model = entry(args.model or default_model("embed"))
-    cases = [(count, rule) for count in COUNTS for rule in (RULES if count > 1 else RULES[:1])]
-    limits = {n: tuple(threshold_at(model, fmr).cosine for fmr in (FMR, FMR / n)) for n in COUNTS}
+    cases = [
+        (count, rule) for count in args.templates for rule in (RULES if count > 1 else RULES[:1])
+    ]
+    limits = {
+        n: tuple(threshold_at(model, fmr).cosine for fmr in (FMR, FMR / n)) for n in args.templates
+    }
     sums = np.zeros((len(cases), len(COLUMNS)))
     for seed in range(args.draws):
-        draw = Draw(rows[single], person[single], seed)
+        draw = Draw(rows[single], person[single], max(counts), seed)
         sums += [draw.figures(rule, count, limits[count]) for count, rule in cases]
     title = (
         f"{len(draw.templates)} people enrolled, {len(draw.mated)} mated and {len(draw.unknown)} "
