@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import shutil
 
+import numpy as np
 import pytest
 
-from facekeep import load_image
-from facekeep.apps.demo import CHANGES
+from facekeep import load_image, save_image
+from facekeep.apps.demo import CHANGES, cases_from
 
 pytestmark = pytest.mark.usefixtures("album")
 
@@ -64,6 +65,21 @@ def test_photos_of_different_people(cli, album):
     assert outcome.status == 0
     who = {(trial["who"], *trial["answer"]) for trial in outcome.json["trials"][1:-2]}
     assert who == {("collins", "collins"), ("hopper", "unknown")}
+
+
+def test_a_large_collection_is_not_loaded_whole(album):
+    for number in range(22):
+        (album / "mine" / f"{number:02}").mkdir(parents=True)
+        for photo in range(2 if number else 14):
+            save_image(
+                album / "mine" / f"{number:02}" / f"{photo:02}.png", np.zeros((2, 3, 3), "u1")
+            )
+    save_image(album / "mine" / "01" / "00.png", np.zeros((1300, 2560, 3), "u1"))
+    cases = cases_from(album / "mine")
+    assert [case.name for case in cases] == [f"{number:02}" for number in range(20)]
+    assert [len(case.enrol) + len(case.probes) for case in cases] == [12] + [2] * 19
+    assert cases[1].enrol[0].shape == (650, 1280, 3)
+    assert len(cases_from(album / "mine" / "00")) == 12
 
 
 def test_a_wrong_answer_is_a_no(cli, album):

@@ -23,8 +23,11 @@ __all__ = ["CHANGES", "UNKNOWN", "Case", "Demonstration", "Trial", "bundled_case
 Image = NDArray[np.uint8]
 
 UNKNOWN = "unknown"
-# How many photos of a user are shown, and how many people fit into the collage.
-_PROBES = 12
+# So many photos of a person, so many people and such a longest side, in pixels, keep all that is
+# shown in memory; and so many people fit into the collage.
+_PHOTOS = 12
+_PEOPLE = 20
+_SIDE = 1280
 _COLLAGE = 4
 
 # Photos in the public domain (works of the US Navy and of NASA) that ship inside PyPI wheels.
@@ -141,6 +144,9 @@ def cases_from(folder: Path) -> list[Case]:
     are probes; somebody with a single photo is a stranger. In a folder of photos each shows
     somebody else: all but the last are enrolled, and changed versions of all are the probes.
 
+    Only the first 20 people and the first 12 photos, of each or of all, are used; photos are made
+    smaller to fit 1280 pixels.
+
     Raises:
         InputError: There are too few photos.
     """
@@ -244,8 +250,8 @@ def _collage(photos: Sequence[Image]) -> Image:
 def _people(named: Sequence[tuple[str, list[Path]]]) -> list[Case]:
     """Cases of a folder with a folder for each person."""
     cases = []
-    for name, paths in named:
-        first, *others = [load_image(path) for path in paths[:_PROBES]]
+    for name, paths in named[:_PEOPLE]:
+        first, *others = [_load(path) for path in paths[:_PHOTOS]]
         probes = tuple((path.name, image) for path, image in zip(paths[1:], others, strict=False))
         stranger = ((paths[0].name, first),)
         cases.append(Case(name, (first,), probes) if others else Case(name, (), stranger))
@@ -254,9 +260,18 @@ def _people(named: Sequence[tuple[str, list[Path]]]) -> list[Case]:
 
 def _photos(paths: Sequence[Path]) -> list[Case]:
     """Cases of a folder of photos, each of somebody else; the last one stays a stranger."""
-    loaded = [(path.stem, load_image(path)) for path in paths[:_PROBES]]
+    loaded = [(path.stem, _load(path)) for path in paths[:_PHOTOS]]
     cases = [Case(name, (photo,), _changed(photo)) for name, photo in loaded[:-1]]
     return cases + [Case(name, (), _changed(photo)) for name, photo in loaded[-1:]]
+
+
+def _load(path: Path) -> Image:
+    image = load_image(path)
+    scale = _SIDE / max(image.shape[:2])
+    if scale >= 1:
+        return image
+    smaller = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    return np.asarray(smaller, np.uint8)
 
 
 def _changed(photo: Image) -> tuple[tuple[str, Image], ...]:

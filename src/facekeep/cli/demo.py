@@ -26,7 +26,8 @@ def demo(
         typer.Option(
             "--photos",
             metavar="FOLDER",
-            help="Photos of different people, or a folder for each person with several photos.",
+            help="Photos of different people, or a folder for each person with several photos; the"
+            " first 20 people and 12 photos count.",
         ),
     ] = None,
     out: Annotated[
