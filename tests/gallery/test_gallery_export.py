@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import functools
 import hashlib
 import json
 import os
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,13 +19,14 @@ from hypothesis import strategies as st
 from facekeep.errors import (
     ExportInvalid,
     FacekeepError,
+    GalleryBusy,
     GalleryKeyError,
     InputError,
     PersonExists,
     SpaceMismatch,
     StorageFull,
 )
-from facekeep.gallery import Consent, Gallery, Imported
+from facekeep.gallery import Consent, Gallery, Imported, Key
 from facekeep.gallery.export_file import MAX_LINE_BYTES
 from facekeep.gallery.records import from_stamp, now_stamp
 
@@ -190,7 +193,7 @@ def test_targets_that_would_do_harm(gallery: Gallery, tmp_path: Path) -> None:
 def test_an_export_that_fails_leaves_the_old_file(
     gallery: Gallery, export: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = export.read_bytes()
+    before, lines = export.read_bytes(), gallery.audit()
 
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")
@@ -199,7 +202,20 @@ def test_an_export_that_fails_leaves_the_old_file(
     with pytest.raises(StorageFull, match="no room"):
         gallery.export(export)
     assert export.read_bytes() == before
+    assert gallery.audit() == lines, "an export that nobody has is not told of"
     assert [f for f in export.parent.iterdir() if f.name.startswith(".facekeep")] == []
+
+
+def test_an_export_that_cannot_be_told_of_is_not_made(path: Path, key: Key | None) -> None:
+    make(path, key).close()
+    with (
+        Gallery.open(path, key=key, busy_timeout=0) as gallery,
+        contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other,
+    ):
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(GalleryBusy):
+            gallery.export(path.with_name("out.jsonl"))
+    assert list(path.parent.iterdir()) == [path]
 
 
 def test_sources_that_are_no_files(other: Gallery, tmp_path: Path) -> None:

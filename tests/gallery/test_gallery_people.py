@@ -534,6 +534,18 @@ def test_rekey_there_and_back(path: Path) -> None:
                 assert contents(reopened) == before
 
 
+@pytest.mark.parametrize("new_key", [KEY2, None])
+def test_an_empty_gallery_keeps_its_key_too(path: Path, new_key: Key | None) -> None:
+    make(path, KEY).close()
+    with (
+        Gallery.open(path, space=SPACE) as gallery,
+        pytest.raises(GalleryKeyError, match="no key was given"),
+    ):
+        gallery.rekey(new_key)
+    with Gallery.open(path, space=SPACE, key=KEY) as gallery:
+        assert gallery.info().encrypted
+
+
 def test_nothing_is_sealed_with_a_key_that_was_changed_meanwhile(path: Path) -> None:
     with make(path, KEY) as owner, make(path, KEY) as late:
         owner.enroll("Ada", [new(1)])

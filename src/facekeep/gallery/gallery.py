@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from datetime import datetime
 from types import EllipsisType
 from typing import Any
@@ -331,11 +332,15 @@ class Gallery(OpenGallery):
             raise InputError("an export is either plain or has a key, not both")
         key = None if plain else key or self._key
         target = exchange.export_target(path, self.path)
-        with self._database.snapshot() as connection, exchange.replacing(target) as file:
+        with (
+            self._database.snapshot() as connection,
+            ExitStack() as audit,  # left after the file is in place, or with its error
+            exchange.replacing(target) as file,
+        ):
             exchange.export(self._rows(connection), file, key)
             if not self._database.read_only:
-                with self._write(rewrite=False) as rows:
-                    rows.record("exported", None, encrypted=key is not None)
+                rows = audit.enter_context(self._write(rewrite=False))
+                rows.record("exported", None, encrypted=key is not None)
 
     def import_(
         self,
