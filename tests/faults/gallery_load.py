@@ -68,5 +68,6 @@ def search_all_the_while(path: str, done: SynchronizedArray[int]) -> None:
             number = luck.choice([done[writer] - 1, luck.randrange(done[writer])])
             hit = gallery.search(unit(writer, number)[None], 1)[0][0]
             assert hit.name == f"W{writer}-{number // 2}", (hit, writer, number)
-            assert hit.similarity > 0.999
+            # The mean of two templates that have nothing in common is at 45 degrees to each.
+            assert hit.similarity > 0.6
             searches += 1
