@@ -109,12 +109,9 @@ def main() -> int:
     tail = compare(rows, person, SAME_PERSON)[1]
     single = ~np.isin(person, np.maximum(person[tail.first], person[tail.second]))
     model = entry(args.model or default_model("embed"))
-    cases = [
-        (count, rule) for count in args.templates for rule in (RULES if count > 1 else RULES[:1])
-    ]
-    limits = {
-        n: tuple(threshold_at(model, fmr).cosine for fmr in (FMR, FMR / n)) for n in args.templates
-    }
+    counts = args.templates
+    cases = [(count, rule) for count in counts for rule in (RULES if count > 1 else RULES[:1])]
+    limits = {n: [threshold_at(model, fmr).cosine for fmr in (FMR, FMR / n)] for n in counts}
     sums = np.zeros((len(cases), len(COLUMNS)))
     for seed in range(args.draws):
         draw = Draw(rows[single], person[single], max(counts), seed)
