@@ -62,6 +62,33 @@ def test_a_sheet_that_cannot_be_is_refused_before_photos_are_read(
     assert outcome.err.startswith(f"facekeep: error: {sheet}: ")
 
 
+@pytest.mark.parametrize(
+    ("words", "sheet"),
+    [
+        (["search", "hopper.png", "more"], "hopper.png"),
+        (["search", "hopper.png", "more"], "more/collins.jpg"),
+        (["search", "hopper.png", "more"], "link.jpg"),
+        (["cluster", "."], "more/../more/hopper.jpg"),
+    ],
+)
+def test_a_sheet_never_takes_the_place_of_a_photo(
+    cli, album: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], sheet: str
+):
+    monkeypatch.chdir(album)
+    Path("link.jpg").symlink_to("more/hopper.jpg")
+    before = Path(sheet).read_bytes()
+    outcome = cli(*words, "--out", sheet)
+    assert outcome.status == 2
+    told = f"{Path(sheet)} is itself a picture to look at: name another with --out"
+    assert outcome.err == f"facekeep: error: {told}\n"
+    assert Path(sheet).read_bytes() == before
+
+
+def test_a_sheet_beside_the_photos_may_be_new(cli, album: Path, cache: Path):
+    assert cli("cluster", album, "--out", album / "sheet.png", "--quiet").status == 0
+    assert load_image(album / "sheet.png").std() > 20
+
+
 def test_a_face_that_no_photo_shows_is_exit_status_one(cli, album: Path, cache: Path):
     for path in album.rglob("collins*"):
         path.rename(album.parent / path.name)

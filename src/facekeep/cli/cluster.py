@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from facekeep.cli.command import ExitStatus, Run, command, group
-from facekeep.cli.looking import CacheFlag, open_cache, photo_progress, remarks, terms
+from facekeep.cli.looking import CacheFlag, check_sheet, open_cache, photo_progress, remarks, terms
 from facekeep.cli.opening import open_engine
 from facekeep.cli.options import ENGINE, Folder, Out
 from facekeep.cli.terms import box
@@ -43,10 +43,10 @@ def cluster(
     there is none.
     """
     from facekeep.apps.photos import cluster_folder
-    from facekeep.image import check_output, save_image
+    from facekeep.image import save_image
 
     if out is not None:
-        check_output(out)
+        check_sheet(out, folder)
     with open_engine(run) as engine, open_cache(run, cache) as known, photo_progress(run) as show:
         result = cluster_folder(engine, folder, min_size=min_size, cache=known, progress=show)
     if out is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from facekeep.cli.command import ExitStatus, Run, command, group
+from facekeep.cli.looking import check_targets
 from facekeep.cli.opening import open_engine
 from facekeep.cli.options import ENGINE, GALLERY, Image, Images
 from facekeep.cli.output import counted
@@ -243,14 +243,8 @@ def _targets(images: Sequence[Path], out: Path | None) -> list[Path | None]:
     """Where each marked picture goes: the file asked for, or files of a folder."""
     if out is None:
         return [None] * len(images)
-    from facekeep.image import check_output
-
     targets = [out] if len(images) == 1 and not out.is_dir() else _in_folder(images, out)
-    read = {os.path.realpath(image) for image in images}
-    for target in targets:
-        if os.path.realpath(target) in read:
-            raise InputError(f"{target} is itself a picture to look at: name another with --out")
-        check_output(target)
+    check_targets(targets, images)
     return list(targets)
 
 

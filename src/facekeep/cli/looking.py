@@ -1,9 +1,11 @@
-"""What the commands over folders of photos share: the cache, the progress, the remarks."""
+"""What the commands over photos share: where results go, the cache, the progress, the remarks."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -11,6 +13,7 @@ import typer
 from facekeep.cli.command import Run
 from facekeep.cli.opening import open_key
 from facekeep.cli.terms import say_terms
+from facekeep.errors import InputError
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -19,7 +22,15 @@ if TYPE_CHECKING:
     from facekeep.apps.folder import Photos
     from facekeep.decide import Threshold
 
-__all__ = ["CacheFlag", "open_cache", "photo_progress", "remarks", "terms"]
+__all__ = [
+    "CacheFlag",
+    "check_sheet",
+    "check_targets",
+    "open_cache",
+    "photo_progress",
+    "remarks",
+    "terms",
+]
 
 CacheFlag = Annotated[
     bool,
@@ -29,6 +40,25 @@ CacheFlag = Annotated[
         " info'.",
     ),
 ]
+
+
+def check_targets(targets: Iterable[Path], read: Iterable[Path]) -> None:
+    """Refuse to write a picture where none can be, or over one of those to be read."""
+    from facekeep.image import check_output
+
+    kept = {os.path.realpath(image) for image in read}
+    for target in targets:
+        if os.path.realpath(target) in kept:
+            raise InputError(f"{target} is itself a picture to look at: name another with --out")
+        check_output(target)
+
+
+def check_sheet(out: Path, folder: Path, *probes: Path) -> None:
+    """Refuse a contact sheet likewise; the photos of ``folder`` and below it are read."""
+    from facekeep.image import list_images
+
+    photos = list_images(folder) if os.path.lexists(out) else []
+    check_targets([out], [*probes, *photos])
 
 
 def open_cache(run: Run, wanted: bool) -> AbstractContextManager[PhotoCache | None]:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from facekeep.cli.command import ExitStatus, Run, command, group
-from facekeep.cli.looking import CacheFlag, open_cache, photo_progress, remarks, terms
+from facekeep.cli.looking import CacheFlag, check_sheet, open_cache, photo_progress, remarks, terms
 from facekeep.cli.opening import open_engine
 from facekeep.cli.options import ENGINE, Folder, Image, Out
 from facekeep.cli.terms import box
@@ -49,10 +49,10 @@ def search(
     shows the face, 1 when none does.
     """
     from facekeep.apps.photos import search_folder
-    from facekeep.image import check_output, save_image
+    from facekeep.image import save_image
 
     if out is not None:
-        check_output(out)
+        check_sheet(out, folder, probe)
     with open_engine(run) as engine, open_cache(run, cache) as known, photo_progress(run) as show:
         result = search_folder(engine, probe, folder, top=top, cache=known, progress=show)
     if out is not None:
