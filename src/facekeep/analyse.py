@@ -108,7 +108,6 @@ class Analyser:
 
         An image that cannot be read ends the run with its error, after those before it.
         """
-        self._embedder.get()  # before the detector: opening it takes more memory than running it
         remaining = iter(images)
         while True:
             found, failure = self._find_some(remaining)
@@ -128,7 +127,10 @@ class Analyser:
         found: list[Found] = []
         try:
             for image in islice(images, _CHUNK):
-                found.append(self.find(self.load(image)))
+                pixels = self.load(image)
+                # Before the detector runs: opening a network takes more memory than running it.
+                self._embedder.get()
+                found.append(self.find(pixels))
         except FacekeepError as error:
             return found, error
         return found, None
