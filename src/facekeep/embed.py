@@ -12,8 +12,9 @@ from facekeep.runtime import open_session
 
 __all__ = ["Embedder"]
 
-# Crops that go through the network at once: enough to feed every core, little memory.
-_BATCH = 16
+# Crops that go through the network at once: what more of them compute no longer fits the
+# processor's caches (benchmarks/embed_batch.py).
+_BATCH = 4
 
 
 class Embedder(Closing):
