@@ -35,6 +35,8 @@ GOOD = Quality(
     roll=0,
     score=1,
     outside=0,
+    mouth_covered=0,
+    eyes_covered=0,
     overall=1,
 )
 
@@ -297,6 +299,14 @@ LIMITS = [
     ("roll", "max_roll", 30, -45, Reason.EXTREME_POSE, ["45 degrees", "30", "upright"]),
     ("score", "min_score", 0.8, 0.7, Reason.LOW_DETECTION_SCORE, ["70%", "80%"]),
     ("outside", "max_outside", 0.1, 0.25, Reason.FACE_CUT_OFF, ["25%", "10%", "whole face"]),
+    (
+        *("mouth_covered", "max_mouth_covered", 0.5, 0.625, Reason.MOUTH_COVERED),
+        ["uncover", "0.625", "0.50"],
+    ),
+    (
+        *("eyes_covered", "max_eyes_covered", 0.5, 0.625, Reason.EYES_COVERED),
+        ["show the eyes", "0.625", "0.50"],
+    ),
 ]
 
 
@@ -353,6 +363,8 @@ def test_reasons_are_the_words_that_scripts_rely_on() -> None:
         "extreme_pose",
         "low_detection_score",
         "face_cut_off",
+        "mouth_covered",
+        "eyes_covered",
         "identity_conflict",
     ]
 
@@ -399,7 +411,8 @@ def test_facts_are_finite_whatever_the_geometry(
     image = np.random.default_rng(3).integers(0, 256, (97, 83, 3), np.uint8)
     quality = assess(image, Face(bbox, landmarks, score))
     assert all(math.isfinite(value) for value in dataclasses.astuple(quality))
-    for fact in ("sharpness", "brightness", "contrast", "outside", "overall"):
+    shares = ("sharpness", "brightness", "contrast", "outside", "overall")
+    for fact in (*shares, "mouth_covered", "eyes_covered"):
         assert 0 <= getattr(quality, fact) <= 1, fact
     assert abs(quality.yaw) <= 90
     assert max(abs(quality.pitch), abs(quality.roll)) <= 180

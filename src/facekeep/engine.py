@@ -30,8 +30,8 @@ from facekeep.models import ModelEntry, default_model, entry, space_id
 
 __all__ = ["FaceEngine", "ImageSource"]
 
-# Part of the recipe: raise it when the road finds other faces or embeddings in the same image.
-_ROAD = 1
+# Part of the recipe: raise it when the road finds other faces, facts or embeddings in one image.
+_ROAD = 2
 # So many of the most similar people are weighed however few are asked for: some may be refused.
 _WEIGHED = 20
 

@@ -14,8 +14,10 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
+from facekeep._occlusion import covered
+from facekeep._pose import pose
 from facekeep.align import align
 from facekeep.errors import InputError
 from facekeep.face import Face
@@ -38,21 +40,6 @@ _GOOD_SHARPNESS = 0.33
 _GOOD_CONTRAST = 0.2
 _GOOD_HEADROOM = 0.3
 
-# The five landmarks on a generic head, in units of the eye distance: x to the right of the image,
-# y down, z away from the camera. A head of yaw, pitch and roll 0 has eyes and corners of the mouth
-# at one depth. Found by factorisation (Tomasi and Kanade 1992) of many annotated frames, each point
-# then moved to where the detector sees it: benchmarks/quality_pose.py.
-_HEAD = np.array(
-    [
-        [-0.50, 0.0, 0.0],
-        [0.50, 0.0, 0.0],
-        [0.0, 0.57, -0.34],
-        [-0.42, 1.02, 0.01],
-        [0.42, 1.02, 0.01],
-    ]
-)
-_HEAD_INVERSE = np.linalg.pinv(_HEAD - _HEAD.mean(axis=0))
-
 
 @dataclass(frozen=True, slots=True)
 class Quality:
@@ -70,6 +57,8 @@ class Quality:
         roll: Degrees, -180 to 180; above 0 the head is turned clockwise in the image.
         score: Confidence of the detector, 0 to 1.
         outside: Share of the box that lies outside the image, 0 to 1.
+        mouth_covered: Hint that a mask, scarf or hand hides the mouth, 0 to 1.
+        eyes_covered: Hint that dark glasses, hair or deep shadow hide the eyes, 0 to 1.
         overall: All of it in one number, 0 to 1, to rank the templates of one person.
     """
 
@@ -83,6 +72,8 @@ class Quality:
     roll: float
     score: float
     outside: float
+    mouth_covered: float
+    eyes_covered: float
     overall: float
 
     def to_dict(self) -> dict[str, float]:
@@ -103,6 +94,8 @@ class Reason(StrEnum):
     EXTREME_POSE = "extreme_pose"
     LOW_DETECTION_SCORE = "low_detection_score"
     FACE_CUT_OFF = "face_cut_off"
+    MOUTH_COVERED = "mouth_covered"
+    EYES_COVERED = "eyes_covered"
     IDENTITY_CONFLICT = "identity_conflict"
 
 
@@ -120,6 +113,8 @@ class Policy:
     max_roll: float = math.inf
     min_score: float = 0.0
     max_outside: float = 1.0
+    max_mouth_covered: float = 1.0
+    max_eyes_covered: float = 1.0
 
 
 POLICIES: Mapping[str, Policy] = MappingProxyType(
@@ -135,6 +130,8 @@ POLICIES: Mapping[str, Policy] = MappingProxyType(
             max_pitch=40,
             min_score=0.6,
             max_outside=0.3,
+            max_mouth_covered=0.95,
+            max_eyes_covered=0.99,
         ),
         "strict": Policy(
             min_size=80,
@@ -147,6 +144,8 @@ POLICIES: Mapping[str, Policy] = MappingProxyType(
             max_roll=30,
             min_score=0.8,
             max_outside=0.05,
+            max_mouth_covered=0.8,
+            max_eyes_covered=0.95,
         ),
     }
 )
@@ -232,6 +231,20 @@ _CHECKS = (
         "max_outside",
         "get the whole face into the picture: {value:.0%} of it lie outside, {limit:.0%} may",
     ),
+    _Check(
+        Reason.MOUTH_COVERED,
+        lambda q: q.mouth_covered,
+        "max_mouth_covered",
+        "uncover mouth and nose: the hint that something hides them is {value:.3f}, "
+        "{limit:.2f} is the most",
+    ),
+    _Check(
+        Reason.EYES_COVERED,
+        lambda q: q.eyes_covered,
+        "max_eyes_covered",
+        "show the eyes, without dark glasses, hair or shadow over them: the hint that they are "
+        "hidden is {value:.3f}, {limit:.2f} is the most",
+    ),
 )
 
 
@@ -255,7 +268,9 @@ def assess(
         InputError: The image is not such an array.
     """
     image = check_image(image)
-    sharpness, brightness, contrast = _light(_crop(image, face) if crop is None else crop)
+    crop = _to_scale(_crop(image, face) if crop is None else crop)
+    sharpness, brightness, contrast = _light(crop)
+    mouth_covered, eyes_covered = covered(crop)
     yaw, pitch, roll = pose(face.landmarks)
     quality = Quality(
         size=_finite(face.size),
@@ -268,6 +283,8 @@ def assess(
         roll=roll,
         score=_finite(face.score),
         outside=_outside(image.shape, face.bbox),
+        mouth_covered=mouth_covered,
+        eyes_covered=eyes_covered,
         overall=0.0,
     )
     return dataclasses.replace(quality, overall=_overall(quality))
@@ -299,36 +316,6 @@ def explain(reason: Reason, quality: Quality, policy: Policy) -> str:
     raise InputError(f"{reason} does not follow from these facts; explain what review gave")
 
 
-def pose(landmarks: ArrayLike) -> tuple[float, float, float]:
-    """Estimate yaw, pitch and roll in degrees from the five landmarks.
-
-    A generic head is fitted under scaled orthographic projection: an affine fit by least squares,
-    then the nearest rotation (the POS of DeMenthon and Davis 1995). Turning the image turns the
-    roll by as much and leaves yaw and pitch; mirroring it flips the signs of yaw and roll.
-
-    Args:
-        landmarks: ``(5, 2)`` pixels, in the order of ``Face.landmarks``.
-
-    Returns:
-        Yaw, pitch, roll, with the signs of ``Quality``; 90, 0, 0 when the landmarks lie all in one
-        place or are not finite.
-    """
-    points = np.asarray(landmarks, np.float64)
-    if not np.isfinite(points).all():
-        return 90.0, 0.0, 0.0
-    points = points - points.mean(axis=0)
-    extent = np.abs(points).max()
-    if extent < 1e-6:
-        return 90.0, 0.0, 0.0
-    left, _, right = np.linalg.svd((_HEAD_INVERSE @ (points / extent)).T, full_matrices=False)
-    x_axis, y_axis = left @ right
-    z_axis = np.cross(x_axis, y_axis)
-    yaw = math.asin(min(max(z_axis[0], -1.0), 1.0))
-    pitch = math.atan2(-z_axis[1], z_axis[2])
-    roll = math.atan2(y_axis[0], x_axis[0])
-    return math.degrees(yaw), math.degrees(pitch), math.degrees(roll)
-
-
 def _crop(image: NDArray[np.uint8], face: Face) -> NDArray[np.uint8]:
     try:
         return align(image, face.landmarks, _CROP)
@@ -336,12 +323,18 @@ def _crop(image: NDArray[np.uint8], face: Face) -> NDArray[np.uint8]:
         return np.zeros((_CROP, _CROP, 3), np.uint8)
 
 
+def _to_scale(crop: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    import cv2
+
+    if crop.shape[0] == _CROP:
+        return crop
+    return np.asarray(cv2.resize(crop, (_CROP, _CROP), interpolation=cv2.INTER_AREA), np.uint8)
+
+
 def _light(crop: NDArray[np.uint8]) -> tuple[float, float, float]:
     """Sharpness, brightness and contrast of an aligned crop, each 0 to 1."""
     import cv2
 
-    if crop.shape[0] != _CROP:
-        crop = np.asarray(cv2.resize(crop, (_CROP, _CROP), interpolation=cv2.INTER_AREA), np.uint8)
     luma = np.asarray(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY)[_INNER], np.float32)
     contrast = min(float(luma.std()) / 127.5, 1.0)
     return _sharpness(luma), float(luma.mean()) / 255, contrast

@@ -22,6 +22,8 @@ QUALITY = {
     "roll",
     "score",
     "outside",
+    "mouth_covered",
+    "eyes_covered",
     "overall",
 }
 
