@@ -20,8 +20,8 @@ __all__ = ["Candidate", "Decision", "Threshold", "Verification", "compare", "dec
 _RULE_OF_THREE = 3
 
 # A person of several templates is several chances for a stranger to match. Compared with their mean
-# the rate grows with the number of templates up to about four times (benchmarks/person_score.py).
-_MOST_CHANCES = 4
+# the rate grows with the number of templates, to 4.3 times at fifteen (benchmarks/person_score.py).
+_MOST_CHANCES = 5
 
 
 @dataclass(frozen=True, slots=True)
