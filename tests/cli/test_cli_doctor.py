@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import os
+import sqlite3
 import sys
 from pathlib import Path
 
@@ -27,7 +28,17 @@ def test_everything_needed_works_here(cli):
     assert document["ok"] is True
     names = [check["name"] for check in document["checks"]]
     assert len(names) == len(outcome.out.splitlines()) - 1
-    for name in ("python", "cpu", "memory", "numpy", "onnxruntime cpu", "yunet", "sface", "heic"):
+    for name in (
+        "python",
+        "cpu",
+        "memory",
+        "sqlite",
+        "numpy",
+        "onnxruntime cpu",
+        "yunet",
+        "sface",
+        "heic",
+    ):
         assert name in names
     for name in ("keyring", "gallery", "models folder", "cache folder", "settings"):
         assert name in names
@@ -173,6 +184,18 @@ def test_a_place_that_cannot_hold_files_fails(monkeypatch, tmp_path: Path):
     assert "is not a folder" in found(settings)["gallery"].detail
     monkeypatch.setattr(os, "access", lambda path, mode: False)
     assert "cannot be written" in found()["cache folder"].detail
+
+
+def test_an_old_sqlite_is_named_with_a_cure(monkeypatch):
+    assert found()["sqlite"].detail == sqlite3.sqlite_version
+    monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 36, 1))
+    monkeypatch.setattr(sqlite3, "sqlite_version", "3.36.1")
+    check = found()["sqlite"]
+    assert (check.status, check.detail) == (
+        "fail",
+        "this Python has SQLite 3.36.1, a gallery needs 3.37.0 or newer",
+    )
+    assert check.cure.startswith("use a Python that has it")
 
 
 def test_cpu_facts_are_read_or_missing(tmp_path: Path):

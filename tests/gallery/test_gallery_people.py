@@ -534,6 +534,15 @@ def test_rekey_there_and_back(path: Path) -> None:
                 assert contents(reopened) == before
 
 
+def test_an_old_sqlite_is_said_to_be_too_old(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 36, 1))
+    with pytest.raises(GalleryError, match=r"a gallery needs 3\.37\.0 or newer: use a Python"):
+        make(path)
+    assert not path.exists()
+    monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 37, 0))
+    make(path).close()
+
+
 @pytest.mark.parametrize("new_key", [KEY2, None])
 def test_an_empty_gallery_keeps_its_key_too(path: Path, new_key: Key | None) -> None:
     make(path, KEY).close()

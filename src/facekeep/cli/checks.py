@@ -84,6 +84,7 @@ def _machine(_: Settings) -> Iterator[Check]:
     cores = f"{os.cpu_count()} cores"
     yield Check("machine", "cpu", "ok", f"{model or platform.machine()}, {cores}, {simd}")
     yield _memory()
+    yield _sqlite()
 
 
 def read_cpu(cpuinfo: Path) -> tuple[str, frozenset[str]]:
@@ -107,6 +108,19 @@ def _memory() -> Check:
         cure = "use small pictures and --threads 1"
         return Check("machine", "memory", "warn", f"{size:.1f} GiB is little", cure)
     return Check("machine", "memory", "ok", f"{size:.1f} GiB")
+
+
+def _sqlite() -> Check:
+    import sqlite3
+
+    from facekeep.gallery.schema import require_sqlite
+
+    try:
+        require_sqlite()
+    except FacekeepError as error:
+        what, _, cure = str(error).rpartition(": ")
+        return Check("machine", "sqlite", "fail", what, cure)
+    return Check("machine", "sqlite", "ok", sqlite3.sqlite_version)
 
 
 def _programs(_: Settings) -> Iterator[Check]:

@@ -19,6 +19,7 @@ from facekeep.errors import (
     SpaceMismatch,
     StorageFull,
 )
+from facekeep.gallery import schema
 from facekeep.gallery.cipher import Cipher, cipher_for
 from facekeep.gallery.database import Database, create_file
 from facekeep.gallery.faults import existing_file, real_path
@@ -71,12 +72,14 @@ class OpenGallery(Closing):
             busy_timeout: Seconds to wait while others keep the gallery locked.
 
         Raises:
+            GalleryError: This Python's SQLite is too old, or the path is no file's.
             GalleryNotFound: There is none, and ``create`` was not asked for.
             GalleryCorrupt: The file is damaged, or something else.
             GalleryVersion: It comes from a newer facekeep.
             GalleryKeyError: The key is wrong, or the gallery is not encrypted.
             SpaceMismatch: The gallery's templates come from another embedding space.
         """
+        schema.require_sqlite()
         file = real_path(path)
         if not existing_file(file):
             if not create:

@@ -9,13 +9,26 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable
 
-__all__ = ["APPLICATION_ID", "MIGRATIONS", "PAGE_SIZE", "VERSION", "migrate"]
+from facekeep.errors import GalleryError
+
+__all__ = [
+    "APPLICATION_ID",
+    "MIGRATIONS",
+    "OLDEST_SQLITE",
+    "PAGE_SIZE",
+    "VERSION",
+    "migrate",
+    "require_sqlite",
+]
 
 APPLICATION_ID = 0x464B474C
 """``FKGL``: what tells a gallery from other SQLite files."""
 
 PAGE_SIZE = 8192
 """Holds three templates of 512 dimensions; SQLite's own 4096 bytes would hold one."""
+
+OLDEST_SQLITE = (3, 37, 0)
+"""The first SQLite that knows ``STRICT`` tables; Python brings its own, or uses the system's."""
 
 _V1 = (
     """CREATE TABLE spaces (
@@ -75,6 +88,16 @@ def _to_v1(connection: sqlite3.Connection) -> None:
 
 MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_to_v1,)
 VERSION = len(MIGRATIONS)
+
+
+def require_sqlite() -> None:
+    """Raise GalleryError where this Python's SQLite is too old for a gallery."""
+    if sqlite3.sqlite_version_info < OLDEST_SQLITE:
+        oldest = ".".join(map(str, OLDEST_SQLITE))
+        raise GalleryError(
+            f"this Python has SQLite {sqlite3.sqlite_version}, a gallery needs {oldest} or newer:"
+            " use a Python that has it, such as one from uv or conda"
+        )
 
 
 def migrate(connection: sqlite3.Connection) -> None:
