@@ -5,6 +5,7 @@ import hashlib
 import importlib.metadata
 import logging
 import os
+import re
 import shutil
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -14,6 +15,7 @@ import pytest
 
 from facekeep.errors import FacekeepError, ModelCorrupt, ModelError, ModelNotFound
 from facekeep.models import FileEntry, ModelEntry, entry, locate, verify, weights
+from facekeep.models.fold import fold_block_quantised
 from facekeep.models.paths import cache_dir, models_dir
 from facekeep.models.schema import DistributionSource, FileSource
 from facekeep.runtime import open_session
@@ -167,6 +169,20 @@ def test_a_conversion_with_another_result_is_refused(models: Path, own_cache: Pa
     assert not own_cache.exists()
 
 
+def test_an_onnx_that_writes_other_bytes_is_named_with_the_cure(
+    models: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def otherwise(source: bytes, *, any_size: bool) -> bytes:
+        return fold_block_quantised(source, any_size=any_size) + b"\0"
+
+    monkeypatch.setattr("facekeep.models.fold.fold_block_quantised", otherwise)
+    version = re.escape(importlib.metadata.version("onnx"))
+    cure = r"run: pip install onnx==\d+\.\d+\.\d+$"
+    with pytest.raises(ModelCorrupt, match=rf"'yunet' with onnx {version} gave another .*{cure}"):
+        weights(entry("yunet"))
+    assert not own_cache.exists()
+
+
 @pytest.mark.parametrize("kind", ["file", "full"])
 def test_without_a_cache_the_model_is_converted_in_memory(
     models: Path,
@@ -224,6 +240,9 @@ def test_environment_variables_move_the_folders(
     monkeypatch.setenv("FACEKEEP_MODELS", str(tmp_path / "m"))
     monkeypatch.setenv("FACEKEEP_CACHE", str(tmp_path / "c"))
     assert (models_dir(), cache_dir()) == (tmp_path / "m", tmp_path / "c")
+    monkeypatch.setenv("FACEKEEP_MODELS", "~/m")
+    monkeypatch.setenv("FACEKEEP_CACHE", "~nobody-of-this-name/c")
+    assert (models_dir(), cache_dir()) == (Path.home() / "m", Path("~nobody-of-this-name/c"))
     monkeypatch.setenv("FACEKEEP_MODELS", "")
     assert models_dir().is_relative_to(Path.home())
 

@@ -17,6 +17,8 @@ from facekeep.models.paths import cache_dir, models_dir
 from facekeep.models.schema import Conversion, DistributionSource, FileEntry, FileSource, ModelEntry
 
 _log = logging.getLogger(__name__)
+# A version that gave the files that the catalogue describes.
+_KNOWN_ONNX = "1.23.2"
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +165,8 @@ def _convert(entry: ModelEntry, conversion: Conversion, source: Path) -> bytes:
     content = fold_block_quantised(source.read_bytes(), any_size=entry.input_size is None)
     if hashlib.sha256(content).hexdigest() != conversion.sha256:
         raise ModelCorrupt(
-            f"converting model {entry.name!r} gave another file than the catalogue describes;"
-            " install the onnx version that facekeep was tested with"
+            f"converting model {entry.name!r} with onnx {importlib.metadata.version('onnx')} gave"
+            " another file than the catalogue describes;"
+            f" run: pip install onnx=={_KNOWN_ONNX}"
         )
     return content
