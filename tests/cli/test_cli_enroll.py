@@ -107,6 +107,20 @@ def test_a_folder_for_each_person(cli, people):
     assert names == ["Eileen", "Grace"]
 
 
+@pytest.mark.parametrize("name", ["A\nB", "x" * 201, b"\xff".decode(errors="surrogateescape")])
+def test_a_folder_whose_name_no_person_can_have_stops_no_other(cli, people, album, name: str):
+    folder = (album / "folders" / "Bad").rename(album / "folders" / name)
+    outcome = cli("enroll", "folders", "-g", "new.db", "--json")
+    assert (outcome.status, outcome.err) == (1, "")
+    enrolled = {each["name"]: each for each in outcome.json["people"]}
+    assert (enrolled["Eileen"]["enrolled"], enrolled["Grace"]["enrolled"]) == (1, 1)
+    (bad,) = (each for each in enrolled.values() if each["name"] not in ("Eileen", "Grace"))
+    (rejection,) = bad["rejected"]
+    assert (bad["enrolled"], rejection["reason"]) == (0, "unusable_name")
+    assert rejection["image"].startswith(f"folders/{folder.name[0]}"[:8])
+    assert rejection["detail"].endswith("; rename the folder")
+
+
 def test_a_folder_for_each_person_enrolled_again_adds_nothing(cli, people, album):
     shutil.rmtree(album / "folders" / "Bad")
     first = cli("enroll", "folders", "-g", "new.db")

@@ -80,7 +80,8 @@ def enroll(
     total = sum(len(photos) for photos in people.values())
     with open_engine(run, gallery="write") as engine, run.progress("Enrolling", total) as advance:
         for person, photos in people.items():
-            done.append(_enrolled(engine, person, photos, facts, alone=bool(images)))
+            folder = None if images else Path(name, person)
+            done.append(_enrolled(engine, person, photos, facts, folder))
             _print(run, done[-1])
             advance(len(photos))
     documents = [_document(each) for each in done]
@@ -90,17 +91,27 @@ def enroll(
 
 
 def _enrolled(
-    engine: FaceEngine, person: str, photos: list[Path], facts: dict[str, Any], *, alone: bool
+    engine: FaceEngine,
+    person: str,
+    photos: list[Path],
+    facts: dict[str, Any],
+    folder: Path | None,
 ) -> Enrolment:
-    """Enrol one person; in a run over many, photos that cannot be read are rejections."""
+    """Enrol one person; of many, each with a folder, what cannot be used is rejected instead."""
     from facekeep.enrol import Enrolment, Rejection
     from facekeep.errors import ImageError
+    from facekeep.gallery.records import clean_name
 
+    if folder is None:
+        return engine.enroll(person, photos, **facts)
+    try:
+        clean_name(person)
+    except InputError as error:
+        rejection = Rejection(str(folder), "unusable_name", f"{error}; rename the folder")
+        return Enrolment(person, 0, (rejection,), None)
     try:
         return engine.enroll(person, photos, **facts)
     except ImageError as error:
-        if alone:
-            raise
         rejections = tuple(Rejection(str(photo), "unreadable", str(error)) for photo in photos)
         return Enrolment(person, 0, rejections, None)
 
