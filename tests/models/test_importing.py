@@ -158,7 +158,6 @@ def test_a_name_taken_meanwhile_is_refused(
         {"mean": "x"},
         {"scale": None},
         {"scale": float("nan")},
-        {"colour": "yuv"},
         {"summary": "two\nlines"},
         {"weights_licence": " "},
     ],
@@ -170,6 +169,12 @@ def test_arguments_that_make_no_sense_are_refused(
     with pytest.raises((InputError, ModelError)) as caught:
         import_model(network, "mine", **wrong)
     assert "\n" not in str(caught.value)
+    assert nothing_left(models)
+
+
+def test_an_unknown_order_of_colours_names_the_known_ones(models: Path, network: Path) -> None:
+    with pytest.raises(InputError, match="colour must be rgb or bgr, not 'yuv'"):
+        import_model(network, "mine", colour="yuv")  # type: ignore[arg-type]
     assert nothing_left(models)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -12,6 +12,7 @@ from facekeep.cli.command import ExitStatus, Run, command, group
 
 if TYPE_CHECKING:
     from facekeep.models import ModelEntry
+    from facekeep.models.schema import Colour
 
 app = group(
     "models",
@@ -167,16 +168,13 @@ def import_(
     ] = "not stated",
 ) -> None:
     """Make an embedder of your own known by a name, after running it once; the file is copied."""
-    from facekeep.errors import InputError
     from facekeep.models import import_model
 
-    if colour not in ("rgb", "bgr"):
-        raise InputError(f"--colour takes rgb or bgr, not {colour!r}")
     made = import_model(
         file,
         name,
         arch=arch,
-        colour="rgb" if colour == "rgb" else "bgr",
+        colour=cast("Colour", colour),
         mean=mean,
         scale=scale,
         weights_licence=licence,

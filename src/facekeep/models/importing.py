@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import get_args
 
 from facekeep._files import open_regular, path_text, printable, why
 from facekeep.errors import InputError, ModelCorrupt, ModelError, ModelNotFound
@@ -64,6 +65,8 @@ def import_model(
     folder = _free_folder(name)
     if arch not in _ARCHITECTURES:
         raise InputError(f"unknown architecture {arch!r}; known: {', '.join(_ARCHITECTURES)}")
+    if colour not in get_args(Colour):
+        raise InputError(f"colour must be {' or '.join(get_args(Colour))}, not {colour!r}")
     content = _read(file)
     with _scratch(folder) as scratch:
         network = FileEntry(f"{name}.onnx", hashlib.sha256(content).hexdigest(), len(content))
