@@ -257,7 +257,13 @@ def test_what_is_no_file_is_refused(tmp_path: Path):
     loop = tmp_path / "loop"
     loop.symlink_to(loop)
     assert "cannot be read" in fails(file=loop)
-    assert "larger than 1 MiB" in fails(file=Path("/dev/zero"))
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for file in (pipe, Path("/dev/zero")):
+        assert "it is a pipe, socket or device" in fails(file=file)
 
 
 def test_the_example_file_explains_every_key_and_is_valid(toml):

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from facekeep import _kinds as kinds
-from facekeep._files import one_line, why
+from facekeep._files import one_line, open_regular, why
 from facekeep._kinds import Kind
 from facekeep.errors import ConfigError
 
@@ -323,7 +323,7 @@ def example_toml() -> str:
 
 def _read_text(path: Path) -> str:
     try:
-        with path.open("rb") as stream:
+        with open_regular(path) as stream:
             data = stream.read(FILE_LIMIT + 1)
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path}: cannot be read: {why(error)}") from error

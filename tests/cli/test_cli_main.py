@@ -85,6 +85,7 @@ OUTSIDE = [
         "/x/\\udcff: Permission denied",
         3,
     ),
+    (OSError(errno.EBADF, os.strerror(errno.EBADF), 7), "system", "7: Bad file descriptor", 3),
     (
         KeyError("x\ny"),
         "bug",
@@ -296,10 +297,13 @@ def test_closed_streams_do_no_harm(closed: int):
 
 
 def test_ctrl_c_ends_with_one_line_and_130(tmp_path: Path):
-    fifo = tmp_path / "config.toml"
+    fifo = tmp_path / "asked"
     os.mkfifo(fifo)
-    child = process("config", "show", "--config", str(fifo))
-    with fifo.open("wb"):  # the child is reading by now, and waits
+    keyring = f"def get_password(service, user):\n    return open({str(fifo)!r}).read()\n"
+    (tmp_path / "keyring.py").write_text(keyring)
+    words = ("gallery", "info", "--key", "keyring:facekeep/me")
+    child = process(*words, environ={"PYTHONPATH": str(tmp_path)})
+    with fifo.open("wb"):  # the child is asking its keyring by now, and waits
         child.send_signal(signal.SIGINT)
         _, err = child.communicate(timeout=60)
     assert (child.returncode, err) == (130, "facekeep: error: interrupted\n")

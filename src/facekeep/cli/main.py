@@ -184,7 +184,9 @@ def _explain(error: BaseException) -> tuple[str, str, int]:
 
 
 def _explain_os_error(error: OSError) -> tuple[str, str, int]:
-    place = f"{os.fsdecode(error.filename)}: " if error.filename is not None else ""
+    name = error.filename  # of a file that was opened by its number: that number
+    text = os.fsdecode(name) if isinstance(name, str | bytes | os.PathLike) else str(name)
+    place = "" if name is None else f"{text}: "
     if is_full(error):
         message = f"{place}no room is left to write; free some space and try again"
         return "storage_full", message, ExitStatus.FAULT
