@@ -221,7 +221,10 @@ class FaceEngine(Closing):
             except ImageError as error:
                 unreadable.append(error)
                 outcome = Rejection(label, "unreadable", str(error))
-            (templates if isinstance(outcome, NewTemplate) else rejected).append(outcome)  # type: ignore[arg-type]
+            if isinstance(outcome, NewTemplate):
+                templates.append(outcome)
+            else:
+                rejected.append(outcome)
         if unreadable and len(unreadable) == len(sources):
             raise unreadable[0]
         person = None

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from facekeep.cli.command import ExitStatus, Run, command, group
 from facekeep.errors import InputError
+
+if TYPE_CHECKING:
+    from facekeep.apps.demo import Trial
 
 app = group()
 
@@ -57,33 +60,29 @@ def demo(
             advance()
     right = sum(trial.right for trial in trials)
     if run.json:
-        run.emit(
-            {
-                "right": right,
-                "trials": [
-                    {
-                        "who": trial.who,
-                        "photo": trial.photo,
-                        "expected": trial.expected,
-                        "answer": trial.answer,
-                        "similarity": trial.similarity,
-                    }
-                    for trial in trials
-                ],
-                "pictures": str(out),
-            }
-        )
-    rows = [
-        [
-            trial.who,
-            trial.photo,
-            ", ".join(trial.answer) or "no face",
-            "" if trial.similarity is None else f"{trial.similarity:.2f}",
-            "right" if trial.right else f"WRONG, expected {', '.join(trial.expected)}",
-        ]
-        for trial in trials
-    ]
-    run.table(["who is in it", "photo", "answer", "similarity", ""], rows)
+        documents = [_document(trial) for trial in trials]
+        run.emit({"right": right, "trials": documents, "pictures": str(out)})
+    run.table(["who is in it", "photo", "answer", "similarity", ""], [_row(t) for t in trials])
     run.say(f"{right} of {len(trials)} right at a false-match rate of {settings.fmr:g}")
     run.say(f"pictures with the answers: {out / 'collage.jpg'}, erased.jpg, trials.jpg")
     return ExitStatus.YES if right == len(trials) else ExitStatus.NO
+
+
+def _document(trial: Trial) -> dict[str, Any]:
+    return {
+        "who": trial.who,
+        "photo": trial.photo,
+        "expected": trial.expected,
+        "answer": trial.answer,
+        "similarity": trial.similarity,
+    }
+
+
+def _row(trial: Trial) -> list[str]:
+    return [
+        trial.who,
+        trial.photo,
+        ", ".join(trial.answer) or "no face",
+        "" if trial.similarity is None else f"{trial.similarity:.2f}",
+        "right" if trial.right else f"WRONG, expected {', '.join(trial.expected)}",
+    ]
