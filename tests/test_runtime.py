@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
@@ -240,3 +241,19 @@ def test_importing_the_room_loads_no_runtime() -> None:
 def assert_one_line(error: FacekeepError) -> None:
     assert "\n" not in str(error)
     assert 10 < len(str(error)) < 400
+
+
+def test_nothing_is_reported_to_the_makers_of_the_runtime(tmp_path: Path) -> None:
+    """ONNX Runtime queues reports under the home folder unless it is told not to in time."""
+    code = (
+        "import os, sys; from facekeep.runtime import runtimes; "
+        "assert 'onnxruntime' not in sys.modules; runtimes(); "
+        "assert 'onnxruntime' in sys.modules; print(os.environ['ORT_DISABLE_TELEMETRY'])"
+    )
+    environment = {k: v for k, v in os.environ.items() if k != "ORT_DISABLE_TELEMETRY"}
+    environment["HOME"] = str(tmp_path)
+    run = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert run.stdout.strip() == "1"
+    assert list(tmp_path.iterdir()) == []

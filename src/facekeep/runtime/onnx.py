@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
@@ -129,6 +130,9 @@ def device_statuses() -> list[DeviceStatus]:
 
 
 def _onnxruntime() -> ModuleType:
+    # From 1.31 on ONNX Runtime reports its use to its makers unless this is set before it is
+    # imported. Nothing leaves the machine here.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     try:
         import onnxruntime
     except ImportError as error:
