@@ -31,8 +31,8 @@ def test_every_stage_is_measured(hopper: NDArray[np.uint8]) -> None:
         "refine a face",
         "align a face",
         "align + embed (sface)",
-        "search 100 templates",
-        "search 300 templates",
+        "identify in 100 templates",
+        "identify in 300 templates",
         "import facekeep",
         "identify, cold",
     ]

@@ -140,7 +140,7 @@ class _Bench:
                     probe = rows[count // 2][None]
                     gallery.search(probe)
                     yield self._timed(
-                        f"search {count:,} templates",
+                        f"identify in {count:,} templates",
                         lambda g=gallery, p=probe: g.search(p, 5),  # type: ignore[misc]
                     )
 

@@ -93,7 +93,11 @@ def reject(faces: Sequence[Face], policy: Policy) -> tuple[str, str] | None:
     share = 0.0 if policy is POLICIES["strict"] else _BYSTANDER
     others = sum(face.size >= share * faces[0].size for face in faces[1:])
     if others:
-        return Reason.MULTIPLE_FACES, f"{others + 1} faces were found; crop the photo to one person"
+        return (
+            Reason.MULTIPLE_FACES,
+            f"{others + 1} faces were found; crop the photo to one person, "
+            "or take the largest face with review off",
+        )
     quality = faces[0].quality
     reasons = review(quality, policy) if quality else []
     return (reasons[0], explain(reasons[0], quality, policy)) if quality and reasons else None

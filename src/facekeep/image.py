@@ -38,6 +38,7 @@ __all__ = [
     "check_output",
     "content_digest",
     "from_bgr",
+    "is_picture",
     "list_images",
     "load_image",
     "save_image",
@@ -149,7 +150,7 @@ def list_images(folder: str | os.PathLike[str], *, recursive: bool = True) -> li
     try:
         for base, folders, files in os.walk(top, onerror=refuse):
             folders[:] = [each for each in folders if recursive and not each.startswith(".")]
-            found += [Path(base, each) for each in files if _is_picture(each)]
+            found += [Path(base, each) for each in files if is_picture(each)]
         return sorted(path for path in found if path.is_file())
     except (OSError, ValueError) as error:
         where = printable(getattr(error, "filename", None) or top)
@@ -248,7 +249,9 @@ def _opened(source: Any, name: str) -> Iterator[Stream]:
         yield stream
 
 
-def _is_picture(name: str) -> bool:
+def is_picture(path: str | os.PathLike[str]) -> bool:
+    """Tell by its name alone whether a file is a picture; hidden files are not."""
+    name = Path(path).name
     return not name.startswith(".") and Path(name).suffix.lower() in _READ_EXTENSIONS
 
 

@@ -125,7 +125,14 @@ def test_a_folder_for_each_person_enrolled_again_adds_nothing(cli, people, album
     shutil.rmtree(album / "folders" / "Bad")
     first = cli("enroll", "folders", "-g", "new.db")
     assert first.status == 0
-    assert first.out.splitlines()[-1] == "Grace: 1 photo enrolled"
+    assert first.out.splitlines()[-2:] == [
+        "Grace: 1 photo enrolled",
+        "2 of 2 people enrolled, 2 new photos",
+    ]
+    assert cli("enroll", "folders", "-g", "new.db").out.splitlines()[-2:] == [
+        "Grace: enrolled before, nothing new",
+        "2 of 2 people enrolled, 0 new photos",
+    ]
     again = cli("enroll", "folders", "-g", "new.db", "--json")
     assert again.status == 0
     assert [person["enrolled"] for person in again.json["people"]] == [0, 0]
@@ -145,3 +152,15 @@ def test_a_small_face_is_refused_with_the_cure(cli, hopper):
     outcome = cli("enroll", "Ada", "small.png", "-g", "new.db", "--json")
     assert outcome.status == 1
     assert [each["reason"] for each in outcome.json["rejected"]] == ["face_too_small"]
+
+
+def test_a_forgotten_name_is_not_a_person(cli, people):
+    outcome = cli("enroll", "hopper.jpg", "collins.jpg", "-g", "new.db")
+    assert outcome.status == 2
+    assert "hopper.jpg looks like a picture, not a name" in outcome.err
+
+
+def test_who_is_missing_is_said_at_the_end(cli, people, album):
+    outcome = cli("enroll", "folders", "-g", "new.db")
+    assert outcome.status == 1
+    assert outcome.out.splitlines()[-1] == "without a photo that could be used: Bad"

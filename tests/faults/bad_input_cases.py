@@ -195,7 +195,7 @@ OUTPUTS = [
         "detect hopper.jpg collins.jpg --out marked.jpg",
         2,
         "input",
-        "marked.jpg is a file: name a folder with --out for several pictures",
+        "marked.jpg is one picture: name a folder with --out for several",
         junk("marked.jpg", "precious"),
     ),
     Case(

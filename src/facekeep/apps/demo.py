@@ -114,8 +114,11 @@ class Trial:
 
     @property
     def right(self) -> bool:
-        """Whether everybody was recognised, and nobody else."""
-        return self.expected == self.answer
+        """Whether everybody was recognised, and nobody else given a name."""
+        expected, answer = (
+            [name for name in names if name != UNKNOWN] for names in (self.expected, self.answer)
+        )
+        return expected == answer
 
 
 def bundled_cases() -> list[Case]:

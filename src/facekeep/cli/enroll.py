@@ -74,6 +74,10 @@ def enroll(
     simply be started again: photos that are enrolled already are not stored twice. Exit status: 0
     when everybody has been enrolled, 1 when somebody had no photo that could be used.
     """
+    from facekeep.image import is_picture
+
+    if images and is_picture(name):
+        raise InputError(f"{name} looks like a picture, not a name: give the person's name first")
     facts = _facts(meta, consent, retain_days)
     people = dict(_folders(Path(name))) if not images else {name: _expanded(images)}
     done: list[Enrolment] = []
@@ -84,6 +88,8 @@ def enroll(
             done.append(_enrolled(engine, person, photos, facts, folder))
             _print(run, done[-1])
             advance(len(photos))
+    if not images:
+        _summarise(run, done)
     documents = [_document(each) for each in done]
     if run.json:
         run.emit(documents[0] if images else {"people": documents})
@@ -123,7 +129,21 @@ def _served(enrolment: Enrolment) -> bool:
     )
 
 
+def _summarise(run: Run, done: Sequence[Enrolment]) -> None:
+    """Say at the end of many people who is still missing; the lines above scroll by."""
+    missing = [each.name for each in done if not _served(each)]
+    photos = sum(each.enrolled for each in done)
+    served = f"{len(done) - len(missing)} of {len(done)} people enrolled"
+    run.say(f"{served}, {counted(photos, 'new photo')}")
+    if missing:
+        run.say(f"without a photo that could be used: {', '.join(missing)}")
+
+
 def _print(run: Run, enrolment: Enrolment) -> None:
+    reasons = {rejection.reason for rejection in enrolment.rejected}
+    if reasons == {"already_enrolled"} and not enrolment.enrolled:
+        run.say(f"{enrolment.name}: enrolled before, nothing new")
+        return
     run.say(f"{enrolment.name}: {counted(enrolment.enrolled, 'photo')} enrolled")
     for rejection in enrolment.rejected:
         run.say(f"  not enrolled: {rejection.image}: {rejection.reason}: {rejection.detail}")

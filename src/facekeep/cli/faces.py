@@ -229,7 +229,10 @@ def _similarity(face: Face) -> str:
 
 def _others(face: Face) -> str:
     candidates = face.decision.candidates if face.decision else ()
-    return ", ".join(f"{each.name} {each.similarity:.2f}" for each in candidates[:3])
+    return ", ".join(
+        f"{each.name} {each.similarity:.2f}{' (refused)' if each.refused else ''}"
+        for each in candidates[:3]
+    )
 
 
 def _report_failure(run: Run, image: Path, error: FacekeepError) -> None:
@@ -250,7 +253,11 @@ def _targets(images: Sequence[Path], out: Path | None) -> list[Path | None]:
 
 def _in_folder(images: Sequence[Path], out: Path) -> list[Path]:
     """Name a file of a folder, which is made where it is missing, for each picture."""
+    from facekeep.image import is_picture
+
     if not out.is_dir():
+        if is_picture(out):
+            raise InputError(f"{out} is one picture: name a folder with --out for several")
         if out.exists():
             raise InputError(f"{out} is a file: name a folder with --out for several pictures")
         try:

@@ -117,7 +117,10 @@ def rekey(
     ] = None,
     plain: Annotated[bool, typer.Option("--plain", help="Take the encryption off.")] = False,
 ) -> None:
-    """Encrypt everything with another key, at once; nothing readable by the old one remains."""
+    """Encrypt templates and crops with another key, at once; the old key opens nothing any more.
+
+    Names and your own facts about people stay readable without the key.
+    """
     from facekeep.errors import InputError
     from facekeep.gallery import load_key
 
