@@ -192,3 +192,23 @@ def pixels(head: NDArray[np.float32], stride: int) -> NDArray[np.float32]:
         sides = np.exp(head[:, 2:]) * np.float32(stride)
         points = np.hstack([points[:, :2] - sides / 2, points[:, :2] + sides / 2])
     return points
+
+
+def kernels(content: bytes) -> list[NDArray[np.float32]]:
+    """The kernels of all convolutions, in the order of the graph."""
+    graph = onnx.load_model_from_string(content).graph
+    constants = {item.name: onnx.numpy_helper.to_array(item) for item in graph.initializer}
+    return [constants[node.input[1]] for node in graph.node if node.op_type == "Conv"]
+
+
+@pytest.mark.shared
+def test_folded_weights_are_the_published_ones_but_for_their_rounding(shared: Path) -> None:
+    published = shared / "weights" / "face_detection_yunet_2023mar.onnx"
+    pairs = zip(
+        kernels(locate(entry("yunet")).read_bytes()), kernels(published.read_bytes()), strict=True
+    )
+    for folded, exact in pairs:
+        rows = exact.reshape(len(exact), -1)
+        step = 2 * np.abs(rows).max(axis=1) / 255
+        apart = np.abs(folded.reshape(rows.shape) - rows).max(axis=1)
+        assert (apart <= 0.501 * step).all()
