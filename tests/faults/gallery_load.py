@@ -42,9 +42,10 @@ def erase_for_ever(path: str, first: int, say: Connection) -> None:
     with Gallery.open(path, space=SPACE) as gallery:
         say.send("ready")
         for number in range(first, first + 1000):
-            gallery.enroll(f"P{number}", three(number))
-            gallery.remove(f"P{number}")
-            say.send(f"P{number}")
+            name = f"P{number:06}"  # of one length: no name is a part of another
+            gallery.enroll(name, three(number))
+            gallery.remove(name)
+            say.send(name)
 
 
 def enrol_many(path: str, writer: int, done: SynchronizedArray[int]) -> None:
