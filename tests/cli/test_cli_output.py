@@ -163,6 +163,30 @@ def test_progress_without_a_known_end_counts(capsys):
     assert capsys.readouterr().err == "Reading: 7\n"
 
 
+def test_progress_in_a_unit_tells_the_speed_and_the_time_left(capsys):
+    with output.progress("Training", 7400, unit="images", clock=clock(0, 1, 10, 10)) as advance:
+        advance(0)
+        advance(200)
+    assert capsys.readouterr().err == "Training: 200 of 7400 images, 20 images/s, 0:06:00 left\n"
+
+
+def test_progress_in_a_unit_without_an_end_tells_the_speed(capsys):
+    with output.progress("Training", unit="images", clock=clock(0, 5, 5, 11, 11)) as advance:
+        advance(0)
+        advance(22)
+    assert capsys.readouterr().err == "Training: 0\nTraining: 22 images, 2 images/s\n"
+
+
+def test_a_bar_in_a_unit_shows_the_speed(monkeypatch):
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    with output.progress("Training", 3, unit="images") as advance:
+        for _ in range(3):
+            advance(1)
+    assert "images/s" in terminal.getvalue()
+
+
 def test_silent_progress_is_silent(capsys):
     with output.progress("Reading", 2, silent=True, clock=clock()) as advance:
         advance(1)

@@ -73,9 +73,12 @@ class Run:
             output.print_table(headers, rows)
 
     @contextmanager
-    def progress(self, description: str, total: int | None = None) -> Iterator[Callable[..., None]]:
+    def progress(
+        self, description: str, total: int | None = None, *, unit: str = ""
+    ) -> Iterator[Callable[..., None]]:
         """Show progress on stderr; yields ``advance(steps=1)``. Silent with --json and --quiet."""
-        with output.progress(description, total, silent=self.json or self.quiet) as advance:
+        silent = self.json or self.quiet
+        with output.progress(description, total, unit=unit, silent=silent) as advance:
             yield lambda steps=1: advance(steps)
 
 

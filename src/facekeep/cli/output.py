@@ -9,6 +9,7 @@ import time
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from os import PathLike, fspath
 from typing import Any, Final, TextIO
 
@@ -130,10 +131,18 @@ def progress(
     description: str,
     total: int | None = None,
     *,
+    unit: str = "",
     silent: bool = False,
     clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[Callable[[int], None]]:
     """Show on stderr how far long work has come: a bar on a terminal, plain lines elsewhere.
+
+    Args:
+        description: What is being done.
+        total: How many steps there are, where that is known.
+        unit: What a step is, such as "images"; with it the steps a second are shown.
+        silent: Show nothing.
+        clock: Seconds, for the plain lines.
 
     Yields:
         A function to call with the number of steps done since the last call.
@@ -141,25 +150,33 @@ def progress(
     if silent:
         yield lambda steps: None
     elif sys.stderr.isatty():
-        yield from _bar(description, total)
+        yield from _bar(description, total, unit)
     else:
-        yield _plain_progress(description, total, clock)
+        yield _plain_progress(description, total, unit, clock)
 
 
-def _bar(description: str, total: int | None) -> Iterator[Callable[[int], None]]:
+def _bar(description: str, total: int | None, unit: str) -> Iterator[Callable[[int], None]]:
     from rich.console import Console
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
         Progress,
+        ProgressColumn,
+        Task,
         TextColumn,
         TimeRemainingColumn,
     )
+    from rich.text import Text
+
+    class Speed(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            return Text(f"{task.speed:,.0f} {unit}/s" if unit and task.speed else "")
 
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
+        Speed(),
         TimeRemainingColumn(),
     )
     # Lines printed meanwhile go above the bar; but not those that stdout carries somewhere else.
@@ -171,18 +188,32 @@ def _bar(description: str, total: int | None) -> Iterator[Callable[[int], None]]
 
 
 def _plain_progress(
-    description: str, total: int | None, clock: Callable[[], float]
+    description: str, total: int | None, unit: str, clock: Callable[[], float]
 ) -> Callable[[int], None]:
-    done, shown = 0, clock()
+    begun = shown = clock()
+    done = 0
 
     def advance(steps: int) -> None:
         nonlocal done, shown
         done += steps
         if clock() - shown >= PLAIN_PROGRESS_SECONDS:
             shown = clock()
-            say(f"{description}: {done}{'' if total is None else f' of {total}'}", sys.stderr)
+            of = "" if total is None else f" of {total}"
+            speed = _speed(done, total, unit, shown - begun)
+            say(f"{description}: {done}{of}{speed}", sys.stderr)
 
     return advance
+
+
+def _speed(done: int, total: int | None, unit: str, seconds: float) -> str:
+    """Say how fast it goes and, where the end is known, how long it will take from now on."""
+    if not unit or not done:
+        return ""
+    speed = f" {unit}, {done / seconds:,.0f} {unit}/s"
+    if total is None:
+        return speed
+    left = timedelta(seconds=round((total - done) * seconds / done))
+    return f"{speed}, {left} left"
 
 
 class _LogHandler(logging.Handler):
