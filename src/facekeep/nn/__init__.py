@@ -14,6 +14,15 @@ except ModuleNotFoundError as _error:
         "PyTorch is not installed; install it with: pip install 'facekeep[train]'"
     ) from _error
 
+from facekeep.nn.checkpoint import load_checkpoint, read_state, save_checkpoint
 from facekeep.nn.edgeface import MODELS, Architecture, EdgeFace, create_model
 
-__all__ = ["MODELS", "Architecture", "EdgeFace", "create_model"]
+__all__ = [
+    "MODELS",
+    "Architecture",
+    "EdgeFace",
+    "create_model",
+    "load_checkpoint",
+    "read_state",
+    "save_checkpoint",
+]

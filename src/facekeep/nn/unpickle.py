@@ -1,0 +1,209 @@
+"""A machine for the pickles of PyTorch's checkpoints that cannot run anything else.
+
+A pickle is a program. This machine knows the opcodes that a saved state dict needs, and of the
+callables that a pickle may name only those below, none of which it calls: it notes what they would
+have made. So a file can ask for nothing but tensors.
+"""
+
+from __future__ import annotations
+
+import pickletools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from facekeep._files import printable
+
+__all__ = ["Storage", "StoredTensor", "parse"]
+
+_DTYPES = {
+    "torch FloatStorage": "float32",
+    "torch HalfStorage": "float16",
+    "torch BFloat16Storage": "bfloat16",
+    "torch DoubleStorage": "float64",
+    "torch LongStorage": "int64",
+    "torch QInt8Storage": "int8",
+}
+_MARKERS = ("torch per_tensor_affine", "torch qint8")
+_CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": ()}
+_LITERALS = ("BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT", "BINUNICODE")
+_IGNORED = ("PROTO", "STOP")
+_PUTS, _GETS = ("BINPUT", "LONG_BINPUT"), ("BINGET", "LONG_BINGET")
+_TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
+_MOST_AXES = 8
+_INT8 = range(-128, 128)
+
+
+@dataclass(frozen=True)
+class Storage:
+    """Numbers that lie in a file of their own: its key, their dtype and how many they are."""
+
+    key: str
+    dtype: str
+    count: int
+
+
+@dataclass(frozen=True)
+class StoredTensor:
+    """A view of a storage; with a scale, its values are ``(number - zero_point) * scale``."""
+
+    storage: Storage
+    offset: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    scale: float | None = None
+    zero_point: int = 0
+
+
+@dataclass(frozen=True)
+class _Name:
+    """What the pickle named: a callable, a storage type or a marker."""
+
+    text: str
+
+
+def parse(pickle: bytes) -> dict[str, Any]:
+    """Return the dictionary a pickle describes: names to ``StoredTensor``, tuples of them, or else.
+
+    Raises:
+        ValueError: It is damaged, or asks for more than tensors; the message says what.
+    """
+    machine = _Machine()
+    try:
+        for opcode, argument, _ in pickletools.genops(pickle):
+            machine.step(opcode.name, argument)
+        (result,) = machine.stack
+    except (AttributeError, IndexError, KeyError, TypeError) as error:
+        raise ValueError("its list of tensors is damaged") from error
+    if not isinstance(result, dict):
+        raise ValueError("it holds no dictionary of tensors")
+    return result
+
+
+class _Machine:
+    """The stack, the marks and the memo of pickle; wrong programs raise."""
+
+    def __init__(self) -> None:
+        self.stack: list[Any] = []
+        self._marks: list[list[Any]] = []
+        self._memo: dict[int, Any] = {}
+
+    def step(self, name: str, argument: Any) -> None:
+        """Do one opcode."""
+        if name in _CONSTANTS:
+            self.stack.append(_CONSTANTS[name])
+        elif name in _LITERALS:
+            self.stack.append(argument)
+        elif name in _PUTS:
+            self._memo[argument] = self.stack[-1]
+        elif name in _GETS:
+            self.stack.append(self._memo[argument])
+        elif name in _TUPLES:
+            self._tuple(_TUPLES[name])
+        elif name == "GLOBAL":
+            self.stack.append(_known(argument))
+        elif name not in _IGNORED:
+            self._act(name)
+
+    def _act(self, name: str) -> None:
+        actions: dict[str, Callable[[], None]] = {
+            "MARK": self._mark,
+            "TUPLE": self._marked_tuple,
+            "EMPTY_DICT": lambda: self.stack.append({}),
+            "SETITEM": self._set_item,
+            "SETITEMS": self._set_items,
+            "BINPERSID": self._storage,
+            "REDUCE": self._reduce,
+            "BUILD": self._build,
+        }
+        if name not in actions:
+            raise ValueError(f"it uses the pickle opcode {name}, which no state dict needs")
+        actions[name]()
+
+    def _mark(self) -> None:
+        self._marks.append(self.stack)
+        self.stack = []
+
+    def _since_mark(self) -> list[Any]:
+        items, self.stack = self.stack, self._marks.pop()
+        return items
+
+    def _tuple(self, count: int) -> None:
+        items = [self.stack.pop() for _ in range(count)]
+        self.stack.append(tuple(reversed(items)))
+
+    def _marked_tuple(self) -> None:
+        items = self._since_mark()
+        self.stack.append(tuple(items))
+
+    def _set_item(self) -> None:
+        value, key = self.stack.pop(), self.stack.pop()
+        self._fill([key, value])
+
+    def _set_items(self) -> None:
+        self._fill(self._since_mark())
+
+    def _fill(self, items: list[Any]) -> None:
+        target = self.stack[-1]
+        keys, values = items[::2], items[1::2]
+        if not isinstance(target, dict) or not all(isinstance(key, str) for key in keys):
+            raise ValueError("it holds no dictionary of named tensors")
+        target.update(zip(keys, values, strict=True))
+
+    def _storage(self) -> None:
+        kind, dtype, key, _place, count = self.stack.pop()
+        if kind != "storage" or not isinstance(key, str) or not _whole(count):
+            raise ValueError("its list of tensors is damaged")
+        self.stack.append(Storage(key, _DTYPES[dtype.text], count))
+
+    def _reduce(self) -> None:
+        arguments, called = self.stack.pop(), self.stack.pop()
+        self.stack.append(_CALLS[called.text](*arguments))
+
+    def _build(self) -> None:
+        """Drop what PyTorch notes beside a state dict: the versions of its modules."""
+        self.stack.pop()
+        if not isinstance(self.stack[-1], dict):
+            raise ValueError("its list of tensors is damaged")
+
+
+def _known(name: str) -> _Name:
+    if name not in _CALLS and name not in _DTYPES and name not in _MARKERS:
+        raise ValueError(
+            f"it asks for {printable(name.replace(' ', '.'))}, which is no tensor; nothing was run"
+        )
+    return _Name(name)
+
+
+def _whole(*numbers: Any) -> bool:
+    return all(type(number) is int and number >= 0 for number in numbers)
+
+
+def _tensor(
+    storage: Any, offset: Any, shape: Any, strides: Any, *_: Any, scale: Any = None, zero: Any = 0
+) -> StoredTensor:
+    sound = isinstance(storage, Storage) and _whole(offset, *shape, *strides)
+    if not sound or len(shape) != len(strides) or len(shape) > _MOST_AXES:
+        raise ValueError("its list of tensors is damaged")
+    return StoredTensor(storage, offset, tuple(shape), tuple(strides), scale, zero)
+
+
+def _quantised(
+    storage: Any, offset: Any, shape: Any, strides: Any, scheme: Any, *_: Any
+) -> StoredTensor:
+    kind, scale, zero = scheme
+    if (
+        kind != _Name("torch per_tensor_affine")
+        or type(scale) is not float
+        or type(zero) is not int
+    ):
+        raise ValueError("a tensor is quantised in no known way")
+    return _tensor(storage, offset, shape, strides, scale=scale, zero=zero)
+
+
+_CALLS: dict[str, Callable[..., Any]] = {
+    "collections OrderedDict": lambda: {},
+    "torch._utils _rebuild_tensor_v2": _tensor,
+    "torch._utils _rebuild_parameter": lambda tensor, *_: tensor,
+    "torch._utils _rebuild_qtensor": _quantised,
+}
