@@ -87,6 +87,26 @@ class Embedder(Closing):
             rows = _unit(rows) + _unit(self._forward(crops[:, :, ::-1]))
         return _unit(rows)
 
+    def features(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Embed aligned crops, leaving the rows as long as the network gives them.
+
+        The length tells how clearly a network sees a face; templates of many images are pooled by
+        it (IJB-B, IJB-C). With ``flip`` the rows of a crop and of its mirror image are added.
+
+        Args:
+            crops: As for ``embed``.
+
+        Returns:
+            float32 ``(n, width)``.
+
+        Raises:
+            InputError: As ``embed``.
+            ModelError: As ``embed``.
+        """
+        crops = self._checked(crops)
+        rows = self._forward(crops)
+        return rows + self._forward(crops[:, :, ::-1]) if self.flip else rows
+
     def close(self) -> None:
         """Let go of the network."""
         self._session.close()
