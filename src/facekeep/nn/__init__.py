@@ -15,13 +15,18 @@ except ModuleNotFoundError as _error:
     ) from _error
 
 from facekeep.nn.checkpoint import load_checkpoint, read_state, save_checkpoint
+from facekeep.nn.cost import Cost, cost
 from facekeep.nn.edgeface import MODELS, Architecture, EdgeFace, create_model
+from facekeep.nn.export import export_onnx
 
 __all__ = [
     "MODELS",
     "Architecture",
+    "Cost",
     "EdgeFace",
+    "cost",
     "create_model",
+    "export_onnx",
     "load_checkpoint",
     "read_state",
     "save_checkpoint",

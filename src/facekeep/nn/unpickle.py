@@ -202,7 +202,7 @@ def _quantised(
 
 
 _CALLS: dict[str, Callable[..., Any]] = {
-    "collections OrderedDict": lambda: {},
+    "collections OrderedDict": dict,
     "torch._utils _rebuild_tensor_v2": _tensor,
     "torch._utils _rebuild_parameter": lambda tensor, *_: tensor,
     "torch._utils _rebuild_qtensor": _quantised,

@@ -1,0 +1,80 @@
+"""An ONNX graph under construction."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Graph"]
+
+OPSET = 20  # the first with Gelu; ONNX Runtime 1.20 runs 21
+IR_VERSION = 9  # the one of opset 20
+
+
+class Graph:
+    """Nodes in the order they are run, with their constants.
+
+    Names are numbers of a count, so equal networks give equal bytes.
+    """
+
+    def __init__(self) -> None:
+        self._nodes: list[Any] = []
+        self._constants: dict[tuple[str, tuple[int, ...], bytes], Any] = {}
+
+    def constant(self, value: NDArray[Any]) -> str:
+        """Keep a constant, once however often it is used, and return its name."""
+        from onnx import numpy_helper
+
+        value = np.ascontiguousarray(value)
+        key = (value.dtype.str, value.shape, value.tobytes())
+        if key not in self._constants:
+            name = f"constant_{len(self._constants)}"
+            self._constants[key] = numpy_helper.from_array(value, name)
+        found: str = self._constants[key].name
+        return found
+
+    def numbers(self, *values: int) -> str:
+        """Keep whole numbers, as shapes and axes are given, and return their name."""
+        return self.constant(np.array(values, np.int64))
+
+    def add(self, operator: str, *inputs: str, **attributes: Any) -> str:
+        """Add a node with one output and return the output's name."""
+        return self.split(operator, 1, *inputs, **attributes)[0]
+
+    def split(self, operator: str, outputs: int, *inputs: str, **attributes: Any) -> list[str]:
+        """Add a node with several outputs and return their names."""
+        from onnx import helper
+
+        name = f"{operator.lower()}_{len(self._nodes)}"
+        results = [name if outputs == 1 else f"{name}_{index}" for index in range(outputs)]
+        self._nodes.append(helper.make_node(operator, inputs, results, name, **attributes))
+        return results
+
+    def serialise(self, source: tuple[str, list[Any]], result: tuple[str, list[Any]]) -> bytes:
+        """Return the ONNX file.
+
+        Args:
+            source: Name and shape of the input; free axes are names.
+            result: Name and shape of the output, which the last node gives.
+        """
+        from onnx import TensorProto, checker, helper
+
+        self._nodes[-1].output[0] = result[0]
+        graph = helper.make_graph(
+            self._nodes,
+            "facekeep",
+            [helper.make_tensor_value_info(source[0], TensorProto.FLOAT, source[1])],
+            [helper.make_tensor_value_info(result[0], TensorProto.FLOAT, result[1])],
+            list(self._constants.values()),
+        )
+        model = helper.make_model(
+            graph,
+            producer_name="facekeep",
+            opset_imports=[helper.make_opsetid("", OPSET)],
+            ir_version=IR_VERSION,
+        )
+        checker.check_model(model, full_check=True)
+        content: bytes = model.SerializeToString(deterministic=True)
+        return content
