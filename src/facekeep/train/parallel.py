@@ -90,14 +90,14 @@ class Parallel(Closing):
         Returns:
             All rows, on the CPU, in the main process; None in the others.
         """
-        rows = rows.detach().contiguous()
-        if not self.is_main:
-            with _exchange():
-                dist.send(torch.tensor(len(rows), device=self.device), 0)
-                dist.send(rows, 0)
-            return None
-        parts = [rows.cpu(), *(self._received(rows, rank) for rank in range(1, self.world))]
-        return torch.cat(parts)
+        rows = rows.detach()
+        if self.is_main:
+            others = [self._received(rows, rank) for rank in range(1, self.world)]
+            return torch.cat([rows.cpu(), *others])
+        with _exchange():
+            dist.send(torch.tensor(len(rows), device=self.device), 0)
+            dist.send(rows.to(self.device).contiguous(), 0)
+        return None
 
     def barrier(self) -> None:
         """Wait until every process is here."""
@@ -114,7 +114,7 @@ class Parallel(Closing):
         count = torch.tensor(0, device=self.device)
         with _exchange():
             dist.recv(count, rank)
-            rows = like.new_empty((int(count), *like.shape[1:]))
+            rows = like.new_empty((int(count), *like.shape[1:]), device=self.device)
             dist.recv(rows, rank)
         return rows.cpu()
 
