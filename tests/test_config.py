@@ -288,14 +288,15 @@ def test_every_setting_has_a_row_of_the_table():
 
 def test_the_table_agrees_with_the_rooms():
     from facekeep.image import load_image
-    from facekeep.models import default_model
+    from facekeep.models import default_model, entry
     from facekeep.runtime import runtimes
 
     limit = inspect.signature(load_image).parameters["max_pixels"].default
     assert Settings().max_pixels == limit
     assert KNOBS["detector"].example == f'"{default_model("detect")}"'
     assert KNOBS["embedder"].example == f'"{default_model("embed")}"'
-    chosen = (Settings().runtime, Settings().device)
+    assert Settings().runtime is None
+    chosen = (entry(default_model("embed")).runtime, Settings().device)
     assert chosen in {(device.runtime, device.device) for device in runtimes()}
 
 

@@ -215,7 +215,8 @@ def test_a_device_that_fails_to_open_is_not_called_a_damaged_file(
 
 def test_lists_every_device_with_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
-    statuses = {status.device: status for status in runtime.runtimes()}
+    found = [status for status in runtime.runtimes() if status.runtime == "onnxruntime"]
+    statuses = {status.device: status for status in found}
     assert statuses["cpu"].available
     assert onnxruntime.__version__ in statuses["cpu"].detail
     assert not statuses["cuda"].available
@@ -228,8 +229,8 @@ def test_without_onnxruntime_the_cpu_is_reported_unavailable(
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(RuntimeUnavailable, match="install onnxruntime"):
         open_session(network)
-    (status,) = runtime.runtimes()
-    assert not status.available
+    (status, _) = runtime.runtimes()
+    assert (status.runtime, status.available) == ("onnxruntime", False)
     assert "install onnxruntime" in status.detail
 
 

@@ -26,8 +26,7 @@ from facekeep.embed import Embedder
 from facekeep.errors import InputError
 from facekeep.gallery import Gallery, NewTemplate, Space
 from facekeep.image import load_image, save_image
-from facekeep.models import weights
-from facekeep.runtime import open_session
+from facekeep.models import open_model
 
 __all__ = ["STAGES", "Result", "run_bench"]
 
@@ -87,7 +86,7 @@ class _Bench:
         import cv2
 
         with Detector(**self.options) as detector:
-            session = open_session(weights(detector.entry), **self.options)
+            session = open_model(detector.entry, **self.options)
             for width, height in ((320, 256), (640, 480)):
                 scaled = np.asarray(cv2.resize(self.image, (width, height)), np.uint8)
                 tensor = scaled[..., ::-1].transpose(2, 0, 1)[None].astype(np.float32)
@@ -113,7 +112,7 @@ class _Bench:
     def embed(self) -> Iterator[Result]:
         """Aligning and embedding one face beside the bare network."""
         with Embedder(**self.options) as embedder:
-            session = open_session(weights(embedder.entry), **self.options)
+            session = open_model(embedder.entry, **self.options)
             points = template(embedder.size) + 20
             noise = np.random.default_rng(0).random((1, 3, embedder.size, embedder.size))
             tensor = (noise * 255).astype(np.float32)

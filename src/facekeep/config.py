@@ -153,12 +153,13 @@ class Settings:
             "false",
         ),
     )
-    runtime: str = field(
-        default="onnxruntime",
+    runtime: str | None = field(
+        default=None,
         metadata=_about(
             "Program that runs the models.",
             kinds.text("NAME", "the name of a runtime"),
             '"onnxruntime"',
+            "what the file of each model needs",
         ),
     )
     device: str = field(

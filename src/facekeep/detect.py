@@ -19,8 +19,7 @@ from facekeep._warp import warp
 from facekeep.errors import InputError, ModelError
 from facekeep.face import Face
 from facekeep.image import check_image
-from facekeep.models import ModelEntry, default_model, entry, weights
-from facekeep.runtime import open_session
+from facekeep.models import ModelEntry, default_model, entry, open_model
 
 __all__ = ["SMALLEST_FACE", "Detector"]
 
@@ -70,7 +69,7 @@ class Detector(Closing):
         overlap: Of two boxes with more intersection over union, the lower score goes.
         threads: CPU threads of one run; 0 for all cores.
         device: Where to run; see ``facekeep.runtime.open_session``.
-        runtime: What runs it.
+        runtime: What runs it; None for what its file needs.
 
     Raises:
         InputError: An argument is out of range.
@@ -91,7 +90,7 @@ class Detector(Closing):
         overlap: float = 0.3,
         threads: int = 0,
         device: str = "cpu",
-        runtime: str = "onnxruntime",
+        runtime: str | None = None,
     ) -> None:
         _check_range("score", score, 0, 1)
         _check_range("overlap", overlap, 0, 1)
@@ -111,9 +110,7 @@ class Detector(Closing):
         self.max_faces = max_faces
         self.longest_side = longest_side
         self.overlap = overlap
-        self._session = open_session(
-            weights(chosen), runtime=runtime, device=device, threads=threads
-        )
+        self._session = open_model(chosen, runtime=runtime, device=device, threads=threads)
         self._input = self._session.inputs[0].name
         self._outputs = {info.name: place for place, info in enumerate(self._session.outputs)}
 

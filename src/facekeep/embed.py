@@ -7,8 +7,7 @@ from numpy.typing import NDArray
 
 from facekeep._closing import Closing
 from facekeep.errors import InputError, ModelError
-from facekeep.models import ModelEntry, default_model, entry, space_id, weights
-from facekeep.runtime import open_session
+from facekeep.models import ModelEntry, default_model, entry, open_model, space_id
 
 __all__ = ["Embedder"]
 
@@ -26,7 +25,7 @@ class Embedder(Closing):
             accuracy, the same space.
         threads: CPU threads of one run; 0 for all cores.
         device: Where to run; see ``facekeep.runtime.open_session``.
-        runtime: What runs it.
+        runtime: What runs it; None for what its file needs.
 
     Attributes:
         entry: The model's catalogue entry.
@@ -37,6 +36,7 @@ class Embedder(Closing):
         ModelNotFound: There is no such model, or its files are not here.
         ModelCorrupt: Its files are not what the catalogue says.
         ModelError: It is not an embedder.
+        InputError: The runtime cannot run its file.
         RuntimeUnavailable: The runtime or device does not work here.
     """
 
@@ -47,7 +47,7 @@ class Embedder(Closing):
         flip: bool = False,
         threads: int = 0,
         device: str = "cpu",
-        runtime: str = "onnxruntime",
+        runtime: str | None = None,
     ) -> None:
         chosen = model if isinstance(model, ModelEntry) else entry(model or default_model("embed"))
         if chosen.task != "embed":
@@ -58,9 +58,7 @@ class Embedder(Closing):
         self.size = chosen.input_size
         self.width = chosen.width
         self.flip = flip
-        self._session = open_session(
-            weights(chosen), runtime=runtime, device=device, threads=threads
-        )
+        self._session = open_model(chosen, runtime=runtime, device=device, threads=threads)
         self._batch = min(chosen.max_batch or _BATCH, _BATCH)
 
     @property
@@ -137,14 +135,16 @@ class Embedder(Closing):
         return rows
 
     def _tensor(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Normalise as the catalogue says: float32 ``(n, 3, size, size)``."""
+        """Normalise as the catalogue says: float32, the channels where the network has them."""
         if self.entry.colour == "bgr":
             crops = crops[..., ::-1]
-        tensor = np.ascontiguousarray(crops.transpose(0, 3, 1, 2), np.float32)
+        last = self._session.inputs[0].channels_last
+        channels = (3,) if last else (3, 1, 1)
+        tensor = np.ascontiguousarray(crops if last else crops.transpose(0, 3, 1, 2), np.float32)
         if any(self.entry.mean):
-            tensor -= np.array(self.entry.mean, np.float32).reshape(3, 1, 1)
+            tensor -= np.array(self.entry.mean, np.float32).reshape(channels)
         if self.entry.scale != (1.0, 1.0, 1.0):
-            tensor *= np.array(self.entry.scale, np.float32).reshape(3, 1, 1)
+            tensor *= np.array(self.entry.scale, np.float32).reshape(channels)
         return tensor
 
 

@@ -64,7 +64,7 @@ class FaceEngine(Closing):
         flip: Average embeddings over mirrored faces: slower, slightly more accurate.
         threads: CPU threads for the networks; 0 for all cores.
         device: Where the networks run; never silently anywhere else.
-        runtime: What runs them.
+        runtime: What runs them; None for what the file of each needs.
 
     Attributes:
         fmr: The false-match rate to decide at.
@@ -89,7 +89,7 @@ class FaceEngine(Closing):
         flip: bool = False,
         threads: int = 0,
         device: str = "cpu",
-        runtime: str = "onnxruntime",
+        runtime: str | None = None,
     ) -> None:
         self.fmr = fmr
         self.model = model = _embedder(embedder)

@@ -23,7 +23,7 @@ from facekeep.runtime import open_session
 
 
 def names() -> list[str]:
-    return [model.name for model in room.list_models()]
+    return [model.name for model in room.list_models() if not model.offered]
 
 
 def nothing_left(models: Path) -> bool:
@@ -153,7 +153,9 @@ def test_a_name_taken_meanwhile_is_refused(
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"arch": "edgeface-xs"},
+        {"arch": "edgeface"},
+        {"gamma": 0.6},
+        {"input_size": 112},
         {"mean": (1, 2)},
         {"mean": "x"},
         {"scale": None},
@@ -179,8 +181,8 @@ def test_an_unknown_order_of_colours_names_the_known_ones(models: Path, network:
 
 
 def test_an_unknown_architecture_lists_the_known_ones(models: Path, network: Path) -> None:
-    with pytest.raises(InputError, match="'edgeface-xs'; known: onnx"):
-        import_model(network, "mine", arch="edgeface-xs")
+    with pytest.raises(InputError, match="'caffe'; known: onnx, tflite, edgeface-base, edgeface-s"):
+        import_model(network, "mine", arch="caffe")
 
 
 def test_a_full_disk_leaves_nothing_behind(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.metadata
 import os
@@ -149,23 +150,43 @@ def _devices(settings: Settings) -> Iterator[Check]:
     from facekeep.runtime import runtimes
 
     found = runtimes()
+    wanted = {(runtime, settings.device) for runtime in _wanted_runtimes(settings)}
     for device in found:
         name = f"{device.runtime} {device.device}"
-        wanted = (device.runtime, device.device) == (settings.runtime, settings.device)
-        status: Literal["ok", "fail", "absent"] = "fail" if wanted else "absent"
+        needed = (device.runtime, device.device) in wanted
+        status: Literal["ok", "fail", "absent"] = "fail" if needed else "absent"
         yield Check("devices", name, "ok" if device.available else status, device.detail)
-    if (settings.runtime, settings.device) not in {(d.runtime, d.device) for d in found}:
-        detail = f"the settings ask for {settings.runtime} {settings.device}, which nobody knows"
-        yield Check("devices", settings.device, "fail", detail, "facekeep config show")
+    for runtime, name in sorted(wanted - {(d.runtime, d.device) for d in found}):
+        detail = f"the settings ask for {runtime} {name}, which nobody knows"
+        yield Check("devices", name, "fail", detail, "facekeep config show")
 
 
-def _models(settings: Settings) -> Iterator[Check]:
-    from facekeep.models import damaged_models, default_model, entry, list_models, verify
+def _wanted_runtimes(settings: Settings) -> set[str]:
+    """The runtimes that the settings' models are run with."""
+    from facekeep.models import entry
 
-    wanted = {
+    if settings.runtime is not None:
+        return {settings.runtime}
+    found: set[str] = set()
+    for name in _wanted_models(settings):
+        with contextlib.suppress(FacekeepError):  # the check of the models reports it
+            found.add(entry(name).runtime)
+    return found
+
+
+def _wanted_models(settings: Settings) -> set[str]:
+    from facekeep.models import default_model
+
+    return {
         settings.detector or default_model("detect"),
         settings.embedder or default_model("embed"),
     }
+
+
+def _models(settings: Settings) -> Iterator[Check]:
+    from facekeep.models import damaged_models, entry, list_models, verify
+
+    wanted = _wanted_models(settings)
     for name in sorted(wanted):
         try:
             status = verify(entry(name))
@@ -174,7 +195,7 @@ def _models(settings: Settings) -> Iterator[Check]:
             continue
         yield Check("models", name, "ok" if status.state == "ok" else "fail", status.detail)
     for other in list_models():
-        if other.name not in wanted and (status := verify(other)).state != "missing":
+        if other.name not in wanted and (status := verify(other)).state in _OTHER_MODEL:
             yield Check("models", other.name, _OTHER_MODEL[status.state], status.detail)
     for damaged in damaged_models():
         yield Check("models", damaged.name, "warn", damaged.reason)

@@ -23,6 +23,12 @@ app = group(
 Model = Annotated[str, typer.Argument(metavar="NAME", help="A model, as `models list` names it.")]
 
 
+_CALIBRATE = (
+    "it cannot decide before it is calibrated on photos of many people, a folder each:"
+    " facekeep evaluate calibrate DIR --model {name}"
+)
+
+
 @command(app, "list", examples=["facekeep models list", "facekeep models list --json"])
 def list_(run: Run) -> None:
     """List the models with their licences and whether they are ready on this machine."""
@@ -63,12 +69,22 @@ def list_(run: Run) -> None:
         run.say(f"damaged: {each.name}: {each.reason}")
 
 
-@command(app, "info", examples=["facekeep models info sface", "facekeep models info yunet --json"])
-def info(run: Run, name: Model) -> None:
+@command(app, "info", examples=["facekeep models info sface", "facekeep models info sface --flops"])
+def info(
+    run: Run,
+    name: Model,
+    flops: Annotated[
+        bool, typer.Option("--flops", help="Count the operations of one run from the file.")
+    ] = False,
+) -> None:
     """Show all that the catalogue knows about a model."""
-    from facekeep.models import entry
+    from facekeep.models import entry, model_cost
 
     facts = _facts(entry(name))
+    if flops:
+        counted = model_cost(entry(name))
+        facts |= {"params": counted.params, "macs": counted.macs, "flops": counted.flops}
+        facts["counted_at"] = counted.input_size
     if run.json:
         run.emit(facts)
         return
@@ -76,6 +92,11 @@ def info(run: Run, name: Model) -> None:
         ["fact", "value"],
         [[key.replace("_", " "), _text(value)] for key, value in facts.items() if value],
     )
+    if flops:
+        run.say(
+            "flops are twice the multiply-accumulates (macs) of one input, as the MFLOPs in the"
+            " EdgeFace paper are; some papers call the macs FLOPs"
+        )
 
 
 @command(app, "path", examples=["facekeep models path yunet"])
@@ -102,7 +123,7 @@ def verify(
     from facekeep.models import verify as check
 
     models = [entry(name) for name in names] if names else list_models()
-    results = [(model.name, check(model)) for model in models]
+    results = [(m.name, check(m)) for m in models if names or not m.offered]
     if run.json:
         run.emit({"models": [{"name": name, **asdict(status)} for name, status in results]})
     for name, status in results:
@@ -111,9 +132,26 @@ def verify(
     return ExitStatus.YES if whole else ExitStatus.NO
 
 
-@command(app, "pull", examples=["facekeep models pull sface"])
-def pull(run: Run, name: Model) -> None:
-    """Fetch a model's files, if they are not here; the only command that uses the network."""
+@command(
+    app,
+    "pull",
+    examples=[
+        "facekeep models pull sface",
+        "facekeep models pull edgeface-xs-q --from edgeface_xs_q.pt",
+    ],
+)
+def pull(
+    run: Run,
+    name: Model,
+    source: Annotated[
+        Path | None,
+        typer.Option("--from", metavar="FILE", help="Take the file from here, not the network."),
+    ] = None,
+) -> None:
+    """Fetch a model's files, if they are not here; the only command that uses the network.
+
+    A model that is published for PyTorch is converted once, which needs the extra 'train'.
+    """
     from facekeep.models import entry
     from facekeep.models import pull as fetch
 
@@ -128,10 +166,12 @@ def pull(run: Run, name: Model) -> None:
             advance(max(received - done, 0))
             done = received
 
-        found = fetch(model, progress=report)
+        found = fetch(model, source=source, progress=report)
     if run.json:
         run.emit({"name": name, "path": found})
     run.say(f"{name}: ready at {found}")
+    if model.task == "embed" and not entry(name).thresholds:
+        run.say(_CALIBRATE.format(name=name))
 
 
 @command(
@@ -140,17 +180,36 @@ def pull(run: Run, name: Model) -> None:
     examples=[
         "facekeep models import mine.onnx --name mine",
         "facekeep models import mine.onnx --name mine --colour bgr --mean 127.5 --scale 0.0078125",
+        "facekeep models import trained.pt --arch edgeface-xs --gamma 0.6 --name mine",
+        "facekeep models import mine.tflite --arch tflite --name mine",
     ],
 )
 def import_(
     run: Run,
-    file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="An ONNX network that embeds faces.")
-    ],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A network that embeds faces.")],
+    *,
     name: Annotated[str, typer.Option("--name", metavar="NAME", help="What to call it.")],
     arch: Annotated[
-        str, typer.Option("--arch", metavar="ARCH", help="The kind of file: onnx.")
+        str,
+        typer.Option(
+            "--arch",
+            metavar="ARCH",
+            help="The kind of file: onnx, tflite, or the PyTorch weights of an edgeface-base, "
+            "edgeface-s, edgeface-xs or edgeface-xxs.",
+        ),
     ] = "onnx",
+    gamma: Annotated[
+        float | None,
+        typer.Option(
+            "--gamma", metavar="X", help="Rank of an EdgeFace's linear layers, 0 to 1; none: full."
+        ),
+    ] = None,
+    input_size: Annotated[
+        int | None,
+        typer.Option(
+            "--input-size", metavar="PIXELS", help="Side of an EdgeFace's faces; 112 if not given."
+        ),
+    ] = None,
     colour: Annotated[
         str, typer.Option("--colour", metavar="ORDER", help="Channels it expects: rgb or bgr.")
     ] = "rgb",
@@ -174,6 +233,8 @@ def import_(
         file,
         name,
         arch=arch,
+        gamma=gamma,
+        input_size=input_size,
         colour=cast("Colour", colour),
         mean=mean,
         scale=scale,
@@ -183,11 +244,7 @@ def import_(
     if run.json:
         run.emit(_facts(made))
     run.say(f"{made.name}: imported, {made.width} numbers a face")
-    run.say(
-        "it cannot decide before it is calibrated: measure thresholds as"
-        f" `python benchmarks/calibrate.py --model {made.name}` does and record them with"
-        " facekeep.models.set_thresholds (docs/models.md)"
-    )
+    run.say(_CALIBRATE.format(name=made.name))
 
 
 @command(app, "remove", examples=["facekeep models remove mine"])

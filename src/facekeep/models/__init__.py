@@ -14,26 +14,32 @@ from facekeep.models.catalogue import (
     entry,
     list_models,
 )
-from facekeep.models.local import ModelStatus, locate, verify, weights
+from facekeep.models.local import ModelStatus, checkpoint_path, locate, verify, weights
+from facekeep.models.opening import open_model
 from facekeep.models.schema import FileEntry, Measurement, ModelEntry, Task, space_id
 
 if TYPE_CHECKING:
+    from facekeep.models.cost import Cost, model_cost
     from facekeep.models.importing import import_model, remove_model, set_thresholds
     from facekeep.models.pulling import pull
 
 __all__ = [
+    "Cost",
     "DamagedEntry",
     "FileEntry",
     "Measurement",
     "ModelEntry",
     "ModelStatus",
     "Task",
+    "checkpoint_path",
     "damaged_models",
     "default_model",
     "entry",
     "import_model",
     "list_models",
     "locate",
+    "model_cost",
+    "open_model",
     "pull",
     "remove_model",
     "set_thresholds",
@@ -42,17 +48,21 @@ __all__ = [
     "weights",
 ]
 
-_IMPORTING = ("import_model", "remove_model", "set_thresholds")
+_LATE = {
+    "Cost": "cost",
+    "model_cost": "cost",
+    "import_model": "importing",
+    "pull": "pulling",
+    "remove_model": "importing",
+    "set_thresholds": "importing",
+}
+"""Names whose modules load what looking a model up does without, the network's libraries first."""
 
 
 def __getattr__(name: str) -> Any:
-    """Load what changes the models, the network's libraries among it, only when it is used."""
-    if name == "pull":
-        from facekeep.models.pulling import pull
+    """Load what changes or counts the models only when it is used."""
+    if name not in _LATE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
 
-        return pull
-    if name in _IMPORTING:
-        from facekeep.models import importing
-
-        return getattr(importing, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"facekeep.models.{_LATE[name]}"), name)

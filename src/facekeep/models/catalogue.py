@@ -1,4 +1,8 @@
-"""The catalogue: the built-in models and the user's own, looked up without the network."""
+"""The catalogue: the built-in models and the user's own, looked up without the network.
+
+Some built-in models are only offered (``ModelEntry.offered``): pulling one writes an entry of the
+user's own under its name, which from then on is the one that is found.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +39,8 @@ class DamagedEntry:
 
 def list_models(task: Task | None = None) -> list[ModelEntry]:
     """List the built-in models and the user's own, by name; see ``damaged_models`` for the rest."""
-    found = [*_builtin()[0].values(), *(e for e in _own() if isinstance(e, ModelEntry))]
+    own = {each.name: each for each in _own() if isinstance(each, ModelEntry)}
+    found = (_builtin()[0] | own).values()
     chosen = [entry for entry in found if task is None or entry.task == task]
     return sorted(chosen, key=lambda entry: entry.name)
 
@@ -52,14 +57,16 @@ def entry(name: str) -> ModelEntry:
         ModelNotFound: No model has this name.
         ModelError: The user's own model of this name has a damaged entry.
     """
-    builtin = _builtin()[0].get(name)
-    if builtin is not None:
-        return builtin
+    if is_fixed(name):
+        return _builtin()[0][name]
     folder = own_folder(name)
-    if folder is None:
+    if folder is not None:
+        return _read_own(folder)
+    offer = _builtin()[0].get(name)
+    if offer is None:
         known = ", ".join(model.name for model in list_models())
         raise ModelNotFound(f"no model is called {name!r}; known: {known}")
-    return _read_own(folder)
+    return offer
 
 
 def default_model(task: Task) -> str:
@@ -70,6 +77,11 @@ def default_model(task: Task) -> str:
 def is_builtin(name: str) -> bool:
     """Tell whether a name belongs to the built-in catalogue."""
     return name in _builtin()[0]
+
+
+def is_fixed(name: str) -> bool:
+    """Tell whether a name belongs to a built-in model that comes as it is, not as an offer."""
+    return is_builtin(name) and not _builtin()[0][name].offered
 
 
 def own_folder(name: str) -> Path | None:
@@ -103,7 +115,7 @@ def _own_or_damage(folder: Path) -> ModelEntry | DamagedEntry:
 def _read_own(folder: Path) -> ModelEntry:
     path = folder / ENTRY_FILE
     where = printable(path)
-    if is_builtin(folder.name):
+    if is_fixed(folder.name):
         raise ModelError(f"{where}: a built-in model is called {folder.name!r}; rename the folder")
     try:
         name = check_name(folder.name)

@@ -1,11 +1,28 @@
-"""Writing into the folders of models, with errors that say what happened in one line."""
+"""Reading and writing the files of models, with errors that say what happened in one line."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from facekeep._files import is_full, why, write_whole
-from facekeep.errors import FacekeepError, ModelError, StorageFull
+from facekeep._files import is_full, open_regular, path_text, printable, why, write_whole
+from facekeep.errors import FacekeepError, InputError, ModelError, ModelNotFound, StorageFull
+
+
+def read_model(file: str | Path) -> bytes:
+    """Read a file that the user names.
+
+    Raises:
+        ModelNotFound: There is no such file.
+        InputError: It cannot be read.
+    """
+    shown = printable(path_text(file))
+    try:
+        with open_regular(file) as stream:
+            return stream.read()
+    except FileNotFoundError as error:
+        raise ModelNotFound(f"no model file at {shown}; check the path") from error
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read {shown}: {why(error)}") from error
 
 
 def keep(path: Path, content: bytes) -> None:

@@ -7,31 +7,38 @@ import hashlib
 import secrets
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import get_args
 
-from facekeep._files import open_regular, path_text, printable, why
+from facekeep._files import path_text, printable, why
 from facekeep.errors import InputError, ModelCorrupt, ModelError, ModelNotFound
-from facekeep.models.catalogue import ENTRY_FILE, entry, is_builtin, own_folder
-from facekeep.models.files import cannot_write, keep
-from facekeep.models.parse import check_name, parse_entry
+from facekeep.models.catalogue import ENTRY_FILE, entry, is_builtin, is_fixed, own_folder
+from facekeep.models.export import export_checkpoint, require_torch
+from facekeep.models.files import cannot_write, keep, read_model
+from facekeep.models.parse import check_name
 from facekeep.models.paths import models_dir
-from facekeep.models.probe import Form, probe_embedder
-from facekeep.models.schema import Colour, FileEntry, ModelEntry
-from facekeep.models.write import entry_toml
+from facekeep.models.probe import probe_embedder
+from facekeep.models.schema import EDGEFACE, Colour, FileEntry, ModelEntry, Runtime
+from facekeep.models.write import write_entry
 
-# arch: what finds out the form of its network.
-_ARCHITECTURES: dict[str, Callable[[Path], Form]] = {"onnx": probe_embedder}
+# arch: the ending of its files, and what runs them.
+_KINDS: dict[str, tuple[str, Runtime]] = {
+    "onnx": (".onnx", "onnxruntime"),
+    "tflite": (".tflite", "litert"),
+    **dict.fromkeys(EDGEFACE, (".pt", "onnxruntime")),
+}
 _NOT_STATED = "not stated"
 
 
-def import_model(
+def import_model(  # noqa: PLR0913 - what cannot be found out from the file, all by keyword
     file: str | Path,
     name: str,
     *,
     arch: str = "onnx",
+    gamma: float | None = None,
+    input_size: int | None = None,
     colour: Colour = "rgb",
     mean: float | Sequence[float] = 127.5,
     scale: float | Sequence[float] = 1 / 127.5,
@@ -44,10 +51,14 @@ def import_model(
     The file is copied. The model has no thresholds until it is calibrated.
 
     Args:
-        file: The network: for ``onnx``, one that takes aligned faces as float32 N x 3 x S x S and
-            gives one embedding each.
+        file: The network: one that takes aligned faces as float32 N x 3 x S x S, or N x S x S x 3,
+            and gives one embedding each; for ``edgeface-*`` its PyTorch state dict.
         name: What it will be called: 1 to 64 characters a-z, 0-9, ``.``, ``_`` and ``-``.
-        arch: The kind of file: ``onnx``.
+        arch: The kind of file: ``onnx``; ``tflite``; ``edgeface-base``, ``-s``, ``-xs`` or
+            ``-xxs``, which is converted to ONNX here, and must have been trained by ``gamma``.
+        gamma: The share of the full rank that an EdgeFace's linear layers keep; None where they
+            are full.
+        input_size: The side of the faces that an EdgeFace takes; None for 112.
         colour: The channel order it expects.
         mean: What is subtracted from the pixel values 0 to 255: one number, or one a channel.
         scale: What they are multiplied by afterwards.
@@ -59,45 +70,74 @@ def import_model(
         InputError: The name is taken or malformed, or another argument makes no sense.
         ModelNotFound: There is no such file.
         ModelCorrupt: The file is not a network that can be run.
-        ModelError: The network is no face embedder, or its folder cannot be written.
+        ModelError: The network is no face embedder or not of this ``arch`` and ``gamma``, or its
+            folder cannot be written.
+        RuntimeUnavailable: What must convert or run it is not installed.
         StorageFull: There is no room for it.
     """
     folder = _free_folder(name)
-    if arch not in _ARCHITECTURES:
-        raise InputError(f"unknown architecture {arch!r}; known: {', '.join(_ARCHITECTURES)}")
-    if colour not in get_args(Colour):
-        raise InputError(f"colour must be {' or '.join(get_args(Colour))}, not {colour!r}")
-    content = _read(file)
+    _check_kind(arch, gamma, input_size, colour)
+    content = read_model(file)
+    suffix, runtime = _KINDS[arch]
+    made = ModelEntry(
+        name=name,
+        task="embed",
+        architecture=arch,
+        summary=summary,
+        files=(FileEntry(f"{name}{suffix}", hashlib.sha256(content).hexdigest(), len(content)),),
+        weights_licence=weights_licence,
+        training_data=training_data,
+        colour=colour,
+        mean=_triple("mean", mean),
+        scale=_triple("scale", scale),
+        input_size=input_size,
+        gamma=gamma,
+        runtime=runtime,
+        alignment="arcface-112",
+        folder=folder,
+    )
+    if arch in EDGEFACE:
+        require_torch(made)
     with _scratch(folder) as scratch:
-        network = FileEntry(f"{name}.onnx", hashlib.sha256(content).hexdigest(), len(content))
-        keep(scratch / network.name, content)
-        try:
-            form = _ARCHITECTURES[arch](scratch / network.name)
-        except ModelCorrupt as error:
-            shown = printable(path_text(file))
-            raise ModelCorrupt(
-                f"{shown} is no network that can be run; export it to ONNX again"
-            ) from error
-        made = ModelEntry(
-            name=name,
-            task="embed",
-            architecture=arch,
-            summary=summary,
-            files=(network,),
-            weights_licence=weights_licence,
-            training_data=training_data,
-            colour=colour,
-            mean=_triple("mean", mean),
-            scale=_triple("scale", scale),
-            input_size=form.input_size,
-            max_batch=form.max_batch,
-            width=form.width,
-            alignment="arcface-112",
-            folder=folder,
-        )
-        _write_entry(made, scratch)
+        keep(scratch / made.files[0].name, content)
+        made = _formed(made, scratch, printable(path_text(file)))
+        write_entry(made, scratch)
         _publish(scratch, folder)
     return made
+
+
+def _check_kind(arch: str, gamma: float | None, input_size: int | None, colour: str) -> None:
+    if arch not in _KINDS:
+        raise InputError(f"unknown architecture {arch!r}; known: {', '.join(_KINDS)}")
+    if arch not in EDGEFACE and (gamma, input_size) != (None, None):
+        raise InputError(f"gamma and input_size are for EdgeFace checkpoints, not for {arch!r}")
+    if colour not in get_args(Colour):
+        raise InputError(f"colour must be {' or '.join(get_args(Colour))}, not {colour!r}")
+
+
+def _formed(made: ModelEntry, scratch: Path, shown: str) -> ModelEntry:
+    """Complete an entry by running its network, which is exported first where it is a checkpoint.
+
+    Args:
+        made: The entry so far.
+        scratch: The folder that its file lies in.
+        shown: What messages call the file.
+    """
+    path = scratch / made.files[0].name
+    if made.architecture in EDGEFACE:
+        try:
+            return export_checkpoint(made, path, scratch / f"{made.name}.onnx")
+        except ModelError as error:
+            raise type(error)(str(error).replace(str(path), shown)) from error
+    try:
+        form = probe_embedder(path, made.runtime)
+    except ModelCorrupt as error:
+        raise ModelCorrupt(
+            f"{shown} is no network that {made.runtime} can run; export it again"
+        ) from error
+    return dataclasses.replace(
+        made, input_size=form.input_size, max_batch=form.max_batch, width=form.width
+    )
 
 
 def set_thresholds(
@@ -122,9 +162,11 @@ def set_thresholds(
         ModelNotFound: No model has this name.
         ModelError: The thresholds make no sense, or the entry cannot be read or written.
     """
-    if is_builtin(name):
+    if is_fixed(name):
         raise InputError(f"model {name!r} is built in; its thresholds come with facekeep")
     known = entry(name)
+    if known.folder is None:
+        raise ModelNotFound(f"model {name!r} is not here yet; run: facekeep models pull {name}")
     changed = dataclasses.replace(
         known,
         thresholds=tuple((float(fmr), float(cosine)) for fmr, cosine in thresholds),
@@ -132,8 +174,7 @@ def set_thresholds(
         calibrated_on=calibrated_on,
         calibration_command=command,
     )
-    assert known.folder is not None  # noqa: S101 - every model that is not built in has one
-    _write_entry(changed, known.folder)
+    write_entry(changed, known.folder)
     return changed
 
 
@@ -145,7 +186,7 @@ def remove_model(name: str) -> None:
         ModelNotFound: No model has this name.
         ModelError: The folder of models cannot be written.
     """
-    if is_builtin(name):
+    if is_fixed(name):
         raise InputError(f"model {name!r} is built in and cannot be removed")
     folder = own_folder(name)
     if folder is None:
@@ -167,20 +208,14 @@ def _free_folder(name: str) -> Path:
         folder = models_dir() / check_name(name)
     except ValueError as error:
         raise InputError(f"a model's name {error}") from error
+    if is_builtin(name) and not is_fixed(name):
+        raise InputError(
+            f"{name!r} is what the catalogue calls its own; choose another name, or run:"
+            f" facekeep models pull {name} --from FILE"
+        )
     if is_builtin(name) or folder.is_symlink() or (folder / ENTRY_FILE).exists():
         raise InputError(f"a model is already called {name!r}; choose another name")
     return folder
-
-
-def _read(file: str | Path) -> bytes:
-    shown = printable(path_text(file))
-    try:
-        with open_regular(file) as stream:
-            return stream.read()
-    except FileNotFoundError as error:
-        raise ModelNotFound(f"no model file at {shown}; check the path") from error
-    except (OSError, ValueError) as error:
-        raise InputError(f"cannot read {shown}: {why(error)}") from error
 
 
 @contextmanager
@@ -207,15 +242,6 @@ def _publish(scratch: Path, folder: Path) -> None:
             taken = f"{folder} exists already; choose another name, or remove the folder"
             raise InputError(taken) from error
         raise cannot_write(folder, error) from error
-
-
-def _write_entry(made: ModelEntry, folder: Path) -> None:
-    """Write an entry that reads back as what it is, or refuse it."""
-    import tomllib
-
-    text = entry_toml(made)
-    parse_entry(made.name, tomllib.loads(text), f"model {made.name!r}", made.folder)
-    keep(folder / ENTRY_FILE, text.encode())
 
 
 def _triple(what: str, value: float | Sequence[float]) -> tuple[float, float, float]:

@@ -14,7 +14,15 @@ from facekeep._files import open_regular, why
 from facekeep.errors import FacekeepError, ModelCorrupt, ModelNotFound
 from facekeep.models.files import keep
 from facekeep.models.paths import cache_dir, models_dir
-from facekeep.models.schema import Conversion, DistributionSource, FileEntry, FileSource, ModelEntry
+from facekeep.models.schema import (
+    EDGEFACE,
+    EXPORT,
+    Conversion,
+    DistributionSource,
+    FileEntry,
+    FileSource,
+    ModelEntry,
+)
 
 _log = logging.getLogger(__name__)
 # A version that gave the files that the catalogue describes.
@@ -23,9 +31,14 @@ _KNOWN_ONNX = "1.23.2"
 
 @dataclass(frozen=True, slots=True)
 class ModelStatus:
-    """What ``verify`` found: ``ok``, ``missing`` or ``damaged``, and a line about it."""
+    """What ``verify`` found, and a line about it.
 
-    state: Literal["ok", "missing", "damaged"]
+    Attributes:
+        state: ``ok``, ``missing`` or ``damaged``; ``offered`` where it was never pulled.
+        detail: The line.
+    """
+
+    state: Literal["ok", "missing", "damaged", "offered"]
     detail: str
 
 
@@ -64,12 +77,36 @@ def weights(entry: ModelEntry) -> Path | bytes:
     return path
 
 
+def checkpoint_path(entry: ModelEntry) -> Path | None:
+    """Find the PyTorch checkpoint behind a model, its digest checked; None where there is none.
+
+    Raises:
+        ModelNotFound: The model has one, but it is not on this machine.
+        ModelCorrupt: It is not the one that the entry describes.
+    """
+    if entry.architecture not in EDGEFACE:
+        return None
+    (path,) = _files(entry)
+    return path
+
+
+def _files(entry: ModelEntry) -> list[Path]:
+    """Find a model's files as published, and check them."""
+    if entry.offered:
+        raise ModelNotFound(
+            f"model {entry.name!r} is not on this machine; run: facekeep models pull {entry.name}"
+        )
+    return [_checked(entry, file) for file in entry.files]
+
+
 def _prepare(entry: ModelEntry) -> tuple[Path, bytes | None]:
     """Return the path of the file to open and, where it is not there yet, its content."""
-    found = [_checked(entry, file) for file in entry.files]
+    found = _files(entry)
     conversion = entry.files[0].conversion
     if conversion is None:
         return found[0], None
+    if conversion.name == EXPORT:
+        return _exported(entry, conversion), None
     path = cache_dir() / "models" / f"{entry.name}-{conversion.sha256[:16]}.onnx"
     if _fault(path, conversion.sha256, conversion.size) is None:
         return path, None
@@ -78,8 +115,13 @@ def _prepare(entry: ModelEntry) -> tuple[Path, bytes | None]:
 
 def verify(entry: ModelEntry) -> ModelStatus:
     """Check a model's files against the catalogue."""
+    if entry.offered:
+        return ModelStatus("offered", f"not pulled; run: facekeep models pull {entry.name}")
+    conversion = entry.files[0].conversion
     try:
-        paths = [_checked(entry, file) for file in entry.files]
+        paths = _files(entry)
+        if conversion is not None and conversion.name == EXPORT:
+            _exported(entry, conversion)
     except ModelNotFound as error:
         return ModelStatus("missing", str(error))
     except FacekeepError as error:
@@ -90,6 +132,11 @@ def verify(entry: ModelEntry) -> ModelStatus:
 def file_path(entry: ModelEntry, file: FileEntry) -> Path:
     """Return where this machine keeps a pulled or imported file."""
     return (entry.folder or models_dir() / entry.name) / file.name
+
+
+def export_path(entry: ModelEntry) -> Path:
+    """Return where the ONNX file that is made of a model's checkpoint lies."""
+    return file_path(entry, entry.files[0]).with_name(f"{entry.name}.onnx")
 
 
 def find(entry: ModelEntry, file: FileEntry) -> Path | None:
@@ -136,6 +183,17 @@ def _checked(entry: ModelEntry, file: FileEntry) -> Path:
     problem = fault(path, file)
     if problem is not None:
         raise ModelCorrupt(f"{path} cannot be trusted: {problem}; {_mend(entry, file)}")
+    return path
+
+
+def _exported(entry: ModelEntry, conversion: Conversion) -> Path:
+    """Find the ONNX made of a checkpoint; another PyTorch would not make the same bytes again."""
+    path = export_path(entry)
+    problem = _fault(path, conversion.sha256, conversion.size)
+    if problem is not None:
+        raise ModelCorrupt(
+            f"{path} cannot be trusted: {problem}; run: facekeep models pull {entry.name}"
+        )
     return path
 
 

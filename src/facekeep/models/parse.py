@@ -11,6 +11,8 @@ from typing import Any, TypeVar, get_args
 
 from facekeep.errors import ModelError
 from facekeep.models.schema import (
+    EDGEFACE,
+    EXPORT,
     Colour,
     Conversion,
     DistributionSource,
@@ -19,12 +21,13 @@ from facekeep.models.schema import (
     Measurement,
     ModelEntry,
     PackageSource,
+    Runtime,
     Source,
     Task,
     UrlSource,
 )
 
-CONVERSIONS = ("fold-block-quantised",)
+CONVERSIONS = ("fold-block-quantised", EXPORT)
 _T = TypeVar("_T")
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,199}")
@@ -90,6 +93,8 @@ def parse_entry(name: str, content: Any, where: str, folder: Path | None = None)
         mean=table.take("mean", _triple),
         scale=table.take("scale", _triple),
         input_size=table.take("input_size", _positive, None),
+        gamma=table.take("gamma", _share, None),
+        runtime=table.take("runtime", _one_of(get_args(Runtime)), "onnxruntime"),
         max_batch=table.take("max_batch", _positive, None),
         width=table.take("width", _positive, None),
         alignment=table.take("alignment", _one_of(("arcface-112",)), None),
@@ -99,6 +104,7 @@ def parse_entry(name: str, content: Any, where: str, folder: Path | None = None)
         calibrated_on=table.take("calibrated_on", _text, ""),
         calibration_command=table.take("calibration_command", _text, ""),
         accuracy=table.take("accuracy", lambda value: _accuracy(value, where), ()),
+        caution=table.take("caution", _text, ""),
         notes=table.take("notes", _text, ""),
         folder=folder,
     )
@@ -116,6 +122,12 @@ def _check_whole(entry: ModelEntry, where: str) -> None:
         raise ModelError(f"{where}: a detector has neither width nor alignment")
     if not embeds and (set(entry.mean), set(entry.scale)) != ({0}, {1}):
         raise ModelError(f"{where}: a detector is fed pixels as they are: mean 0 and scale 1")
+    if entry.gamma is not None and entry.architecture not in EDGEFACE:
+        raise ModelError(f"{where}: only the architectures {', '.join(EDGEFACE)} have a gamma")
+    conversion = entry.files[0].conversion
+    exported = conversion is not None and conversion.name == EXPORT
+    if exported != (entry.architecture in EDGEFACE and not entry.offered):
+        raise ModelError(f"{where}: a pulled or imported EdgeFace, and no other model, is exported")
     if entry.thresholds and not (entry.comparisons and entry.calibrated_on):
         raise ModelError(f"{where}: thresholds need comparisons and calibrated_on")
 
@@ -249,6 +261,13 @@ def _number(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise ValueError("must be a number")
     return float(value)
+
+
+def _share(value: Any) -> float:
+    number = _number(value)
+    if not 0 < number <= 1:
+        raise ValueError("must be above 0 and at most 1")
+    return number
 
 
 def _triple(value: Any) -> tuple[float, float, float]:

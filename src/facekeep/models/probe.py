@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facekeep.errors import FacekeepError, ModelError
+from facekeep.models.schema import Runtime
 from facekeep.runtime import Session, open_session
 
 _DEFAULT_SIZE = 112  # where the network leaves height and width open
@@ -29,17 +30,21 @@ class Form:
     max_batch: int | None
 
 
-def probe_embedder(path: Path) -> Form:
-    """Run an ONNX embedder on noise and see what it takes and gives.
+def probe_embedder(path: Path, runtime: Runtime = "onnxruntime") -> Form:
+    """Run an embedder on noise and see what it takes and gives.
 
     Raises:
         ModelCorrupt: The file is not a network that can be run.
-        ModelError: It is a network, but not one from N x 3 x S x S to one embedding each.
+        ModelError: It is a network, but not one from N x 3 x S x S, or N x S x S x 3, to one
+            embedding each.
+        RuntimeUnavailable: The runtime is not installed.
     """
-    session = open_session(path, threads=1)
+    session = open_session(path, runtime=runtime, threads=1)
     try:
         size = _input_size(session)
-        noise = np.random.default_rng(0).random((2, 3, size, size), dtype=np.float32)
+        last = session.inputs[0].channels_last
+        shape = (2, size, size, 3) if last else (2, 3, size, size)
+        noise = np.random.default_rng(0).random(shape, dtype=np.float32)
         singles = [_embed(session, noise[i : i + 1]) for i in range(2)]
         return Form(size, singles[0].shape[1], _max_batch(session, noise, np.vstack(singles)))
     finally:
@@ -51,6 +56,8 @@ def _input_size(session: Session) -> int:
     if len(shapes) != 1 or session.inputs[0].dtype != "float32" or len(shapes[0]) != 4:
         raise ModelError("this network is no face embedder: it must take one float32 N x 3 x S x S")
     batch, channels, height, width = shapes[0]
+    if session.inputs[0].channels_last:
+        batch, height, width, channels = shapes[0]
     if channels not in (3, None) or height != width or batch not in (1, None):
         shown = " x ".join("?" if size is None else str(size) for size in shapes[0])
         raise ModelError(f"this network is no face embedder: it takes {shown}, not N x 3 x S x S")

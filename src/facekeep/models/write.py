@@ -4,12 +4,30 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import tomllib
+from pathlib import Path
 from typing import Any
 
 from facekeep.errors import InputError
+from facekeep.models.catalogue import ENTRY_FILE
+from facekeep.models.files import keep
+from facekeep.models.parse import parse_entry
 from facekeep.models.schema import ModelEntry
 
 _NOT_WRITTEN = ("name", "folder")  # both follow from where the file lies
+
+
+def write_entry(made: ModelEntry, folder: Path) -> None:
+    """Write an entry that reads back as what it is into its folder, or refuse it.
+
+    Raises:
+        InputError: A text holds line breaks or other control characters.
+        ModelError: The entry makes no sense, or its folder cannot be written.
+        StorageFull: There is no room for it.
+    """
+    text = entry_toml(made)
+    parse_entry(made.name, tomllib.loads(text), f"model {made.name!r}", made.folder)
+    keep(folder / ENTRY_FILE, text.encode())
 
 
 def entry_toml(entry: ModelEntry) -> str:

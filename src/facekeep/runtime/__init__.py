@@ -13,7 +13,7 @@ from facekeep.runtime.session import DeviceStatus, Session, TensorInfo
 
 __all__ = ["DeviceStatus", "Session", "TensorInfo", "open_session", "runtimes"]
 
-_RUNTIMES = ("onnxruntime",)
+_RUNTIMES = ("onnxruntime", "litert")
 
 
 def open_session(
@@ -26,8 +26,8 @@ def open_session(
     """Open a network for running.
 
     Args:
-        model: The path of an ONNX file, or such a file's content.
-        runtime: What executes the network: ``onnxruntime``.
+        model: The path of a file of the runtime's kind, or such a file's content.
+        runtime: What executes the network: ``onnxruntime`` an ONNX file, ``litert`` a ``.tflite``.
         device: Where it is executed: ``cpu``, ``cuda``, ``tensorrt``, ``openvino``, ...; see
             ``runtimes`` for those of this machine.
         threads: How many CPU threads one run may use; 0 takes every core this process may use.
@@ -46,6 +46,10 @@ def open_session(
     if isinstance(threads, bool) or not isinstance(threads, int) or threads < 0:
         raise InputError(f"threads must be a whole number, 0 for all cores, not {threads!r}")
     # Imported here: the runtime behind it costs a tenth of a second that `facekeep --help` saves.
+    if runtime == "litert":
+        from facekeep.runtime.litert import open_litert
+
+        return open_litert(model, device=device, threads=threads or usable_cores())
     from facekeep.runtime.onnx import open_onnx
 
     return open_onnx(model, device=device, threads=threads or usable_cores())
@@ -53,12 +57,18 @@ def open_session(
 
 def runtimes() -> list[DeviceStatus]:
     """List every known device of every runtime: whether it can be used here, and if not, why."""
-    from facekeep.runtime.onnx import device_statuses
+    from facekeep.runtime import litert, onnx
 
-    try:
-        return device_statuses()
-    except RuntimeUnavailable as error:
-        return [DeviceStatus("onnxruntime", "cpu", available=False, detail=str(error))]
+    found: list[DeviceStatus] = []
+    for runtime, list_devices in (
+        ("onnxruntime", onnx.device_statuses),
+        ("litert", litert.device_statuses),
+    ):
+        try:
+            found += list_devices()
+        except RuntimeUnavailable as error:
+            found.append(DeviceStatus(runtime, "cpu", available=False, detail=str(error)))
+    return found
 
 
 def usable_cores() -> int:

@@ -12,7 +12,6 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from facekeep._files import one_line
 from facekeep.errors import (
     InputError,
     ModelCorrupt,
@@ -20,7 +19,7 @@ from facekeep.errors import (
     ModelNotFound,
     RuntimeUnavailable,
 )
-from facekeep.runtime.session import DeviceStatus, TensorInfo
+from facekeep.runtime.session import DeviceStatus, TensorInfo, short
 
 # device: ONNX Runtime's name of the provider, and what makes it available.
 _DEVICES = {
@@ -66,9 +65,9 @@ class OnnxSession:
         try:
             outputs: list[NDArray[Any]] = session.run(None, dict(feeds))
         except (_state(ort).InvalidArgument, ValueError) as error:
-            raise InputError(f"the network refuses its input: {_line(error)}") from error
+            raise InputError(f"the network refuses its input: {short(error)}") from error
         except _failures(ort) as error:
-            raise ModelError(f"the network failed to run: {_line(error)}") from error
+            raise ModelError(f"the network failed to run: {short(error)}") from error
         return outputs
 
     def close(self) -> None:
@@ -96,9 +95,9 @@ def open_onnx(model: Path | bytes, *, device: str, threads: int) -> OnnxSession:
         session = ort.InferenceSession(source, options, providers=[provider], enable_fallback=0)
     except _failures(ort) as error:
         if device != "cpu":
-            problem = f"{name} does not open on device {device!r}: {_line(error)}"
+            problem = f"{name} does not open on device {device!r}: {short(error)}"
             raise RuntimeUnavailable(problem) from error
-        raise ModelCorrupt(f"ONNX Runtime cannot open {name}: {_line(error)}") from error
+        raise ModelCorrupt(f"ONNX Runtime cannot open {name}: {short(error)}") from error
     if session.get_providers()[0] != provider:
         raise RuntimeUnavailable(
             f"device {device!r} did not start, its driver or libraries are missing;"
@@ -137,7 +136,7 @@ def _onnxruntime() -> ModuleType:
         import onnxruntime
     except ImportError as error:
         raise RuntimeUnavailable(
-            f"ONNX Runtime cannot be imported ({_line(error)}); install onnxruntime"
+            f"ONNX Runtime cannot be imported ({short(error)}); install onnxruntime"
         ) from error
     module: ModuleType = onnxruntime
     return module
@@ -186,9 +185,3 @@ def _tensor(node: Any) -> TensorInfo:
     kind = str(node.type).removeprefix("tensor(").removesuffix(")")
     shape = tuple(size if isinstance(size, int) else None for size in node.shape)
     return TensorInfo(node.name, shape, _DTYPES.get(kind, kind))
-
-
-def _line(error: Exception) -> str:
-    """Return an error's message as one line of bearable length."""
-    text = one_line(error)
-    return text if len(text) <= 200 else text[:199] + "…"

@@ -8,6 +8,8 @@ from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
+from facekeep._files import one_line
+
 
 @dataclass(frozen=True, slots=True)
 class TensorInfo:
@@ -22,6 +24,11 @@ class TensorInfo:
     name: str
     shape: tuple[int | None, ...]
     dtype: str
+
+    @property
+    def channels_last(self) -> bool:
+        """Whether a picture goes in as N x H x W x 3, as LiteRT has it, not as N x 3 x H x W."""
+        return len(self.shape) == 4 and self.shape[3] == 3 and self.shape[1] != 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,3 +80,9 @@ class Session(Protocol):
     def close(self) -> None:
         """Let go of the network's memory; closing twice is fine."""
         ...
+
+
+def short(error: Exception) -> str:
+    """Return a runtime's message as one line of bearable length."""
+    text = one_line(error)
+    return text if len(text) <= 200 else text[:199] + "…"

@@ -1,0 +1,33 @@
+"""Opening a model's network with the runtime that its file needs."""
+
+from __future__ import annotations
+
+from facekeep.errors import InputError
+from facekeep.models.local import weights
+from facekeep.models.schema import ModelEntry
+from facekeep.runtime import Session, open_session
+
+
+def open_model(
+    entry: ModelEntry, *, runtime: str | None = None, device: str = "cpu", threads: int = 0
+) -> Session:
+    """Open a model for running.
+
+    Args:
+        entry: The model.
+        runtime: What must run it; None for what its file needs.
+        device: Where it is run; see ``open_session``.
+        threads: How many CPU threads one run may use; 0 for all cores.
+
+    Raises:
+        InputError: The runtime cannot run the model's file, or is unknown like the device.
+        ModelNotFound: The model's files are not on this machine.
+        ModelCorrupt: A file is not the one that the catalogue describes.
+        RuntimeUnavailable: The runtime or device does not work on this machine.
+    """
+    if runtime not in (None, entry.runtime):
+        raise InputError(
+            f"model {entry.name!r} runs with {entry.runtime} only, not with {runtime!r};"
+            " ask for no runtime"
+        )
+    return open_session(weights(entry), runtime=entry.runtime, device=device, threads=threads)

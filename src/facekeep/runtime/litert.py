@@ -1,0 +1,188 @@
+"""LiteRT, which was TensorFlow Lite, behind the ``Session`` protocol: an optional runtime.
+
+A ``.tflite`` file says how its pictures lie (``TensorInfo.channels_last``); most say N x H x W x 3.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facekeep._files import open_regular, why
+from facekeep.errors import (
+    InputError,
+    ModelCorrupt,
+    ModelError,
+    ModelNotFound,
+    RuntimeUnavailable,
+)
+from facekeep.runtime.session import DeviceStatus, TensorInfo, short
+
+_FAILURES = (RuntimeError, ValueError)  # all that LiteRT raises
+_CHATTER = b"INFO: "
+_redirecting = threading.Lock()
+
+
+class LiteRtSession:
+    """A network opened by LiteRT; see ``Session`` for what it promises.
+
+    An interpreter holds one input and one output, so threads that share it take turns.
+    """
+
+    def __init__(self, interpreter: Any) -> None:
+        self._interpreter = interpreter
+        self._lock = threading.Lock()
+        inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
+        self._inputs = tuple(_tensor(detail) for detail in inputs)
+        self._outputs = tuple(_tensor(detail) for detail in outputs)
+        self._feeding = {detail["name"]: detail["index"] for detail in inputs}
+        self._giving = [detail["index"] for detail in outputs]
+        self._shapes = {detail["name"]: tuple(detail["shape"]) for detail in inputs}
+
+    @property
+    def inputs(self) -> tuple[TensorInfo, ...]:
+        """The tensors that ``run`` must be fed."""
+        return self._inputs
+
+    @property
+    def outputs(self) -> tuple[TensorInfo, ...]:
+        """The tensors that ``run`` returns."""
+        return self._outputs
+
+    def run(self, feeds: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
+        """Run the network once; see ``Session.run``."""
+        with self._lock:
+            interpreter = self._interpreter
+            if interpreter is None:
+                raise InputError("this session is closed; open a new one")
+            _check(feeds, self._inputs)
+            try:
+                self._fit({name: value.shape for name, value in feeds.items()})
+                for name, value in feeds.items():
+                    interpreter.set_tensor(self._feeding[name], np.ascontiguousarray(value))
+                interpreter.invoke()
+                return [interpreter.get_tensor(index) for index in self._giving]
+            except _FAILURES as error:
+                raise ModelError(f"the network failed to run: {short(error)}") from error
+
+    def close(self) -> None:
+        """Let go of the network; a run under way in another thread ends well before."""
+        with self._lock:
+            self._interpreter = None
+
+    def _fit(self, shapes: dict[str, tuple[int, ...]]) -> None:
+        """Make room for inputs of these shapes, where they are not those of the run before."""
+        if shapes == self._shapes:
+            return
+        self._shapes = {}  # a failure below leaves the interpreter without any
+        for name, shape in shapes.items():
+            self._interpreter.resize_tensor_input(self._feeding[name], shape)
+        self._interpreter.allocate_tensors()
+        self._shapes = shapes
+
+
+def open_litert(model: Path | bytes, *, device: str, threads: int) -> LiteRtSession:
+    """Open a ``.tflite`` network; arguments and errors are those of ``open_session``."""
+    litert = _litert()
+    if device != "cpu":
+        raise RuntimeUnavailable(f"LiteRT runs on the device 'cpu' only, not on {device!r}")
+    name = model.name if isinstance(model, Path) else "the network in memory"
+    content = _read(model) if isinstance(model, Path) else model
+    if not content:
+        raise ModelCorrupt(f"LiteRT cannot open {name}: it is empty")
+    try:
+        with _quiet():
+            interpreter = litert.Interpreter(model_content=content, num_threads=threads)
+            interpreter.allocate_tensors()
+    except _FAILURES as error:
+        raise ModelCorrupt(f"LiteRT cannot open {name}: {short(error)}") from error
+    return LiteRtSession(interpreter)
+
+
+def device_statuses() -> list[DeviceStatus]:
+    """Report the one device that LiteRT has here.
+
+    Raises:
+        RuntimeUnavailable: LiteRT is not installed.
+    """
+    _litert()
+    import ai_edge_litert
+
+    detail = f"LiteRT {ai_edge_litert.__version__}"
+    return [DeviceStatus("litert", "cpu", available=True, detail=detail)]
+
+
+def _litert() -> ModuleType:
+    try:
+        from ai_edge_litert import interpreter
+    except ImportError as error:
+        raise RuntimeUnavailable(
+            f"LiteRT cannot be imported ({short(error)});"
+            " install it with: pip install 'facekeep[litert]'"
+        ) from error
+    module: ModuleType = interpreter
+    return module
+
+
+def _read(path: Path) -> bytes:
+    try:
+        with open_regular(path) as stream:
+            return stream.read()
+    except (OSError, ValueError) as error:
+        raise ModelNotFound(f"no model file at {path}: {why(error)}") from error
+
+
+def _check(feeds: Mapping[str, NDArray[Any]], inputs: tuple[TensorInfo, ...]) -> None:
+    """Refuse feeds that LiteRT would misread or answer with a lengthy trace."""
+    names = [tensor.name for tensor in inputs]
+    if sorted(feeds) != sorted(names):
+        given = ", ".join(sorted(feeds)) or "nothing"
+        raise InputError(f"the network takes {', '.join(names)}, not {given}")
+    for tensor in inputs:
+        value = feeds[tensor.name]
+        fits = value.ndim == len(tensor.shape) and all(
+            size == wanted or (wanted is None and size > 0)
+            for size, wanted in zip(value.shape, tensor.shape, strict=True)
+        )
+        if not fits or value.dtype != tensor.dtype:
+            shown = " x ".join("?" if size is None else str(size) for size in tensor.shape)
+            raise InputError(
+                f"the network refuses its input: {tensor.name} must be {tensor.dtype} {shown},"
+                f" not {value.dtype} {' x '.join(map(str, value.shape))}"
+            )
+
+
+def _tensor(detail: dict[str, Any]) -> TensorInfo:
+    signature = detail["shape_signature"]
+    sizes = signature if len(signature) else detail["shape"]
+    shape = tuple(None if size < 0 else int(size) for size in sizes)
+    return TensorInfo(detail["name"], shape, np.dtype(detail["dtype"]).name)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep LiteRT from greeting on the process's stderr; what else is written there comes through.
+
+    LiteRT has no switch for it: its native code writes to file descriptor 2.
+    """
+    with _redirecting, tempfile.TemporaryFile() as heard:
+        stderr = os.dup(2)
+        try:
+            os.dup2(heard.fileno(), 2)
+            yield
+        finally:
+            os.dup2(stderr, 2)
+            heard.seek(0)
+            rest = b"".join(line for line in heard if not line.startswith(_CHATTER))
+            if rest:
+                os.write(stderr, rest)
+            os.close(stderr)
