@@ -21,7 +21,9 @@ class Cost:
         macs: Multiply-accumulates of one crop in convolutions, linear layers and the two matrix
             products of attention. Norms, GELU, softmax and additions are not counted.
         flops: Two for each multiply-accumulate, the convention of the EdgeFace paper: its "MFLOPs"
-            are twice the MACs. Some other papers call the MACs FLOPs: convert before comparing.
+            are twice the MACs. They are the figures of PyTorch's profiler, which also counts some
+            additions and products of single numbers, 0.2 % at most. Some other papers call the
+            MACs FLOPs: convert before comparing.
     """
 
     params: int

@@ -147,7 +147,8 @@ def create_model(
 ) -> EdgeFace:
     """Make an untrained network.
 
-    Convolutions and linear layers start from a truncated normal of deviation 0.02, as EdgeNeXt's.
+    Convolutions and linear layers start from a truncated normal of deviation 0.02, as EdgeNeXt's;
+    the product of a low-rank layer's two matrices starts with that deviation too.
 
     Args:
         name: ``edgeface-base``, ``-s``, ``-xs`` or ``-xxs``.
@@ -163,7 +164,7 @@ def create_model(
     """
     if name not in MODELS:
         raise InputError(f"unknown network {str(name)!r}; known: {', '.join(MODELS)}")
-    if gamma is not None and not 0 < gamma <= 1:
+    if gamma is not None and not (isinstance(gamma, int | float) and 0 < gamma <= 1):
         raise InputError(f"gamma must be above 0 and at most 1, not {gamma!r}")
     if input_size not in _SIZES:
         raise InputError(f"input_size must be a multiple of 16 from 32 to 512, not {input_size!r}")

@@ -39,7 +39,7 @@ class LoRaLin(nn.Module):
         # So the entries of the product start with the spread of a full layer's.
         spread = math.sqrt(_SPREAD / math.sqrt(rank))
         for layer in (self.linear1, self.linear2):
-            nn.init.trunc_normal_(layer.weight, std=spread, a=-2 * spread, b=2 * spread)
+            nn.init.trunc_normal_(layer.weight, std=spread)
         if bias:
             nn.init.zeros_(self.linear2.bias)
 
