@@ -19,7 +19,15 @@ from facekeep._files import one_line, open_regular, why
 from facekeep._kinds import Kind
 from facekeep.errors import ConfigError
 
-__all__ = ["OPTIONS", "Option", "Recipe", "read_recipe", "recipe_from", "recipe_toml"]
+__all__ = [
+    "OPTIONS",
+    "Option",
+    "Recipe",
+    "given_values",
+    "make_recipe",
+    "read_recipe",
+    "recipe_toml",
+]
 
 _FILE_LIMIT: Final = 1 << 20  # bytes
 
@@ -86,9 +94,13 @@ class Recipe:
             "that of --from, else full rank",
         ),
     )
-    input_size: int = field(
-        default=112,
-        metadata=_about("Side of the faces in pixels: 112, 96, 80 or 64.", kinds.whole(32, 512)),
+    input_size: int | None = field(
+        default=None,
+        metadata=_about(
+            "Side of the faces in pixels: 112, 96, 80 or 64.",
+            kinds.whole(32, 512),
+            "that of --from, else 112",
+        ),
     )
     from_: str | None = field(
         default=None,
@@ -123,7 +135,7 @@ class Recipe:
     teacher: tuple[str, ...] = field(
         default=(),
         metadata=_about(
-            "Learn from this model's embeddings too: a name, an ONNX file or a .pt; repeatable.",
+            "Learn from this model's embeddings too: its name or ONNX file; may be repeated.",
             _texts("NAME|FILE", "a model's name or a file"),
         ),
     )
@@ -281,27 +293,37 @@ OPTIONS: Final[Mapping[str, Option]] = {
 """The table of options, by their key in ``recipe.toml``."""
 
 
-def recipe_from(flags: Mapping[str, object], file: Path | None = None) -> Recipe:
-    """Merge flags over a recipe file over the defaults.
+def given_values(flags: Mapping[str, object], file: Path | None = None) -> dict[str, Any]:
+    """Merge flags over a recipe file.
 
     Args:
         flags: Values by key; text is parsed, None and an empty list mean "not given".
         file: A ``recipe.toml``, or None.
 
+    Returns:
+        The values that were given, by field of `Recipe`; what is not among them is a default.
+
     Raises:
-        ConfigError: A value is of the wrong form or out of range, a key is unknown, ``data`` is
-            missing, or both ``epochs`` and ``steps`` are given.
+        ConfigError: A value is of the wrong form or out of range, a key of the file is unknown, or
+            both ``epochs`` and ``steps`` are given.
     """
     values = read_recipe(file) if file else {}
-    given = {name: value for name, value in flags.items() if value not in (None, [], ())}
+    given = {name: value for name, value in flags.items() if value not in (None, [])}
     if {"epochs", "steps"} <= given.keys():
         raise ConfigError("--epochs and --steps both say how long to train; give one of them")
     for one, other in (("epochs", "steps"), ("steps", "epochs")):
         if one in given:
-            values.pop(OPTIONS[other].field, None)
-    for name, value in given.items():
-        option = OPTIONS[name]
-        values[option.field] = _read(option, value)
+            values.pop(other, None)
+    read = {OPTIONS[name].field: _read(OPTIONS[name], given[name]) for name in given}
+    return {name: _located(value) for name, value in (values | read).items()}
+
+
+def make_recipe(values: Mapping[str, Any]) -> Recipe:
+    """Make a recipe of given values and defaults.
+
+    Raises:
+        ConfigError: ``data`` is missing.
+    """
     if "data" not in values:
         raise ConfigError("there is nothing to train on; name it with --data")
     return Recipe(**values)
@@ -318,7 +340,7 @@ def read_recipe(file: Path) -> dict[str, Any]:
         if name not in OPTIONS:
             raise ConfigError(f"{file}: unknown key {name!r}; known: {', '.join(OPTIONS)}")
         option = OPTIONS[name]
-        checked = _checked(option, value, f"{file}: {name} = {value!r}")
+        checked = _checked(option, value, f"{file}: {name} = {_short(repr(value))}")
         values[option.field] = option.kind.anchor(checked, file.parent)
     if {"epochs", "steps"} <= values.keys():
         raise ConfigError(f"{file}: epochs and steps both say how long to train; keep one of them")
@@ -350,7 +372,7 @@ def _document(file: Path) -> dict[str, Any]:
 
 
 def _read(option: Option, given: object) -> Any:
-    shown = f"{option.flag} {given}"
+    shown = f"{option.flag} {_short(given)}"
     if not isinstance(given, str):
         return _checked(option, given, shown)
     try:
@@ -364,8 +386,21 @@ def _checked(option: Option, value: object, shown: str) -> Any:
     try:
         return option.kind.check(value)
     except ValueError as error:
-        short = one_line(shown if len(shown) <= 80 else shown[:77] + "...")
-        raise ConfigError(f"{short}: expected {option.kind.expects}") from error
+        raise ConfigError(f"{shown}: expected {option.kind.expects}") from error
+
+
+def _short(value: object) -> str:
+    text = one_line(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _located(value: Any) -> Any:
+    """Make a path absolute, and a name that may be one too where there is such a file."""
+    if isinstance(value, tuple):
+        return tuple(map(_located, value))
+    if isinstance(value, Path) or (isinstance(value, str) and Path(value).is_file()):
+        return type(value)(Path(value).absolute())
+    return value
 
 
 def _toml(value: object) -> str:

@@ -1,0 +1,49 @@
+"""Ctrl-C and the system's request to end, kept until the step in hand is done."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+__all__ = ["Stop", "stop_gently"]
+
+_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+
+
+@dataclass(slots=True)
+class Stop:
+    """Whether the run was asked to stop."""
+
+    asked: bool = False
+
+
+@contextmanager
+def stop_gently() -> Iterator[Stop]:
+    """Note the first SIGINT or SIGTERM instead of dying of it; a second one acts at once.
+
+    Outside the main thread, where signals cannot be caught, nothing changes.
+    """
+    stop = Stop()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    before = {number: signal.getsignal(number) for number in _SIGNALS}
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    def note(number: int, frame: Any) -> None:
+        stop.asked = True
+        restore()
+
+    for number in _SIGNALS:
+        signal.signal(number, note)
+    try:
+        yield stop
+    finally:
+        restore()

@@ -1,0 +1,91 @@
+"""The network that a run starts with: new, or with the weights of another."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from facekeep.errors import InputError, ModelError, ModelNotFound
+from facekeep.models import ModelEntry, checkpoint_path, entry, list_models
+from facekeep.nn import MODELS, EdgeFace, create_model, load_checkpoint
+from facekeep.train.config import Recipe
+
+__all__ = ["new_model", "starting_model"]
+
+_ARCH: Final = "edgeface-xxs"
+_SIZE: Final = 112
+
+
+def new_model(recipe: Recipe) -> EdgeFace:
+    """Make the untrained network of a recipe.
+
+    Raises:
+        InputError: There is no such network.
+    """
+    return create_model(
+        recipe.arch or _ARCH,
+        gamma=recipe.gamma,
+        input_size=recipe.input_size or _SIZE,
+        layer_scale=recipe.layer_scale,
+    )
+
+
+def starting_model(recipe: Recipe) -> EdgeFace:
+    """Make the network of a recipe, with the weights that ``from`` names.
+
+    ``from`` is a ``.pt`` file, a model of the catalogue, or an architecture, which means its
+    published weights where they are on this machine.
+
+    Raises:
+        InputError: There is no such network, or the recipe says otherwise than the weights.
+        ModelNotFound: The weights are not on this machine.
+        ModelError: They are of another network, or exist only as ONNX.
+    """
+    if recipe.from_ is None:
+        return new_model(recipe)
+    if _is_file(recipe.from_):
+        return _loaded(Path(recipe.from_), recipe, recipe.arch or _ARCH, recipe.gamma)
+    known = _entry(recipe)
+    path = checkpoint_path(known)
+    if path is None:
+        raise ModelError(
+            f"model {known.name!r} is there only to be run, not as PyTorch weights;"
+            " give --from a .pt checkpoint"
+        )
+    for what, wanted, found in (
+        ("arch", recipe.arch, known.architecture),
+        ("gamma", recipe.gamma, known.gamma),
+    ):
+        if wanted not in (None, found):
+            raise InputError(f"--{what} {wanted} does not fit --from {known.name}: it has {found}")
+    return _loaded(path, recipe, known.architecture, known.gamma, known.input_size)
+
+
+def _is_file(name: str) -> bool:
+    return "/" in name or name.endswith((".pt", ".pth")) or Path(name).is_file()
+
+
+def _loaded(
+    path: Path, recipe: Recipe, arch: str, gamma: float | None, size: int | None = None
+) -> EdgeFace:
+    side = recipe.input_size or size or _SIZE
+    return load_checkpoint(path, arch, gamma=gamma, input_size=side)
+
+
+def _entry(recipe: Recipe) -> ModelEntry:
+    """Look ``from`` up: a model's name, or an architecture's."""
+    name = recipe.from_ or ""
+    if name not in MODELS or any(each.name == name and not each.offered for each in list_models()):
+        return entry(name)
+    family = [each for each in list_models() if each.architecture == name]
+    fitting = [each for each in family if recipe.gamma in (None, each.gamma)]
+    for each in fitting:
+        try:
+            checkpoint_path(each)
+        except ModelError:
+            continue
+        return each
+    names = " or ".join(f"facekeep models pull {each.name}" for each in fitting)
+    raise ModelNotFound(
+        f"no weights of {name} are on this machine; {f'run: {names}' if names else 'give a file'}"
+    )
