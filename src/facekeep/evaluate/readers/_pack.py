@@ -27,7 +27,7 @@ _LARGEST = 4 * 2**30  # bytes; the packs in use have less than 200 MB
 def bin_pack(file: str | os.PathLike[str]) -> PairSet:
     """Read a pack of aligned pairs; its ten folds follow one another.
 
-    The encoded images are held in memory, as the file is.
+    The encoded images are held in memory, those of the same bytes once.
 
     Args:
         file: The pack.
@@ -42,17 +42,28 @@ def bin_pack(file: str | os.PathLike[str]) -> PairSet:
     except (ValueError, MemoryError, RecursionError) as error:
         told = printable(one_line(error))
         raise InputError(f"{printable(path)}: is no usable pack of pairs: {told}") from error
-    names = [f"{path.name}[{i}]" for i in range(len(images))]
-    places = np.arange(len(images))
-    fold = np.arange(len(mated)) * _FOLDS // len(mated) if len(mated) >= _FOLDS else None
+    first: dict[bytes, int] = {}
+    for i, image in enumerate(images):
+        first.setdefault(image, i)
+    place_of = {image: place for place, image in enumerate(first)}
+    places = np.array([place_of[image] for image in images], np.intp)
+    names = [f"{path.name}[{i}]" for i in first.values()]
     return PairSet(
         path.stem,
-        samples_of_bytes(names, images, aligned=True),
+        samples_of_bytes(names, list(first), aligned=True),
         places[::2].copy(),
         places[1::2].copy(),
         mated,
-        fold,
+        _folds(len(mated)),
     )
+
+
+def _folds(count: int) -> NDArray[np.intp] | None:
+    """Divide the pairs, in their order, into ten folds whose sizes differ by one at most."""
+    if count < _FOLDS:
+        return None
+    sizes = [count // _FOLDS + (fold < count % _FOLDS) for fold in range(_FOLDS)]
+    return np.repeat(np.arange(_FOLDS), sizes)
 
 
 def _content(path: Path) -> bytes:
@@ -70,8 +81,8 @@ def _parts(loaded: Any) -> tuple[list[bytes], NDArray[np.bool_]]:
     if not isinstance(loaded, tuple | list) or len(loaded) != 2:
         raise ValueError("it does not hold two lists, of images and of labels")
     images, labels = loaded
-    if isinstance(labels, Array) and labels.values is not None:
-        labels = labels.values.ravel().tolist()
+    if isinstance(labels, Array):
+        labels = list(labels.content)
     if not isinstance(images, list | tuple) or not isinstance(labels, list | tuple):
         raise ValueError("it does not hold two lists, of images and of labels")
     if not all(isinstance(label, int) and label in (0, 1) for label in labels):
@@ -85,7 +96,6 @@ def _encoded(place: int, image: Any) -> bytes:
     """Return the bytes of an encoded picture, which some packs hold as an array."""
     if isinstance(image, bytes):
         return image
-    values = image.values if isinstance(image, Array) else None
-    if values is None or values.dtype != np.uint8 or values.size != max(values.shape, default=0):
-        raise ValueError(f"its image {place} is not the bytes of a picture file")
-    return values.tobytes()
+    if isinstance(image, Array) and len(image.content) == max(image.shape, default=0):
+        return image.content
+    raise ValueError(f"its image {place} is not the bytes of a picture file")

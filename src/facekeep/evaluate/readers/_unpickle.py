@@ -14,14 +14,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 __all__ = ["Array", "read_pickle"]
 
 _DAMAGED = "it is damaged"
 _CUT = "it is cut short"
 _MARK = object()
+_MOST_AXES = 4
 _STRING = re.compile(rb"(['\"])((?:[^\\]|\\(?:[\\'\"nrt]|x[0-9a-f]{2}))*)\1")
 _ESCAPE = re.compile(rb"\\(x..|.)", re.DOTALL)
 _ESCAPED = {b"n": b"\n", b"r": b"\r", b"t": b"\t"}
@@ -29,16 +27,15 @@ _ESCAPED = {b"n": b"\n", b"r": b"\r", b"t": b"\t"}
 
 @dataclass(slots=True)
 class Array:
-    """Stands for a numpy array; its values, uint8 or bool, come after it in the file."""
+    """Stands for a numpy array of uint8 or bool, one byte a value; they follow it in the file."""
 
-    values: NDArray[Any] | None = None
+    content: bytes = b""
+    shape: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class _Type:
-    """Stands for a numpy dtype: u1 or b1."""
-
-    code: str
+    """Stands for a numpy dtype of one byte."""
 
 
 def read_pickle(content: bytes) -> Any:
@@ -165,7 +162,7 @@ class _Machine:
         """Give an array its values; a type of one byte needs no more than its name."""
         state, built = self.pop(), self.pop()
         if isinstance(built, Array) and isinstance(state, tuple) and len(state) == 5:
-            built.values = _values(state[4], state[2], state[1])
+            _fill(built, state[4], state[2], state[1])
         elif not isinstance(built, _Type):
             raise ValueError(_DAMAGED)
         self.push(built)
@@ -214,34 +211,34 @@ def _type(code: Any, *_: Any) -> _Type:
     name = _text(code)
     if name not in ("u1", "b1"):
         raise ValueError(f"it holds values of type {name[:20]!r}; a pack has uint8 and bool")
-    return _Type(name)
+    return _Type()
 
 
 def _unfilled(*_: Any) -> Array:
     return Array()
 
 
-def _scalar(dtype: Any, content: Any) -> int | bool:
-    value: int | bool = _values(content, dtype, (1,))[0].item()
-    return value
+def _scalar(dtype: Any, content: Any) -> int:
+    return _from_buffer(content, dtype, (1,)).content[0]
 
 
 def _from_buffer(content: Any, dtype: Any, shape: Any, *_: Any) -> Array:
-    return Array(_values(content, dtype, shape))
+    array = Array()
+    _fill(array, content, dtype, shape)
+    return array
 
 
-def _values(content: Any, dtype: Any, shape: Any) -> NDArray[Any]:
-    """Make an array of its bytes, whose order in memory matters to none with one long axis."""
-    sizes = shape if isinstance(shape, tuple) and len(shape) <= 4 else (-1,)
+def _fill(array: Array, content: Any, dtype: Any, shape: Any) -> None:
     if not (
         isinstance(content, bytes)
         and isinstance(dtype, _Type)
-        and all(type(size) is int and size >= 0 for size in sizes)
-        and math.prod(sizes) == len(content)
+        and isinstance(shape, tuple)
+        and len(shape) <= _MOST_AXES
+        and all(type(size) is int and size >= 0 for size in shape)
+        and math.prod(shape) == len(content)
     ):
         raise ValueError(_DAMAGED)
-    values = np.frombuffer(content, np.uint8).reshape(sizes)
-    return values != 0 if dtype.code == "b1" else values
+    array.content, array.shape = content, shape
 
 
 _KNOWN: dict[str, Callable[..., Any]] = {
