@@ -13,7 +13,7 @@ from facekeep.evaluate.readers import cfp, csv_pairs, lfw, lfw_people, person_fo
 
 
 def shade(data, place) -> int:
-    return int(round(float(data.samples.load(place).mean())))
+    return round(float(data.samples.load(place).mean()))
 
 
 def said(error, text) -> None:
@@ -244,7 +244,7 @@ def test_damaged_cfp_lists_name_the_line(tmp_path, file, text, told):
 def test_cfp_that_is_not_there(tmp_path):
     with pytest.raises(InputError, match="FF and FP"):
         cfp(tmp_path, "PP")
-    with pytest.raises(InputError, match="Pair_list_F.txt: cannot be read"):
+    with pytest.raises(InputError, match=r"Pair_list_F.txt: cannot be read"):
         cfp(tmp_path)
     cfp_tree(tmp_path)
     (tmp_path / "Data" / "Images" / "001" / "profile" / "02.jpg").unlink()

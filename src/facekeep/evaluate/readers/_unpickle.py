@@ -94,7 +94,7 @@ class _Machine:
         line = self.line()
         if line in (b"00", b"01"):
             return line == b"01"
-        if not line.isdigit() or len(line) > 18:
+        if not line.removeprefix(b"-").isdigit() or len(line) > 18:
             raise ValueError(_DAMAGED)
         return int(line)
 
@@ -278,6 +278,7 @@ _STEPS: dict[bytes, Callable[[_Machine], object]] = {
     b"M": lambda m: m.push(m.number(2)),
     b"J": lambda m: m.push(_signed(m.take(4))),
     b"S": lambda m: m.push(m.string()),
+    b"V": lambda m: m.push(m.line().decode("raw-unicode-escape")),
     b"]": lambda m: m.push([]),
     b")": lambda m: m.push(()),
     b"l": lambda m: m.push(m.pop_to_mark()),
@@ -296,7 +297,7 @@ _STEPS: dict[bytes, Callable[[_Machine], object]] = {
     b"h": lambda m: m.get(m.number(1)),
     b"j": lambda m: m.get(m.number(4)),
     b"c": lambda m: m.look_up(m.line(), m.line()),
-    b"\x93": lambda m: m.look_up(*(m.pop() for _ in "12")),
+    b"\x93": lambda m: m.look_up(*reversed((m.pop(), m.pop()))),
     b"R": lambda m: m.call(),
     b"b": lambda m: m.build(),
 }
