@@ -1,0 +1,276 @@
+"""Pictures of error rates: DET, ROC, CMC and the scores behind them, as PNG.
+
+Drawn with matplotlib (extra ``evaluate``), without its global state, so that the same figures give
+the same bytes whatever else a program draws. Lines differ in their dashes as well as in colour.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facekeep.errors import RuntimeUnavailable
+from facekeep.evaluate.scores import Histogram
+
+__all__ = ["Line", "cmc", "det", "require_matplotlib", "roc", "scores"]
+
+Rates = NDArray[np.float64]
+
+# Colours of Okabe and Ito, "Color Universal Design" (2008).
+_COLOURS: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
+_DASHES: Final = ("-", "--", "-.", ":", (0, (7, 2, 1, 2, 1, 2)), (0, (1, 1)))
+_SIZE: Final = (7.0, 4.6)
+_DPI: Final = 160
+_BINS: Final = 100  # of a histogram as drawn; it is kept finer
+_STYLE: Final[Any] = {
+    "font.size": 11,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "grid.color": "#d8d8d8",
+    "grid.linewidth": 0.6,
+    "lines.linewidth": 1.8,
+    "legend.frameon": False,
+    "hatch.linewidth": 0.6,
+}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Line:
+    """One system's trade-off between the two kinds of error.
+
+    Attributes:
+        label: What the legend calls it.
+        wrong: float64 ``(n,)``, share of wrong acceptances (FMR or FPIR).
+        missed: float64 ``(n,)``, share of wrong rejections (FNMR or FNIR) at the same thresholds.
+        points: Pairs (wrong, missed) to mark: the operating points of the table.
+    """
+
+    label: str
+    wrong: Rates
+    missed: Rates
+    points: tuple[tuple[float, float], ...] = ()
+
+
+def require_matplotlib() -> None:
+    """Make sure that pictures can be drawn.
+
+    Raises:
+        RuntimeUnavailable: matplotlib is not installed.
+    """
+    if importlib.util.find_spec("matplotlib") is None:
+        raise RuntimeUnavailable(
+            "a report is drawn with matplotlib, which is not installed;"
+            " run: pip install 'facekeep[evaluate]'"
+        )
+
+
+def det(lines: Sequence[Line], *, wrong: str = "FMR", missed: str = "FNMR") -> bytes:
+    """Draw detection error trade-off curves (ISO/IEC 19795-1), both axes logarithmic.
+
+    A rate of zero cannot be shown on a logarithmic axis: the curve ends at the last rate above it.
+
+    Args:
+        lines: One for each system.
+        wrong: What the horizontal axis is.
+        missed: What the vertical axis is.
+
+    Returns:
+        A PNG.
+    """
+    with _axes() as (figure, axes):
+        shown = [(line.wrong > 0) & (line.missed > 0) for line in lines]
+        for place, (line, drawn) in enumerate(zip(lines, shown, strict=True)):
+            _draw(axes, place, line.label, line.wrong[drawn], line.missed[drawn])
+            _mark(axes, place, [(x, y) for x, y in line.points if x > 0 and y > 0])
+        axes.set(xscale="log", yscale="log", xlabel=_LONG[wrong], ylabel=_LONG[missed])
+        both = list(zip(lines, shown, strict=True))
+        _whole_decades(axes.set_xlim, np.concatenate([line.wrong[drawn] for line, drawn in both]))
+        _whole_decades(axes.set_ylim, np.concatenate([line.missed[drawn] for line, drawn in both]))
+        _percentages(axes.yaxis)
+        _finish(axes, lines, "upper right")
+        return _png(figure)
+
+
+def roc(lines: Sequence[Line]) -> bytes:
+    """Draw receiver operating characteristics: TAR over FMR, the latter logarithmic.
+
+    Args:
+        lines: One for each system.
+
+    Returns:
+        A PNG.
+    """
+    with _axes() as (figure, axes):
+        for place, line in enumerate(lines):
+            drawn = line.wrong > 0
+            _draw(axes, place, line.label, line.wrong[drawn], 1 - line.missed[drawn])
+            _mark(axes, place, [(x, 1 - y) for x, y in line.points if x > 0])
+        axes.set(xscale="log", xlabel=_LONG["FMR"], ylabel="true accept rate (TAR = 1 - FNMR)")
+        axes.set_ylim(_roc_floor(lines), 1.002)
+        _percentages(axes.yaxis)
+        _finish(axes, lines, "lower right")
+        return _png(figure)
+
+
+def cmc(lines: Sequence[tuple[str, Rates]]) -> bytes:
+    """Draw cumulative match characteristics.
+
+    Args:
+        lines: For each system its label and the share of mated probes whose mate is among the
+            first 1, 2, 3, ... candidates.
+
+    Returns:
+        A PNG.
+    """
+    from matplotlib.ticker import MaxNLocator
+
+    with _axes() as (figure, axes):
+        for place, (label, rates) in enumerate(lines):
+            _draw(axes, place, label, np.arange(1, len(rates) + 1), rates, marker="o")
+        axes.set(xlabel="rank", ylabel="identification rate")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        lowest = min(float(rates[0]) for _, rates in lines)
+        axes.set_ylim(max(0.0, 1 - 1.6 * max(1 - lowest, 0.005)), 1.002)
+        _percentages(axes.yaxis)
+        _finish(axes, [label for label, _ in lines], "lower right")
+        return _png(figure)
+
+
+def scores(histogram: Histogram, thresholds: Sequence[tuple[str, float]] = ()) -> bytes:
+    """Draw the distributions of mated and non-mated scores.
+
+    Each is scaled to its own number of comparisons, since there are usually many more of the
+    non-mated ones.
+
+    Args:
+        histogram: The scores.
+        thresholds: Labels and cosines to mark.
+
+    Returns:
+        A PNG.
+    """
+    kinds = (
+        (_coarse(histogram.non_mated), "non-mated (different people)", "\\\\\\\\", 1),
+        (_coarse(histogram.mated), "mated (same person)", "////", 0),
+    )
+    edges = np.linspace(-1, 1, _BINS + 1)
+    with _axes() as (figure, axes):
+        for counts, label, hatch, colour in kinds:
+            share = counts / max(int(counts.sum()), 1)
+            style = {"edgecolor": (_COLOURS[colour], 0.45), "facecolor": (_COLOURS[colour], 0.2)}
+            axes.stairs(share, edges, fill=True, lw=0, hatch=hatch, **style)
+            counted = f"{label}, {int(counts.sum()):,}"
+            axes.stairs(share, edges, color=_COLOURS[colour], lw=1.4, label=counted)
+        axes.set(xlabel="similarity (cosine)", ylabel="share of the comparisons")
+        axes.margins(y=0.16)
+        axes.set_ylim(bottom=0)
+        axes.set_xlim(*_extent(edges, kinds[0][0] + kinds[1][0]))
+        _limits(axes, thresholds)
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, 1.14), ncols=2)
+        return _png(figure)
+
+
+_LONG: Final = {
+    "FMR": "false match rate (FMR)",
+    "FNMR": "false non-match rate (FNMR)",
+    "FPIR": "false positive identification rate (FPIR)",
+    "FNIR": "false negative identification rate (FNIR)",
+}
+
+
+@contextmanager
+def _axes() -> Iterator[tuple[Any, Any]]:
+    """Give a figure with one pair of axes, in our style and nobody else's."""
+    require_matplotlib()
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(_STYLE)
+        figure = Figure(figsize=_SIZE, dpi=_DPI, layout="constrained")
+        yield figure, figure.subplots()
+
+
+def _draw(axes: Any, place: int, label: str, x: Any, y: Any, marker: str | None = None) -> None:
+    dash = _DASHES[place % len(_DASHES)]
+    colour = _COLOURS[place % len(_COLOURS)]
+    # Between two points the rate of the first is what a threshold can promise: steps, no slopes.
+    style = {"drawstyle": "steps-post"} if marker is None else {"marker": marker, "markersize": 4}
+    axes.plot(x, y, linestyle=dash, color=colour, label=label, **style)
+
+
+def _mark(axes: Any, place: int, points: Sequence[tuple[float, float]]) -> None:
+    if points:
+        x, y = zip(*points, strict=True)
+        axes.plot(x, y, "o", color=_COLOURS[place % len(_COLOURS)], markersize=5, clip_on=False)
+
+
+def _limits(axes: Any, thresholds: Sequence[tuple[str, float]]) -> None:
+    """Mark thresholds by upright lines, their labels along them."""
+    for label, cosine in thresholds:
+        axes.axvline(cosine, color="#333333", linewidth=0.9, linestyle="--")
+        axes.text(
+            cosine,
+            0.985,
+            label,
+            rotation=90,
+            fontsize=8.5,
+            ha="right",
+            va="top",
+            transform=axes.get_xaxis_transform(),
+        )
+
+
+def _whole_decades(limit: Any, values: Rates) -> None:
+    """Set the limits of a logarithmic axis to the decades around values above zero."""
+    if values.size:
+        low, high = np.floor(np.log10(values.min())), np.ceil(np.log10(values.max()))
+        limit(10**low, 10 ** max(high, low + 1))
+
+
+def _coarse(counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Join the bins of a histogram to as many as a picture shows well."""
+    coarse: NDArray[np.int64] = counts.reshape(_BINS, -1).sum(axis=1)
+    return coarse
+
+
+def _extent(edges: Rates, counts: NDArray[np.int64]) -> tuple[float, float]:
+    """The scores that occur, with a little room."""
+    filled = np.flatnonzero(counts)
+    low, high = edges[filled[[0, -1]] + [0, 1]] if filled.size else edges[[0, -1]]
+    return float(low - 0.03), float(high + 0.03)
+
+
+def _roc_floor(lines: Sequence[Line]) -> float:
+    """The lowest TAR to show: a little below the worst that is met at a rate above zero."""
+    met = [float(line.missed[line.wrong > 0].max(initial=0)) for line in lines]
+    return max(0.0, 1 - 1.1 * max([*met, 0.01]))
+
+
+def _percentages(axis: Any) -> None:
+    from matplotlib.ticker import FuncFormatter, NullFormatter
+
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.4g} %"))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def _finish(axes: Any, lines: Sequence[object], place: str) -> None:
+    if len(lines) > 1:
+        axes.legend(loc=place)
+
+
+def _png(figure: Any) -> bytes:
+    encoded = io.BytesIO()
+    # Without the name of matplotlib's version the bytes depend on the drawing alone.
+    figure.savefig(encoded, format="png", metadata={"Software": None})
+    return encoded.getvalue()

@@ -1,0 +1,236 @@
+"""A report as one HTML file that needs nothing else: no script, no font, no address."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable, Iterator, Sequence
+from html import escape
+from pathlib import Path
+from typing import Final
+
+from facekeep._files import is_full, printable, why, write_whole
+from facekeep._version import __version__
+from facekeep.errors import InputError, StorageFull
+from facekeep.evaluate.pictures import Picture, draw_pictures
+from facekeep.evaluate.plots import require_matplotlib
+from facekeep.evaluate.result import Outcome, Result
+from facekeep.evaluate.words import (
+    METHOD,
+    PROTOCOLS,
+    SEARCH_HEADERS,
+    STATED_HEADERS,
+    STATED_SEARCH_HEADERS,
+    VERIFICATION_HEADERS,
+    accuracy_text,
+    counts_text,
+    failures_text,
+    rank_text,
+    search_row,
+    verification_row,
+)
+
+__all__ = ["check_report", "render", "write_report"]
+
+PAGE: Final = "report.html"
+_LISTED: Final = 200  # failures, before the rest are only counted
+
+_CSS: Final = """
+:root { color-scheme: light dark; --ink: #1b1b1b; --paper: #fff; --soft: #666; --rule: #ccc; }
+@media (prefers-color-scheme: dark) {
+  :root { --ink: #e6e6e6; --paper: #16181b; --soft: #a2a2a2; --rule: #444; }
+}
+body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper);
+  max-width: 56rem; margin: 2rem auto; padding: 0 1rem; }
+h1 { margin-bottom: 0; line-height: 1.2; }
+h2 { margin-top: 2.5rem; border-bottom: 1px solid var(--rule); }
+p.sub, figcaption, footer { color: var(--soft); }
+.wide { overflow-x: auto; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; margin: 1rem 0; }
+th, td { text-align: left; padding: .25rem .9rem .25rem 0; border-bottom: 1px solid var(--rule);
+  vertical-align: top; }
+th { font-weight: 600; }
+th, .figures td { white-space: nowrap; }
+td { overflow-wrap: anywhere; }
+figure { margin: 1.5rem 0; break-inside: avoid; }
+figure img { max-width: 100%; background: #fff; border-radius: 6px; padding: .5rem;
+  box-sizing: border-box; }
+details { font-size: .9rem; }
+code { font: .9em ui-monospace, monospace; overflow-wrap: anywhere; }
+@media print { :root { --ink: #000; --paper: #fff; --soft: #444; --rule: #999; }
+  body { margin: 0; max-width: none; font-size: 11pt; } h2 { break-after: avoid; } }
+"""
+
+_HEAD: Final = """\
+<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy"
+  content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
+<title>{title}</title>
+<style>{css}</style>
+</head>
+<body>
+"""
+
+
+def check_report(folder: Path) -> None:
+    """Make sure that a report can be written, before there is anything to write.
+
+    Raises:
+        InputError: The folder cannot be made or used.
+        RuntimeUnavailable: matplotlib is not installed.
+    """
+    require_matplotlib()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{printable(folder)}: no report can be written: {why(error)}") from error
+
+
+def write_report(folder: Path, outcomes: Sequence[Outcome], command: str) -> Path:
+    """Draw the pictures of one or several models under one protocol, and write the report.
+
+    The same outcomes give the same bytes: nothing in it tells when or where it was made.
+
+    Args:
+        folder: Where to; it is made where it is missing.
+        outcomes: One for each model.
+        command: The command line that made it.
+
+    Returns:
+        The HTML file. The pictures inside it also stand beside it as files.
+
+    Raises:
+        InputError: The folder cannot be written.
+        RuntimeUnavailable: matplotlib is not installed.
+        StorageFull: There is no room.
+    """
+    check_report(folder)
+    pictures = draw_pictures(outcomes)
+    page = render(outcomes, pictures, command)
+    try:
+        for picture in pictures:
+            write_whole(folder / picture.file, picture.data)
+        write_whole(folder / PAGE, page.encode())
+    except OSError as error:
+        if is_full(error):
+            raise StorageFull(f"{printable(folder)}: no room for the report") from error
+        raise InputError(f"{printable(folder)}: cannot be written: {why(error)}") from error
+    return folder / PAGE
+
+
+def render(outcomes: Sequence[Outcome], pictures: Sequence[Picture], command: str) -> str:
+    """Write the page.
+
+    Args:
+        outcomes: One for each model.
+        pictures: What ``draw_pictures`` gave.
+        command: The command line that made it.
+
+    Returns:
+        HTML.
+    """
+    results = [outcome.result for outcome in outcomes]
+    first = results[0]
+    title, meaning = PROTOCOLS[first.protocol]
+    models = ", ".join(result.model for result in results)
+    parts = [
+        _HEAD.format(title=escape(f"{title}: {models}"), css=_CSS),
+        f"<h1>{escape(title)}</h1>",
+        f'<p class="sub">{escape(models)} on {escape(first.data)}</p>',
+        f"<p>{escape(meaning)}</p>",
+        _facts(results),
+        "<h2>Figures</h2>",
+        f'<div class="figures">{_figures(results)}</div>',
+        f"<p>{escape(METHOD)}</p>",
+        "<h2>Pictures</h2>",
+        *map(_picture, pictures),
+        "<h2>Images that gave no face</h2>",
+        _failures(first),
+        "<h2>How this was made</h2>",
+        f"<p><code>{escape(printable(command))}</code></p>",
+        f"<footer><p>facekeep {escape(__version__)}. The faces in this report are those of real"
+        " people: treat it like the photos themselves.</p></footer>",
+        "</body>",
+        "</html>",
+        "",
+    ]
+    return "\n".join(parts)
+
+
+def _facts(results: Sequence[Result]) -> str:
+    first = results[0]
+    rows = [
+        ("compared", counts_text(first)),
+        ("no face taken", failures_text(first)),
+        *((key.replace("_", " "), str(value)) for key, value in first.settings.items()),
+    ]
+    cells = "".join(f"<tr><th>{escape(k)}</th><td>{escape(v)}</td></tr>" for k, v in rows)
+    return f'<div class="wide"><table>{cells}</table></div>'
+
+
+def _figures(results: Sequence[Result]) -> str:
+    tables = []
+    if any(result.accuracy is not None for result in results):
+        rows = [[result.model, accuracy_text(result)] for result in results]
+        tables.append(_table(["model", "accuracy (mean ± sd of the folds)"], rows))
+    points = [verification_row(r.model, point) for r in results for point in r.tar]
+    if points:
+        tables.append(_table(VERIFICATION_HEADERS, points))
+    stated = [verification_row(r.model, point) for r in results for point in r.stated]
+    if stated:
+        tables.append("<p>At the thresholds of the model's catalogue entry:</p>")
+        tables.append(_table(STATED_HEADERS, stated))
+    tables += _searches(results)
+    return "\n".join(tables)
+
+
+def _searches(results: Sequence[Result]) -> Iterator[str]:
+    found = [(result.model, result.identified) for result in results if result.identified]
+    if not found:
+        return
+    ranks = [[model, rank_text(each, 1), rank_text(each, 5)] for model, each in found]
+    yield _table(["model", "rank 1", "rank 5"], ranks)
+    points = [(model, each, point) for model, each in found for point in each.points]
+    yield _table(SEARCH_HEADERS, [search_row(*row) for row in points])
+    stated = [(model, each, point) for model, each in found for point in each.stated]
+    if stated:
+        yield "<p>At the thresholds of the model's catalogue entry:</p>"
+        yield _table(STATED_SEARCH_HEADERS, [search_row(*row) for row in stated])
+
+
+def _table(headers: Iterable[str], rows: Iterable[Sequence[str]]) -> str:
+    head = "".join(f"<th>{escape(text)}</th>" for text in headers)
+    body = "\n".join(
+        "<tr>" + "".join(f"<td>{escape(printable(cell))}</td>" for cell in row) + "</tr>"
+        for row in rows
+    )
+    return (
+        f'<div class="wide"><table><thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody></table>'
+        "</div>"
+    )
+
+
+def _picture(picture: Picture) -> str:
+    encoded = base64.b64encode(picture.data).decode()
+    names = ""
+    if picture.pairs:
+        table = _table(["", "cosine", "left", "right"], picture.pairs)
+        names = f"<details><summary>Names of the images</summary>{table}</details>"
+    return (
+        f"<h3>{escape(picture.title)}</h3>\n<figure>"
+        f'<img alt="{escape(f"{picture.title}: {picture.caption}")}"'
+        f' src="data:{picture.media_type};base64,{encoded}">'
+        f"<figcaption>{escape(picture.caption)}</figcaption></figure>{names}"
+    )
+
+
+def _failures(result: Result) -> str:
+    if not result.failures:
+        return "<p>None.</p>"
+    rows = [[each.name, each.reason] for each in result.failures[:_LISTED]]
+    more = len(result.failures) - len(rows)
+    rest = f"<p>And {more:,} more.</p>" if more > 0 else ""
+    return _table(["image", "why"], rows) + rest

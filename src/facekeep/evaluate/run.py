@@ -1,0 +1,315 @@
+"""The protocols: from a test set and the embeddings of its images to an ``Outcome``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facekeep.errors import InputError
+from facekeep.evaluate.curves import Curve, curve
+from facekeep.evaluate.data import PairSet, PersonSet, TemplateSet
+from facekeep.evaluate.extract import Extracted
+from facekeep.evaluate.identification import FPIRS, Enrolment, enrolment, identification
+from facekeep.evaluate.ijb import IJB_FMRS, verify_templates
+from facekeep.evaluate.metrics import FMRS, Operating, at_rates, at_thresholds, folds
+from facekeep.evaluate.pairs import Comparisons, Pairs, all_pairs, pair_scores, worst
+from facekeep.evaluate.plots import Line
+from facekeep.evaluate.pooling import Pooled, pool
+from facekeep.evaluate.result import Evidence, Outcome, Result, nearest_points
+from facekeep.evaluate.scores import FAILED, Scores, listed
+from facekeep.evaluate.sheet import Pair
+from facekeep.models import ModelEntry
+
+__all__ = ["System", "run_identification", "run_pairs", "run_people", "run_templates"]
+
+_WORST: Final = 24
+_BLOCK: Final = 1024
+
+_Set = PairSet | PersonSet | TemplateSet
+_Errors = tuple[Comparisons, Comparisons]
+"""The worst false matches, and the worst false non-matches."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class System:
+    """What is being measured, and how.
+
+    Attributes:
+        protocol: What the result calls the protocol: one of ``words.PROTOCOLS``.
+        model: The embedder's catalogue entry.
+        crop: Gives the aligned face of a sample by its place, for the sheets.
+        settings: How faces are taken from the images, for the record.
+        rates: The target rates; None for the usual ones of the protocol.
+    """
+
+    protocol: str
+    model: ModelEntry
+    crop: Callable[[int], NDArray[np.uint8]]
+    settings: Mapping[str, object] = field(default_factory=dict)
+    rates: tuple[float, ...] | None = None
+
+
+def run_pairs(data: PairSet, found: Extracted, system: System) -> Outcome:
+    """Verify the pairs of a list; where it has folds, by the protocol of LFW.
+
+    Args:
+        data: The pairs.
+        found: What ``extract`` made of their images.
+        system: What is being measured.
+
+    Raises:
+        InputError: There are no mated or no non-mated comparisons.
+    """
+    values = pair_scores(found.rows, data.left, data.right)
+    scores = listed(values, data.mated, left=data.left, right=data.right, person=data.person)
+    require_both(scores)
+    errors = _worst_pairs(data.left, data.right, data.mated, values)
+    people = None if data.person is None else len(np.unique(data.person))
+    accuracy = {} if data.fold is None else _accuracy(values, data.mated, data.fold)
+    points = at_rates(scores, system.rates or FMRS)
+    return _verified(data, people, found, system, scores, points, errors, **accuracy)
+
+
+def run_people(data: PersonSet, found: Extracted, system: System) -> Outcome:
+    """Compare every image with every other one.
+
+    Args:
+        data: Images of known people.
+        found: What ``extract`` made of them.
+        system: What is being measured.
+
+    Raises:
+        InputError: There are no mated or no non-mated comparisons.
+    """
+    rates = system.rates or FMRS
+    pairs = all_pairs(found.rows, data.person, fmr=max(rates))
+    return judge_people(data, found, system, pairs, rates)
+
+
+def judge_people(
+    data: PersonSet, found: Extracted, system: System, pairs: Pairs, rates: Sequence[float]
+) -> Outcome:
+    """Measure all comparisons of known people once they are made; see ``run_people``."""
+    require_both(pairs.scores)
+    points = at_rates(pairs.scores, rates)
+    errors = (
+        worst(pairs.non_mated, pairs.person, _WORST),
+        worst(pairs.mated, pairs.person, _WORST),
+    )
+    return _verified(data, len(data.people), found, system, pairs.scores, points, errors)
+
+
+def run_templates(data: TemplateSet, found: Extracted, system: System) -> Outcome:
+    """Pool the images of templates and compare those: the 1:1 protocol of IJB-B and IJB-C.
+
+    Args:
+        data: The templates and their comparisons.
+        found: What ``extract`` made of the images, with ``norms``.
+        system: What is being measured.
+
+    Raises:
+        InputError: There are no mated or no non-mated comparisons.
+    """
+    weights = data.faceness if found.norms is None else data.faceness * found.norms
+    pooled = pool(found.rows, data.template, data.media, weights=weights)
+    verified = verify_templates(pooled, *data.pairs, fmrs=system.rates or IJB_FMRS)
+    details = {
+        "tar_nearest": nearest_points(verified.nearest),
+        "templates": {"count": verified.templates, "failed": verified.failed},
+    }
+    return _verified(
+        data,
+        verified.people,
+        found,
+        system,
+        verified.scores,
+        verified.strict,
+        _worst_templates(data, found, pooled),
+        details=details,
+    )
+
+
+def run_identification(
+    data: PersonSet,
+    found: Extracted,
+    system: System,
+    *,
+    templates: int = 1,
+    strangers: float = 0.5,
+    seed: int = 0,
+) -> Outcome:
+    """Enrol some of the people and search for everybody: open-set identification.
+
+    Args:
+        data: Images of known people.
+        found: What ``extract`` made of them.
+        system: What is being measured; its rates are those that FPIR is to keep to.
+        templates: How many images a person is enrolled by.
+        strangers: The share of the people with more images than that who are not enrolled.
+        seed: Decides who.
+
+    Raises:
+        InputError: Nobody can be enrolled, or there are no probes of both kinds.
+    """
+    split = enrolment(data.person, templates=templates, strangers=strangers, seed=seed)
+    probes = np.concatenate([split.mated, split.strangers])
+    searched = identification(
+        found.rows[split.gallery],
+        data.person[split.gallery],
+        found.rows[probes],
+        data.person[probes],
+        fpirs=system.rates or FPIRS,
+        stated=system.model.thresholds,
+    )
+    require_both(searched.scores, "probes")
+    result = Result(
+        **_common(data, len(data.people), found, system, searched.scores),
+        identified=searched,
+        details={"split": {"templates": templates, "strangers": strangers, "seed": seed}},
+    )
+    marks = [(p.measured_fpir, p.fnir or 0.0) for p in searched.points if p.supported]
+    errors = _worst_searches(data, found, split)
+    return Outcome(result, _evidence(data, system, result, curve(searched.scores), marks, errors))
+
+
+def require_both(scores: Scores, what: str = "comparisons") -> None:
+    """Refuse a test set on which nothing can be said.
+
+    Raises:
+        InputError: There are no mated or no non-mated comparisons; the message says why.
+    """
+    for kind, made, failed in (
+        ("mated", len(scores.mated), scores.mated_failed),
+        ("non-mated", scores.non_mated, scores.non_mated_failed),
+    ):
+        if not made:
+            why = f"all {failed} failed to acquire" if failed else "the data hold none"
+            raise InputError(
+                f"there are no {kind} {what} to measure on: {why};"
+                " give several people, and several images of some, that show a face"
+            )
+
+
+def _accuracy(
+    values: NDArray[np.float32], mated: NDArray[np.bool_], fold: NDArray[np.intp]
+) -> dict[str, Any]:
+    found = folds(values, mated, fold)
+    return {
+        "accuracy": found.accuracy,
+        "accuracy_sd": found.sd,
+        "folds": tuple(zip(found.accuracies, found.thresholds, strict=True)),
+    }
+
+
+def _verified(
+    data: _Set,
+    people: int | None,
+    found: Extracted,
+    system: System,
+    scores: Scores,
+    points: tuple[Operating, ...],
+    errors: _Errors,
+    **more: Any,
+) -> Outcome:
+    """Put together an outcome of verification."""
+    trade_off = curve(scores)
+    result = Result(
+        **_common(data, people, found, system, scores),
+        tar=points,
+        stated=at_thresholds(scores, system.model.thresholds),
+        eer=trade_off.eer,
+        **more,
+    )
+    marks = [(point.measured_fmr, 1 - (point.tar or 0.0)) for point in points if point.supported]
+    return Outcome(result, _evidence(data, system, result, trade_off, marks, errors))
+
+
+def _common(
+    data: _Set, people: int | None, found: Extracted, system: System, scores: Scores
+) -> dict[str, Any]:
+    """What a result of any protocol tells."""
+    return {
+        "protocol": system.protocol,
+        "model": system.model.name,
+        "data": data.name,
+        "settings": system.settings,
+        "images": len(data.samples),
+        "people": people,
+        "scores": scores,
+        "failures": found.failures,
+    }
+
+
+def _evidence(
+    data: _Set,
+    system: System,
+    result: Result,
+    trade_off: Curve,
+    marks: Sequence[tuple[float, float]],
+    errors: _Errors,
+) -> Evidence:
+    highest, lowest = (
+        tuple(map(Pair, each.first.tolist(), each.second.tolist(), each.scores.tolist()))
+        for each in errors
+    )
+    return Evidence(
+        curve=Line(result.model, trade_off.fmr, trade_off.fnmr, tuple(marks)),
+        histogram=result.scores.histogram,
+        false_matches=highest,
+        false_non_matches=lowest,
+        names=data.samples.names,
+        crop=system.crop,
+    )
+
+
+def _comparisons(
+    first: NDArray[Any], second: NDArray[Any], scores: NDArray[np.float32]
+) -> Comparisons:
+    return Comparisons(first.astype(np.int32), second.astype(np.int32), scores)
+
+
+def _worst_pairs(
+    left: NDArray[Any], right: NDArray[Any], mated: NDArray[np.bool_], values: NDArray[np.float32]
+) -> _Errors:
+    def first(kind: NDArray[np.bool_], keys: NDArray[np.float32]) -> Comparisons:
+        places = np.flatnonzero(kind & (values != FAILED))
+        places = places[np.argsort(keys[places], kind="stable")[:_WORST]]
+        return _comparisons(left[places], right[places], values[places])
+
+    return first(~mated, -values), first(mated, values)
+
+
+def _worst_templates(data: TemplateSet, found: Extracted, pooled: Pooled) -> _Errors:
+    """The worst comparisons of templates; for each stands its first image that gave a face."""
+    sides = pooled.places(data.pairs.left), pooled.places(data.pairs.right)
+    errors = _worst_pairs(*sides, data.pairs.mated, pair_scores(pooled.rows, *sides))
+    have = np.flatnonzero(found.found)
+    ids, firsts = np.unique(data.template[have], return_index=True)
+    shown = np.zeros(len(pooled.ids), np.intp)
+    shown[pooled.places(ids)] = have[firsts]
+    highest, lowest = (_comparisons(shown[e.first], shown[e.second], e.scores) for e in errors)
+    return highest, lowest
+
+
+def _worst_searches(data: PersonSet, found: Extracted, split: Enrolment) -> _Errors:
+    """The strangers most like somebody enrolled, and the probes least like their own templates."""
+    gallery = split.gallery[found.found[split.gallery]]
+
+    def nearest(probes: NDArray[np.intp], *, own: bool) -> Comparisons:
+        probes = probes[found.found[probes]]
+        best, scores = np.empty(len(probes), np.intp), np.empty(len(probes), np.float32)
+        for start in range(0, len(probes), _BLOCK):
+            here = slice(start, start + _BLOCK)
+            block = found.rows[probes[here]] @ found.rows[gallery].T
+            if own:
+                block[data.person[probes[here], None] != data.person[gallery]] = FAILED
+            best[here], scores[here] = block.argmax(axis=1), block.max(axis=1)
+        order = np.argsort(scores if own else -scores, kind="stable")
+        order = order[scores[order] != FAILED][:_WORST]
+        return _comparisons(probes[order], gallery[best[order]], scores[order])
+
+    return nearest(split.strangers, own=False), nearest(split.mated, own=True)
