@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from array import array
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -79,10 +80,8 @@ def _points(path: Path, names: list[str]) -> tuple[NDArray[np.float32], NDArray[
     for number, text in lines(path):
         name, *words = text.split()
         if count == len(names) or name != names[count]:
-            told = (
-                f"expected the image {names[count]}" if count < len(names) else "expected no more"
-            )
-            raise fault(path, number, f"{told}, as in the list of templates: {shown(text)}")
+            told = shown(names[count]) if count < len(names) else "no more"
+            raise fault(path, number, f"expected {told}, as the templates have it: {shown(text)}")
         values.extend(_numbers(path, number, text, words))
         count += 1
     if count < len(names):
@@ -151,6 +150,7 @@ def _samples(
         raise InputError(f"{printable(folder)}: cannot be read: {why(error)}") from error
     missing = [place for place, name in enumerate(names) if name not in present]
     if missing:
-        raise missing_image(faces, missing[0] + 1, names[missing[0]], len(missing) - 1, folder)
+        line = next(islice(lines(faces), missing[0], None))[0]
+        raise missing_image(faces, line, names[missing[0]], len(missing) - 1, folder)
     samples = samples_of_files(names, [folder / name for name in names])
     return dataclasses.replace(samples, landmarks=landmarks)
