@@ -15,7 +15,7 @@ from facekeep._files import open_regular, path_text, printable, why
 from facekeep.errors import ModelCorrupt, ModelError, ModelNotFound
 from facekeep.models.files import keep
 from facekeep.nn.archive import read_archive
-from facekeep.nn.edgeface import MODELS, EdgeFace, create_model
+from facekeep.nn.edgeface import MODELS, WIDTHS, EdgeFace, create_model
 from facekeep.nn.lora import rank_of
 
 __all__ = ["load_checkpoint", "read_state", "save_checkpoint"]
@@ -107,7 +107,7 @@ def load_checkpoint(
     create_model(arch, gamma=gamma, input_size=input_size, width=1)  # before the file is read
     state = read_state(path)
     bias = state.get("head.fc.bias", state.get("head.fc.linear2.bias"))
-    width = 512 if bias is None else bias.numel()
+    width = bias.numel() if bias is not None and bias.numel() in WIDTHS else 512
     model = create_model(arch, gamma=gamma, input_size=input_size, width=width)
     fault = _fault(model.state_dict(), state)
     if fault:

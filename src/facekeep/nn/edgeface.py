@@ -18,6 +18,7 @@ _GROUPS = (0, 2, 3, 4)  # of the split block at the end of each stage; the first
 _POSITION_STAGE = 1
 _STEM_STRIDE = 4
 _SIZES = range(32, 513, 16)
+WIDTHS = range(1, 65_537)
 
 
 @dataclass(frozen=True)
@@ -168,6 +169,6 @@ def create_model(
         raise InputError(f"gamma must be above 0 and at most 1, not {gamma!r}")
     if input_size not in _SIZES:
         raise InputError(f"input_size must be a multiple of 16 from 32 to 512, not {input_size!r}")
-    if isinstance(width, bool) or not isinstance(width, int) or not 1 <= width <= 65_536:
+    if isinstance(width, bool) or width not in WIDTHS:
         raise InputError(f"width must be a whole number from 1 to 65536, not {width!r}")
     return EdgeFace(name, gamma, input_size, width, layer_scale)
