@@ -188,7 +188,9 @@ def test_a_folder_whose_name_no_model_can_have_is_reported(models: Path, name: s
 @pytest.mark.parametrize("name", ["nobody", "", "..", "../models/mine", "a/b", "x" * 300, "\0"])
 def test_an_unknown_name_lists_the_known_ones(models: Path, name: str) -> None:
     put(models, "mine", GOOD)
-    with pytest.raises(ModelNotFound, match=r"known: edgeface-base, .*, mine, sface, yunet") as caught:
+    with pytest.raises(
+        ModelNotFound, match=r"known: edgeface-base, .*, mine, sface, yunet"
+    ) as caught:
         room.entry(name)
     assert "\n" not in str(caught.value)
 

@@ -9,7 +9,7 @@ import os
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -174,8 +174,13 @@ def _quiet() -> Iterator[None]:
 
     LiteRT has no switch for it: its native code writes to file descriptor 2.
     """
-    with _redirecting, tempfile.TemporaryFile() as heard:
-        stderr = os.dup(2)
+    with _redirecting, ExitStack() as stack:
+        try:
+            heard = stack.enter_context(tempfile.TemporaryFile())
+            stderr = os.dup(2)
+        except OSError:  # no stderr, or no room for the file: then the greeting is heard
+            yield
+            return
         try:
             os.dup2(heard.fileno(), 2)
             yield
