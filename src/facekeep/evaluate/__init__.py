@@ -11,6 +11,22 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from facekeep.evaluate.bootstrap import Identities
+    from facekeep.evaluate.curves import Curve, curve
+    from facekeep.evaluate.identification import (
+        FPIRS,
+        Enrolment,
+        Identified,
+        SearchPoint,
+        enrolment,
+        identify,
+    )
+    from facekeep.evaluate.ijb import (
+        IJB_FMRS,
+        Nearest,
+        TemplateVerification,
+        nearest_tar,
+        verify_templates,
+    )
     from facekeep.evaluate.metrics import (
         FAILED,
         FMRS,
@@ -30,10 +46,21 @@ if TYPE_CHECKING:
         pair_scores,
         worst,
     )
+    from facekeep.evaluate.pooling import Pooled, pool
     from facekeep.evaluate.scores import Histogram, Scores, listed, scores_of
 
 _MODULES = {
     "bootstrap": ("Identities",),
+    "curves": ("Curve", "curve"),
+    "identification": (
+        "FPIRS",
+        "Enrolment",
+        "Identified",
+        "SearchPoint",
+        "enrolment",
+        "identify",
+    ),
+    "ijb": ("IJB_FMRS", "Nearest", "TemplateVerification", "nearest_tar", "verify_templates"),
     "metrics": (
         "FAILED",
         "FMRS",
@@ -53,6 +80,7 @@ _MODULES = {
         "pair_scores",
         "worst",
     ),
+    "pooling": ("Pooled", "pool"),
     "scores": ("Histogram", "Scores", "listed", "scores_of"),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
@@ -60,23 +88,38 @@ _MODULE_OF = {name: module for module, names in _MODULES.items() for name in nam
 __all__ = [
     "FAILED",
     "FMRS",
+    "FPIRS",
+    "IJB_FMRS",
     "Comparisons",
+    "Curve",
+    "Enrolment",
     "FoldResult",
     "Histogram",
+    "Identified",
     "Identities",
+    "Nearest",
     "Operating",
     "Pairs",
+    "Pooled",
     "Scores",
+    "SearchPoint",
+    "TemplateVerification",
     "all_pairs",
     "at_rates",
     "at_thresholds",
+    "curve",
+    "enrolment",
     "exclude_alike",
     "folds",
     "holdout_tar",
+    "identify",
     "listed",
+    "nearest_tar",
     "pair_scores",
+    "pool",
     "scores_of",
     "tar_at",
+    "verify_templates",
     "worst",
 ]
 

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from facekeep.errors import InputError
 
-__all__ = ["FAILED", "cosines", "labels", "numbered", "rates", "templates"]
+__all__ = ["FAILED", "acquired", "cosines", "labels", "numbered", "rates", "templates"]
 
 FAILED: Final = -2.0
 """Score of a comparison in which a sample failed to acquire: it never matches."""
@@ -59,10 +59,11 @@ def templates(rows: ArrayLike) -> NDArray[np.float32]:
     Raises:
         InputError: A row is neither of unit length nor zero, which says that it failed.
     """
-    matrix = np.asarray(rows, np.float32)
-    if matrix.ndim != 2:
-        raise InputError(f"templates must have two dimensions, not {matrix.ndim}")
-    squares = np.einsum("ij,ij->i", matrix, matrix)
+    with np.errstate(over="ignore", invalid="ignore"):
+        matrix = np.asarray(rows, np.float32)
+        if matrix.ndim != 2:
+            raise InputError(f"templates must have two dimensions, not {matrix.ndim}")
+        squares = np.einsum("ij,ij->i", matrix, matrix)
     wrong = ~((np.abs(squares - 1) <= _ROUNDING) | (squares == 0))
     if wrong.any():
         place = int(wrong.argmax())
@@ -79,3 +80,8 @@ def rates(values: Sequence[float], what: str = "FMR") -> tuple[float, ...]:
         if not 0 < value < 1:
             raise InputError(f"a target {what} must lie between 0 and 1, and {value} does not")
     return tuple(map(float, values))
+
+
+def acquired(matrix: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Tell which templates are not zeros: bool ``(n,)``."""
+    return np.asarray(matrix.any(axis=1), np.bool_)

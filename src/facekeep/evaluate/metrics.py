@@ -227,6 +227,8 @@ def folds(scores: ArrayLike, mated: ArrayLike, fold: ArrayLike) -> FoldResult:
 
     Each fold is decided at the threshold that is most accurate on all the other folds, chosen among
     all thresholds there are, half-way between two scores; of several that are as good the highest.
+    Published figures mostly come from a grid instead: squared distances (2 - 2 cosine) from 0 to 4
+    in steps of 0.01, of several the smallest. On LFW both differ by one pair in 6,000 or none.
 
     Args:
         scores: float ``(m,)``, cosines or ``FAILED``.

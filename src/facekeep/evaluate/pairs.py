@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from facekeep.errors import InputError
-from facekeep.evaluate._checks import FAILED, labels, numbered, rates, templates
+from facekeep.evaluate._checks import FAILED, acquired, labels, numbered, rates, templates
 from facekeep.evaluate.bootstrap import Identities
 from facekeep.evaluate.metrics import Operating, at_rates
 from facekeep.evaluate.scores import Histogram, Scores, count_scores
@@ -97,7 +97,7 @@ def all_pairs(
     """
     matrix = templates(rows)
     who, people = numbered(person, len(matrix))
-    made = matrix.any(axis=1)
+    made = acquired(matrix)
     counts = np.bincount(who[made], minlength=people)
     non_mated = _mixed(counts)
     (target,) = rates([fmr])
@@ -230,7 +230,7 @@ def pair_scores(rows: ArrayLike, left: ArrayLike, right: ArrayLike, *, block: in
     for start in range(0, len(first), block):
         a, b = matrix[first[start : start + block]], matrix[second[start : start + block]]
         scores[start : start + block] = np.einsum("ij,ij->i", a, b)
-    made: NDArray[np.bool_] = matrix.any(axis=1)
+    made = acquired(matrix)
     scores[~(made[first] & made[second])] = FAILED
     return scores
 
@@ -293,7 +293,7 @@ def exclude_alike(pairs: Pairs, rows: ArrayLike, cosine: float) -> Pairs:
     left_out = 0
     for a, b in excluded:
         parts = (matrix[pairs.person == each] for each in (a, b))
-        first, second = (part[part.any(axis=1)] for part in parts)
+        first, second = (part[acquired(part)] for part in parts)
         between = first @ second.T
         counts -= count_scores(between)
         left_out += between.size

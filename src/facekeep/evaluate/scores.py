@@ -17,7 +17,7 @@ from facekeep.errors import InputError
 from facekeep.evaluate._checks import FAILED, cosines, labels, numbered
 from facekeep.evaluate.bootstrap import Identities
 
-__all__ = ["FAILED", "Histogram", "Scores", "count_scores", "listed", "scores_of"]
+__all__ = ["FAILED", "Histogram", "Scores", "at_least", "count_scores", "listed", "scores_of"]
 
 _BINS: Final = 2000
 
@@ -85,12 +85,12 @@ class Scores:
 
     def matches(self, threshold: float) -> int:
         """Count the mated scores at or above a threshold."""
-        limit = _at_least(threshold, self.mated.dtype)
+        limit = at_least(threshold, self.mated.dtype)
         return len(self.mated) - int(np.searchsorted(self.mated, limit))
 
     def false_matches(self, threshold: float) -> int | None:
         """Count the non-mated scores at or above a threshold; None if it lies below the tail."""
-        limit = _at_least(threshold, self.tail.dtype)
+        limit = at_least(threshold, self.tail.dtype)
         if not self.complete and limit <= self.tail[-1]:
             return None
         return len(self.tail) - int(np.searchsorted(self.tail[::-1], limit))
@@ -102,9 +102,7 @@ class Scores:
         interpolated.
         """
         limits = np.atleast_1d(np.asarray(thresholds, np.float64))
-        exact = len(self.tail) - np.searchsorted(
-            self.tail[::-1], _at_least(limits, self.tail.dtype)
-        )
+        exact = len(self.tail) - np.searchsorted(self.tail[::-1], at_least(limits, self.tail.dtype))
         if self.complete:
             return np.asarray(exact / self.non_mated, np.float64)
         below = np.concatenate([[0], self.histogram.non_mated.cumsum()])
@@ -114,15 +112,16 @@ class Scores:
 
     def fnmr(self, thresholds: ArrayLike) -> NDArray[np.float64]:
         """Measure the share of mated comparisons that do not match, failed ones among them."""
-        limits = _at_least(np.atleast_1d(np.asarray(thresholds, np.float64)), self.mated.dtype)
+        limits = at_least(np.atleast_1d(np.asarray(thresholds, np.float64)), self.mated.dtype)
         missed = np.searchsorted(self.mated, limits) + self.mated_failed
         return np.asarray(missed / (len(self.mated) + self.mated_failed), np.float64)
 
 
-def _at_least(thresholds: Any, kind: Any) -> Any:
+def at_least(thresholds: Any, kind: Any) -> Any:
     """Return the least values of a type that are not below the thresholds."""
-    limits = np.asarray(thresholds).astype(kind)
-    return np.where(limits < thresholds, np.nextafter(limits, limits.dtype.type(np.inf)), limits)
+    wanted = np.asarray(thresholds, np.float64)
+    limits = wanted.astype(kind)
+    return np.where(limits < wanted, np.nextafter(limits, limits.dtype.type(np.inf)), limits)
 
 
 def scores_of(mated: ArrayLike, non_mated: ArrayLike) -> Scores:
@@ -154,7 +153,8 @@ def listed(
         scores: float ``(m,)``, cosines or ``FAILED``.
         mated: bool ``(m,)``.
         left: int ``(m,)``, places in ``person``; needed with it.
-        right: int ``(m,)``, likewise.
+        right: int ``(m,)``, likewise; None where a comparison has only one person to draw, as a
+            search has that meets a fixed gallery.
         person: ``(n,)``, who each sample shows, by name or number, where that is known.
 
     Raises:
@@ -168,8 +168,14 @@ def listed(
     others = order[~same[order] & made][::-1]
     identities = None
     if person is not None:
-        pairs = _people(same, left, right, person)
-        identities = _identities(*pairs, hits, others, same & (values == FAILED))
+        people, first, second = _people(same, left, right, person)
+        identities = Identities(
+            people=people,
+            mated=first[hits],
+            mated_failed=np.bincount(first[same & (values == FAILED)], minlength=people),
+            first=first[others],
+            second=None if second is None else second[others],
+        )
     return Scores(
         mated=values[hits],
         tail=values[others],
@@ -183,35 +189,19 @@ def listed(
 
 def _people(
     same: NDArray[np.bool_], left: ArrayLike | None, right: ArrayLike | None, person: ArrayLike
-) -> tuple[int, NDArray[np.int32], NDArray[np.int32]]:
-    """Number the people on both sides of the comparisons, and count them."""
-    if left is None or right is None:
-        raise InputError("person needs left and right, which say where in it to look")
-    numbers, _ = numbered(person, len(np.asarray(person)))
+) -> tuple[int, NDArray[np.int32], NDArray[np.int32] | None]:
+    """Count the people compared, and number those on both sides of the comparisons."""
+    if left is None:
+        raise InputError("person needs left, which says where in it to look")
+    numbers, people = numbered(person, len(np.asarray(person)))
     first = numbers[labels(left, len(same), "left")]
-    second = numbers[labels(right, len(same), "right")]
+    second = first if right is None else numbers[labels(right, len(same), "right")]
     wrong = (first == second) != same
-    if wrong.any():
+    if right is not None and wrong.any():
         place = int(wrong.argmax())
         told = "mated, of two people" if same[place] else "non-mated, of one person"
         raise InputError(f"comparison number {place} is called {told}")
-    used, both = np.unique(np.concatenate([first, second]), return_inverse=True)
-    sides: NDArray[np.int32] = both.astype(np.int32).reshape(2, -1)
-    return len(used), sides[0], sides[1]
-
-
-def _identities(
-    people: int,
-    first: NDArray[np.int32],
-    second: NDArray[np.int32],
-    hits: NDArray[np.intp],
-    others: NDArray[np.intp],
-    failed: NDArray[np.bool_],
-) -> Identities:
-    return Identities(
-        people=people,
-        mated=first[hits],
-        mated_failed=np.bincount(first[failed], minlength=people),
-        first=first[others],
-        second=second[others],
-    )
+    compared = np.zeros(people, bool)
+    compared[first] = compared[second] = True
+    number = compared.cumsum(dtype=np.int32) - 1
+    return int(compared.sum()), number[first], None if right is None else number[second]
