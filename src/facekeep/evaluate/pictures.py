@@ -35,6 +35,10 @@ _MATCHES: Final = (
     "The comparisons of different people that score highest. Look for wrong labels first: one"
     " person under two names is a fault of the data, not of the model."
 )
+_LEFT_OUT: Final = (
+    "The most alike photos of names that were not compared with each other. If these are different"
+    " people, calibrate again with a higher --same-person."
+)
 _NON_MATCHES: Final = (
     "The comparisons of one person that score lowest. Look for wrong labels, for another face"
     " taken from the photo, and for covered or turned faces."
@@ -92,16 +96,17 @@ def _of_model(outcome: Outcome) -> Iterator[Picture]:
     result, evidence = outcome.result, outcome.evidence
     name = result.model
     histogram = plots.scores(evidence.histogram, _limits(result))
-    yield Picture(f"scores-{name}.png", f"Scores of {name}", _SCORES, histogram)
+    yield Picture(f"scores-{name}.png", f"Scores, {name}", _SCORES, histogram)
     sheets = (
         ("false-matches", "Worst false matches", _MATCHES, evidence.false_matches),
+        ("left-out", "Names taken for one person", _LEFT_OUT, evidence.left_out),
         ("false-non-matches", "Worst false non-matches", _NON_MATCHES, evidence.false_non_matches),
     )
     for file, title, caption, pairs in sheets:
         if pairs:
             sheet = _sheet(pairs, evidence)
             rows = tuple(_pair_row(place, pair, evidence) for place, pair in enumerate(pairs, 1))
-            yield Picture(f"{file}-{name}.jpg", f"{title} of {name}", caption, sheet, rows)
+            yield Picture(f"{file}-{name}.jpg", f"{title}, {name}", caption, sheet, rows)
 
 
 def _limits(result: Result) -> list[tuple[str, float]]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Iterator, Sequence
+import os
+from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
 from typing import Final
@@ -14,20 +15,7 @@ from facekeep.errors import InputError, StorageFull
 from facekeep.evaluate.pictures import Picture, draw_pictures
 from facekeep.evaluate.plots import require_matplotlib
 from facekeep.evaluate.result import Outcome, Result
-from facekeep.evaluate.words import (
-    METHOD,
-    PROTOCOLS,
-    SEARCH_HEADERS,
-    STATED_HEADERS,
-    STATED_SEARCH_HEADERS,
-    VERIFICATION_HEADERS,
-    accuracy_text,
-    counts_text,
-    failures_text,
-    rank_text,
-    search_row,
-    verification_row,
-)
+from facekeep.evaluate.words import METHOD, PROTOCOLS, counts_text, failures_text, tables
 
 __all__ = ["check_report", "render", "write_report"]
 
@@ -83,10 +71,10 @@ def check_report(folder: Path) -> None:
         RuntimeUnavailable: matplotlib is not installed.
     """
     require_matplotlib()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{printable(folder)}: no report can be written: {why(error)}") from error
+    nearest = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
+        where = printable(nearest)
+        raise InputError(f"{where}: no report can be written there; name another folder")
 
 
 def write_report(folder: Path, outcomes: Sequence[Outcome], command: str) -> Path:
@@ -107,10 +95,10 @@ def write_report(folder: Path, outcomes: Sequence[Outcome], command: str) -> Pat
         RuntimeUnavailable: matplotlib is not installed.
         StorageFull: There is no room.
     """
-    check_report(folder)
     pictures = draw_pictures(outcomes)
     page = render(outcomes, pictures, command)
     try:
+        folder.mkdir(parents=True, exist_ok=True)
         for picture in pictures:
             write_whole(folder / picture.file, picture.data)
         write_whole(folder / PAGE, page.encode())
@@ -172,33 +160,11 @@ def _facts(results: Sequence[Result]) -> str:
 
 
 def _figures(results: Sequence[Result]) -> str:
-    tables = []
-    if any(result.accuracy is not None for result in results):
-        rows = [[result.model, accuracy_text(result)] for result in results]
-        tables.append(_table(["model", "accuracy (mean ± sd of the folds)"], rows))
-    points = [verification_row(r.model, point) for r in results for point in r.tar]
-    if points:
-        tables.append(_table(VERIFICATION_HEADERS, points))
-    stated = [verification_row(r.model, point) for r in results for point in r.stated]
-    if stated:
-        tables.append("<p>At the thresholds of the model's catalogue entry:</p>")
-        tables.append(_table(STATED_HEADERS, stated))
-    tables += _searches(results)
-    return "\n".join(tables)
-
-
-def _searches(results: Sequence[Result]) -> Iterator[str]:
-    found = [(result.model, result.identified) for result in results if result.identified]
-    if not found:
-        return
-    ranks = [[model, rank_text(each, 1), rank_text(each, 5)] for model, each in found]
-    yield _table(["model", "rank 1", "rank 5"], ranks)
-    points = [(model, each, point) for model, each in found for point in each.points]
-    yield _table(SEARCH_HEADERS, [search_row(*row) for row in points])
-    stated = [(model, each, point) for model, each in found for point in each.stated]
-    if stated:
-        yield "<p>At the thresholds of the model's catalogue entry:</p>"
-        yield _table(STATED_SEARCH_HEADERS, [search_row(*row) for row in stated])
+    return "\n".join(
+        (f"<p>{escape(table.caption)}</p>" if table.caption else "")
+        + _table(table.headers, table.rows)
+        for table in tables(results)
+    )
 
 
 def _table(headers: Iterable[str], rows: Iterable[Sequence[str]]) -> str:

@@ -74,7 +74,7 @@ class Result:
             "eer": self.eer,
             **({} if self.identified is None else _searches(self.identified)),
             **self.details,
-            "probes" if self.identified else "comparisons": _counts(self.scores),
+            **({} if self.identified else {"comparisons": _counts(self.scores)}),
             "images": self.images,
             "people": self.people,
             "failures": self._failures(),
@@ -99,6 +99,7 @@ class Evidence:
         histogram: The scores.
         false_matches: The non-mated comparisons that score highest, the worst first.
         false_non_matches: The mated comparisons that score lowest, the worst first.
+        left_out: Comparisons of two names that are probably one person, which count nowhere.
         names: What each image is called.
         crop: Gives the aligned face of an image by its place.
     """
@@ -107,6 +108,7 @@ class Evidence:
     histogram: Histogram
     false_matches: tuple[Pair, ...]
     false_non_matches: tuple[Pair, ...]
+    left_out: tuple[Pair, ...]
     names: Sequence[str]
     crop: Callable[[int], NDArray[np.uint8]]
 
@@ -174,6 +176,12 @@ def _searches(found: Identified) -> dict[str, Any]:
         "fnir": _by_fpir(found.points),
         "stated_fnir": _by_fpir(found.stated) or None,
         "gallery": {"people": found.people, "failed_to_enrol": found.failed_to_enrol},
+        "probes": {
+            "mated": found.mated,
+            "mated_failed": found.mated_failed,
+            "strangers": found.strangers,
+            "strangers_failed": found.strangers_failed,
+        },
     }
 
 

@@ -10,21 +10,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facekeep.errors import InputError
+from facekeep.evaluate.calibrate import RATES, calibrate
 from facekeep.evaluate.curves import Curve, curve
 from facekeep.evaluate.data import PairSet, PersonSet, TemplateSet
 from facekeep.evaluate.extract import Extracted
-from facekeep.evaluate.identification import FPIRS, Enrolment, enrolment, identification
+from facekeep.evaluate.identification import FPIRS, Enrolment, enrolment, identify
 from facekeep.evaluate.ijb import IJB_FMRS, verify_templates
 from facekeep.evaluate.metrics import FMRS, Operating, at_rates, at_thresholds, folds
 from facekeep.evaluate.pairs import Comparisons, Pairs, all_pairs, pair_scores, worst
 from facekeep.evaluate.plots import Line
 from facekeep.evaluate.pooling import Pooled, pool
-from facekeep.evaluate.result import Evidence, Outcome, Result, nearest_points
+from facekeep.evaluate.result import Evidence, Outcome, Result, nearest_points, rate_text
 from facekeep.evaluate.scores import FAILED, Scores, listed
 from facekeep.evaluate.sheet import Pair
 from facekeep.models import ModelEntry
 
-__all__ = ["System", "run_identification", "run_pairs", "run_people", "run_templates"]
+__all__ = [
+    "System",
+    "run_calibration",
+    "run_identification",
+    "run_pairs",
+    "run_people",
+    "run_templates",
+]
 
 _WORST: Final = 24
 _BLOCK: Final = 1024
@@ -66,7 +74,7 @@ def run_pairs(data: PairSet, found: Extracted, system: System) -> Outcome:
     """
     values = pair_scores(found.rows, data.left, data.right)
     scores = listed(values, data.mated, left=data.left, right=data.right, person=data.person)
-    require_both(scores)
+    _require_both(scores)
     errors = _worst_pairs(data.left, data.right, data.mated, values)
     people = None if data.person is None else len(np.unique(data.person))
     accuracy = {} if data.fold is None else _accuracy(values, data.mated, data.fold)
@@ -87,20 +95,49 @@ def run_people(data: PersonSet, found: Extracted, system: System) -> Outcome:
     """
     rates = system.rates or FMRS
     pairs = all_pairs(found.rows, data.person, fmr=max(rates))
-    return judge_people(data, found, system, pairs, rates)
-
-
-def judge_people(
-    data: PersonSet, found: Extracted, system: System, pairs: Pairs, rates: Sequence[float]
-) -> Outcome:
-    """Measure all comparisons of known people once they are made; see ``run_people``."""
-    require_both(pairs.scores)
+    _require_both(pairs.scores)
     points = at_rates(pairs.scores, rates)
-    errors = (
-        worst(pairs.non_mated, pairs.person, _WORST),
-        worst(pairs.mated, pairs.person, _WORST),
+    return _verified(data, len(data.people), found, system, pairs.scores, points, _worst_of(pairs))
+
+
+def run_calibration(
+    data: PersonSet, found: Extracted, system: System, *, same_person: float | None = None
+) -> Outcome:
+    """Find the model's cosine at each false-match rate, and measure the model there.
+
+    Args:
+        data: Images of known people.
+        found: What ``extract`` made of them.
+        system: What is being measured; its rates are those to calibrate.
+        same_person: See ``calibrate``.
+
+    Raises:
+        InputError: There are no mated comparisons, or too few non-mated ones.
+    """
+    made = calibrate(data, found, rates=system.rates or RATES, same_person=same_person)
+    scores = made.pairs.scores
+    _require_both(scores)
+    names = [[data.people[data.person[place]] for place in side] for side in made.left_out[:2]]
+    details = {
+        "same_person": made.same_person,
+        "suspects": made.suspects,
+        "left_out": [
+            {"a": a, "b": b, "cosine": float(cosine)}
+            for a, b, cosine in zip(*names, made.left_out.scores, strict=True)
+        ],
+        "unsupported": [rate_text(rate) for rate in made.unsupported],
+    }
+    return _verified(
+        data,
+        len(data.people),
+        found,
+        system,
+        scores,
+        made.points,
+        _worst_of(made.pairs),
+        left_out=made.left_out,
+        details={"calibration": details},
     )
-    return _verified(data, len(data.people), found, system, pairs.scores, points, errors)
 
 
 def run_templates(data: TemplateSet, found: Extracted, system: System) -> Outcome:
@@ -157,7 +194,7 @@ def run_identification(
     """
     split = enrolment(data.person, templates=templates, strangers=strangers, seed=seed)
     probes = np.concatenate([split.mated, split.strangers])
-    searched = identification(
+    searched = identify(
         found.rows[split.gallery],
         data.person[split.gallery],
         found.rows[probes],
@@ -165,7 +202,8 @@ def run_identification(
         fpirs=system.rates or FPIRS,
         stated=system.model.thresholds,
     )
-    require_both(searched.scores, "probes")
+    _require("mated probes", searched.mated - searched.mated_failed, searched.mated_failed)
+    _require("probes of strangers", searched.strangers, searched.strangers_failed)
     result = Result(
         **_common(data, len(data.people), found, system, searched.scores),
         identified=searched,
@@ -176,22 +214,19 @@ def run_identification(
     return Outcome(result, _evidence(data, system, result, curve(searched.scores), marks, errors))
 
 
-def require_both(scores: Scores, what: str = "comparisons") -> None:
-    """Refuse a test set on which nothing can be said.
+def _require_both(scores: Scores) -> None:
+    _require("mated comparisons", len(scores.mated), scores.mated_failed)
+    _require("non-mated comparisons", scores.non_mated, scores.non_mated_failed)
 
-    Raises:
-        InputError: There are no mated or no non-mated comparisons; the message says why.
-    """
-    for kind, made, failed in (
-        ("mated", len(scores.mated), scores.mated_failed),
-        ("non-mated", scores.non_mated, scores.non_mated_failed),
-    ):
-        if not made:
-            why = f"all {failed} failed to acquire" if failed else "the data hold none"
-            raise InputError(
-                f"there are no {kind} {what} to measure on: {why};"
-                " give several people, and several images of some, that show a face"
-            )
+
+def _require(what: str, made: int, failed: int) -> None:
+    """Refuse a test set on which nothing can be said; the error says why."""
+    if not made:
+        why = f"all {failed} failed to acquire" if failed else "the data hold none"
+        raise InputError(
+            f"there are no {what} to measure on: {why};"
+            " give several people, and several images of some, that show a face"
+        )
 
 
 def _accuracy(
@@ -213,6 +248,7 @@ def _verified(
     scores: Scores,
     points: tuple[Operating, ...],
     errors: _Errors,
+    left_out: Comparisons | None = None,
     **more: Any,
 ) -> Outcome:
     """Put together an outcome of verification."""
@@ -225,7 +261,7 @@ def _verified(
         **more,
     )
     marks = [(point.measured_fmr, 1 - (point.tar or 0.0)) for point in points if point.supported]
-    return Outcome(result, _evidence(data, system, result, trade_off, marks, errors))
+    return Outcome(result, _evidence(data, system, result, trade_off, marks, errors, left_out))
 
 
 def _common(
@@ -251,19 +287,27 @@ def _evidence(
     trade_off: Curve,
     marks: Sequence[tuple[float, float]],
     errors: _Errors,
+    left_out: Comparisons | None = None,
 ) -> Evidence:
-    highest, lowest = (
-        tuple(map(Pair, each.first.tolist(), each.second.tolist(), each.scores.tolist()))
-        for each in errors
-    )
     return Evidence(
         curve=Line(result.model, trade_off.fmr, trade_off.fnmr, tuple(marks)),
         histogram=result.scores.histogram,
-        false_matches=highest,
-        false_non_matches=lowest,
+        false_matches=_shown(errors[0]),
+        false_non_matches=_shown(errors[1]),
+        left_out=() if left_out is None else _shown(left_out),
         names=data.samples.names,
         crop=system.crop,
     )
+
+
+def _shown(comparisons: Comparisons) -> tuple[Pair, ...]:
+    columns = (column[:_WORST].tolist() for column in comparisons)
+    return tuple(map(Pair, *columns))
+
+
+def _worst_of(pairs: Pairs) -> _Errors:
+    highest, lowest = (worst(p, pairs.person, _WORST) for p in (pairs.non_mated, pairs.mated))
+    return highest, lowest
 
 
 def _comparisons(

@@ -3,28 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import Final
+from collections.abc import Iterator, Sequence
+from typing import Final, NamedTuple
 
 from facekeep.evaluate.bootstrap import RESAMPLES
 from facekeep.evaluate.identification import Identified, SearchPoint
 from facekeep.evaluate.metrics import Operating
 from facekeep.evaluate.result import Result, rate_text
 
-__all__ = [
-    "METHOD",
-    "PROTOCOLS",
-    "SEARCH_HEADERS",
-    "STATED_HEADERS",
-    "STATED_SEARCH_HEADERS",
-    "VERIFICATION_HEADERS",
-    "accuracy_text",
-    "counts_text",
-    "failures_text",
-    "percent",
-    "rank_text",
-    "search_row",
-    "verification_row",
-]
+__all__ = ["METHOD", "PROTOCOLS", "Table", "counts_text", "failures_text", "percent", "tables"]
 
 PROTOCOLS: Final = {
     "lfw": (
@@ -59,6 +46,10 @@ PROTOCOLS: Final = {
         "Open-set identification",
         "Some people are enrolled. Probes of them should get their name, probes of strangers none.",
     ),
+    "calibrate": (
+        "Calibration",
+        "Which cosine keeps to which false match rate: all images of different people compared.",
+    ),
 }
 """Title and meaning of each protocol."""
 
@@ -70,26 +61,38 @@ METHOD: Final = (
     f" {RESAMPLES} times anew; without ten known people there are none."
 )
 
-VERIFICATION_HEADERS: Final = (
-    "model",
-    "FMR at most",
-    "threshold",
-    "FMR measured",
-    "TAR",
-    "95 % interval",
-    "supported",
-)
-STATED_HEADERS: Final = ("model", "FMR stated", *VERIFICATION_HEADERS[2:])
-SEARCH_HEADERS: Final = (
-    "model",
-    "FPIR at most",
-    "threshold",
-    "FPIR measured",
-    "FNIR",
-    "95 % interval",
-    "supported",
-)
-STATED_SEARCH_HEADERS: Final = ("model", "FMR stated", *SEARCH_HEADERS[2:])
+_VERIFICATION: Final = ("threshold", "FMR measured", "TAR", "95 % interval", "supported")
+_SEARCH: Final = ("threshold", "FPIR measured", "FNIR", "95 % interval", "supported")
+_RANKS: Final = (1, 5, 10)
+_STATED: Final = "At the thresholds of the model's catalogue entry:"
+_NEAREST: Final = "As results on IJB are commonly told, at the FMR nearest to the target:"
+_LEFT_OUT: Final = "Not compared, since both names are probably one person:"
+
+
+class Table(NamedTuple):
+    """A table for people.
+
+    Attributes:
+        caption: What it is, where that does not go without saying.
+        headers: The names of the columns.
+        rows: The cells.
+    """
+
+    caption: str
+    headers: tuple[str, ...]
+    rows: list[list[str]]
+
+
+def tables(results: Sequence[Result]) -> Iterator[Table]:
+    """Give the figures of one or several models under one protocol, as tables for people."""
+    if any(result.accuracy is not None for result in results):
+        rows = [[result.model, _accuracy(result)] for result in results]
+        yield Table("", ("model", "accuracy (mean ± sd of the folds)"), rows)
+    yield from _verification(results)
+    yield from _searches(results)
+    left_out = [[r.model, a, b, f"{c:.3f}"] for r in results for a, b, c in _left_out(r)]
+    if left_out:
+        yield Table(_LEFT_OUT, ("model", "name", "name", "cosine"), left_out)
 
 
 def percent(share: float | None) -> str:
@@ -97,22 +100,16 @@ def percent(share: float | None) -> str:
     return "" if share is None else f"{100 * share:.2f} %"
 
 
-def accuracy_text(result: Result) -> str:
-    """Write the accuracy with its deviation; empty where the protocol has none."""
-    if result.accuracy is None or result.accuracy_sd is None:
-        return percent(result.accuracy)
-    return f"{100 * result.accuracy:.2f} ± {100 * result.accuracy_sd:.2f} %"
-
-
 def counts_text(result: Result) -> str:
     """Say how much was compared."""
-    scores = result.scores
-    what = "probes" if result.identified else "comparisons"
+    scores, found = result.scores, result.identified
     people = "" if result.people is None else f" of {result.people:,} people"
-    return (
-        f"{result.images:,} images{people}, {len(scores.mated) + scores.mated_failed:,} mated and"
-        f" {scores.non_mated:,} non-mated {what}"
-    )
+    images = f"{result.images:,} images{people}"
+    if found is not None:
+        probes = f"{found.mated:,} mated probes and {found.strangers:,} of strangers"
+        return f"{images}, {found.people:,} people enrolled, {probes}"
+    mated = len(scores.mated) + scores.mated_failed
+    return f"{images}, {mated:,} mated and {scores.non_mated:,} non-mated comparisons"
 
 
 def failures_text(result: Result) -> str:
@@ -121,8 +118,47 @@ def failures_text(result: Result) -> str:
     return f"{failed:,} of {result.images:,} images ({percent(failed / result.images)})"
 
 
-def verification_row(model: str, point: Operating) -> list[str]:
-    """Write an operating point as a row under ``VERIFICATION_HEADERS``."""
+def _accuracy(result: Result) -> str:
+    if result.accuracy is None or result.accuracy_sd is None:
+        return percent(result.accuracy)
+    return f"{100 * result.accuracy:.2f} ± {100 * result.accuracy_sd:.2f} %"
+
+
+def _verification(results: Sequence[Result]) -> Iterator[Table]:
+    points = [_point(r.model, point) for r in results for point in r.tar]
+    if points:
+        yield Table("", ("model", "FMR at most", *_VERIFICATION), points)
+    nearest = [
+        [r.model, rate, f"{point['fmr']:.2e}", percent(point["tar"])]
+        for r in results
+        for rate, point in r.details.get("tar_nearest", {}).items()
+    ]
+    if nearest:
+        yield Table(_NEAREST, ("model", "FMR nearest to", "FMR measured", "TAR"), nearest)
+    stated = [_point(r.model, point) for r in results for point in r.stated]
+    if stated:
+        yield Table(_STATED, ("model", "FMR stated", *_VERIFICATION), stated)
+
+
+def _searches(results: Sequence[Result]) -> Iterator[Table]:
+    found = [(result.model, result.identified) for result in results if result.identified]
+    if not found:
+        return
+    ranks = [[model, *(_rank(each, rank) for rank in _RANKS)] for model, each in found]
+    yield Table("", ("model", *(f"rank {rank}" for rank in _RANKS)), ranks)
+    points = [_search(model, each, point) for model, each in found for point in each.points]
+    yield Table("", ("model", "FPIR at most", *_SEARCH), points)
+    stated = [_search(model, each, point) for model, each in found for point in each.stated]
+    if stated:
+        yield Table(_STATED, ("model", "FMR stated", *_SEARCH), stated)
+
+
+def _left_out(result: Result) -> Sequence[tuple[str, str, float]]:
+    calibration = result.details.get("calibration", {})
+    return [(each["a"], each["b"], each["cosine"]) for each in calibration.get("left_out", ())]
+
+
+def _point(model: str, point: Operating) -> list[str]:
     return [
         model,
         rate_text(point.fmr),
@@ -134,13 +170,11 @@ def verification_row(model: str, point: Operating) -> list[str]:
     ]
 
 
-def rank_text(found: Identified, rank: int) -> str:
-    """Write the share of mated probes whose person is among the first candidates."""
+def _rank(found: Identified, rank: int) -> str:
     return percent(found.cmc[min(rank, len(found.cmc)) - 1])
 
 
-def search_row(model: str, found: Identified, point: SearchPoint) -> list[str]:
-    """Write an operating point as a row under ``SEARCH_HEADERS``."""
+def _search(model: str, found: Identified, point: SearchPoint) -> list[str]:
     return [
         model,
         rate_text(point.fpir),

@@ -1,0 +1,324 @@
+"""What the commands of ``facekeep evaluate`` share: options, the way through, what is printed."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import shlex
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from facekeep.cli.command import Run, command
+from facekeep.cli.options import Out
+from facekeep.errors import InputError
+
+if TYPE_CHECKING:
+    from facekeep.detect import Detector
+    from facekeep.embed import Embedder
+    from facekeep.evaluate.crop_cache import CropCache
+    from facekeep.evaluate.data import PairSet, PersonSet, TemplateSet
+    from facekeep.evaluate.extract import Extracted
+    from facekeep.evaluate.result import Outcome, Result
+    from facekeep.evaluate.run import System
+
+__all__ = ["AlignedFlag", "Work", "protocol"]
+
+USES: Final = ("detector", "min_face", "flip", "runtime", "device", "threads")
+
+AlignedFlag = Annotated[
+    bool,
+    typer.Option(
+        "--aligned/--raw", help="The images are face crops, aligned already; or faces are found."
+    ),
+]
+
+_Models = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--model",
+        metavar="NAME",
+        help="Embedder to evaluate; repeat to compare several. [default: the setting embedder]",
+    ),
+]
+_Rates = Annotated[
+    list[float] | None,
+    typer.Option(
+        "--fmr",
+        metavar="RATE",
+        help="Target rate, such as 1e-4; repeatable. [default: those usual in the protocol]",
+    ),
+]
+_CacheFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--cache", metavar="DIR", help="Keep the faces found here: the next run is much quicker."
+    ),
+]
+_Report = Annotated[
+    Path | None,
+    typer.Option(
+        "--report", metavar="DIR", help="Write report.html with curves and the worst errors here."
+    ),
+]
+
+_COMMON: Final[tuple[tuple[str, Any], ...]] = (
+    ("models", _Models),
+    ("rates", _Rates),
+    ("cache", _CacheFolder),
+    ("report", _Report),
+    ("out", Out),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Choices:
+    """The common options of a run."""
+
+    models: list[str] | None
+    rates: list[float] | None
+    cache: Path | None
+    report: Path | None
+    out: Path | None
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a command has read, and what becomes of it.
+
+    Attributes:
+        data: The test set.
+        judge: Makes the outcome of the embeddings.
+        norms: The judge needs the lengths of the network's rows.
+        check: Refuses models that the work makes no sense for, before it begins.
+        finish: Does what is left to do with each outcome; told the command line.
+    """
+
+    data: PairSet | PersonSet | TemplateSet
+    judge: Callable[[Extracted, System], Outcome]
+    norms: bool = False
+    check: Callable[[Sequence[str]], None] = field(default=lambda models: None)
+    finish: Callable[[Outcome, str], None] = field(default=lambda outcome, line: None)
+
+
+def protocol(
+    app: typer.Typer, name: str, *, examples: Sequence[str]
+) -> Callable[[Callable[..., Work]], Callable[..., Work]]:
+    """Add a command by a function that reads its data; the rest is the same for all.
+
+    Args:
+        app: From ``group``.
+        name: The protocol, as results call it.
+        examples: Command lines for the end of the help.
+    """
+
+    def decorate(read: Callable[..., Work]) -> Callable[..., Work]:
+        def evaluate(run: Run, context: typer.Context, **values: Any) -> None:
+            choices = _Choices(**{option: values.pop(option) for option, _ in _COMMON})
+            _check_targets(choices)
+            _evaluate(run, name, choices, lambda: read(run, **values), _line(context))
+
+        first, *own = inspect.signature(read, eval_str=True).parameters.values()
+        keyword = inspect.Parameter.KEYWORD_ONLY
+        evaluate.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+            [
+                first,
+                inspect.Parameter("context", keyword, annotation=typer.Context),
+                *(each.replace(kind=keyword) for each in own),
+                *(inspect.Parameter(n, keyword, default=None, annotation=a) for n, a in _COMMON),
+            ]
+        )
+        evaluate.__doc__ = read.__doc__
+        command(app, name, uses=USES, examples=examples)(evaluate)
+        return read
+
+    return decorate
+
+
+def _check_targets(choices: _Choices) -> None:
+    """Refuse what cannot be written before there is anything to write."""
+    from facekeep._files import printable
+
+    out = choices.out
+    if out is not None and (out.is_dir() or not out.absolute().parent.is_dir()):
+        raise InputError(f"{printable(out)}: cannot be written: name a file in a folder that is")
+    if choices.report is not None:
+        from facekeep.evaluate.report import check_report
+
+        check_report(choices.report)
+
+
+def _line(context: typer.Context) -> str:
+    """The command line with all that differs from the defaults, however it was typed."""
+    words = [context.command_path]
+    for parameter in context.command.params:
+        value = context.params.get(str(parameter.name))
+        if parameter.name in ("json", "quiet", "verbose", "out") or value in (None, (), []):
+            continue
+        if value == parameter.default:
+            continue
+        for each in value if isinstance(value, list | tuple) else [value]:
+            if parameter.param_type_name == "argument":
+                words.append(os.fspath(each))
+            elif isinstance(each, bool):
+                words.append((parameter.opts if each else parameter.secondary_opts)[0])
+            else:
+                words += [parameter.opts[0], str(each)]
+    return shlex.join(words)
+
+
+def _evaluate(run: Run, name: str, choices: _Choices, read: Callable[[], Work], line: str) -> None:
+    from facekeep.models import default_model
+
+    models = list(dict.fromkeys(choices.models or ()))
+    models = models or [run.settings.embedder or default_model("embed")]
+    work = read()
+    work.check(models)
+    with ExitStack() as stack:  # the pictures need the detector once more
+        outcomes = _outcomes(run, name, choices, work, models, stack)
+        page = None
+        if choices.report is not None:
+            from facekeep.evaluate.report import write_report
+
+            page = write_report(choices.report, outcomes, line)
+    for outcome in outcomes:
+        work.finish(outcome, line)
+    _tell(run, [outcome.result for outcome in outcomes], choices.out, page)
+
+
+def _outcomes(
+    run: Run, name: str, choices: _Choices, work: Work, models: list[str], stack: ExitStack
+) -> list[Outcome]:
+    """Embed the images with each model, and judge what comes of it."""
+    from facekeep.embed import Embedder
+    from facekeep.evaluate.crop_cache import CropCache
+    from facekeep.evaluate.crops import cropper
+    from facekeep.evaluate.run import System
+
+    settings = run.settings
+    # All are opened first: one that cannot be must not waste the work of those before it.
+    embedders = [
+        stack.enter_context(
+            Embedder(
+                model,
+                flip=settings.flip,
+                threads=1,
+                device=settings.device,
+                runtime=settings.runtime,
+            )
+        )
+        for model in models
+    ]
+    detector = _detector(run, work, stack)
+    cache = None if choices.cache is None else CropCache(choices.cache)
+    outcomes = []
+    for embedder in embedders:
+        found = _extracted(run, work, embedder, detector, cache)
+        system = System(
+            protocol=name,
+            model=embedder.entry,
+            crop=cropper(work.data.samples, embedder.size, detector, cache),
+            settings=_settings(run, work, detector),
+            rates=tuple(sorted(choices.rates, reverse=True)) if choices.rates else None,
+        )
+        outcomes.append(work.judge(found, system))
+    return outcomes
+
+
+def _detector(run: Run, work: Work, stack: ExitStack) -> Detector | None:
+    from facekeep.detect import Detector
+
+    if work.data.samples.aligned or work.data.samples.landmarks is not None:
+        return None
+    settings = run.settings
+    return stack.enter_context(
+        Detector(
+            settings.detector,
+            min_face=settings.min_face,
+            threads=1,
+            device=settings.device,
+            runtime=settings.runtime,
+        )
+    )
+
+
+def _settings(run: Run, work: Work, detector: Detector | None) -> dict[str, object]:
+    samples = work.data.samples
+    how = "aligned crops" if samples.aligned else "raw" if detector else "published landmarks"
+    return {
+        "images": how,
+        "detector": detector.entry.name if detector else None,
+        "flip": run.settings.flip,
+    }
+
+
+def _extracted(
+    run: Run, work: Work, embedder: Embedder, detector: Detector | None, cache: CropCache | None
+) -> Extracted:
+    from facekeep.evaluate.extract import extract
+
+    samples, threads = work.data.samples, run.settings.threads
+    with run.progress(f"Embedding with {embedder.entry.name}", len(samples)) as advance:
+        before = 0
+
+        def show(done: int, _: int) -> None:
+            nonlocal before
+            advance(done - before)
+            before = done
+
+        return extract(
+            samples,
+            embedder,
+            detector,
+            norms=work.norms,
+            cache=cache,
+            threads=threads,
+            progress=show,
+        )
+
+
+def _tell(run: Run, results: Sequence[Result], out: Path | None, page: Path | None) -> None:
+    documents = [result.document() for result in results]
+    document = documents[0] if len(documents) == 1 else {"results": documents}
+    if out is not None:
+        _write(out, document)
+    if run.json:
+        run.emit(document)
+        return
+    _tell_people(run, results)
+    if page is not None:
+        run.say(f"report: {page}")
+
+
+def _write(out: Path, document: dict[str, Any]) -> None:
+    from facekeep._files import printable, why, write_whole
+
+    text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
+    try:
+        write_whole(out, f"{text}\n".encode(errors="backslashreplace"))
+    except OSError as error:
+        raise InputError(f"{printable(out)}: cannot be written: {why(error)}") from error
+
+
+def _tell_people(run: Run, results: Sequence[Result]) -> None:
+    from facekeep.evaluate import words
+
+    first = results[0]
+    run.say(f"{words.PROTOCOLS[first.protocol][0]}, {first.data}: {words.counts_text(first)}")
+    for table in words.tables(results):
+        if table.caption:
+            run.say(table.caption)
+        run.table(table.headers, table.rows)
+    run.say(f"no face taken from {words.failures_text(first)}")
+    if not run.quiet:
+        for failure in first.failures[:_LISTED]:
+            run.say(f"  {failure.name}: {failure.reason}")
+
+
+_LISTED: Final = 20
+"""Failures that are shown to people; JSON and the report have more."""
