@@ -12,7 +12,9 @@ from pathlib import Path
 from facekeep.cli import checks
 from facekeep.cli.checks import read_cpu, run_checks
 from facekeep.config import Settings
+from facekeep.models import import_model
 from facekeep.runtime import DeviceStatus
+from litert_kit import means
 
 
 def found(settings: Settings | None = None) -> dict[str, checks.Check]:
@@ -114,6 +116,34 @@ def test_only_the_device_that_is_asked_for_must_work(monkeypatch):
     assert found()["onnxruntime cuda"].status == "absent"
     assert found(Settings(device="cuda"))["onnxruntime cuda"].status == "fail"
     assert found(Settings(device="abacus"))["abacus"].status == "fail"
+
+
+def test_a_runtime_is_needed_where_the_settings_or_their_models_need_it(monkeypatch, tmp_path):
+    monkeypatch.setenv("FACEKEEP_MODELS", str(tmp_path))
+    assert found()["litert cpu"].status == "ok"
+    (tmp_path / "mine.tflite").write_bytes(means())
+    import_model(tmp_path / "mine.tflite", "mine", arch="tflite")
+    statuses = [
+        DeviceStatus("onnxruntime", "cpu", available=False, detail="install it"),
+        DeviceStatus("litert", "cpu", available=False, detail="install it"),
+    ]
+    monkeypatch.setattr("facekeep.runtime.runtimes", lambda: statuses)
+
+    def states(**settings):
+        checks = found(Settings(**settings))
+        return checks["onnxruntime cpu"].status, checks["litert cpu"].status
+
+    assert states() == ("fail", "absent")
+    assert states(embedder="mine") == ("fail", "fail")
+    assert states(runtime="litert") == ("absent", "fail")
+    assert found(Settings(embedder="nosuch"))["onnxruntime cpu"].status == "fail"
+
+
+def test_offers_that_were_not_pulled_are_no_findings_unless_asked_for():
+    assert not any(name.startswith("edgeface") for name in found())
+    check = found(Settings(embedder="edgeface-xxs"))["edgeface-xxs"]
+    assert check.status == "fail"
+    assert "facekeep models pull edgeface-xxs" in check.detail
 
 
 def test_models_that_are_asked_for_must_be_there(monkeypatch, tmp_path: Path):

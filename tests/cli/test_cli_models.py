@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from litert_kit import means
+
 pytestmark = pytest.mark.usefixtures("album")
 
 NETWORKS = Path(__file__).parents[1] / "models" / "networks.py"
@@ -113,6 +115,80 @@ def test_import_for_people(cli, network):
     assert first == "mine: imported, 8 numbers a face"
     assert second.endswith("facekeep evaluate calibrate DIR --model mine")
     assert cli("models", "remove", "mine").out == "mine: removed\n"
+
+
+@pytest.fixture
+def checkpoint(album: Path) -> Path:
+    """An EdgeFace of random weights."""
+    from facekeep import nn
+
+    path = album / "trained.pt"
+    nn.save_checkpoint(nn.create_model("edgeface-xxs", gamma=0.5, input_size=64), path)
+    return path
+
+
+def test_import_a_checkpoint(cli, network, checkpoint):
+    words = ["models", "import", checkpoint, "--arch", "edgeface-xxs", "--name", "mine"]
+    outcome = cli(*words, "--gamma", "0.6", "--input-size", "64")
+    assert outcome.status == 2
+    assert "trained.pt is no edgeface-xxs of gamma 0.6" in outcome.err
+    assert "it looks like edgeface-xxs of gamma 0.5" in outcome.err
+    facts = cli(*words, "--gamma", "0.5", "--input-size", "64", "--json").json
+    assert (facts["architecture"], facts["gamma"], facts["input_size"]) == ("edgeface-xxs", 0.5, 64)
+    assert cli("models", "path", "mine").out.endswith("mine.onnx\n")
+    counted = cli("models", "info", "mine", "--flops", "--json").json
+    assert counted["flops"] == 2 * counted["macs"] > 0
+    assert counted["counted_at"] == 64
+    assert counted["params"] == facts["params"]
+
+
+def test_import_a_tflite(cli, network, album):
+    (album / "mine.tflite").write_bytes(means())
+    words = ["models", "import", album / "mine.tflite", "--name", "mine"]
+    assert "name its kind with --arch" in cli(*words).err
+    facts = cli(*words, "--arch", "tflite", "--json").json
+    assert (facts["runtime"], facts["width"]) == ("litert", 4)
+    outcome = cli("models", "info", "mine", "--flops")
+    assert outcome.status == 2
+    assert "no ONNX network" in outcome.err
+
+
+def test_flops_for_people(cli):
+    facts = cli("models", "info", "sface", "--flops", "--json").json
+    assert facts["params"] == 9_667_072
+    assert 550e6 < facts["macs"] < 600e6
+    outcome = cli("models", "info", "sface", "--flops")
+    assert str(facts["flops"]) in outcome.out
+    assert "twice the multiply-accumulates" in outcome.out.splitlines()[-1]
+    assert "EdgeFace paper" in outcome.out.splitlines()[-1]
+    assert "flops" not in cli("models", "info", "sface", "--json").json
+
+
+def test_the_terms_of_an_offer_are_told_before_anything_is_fetched(cli, network, album):
+    caution = cli("models", "info", "edgeface-xs-q", "--json").json["caution"]
+    assert "contradict" in caution
+    assert caution in cli("models", "info", "edgeface-xs-q").out
+    for words in ([], ["--json"]):
+        wrong = cli("models", "pull", "edgeface-xs-q", "--from", network, *words)
+        assert wrong.status == 3
+        assert caution in wrong.err.splitlines()[0]
+        assert "is not edgeface_xs_q.pt" in wrong.out + wrong.err.splitlines()[-1]
+    outcome = cli("models", "verify")
+    assert outcome.status == 0
+    assert "edgeface" not in outcome.out
+    assert cli("models", "verify", "edgeface-xs-q").status == 1
+
+
+@pytest.mark.shared
+def test_pull_from_a_copy(cli, network, shared):
+    copy = shared / "weights" / "edgeface_xxs_q.pt"
+    outcome = cli("models", "pull", "edgeface-xxs-q", "--from", copy)
+    assert outcome.status == 0
+    terms, ready, advice = outcome.out.splitlines()
+    assert terms.startswith("edgeface-xxs-q: weights: CC BY-NC-SA 4.0, or BSD-3-Clause (disputed)")
+    assert ready.endswith("edgeface-xxs-q.onnx")
+    assert advice.endswith("facekeep evaluate calibrate DIR --model edgeface-xxs-q")
+    assert cli("models", "verify", "edgeface-xxs-q").status == 0
 
 
 def test_a_damaged_entry_is_listed_as_such(cli, network, album):

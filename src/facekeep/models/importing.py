@@ -132,8 +132,10 @@ def _formed(made: ModelEntry, scratch: Path, shown: str) -> ModelEntry:
     try:
         form = probe_embedder(path, made.runtime)
     except ModelCorrupt as error:
+        kind = {"onnxruntime": "ONNX", "litert": "LiteRT"}[made.runtime]
         raise ModelCorrupt(
-            f"{shown} is no network that {made.runtime} can run; export it again"
+            f"{shown} is no network that can be run; export it to {kind} again,"
+            " or name its kind with --arch"
         ) from error
     return dataclasses.replace(
         made, input_size=form.input_size, max_batch=form.max_batch, width=form.width

@@ -5,7 +5,7 @@ from __future__ import annotations
 from facekeep.errors import InputError
 from facekeep.models.local import weights
 from facekeep.models.schema import ModelEntry
-from facekeep.runtime import Session, open_session
+from facekeep.runtime import Session, open_session, require_known
 
 
 def open_model(
@@ -25,6 +25,8 @@ def open_model(
         ModelCorrupt: A file is not the one that the catalogue describes.
         RuntimeUnavailable: The runtime or device does not work on this machine.
     """
+    if runtime is not None:
+        require_known(runtime)
     if runtime not in (None, entry.runtime):
         raise InputError(
             f"model {entry.name!r} runs with {entry.runtime} only, not with {runtime!r};"

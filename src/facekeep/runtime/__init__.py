@@ -41,8 +41,7 @@ def open_session(
         ModelNotFound: There is no file at the path.
         ModelCorrupt: The file is not a network that the runtime can read.
     """
-    if runtime not in _RUNTIMES:
-        raise InputError(f"unknown runtime {runtime!r}; known: {', '.join(_RUNTIMES)}")
+    require_known(runtime)
     if isinstance(threads, bool) or not isinstance(threads, int) or threads < 0:
         raise InputError(f"threads must be a whole number, 0 for all cores, not {threads!r}")
     # Imported here: the runtime behind it costs a tenth of a second that `facekeep --help` saves.
@@ -53,6 +52,16 @@ def open_session(
     from facekeep.runtime.onnx import open_onnx
 
     return open_onnx(model, device=device, threads=threads or usable_cores())
+
+
+def require_known(runtime: str) -> None:
+    """Refuse a runtime that nobody knows.
+
+    Raises:
+        InputError: It is unknown.
+    """
+    if runtime not in _RUNTIMES:
+        raise InputError(f"unknown runtime {runtime!r}; known: {', '.join(_RUNTIMES)}")
 
 
 def runtimes() -> list[DeviceStatus]:
