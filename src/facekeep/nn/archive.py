@@ -15,7 +15,7 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
-from facekeep.nn.unpickle import Storage, StoredTensor, parse
+from facekeep.nn.unpickle import Storage, StoredTensor, Unreadable, parse
 
 __all__ = ["read_archive"]
 
@@ -28,8 +28,7 @@ def read_archive(stream: BinaryIO) -> dict[str, Any]:
     What is no tensor becomes None.
 
     Raises:
-        ValueError: It is damaged or no such checkpoint; the message says why.
-        OSError: It cannot be read.
+        Unreadable: It is damaged or no such checkpoint.
     """
     try:
         size = stream.seek(0, 2)
@@ -37,11 +36,9 @@ def read_archive(stream: BinaryIO) -> dict[str, Any]:
             members = _Members(archive, size)
             return {key: members.load(value) for key, value in parse(members.pickle()).items()}
     except zipfile.BadZipFile as error:
-        raise ValueError(
-            "it is damaged, or not in the ZIP form of PyTorch 1.6 and later"
-        ) from error
-    except (NotImplementedError, RuntimeError, EOFError) as error:
-        raise ValueError("its ZIP archive is damaged") from error
+        raise Unreadable("it is damaged, or no ZIP archive") from error
+    except (NotImplementedError, RuntimeError, EOFError, OSError, ValueError) as error:
+        raise Unreadable("its ZIP archive is damaged") from error
 
 
 class _Members:
@@ -51,28 +48,28 @@ class _Members:
         infos = archive.infolist()
         packed = any(info.compress_type != zipfile.ZIP_STORED for info in infos)
         if packed or sum(info.file_size for info in infos) > size:
-            raise ValueError("its members are compressed or overlap")
+            raise Unreadable("its members are compressed or overlap")
         self._archive = archive
         self._infos = {info.filename: info for info in infos}
         self._room = size
         self._storages: dict[Storage, NDArray[Any]] = {}
         roots = [name[: -len("data.pkl")] for name in self._infos if name.endswith("/data.pkl")]
         if len(roots) != 1:
-            raise ValueError("it holds no list of tensors")
+            raise Unreadable("it holds no list of tensors")
         self._root = roots[0]
         if self._root + "byteorder" in self._infos and self._read("byteorder") != b"little":
-            raise ValueError("its numbers are big-endian; save it anew on a little-endian machine")
+            raise Unreadable("its numbers are big-endian; save it anew on a little-endian machine")
 
     def _read(self, name: str) -> bytes:
         info = self._infos.get(self._root + name)
         if info is None:
-            raise ValueError("some of its numbers are missing")
+            raise Unreadable("some of its numbers are missing")
         return self._archive.read(info)
 
     def pickle(self) -> bytes:
         """Return the list of tensors as it is stored."""
         if self._infos[self._root + "data.pkl"].file_size > _LARGEST_PICKLE:
-            raise ValueError("its list of tensors is too long")
+            raise Unreadable("its list of tensors is too long")
         return self._read("data.pkl")
 
     def load(self, value: Any) -> Any:
@@ -89,7 +86,7 @@ class _Members:
         last = tensor.offset + sum((n - 1) * step for n, step in zip(shape, strides, strict=True))
         self._room -= math.prod(shape)
         if 0 in shape or last >= len(numbers) or self._room < 0:
-            raise ValueError("a tensor claims more numbers than there are")
+            raise Unreadable("a tensor claims more numbers than there are")
         bytes_apart = [step * numbers.itemsize for step in strides]
         view = as_strided(numbers[tensor.offset :], shape, bytes_apart, writeable=False)
         with np.errstate(all="ignore"):  # what overflows is no longer finite
@@ -97,7 +94,7 @@ class _Members:
             if tensor.scale is not None:
                 values = (values - np.float32(tensor.zero_point)) * np.float32(tensor.scale)
         if not np.isfinite(values).all():
-            raise ValueError("some of its numbers are not finite")
+            raise Unreadable("some of its numbers are not finite")
         return values
 
     def _numbers(self, storage: Storage) -> NDArray[Any]:
@@ -105,7 +102,7 @@ class _Members:
             raw = self._read(f"data/{storage.key}")
             dtype = np.dtype("<u2" if storage.dtype == "bfloat16" else storage.dtype)
             if len(raw) != storage.count * dtype.itemsize:
-                raise ValueError("a member is shorter or longer than its tensors")
+                raise Unreadable("a member is shorter or longer than its tensors")
             numbers = np.frombuffer(raw, dtype)
             if storage.dtype == "bfloat16":  # the upper half of a float32
                 numbers = (numbers.astype(np.uint32) << 16).view(np.float32)

@@ -17,6 +17,7 @@ from facekeep.models.files import keep
 from facekeep.nn.archive import read_archive
 from facekeep.nn.edgeface import MODELS, WIDTHS, EdgeFace, create_model
 from facekeep.nn.lora import rank_of
+from facekeep.nn.unpickle import Unreadable
 
 __all__ = ["load_checkpoint", "read_state", "save_checkpoint"]
 
@@ -52,9 +53,10 @@ def read_state(path: _Path) -> dict[str, Tensor]:
     with stream:
         try:
             return _plain(read_archive(stream))
-        except (OSError, ValueError) as error:
+        except Unreadable as error:
             raise ModelCorrupt(
-                f"{name} cannot be read as a PyTorch state dict: {printable(error)}"
+                f"{name} cannot be read: {printable(error)}; it must be a plain state dict, "
+                "saved by PyTorch 1.6 or later"
             ) from error
 
 
@@ -72,13 +74,13 @@ def _plain(content: dict[str, Any]) -> dict[str, Tensor]:
             if key not in dropped:
                 state[_short(key)] = torch.from_numpy(value)
         elif key not in dropped:
-            raise ValueError(f"{key[:100]!r} is no tensor")
+            raise Unreadable(f"{key[:100]!r} is no tensor")
     return state
 
 
 def _pair(value: Any) -> tuple[Tensor, Tensor]:
     if not isinstance(value, tuple) or len(value) != 2:
-        raise ValueError("a quantised layer lacks its weight or bias")
+        raise Unreadable("a quantised layer lacks its weight or bias")
     return torch.from_numpy(value[0]), torch.from_numpy(value[1])
 
 

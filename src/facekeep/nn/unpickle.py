@@ -7,14 +7,16 @@ have made. So a file can ask for nothing but tensors.
 
 from __future__ import annotations
 
-import pickletools
-from collections.abc import Callable
+import io
+import pickle as op
+import struct
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from facekeep._files import printable
 
-__all__ = ["Storage", "StoredTensor", "parse"]
+__all__ = ["Storage", "StoredTensor", "Unreadable", "parse"]
 
 _DTYPES = {
     "torch FloatStorage": "float32",
@@ -25,13 +27,28 @@ _DTYPES = {
     "torch QInt8Storage": "int8",
 }
 _MARKERS = ("torch per_tensor_affine", "torch qint8")
-_CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": ()}
-_LITERALS = ("BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT", "BINUNICODE")
-_IGNORED = ("PROTO", "STOP")
-_PUTS, _GETS = ("BINPUT", "LONG_BINPUT"), ("BINGET", "LONG_BINGET")
-_TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
+_CONSTANTS = {op.NONE: None, op.NEWTRUE: True, op.NEWFALSE: False, op.EMPTY_TUPLE: ()}
+_LITERALS = (op.BININT, op.BININT1, op.BININT2, op.LONG1, op.BINFLOAT, op.BINUNICODE)
+_PUTS, _GETS = (op.BINPUT, op.LONG_BINPUT), (op.BINGET, op.LONG_BINGET)
+_TUPLES = {op.TUPLE1: 1, op.TUPLE2: 2, op.TUPLE3: 3}
+_FORMATS = {
+    op.PROTO: "<B",
+    op.BININT: "<i",
+    op.BININT1: "<B",
+    op.BININT2: "<H",
+    op.BINFLOAT: ">d",
+    op.BINPUT: "<B",
+    op.LONG_BINPUT: "<I",
+    op.BINGET: "<B",
+    op.LONG_BINGET: "<I",
+}
 _MOST_AXES = 8
+_DAMAGED = "its list of tensors is damaged"
 _INT8 = range(-128, 128)
+
+
+class Unreadable(Exception):
+    """A file is damaged, or asks for more than tensors; the message says what is wrong with it."""
 
 
 @dataclass(frozen=True)
@@ -66,18 +83,43 @@ def parse(pickle: bytes) -> dict[str, Any]:
     """Return the dictionary a pickle describes: names to ``StoredTensor``, tuples of them, or else.
 
     Raises:
-        ValueError: It is damaged, or asks for more than tensors; the message says what.
+        Unreadable: It is damaged, or asks for more than tensors.
     """
     machine = _Machine()
     try:
-        for opcode, argument, _ in pickletools.genops(pickle):
-            machine.step(opcode.name, argument)
+        for opcode, argument in _opcodes(io.BytesIO(pickle)):
+            machine.step(opcode, argument)
         (result,) = machine.stack
-    except (AttributeError, IndexError, KeyError, TypeError) as error:
-        raise ValueError("its list of tensors is damaged") from error
+    except (AttributeError, LookupError, TypeError, ValueError, struct.error) as error:
+        raise Unreadable(_DAMAGED) from error
     if not isinstance(result, dict):
-        raise ValueError("it holds no dictionary of tensors")
+        raise Unreadable("it holds no dictionary of tensors")
     return result
+
+
+def _opcodes(stream: io.BytesIO) -> Iterator[tuple[bytes, Any]]:
+    """Give the opcodes up to the last, each with its argument."""
+    while (opcode := stream.read(1)) != op.STOP:
+        if not opcode:
+            raise Unreadable(_DAMAGED)
+        yield opcode, _argument(opcode, stream)
+
+
+def _argument(opcode: bytes, stream: io.BytesIO) -> Any:
+    if opcode in _FORMATS:
+        return _number(_FORMATS[opcode], stream)
+    if opcode == op.LONG1:
+        return int.from_bytes(stream.read(_number("<B", stream)), "little", signed=True)
+    if opcode == op.BINUNICODE:
+        return stream.read(_number("<I", stream)).decode()
+    if opcode == op.GLOBAL:
+        module, name = stream.readline(), stream.readline()
+        return f"{module.decode().rstrip()} {name.decode().rstrip()}"
+    return None
+
+
+def _number(form: str, stream: io.BytesIO) -> Any:
+    return struct.unpack(form, stream.read(struct.calcsize(form)))[0]
 
 
 class _Machine:
@@ -88,37 +130,37 @@ class _Machine:
         self._marks: list[list[Any]] = []
         self._memo: dict[int, Any] = {}
 
-    def step(self, name: str, argument: Any) -> None:
+    def step(self, opcode: bytes, argument: Any) -> None:
         """Do one opcode."""
-        if name in _CONSTANTS:
-            self.stack.append(_CONSTANTS[name])
-        elif name in _LITERALS:
+        if opcode in _CONSTANTS:
+            self.stack.append(_CONSTANTS[opcode])
+        elif opcode in _LITERALS:
             self.stack.append(argument)
-        elif name in _PUTS:
+        elif opcode in _PUTS:
             self._memo[argument] = self.stack[-1]
-        elif name in _GETS:
+        elif opcode in _GETS:
             self.stack.append(self._memo[argument])
-        elif name in _TUPLES:
-            self._tuple(_TUPLES[name])
-        elif name == "GLOBAL":
+        elif opcode in _TUPLES:
+            self._tuple(_TUPLES[opcode])
+        elif opcode == op.GLOBAL:
             self.stack.append(_known(argument))
-        elif name not in _IGNORED:
-            self._act(name)
+        elif opcode != op.PROTO:
+            self._act(opcode)
 
-    def _act(self, name: str) -> None:
-        actions: dict[str, Callable[[], None]] = {
-            "MARK": self._mark,
-            "TUPLE": self._marked_tuple,
-            "EMPTY_DICT": lambda: self.stack.append({}),
-            "SETITEM": self._set_item,
-            "SETITEMS": self._set_items,
-            "BINPERSID": self._storage,
-            "REDUCE": self._reduce,
-            "BUILD": self._build,
+    def _act(self, opcode: bytes) -> None:
+        actions: dict[bytes, Callable[[], None]] = {
+            op.MARK: self._mark,
+            op.TUPLE: self._marked_tuple,
+            op.EMPTY_DICT: lambda: self.stack.append({}),
+            op.SETITEM: self._set_item,
+            op.SETITEMS: self._set_items,
+            op.BINPERSID: self._storage,
+            op.REDUCE: self._reduce,
+            op.BUILD: self._build,
         }
-        if name not in actions:
-            raise ValueError(f"it uses the pickle opcode {name}, which no state dict needs")
-        actions[name]()
+        if opcode not in actions:
+            raise Unreadable(f"it uses the pickle opcode {opcode!r}, which no state dict needs")
+        actions[opcode]()
 
     def _mark(self) -> None:
         self._marks.append(self.stack)
@@ -147,13 +189,13 @@ class _Machine:
         target = self.stack[-1]
         keys, values = items[::2], items[1::2]
         if not isinstance(target, dict) or not all(isinstance(key, str) for key in keys):
-            raise ValueError("it holds no dictionary of named tensors")
+            raise Unreadable("it holds no dictionary of named tensors")
         target.update(zip(keys, values, strict=True))
 
     def _storage(self) -> None:
         kind, dtype, key, _place, count = self.stack.pop()
         if kind != "storage" or not isinstance(key, str) or not _whole(count):
-            raise ValueError("its list of tensors is damaged")
+            raise Unreadable(_DAMAGED)
         self.stack.append(Storage(key, _DTYPES[dtype.text], count))
 
     def _reduce(self) -> None:
@@ -164,14 +206,13 @@ class _Machine:
         """Drop what PyTorch notes beside a state dict: the versions of its modules."""
         self.stack.pop()
         if not isinstance(self.stack[-1], dict):
-            raise ValueError("its list of tensors is damaged")
+            raise Unreadable(_DAMAGED)
 
 
 def _known(name: str) -> _Name:
     if name not in _CALLS and name not in _DTYPES and name not in _MARKERS:
-        raise ValueError(
-            f"it asks for {printable(name.replace(' ', '.'))}, which is no tensor; nothing was run"
-        )
+        asked = printable(name.replace(" ", "."))[:80]
+        raise Unreadable(f"it asks for {asked}, which is no tensor; nothing was run")
     return _Name(name)
 
 
@@ -184,7 +225,7 @@ def _tensor(
 ) -> StoredTensor:
     sound = isinstance(storage, Storage) and _whole(offset, *shape, *strides)
     if not sound or len(shape) != len(strides) or len(shape) > _MOST_AXES:
-        raise ValueError("its list of tensors is damaged")
+        raise Unreadable(_DAMAGED)
     return StoredTensor(storage, offset, tuple(shape), tuple(strides), scale, zero)
 
 
@@ -197,7 +238,7 @@ def _quantised(
         or type(scale) is not float
         or type(zero) is not int
     ):
-        raise ValueError("a tensor is quantised in no known way")
+        raise Unreadable("a tensor is quantised in no known way")
     return _tensor(storage, offset, shape, strides, scale=scale, zero=zero)
 
 
