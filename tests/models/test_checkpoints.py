@@ -40,7 +40,7 @@ from facekeep.models import (
     space_id,
     verify,
 )
-from facekeep.models.catalogue import ENTRY_FILE
+from facekeep.models.catalogue import ENTRY_FILE, is_builtin
 from facekeep.models.schema import EDGEFACE, UrlSource
 
 pytestmark = pytest.mark.usefixtures("models", "no_pauses")
@@ -317,11 +317,15 @@ def test_an_offer_that_is_pulled_is_ones_own(
         assert embedder.embed(np.zeros((1, 64, 64, 3), np.uint8)).shape == (1, 512)
     changed = set_thresholds(OFFER, [(1e-2, 0.5)], **FACTS)
     assert entry(OFFER) == changed
+    assert not is_builtin(OFFER)
+    with pytest.raises(InputError, match="already called"):
+        import_model(checkpoint, OFFER)
     caplog.clear()
     assert pull(changed) == path
     assert (len(hub.seen), caplog.text) == (1, "")
     remove_model(OFFER)
     assert entry(OFFER).offered
+    assert is_builtin(OFFER)
     assert left(models) == []
 
 

@@ -57,16 +57,13 @@ def entry(name: str) -> ModelEntry:
         ModelNotFound: No model has this name.
         ModelError: The user's own model of this name has a damaged entry.
     """
-    if is_fixed(name):
+    if is_builtin(name):
         return _builtin()[0][name]
     folder = own_folder(name)
-    if folder is not None:
-        return _read_own(folder)
-    offer = _builtin()[0].get(name)
-    if offer is None:
+    if folder is None:
         known = ", ".join(model.name for model in list_models())
         raise ModelNotFound(f"no model is called {name!r}; known: {known}")
-    return offer
+    return _read_own(folder)
 
 
 def default_model(task: Task) -> str:
@@ -75,13 +72,9 @@ def default_model(task: Task) -> str:
 
 
 def is_builtin(name: str) -> bool:
-    """Tell whether a name belongs to the built-in catalogue."""
-    return name in _builtin()[0]
-
-
-def is_fixed(name: str) -> bool:
-    """Tell whether a name belongs to a built-in model that comes as it is, not as an offer."""
-    return is_builtin(name) and not _builtin()[0][name].offered
+    """Tell whether the model found under a name is facekeep's: no offer that was pulled."""
+    known = _builtin()[0].get(name)
+    return known is not None and not (known.offered and own_folder(name))
 
 
 def own_folder(name: str) -> Path | None:
@@ -115,7 +108,7 @@ def _own_or_damage(folder: Path) -> ModelEntry | DamagedEntry:
 def _read_own(folder: Path) -> ModelEntry:
     path = folder / ENTRY_FILE
     where = printable(path)
-    if is_fixed(folder.name):
+    if is_builtin(folder.name):
         raise ModelError(f"{where}: a built-in model is called {folder.name!r}; rename the folder")
     try:
         name = check_name(folder.name)

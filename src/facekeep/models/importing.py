@@ -14,7 +14,7 @@ from typing import get_args
 
 from facekeep._files import path_text, printable, why
 from facekeep.errors import InputError, ModelCorrupt, ModelError, ModelNotFound
-from facekeep.models.catalogue import ENTRY_FILE, entry, is_builtin, is_fixed, own_folder
+from facekeep.models.catalogue import ENTRY_FILE, entry, is_builtin, own_folder
 from facekeep.models.export import export_checkpoint, require_torch
 from facekeep.models.files import cannot_write, keep, read_model
 from facekeep.models.parse import check_name
@@ -164,11 +164,11 @@ def set_thresholds(
         ModelNotFound: No model has this name.
         ModelError: The thresholds make no sense, or the entry cannot be read or written.
     """
-    if is_fixed(name):
-        raise InputError(f"model {name!r} is built in; its thresholds come with facekeep")
     known = entry(name)
-    if known.folder is None:
+    if known.offered:
         raise ModelNotFound(f"model {name!r} is not here yet; run: facekeep models pull {name}")
+    if known.folder is None:
+        raise InputError(f"model {name!r} is built in; its thresholds come with facekeep")
     changed = dataclasses.replace(
         known,
         thresholds=tuple((float(fmr), float(cosine)) for fmr, cosine in thresholds),
@@ -188,7 +188,7 @@ def remove_model(name: str) -> None:
         ModelNotFound: No model has this name.
         ModelError: The folder of models cannot be written.
     """
-    if is_fixed(name):
+    if is_builtin(name) and not entry(name).offered:
         raise InputError(f"model {name!r} is built in and cannot be removed")
     folder = own_folder(name)
     if folder is None:
@@ -210,9 +210,9 @@ def _free_folder(name: str) -> Path:
         folder = models_dir() / check_name(name)
     except ValueError as error:
         raise InputError(f"a model's name {error}") from error
-    if is_builtin(name) and not is_fixed(name):
+    if is_builtin(name) and entry(name).offered:
         raise InputError(
-            f"{name!r} is what the catalogue calls its own; choose another name, or run:"
+            f"the catalogue offers a model called {name!r}; choose another name, or run:"
             f" facekeep models pull {name} --from FILE"
         )
     if is_builtin(name) or folder.is_symlink() or (folder / ENTRY_FILE).exists():
