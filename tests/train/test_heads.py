@@ -259,6 +259,10 @@ def test_a_saved_state_is_a_copy(rate: float) -> None:
     assert not torch.equal(saved["weight"], head.weight)
     for name, value in kept.items():
         assert torch.equal(saved["moments"][name], value)
+    head.load_full_state(saved, optimizer)
+    optimizer.step()
+    for name, value in kept.items():
+        assert torch.equal(saved["moments"][name], value)
     head.load_full_state(empty, optimizer)
     assert torch.equal(head.weight, empty["weight"])
     assert not optimizer.state[head.weight]
