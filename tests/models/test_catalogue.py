@@ -104,6 +104,10 @@ DAMAGES = {
     "no width": GOOD.replace("width = 8", ""),
     "width of nothing": GOOD.replace("width = 8", "width = 0"),
     "not a number": GOOD.replace("127.5", "nan"),
+    "unknown runtime": GOOD + 'runtime = "caffe"\n',
+    "gamma of no EdgeFace": GOOD + "gamma = 0.5\n",
+    "EdgeFace that was not exported": GOOD.replace('"onnx"', '"edgeface-xs"'),
+    "gamma above one": GOOD.replace('"onnx"', '"edgeface-xs"') + "gamma = 1.5\n",
     "two scales": GOOD.replace("[0.5, 1, 2]", "[0.5, 1]"),
     "no files": HEAD + "files = []\n",
     "files as a table": HEAD + "files = {}\n",
@@ -215,6 +219,7 @@ def test_entries_cannot_be_changed() -> None:
 
 def test_looking_up_loads_neither_networks_nor_runtimes() -> None:
     heavy = ("onnx", "onnxruntime", "urllib.request", "http.client", "ssl", "cv2", "PIL")
+    heavy += ("torch", "ai_edge_litert")
     code = (
         "import sys, facekeep.models as m; m.list_models(); m.verify(m.entry('sface'));"
         f"sys.exit(', '.join(set({heavy!r}) & set(sys.modules)) or 0)"

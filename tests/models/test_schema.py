@@ -42,7 +42,14 @@ def test_another_feed_is_another_space(change: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{"name": "other"}, {"summary": "other"}, {"notes": "other"}, {"folder": Path("/other")}],
+    [
+        {"name": "other"},
+        {"summary": "other"},
+        {"notes": "other"},
+        {"folder": Path("/other")},
+        {"runtime": "litert"},
+        {"files": (dataclasses.replace(entry("sface").files[0], conversion=None),)},
+    ],
     ids=lambda change: next(iter(change)),
 )
 def test_what_the_network_does_not_see_is_not_of_the_space(change: dict[str, Any]) -> None:
@@ -79,6 +86,7 @@ ENTRIES = st.builds(
     mean=st.tuples(NUMBERS, NUMBERS, NUMBERS),
     scale=st.tuples(NUMBERS, NUMBERS, NUMBERS),
     input_size=st.integers(1, 1000),
+    runtime=st.sampled_from(["onnxruntime", "litert"]),
     max_batch=st.none() | st.integers(1, 64),
     width=st.integers(1, 4096),
     alignment=st.just("arcface-112"),
@@ -87,6 +95,7 @@ ENTRIES = st.builds(
     calibrated_on=LINES,
     calibration_command=LINES,
     accuracy=st.lists(st.builds(Measurement, LINES, NUMBERS, LINES), max_size=2).map(tuple),
+    caution=LINES | st.just(""),
     notes=LINES,
 )
 

@@ -46,6 +46,7 @@ def locate(entry: ModelEntry) -> Path:
     """Find the file that a runtime opens, with its digest checked; never uses the network.
 
     A file that must be converted first is converted once; the result is kept in the cache folder.
+    What was made of a checkpoint lies beside it, and is made again by ``pull`` only.
 
     Raises:
         ModelNotFound: The model's files are not on this machine.
