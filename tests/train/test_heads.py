@@ -268,6 +268,12 @@ def test_a_saved_state_is_a_copy(rate: float) -> None:
     assert not optimizer.state[head.weight]
 
 
+def test_a_state_without_a_head_is_refused() -> None:
+    head = head_of()
+    with pytest.raises(InputError, match="the saved run had no head"):
+        head.load_full_state({}, head.optimizer(lr=0.1, weight_decay=0.0))
+
+
 def test_a_state_of_another_head_is_refused() -> None:
     head, larger = head_of(), head_of(classes=8)
     state = larger.full_state(larger.optimizer(lr=0.1, weight_decay=0.0))

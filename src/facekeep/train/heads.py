@@ -181,8 +181,10 @@ class Head(nn.Module):
             optimizer: The one that `optimizer` made.
 
         Raises:
-            InputError: It is of a head of another size, or the other of the two optimisers.
+            InputError: It is of no head, one of another size, or the other of the two optimisers.
         """
+        if not {"step", "weight", "moments"} <= state.keys():
+            raise InputError("the saved run had no head; resume it as it was, or train anew")
         weight, moments = state["weight"], state["moments"]
         if weight.shape != (self.classes, self.width):
             raise InputError(
