@@ -34,6 +34,7 @@ GROUPS: Final = (
     "doctor",
     "demo",
     "bench",
+    "train",
     "evaluate",
 )
 """The modules of this package that hold commands, in the order of the help."""

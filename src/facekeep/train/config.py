@@ -113,8 +113,8 @@ class Recipe:
     head: str = field(
         default="cosface",
         metadata=_about(
-            "Loss by identity: softmax, cosface or arcface.",
-            _named("HEAD", kinds.choice("softmax", "cosface", "arcface")),
+            "Loss by identity: softmax, cosface, arcface, or none to learn from a teacher alone.",
+            _named("HEAD", kinds.choice("softmax", "cosface", "arcface", "none")),
         ),
     )
     margin: float | None = field(

@@ -10,24 +10,10 @@ from facekeep.models import ModelEntry, checkpoint_path, entry, list_models
 from facekeep.nn import MODELS, EdgeFace, create_model, load_checkpoint
 from facekeep.train.config import Recipe
 
-__all__ = ["new_model", "starting_model"]
+__all__ = ["starting_model"]
 
 _ARCH: Final = "edgeface-xxs"
 _SIZE: Final = 112
-
-
-def new_model(recipe: Recipe) -> EdgeFace:
-    """Make the untrained network of a recipe.
-
-    Raises:
-        InputError: There is no such network.
-    """
-    return create_model(
-        recipe.arch or _ARCH,
-        gamma=recipe.gamma,
-        input_size=recipe.input_size or _SIZE,
-        layer_scale=recipe.layer_scale,
-    )
 
 
 def starting_model(recipe: Recipe) -> EdgeFace:
@@ -42,7 +28,12 @@ def starting_model(recipe: Recipe) -> EdgeFace:
         ModelError: They are of another network, or exist only as ONNX.
     """
     if recipe.from_ is None:
-        return new_model(recipe)
+        return create_model(
+            recipe.arch or _ARCH,
+            gamma=recipe.gamma,
+            input_size=recipe.input_size or _SIZE,
+            layer_scale=recipe.layer_scale,
+        )
     if _is_file(recipe.from_):
         return _loaded(Path(recipe.from_), recipe, recipe.arch or _ARCH, recipe.gamma)
     known = _entry(recipe)

@@ -1,0 +1,136 @@
+"""The end of a run: weights, ONNX, curves, a summary, and a name in the catalogue."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+
+from facekeep._version import __version__
+from facekeep.errors import InputError
+from facekeep.evaluate import FMRS, Operating, all_pairs, at_rates
+from facekeep.models import import_model, set_thresholds
+from facekeep.models.catalogue import is_builtin, own_folder
+from facekeep.models.parse import check_name
+from facekeep.nn import EdgeFace, export_onnx, save_checkpoint
+from facekeep.train.curves import draw_curves
+from facekeep.train.folder import keep
+from facekeep.train.holdout import Measured
+from facekeep.train.loop import LOG
+
+__all__ = ["Registered", "measure", "register", "require_free", "write_results"]
+
+MODEL: Final = "model.pt"
+ONNX: Final = "model.onnx"
+CURVES: Final = "curves.png"
+SUMMARY: Final = "summary.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """A trained network in the catalogue.
+
+    Attributes:
+        name: Its name.
+        thresholds: Pairs (FMR, cosine); empty where too few people were kept out to decide by.
+        comparisons: Non-mated comparisons behind them.
+    """
+
+    name: str
+    thresholds: tuple[tuple[float, float], ...]
+    comparisons: int
+
+
+def require_free(name: str) -> None:
+    """Make sure before a long run that a model can get a name after it.
+
+    Raises:
+        InputError: The name is malformed or taken.
+    """
+    try:
+        check_name(name)
+    except ValueError as error:
+        raise InputError(f"a model's name {error}") from error
+    if is_builtin(name) or own_folder(name) is not None:
+        raise InputError(f"a model is already called {name!r}; choose another --name")
+
+
+def measure(measured: Measured) -> tuple[Operating, ...]:
+    """Measure TAR at all the usual rates, with 95 % intervals by identity."""
+    return at_rates(all_pairs(measured.rows, measured.person).scores, FMRS)
+
+
+def write_results(folder: Path, model: EdgeFace, facts: dict[str, Any]) -> dict[str, Any]:
+    """Write what a run yields: ``model.pt``, ``model.onnx``, ``curves.png``, ``summary.json``.
+
+    Args:
+        folder: Of the run.
+        model: The trained network.
+        facts: What the summary tells beyond what is found here.
+
+    Returns:
+        The summary.
+
+    Raises:
+        StorageFull: There is no room.
+        ModelError: A file cannot be written.
+    """
+    save_checkpoint(model, folder / MODEL)
+    export_onnx(model, folder / ONNX)
+    keep(folder / CURVES, draw_curves(folder / LOG))
+    summary = {
+        "arch": model.arch,
+        "gamma": model.gamma,
+        "input_size": model.input_size,
+        "width": model.width,
+        "params": sum(weight.numel() for weight in model.parameters()),
+        **facts,
+        "files": {"weights": MODEL, "onnx": ONNX, "curves": CURVES, "log": LOG},
+        "facekeep": __version__,
+        "torch": torch.__version__,
+    }
+    keep(folder / SUMMARY, (json.dumps(summary, indent=2, ensure_ascii=False) + "\n").encode())
+    return summary
+
+
+def register(
+    folder: Path, name: str, model: EdgeFace, points: Sequence[Operating], data: str
+) -> Registered:
+    """Put a trained network into the catalogue, calibrated as far as the comparisons carry.
+
+    Args:
+        folder: Of the run.
+        name: What to call it.
+        model: The network.
+        points: What `measure` found.
+        data: What it was trained on.
+
+    Raises:
+        FacekeepError: As ``facekeep.models.import_model`` and ``set_thresholds``.
+    """
+    import_model(
+        folder / MODEL,
+        name,
+        arch=model.arch,
+        gamma=model.gamma,
+        input_size=model.input_size,
+        summary=f"trained by facekeep on {data}",
+        weights_licence="your own; mind that of the training data",
+        training_data=data,
+    )
+    carried = [each for each in points if each.supported]
+    thresholds = tuple((each.fmr, each.threshold) for each in carried)
+    comparisons = carried[0].non_mated if carried else 0
+    if thresholds:
+        set_thresholds(
+            name,
+            thresholds,
+            comparisons=comparisons,
+            calibrated_on=f"people kept out of training from {data}",
+            command=f"facekeep train --recipe {folder / 'recipe.toml'}",
+        )
+    return Registered(name, thresholds, comparisons)

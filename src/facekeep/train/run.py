@@ -1,0 +1,231 @@
+"""A whole training run, from faces to a network: what ``facekeep train`` does."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+import shlex
+import sys
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from facekeep.errors import InputError
+from facekeep.evaluate.result import operating_points
+from facekeep.train.config import Recipe
+from facekeep.train.curves import require_matplotlib
+from facekeep.train.data import Augment, Loader, Source, open_source, split
+from facekeep.train.finish import Registered, measure, register, require_free, write_results
+from facekeep.train.folder import begin, require_new
+from facekeep.train.holdout import Holdout
+from facekeep.train.loop import Trainer
+from facekeep.train.parallel import Parallel, from_environment
+from facekeep.train.plan import holdout_people, make_plan, settle, workers_of
+from facekeep.train.start import starting_model
+from facekeep.train.step import Learner
+from facekeep.train.teacher import open_teacher
+
+__all__ = ["Outcome", "train"]
+
+_log = logging.getLogger(__name__)
+
+Watch = Callable[[int], AbstractContextManager[Callable[[int], None]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a run.
+
+    Attributes:
+        finished: Whether it reached its end; if not, a checkpoint was saved.
+        step: Steps done.
+        summary: What ``summary.json`` tells; None where it is not finished, and in the processes
+            beside the main one.
+        registered: The entry in the catalogue, where one was asked for.
+    """
+
+    finished: bool
+    step: int
+    summary: dict[str, Any] | None = None
+    registered: Registered | None = None
+
+
+def train(
+    recipe: Recipe,
+    folder: Path,
+    *,
+    resume: bool = False,
+    name: str | None = None,
+    threads: int = 0,
+    watch: Watch = lambda images: nullcontext(lambda done: None),
+) -> Outcome:
+    """Train as a recipe says; every process of a run calls it alike.
+
+    Seeds PyTorch's global random generator.
+
+    Args:
+        recipe: What to learn from and how.
+        folder: Made for all that the run yields.
+        resume: Go on with the run in the folder, whose recipe it must be.
+        name: Put the result into the catalogue under this name.
+        threads: CPU threads of one process; 0 for PyTorch's own choice.
+        watch: Given how many images are left, returns a context that gives what to call with the
+            number of images done since the last call.
+
+    Raises:
+        InputError: The folder or the name is taken, or an option does not fit the data.
+        FacekeepError: The data, the weights or the teachers cannot be used, the loss is no longer
+            a finite number, or there is no room.
+    """
+    require_matplotlib()
+    if name is not None:
+        require_free(name)
+    if threads:
+        torch.set_num_threads(threads)
+    with from_environment(recipe.device) as parallel:
+        if not resume and parallel.is_main:
+            require_new(folder)
+        job = _Job(recipe, folder, parallel)
+        job.prepare(resume=resume)
+        with watch(job.images_left) as advance:
+            finished = job.trainer.run(advance)
+        if not finished:
+            return Outcome(finished=False, step=job.trainer.step)
+        return job.finish(name)
+
+
+class _Job:
+    """The parts of a run, put together."""
+
+    def __init__(self, recipe: Recipe, folder: Path, parallel: Parallel) -> None:
+        self.recipe, self.folder, self.parallel = recipe, folder, parallel
+        torch.manual_seed(recipe.seed)
+        self.begun = time.monotonic()
+        self.model = starting_model(recipe)
+        self.faces, kept_out = _faces(recipe)
+        self.batch = _batch(recipe, len(self.faces), parallel)
+        self.loader = self._loader()
+        self.plan = make_plan(recipe, self.loader.steps_per_epoch)
+        size = self.model.input_size
+        self.holdout = None if kept_out is None else Holdout(kept_out, size, parallel)
+        self.learner = self._learner()
+        self.trainer = Trainer(
+            self.learner,
+            self.loader,
+            self.plan,
+            holdout=self.holdout,
+            folder=folder,
+            parallel=parallel,
+        )
+
+    @property
+    def images_left(self) -> int:
+        """How many images the rest of the run will see."""
+        return (self.plan.steps - self.trainer.step) * self.batch
+
+    def prepare(self, *, resume: bool) -> None:
+        """Make the folder, or go back to its checkpoint."""
+        if resume:
+            self.trainer.resume()
+        elif self.parallel.is_main:
+            begin(self.folder, self._settled())
+        self.parallel.barrier()
+
+    def finish(self, name: str | None) -> Outcome:
+        """Measure, write and register what was learned."""
+        measured = self.holdout and self.holdout.measure(self.learner.averaged)
+        step, corrupt = self.trainer.step, self.trainer.corrupt()
+        if not self.parallel.is_main:
+            return Outcome(finished=True, step=step)
+        points = measure(measured) if measured else ()
+        facts = self._facts(corrupt) | {"tar": operating_points(points) or None, "name": name}
+        summary = write_results(self.folder, self.learner.averaged, facts)
+        registered = name and register(
+            self.folder, name, self.learner.averaged, points, str(self.recipe.data)
+        )
+        return Outcome(finished=True, step=step, summary=summary, registered=registered or None)
+
+    def _loader(self) -> Loader:
+        here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        return Loader(
+            self.faces,
+            batch=self.batch // self.parallel.world,
+            size=self.model.input_size,
+            seed=self.recipe.seed,
+            augment=Augment(),
+            rank=self.parallel.rank,
+            world=self.parallel.world,
+            workers=workers_of(self.recipe, here),
+        )
+
+    def _learner(self) -> Learner:
+        recipe, parallel = self.recipe, self.parallel
+        threads = torch.get_num_threads()
+        teachers = [
+            open_teacher(each, device=parallel.device, threads=threads) for each in recipe.teacher
+        ]
+        classes = 0 if recipe.head == "none" else self.faces.classes
+        return Learner(self.model, recipe, classes=classes, parallel=parallel, teachers=teachers)
+
+    def _settled(self) -> Recipe:
+        """The recipe without a default that depends on the weights or the data."""
+        held_out = self.holdout.people if self.holdout else 0
+        return dataclasses.replace(
+            settle(self.recipe, self.plan, held_out),
+            arch=self.model.arch,
+            gamma=self.model.gamma,
+            input_size=self.model.input_size,
+        )
+
+    def _facts(self, corrupt: int) -> dict[str, Any]:
+        recipe, step = self.recipe, self.trainer.step
+        holdout = {"people": 0, "images": 0}
+        if self.holdout:
+            holdout = {"people": self.holdout.people, "images": len(self.holdout)}
+        return {
+            "data": str(recipe.data),
+            "images": len(self.faces),
+            "people": self.faces.classes,
+            "holdout": holdout,
+            "steps": step,
+            "samples_seen": step * self.batch,
+            "corrupt": corrupt + self.faces.corrupt,
+            "precision": self.learner.precision,
+            "device": self.parallel.device.type,
+            "processes": self.parallel.world,
+            "seconds": round(time.monotonic() - self.begun),
+            "command": shlex.join(["facekeep", *sys.argv[1:]]),
+        }
+
+
+def _faces(recipe: Recipe) -> tuple[Source, Source | None]:
+    """Open the faces: those to learn from, and those of the people kept out."""
+    source = open_source(recipe.data, labels=recipe.labels)
+    people = holdout_people(recipe, source.classes)
+    if not people:
+        if recipe.holdout is None:
+            _log.warning(
+                "nobody is kept out to measure with: %d people are too few to spare some;"
+                " --holdout N keeps N of them out",
+                source.classes,
+            )
+        return source, None
+    return split(source, people=people, seed=recipe.seed)
+
+
+def _batch(recipe: Recipe, images: int, parallel: Parallel) -> int:
+    """Return how many faces a step of all processes takes: no more than there are."""
+    batch = min(recipe.batch, images)
+    if recipe.batch % parallel.world:
+        raise InputError(
+            f"--batch {recipe.batch} cannot be shared by {parallel.world} processes evenly"
+        )
+    if batch < max(2, parallel.world):
+        raise InputError(f"{images} faces are too few to learn from; give at least 2 people's")
+    return batch - batch % parallel.world

@@ -1,0 +1,215 @@
+"""What learns, and one step of its learning."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from facekeep.errors import InputError, RuntimeUnavailable
+from facekeep.nn import EdgeFace
+from facekeep.train.config import Recipe
+from facekeep.train.distill import distill_loss
+from facekeep.train.ema import Ema
+from facekeep.train.heads import Head, make_head
+from facekeep.train.parallel import Parallel
+from facekeep.train.teacher import Teacher
+
+__all__ = ["Learner", "normalise", "precision_of"]
+
+_TYPES: Final = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class Learner:
+    """A network with its head, optimisers, averaged weights and teachers.
+
+    Args:
+        model: The network; moved to the device.
+        recipe: How to train it.
+        classes: Identities of the head; 0 for none, which needs a teacher.
+        parallel: The processes of the run.
+        teachers: What it also learns from.
+
+    Attributes:
+        model: The network.
+        parts: What `step` gives, as the columns of the log call it.
+        precision: ``fp32``, ``bf16`` or ``fp16``.
+
+    Raises:
+        InputError: There is nothing to learn from, or the head cannot be made so.
+        RuntimeUnavailable: The device lacks the precision.
+    """
+
+    def __init__(
+        self,
+        model: EdgeFace,
+        recipe: Recipe,
+        *,
+        classes: int,
+        parallel: Parallel,
+        teachers: Sequence[Teacher] = (),
+    ) -> None:
+        if not classes and not teachers:
+            raise InputError("the faces have no names and there is no --teacher to learn from")
+        self.model = model.to(parallel.device).train()
+        self._recipe, self._parallel, self._teachers = recipe, parallel, tuple(teachers)
+        self.precision = precision_of(recipe.precision, parallel.device)
+        self.parts = ("loss", *_loss_names(classes, self._teachers), "grad_norm")
+        self._network = _distributed(self.model, parallel)
+        self._head = _head(recipe, model.width, classes, parallel)
+        decay = recipe.weight_decay
+        self._optimizer = torch.optim.AdamW(_groups(model, decay), lr=0.0)
+        self._head_optimizer = (
+            None if self._head is None else self._head.optimizer(lr=0.0, weight_decay=decay)
+        )
+        scaled = self.precision == "fp16"
+        self._scaler = torch.amp.GradScaler(parallel.device.type, enabled=scaled)
+        self._ema = Ema(self.model, recipe.ema)
+
+    @property
+    def averaged(self) -> EdgeFace:
+        """The network with averaged weights, in evaluation mode: what a run yields."""
+        return self._ema.model
+
+    @property
+    def skips_overflows(self) -> bool:
+        """Whether a step whose gradients overflow is left out instead of ruining the weights."""
+        return bool(self._scaler.is_enabled())
+
+    def step(self, images: Tensor, labels: Tensor, lr: float) -> Tensor:
+        """Learn from this process's part of a batch.
+
+        Args:
+            images: uint8 ``(n, 3, S, S)`` RGB on the CPU.
+            labels: int64 ``(n,)``, -1 for people unknown.
+            lr: The learning rate.
+
+        Returns:
+            float32 on the device, as `parts` names the numbers; not waited for.
+        """
+        for optimizer in self._optimizers():
+            for group in optimizer.param_groups:
+                group["lr"] = lr
+            optimizer.zero_grad(set_to_none=True)
+        losses = self._losses(images, labels)
+        loss = torch.stack(losses).sum()
+        self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        norm = self._clip()
+        for optimizer in self._optimizers():
+            self._scaler.step(optimizer)
+        self._scaler.update()
+        self._ema.update(self.model)
+        return torch.stack([loss, *losses, norm]).detach()
+
+    def full_state(self) -> dict[str, Any]:
+        """Collect what an exact resume needs; all processes call it, the main one gets it all."""
+        head = {}
+        if self._head is not None and self._head_optimizer is not None:
+            head = self._head.full_state(self._head_optimizer)
+        return {
+            "model": self.model.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "scaler": self._scaler.state_dict(),
+            "ema": self._ema.state_dict(),
+            "head": head,
+        }
+
+    def load_full_state(self, state: dict[str, Any]) -> None:
+        """Go on from what `full_state` gave in the main process."""
+        self.model.load_state_dict(state["model"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        self._scaler.load_state_dict(state["scaler"])
+        self._ema.load_state_dict(state["ema"])
+        if self._head is not None and self._head_optimizer is not None:
+            self._head.load_full_state(state["head"], self._head_optimizer)
+
+    def _losses(self, images: Tensor, labels: Tensor) -> list[Tensor]:
+        """Return the loss of the head and the weighted one of the teachers, if there are such."""
+        device = self._parallel.device
+        pixels = images.to(device, non_blocking=True)
+        kind = _TYPES[self.precision]
+        with torch.autocast(device.type, dtype=kind, enabled=self.precision != "fp32"):
+            rows = self._network(normalise(pixels)).float()
+        losses = [] if self._head is None else [self._head(rows, labels)]
+        if self._teachers:
+            targets = [teacher.embed(pixels) for teacher in self._teachers]
+            loss = distill_loss(rows, targets, parallel=self._parallel)
+            losses.append(self._recipe.teacher_weight * loss)
+        return losses
+
+    def _clip(self) -> Tensor:
+        self._scaler.unscale_(self._optimizer)
+        longest = self._recipe.clip or float("inf")
+        return nn.utils.clip_grad_norm_(self.model.parameters(), longest)
+
+    def _optimizers(self) -> Iterator[torch.optim.Optimizer]:
+        yield self._optimizer
+        if self._head_optimizer is not None:
+            yield self._head_optimizer
+
+
+def normalise(pixels: Tensor) -> Tensor:
+    """Turn uint8 pixels into what the networks take: ``p / 127.5 - 1`` as float32."""
+    return pixels.float().div_(127.5).sub_(1)
+
+
+def precision_of(wanted: str, device: torch.device) -> str:
+    """Choose the arithmetic.
+
+    Args:
+        wanted: ``auto``, ``fp32``, ``bf16`` or ``fp16``.
+        device: Where it is done; ``auto`` is ``bf16`` on a GPU that has it, ``fp16`` on an older
+            one, and ``fp32`` on the CPU.
+
+    Raises:
+        RuntimeUnavailable: The GPU has no bf16.
+    """
+    has_bf16 = device.type != "cuda" or torch.cuda.is_bf16_supported(including_emulation=False)
+    if wanted == "bf16" and not has_bf16:
+        raise RuntimeUnavailable("this GPU has no bf16; use --precision fp16 or fp32")
+    if wanted != "auto":
+        return wanted
+    if device.type == "cpu":
+        return "fp32"
+    return "bf16" if has_bf16 else "fp16"
+
+
+def _distributed(model: nn.Module, parallel: Parallel) -> nn.Module:
+    if parallel.world == 1:
+        return model
+    gpus = [parallel.device.index] if parallel.device.type == "cuda" else None
+    return DistributedDataParallel(model, device_ids=gpus, broadcast_buffers=False)
+
+
+def _head(recipe: Recipe, width: int, classes: int, parallel: Parallel) -> Head | None:
+    if not classes:
+        return None
+    head = make_head(
+        recipe.head,
+        width=width,
+        classes=classes,
+        scale=recipe.scale,
+        margin=recipe.margin,
+        sample_rate=recipe.sample_rate,
+        seed=recipe.seed,
+        parallel=parallel,
+    )
+    return head.train()
+
+
+def _loss_names(classes: int, teachers: Sequence[Teacher]) -> list[str]:
+    return ["loss_head"] * bool(classes) + ["loss_teacher"] * bool(teachers)
+
+
+def _groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Spare biases, norms and layer scales the weight decay, which is for matrices and kernels."""
+    parameters = list(model.parameters())
+    decayed = [each for each in parameters if each.ndim > 1]
+    spared = [each for each in parameters if each.ndim <= 1]
+    return [
+        {"params": decayed, "weight_decay": weight_decay},
+        {"params": spared, "weight_decay": 0.0},
+    ]

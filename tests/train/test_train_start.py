@@ -1,0 +1,100 @@
+"""What a run starts from: a new network, a file, a model's name, an architecture's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from facekeep.errors import InputError, ModelError, ModelNotFound
+from facekeep.models import import_model
+from facekeep.nn import EdgeFace, create_model, save_checkpoint
+from facekeep.train.config import Recipe
+from facekeep.train.start import starting_model
+
+
+def recipe(**values) -> Recipe:
+    return Recipe(data=Path("/faces"), **values)
+
+
+def same(one: EdgeFace, other: EdgeFace) -> bool:
+    theirs = other.state_dict()
+    return all(torch.equal(value, theirs[key]) for key, value in one.state_dict().items())
+
+
+@pytest.fixture
+def trained(tmp_path: Path) -> tuple[Path, EdgeFace]:
+    """A checkpoint, and the network in it."""
+    torch.manual_seed(1)
+    model = create_model("edgeface-xxs", gamma=0.5, input_size=64, layer_scale=0.3)
+    save_checkpoint(model, tmp_path / "mine.pt")
+    return tmp_path / "mine.pt", model
+
+
+def test_from_scratch_is_the_smallest_with_the_layer_scale_asked_for():
+    model = starting_model(recipe(layer_scale=0.25))
+    assert (model.arch, model.gamma, model.input_size) == ("edgeface-xxs", None, 112)
+    assert float(model.state_dict()["stages.0.blocks.0.gamma"][0]) == 0.25
+    made = starting_model(recipe(arch="edgeface-xs", gamma=0.6, input_size=96))
+    assert (made.arch, made.gamma, made.input_size) == ("edgeface-xs", 0.6, 96)
+
+
+def test_an_architecture_that_does_not_exist_is_told():
+    with pytest.raises(InputError, match="unknown network 'edgeface-m'"):
+        starting_model(recipe(arch="edgeface-m"))
+
+
+def test_a_file_gives_its_weights(trained):
+    path, model = trained
+    found = starting_model(recipe(from_=str(path), gamma=0.5, input_size=80))
+    assert same(found, model)
+    assert found.input_size == 80
+
+
+def test_a_file_of_another_network_says_which(trained):
+    with pytest.raises(ModelError, match="it looks like edgeface-xxs of gamma 0.5"):
+        starting_model(recipe(from_=str(trained[0])))
+
+
+def test_a_missing_file_is_told(tmp_path: Path):
+    with pytest.raises(ModelNotFound, match="there is no checkpoint"):
+        starting_model(recipe(from_=str(tmp_path / "none.pt")))
+
+
+def test_a_model_of_the_catalogue_brings_its_form_along(trained):
+    import_model(trained[0], "mine", arch="edgeface-xxs", gamma=0.5, input_size=64)
+    found = starting_model(recipe(from_="mine"))
+    assert same(found, trained[1])
+    assert (found.arch, found.gamma, found.input_size) == ("edgeface-xxs", 0.5, 64)
+    assert same(starting_model(recipe(from_="edgeface-xxs", input_size=64)), trained[1])
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"arch": "edgeface-xs"}, "--arch edgeface-xs does not fit --from mine: it has edge"),
+        ({"gamma": 0.6}, "--gamma 0.6 does not fit --from mine: it has 0.5"),
+    ],
+)
+def test_another_form_than_the_models_is_refused(trained, values, message: str):
+    import_model(trained[0], "mine", arch="edgeface-xxs", gamma=0.5, input_size=64)
+    with pytest.raises(InputError, match=message):
+        starting_model(recipe(from_="mine", **values))
+
+
+def test_a_model_that_is_only_onnx_is_refused_with_the_reason():
+    with pytest.raises(ModelError, match="'sface' is there only to be run, not as PyTorch"):
+        starting_model(recipe(from_="sface"))
+
+
+def test_a_name_that_nobody_has_is_told():
+    with pytest.raises(ModelNotFound, match="no model is called 'nobody'"):
+        starting_model(recipe(from_="nobody"))
+
+
+def test_published_weights_that_are_not_here_are_to_be_pulled():
+    with pytest.raises(ModelNotFound, match="run: facekeep models pull edgeface-xs-gamma-06"):
+        starting_model(recipe(from_="edgeface-xs"))
+    with pytest.raises(ModelNotFound, match="no weights of edgeface-xs are on .* give a file"):
+        starting_model(recipe(from_="edgeface-xs", gamma=0.3))
