@@ -1,0 +1,223 @@
+"""Random changes to training faces: those of the EdgeFace recipe, small shifts, and harder ones.
+
+What changes geometry is one affine warp, what changes colour is one matrix, so that most faces are
+touched once or not at all.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facekeep.errors import InputError
+
+__all__ = ["Augment", "augment"]
+
+_LUMA = np.array([0.299, 0.587, 0.114])
+"""Weights of red, green and blue in grey (ITU-R BT.601), as OpenCV has them."""
+
+_RGB_TO_YIQ = np.array([_LUMA, [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])
+_YIQ_TO_RGB = np.linalg.inv(_RGB_TO_YIQ)
+_SAME_COLOUR = np.eye(3, 4)
+_MIDDLE_GREY = 127.5
+
+_Range = tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Augment:
+    """How often faces are changed, and by how much.
+
+    The defaults are those published with EdgeFace (flip, downscale, blur, colour, grey) and a small
+    affine jitter. What is in pixels is given as a share of the side.
+
+    Attributes:
+        flip: Share of faces that are mirrored.
+        affine: Share that are turned, scaled and shifted.
+        turn: Largest angle either way, degrees.
+        zoom: Largest change of scale either way.
+        shift: Largest shift either way along each axis, share of the side.
+        downscale: Share that lose resolution.
+        side: Side that they are scaled down to, share of the side: 56 to 89 of 112 pixels.
+        blur: Share that are blurred by a Gaussian of 3 or 5 pixels.
+        colour: Share whose hue and saturation change.
+        hue: Angle in the colour circle, degrees.
+        saturation: Factor of saturation.
+        grey: Share that lose their colour.
+        light: Share whose brightness and contrast change.
+        brightness: Largest shift either way, grey levels.
+        contrast: Factor of contrast.
+        jpeg: Share that get the artefacts of a JPEG file.
+        quality: Quality of that file, 1 to 100.
+        erase: Share with a rectangle painted over.
+        erased: Area of the rectangle, share of the face.
+    """
+
+    flip: float = 0.5
+    affine: float = 0.5
+    turn: float = 5.0
+    zoom: float = 0.04
+    shift: float = 0.02
+    downscale: float = 0.1
+    side: _Range = (56 / 112, 89 / 112)
+    blur: float = 0.2
+    colour: float = 0.2
+    hue: _Range = (0.0, 20.0)
+    saturation: _Range = (1.0, 1.2)
+    grey: float = 0.1
+    light: float = 0.0
+    brightness: float = 24.0
+    contrast: _Range = (0.8, 1.2)
+    jpeg: float = 0.0
+    quality: _Range = (30.0, 90.0)
+    erase: float = 0.0
+    erased: _Range = (0.02, 0.2)
+
+    def __post_init__(self) -> None:
+        for each in dataclasses.fields(self):
+            low, high = _LIMITS[each.name]
+            value = getattr(self, each.name)
+            values = value if isinstance(value, tuple) else (value, value)
+            if len(values) != 2 or not low <= values[0] <= values[1] <= high:
+                raise InputError(f"augment: {each.name} {value} must lie within {low} to {high}")
+
+    @classmethod
+    def none(cls) -> Augment:
+        """Return settings that leave every face as it is."""
+        nothing: dict[str, Any] = dict.fromkeys(_SHARES, 0.0)
+        return cls(**nothing)
+
+
+_SHARES = ("flip", "affine", "downscale", "blur", "colour", "grey", "light", "jpeg", "erase")
+_LIMITS: dict[str, _Range] = {
+    **dict.fromkeys(_SHARES, (0.0, 1.0)),
+    "turn": (0.0, 180.0),
+    "zoom": (0.0, 0.5),
+    "shift": (0.0, 0.5),
+    "side": (0.05, 1.0),
+    "hue": (-180.0, 180.0),
+    "saturation": (0.0, 10.0),
+    "brightness": (0.0, 255.0),
+    "contrast": (0.0, 10.0),
+    "quality": (1.0, 100.0),
+    "erased": (0.001, 0.9),
+}
+
+
+def augment(
+    image: NDArray[np.uint8], rng: np.random.Generator, settings: Augment
+) -> NDArray[np.uint8]:
+    """Change a face at random.
+
+    Args:
+        image: uint8 ``(S, S, 3)`` RGB; it is left as it is.
+        rng: Decides; the same state gives the same face.
+        settings: How often and how much.
+
+    Returns:
+        uint8 ``(S, S, 3)`` RGB; the image itself where chance leaves it alone.
+    """
+    happens = dict(zip(_SHARES, rng.random(len(_SHARES)), strict=True))
+    wanted = {name for name, chance in happens.items() if chance < getattr(settings, name)}
+    image = _move(image, rng, settings, wanted)
+    if "downscale" in wanted:
+        image = _downscale(image, rng.uniform(*settings.side))
+    if "blur" in wanted:
+        image = _blur(image, 3 if rng.random() < 0.5 else 5)
+    image = _recolour(image, rng, settings, wanted)
+    if "jpeg" in wanted:
+        image = _compress(image, round(rng.uniform(*settings.quality)))
+    if "erase" in wanted:
+        image = _erase(image, rng, rng.uniform(*settings.erased))
+    return image
+
+
+def _move(
+    image: NDArray[np.uint8], rng: np.random.Generator, settings: Augment, wanted: set[str]
+) -> NDArray[np.uint8]:
+    """Mirror, turn, scale and shift in one go; what lies outside is mirrored in."""
+    import cv2
+
+    if "affine" not in wanted:
+        return np.asarray(cv2.flip(image, 1), np.uint8) if "flip" in wanted else image
+    side = len(image)
+    middle = (side - 1) / 2
+    turn = rng.uniform(-settings.turn, settings.turn)
+    zoom = 1 + rng.uniform(-settings.zoom, settings.zoom)
+    matrix = cv2.getRotationMatrix2D((middle, middle), turn, zoom)
+    matrix[:, 2] += side * rng.uniform(-settings.shift, settings.shift, 2)
+    if "flip" in wanted:
+        matrix[:, 2] += matrix[:, 0] * (side - 1)
+        matrix[:, 0] *= -1
+    moved = cv2.warpAffine(image, matrix, (side, side), borderMode=cv2.BORDER_REFLECT_101)
+    return np.asarray(moved, np.uint8)
+
+
+def _downscale(image: NDArray[np.uint8], share: float) -> NDArray[np.uint8]:
+    import cv2
+
+    side = len(image)
+    less = max(1, round(side * share))
+    small = cv2.resize(image, (less, less), interpolation=cv2.INTER_AREA)
+    return np.asarray(cv2.resize(small, (side, side), interpolation=cv2.INTER_LINEAR), np.uint8)
+
+
+def _blur(image: NDArray[np.uint8], window: int) -> NDArray[np.uint8]:
+    import cv2
+
+    return np.asarray(cv2.GaussianBlur(image, (window, window), 0), np.uint8)
+
+
+def _recolour(
+    image: NDArray[np.uint8], rng: np.random.Generator, settings: Augment, wanted: set[str]
+) -> NDArray[np.uint8]:
+    """Apply all changes of colour as one matrix ``(3, 4)`` on (red, green, blue, 1)."""
+    if not wanted & {"colour", "light", "grey"}:
+        return image
+    import cv2
+
+    matrix: NDArray[np.float64] = _SAME_COLOUR.copy()
+    if "colour" in wanted:
+        matrix = _tint(rng.uniform(*settings.hue), rng.uniform(*settings.saturation)) @ matrix
+    if "light" in wanted:
+        contrast = rng.uniform(*settings.contrast)
+        matrix = matrix * contrast
+        matrix[:, 3] += _MIDDLE_GREY * (1 - contrast)
+        matrix[:, 3] += rng.uniform(-settings.brightness, settings.brightness)
+    if "grey" in wanted:
+        matrix = np.tile(_LUMA @ matrix, (3, 1))
+    return np.asarray(cv2.transform(image, matrix.astype(np.float32)), np.uint8)
+
+
+def _tint(hue: float, saturation: float) -> NDArray[np.float64]:
+    """Turn and stretch the chroma plane of YIQ, which leaves greys as they are."""
+    angle = math.radians(hue)
+    cosine, sine = saturation * math.cos(angle), saturation * math.sin(angle)
+    chroma = np.array([[1, 0, 0], [0, cosine, -sine], [0, sine, cosine]])
+    return np.asarray(_YIQ_TO_RGB @ chroma @ _RGB_TO_YIQ)
+
+
+def _compress(image: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
+    import cv2
+
+    bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+    _, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    lossy = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR))
+    return np.asarray(cv2.cvtColor(lossy, cv2.COLOR_BGR2RGB), np.uint8)
+
+
+def _erase(image: NDArray[np.uint8], rng: np.random.Generator, area: float) -> NDArray[np.uint8]:
+    """Paint a rectangle of one random colour, from twice as wide as high to the contrary."""
+    side = len(image)
+    stretch = math.exp(rng.uniform(-math.log(2), math.log(2)) / 2)
+    shape = [side * math.sqrt(area) * stretch, side * math.sqrt(area) / stretch]
+    height, width = (min(side, max(1, round(each))) for each in shape)
+    top, left = rng.integers(side - height + 1), rng.integers(side - width + 1)
+    image = image.copy()
+    image[top : top + height, left : left + width] = rng.integers(0, 256, 3)
+    return image
