@@ -53,7 +53,7 @@ def lfw(
     ],
     aligned: AlignedFlag = False,
 ) -> Work:
-    """Verify the pairs of Labeled Faces in the Wild: ten folds, and TAR at FMR."""
+    """Verify the pairs of Labeled Faces in the Wild."""
     from facekeep.evaluate import readers
     from facekeep.evaluate.run import run_pairs
 
@@ -70,7 +70,7 @@ def lfw(
     ],
 )
 def folder(run: Run, people: People, aligned: AlignedFlag = False) -> Work:
-    """Compare all photos of your own people with each other: TAR at FMR.
+    """Compare all photos of your own people with each other.
 
     DIR holds a folder for each person, with pictures in it.
     """
@@ -105,7 +105,7 @@ def identify(
     ] = 0.5,
     seed: Annotated[int, typer.Option("--seed", min=0, metavar="N", help="Decides who.")] = 0,
 ) -> Work:
-    """Enrol some of your own people and search for everybody: FNIR at FPIR, ranks.
+    """Enrol some of your own people, search for everybody.
 
     DIR holds a folder for each person, with pictures in it. People with too few of them are
     strangers, as is a share of the others; --fmr sets the rates that FPIR is to keep to.
@@ -139,7 +139,11 @@ def pairs(
     ] = None,
     aligned: AlignedFlag = False,
 ) -> Work:
-    """Verify the pairs of a table of your own; with a column fold, the accuracy too."""
+    """Verify the pairs of a table of your own.
+
+    Its first line names the columns left and right (paths), mated (1 or 0) and, if the pairs are
+    divided for the accuracy, fold (a number).
+    """
     from facekeep.evaluate import readers
     from facekeep.evaluate.run import run_pairs
 
@@ -163,7 +167,7 @@ def cfp(
     ] = "fp",
     aligned: AlignedFlag = False,
 ) -> Work:
-    """Verify the pairs of Celebrities in Frontal-Profile: ten folds, and TAR at FMR."""
+    """Verify the pairs of Celebrities in Frontal-Profile."""
     from facekeep.evaluate import readers
     from facekeep.evaluate.run import run_pairs
 
@@ -178,7 +182,7 @@ def bin_(
         Path, typer.Argument(metavar="FILE", help="A pack of aligned pairs, as of InsightFace.")
     ],
 ) -> Work:
-    """Verify the pairs of a .bin pack: ten folds, and TAR at FMR; published results use --flip."""
+    """Verify the pairs of a .bin pack; published results use --flip."""
     from facekeep.evaluate import readers
     from facekeep.evaluate.run import run_pairs
 
@@ -196,10 +200,11 @@ def ijb(
         Literal["b", "c"], typer.Option("--set", metavar="b|c", help="IJB-B or IJB-C.")
     ] = "c",
 ) -> Work:
-    """Verify the templates of IJB-B or IJB-C: TAR at FMR, strictly and as commonly told.
+    """Verify the templates of IJB-B or IJB-C.
 
-    Faces are aligned by the landmarks published with the lists, and weighed by their confidence;
-    published results use --flip.
+    TAR is told strictly at or below each FMR, and as is common. Faces are aligned by the
+    landmarks published with the lists, and weighed by their confidence; published results use
+    --flip.
     """
     from facekeep.evaluate import readers
     from facekeep.evaluate.run import run_templates
@@ -235,7 +240,7 @@ def calibrate(
         typer.Option("--write/--no-write", help="Record the thresholds in the model's entry."),
     ] = True,
 ) -> Work:
-    """Measure a model's cosine at each false-match rate, so that it can decide.
+    """Calibrate a model: its cosine at each false-match rate.
 
     DIR holds a folder for each of many people who are in no test; never use LFW here. The rates
     1e-2 to 1e-6 are calibrated as far as 3 comparisons per 1/rate carry, and recorded in the

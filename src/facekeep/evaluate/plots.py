@@ -49,8 +49,8 @@ class Line:
 
     Attributes:
         label: What the legend calls it.
-        wrong: float64 ``(n,)``, share of wrong acceptances (FMR or FPIR).
-        missed: float64 ``(n,)``, share of wrong rejections (FNMR or FNIR) at the same thresholds.
+        wrong: float64 ``(n,)``, share of wrong acceptances (FMR or FPIR) at rising thresholds.
+        missed: float64 ``(n,)``, share of wrong rejections (FNMR or FNIR) at the same ones.
         points: Pairs (wrong, missed) to mark: the operating points of the table.
     """
 
@@ -115,7 +115,7 @@ def roc(lines: Sequence[Line]) -> bytes:
             _draw(axes, place, line.label, line.wrong[drawn], 1 - line.missed[drawn])
             _mark(axes, place, [(x, 1 - y) for x, y in line.points if x > 0])
         axes.set(xscale="log", xlabel=_LONG["FMR"], ylabel="true accept rate (TAR = 1 - FNMR)")
-        axes.set_ylim(_roc_floor(lines), 1.002)
+        _below_one(axes, max(float(line.missed[line.wrong > 0].max(initial=0)) for line in lines))
         _percentages(axes.yaxis)
         _finish(axes, lines, "lower right")
         return _png(figure)
@@ -138,8 +138,7 @@ def cmc(lines: Sequence[tuple[str, Rates]]) -> bytes:
             _draw(axes, place, label, np.arange(1, len(rates) + 1), rates, marker="o")
         axes.set(xlabel="rank", ylabel="identification rate")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        lowest = min(float(rates[0]) for _, rates in lines)
-        axes.set_ylim(max(0.0, 1 - 1.6 * max(1 - lowest, 0.005)), 1.002)
+        _below_one(axes, 1 - min(float(rates[0]) for _, rates in lines))
         _percentages(axes.yaxis)
         _finish(axes, [label for label, _ in lines], "lower right")
         return _png(figure)
@@ -204,8 +203,8 @@ def _axes() -> Iterator[tuple[Any, Any]]:
 def _draw(axes: Any, place: int, label: str, x: Any, y: Any, marker: str | None = None) -> None:
     dash = _DASHES[place % len(_DASHES)]
     colour = _COLOURS[place % len(_COLOURS)]
-    # Between two points the rate of the first is what a threshold can promise: steps, no slopes.
-    style = {"drawstyle": "steps-post"} if marker is None else {"marker": marker, "markersize": 4}
+    # Between two points that of the higher threshold is what can be promised: steps, no slopes.
+    style = {"drawstyle": "steps-pre"} if marker is None else {"marker": marker, "markersize": 4}
     axes.plot(x, y, linestyle=dash, color=colour, label=label, **style)
 
 
@@ -251,16 +250,19 @@ def _extent(edges: Rates, counts: NDArray[np.int64]) -> tuple[float, float]:
     return float(low - 0.03), float(high + 0.03)
 
 
-def _roc_floor(lines: Sequence[Line]) -> float:
-    """The lowest TAR to show: a little below the worst that is met at a rate above zero."""
-    met = [float(line.missed[line.wrong > 0].max(initial=0)) for line in lines]
-    return max(0.0, 1 - 1.1 * max([*met, 0.01]))
+def _below_one(axes: Any, depth: float) -> None:
+    """Show shares from one down to a little below ``depth`` less, at least a hundredth."""
+    shown = max(depth, 0.01)
+    axes.set_ylim(max(0.0, 1 - 1.1 * shown), 1 + 0.03 * shown)
 
 
 def _percentages(axis: Any) -> None:
     from matplotlib.ticker import FuncFormatter, NullFormatter
 
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.4g} %"))
+    def write(value: float, _: int) -> str:
+        return f"{100 * value:.4g} %" if value < 1 + 1e-9 else ""  # an axis may reach past 100 %
+
+    axis.set_major_formatter(FuncFormatter(write))
     axis.set_minor_formatter(NullFormatter())
 
 

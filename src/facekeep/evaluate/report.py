@@ -20,6 +20,7 @@ from facekeep.evaluate.words import METHOD, PROTOCOLS, counts_text, failures_tex
 __all__ = ["check_report", "render", "write_report"]
 
 PAGE: Final = "report.html"
+_WORDS: Final[dict[object, str]] = {True: "yes", False: "no", None: "none"}
 _LISTED: Final = 200  # failures, before the rest are only counted
 
 _CSS: Final = """
@@ -153,7 +154,7 @@ def _facts(results: Sequence[Result]) -> str:
     rows = [
         ("compared", counts_text(first)),
         ("no face taken", failures_text(first)),
-        *((key.replace("_", " "), str(value)) for key, value in first.settings.items()),
+        *((key, _WORDS.get(value, str(value))) for key, value in first.settings.items()),
     ]
     cells = "".join(f"<tr><th>{escape(k)}</th><td>{escape(v)}</td></tr>" for k, v in rows)
     return f'<div class="wide"><table>{cells}</table></div>'

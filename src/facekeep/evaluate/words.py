@@ -86,8 +86,8 @@ class Table(NamedTuple):
 def tables(results: Sequence[Result]) -> Iterator[Table]:
     """Give the figures of one or several models under one protocol, as tables for people."""
     if any(result.accuracy is not None for result in results):
-        rows = [[result.model, _accuracy(result)] for result in results]
-        yield Table("", ("model", "accuracy (mean ± sd of the folds)"), rows)
+        rows = [[result.model, _accuracy(result), percent(result.eer)] for result in results]
+        yield Table("", ("model", "accuracy (mean ± sd of the folds)", "EER"), rows)
     yield from _verification(results)
     yield from _searches(results)
     left_out = [[r.model, a, b, f"{c:.3f}"] for r in results for a, b, c in _left_out(r)]
@@ -129,7 +129,7 @@ def _verification(results: Sequence[Result]) -> Iterator[Table]:
     if points:
         yield Table("", ("model", "FMR at most", *_VERIFICATION), points)
     nearest = [
-        [r.model, rate, f"{point['fmr']:.2e}", percent(point["tar"])]
+        [r.model, rate, _measured(point["fmr"]), percent(point["tar"])]
         for r in results
         for rate, point in r.details.get("tar_nearest", {}).items()
     ]
@@ -146,9 +146,9 @@ def _searches(results: Sequence[Result]) -> Iterator[Table]:
         return
     ranks = [[model, *(_rank(each, rank) for rank in _RANKS)] for model, each in found]
     yield Table("", ("model", *(f"rank {rank}" for rank in _RANKS)), ranks)
-    points = [_search(model, each, point) for model, each in found for point in each.points]
+    points = [_search(model, point) for model, each in found for point in each.points]
     yield Table("", ("model", "FPIR at most", *_SEARCH), points)
-    stated = [_search(model, each, point) for model, each in found for point in each.stated]
+    stated = [_search(model, point) for model, each in found for point in each.stated]
     if stated:
         yield Table(_STATED, ("model", "FMR stated", *_SEARCH), stated)
 
@@ -163,10 +163,10 @@ def _point(model: str, point: Operating) -> list[str]:
         model,
         rate_text(point.fmr),
         f"{point.threshold:.4f}",
-        f"{point.measured_fmr:.2e}",
+        _measured(point.measured_fmr),
         percent(point.tar),
         _interval(point.low, point.high),
-        _support(point.fmr, point.non_mated, point.supported),
+        _support(point.fmr, point.supported),
     ]
 
 
@@ -174,7 +174,7 @@ def _rank(found: Identified, rank: int) -> str:
     return percent(found.cmc[min(rank, len(found.cmc)) - 1])
 
 
-def _search(model: str, found: Identified, point: SearchPoint) -> list[str]:
+def _search(model: str, point: SearchPoint) -> list[str]:
     return [
         model,
         rate_text(point.fpir),
@@ -182,7 +182,7 @@ def _search(model: str, found: Identified, point: SearchPoint) -> list[str]:
         percent(point.measured_fpir),
         percent(point.fnir),
         _interval(point.low, point.high),
-        _support(point.fpir, found.strangers, point.supported),
+        _support(point.fpir, point.supported),
     ]
 
 
@@ -190,5 +190,9 @@ def _interval(low: float | None, high: float | None) -> str:
     return "unknown" if low is None or high is None else f"{100 * low:.2f} to {100 * high:.2f} %"
 
 
-def _support(rate: float, made: int, supported: bool) -> str:
-    return "yes" if supported else f"no: {made:,} of {math.ceil(3 / rate - 1e-9):,} needed"
+def _support(rate: float, supported: bool) -> str:
+    return "yes" if supported else f"no, needs {math.ceil(3 / rate - 1e-9):,}"
+
+
+def _measured(rate: float) -> str:
+    return rate_text(rate) if rate else "0"
