@@ -109,6 +109,8 @@ def test_the_whole_road_on_a_set_of_known_answer():
     # are the mates of those three and of subject 0.
     non_mated = int((~mated).sum())
     assert (found.templates, found.failed, found.people) == (80, 0, 40)
+    assert found.values[:3] == pytest.approx(np.zeros(3), abs=1e-6)
+    assert (found.values[mated] > 0.99).sum() == 36
     loose, strict = found.strict
     assert (loose.mated, loose.non_mated) == (40, non_mated) == (40, 3120)
     assert loose.false_matches == 6

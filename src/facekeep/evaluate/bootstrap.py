@@ -25,7 +25,8 @@ RESAMPLES: Final = 400
 """How many times the people are drawn."""
 
 _FEWEST_PEOPLE: Final = 10  # the spread of fewer says little about people in general
-_CHUNK: Final = 1 << 20
+_LEAST: Final = 1 << 20
+_CHUNK: Final = 1 << 16  # comparisons weighed at once: their weights stay in the cache
 _DEEPER: Final = 2  # a draw may put its threshold so many times as deep into the tail
 
 Interval = tuple[float, float] | None
@@ -61,9 +62,9 @@ class Identities:
 
     def weigh(self, weights: Weights, start: int, end: int) -> Weights:
         """Return how often each of some comparisons of the tail counts."""
-        counts: Weights = weights[self.first[start:end]]
+        counts: Weights = weights.take(self.first[start:end])
         if self.second is not None:
-            counts *= weights[self.second[start:end]]
+            counts *= weights.take(self.second[start:end])
         return counts
 
     def non_mated(self, weights: Weights) -> float:
@@ -127,7 +128,7 @@ class _Draw:
         reached = [scores.false_matches(limit) for limit in thresholds]
         self._reached = [None if count is None else int(count) for count in reached]
         deepest = _DEEPER * max(targets or (0.0,)) * scores.non_mated
-        self._depth = max(_CHUNK, int(deepest), *(count or 0 for count in self._reached))
+        self._depth = max(_LEAST, int(deepest), *(count or 0 for count in self._reached))
         self.tars: list[list[float]] = [[] for _ in thresholds]
         self.fmrs: list[list[float]] = [[] for _ in thresholds]
 

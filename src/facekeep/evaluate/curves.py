@@ -14,7 +14,6 @@ from facekeep.evaluate.scores import Scores, at_least
 __all__ = ["Curve", "curve"]
 
 _BEYOND: Final = 1.01  # no cosine is above it, or below its negative
-_HALVINGS: Final = 64
 
 Rates = NDArray[np.float64]
 
@@ -29,7 +28,7 @@ class Curve:
         fnmr: float64 ``(n,)``, from the share that failed up to 1.
         eer: Equal error rate: where the line between the two neighbouring points with FMR at or
             above and below FNMR has both equal.
-        eer_threshold: The lowest cosine at which FMR is below FNMR.
+        eer_threshold: The highest cosine at which FMR is not below FNMR.
         auc: Area under the ROC curve: how often a mated comparison scores higher than a non-mated
             one, ties counted half.
     """
@@ -85,15 +84,14 @@ def _places(count: int, points: int) -> NDArray[np.intp]:
 
 def _equal_error(scores: Scores) -> tuple[float, float]:
     low, high = -_BEYOND, _BEYOND
-    for _ in range(_HALVINGS):
-        middle = (low + high) / 2
+    while low < (middle := (low + high) / 2) < high:
         if _excess(scores, middle) >= 0:
             low = middle
         else:
             high = middle
     above, below = _excess(scores, low), _excess(scores, high)
     fmr = scores.fmr([low, high])
-    limit = float(at_least(high, scores.mated.dtype))
+    limit = float(at_least(low, scores.mated.dtype))
     return float(fmr[0] + (fmr[1] - fmr[0]) * above / (above - below)), limit
 
 

@@ -55,6 +55,7 @@ class TemplateVerification:
         failed: How many of them are zeros: none of their images was acquired.
         people: How many people the compared templates show: templates that mated pairs link are of
             one person.
+        values: float32 ``(m,)``, the score of each pair, in the order they were given.
         scores: What curves are measured on.
     """
 
@@ -63,6 +64,7 @@ class TemplateVerification:
     templates: int
     failed: int
     people: int
+    values: NDArray[np.float32]
     scores: Scores
 
 
@@ -102,6 +104,7 @@ def verify_templates(
         templates=len(pooled.ids),
         failed=pooled.failed,
         people=scores.identities.people if scores.identities else 0,
+        values=values,
         scores=scores,
     )
 

@@ -208,7 +208,7 @@ def _compare(
     return every.take(np.argsort(every.scores, kind="stable"))
 
 
-def pair_scores(rows: ArrayLike, left: ArrayLike, right: ArrayLike, *, block: int = 8192) -> Rows:
+def pair_scores(rows: ArrayLike, left: ArrayLike, right: ArrayLike, *, block: int = 512) -> Rows:
     """Compare the templates of a list of pairs.
 
     Args:
@@ -228,8 +228,9 @@ def pair_scores(rows: ArrayLike, left: ArrayLike, right: ArrayLike, *, block: in
     second = labels(_places(right, len(matrix), "right"), len(first), "right")
     scores = np.empty(len(first), np.float32)
     for start in range(0, len(first), block):
-        a, b = matrix[first[start : start + block]], matrix[second[start : start + block]]
-        scores[start : start + block] = np.einsum("ij,ij->i", a, b)
+        here = slice(start, start + block)
+        a, b = (matrix.take(side[here], axis=0) for side in (first, second))
+        scores[here] = np.einsum("ij,ij->i", a, b)
     made = acquired(matrix)
     scores[~(made[first] & made[second])] = FAILED
     return scores
