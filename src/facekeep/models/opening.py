@@ -30,6 +30,6 @@ def open_model(
     if runtime not in (None, entry.runtime):
         raise InputError(
             f"model {entry.name!r} runs with {entry.runtime} only, not with {runtime!r};"
-            " ask for no runtime"
+            " leave the runtime unset"
         )
     return open_session(weights(entry), runtime=entry.runtime, device=device, threads=threads)
