@@ -119,20 +119,29 @@ def run_all(rank: int, port: int, folder: Path) -> None:
         torch.save(found, folder / f"rank{rank}.pt")
 
 
-def hang(rank: int, port: int) -> None:
+def hang(rank: int, port: int, folder: Path) -> None:
     """One of two processes, of which the second never takes part."""
+    _meet(rank, folder)
     parallel = join(rank, port, 3)
     if rank:
         time.sleep(100)
     parallel.gather(torch.ones(1))
 
 
-def die(rank: int, port: int) -> None:
+def die(rank: int, port: int, folder: Path) -> None:
     """One of two processes, of which the second leaves without a word."""
+    _meet(rank, folder)
     parallel = join(rank, port, 60)
     if rank:
         os._exit(0)
     parallel.gather(torch.ones(1))
+
+
+def _meet(rank: int, folder: Path) -> None:
+    """Wait until both processes have started, so that slow imports count against no time-out."""
+    (folder / f"here{rank}").touch()
+    while len(list(folder.glob("here*"))) < 2:
+        time.sleep(0.01)
 
 
 def _student(case: Case) -> nn.Module:

@@ -98,8 +98,8 @@ def _wait(processes: Any) -> None:
 
 
 @pytest.mark.parametrize("worker", [kit.hang, kit.die])
-def test_a_lost_process_ends_the_others(worker: Any) -> None:
-    processes = spawn(worker, (kit.free_port(),), nprocs=2, join=False)
+def test_a_lost_process_ends_the_others(worker: Any, tmp_path: Path) -> None:
+    processes = spawn(worker, (kit.free_port(), tmp_path), nprocs=2, join=False)
     told = "RuntimeUnavailable: lost the other processes of this run: "
     with pytest.raises(ProcessRaisedException, match=told):
         _wait(processes)
