@@ -149,7 +149,7 @@ def _move(
     middle = (side - 1) / 2
     turn = rng.uniform(-settings.turn, settings.turn)
     zoom = 1 + rng.uniform(-settings.zoom, settings.zoom)
-    matrix = cv2.getRotationMatrix2D((middle, middle), turn, zoom)
+    matrix = np.asarray(cv2.getRotationMatrix2D((middle, middle), turn, zoom), np.float64)
     matrix[:, 2] += side * rng.uniform(-settings.shift, settings.shift, 2)
     if "flip" in wanted:
         matrix[:, 2] += matrix[:, 0] * (side - 1)
