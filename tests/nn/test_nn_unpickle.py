@@ -126,6 +126,11 @@ def test_dequantises_dynamically_quantised_layers(tmp_path: Path) -> None:
         assert torch.equal(found[f"{layer}.bias"], small[int(layer)].bias())
 
 
+def test_two_tensors_of_one_name_are_refused(tmp_path: Path) -> None:
+    state = {"model.a": torch.ones(2), "a": torch.ones(2)}
+    refused(saved(tmp_path / "twice.pt", state), "same name")
+
+
 def test_a_scale_of_an_unquantised_layer_is_kept(tmp_path: Path) -> None:
     state = {"norm.scale": torch.ones(2), "norm.zero_point": torch.ones(1)}
     assert list(read_state(saved(tmp_path / "s.pt", state))) == list(state)

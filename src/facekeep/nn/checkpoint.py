@@ -61,31 +61,26 @@ def read_state(path: _Path) -> dict[str, Tensor]:
 
 
 def _plain(content: dict[str, Any]) -> dict[str, Tensor]:
-    """Name weight and bias of packed layers as those of plain ones, and drop what else they had."""
+    """Take the prefix off the names, and make plain layers of packed ones."""
     packed = {key.removesuffix(_PACKED) for key in content if key.endswith(_PACKED)}
     dropped = {layer + rest for layer in packed for rest in _PACKED_REST}
-    state: dict[str, Tensor] = {}
-    for key, value in content.items():
-        layer = key.removesuffix(_PACKED)
-        if layer in packed and key != layer:
-            weight, bias = _pair(value)
-            state[_short(f"{layer}.weight")], state[_short(f"{layer}.bias")] = weight, bias
-        elif isinstance(value, np.ndarray):
-            if key not in dropped:
-                state[_short(key)] = torch.from_numpy(value)
-        elif key not in dropped:
-            raise Unreadable(f"{key[:100]!r} is no tensor")
+    named = [
+        pair for key, value in content.items() if key not in dropped for pair in _named(key, value)
+    ]
+    state = {key.removeprefix(_PREFIX): torch.from_numpy(array) for key, array in named}
+    if len(state) < len(named):
+        raise Unreadable("two of its tensors have the same name")
     return state
 
 
-def _pair(value: Any) -> tuple[Tensor, Tensor]:
-    if not isinstance(value, tuple) or len(value) != 2:
-        raise Unreadable("a quantised layer lacks its weight or bias")
-    return torch.from_numpy(value[0]), torch.from_numpy(value[1])
-
-
-def _short(key: str) -> str:
-    return key.removeprefix(_PREFIX)
+def _named(key: str, value: Any) -> list[tuple[str, Any]]:
+    """Name the tensor, or the two of a packed layer as those of a plain one."""
+    if isinstance(value, np.ndarray) and not key.endswith(_PACKED):
+        return [(key, value)]
+    layer = key.removesuffix(_PACKED)
+    if not isinstance(value, tuple) or len(value) != 2 or layer == key:
+        raise Unreadable(f"{key[:100]!r} is no tensor")
+    return [(f"{layer}.weight", value[0]), (f"{layer}.bias", value[1])]
 
 
 def load_checkpoint(
@@ -140,24 +135,21 @@ def _describe(arch: str, gamma: float | None) -> str:
 
 def _hint(state: dict[str, Tensor]) -> str:
     """Say which network the checkpoint looks like, if any."""
-    for arch, kind in MODELS.items():
-        channels = kind.channels
-        ends = [state.get(f"stages.{i}.blocks.0.conv_dw.weight") for i in range(len(channels))]
-        if [None if end is None else end.shape[:1] for end in ends] != [(n,) for n in channels]:
-            continue
-        for gamma in (None, *(step / 100 for step in range(1, 101))):
-            if _ranks_fit(state, channels, gamma):
-                return f"; it looks like {_describe(arch, gamma)}"
-    return ""
+    stages = range(4)
+    channels = [_rows(state, f"stages.{stage}.blocks.0.conv_dw.weight") for stage in stages]
+    ranks = [_rows(state, f"stages.{stage}.blocks.0.mlp.fc1.linear1.weight") for stage in stages]
+    arch = next((name for name, kind in MODELS.items() if channels == list(kind.channels)), None)
+    if arch is None:
+        return ""
+    for gamma in (step / 100 for step in range(1, 101)):
+        if ranks == [rank_of(width, 4 * width, gamma) for width in MODELS[arch].channels]:
+            return f"; it looks like {_describe(arch, gamma)}"
+    return "" if any(ranks) else f"; it looks like {_describe(arch, None)}"
 
 
-def _ranks_fit(state: dict[str, Tensor], channels: tuple[int, ...], gamma: float | None) -> bool:
-    layers = [f"stages.{index}.blocks.0.mlp.fc1" for index in range(len(channels))]
-    if gamma is None:
-        return all(f"{layer}.weight" in state for layer in layers)
-    ranks = [rank_of(width, 4 * width, gamma) for width in channels]
-    thin = [state.get(f"{layer}.linear1.weight") for layer in layers]
-    return [None if layer is None else layer.shape[:1] for layer in thin] == [(r,) for r in ranks]
+def _rows(state: dict[str, Tensor], key: str) -> int | None:
+    tensor = state.get(key)
+    return None if tensor is None else tensor.shape[:1].numel()
 
 
 def save_checkpoint(model: EdgeFace, path: _Path) -> None:
