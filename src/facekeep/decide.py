@@ -127,8 +127,8 @@ def threshold(model: ModelEntry, fmr: float, *, templates: int = 1) -> Threshold
     if not model.thresholds:
         raise ModelError(
             f"model {model.name} has no calibrated thresholds, so nothing can be decided with it;"
-            f" measure them as `python benchmarks/calibrate.py --model {model.name}` does and"
-            " record them with facekeep.models.set_thresholds (docs/models.md)"
+            f" measure them: facekeep evaluate calibrate PEOPLE --model {model.name}"
+            " (docs/evaluation.md)"
         )
     rates, cosines = zip(*sorted(model.thresholds), strict=True)
     if fmr < rates[0] * (1 - 1e-9):

@@ -871,7 +871,7 @@ MODELS = [
         "enroll Ada hopper.jpg --gallery new.db --embedder mine",
         2,
         "model",
-        "set_thresholds (docs/models.md); or enrol with review off",
+        "(docs/evaluation.md); or enrol with review off",
         _own_model,
     ),
     Case(
