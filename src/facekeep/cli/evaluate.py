@@ -259,9 +259,12 @@ def calibrate(
 
 def _require_own(models: Sequence[str]) -> None:
     from facekeep.errors import InputError
+    from facekeep.models import entry
     from facekeep.models.catalogue import is_builtin
 
     for name in filter(is_builtin, models):
+        if entry(name).offered:
+            raise InputError(f"model {name!r} is not here yet; run: facekeep models pull {name}")
         raise InputError(
             f"model {name!r} is built in, so its thresholds cannot be changed;"
             " --no-write measures them all the same"
