@@ -188,8 +188,7 @@ def test_any_bytes_give_a_source_or_a_facekeep_error(
         (folder / "train.idx").write_bytes(idx)
     try:
         source = open_source(folder)
-    except FacekeepError as error:
-        assert "\n" not in str(error)
+    except FacekeepError:
         return
     for index in range(len(source)):
         assert source.read(index)

@@ -49,8 +49,8 @@ def open_folder(folder: Path) -> FolderSource:
         InputError: It holds no images, or some beside the folders of the people.
         ImageError: A folder cannot be read.
     """
-    people = list(_people(folder))
     loose = [path.name for path in list_images(folder, recursive=False)]
+    people = list(_people(folder))
     files, classes = Strings(), Classes()
     for person in people:
         for path in list_images(folder / person):
