@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -253,6 +254,9 @@ def test_cfp_that_is_not_there(tmp_path):
     for path in (tmp_path / "Protocol" / "Split" / "FP").glob("*/*.txt"):
         path.write_text("")
     with pytest.raises(InputError, match="hold no pairs"):
+        cfp(tmp_path)
+    shutil.rmtree(tmp_path / "Protocol" / "Split")
+    with pytest.raises(InputError, match="FP: cannot be read: no such file"):
         cfp(tmp_path)
 
 

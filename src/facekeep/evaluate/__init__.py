@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from facekeep.evaluate.bootstrap import Identities
+    from facekeep.evaluate.crop_cache import CropCache
     from facekeep.evaluate.curves import Curve, curve
+    from facekeep.evaluate.data import PairSet, PersonSet, Samples, TemplatePairs, TemplateSet
+    from facekeep.evaluate.extract import Extracted, Failure
     from facekeep.evaluate.identification import (
         FPIRS,
         Enrolment,
@@ -51,7 +54,10 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "bootstrap": ("Identities",),
+    "crop_cache": ("CropCache",),
     "curves": ("Curve", "curve"),
+    "data": ("PairSet", "PersonSet", "Samples", "TemplatePairs", "TemplateSet"),
+    "extract": ("Extracted", "Failure"),
     "identification": (
         "FPIRS",
         "Enrolment",
@@ -91,18 +97,26 @@ __all__ = [
     "FPIRS",
     "IJB_FMRS",
     "Comparisons",
+    "CropCache",
     "Curve",
     "Enrolment",
+    "Extracted",
+    "Failure",
     "FoldResult",
     "Histogram",
     "Identified",
     "Identities",
     "Nearest",
     "Operating",
+    "PairSet",
     "Pairs",
+    "PersonSet",
     "Pooled",
+    "Samples",
     "Scores",
     "SearchPoint",
+    "TemplatePairs",
+    "TemplateSet",
     "TemplateVerification",
     "all_pairs",
     "at_rates",

@@ -21,7 +21,7 @@ from facekeep.evaluate.readers._unpickle import Array, read_pickle
 __all__ = ["bin_pack"]
 
 _FOLDS = 10
-_LARGEST = 4 * 2**30  # bytes; the packs in use have less than 200 MB
+_LARGEST = 2**30  # bytes; the packs in use have less than 200 MB
 
 
 def bin_pack(file: str | os.PathLike[str]) -> PairSet:
