@@ -46,7 +46,7 @@ class Augment:
         side: Side that they are scaled down to, share of the side: 56 to 89 of 112 pixels.
         blur: Share that are blurred by a Gaussian of 3 or 5 pixels.
         colour: Share whose hue and saturation change.
-        hue: Angle in the colour circle, degrees.
+        hue: Angle in the colour circle, degrees; from red to yellow where it is positive.
         saturation: Factor of saturation.
         grey: Share that lose their colour.
         light: Share whose brightness and contrast change.
@@ -195,10 +195,10 @@ def _recolour(
 
 
 def _tint(hue: float, saturation: float) -> NDArray[np.float64]:
-    """Turn and stretch the chroma plane of YIQ, which leaves greys as they are."""
+    """Turn the chroma plane of YIQ from red to yellow, and stretch it; greys stay as they are."""
     angle = math.radians(hue)
     cosine, sine = saturation * math.cos(angle), saturation * math.sin(angle)
-    chroma = np.array([[1, 0, 0], [0, cosine, -sine], [0, sine, cosine]])
+    chroma = np.array([[1, 0, 0], [0, cosine, sine], [0, -sine, cosine]])
     return np.asarray(_YIQ_TO_RGB @ chroma @ _RGB_TO_YIQ)
 
 
