@@ -314,6 +314,8 @@ def _tell_people(run: Run, results: Sequence[Result]) -> None:
         if table.caption:
             run.say(table.caption)
         run.table(table.headers, table.rows)
+    for remark in (remark for result in results for remark in words.remarks(result)):
+        run.say(remark)
     run.say(f"no face taken from {words.failures_text(first)}")
     if not run.quiet:
         for failure in first.failures[:_LISTED]:

@@ -28,6 +28,7 @@ _COLOURS: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F
 _DASHES: Final = ("-", "--", "-.", ":", (0, (7, 2, 1, 2, 1, 2)), (0, (1, 1)))
 _SIZE: Final = (7.0, 4.6)
 _DPI: Final = 160
+_MOST_WRONG: Final = 0.5  # of wrong acceptances on a DET; no system is run beyond
 _BINS: Final = 100  # of a histogram as drawn; it is kept finer
 _STYLE: Final[Any] = {
     "font.size": 11,
@@ -77,6 +78,7 @@ def det(lines: Sequence[Line], *, wrong: str = "FMR", missed: str = "FNMR") -> b
     """Draw detection error trade-off curves (ISO/IEC 19795-1), both axes logarithmic.
 
     A rate of zero cannot be shown on a logarithmic axis: the curve ends at the last rate above it.
+    Where more than half is wrongly accepted it is not drawn either.
 
     Args:
         lines: One for each system.
@@ -87,7 +89,9 @@ def det(lines: Sequence[Line], *, wrong: str = "FMR", missed: str = "FNMR") -> b
         A PNG.
     """
     with _axes() as (figure, axes):
-        shown = [(line.wrong > 0) & (line.missed > 0) for line in lines]
+        shown = [
+            (line.wrong > 0) & (line.wrong <= _MOST_WRONG) & (line.missed > 0) for line in lines
+        ]
         for place, (line, drawn) in enumerate(zip(lines, shown, strict=True)):
             _draw(axes, place, line.label, line.wrong[drawn], line.missed[drawn])
             _mark(axes, place, [(x, y) for x, y in line.points if x > 0 and y > 0])
@@ -174,7 +178,7 @@ def scores(histogram: Histogram, thresholds: Sequence[tuple[str, float]] = ()) -
         axes.set_ylim(bottom=0)
         axes.set_xlim(*_extent(edges, kinds[0][0] + kinds[1][0]))
         _limits(axes, thresholds)
-        axes.legend(loc="upper center", bbox_to_anchor=(0.5, 1.14), ncols=2)
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, 1.13), ncols=2, fontsize=10)
         return _png(figure)
 
 

@@ -15,7 +15,7 @@ from facekeep.errors import InputError, StorageFull
 from facekeep.evaluate.pictures import Picture, draw_pictures
 from facekeep.evaluate.plots import require_matplotlib
 from facekeep.evaluate.result import Outcome, Result
-from facekeep.evaluate.words import METHOD, PROTOCOLS, counts_text, failures_text, tables
+from facekeep.evaluate.words import METHOD, PROTOCOLS, counts_text, failures_text, remarks, tables
 
 __all__ = ["check_report", "render", "write_report"]
 
@@ -133,6 +133,7 @@ def render(outcomes: Sequence[Outcome], pictures: Sequence[Picture], command: st
         _facts(results),
         "<h2>Figures</h2>",
         f'<div class="figures">{_figures(results)}</div>',
+        *(f"<p>{escape(remark)}.</p>" for result in results for remark in remarks(result)),
         f"<p>{escape(METHOD)}</p>",
         "<h2>Pictures</h2>",
         *map(_picture, pictures),

@@ -174,7 +174,11 @@ def _searches(found: Identified) -> dict[str, Any]:
         "rank_1": found.rank_1,
         "cmc": list(found.cmc),
         "fnir": _by_fpir(found.points),
-        "stated_fnir": _by_fpir(found.stated) or None,
+        "stated_fnir": {
+            rate: {key: value for key, value in point.items() if key != "supported"}
+            for rate, point in _by_fpir(found.stated).items()
+        }
+        or None,
         "gallery": {"people": found.people, "failed_to_enrol": found.failed_to_enrol},
         "probes": {
             "mated": found.mated,

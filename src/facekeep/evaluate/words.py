@@ -11,7 +11,16 @@ from facekeep.evaluate.identification import Identified, SearchPoint
 from facekeep.evaluate.metrics import Operating
 from facekeep.evaluate.result import Result, rate_text
 
-__all__ = ["METHOD", "PROTOCOLS", "Table", "counts_text", "failures_text", "percent", "tables"]
+__all__ = [
+    "METHOD",
+    "PROTOCOLS",
+    "Table",
+    "counts_text",
+    "failures_text",
+    "percent",
+    "remarks",
+    "tables",
+]
 
 PROTOCOLS: Final = {
     "lfw": (
@@ -66,7 +75,6 @@ _SEARCH: Final = ("threshold", "FPIR measured", "FNIR", "95 % interval", "suppor
 _RANKS: Final = (1, 5, 10)
 _STATED: Final = "At the thresholds of the model's catalogue entry:"
 _NEAREST: Final = "As results on IJB are commonly told, at the FMR nearest to the target:"
-_LEFT_OUT: Final = "Not compared, since both names are probably one person:"
 
 
 class Table(NamedTuple):
@@ -90,9 +98,6 @@ def tables(results: Sequence[Result]) -> Iterator[Table]:
         yield Table("", ("model", "accuracy (mean ± sd of the folds)", "EER"), rows)
     yield from _verification(results)
     yield from _searches(results)
-    left_out = [[r.model, a, b, f"{c:.3f}"] for r in results for a, b, c in _left_out(r)]
-    if left_out:
-        yield Table(_LEFT_OUT, ("model", "name", "name", "cosine"), left_out)
 
 
 def percent(share: float | None) -> str:
@@ -150,12 +155,29 @@ def _searches(results: Sequence[Result]) -> Iterator[Table]:
     yield Table("", ("model", "FPIR at most", *_SEARCH), points)
     stated = [_search(model, point) for model, each in found for point in each.stated]
     if stated:
-        yield Table(_STATED, ("model", "FMR stated", *_SEARCH), stated)
+        # A rate that is stated for comparisons says nothing of how many strangers are enough.
+        yield Table(_STATED, ("model", "FMR stated", *_SEARCH[:-1]), [row[:-1] for row in stated])
 
 
-def _left_out(result: Result) -> Sequence[tuple[str, str, float]]:
-    calibration = result.details.get("calibration", {})
-    return [(each["a"], each["b"], each["cosine"]) for each in calibration.get("left_out", ())]
+def remarks(result: Result) -> Iterator[str]:
+    """Say what a calibration left out and could not do."""
+    found = result.details.get("calibration")
+    if not found:
+        return
+    if found["left_out"]:
+        yield (
+            f"{result.model}: {len(found['left_out'])} pairs of names were not compared: with"
+            f" photos more alike than {found['same_person']:.3f} each is probably one person;"
+            " --json names them, --report shows them"
+        )
+    if found["suspects"]:
+        yield (
+            f"{result.model}: {found['suspects']} pairs of names are as alike as one person, too"
+            " many for wrong labels alone, and were compared; the rarest rates are doubtful"
+        )
+    if found["unsupported"]:
+        rates = ", ".join(found["unsupported"])
+        yield f"{result.model}: too few comparisons of different people for {rates}"
 
 
 def _point(model: str, point: Operating) -> list[str]:
