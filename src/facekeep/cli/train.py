@@ -116,9 +116,10 @@ def _tell_name(run: Run, outcome: Outcome) -> None:
         )
         return
     lowest = made.thresholds[-1][0]
+    rate = f" --fmr {lowest:g}" if lowest > run.settings.fmr else ""
     run.say(
-        f"{made.name}: in the catalogue, calibrated on {made.comparisons:,} comparisons;"
-        f" use it with: facekeep identify IMAGE --embedder {made.name} --fmr {lowest:g}"
+        f"{made.name}: in the catalogue, calibrated on {made.comparisons:,} comparisons down to a"
+        f" false-match rate of {lowest:g}; enrol and identify with --embedder {made.name}{rate}"
     )
 
 

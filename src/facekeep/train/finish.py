@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import torch
 
+from facekeep._files import printable
 from facekeep._version import __version__
 from facekeep.errors import InputError
 from facekeep.evaluate import FMRS, Operating, all_pairs, at_rates
+from facekeep.evaluate.calibrate import Calibration, calibrate
+from facekeep.evaluate.extract import Extracted
 from facekeep.models import import_model, set_thresholds
 from facekeep.models.catalogue import is_builtin, own_folder
 from facekeep.models.parse import check_name
 from facekeep.nn import EdgeFace, export_onnx, save_checkpoint
 from facekeep.train.curves import draw_curves
-from facekeep.train.folder import keep
+from facekeep.train.folder import RECIPE, keep
 from facekeep.train.holdout import Measured
 from facekeep.train.loop import LOG
 
@@ -61,7 +65,7 @@ def require_free(name: str) -> None:
 
 def measure(measured: Measured) -> tuple[Operating, ...]:
     """Measure TAR at all the usual rates, with 95 % intervals by identity."""
-    return at_rates(all_pairs(measured.rows, measured.person).scores, FMRS)
+    return at_rates(all_pairs(measured.rows, measured.data.person).scores, FMRS)
 
 
 def write_results(folder: Path, model: EdgeFace, facts: dict[str, Any]) -> dict[str, Any]:
@@ -97,17 +101,14 @@ def write_results(folder: Path, model: EdgeFace, facts: dict[str, Any]) -> dict[
     return summary
 
 
-def register(
-    folder: Path, name: str, model: EdgeFace, points: Sequence[Operating], data: str
-) -> Registered:
+def register(folder: Path, name: str, model: EdgeFace, measured: Measured | None) -> Registered:
     """Put a trained network into the catalogue, calibrated as far as the comparisons carry.
 
     Args:
         folder: Of the run.
         name: What to call it.
         model: The network.
-        points: What `measure` found.
-        data: What it was trained on.
+        measured: The people kept out; None where there are none.
 
     Raises:
         FacekeepError: As ``facekeep.models.import_model`` and ``set_thresholds``.
@@ -118,19 +119,29 @@ def register(
         arch=model.arch,
         gamma=model.gamma,
         input_size=model.input_size,
-        summary=f"trained by facekeep on {data}",
-        weights_licence="your own; mind that of the training data",
-        training_data=data,
+        summary=f"{model.arch}, trained with facekeep",
+        weights_licence="your own, as far as the faces and the weights begun with allow",
+        training_data=f"see {SUMMARY} in {printable(folder.absolute())}",
     )
-    carried = [each for each in points if each.supported]
-    thresholds = tuple((each.fmr, each.threshold) for each in carried)
-    comparisons = carried[0].non_mated if carried else 0
-    if thresholds:
-        set_thresholds(
-            name,
-            thresholds,
-            comparisons=comparisons,
-            calibrated_on=f"people kept out of training from {data}",
-            command=f"facekeep train --recipe {folder / 'recipe.toml'}",
-        )
-    return Registered(name, thresholds, comparisons)
+    made = None if measured is None else _calibrated(measured)
+    if measured is None or made is None:
+        return Registered(name, (), 0)
+    comparisons = made.pairs.scores.non_mated
+    recipe = shlex.quote(str(folder.absolute() / RECIPE))
+    set_thresholds(
+        name,
+        made.thresholds,
+        comparisons=comparisons,
+        calibrated_on=printable(measured.data.name),
+        command=printable(f"facekeep train --recipe {recipe}"),
+    )
+    return Registered(name, made.thresholds, comparisons)
+
+
+def _calibrated(measured: Measured) -> Calibration | None:
+    """Find thresholds; None where too few people were kept out for any."""
+    every = np.ones(len(measured.rows), np.bool_)
+    try:
+        return calibrate(measured.data, Extracted(measured.rows, every, None, ()))
+    except InputError:
+        return None

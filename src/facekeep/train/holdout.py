@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from facekeep.errors import ImageError
 from facekeep.evaluate import Operating, holdout_tar
+from facekeep.evaluate.data import PersonSet, Samples
 from facekeep.train.data import Source, decode
 from facekeep.train.parallel import Parallel, shard
 from facekeep.train.step import normalise
@@ -31,13 +32,13 @@ class Measured:
     """How well a network tells the people apart who were kept out.
 
     Attributes:
+        data: Their faces, n that could be read.
         rows: float32 ``(n, width)``, unit embeddings.
-        person: int64 ``(n,)``.
         tar: Operating points at `FMRS`.
     """
 
+    data: PersonSet
     rows: NDArray[np.float32]
-    person: NDArray[np.int64]
     tar: tuple[Operating, ...]
 
 
@@ -47,14 +48,15 @@ class Holdout:
     Args:
         source: Their faces.
         size: The side that the network takes.
+        width: How many numbers it gives.
         parallel: The processes, which share the work.
 
     Attributes:
         people: How many people they are.
     """
 
-    def __init__(self, source: Source, size: int, parallel: Parallel) -> None:
-        self._source, self._size, self._parallel = source, size, parallel
+    def __init__(self, source: Source, *, size: int, width: int, parallel: Parallel) -> None:
+        self._source, self._size, self._width, self._parallel = source, size, width, parallel
         self.people = source.classes
         self._places = _first_of_each(source.labels, _MOST_FACES)
 
@@ -71,15 +73,29 @@ class Holdout:
             What was found, in the main process; None in the others.
         """
         mine = self._places[list(shard(len(self), self._parallel.rank, self._parallel.world))]
-        rows, person = self._embedded(model, mine)
-        all_rows, everyone = self._parallel.collect(rows), self._parallel.collect(person)
-        if all_rows is None or everyone is None:
+        rows, kept = self._embedded(model, mine)
+        all_rows, places = self._parallel.collect(rows), self._parallel.collect(kept)
+        if all_rows is None or places is None:
             return None
-        found, who = all_rows.numpy(), everyone.numpy()
-        return Measured(found, who, holdout_tar(found, who, FMRS))
+        data = self._set(places.numpy())
+        return Measured(data, all_rows.numpy(), holdout_tar(all_rows.numpy(), data.person, FMRS))
+
+    def _set(self, places: NDArray[np.int64]) -> PersonSet:
+        source, size = self._source, self._size
+        samples = Samples(
+            tuple(source.key(int(place)) for place in places),
+            lambda index: decode(source.read(int(places[index])), size),
+            aligned=True,
+        )
+        return PersonSet(
+            f"people kept out of {source.name}",
+            samples,
+            source.labels[places].astype(np.intp),
+            tuple(source.names),
+        )
 
     def _embedded(self, model: nn.Module, places: NDArray[np.intp]) -> tuple[Tensor, Tensor]:
-        """Embed faces; those that cannot be read are left out."""
+        """Embed faces; gives the rows, and the places of those that could be read."""
         rows: list[Tensor] = []
         kept: list[int] = []
         for start in range(0, len(places), _BATCH):
@@ -89,8 +105,8 @@ class Holdout:
                 rows.append(self._forward(model, np.stack(list(read.values()))))
                 kept += read
         device = self._parallel.device
-        person = torch.from_numpy(self._source.labels[kept]).to(device)
-        return torch.cat(rows) if rows else torch.empty(0, device=device), person
+        empty = torch.empty(0, self._width, device=device)
+        return torch.cat([empty, *rows]), torch.tensor(kept, dtype=torch.int64, device=device)
 
     @torch.no_grad()
     def _forward(self, model: nn.Module, faces: NDArray[np.uint8]) -> Tensor:

@@ -112,8 +112,7 @@ class _Job:
         self.batch = _batch(recipe, len(self.faces), parallel)
         self.loader = self._loader()
         self.plan = make_plan(recipe, self.loader.steps_per_epoch)
-        size = self.model.input_size
-        self.holdout = None if kept_out is None else Holdout(kept_out, size, parallel)
+        self.holdout = None if kept_out is None else self._holdout(kept_out)
         self.learner = self._learner()
         self.trainer = Trainer(
             self.learner,
@@ -139,17 +138,22 @@ class _Job:
 
     def finish(self, name: str | None) -> Outcome:
         """Measure, write and register what was learned."""
-        measured = self.holdout and self.holdout.measure(self.learner.averaged)
+        measured = None
+        if self.holdout is not None:
+            measured = self.holdout.measure(self.learner.averaged)
         step, corrupt = self.trainer.step, self.trainer.corrupt()
         if not self.parallel.is_main:
             return Outcome(finished=True, step=step)
-        points = measure(measured) if measured else ()
-        facts = self._facts(corrupt) | {"tar": operating_points(points) or None, "name": name}
-        summary = write_results(self.folder, self.learner.averaged, facts)
-        registered = name and register(
-            self.folder, name, self.learner.averaged, points, str(self.recipe.data)
-        )
-        return Outcome(finished=True, step=step, summary=summary, registered=registered or None)
+        points = () if measured is None else measure(measured)
+        facts = self._facts(corrupt) | {"tar": operating_points(points) or None}
+        model = self.learner.averaged
+        summary = write_results(self.folder, model, facts)
+        registered = None if name is None else register(self.folder, name, model, measured)
+        return Outcome(finished=True, step=step, summary=summary, registered=registered)
+
+    def _holdout(self, kept_out: Source) -> Holdout:
+        model = self.model
+        return Holdout(kept_out, size=model.input_size, width=model.width, parallel=self.parallel)
 
     def _loader(self) -> Loader:
         here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
@@ -170,7 +174,7 @@ class _Job:
         teachers = [
             open_teacher(each, device=parallel.device, threads=threads) for each in recipe.teacher
         ]
-        classes = 0 if recipe.head == "none" else self.faces.classes
+        classes = self.faces.classes
         return Learner(self.model, recipe, classes=classes, parallel=parallel, teachers=teachers)
 
     def _settled(self) -> Recipe:

@@ -29,7 +29,7 @@ class Learner:
     Args:
         model: The network; moved to the device.
         recipe: How to train it.
-        classes: Identities of the head; 0 for none, which needs a teacher.
+        classes: Identities of the head; 0 for no head, which needs a teacher.
         parallel: The processes of the run.
         teachers: What it also learns from.
 
@@ -52,8 +52,10 @@ class Learner:
         parallel: Parallel,
         teachers: Sequence[Teacher] = (),
     ) -> None:
+        classes = 0 if recipe.head == "none" else classes
         if not classes and not teachers:
-            raise InputError("the faces have no names and there is no --teacher to learn from")
+            why = "--head none" if recipe.head == "none" else "faces that nobody named"
+            raise InputError(f"{why} leaves nothing to learn; name a --teacher")
         self.model = model.to(parallel.device).train()
         self._recipe, self._parallel, self._teachers = recipe, parallel, tuple(teachers)
         self.precision = precision_of(recipe.precision, parallel.device)
