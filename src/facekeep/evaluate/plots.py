@@ -97,6 +97,8 @@ def det(lines: Sequence[Line], *, wrong: str = "FMR", missed: str = "FNMR") -> b
             _mark(axes, place, [(x, y) for x, y in line.points if x > 0 and y > 0])
         axes.set(xscale="log", yscale="log", xlabel=_LONG[wrong], ylabel=_LONG[missed])
         both = list(zip(lines, shown, strict=True))
+        if not any(drawn.any() for drawn in shown):
+            axes.text(0.5, 0.5, _FLAWLESS, ha="center", transform=axes.transAxes)
         _whole_decades(axes.set_xlim, np.concatenate([line.wrong[drawn] for line, drawn in both]))
         _whole_decades(axes.set_ylim, np.concatenate([line.missed[drawn] for line, drawn in both]))
         _percentages(axes.yaxis)
@@ -182,6 +184,7 @@ def scores(histogram: Histogram, thresholds: Sequence[tuple[str, float]] = ()) -
         return _png(figure)
 
 
+_FLAWLESS: Final = "no threshold makes errors of both kinds"
 _LONG: Final = {
     "FMR": "false match rate (FMR)",
     "FNMR": "false non-match rate (FNMR)",
@@ -236,9 +239,10 @@ def _limits(axes: Any, thresholds: Sequence[tuple[str, float]]) -> None:
 
 def _whole_decades(limit: Any, values: Rates) -> None:
     """Set the limits of a logarithmic axis to the decades around values above zero."""
+    low, high = -3.0, 0.0
     if values.size:
         low, high = np.floor(np.log10(values.min())), np.ceil(np.log10(values.max()))
-        limit(10**low, 10 ** max(high, low + 1))
+    limit(10**low, 10 ** max(high, low + 1))
 
 
 def _coarse(counts: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -128,7 +128,7 @@ def render(outcomes: Sequence[Outcome], pictures: Sequence[Picture], command: st
     parts = [
         _HEAD.format(title=escape(f"{title}: {models}"), css=_CSS),
         f"<h1>{escape(title)}</h1>",
-        f'<p class="sub">{escape(models)} on {escape(first.data)}</p>',
+        f'<p class="sub">{escape(models)} on {escape(printable(first.data))}</p>',
         f"<p>{escape(meaning)}</p>",
         _facts(results),
         "<h2>Figures</h2>",

@@ -160,7 +160,7 @@ def nearest_points(points: Sequence[Nearest]) -> dict[str, dict[str, Any]]:
 
 
 def _counts(scores: Scores) -> dict[str, int]:
-    """How much was compared; those that failed to acquire are not among the others."""
+    """How much was compared; of those that failed only the mated ones are among the others."""
     return {
         "mated": len(scores.mated) + scores.mated_failed,
         "mated_failed": scores.mated_failed,
@@ -174,11 +174,7 @@ def _searches(found: Identified) -> dict[str, Any]:
         "rank_1": found.rank_1,
         "cmc": list(found.cmc),
         "fnir": _by_fpir(found.points),
-        "stated_fnir": {
-            rate: {key: value for key, value in point.items() if key != "supported"}
-            for rate, point in _by_fpir(found.stated).items()
-        }
-        or None,
+        "stated_fnir": _by_fpir(found.stated, stated=True) or None,
         "gallery": {"people": found.people, "failed_to_enrol": found.failed_to_enrol},
         "probes": {
             "mated": found.mated,
@@ -189,7 +185,9 @@ def _searches(found: Identified) -> dict[str, Any]:
     }
 
 
-def _by_fpir(points: Sequence[SearchPoint]) -> dict[str, dict[str, Any]]:
+def _by_fpir(
+    points: Sequence[SearchPoint], *, stated: bool = False
+) -> dict[str, dict[str, Any]]:
     return {
         rate_text(each.fpir): {
             "fnir": each.fnir,
@@ -200,7 +198,8 @@ def _by_fpir(points: Sequence[SearchPoint]) -> dict[str, dict[str, Any]]:
             "fpir_low": each.fpir_low,
             "fpir_high": each.fpir_high,
             "fnir_acquired": each.fnir_acquired,
-            "supported": each.supported,
+            # A rate stated for comparisons says nothing of how many strangers are enough.
+            **({} if stated else {"supported": each.supported}),
         }
         for each in points
     }

@@ -155,7 +155,6 @@ def _searches(results: Sequence[Result]) -> Iterator[Table]:
     yield Table("", ("model", "FPIR at most", *_SEARCH), points)
     stated = [_search(model, point) for model, each in found for point in each.stated]
     if stated:
-        # A rate that is stated for comparisons says nothing of how many strangers are enough.
         yield Table(_STATED, ("model", "FMR stated", *_SEARCH[:-1]), [row[:-1] for row in stated])
 
 
