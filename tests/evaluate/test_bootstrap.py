@@ -122,6 +122,15 @@ def test_draws_without_the_only_person_with_mates_are_left_out():
     assert (point.low, point.high) == (1, 1)
 
 
+def test_draws_without_the_only_two_who_were_compared_are_left_out():
+    left, right = np.append(np.arange(12), 0), np.append(np.arange(12), 1)
+    values = np.append(np.linspace(0.5, 0.9, 12), 0.7)
+    scores = listed(values, left == right, left=left, right=right, person=np.arange(12))
+    (point,) = at_rates(scores, (0.1,))
+    assert (point.fmr_low, point.fmr_high) == (0, 0)
+    assert point.low < point.tar < point.high
+
+
 @pytest.mark.parametrize("people", [2, 9])
 def test_few_people_tell_nothing_about_people(people):
     rows, person = rows_of(people, 3, 0.5)

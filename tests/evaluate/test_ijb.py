@@ -10,7 +10,16 @@ from hypothesis.extra import numpy as hnp
 from sklearn.metrics import roc_curve
 
 from facekeep.errors import InputError
-from facekeep.evaluate import FAILED, nearest_tar, pool, scores_of, verify_templates
+from facekeep.evaluate import (
+    FAILED,
+    all_pairs,
+    ijb,
+    nearest_tar,
+    pairs,
+    pool,
+    scores_of,
+    verify_templates,
+)
 
 SCORES = st.one_of(
     hnp.arrays(np.float32, st.integers(1, 60), elements=st.floats(-1, 1, width=32)),
@@ -18,13 +27,16 @@ SCORES = st.one_of(
 )
 
 
-@given(SCORES, SCORES, st.sampled_from([1e-3, 0.05, 0.1, 1 / 3, 0.5, 0.9]))
-def test_the_common_figure_is_that_of_scikit_learn(mated, non_mated, fmr):
+@pytest.mark.parametrize("least", [1, 1000])
+@given(mated=SCORES, non_mated=SCORES, fmr=st.sampled_from([1e-3, 0.05, 0.1, 1 / 3, 0.5, 0.9]))
+def test_the_common_figure_is_that_of_scikit_learn(least, mated, non_mated, fmr):
     kinds = np.repeat([1, 0], [len(mated), len(non_mated)])
     false, true, _ = roc_curve(kinds, np.concatenate([mated, non_mated]))
     false, true = false[::-1], true[::-1]
     expected = int(np.argmin(np.abs(false - fmr)))
-    (found,) = nearest_tar(scores_of(mated, non_mated), (fmr,))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ijb, "_LEAST", least)
+        (found,) = nearest_tar(scores_of(mated, non_mated), (fmr,))
     assert found.measured_fmr == pytest.approx(false[expected])
     assert found.tar == pytest.approx(true[expected])
     if found.threshold is not None:
@@ -49,13 +61,38 @@ def test_where_nothing_should_match_there_is_no_threshold():
 
 
 def test_a_deep_list_is_searched_only_as_deep_as_the_rates(monkeypatch):
-    from facekeep.evaluate import ijb
-
     rng = np.random.default_rng(0)
     scores = scores_of(rng.uniform(-0.5, 1, 500), rng.uniform(-1, 0.8, 5000))
     whole = nearest_tar(scores, (0.05, 0.01))
     monkeypatch.setattr(ijb, "_LEAST", 1)
     assert nearest_tar(scores, (0.05, 0.01)) == whole
+
+
+def test_a_line_bends_where_only_the_true_matches_change_pace():
+    # The points are (0.1, 1/3), (0.2, 1/3), (0.3, 1): false matches go on at the same pace.
+    mated, non_mated = [0.9, 0.7, 0.7], np.concatenate([[0.9, 0.8, 0.7], np.zeros(7)])
+    (found,) = nearest_tar(scores_of(mated, non_mated), (0.21,))
+    assert (found.measured_fmr, found.tar) == (0.2, 1 / 3)
+
+
+def test_far_off_points_are_not_taken_for_near_ones(monkeypatch):
+    # After the only true match nothing but false ones follow: the next point is the last of all.
+    monkeypatch.setattr(ijb, "_LEAST", 1)
+    (found,) = nearest_tar(scores_of([0.9], np.linspace(0.5, -0.5, 1000)), (0.1,))
+    assert (found.measured_fmr, found.tar) == (0, 1)
+
+
+def test_a_cut_tail_answers_only_for_what_it_holds(monkeypatch):
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(120, 16))
+    rows = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+    whole = all_pairs(rows, np.arange(120) % 20).scores
+    monkeypatch.setattr(ijb, "_LEAST", 1)
+    monkeypatch.setattr(pairs, "_LEAST_TAIL", 1)
+    cut = all_pairs(rows, np.arange(120) % 20, fmr=0.02).scores
+    assert nearest_tar(cut, (0.01,)) == nearest_tar(whole, (0.01,))
+    with pytest.raises(InputError, match="does not reach down"):
+        nearest_tar(cut, (0.05,))
 
 
 @pytest.mark.parametrize(("mated", "non_mated"), [([], [0.1]), ([0.1], []), ([FAILED], [0.1])])

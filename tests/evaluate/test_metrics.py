@@ -53,10 +53,14 @@ def test_ties_at_the_threshold_are_all_refused():
     assert point.tar == 0.75
 
 
-def test_an_exact_share_is_allowed_whatever_rounding_does():
+def test_a_share_is_compared_exactly_whatever_rounding_does():
     # 0.29 * 100 is 28.999999999999996
     (point,) = tar_at([0.5], np.linspace(-1, 1, 100), (0.29,))
     assert point.false_matches == 29
+    # The number below 5 / 6, times 6, is 5.
+    below = float(np.nextafter(5 / 6, 0))
+    (point,) = tar_at([0.5], np.linspace(-1, 1, 6), (below,))
+    assert point.false_matches == 4
 
 
 @pytest.mark.parametrize(

@@ -23,8 +23,8 @@ __all__ = ["IJB_FMRS", "Nearest", "TemplateVerification", "nearest_tar", "verify
 IJB_FMRS: Final = (1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
 """The false-match rates at which results on IJB are told unless others are asked for."""
 
-_DEEPER: Final = 2
 _LEAST: Final = 1 << 16
+_LOWEST: Final = -1.5  # below every cosine
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,10 +141,7 @@ def nearest_tar(scores: Scores, fmrs: Sequence[float] = IJB_FMRS) -> tuple[Neare
     targets = np.array(rates(fmrs))
     if not (len(scores.mated) and scores.non_mated):
         raise InputError("an ROC needs mated and non-mated comparisons that did not fail")
-    depth = max(_LEAST, math.ceil(_DEEPER * targets.max() * scores.non_mated))
-    if depth > len(scores.tail) and not scores.complete:
-        raise InputError("the tail of the scores does not reach down to the highest FMR")
-    thresholds, false, true = _corners(scores, depth)
+    thresholds, false, true = _corners(scores, float(targets.max()))
     measured = false / scores.non_mated
     # The last of the minima: from the end backwards the first.
     gaps = np.abs(measured[::-1] - targets[:, None])
@@ -162,20 +159,27 @@ def nearest_tar(scores: Scores, fmrs: Sequence[float] = IJB_FMRS) -> tuple[Neare
 
 
 def _corners(
-    scores: Scores, depth: int
+    scores: Scores, fmr: float
 ) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
-    """Thresholds, false and true matches at the corners of the upper ROC, after its origin."""
-    tail = scores.tail[:depth]
-    whole = depth >= len(scores.tail)
-    mated = scores.mated if whole else scores.mated[np.searchsorted(scores.mated, tail[-1]) :]
-    values = np.concatenate([mated[::-1], tail])
+    """Thresholds, false and true matches at the corners of the upper ROC, after its origin.
+
+    No point at more than twice the rate is nearer to it than the origin, so it needs none beyond.
+    """
+    depth = max(_LEAST, math.floor(2 * fmr * scores.non_mated) + 2)
+    whole = scores.complete and depth >= len(scores.tail)
+    lowest = _LOWEST if whole else float(scores.tail[min(depth, len(scores.tail)) - 1])
+    count = scores.false_matches(lowest)
+    if count is None:
+        raise InputError("the tail of the scores does not reach down to the highest FMR")
+    mated = scores.mated[len(scores.mated) - scores.matches(lowest) :]
+    values = np.concatenate([mated[::-1], scores.tail[:count]])
     order = np.argsort(-values, kind="stable")
     ranked = values[order]
     lasts = np.append(np.flatnonzero(ranked[1:] != ranked[:-1]), len(ranked) - 1)
     true = np.cumsum(order < len(mated))[lasts]
     false = 1 + lasts - true
     bends = (np.diff(false, 2) != 0) | (np.diff(true, 2) != 0)
-    corner = np.concatenate([[True], bends, [True]])[-len(lasts) :]
+    corner = np.concatenate([[True], bends, [True]])[: len(lasts)]
     start = np.zeros(1, np.int64)
     return (
         np.append(np.inf, ranked[lasts][corner]),
