@@ -155,7 +155,7 @@ def _check_targets(choices: _Choices) -> None:
 
 def _line(context: typer.Context) -> str:
     """The command line with all that differs from the defaults, however it was typed."""
-    words = [context.command_path]
+    words = context.command_path.split()
     for parameter in context.command.params:
         value = context.params.get(str(parameter.name))
         if parameter.name in ("json", "quiet", "verbose", "out") or value in (None, (), []):
