@@ -139,6 +139,11 @@ def test_an_operating_point_becomes_json():
     assert told["low"] is None
 
 
+def test_scores_of_other_types_are_taken_as_float64():
+    whole, half = tar_at([1, 0, 1], [0, -1]), tar_at(np.float16([1, 0, 1]), [0.0, -1.0])
+    assert whole == half
+
+
 # --- folds ---
 
 

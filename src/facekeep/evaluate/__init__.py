@@ -1,7 +1,9 @@
 """Evaluation: protocols, metrics and reports that a biometrics laboratory would accept.
 
-It calls the road from an image to a name; the road never calls it. Names are loaded when they are
-first used.
+``readers`` turn published lists and folders into test sets, ``extract`` embeds their images,
+``run`` measures a model on them by a protocol, ``report`` tells what came out, ``calibrate`` finds
+a model's thresholds. The names below are the data that pass between these, and the metrics: NumPy
+on scores, labels and embeddings. They are loaded when they are first used.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ def cosines(values: ArrayLike, what: str = "scores") -> Floats:
     """
     scores = np.asarray(values)
     if scores.dtype not in (np.float32, np.float64):
-        scores = scores.astype(np.float32 if scores.dtype == np.float16 else np.float64)
+        scores = scores.astype(np.float64)
     if scores.ndim != 1:
         raise InputError(f"{what} must have one dimension, not {scores.ndim}")
     # The negation catches NaN as well, which is within no bounds.

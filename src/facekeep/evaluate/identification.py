@@ -37,7 +37,7 @@ class SearchPoint:
     """How open-set identification does at one threshold; rates are fractions from 0 to 1.
 
     Attributes:
-        fpir: The target, or the rate that a given threshold is stated to have.
+        fpir: The target; for a given threshold the rate it is stated for, which may be an FMR.
         threshold: The cosine at and above which a person is returned.
         measured_fpir: The share of strangers' probes that get somebody.
         fpir_low: Where its 95 % interval begins; None if unknown.
