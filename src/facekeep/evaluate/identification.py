@@ -183,10 +183,7 @@ def identify(
     rank, score = _search(searched, enrolled.means, np.where(made, column, -1))
     hits = np.where(made & (~known | (rank == 1)), score, np.float32(FAILED))
     scores = listed(hits, known, left=np.arange(len(names)), person=names)
-    targets = rates(fpirs, "FPIR")
-    open_set = scores.non_mated > 0
-    points = at_rates(scores, targets, resamples=resamples) if open_set else ()
-    others = at_thresholds(scores, stated, resamples=resamples) if open_set else ()
+    points, others = _rates(scores, rates(fpirs, "FPIR"), stated, resamples)
     mated, failed = int(known.sum()), int((known & ~made).sum())
     right = [int((known & (rank <= limit)).sum()) for limit in range(1, _RANKS + 1)]
     return Identified(
@@ -250,6 +247,19 @@ def _search(probes: Rows, means: Rows, column: Places) -> tuple[Places, Rows]:
         score[start + known] = own
         rank[start + known] = (scores[known] >= own[:, None]).sum(axis=1)
     return rank, score
+
+
+def _rates(
+    scores: Scores,
+    fpirs: Sequence[float],
+    stated: Sequence[tuple[float, float]],
+    resamples: int,
+) -> tuple[tuple[Operating, ...], tuple[Operating, ...]]:
+    """Measure at target rates and at given thresholds; nothing without strangers."""
+    if not scores.non_mated:
+        return (), ()
+    points = at_rates(scores, fpirs, resamples=resamples)
+    return points, at_thresholds(scores, stated, resamples=resamples)
 
 
 def _point(point: Operating, acquired_mated: int) -> SearchPoint:
