@@ -194,7 +194,7 @@ class Recipe:
         ),
     )
     layer_scale: float = field(
-        default=0.1,
+        default=1.0,
         metadata=_about("Initial layer scale when training from scratch.", _number(1e-9, 10.0)),
     )
     precision: str = field(

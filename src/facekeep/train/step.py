@@ -54,8 +54,8 @@ class Learner:
     ) -> None:
         classes = 0 if recipe.head == "none" else classes
         if not classes and not teachers:
-            why = "--head none" if recipe.head == "none" else "faces that nobody named"
-            raise InputError(f"{why} leaves nothing to learn; name a --teacher")
+            why = "there is no head" if recipe.head == "none" else "nobody named the faces"
+            raise InputError(f"{why}, so there is nothing to learn from; name a --teacher")
         self.model = model.to(parallel.device).train()
         self._recipe, self._parallel, self._teachers = recipe, parallel, tuple(teachers)
         self.precision = precision_of(recipe.precision, parallel.device)
