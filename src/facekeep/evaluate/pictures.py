@@ -17,11 +17,12 @@ __all__ = ["Picture", "draw_pictures"]
 
 _DET: Final = (
     "Every point of a line is one threshold: across, how often it errs by accepting; upwards, how"
-    " often by refusing. Nearer to the lower left corner is better. Dots are the rows of the table."
+    " often by refusing. Nearer to the lower left corner is better. Dots: rows of the table that"
+    " the data support."
 )
 _ROC: Final = (
     "The share of mated comparisons accepted at each false match rate. Nearer to the upper left"
-    " corner is better. Dots are the rows of the table."
+    " corner is better. Dots: rows of the table that the data support."
 )
 _SCORES: Final = (
     "How alike the model finds two images of one person, and of two. The less the two hills"

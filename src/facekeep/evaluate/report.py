@@ -45,8 +45,15 @@ figure img { max-width: 100%; background: #fff; border-radius: 6px; padding: .5r
   box-sizing: border-box; }
 details { font-size: .9rem; }
 code { font: .9em ui-monospace, monospace; overflow-wrap: anywhere; }
-@media print { :root { --ink: #000; --paper: #fff; --soft: #444; --rule: #999; }
-  body { margin: 0; max-width: none; font-size: 11pt; } h2 { break-after: avoid; } }
+@media print {
+  :root { --ink: #000; --paper: #fff; --soft: #444; --rule: #999; }
+  body { margin: 0; max-width: none; font-size: 11pt; }
+  h2, h3 { break-after: avoid; }
+  .wide { overflow: visible; }
+  table { font-size: 8.5pt; }
+  tr { break-inside: avoid; }
+  figure img { max-height: 20cm; padding: 0; }
+}
 """
 
 _HEAD: Final = """\
