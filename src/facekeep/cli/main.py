@@ -34,6 +34,7 @@ GROUPS: Final = (
     "doctor",
     "demo",
     "bench",
+    "align",
     "train",
     "evaluate",
 )
