@@ -9,6 +9,7 @@ from data_kit import PEOPLE, contents_of, encoded, write_people
 
 from facekeep.errors import ImageError, InputError
 from facekeep.train.data import open_source
+from facekeep.train.data.folder import open_folder
 
 
 def test_every_folder_is_a_person_sorted_by_name(tmp_path: Path) -> None:
@@ -70,6 +71,18 @@ def test_a_folder_without_images_says_what_it_should_hold(
     for name in inside:
         (tmp_path / name).write_text("x")
     with pytest.raises(InputError, match="a folder of images for each person"):
+        open_source(tmp_path)
+
+
+def test_a_folder_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(folder: Path) -> None:
+        raise PermissionError(13, "no")
+
+    write_people(tmp_path, {"Ada": 1})
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    with pytest.raises(ImageError, match="permission denied"):
+        open_folder(tmp_path)
+    with pytest.raises(InputError, match="permission denied"):
         open_source(tmp_path)
 
 

@@ -238,12 +238,21 @@ def test_global_random_numbers_are_left_alone() -> None:
     assert (np.random.get_state()[1] == numbers).all()
 
 
+def test_handlers_of_signals_are_left_alone() -> None:
+    numbers = (signal.SIGCHLD, signal.SIGINT, signal.SIGTERM)
+    before = [signal.getsignal(number) for number in numbers]
+    epoch = Loader(Listed(40), batch=4, size=24, workers=1).epoch(0)
+    next(epoch)
+    assert [signal.getsignal(number) for number in numbers] == before
+
+
 def test_a_worker_that_is_killed_ends_the_epoch_with_one_line() -> None:
     before = workers_now()
     epoch = Loader(Listed(4000), batch=4, size=24, workers=1).epoch(0)
     next(epoch)
     (worker,) = [each for each in workers_now() if each not in before]
     worker.kill()
+    worker.wait()
     with pytest.raises(RuntimeUnavailable, match="a worker ended unexpectedly") as why:
         list(epoch)
     assert "\n" not in str(why.value)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,13 @@ def test_a_format_that_is_not_there(tmp_path: Path) -> None:
         open_source(tmp_path, "recordio")
     with pytest.raises(ImageError, match="is a file"):
         open_source(tmp_path / "Ada/0.png", "folder")
+
+
+@pytest.mark.parametrize("name", ["train.rec", "x.tar"])
+def test_a_pipe_is_not_waited_for(tmp_path: Path, name: str) -> None:
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(ImageError, match=f"{name}: cannot be read: it is a pipe"):
+        open_source(tmp_path)
 
 
 def test_one_of_several_records_must_be_named(tmp_path: Path) -> None:

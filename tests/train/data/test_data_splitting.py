@@ -114,6 +114,15 @@ def test_selecting_renumbers_the_classes_that_are_left(tmp_path: Path) -> None:
     assert list(again.names) == ["person 2"]
 
 
+def test_names_are_a_sequence() -> None:
+    names = select(Listed([0, 1, 2, 3]), [0, 1, 3]).names
+    assert list(names[1:]) == ["person 1", "person 3"]
+    assert names[-1] == "person 3"
+    assert list(reversed(names)) == ["person 3", "person 1", "person 0"]
+    with pytest.raises(IndexError):
+        names[3]
+
+
 def test_without_people_all_is_training() -> None:
     train, holdout = split(Listed([-1, -1]), people=0)
     assert (len(train), len(holdout)) == (2, 0)

@@ -14,15 +14,15 @@ class WindowedFile:
     """Reads a file by windows, since a disk is slow to fetch single pages one after the other.
 
     Args:
-        stream: The file; it must stay open.
+        stream: The file.
 
     Attributes:
         size: Of the file in bytes.
     """
 
     def __init__(self, stream: BinaryIO) -> None:
-        self._descriptor = stream.fileno()
-        self.size = os.fstat(self._descriptor).st_size
+        self._stream = stream
+        self.size = os.fstat(stream.fileno()).st_size
         self._start, self._window = 0, b""
 
     def read(self, offset: int, size: int) -> bytes:
@@ -30,5 +30,5 @@ class WindowedFile:
         at = offset - self._start
         if at < 0 or at + size > len(self._window):
             self._start, at = offset, 0
-            self._window = os.pread(self._descriptor, WINDOW, offset)
+            self._window = os.pread(self._stream.fileno(), WINDOW, offset)
         return self._window[at : at + size]

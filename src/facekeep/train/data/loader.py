@@ -6,6 +6,7 @@ import logging
 import os
 import shutil
 import signal
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -150,7 +151,7 @@ class Loader:
         batches = _start(self._maker, parts, self._workers)
         try:
             yield from batches
-        except RuntimeError as error:
+        except (RuntimeError, OSError, EOFError) as error:
             raise RuntimeUnavailable(
                 f"a worker ended unexpectedly ({one_line(error)}); memory may be short: lower the "
                 "number of workers"
@@ -209,7 +210,7 @@ def _start(maker: Maker, parts: Iterator[Part], workers: int) -> Iterator[Made |
 
 @contextmanager
 def _forking() -> Iterator[None]:
-    """Prepare this process for being forked into workers.
+    """Prepare this process for being forked into workers, and put it back as it was.
 
     They find the decoders imported, and OpenCV without threads: its pool would not be there in a
     fork, and crops are too small to share. Python's warning of forks in a process with threads is
@@ -221,11 +222,24 @@ def _forking() -> Iterator[None]:
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:
-        with warnings.catch_warnings():
+        with _kept_handler(signal.SIGCHLD), warnings.catch_warnings():
             warnings.filterwarnings("ignore", ".*fork", DeprecationWarning)
             yield
     finally:
         cv2.setNumThreads(threads)
+
+
+@contextmanager
+def _kept_handler(number: signal.Signals) -> Iterator[None]:
+    """Undo what is done to the handler of a signal meanwhile.
+
+    PyTorch's own for the end of a worker raises wherever the main thread happens to be. Without it
+    the loss of a worker is noticed when its next batch is waited for.
+    """
+    before = signal.getsignal(number)
+    yield
+    if before is not None and threading.current_thread() is threading.main_thread():
+        signal.signal(number, before)
 
 
 def _as_is(item: Any) -> Any:
