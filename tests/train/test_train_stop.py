@@ -19,9 +19,17 @@ def test_the_first_signal_is_noted(number: signal.Signals):
 
 
 def test_the_second_signal_acts_at_once():
-    with pytest.raises(KeyboardInterrupt), stop_gently():
+    with stop_gently():
         signal.raise_signal(signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+
+
+def test_a_launcher_may_repeat_itself():
+    with stop_gently(patient=True) as stop:
         signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGTERM)
+        assert stop.asked
 
 
 def test_afterwards_signals_act_as_before():

@@ -22,10 +22,14 @@ class Stop:
 
 
 @contextmanager
-def stop_gently() -> Iterator[Stop]:
-    """Note the first SIGINT or SIGTERM instead of dying of it; a second one acts at once.
+def stop_gently(*, patient: bool = False) -> Iterator[Stop]:
+    """Note SIGINT or SIGTERM instead of dying of it.
 
     Outside the main thread, where signals cannot be caught, nothing changes.
+
+    Args:
+        patient: Note every one. Else a second one acts at once. The launcher of several processes
+            repeats the user's Ctrl-C to each of them.
     """
     stop = Stop()
     if threading.current_thread() is not threading.main_thread():
@@ -39,7 +43,8 @@ def stop_gently() -> Iterator[Stop]:
 
     def note(number: int, frame: Any) -> None:
         stop.asked = True
-        restore()
+        if not patient:
+            restore()
 
     for number in _SIGNALS:
         signal.signal(number, note)

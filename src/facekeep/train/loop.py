@@ -111,7 +111,7 @@ class Trainer:
         if self._parallel.is_main:
             self._log = Log(self._folder / LOG, self._position)
         try:
-            with stop_gently() as stop:
+            with stop_gently(patient=self._parallel.world > 1) as stop:
                 return self._run(stop, advance)
         finally:
             if self._log is not None:

