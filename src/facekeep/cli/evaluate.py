@@ -26,7 +26,18 @@ app = group(
 )
 
 People = Annotated[
-    Path, typer.Argument(metavar="DIR", help="A folder that holds a folder for each person.")
+    Path,
+    typer.Argument(
+        metavar="DIR", help="A folder that holds a folder for each person; or train.rec, or tars."
+    ),
+]
+Labels = Annotated[
+    Path | None,
+    typer.Option(
+        "--labels",
+        metavar="FILE",
+        help="A table with the columns key and identity, where the pictures do not tell.",
+    ),
 ]
 
 
@@ -69,7 +80,7 @@ def lfw(
         "facekeep evaluate folder people/ --model sface --model edgeface-xs --report report/",
     ],
 )
-def folder(run: Run, people: People, aligned: AlignedFlag = False) -> Work:
+def folder(run: Run, people: People, labels: Labels = None, aligned: AlignedFlag = False) -> Work:
     """Compare all photos of your own people with each other.
 
     DIR holds a folder for each person, with pictures in it.
@@ -77,7 +88,7 @@ def folder(run: Run, people: People, aligned: AlignedFlag = False) -> Work:
     from facekeep.evaluate import readers
     from facekeep.evaluate.run import run_people
 
-    data = readers.person_folder(people, aligned=aligned)
+    data = readers.known_people(people, labels=labels, aligned=aligned)
     return Work(data, partial(run_people, data))
 
 
@@ -89,6 +100,7 @@ def folder(run: Run, people: People, aligned: AlignedFlag = False) -> Work:
 def identify(
     run: Run,
     people: People,
+    labels: Labels = None,
     aligned: AlignedFlag = False,
     templates: Annotated[
         int, typer.Option("--templates", min=1, metavar="N", help="Photos to enrol a person by.")
@@ -113,7 +125,7 @@ def identify(
     from facekeep.evaluate import readers
     from facekeep.evaluate.run import run_identification
 
-    data = readers.person_folder(people, aligned=aligned)
+    data = readers.known_people(people, labels=labels, aligned=aligned)
     judge = partial(run_identification, data, templates=templates, strangers=strangers, seed=seed)
     return Work(data, judge)
 
@@ -224,6 +236,7 @@ def ijb(
 def calibrate(
     run: Run,
     people: People,
+    labels: Labels = None,
     aligned: AlignedFlag = False,
     same_person: Annotated[
         float | None,
@@ -250,7 +263,7 @@ def calibrate(
     from facekeep.evaluate import readers
     from facekeep.evaluate.run import run_calibration
 
-    data = readers.person_folder(people, aligned=aligned)
+    data = readers.known_people(people, labels=labels, aligned=aligned)
     judge = partial(run_calibration, data, same_person=same_person)
     if not write:
         return Work(data, judge)

@@ -11,5 +11,15 @@ from facekeep.evaluate.readers._folder import person_folder
 from facekeep.evaluate.readers._ijb import ijb
 from facekeep.evaluate.readers._lfw import lfw, lfw_people
 from facekeep.evaluate.readers._pack import bin_pack
+from facekeep.evaluate.readers._people import known_people
 
-__all__ = ["bin_pack", "cfp", "csv_pairs", "ijb", "lfw", "lfw_people", "person_folder"]
+__all__ = [
+    "bin_pack",
+    "cfp",
+    "csv_pairs",
+    "ijb",
+    "known_people",
+    "lfw",
+    "lfw_people",
+    "person_folder",
+]
