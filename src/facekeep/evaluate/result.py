@@ -185,9 +185,7 @@ def _searches(found: Identified) -> dict[str, Any]:
     }
 
 
-def _by_fpir(
-    points: Sequence[SearchPoint], *, stated: bool = False
-) -> dict[str, dict[str, Any]]:
+def _by_fpir(points: Sequence[SearchPoint], *, stated: bool = False) -> dict[str, dict[str, Any]]:
     return {
         rate_text(each.fpir): {
             "fnir": each.fnir,
