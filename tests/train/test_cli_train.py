@@ -12,17 +12,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from train_kit import losses, write_people
+from train_kit import losses, small, stopping_after, write_people
 
 from facekeep import save_image
 from facekeep.models import entry
 from facekeep.nn import create_model, save_checkpoint
+from facekeep.train.run import train
 
 SMALL = [
-    *("--input-size", "64", "--batch", "8", "--steps", "6", "--holdout", "3"),
-    *("--eval-every", "3", "--checkpoint-every", "2"),
+    *("--input-size", "64", "--batch", "8", "--steps", "12", "--holdout", "3"),
+    *("--eval-every", "5", "--checkpoint-every", "2"),
     *("--workers", "0", "--threads", "1", "--device", "cpu"),
 ]
+
+
+TWO = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 
 
 def start(*words: object, launcher: tuple[str, ...] = ()) -> subprocess.Popen[str]:
@@ -87,19 +91,32 @@ def test_ctrl_c_saves_a_checkpoint_and_says_how_to_go_on(
     assert_same(folder, straight)
 
 
+def assert_alike(log: Path, straight: Path) -> None:
+    """The same rows, but for what several processes round otherwise."""
+    one, two = losses(straight), losses(log)
+    assert [row[0] for row in one] == [row[0] for row in two]
+    for place in range(2, len(one[0])):
+        cells = [[row[place] for row in each[1:] if row[place]] for each in (one, two)]
+        assert np.allclose(*np.array(cells, float), rtol=2e-3), one[0][place]
+
+
 def test_two_processes_learn_what_one_does(tmp_path: Path, people: Path, straight: Path):
-    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
     folder = tmp_path / "run"
-    child = start("--data", people, "--out", folder, *SMALL, "--json", launcher=launcher)
+    child = start("--data", people, "--out", folder, *SMALL, "--json", launcher=TWO)
     out, err = child.communicate()
     assert child.returncode == 0, err
     summary = json.loads(out)
-    assert (summary["processes"], summary["samples_seen"]) == (2, 48)
-    one, two = losses(straight / "log.csv"), losses(folder / "log.csv")
-    assert [row[0] for row in one] == [row[0] for row in two]
-    for place in range(2, len(one[0])):
-        cells = [[row[place] for row in log[1:] if row[place]] for log in (one, two)]
-        assert np.allclose(*np.array(cells, float), rtol=2e-3), one[0][place]
+    assert (summary["processes"], summary["samples_seen"]) == (2, 96)
+    assert_alike(folder / "log.csv", straight / "log.csv")
+
+
+def test_two_processes_go_on_where_one_stopped(tmp_path: Path, people: Path, straight: Path):
+    folder = tmp_path / "run"
+    train(small(people, steps=12, eval_every=5), folder, watch=stopping_after(24))
+    child = start("--resume", "--out", folder, "--threads", 1, launcher=TWO)
+    _, err = child.communicate()
+    assert child.returncode == 0, err
+    assert_alike(folder / "log.csv", straight / "log.csv")
 
 
 def test_another_recipe_than_the_runs_is_refused(cli, straight: Path):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -64,3 +67,21 @@ def losses(log: Path) -> list[list[str]]:
     rows = [line.split(",") for line in log.read_text().splitlines()]
     speed = rows[0].index("images_per_second")
     return [row[:speed] + row[speed + 1 :] for row in rows]
+
+
+def stopping_after(images: int) -> Callable[[int], Any]:
+    """A ``watch`` that asks the run to stop once it saw so many images, as Ctrl-C does."""
+
+    @contextmanager
+    def watch(_: int) -> Iterator[Callable[[int], None]]:
+        total = 0
+
+        def advance(done: int) -> None:
+            nonlocal total
+            total += done
+            if total == images:
+                signal.raise_signal(signal.SIGINT)
+
+        yield advance
+
+    return watch

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -108,14 +109,17 @@ class Trainer:
             ModelError: The loss is no longer a finite number.
             StorageFull: There is no room for a checkpoint; the older one is as it was.
         """
-        if self._parallel.is_main:
-            self._log = Log(self._folder / LOG, self._position)
-        try:
-            with stop_gently(patient=self._parallel.world > 1) as stop:
-                return self._run(stop, advance)
-        finally:
-            if self._log is not None:
-                self._log.close()
+        with stop_gently(patient=self._parallel.world > 1) as stop, self._logging():
+            return self._run(stop, advance)
+
+    @contextmanager
+    def _logging(self) -> Iterator[None]:
+        """Open the log in the main process, and close it at the end."""
+        if not self._parallel.is_main:
+            yield
+            return
+        with Log(self._folder / LOG, self._position) as self._log:
+            yield
 
     def corrupt(self) -> int:
         """Count the images that could not be used; all processes ask together."""
