@@ -297,6 +297,16 @@ def test_no_worker_outlives_the_run(tmp_path: Path, number: signal.Signals) -> N
         assert complaints.rstrip().endswith("KeyboardInterrupt")
 
 
+def test_a_worker_that_begins_after_its_parent_was_killed_ends_too() -> None:
+    code = """
+import os, time
+from facekeep.train.data.loader import _begin
+_begin(0, parent=os.getpid())
+time.sleep(50)
+"""
+    assert subprocess.run([sys.executable, "-c", code], timeout=40).returncode == 1
+
+
 def test_workers_of_a_process_whose_opencv_has_threads() -> None:
     import cv2
 

@@ -7,10 +7,12 @@ import os
 import shutil
 import signal
 import threading
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from numbers import Integral
 from typing import TYPE_CHECKING, Any, Final
 
@@ -28,6 +30,7 @@ __all__ = ["Batch", "Loader"]
 _log = logging.getLogger(__name__)
 
 _AHEAD: Final = 2  # batches that each worker has ready
+_PATIENCE: Final = 0.5  # seconds that a worker outlives the main process
 _MOST_WARNINGS: Final = 5
 _SHARED_MEMORY: Final = "/dev/shm"  # noqa: S108 - where PyTorch hands over what workers make
 _LARGEST_SEED: Final = (1 << 32) - 1
@@ -198,7 +201,7 @@ def _start(maker: Maker, parts: Iterator[Part], workers: int) -> Iterator[Made |
         num_workers=workers,
         collate_fn=_as_is,
         prefetch_factor=_AHEAD,
-        worker_init_fn=_begin,
+        worker_init_fn=partial(_begin, parent=os.getpid()),
         multiprocessing_context="fork",  # they share the index, and start in milliseconds
         generator=_torch().Generator(),  # so that none of the global random numbers are used up
     )
@@ -246,10 +249,22 @@ def _as_is(item: Any) -> Any:
     return item
 
 
-def _begin(worker: int) -> None:
-    """Leave it to the main process to end a worker; Ctrl-C reaches all processes at once."""
+def _begin(worker: int, parent: int) -> None:
+    """Leave it to the main process to end a worker, since Ctrl-C reaches all at once.
+
+    PyTorch's workers look for their parent too, but take for it whatever they find when they
+    begin: one that starts slowly would outlive a parent that was killed meanwhile.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    threading.Thread(target=_follow, args=(parent,), daemon=True).start()
+
+
+def _follow(parent: int) -> None:
+    """End this process soon after its parent."""
+    while os.getppid() == parent:
+        time.sleep(_PATIENCE)
+    os._exit(1)
 
 
 def _torch() -> Any:
