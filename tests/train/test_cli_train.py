@@ -182,7 +182,7 @@ def test_two_people_fine_tune_a_model(cli, tmp_path: Path, hopper, collins):
     assert summary["tar"] is None
     assert summary["holdout"] == {"people": 0, "images": 0}
     assert "nobody is kept out to measure with: 2 people are too few" in outcome.err
-    assert "lr = 0.0001\n" in (tmp_path / "run/recipe.toml").read_text()
+    assert "lr = 2e-05\n" in (tmp_path / "run/recipe.toml").read_text()
 
 
 def test_faces_that_cannot_be_read_are_counted_and_told(cli, tmp_path: Path, hopper, collins):

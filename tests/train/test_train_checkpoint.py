@@ -57,7 +57,7 @@ def test_a_full_disk_leaves_the_older_checkpoint(tmp_path: Path):
 
 
 def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path):
-    with pytest.raises(ModelError, match="cannot write .*gone.*no such file or folder"):
+    with pytest.raises(ModelError, match=r"cannot write .*gone.*no such file or folder"):
         save_checkpoint(tmp_path / "gone" / "checkpoint.pt", STATE)
 
 

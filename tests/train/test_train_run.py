@@ -36,6 +36,7 @@ def named(teacher: Path) -> None:
 
 KINDS: dict[str, dict[str, Any]] = {
     "cosface": {},
+    "fine-tuned": {"from_": "old", "arch": None},
     "softmax without average": {"head": "softmax", "ema": 0.0},
     "sampled arcface with a teacher": {"head": "arcface", "sample_rate": 0.4, "teacher": ("old",)},
     "teacher alone in bf16": {"head": "none", "teacher": ("old",), "precision": "bf16"},
@@ -117,6 +118,17 @@ def test_workers_change_nothing(tmp_path: Path, people: Path, workers: int):
     train(small(people, steps=2, workers=workers), tmp_path / "run")
     train(small(people, steps=2), tmp_path / "plain")
     assert (tmp_path / "run/model.pt").read_bytes() == (tmp_path / "plain/model.pt").read_bytes()
+
+
+def test_fine_tuning_begins_with_classes_where_their_faces_are(
+    tmp_path: Path, people: Path, teacher: Path
+):
+    named(teacher)
+    first = []
+    for name, begin in (("scratch", {"gamma": 0.3}), ("tuned", {"from_": "old", "arch": None})):
+        train(small(people, steps=1, lr=1e-9, **begin), tmp_path / name)
+        first.append(float(losses(tmp_path / name / "log.csv")[1][2]))
+    assert first[1] < 0.9 * first[0]
 
 
 def test_learning_lowers_the_loss_of_faces_seen_again(tmp_path: Path, people: Path):

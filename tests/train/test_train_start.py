@@ -53,7 +53,7 @@ def test_a_file_gives_its_weights(trained):
 
 
 def test_a_file_of_another_network_says_which(trained):
-    with pytest.raises(ModelError, match="it looks like edgeface-xxs of gamma 0.5"):
+    with pytest.raises(ModelError, match=r"it looks like edgeface-xxs of gamma 0\.5"):
         starting_model(recipe(from_=str(trained[0])))
 
 
@@ -96,5 +96,5 @@ def test_a_name_that_nobody_has_is_told():
 def test_published_weights_that_are_not_here_are_to_be_pulled():
     with pytest.raises(ModelNotFound, match="run: facekeep models pull edgeface-xs-gamma-06"):
         starting_model(recipe(from_="edgeface-xs"))
-    with pytest.raises(ModelNotFound, match="no weights of edgeface-xs are on .* give a file"):
+    with pytest.raises(ModelNotFound, match=r"no weights of edgeface-xs are on .* give a file"):
         starting_model(recipe(from_="edgeface-xs", gamma=0.3))

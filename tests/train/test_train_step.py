@@ -17,7 +17,8 @@ from facekeep.train.config import Recipe
 from facekeep.train.data import decode, open_source
 from facekeep.train.holdout import Holdout
 from facekeep.train.parallel import Parallel
-from facekeep.train.step import Learner, normalise, precision_of
+from facekeep.train.pixels import normalise
+from facekeep.train.step import Learner, precision_of
 
 CUDA = torch.device("cuda", 0)
 
@@ -114,6 +115,29 @@ def test_a_gpu_without_bf16_is_told(monkeypatch):
 def test_pixels_are_fed_as_the_networks_expect():
     pixels = torch.tensor([0, 51, 255], dtype=torch.uint8)
     assert torch.allclose(normalise(pixels), torch.tensor([-1.0, -0.6, 1.0]), atol=1e-6)
+
+
+def test_imprinted_classes_point_to_their_faces(tmp_path: Path, hopper, collins):
+    folder = write_people(tmp_path / "people", [hopper, collins], 4, 3)
+    for number in range(3):
+        (folder / f"person 02/{number}.png").write_bytes(b"no picture")
+    source = open_source(folder)
+    pupil = learner()
+    assert pupil._head is not None
+    before = pupil._head.weight.detach().clone()
+    pupil.imprint(source)
+    after = pupil._head.weight.detach()
+    assert torch.allclose(after.norm(dim=1), before.norm(dim=1)), "as long as they were"
+    for person in range(4):
+        if person == 2:
+            assert torch.equal(after[2], before[2]), "nothing is known of it"
+            continue
+        faces = [decode(source.read(3 * person + number), 32) for number in range(3)]
+        pixels = torch.from_numpy(np.stack(faces)).permute(0, 3, 1, 2)
+        with torch.no_grad():
+            rows = nn.functional.normalize(pupil.model(normalise(pixels)))
+        assert nn.functional.cosine_similarity(after[person], rows.sum(0), dim=0) > 0.9999
+        assert nn.functional.cosine_similarity(before[person], rows.sum(0), dim=0) < 0.5
 
 
 class Colours(nn.Module):

@@ -165,7 +165,7 @@ class Recipe:
     )
     lr: float | None = field(
         default=None,
-        metadata=_about("Highest learning rate.", _number(1e-9, 10.0), "5e-4, with --from 1e-4"),
+        metadata=_about("Highest learning rate.", _number(1e-9, 10.0), "5e-4, with --from 2e-5"),
     )
     weight_decay: float = field(
         default=0.05, metadata=_about("Weight decay of AdamW.", _number(0.0, 10.0))

@@ -68,8 +68,8 @@ class Trainer:
         self._position = 0
         self._log: Log | None = None
 
-    def resume(self) -> None:
-        """Go back to the checkpoint, if there is one.
+    def resume(self) -> bool:
+        """Go back to the checkpoint, and say whether there is one.
 
         Raises:
             ModelCorrupt: It is damaged.
@@ -78,7 +78,7 @@ class Trainer:
         """
         path = self._folder / checkpoint.CHECKPOINT
         if not path.exists():
-            return
+            return False
         state = checkpoint.load_checkpoint(path)
         if state.get("version") != _VERSION:
             raise ModelCorrupt(f"{path} is of another version of facekeep; train anew")
@@ -94,6 +94,7 @@ class Trainer:
         self.step, self._best, self._position = state["step"], state["best"], state["log"]
         self._loader.corrupt = state["corrupt"] if self._parallel.is_main else 0
         self._window.restore(state["window"])
+        return True
 
     def run(self, advance: Callable[[int], None] = lambda images: None) -> bool:
         """Train to the end.

@@ -18,7 +18,7 @@ FEW_PEOPLE: Final = 40
 
 _MOST_HELD_OUT: Final = 500
 _EPOCHS: Final = (40, 10)  # from scratch, from weights
-_LR: Final = (5e-4, 1e-4)
+_LR: Final = (5e-4, 2e-5)
 _LOOKS: Final = 20  # measurements and checkpoints in a run
 _MOST_WORKERS: Final = 8
 

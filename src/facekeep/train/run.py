@@ -130,11 +130,13 @@ class _Job:
 
     def prepare(self, *, resume: bool) -> None:
         """Make the folder, or go back to its checkpoint."""
-        if resume:
-            self.trainer.resume()
-        elif self.parallel.is_main:
+        if not resume and self.parallel.is_main:
             begin(self.folder, self._settled())
         self.parallel.barrier()
+        if resume and self.trainer.resume():
+            return
+        if self.recipe.from_ is not None:
+            self.learner.imprint(self.faces)
 
     def finish(self, name: str | None) -> Outcome:
         """Measure, write and register what was learned."""

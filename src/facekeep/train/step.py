@@ -12,13 +12,19 @@ from torch.nn.parallel import DistributedDataParallel
 from facekeep.errors import InputError, RuntimeUnavailable
 from facekeep.nn import EdgeFace
 from facekeep.train.config import Recipe
+from facekeep.train.data import Source
 from facekeep.train.distill import distill_loss
 from facekeep.train.ema import Ema
+from facekeep.train.embedding import embed_faces, first_of_each
 from facekeep.train.heads import Head, make_head
 from facekeep.train.parallel import Parallel
+from facekeep.train.pixels import normalise
 from facekeep.train.teacher import Teacher
 
-__all__ = ["Learner", "normalise", "precision_of"]
+__all__ = ["Learner", "precision_of"]
+
+_IMPRINTS: Final = 20_000  # faces to begin all classes with, at most, but one of each
+_MOST_IMPRINTED: Final = 8  # of a class
 
 _TYPES: Final = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -108,6 +114,33 @@ class Learner:
         self._ema.update(self.model)
         return torch.stack([loss, *losses, norm]).detach()
 
+    def imprint(self, source: Source) -> None:
+        """Let each class begin as the mean direction of some of its faces (arXiv 1712.07136).
+
+        For a network that knows faces already. Classes at random would first have to be moved to
+        where their faces are, and the network would be spoilt meanwhile.
+
+        Args:
+            source: The faces, labelled as the head's classes are.
+        """
+        if self._head is None:
+            return
+        span, weight = self._head.span, self._head.weight
+        faces = min(_MOST_IMPRINTED, max(1, _IMPRINTS // self._head.classes))
+        places = first_of_each(source.labels, faces)
+        labels = source.labels[places]
+        mine = places[(labels >= span.start) & (labels < span.stop)]
+        size = self.model.input_size
+        rows, kept = embed_faces(self.model, source, mine, size=size, device=weight.device)
+        if not len(rows):
+            return
+        classes = torch.from_numpy(source.labels[kept.cpu()]).to(weight.device) - span.start
+        sums = torch.zeros_like(weight).index_add_(0, classes, rows)
+        lengths = sums.norm(dim=1, keepdim=True)
+        with torch.no_grad():
+            means = sums / lengths * weight.norm(dim=1, keepdim=True)
+            weight.copy_(means.where(lengths > 0, weight))
+
     def full_state(self) -> dict[str, Any]:
         """Collect what an exact resume needs; all processes call it, the main one gets it all."""
         head = {}
@@ -153,11 +186,6 @@ class Learner:
         yield self._optimizer
         if self._head_optimizer is not None:
             yield self._head_optimizer
-
-
-def normalise(pixels: Tensor) -> Tensor:
-    """Turn uint8 pixels into what the networks take: ``p / 127.5 - 1`` as float32."""
-    return pixels.float().div_(127.5).sub_(1)
 
 
 def precision_of(wanted: str, device: torch.device) -> str:
