@@ -243,3 +243,18 @@ def test_help_needs_no_torch():
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "Train a face embedder" in done.stdout
     assert done.stdout.endswith("\n\n"), "nothing heavy was named on the last line"
+
+
+def test_without_torch_the_cure_is_named(tmp_path: Path):
+    code = (
+        "import sys\n"
+        "sys.modules['torch'] = None\n"
+        "from facekeep.cli.main import main\n"
+        "sys.exit(main(['train', '--data', sys.argv[1], '--out', sys.argv[1] + '/run']))"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 3
+    assert "install it with: pip install 'facekeep[train]'" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []

@@ -10,14 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from facekeep.errors import ConfigError
-from facekeep.train.config import (
-    OPTIONS,
-    Recipe,
-    given_values,
-    make_recipe,
-    read_recipe,
-    recipe_toml,
-)
+from facekeep.train.config import OPTIONS, Recipe
+from facekeep.train.recipe import given_values, make_recipe, read_recipe, recipe_toml
 
 FULL = Recipe(
     data=Path("/faces"),

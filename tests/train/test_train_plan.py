@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from facekeep.errors import InputError
-from facekeep.train.config import Recipe, read_recipe, recipe_toml
+from facekeep.train.config import Recipe
 from facekeep.train.plan import holdout_people, make_plan, settle, workers_of
+from facekeep.train.recipe import read_recipe, recipe_toml
 from facekeep.train.schedule import Schedule
 
 

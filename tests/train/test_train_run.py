@@ -16,7 +16,8 @@ from facekeep.nn import create_model, load_checkpoint, save_checkpoint
 from facekeep.runtime import open_session
 from facekeep.train import checkpoint
 from facekeep.train.checkpoint import load_checkpoint as load_state
-from facekeep.train.config import Recipe, given_values, make_recipe
+from facekeep.train.config import Recipe
+from facekeep.train.recipe import given_values, make_recipe
 from facekeep.train.run import Outcome, train
 from facekeep.train.step import Learner
 

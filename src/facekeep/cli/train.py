@@ -12,7 +12,8 @@ import typer
 
 from facekeep.cli.command import ExitStatus, Run, command, group
 from facekeep.cli.output import counted
-from facekeep.train.config import OPTIONS, Option, given_values, make_recipe
+from facekeep.train.config import OPTIONS, Option
+from facekeep.train.recipe import given_values, make_recipe
 
 if TYPE_CHECKING:
     from facekeep.train.run import Outcome
@@ -56,8 +57,8 @@ def train(
     on. Start several processes, on one machine or many, with torchrun -m facekeep train ...
     """
     given = given_values({name: options[_parameter(name)] for name in OPTIONS}, recipe_file)
+    from facekeep.train import train as train_network
     from facekeep.train.folder import resumed_recipe
-    from facekeep.train.run import train as train_network
 
     recipe = resumed_recipe(out, given) if resume else make_recipe(given)
     main = os.environ.get("RANK", "0") == "0"

@@ -70,7 +70,7 @@ def random_state(parallel: Parallel) -> torch.Tensor | None:
     rows = [torch.get_rng_state()]
     if parallel.device.type == "cuda":
         rows.append(torch.cuda.get_rng_state(parallel.device))
-    return parallel.collect(torch.cat(rows)[None])
+    return parallel.collect(torch.cat(rows)[None].to(parallel.device))
 
 
 def restore_random_state(rows: torch.Tensor, parallel: Parallel) -> None:

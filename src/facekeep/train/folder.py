@@ -9,7 +9,8 @@ from typing import Any, Final
 from facekeep._files import write_whole
 from facekeep.errors import InputError
 from facekeep.train.checkpoint import cannot_write
-from facekeep.train.config import OPTIONS, Recipe, read_recipe, recipe_toml
+from facekeep.train.config import OPTIONS, Recipe
+from facekeep.train.recipe import read_recipe, recipe_toml
 
 __all__ = ["RECIPE", "begin", "keep", "require_new", "resumed_recipe"]
 

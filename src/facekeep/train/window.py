@@ -23,6 +23,7 @@ class Window:
 
     def __init__(self, names: Sequence[str], *, forgiving: bool = False) -> None:
         self._names, self._forgiving = tuple(names), forgiving
+        self._earlier: list[list[float]] = []
         self._rows: list[Tensor] = []
         self._images = 0
         self._seconds = 0.0
@@ -42,7 +43,9 @@ class Window:
         Raises:
             ModelError: A loss or the length of a gradient is not finite; names the step.
         """
-        values: list[list[float]] = torch.stack(self._rows).tolist() if self._rows else []
+        self._earlier += torch.stack(self._rows).tolist() if self._rows else []
+        self._rows = []
+        values = self._earlier
         bad = [place for place, row in enumerate(values) if not all(map(math.isfinite, row))]
         if bad and not (self._forgiving and len(bad) < len(values)):
             first = step - len(values) + 1 + bad[0]
@@ -54,7 +57,7 @@ class Window:
 
     def restore(self, rows: Sequence[Sequence[float]]) -> None:
         """Go on from what `rows` gave."""
-        self._rows = [torch.tensor(row) for row in rows]
+        self._earlier = [list(row) for row in rows]
 
     def close(self, step: int) -> dict[str, float]:
         """Return the means by name, and ``images_per_second``; then begin anew.
@@ -66,5 +69,5 @@ class Window:
         means = (math.fsum(column) / len(rows) for column in zip(*rows, strict=True))
         found = dict(zip(self._names, means, strict=True))
         found["images_per_second"] = self._images / max(self._seconds, 1e-9)
-        self._rows, self._images, self._seconds = [], 0, 0.0
+        self._earlier, self._images, self._seconds = [], 0, 0.0
         return found
