@@ -52,15 +52,20 @@ def draw_curves(log: Path) -> bytes:
     from matplotlib.figure import Figure
 
     columns = read_log(log)
-    panels = [(_LOSSES, "loss"), (_RATES, "hold-out TAR"), ({"lr": "rate"}, "learning rate")]
-    lines = [(title, _lines(columns, labels)) for labels, title in panels]
-    shown = [(title, known) for title, known in lines if known]
+    losses = _lines(columns, _LOSSES)
+    parted = losses if len(losses) > 2 else losses[:1]  # a single part is the whole
+    panels = [
+        ("loss", parted),
+        ("hold-out TAR", _lines(columns, _RATES)),
+        ("learning rate", _lines(columns, {"lr": "rate"})),
+    ]
+    shown = [(title, lines) for title, lines in panels if lines]
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
         figure = Figure(figsize=_SIZE, dpi=_DPI, layout="constrained")
         every = figure.subplots(len(shown), 1, sharex=True, squeeze=False)[:, 0]
-        for axes, (title, known) in zip(every, shown, strict=True):
-            _panel(axes, known, title)
+        for axes, (title, lines) in zip(every, shown, strict=True):
+            _panel(axes, lines, title)
         every[-1].set_xlabel("step")
         encoded = io.BytesIO()
         # Without the name of matplotlib's version the bytes depend on the drawing alone.
@@ -85,6 +90,7 @@ def _panel(axes: Any, lines: Sequence[Line], title: str) -> None:
         marker = "o" if len(steps) < 3 else None
         axes.plot(steps, values, color=colour, linestyle=dash, label=label, lw=1.6, marker=marker)
     axes.set_ylabel(title)
+    axes.set_ylim(bottom=0)
     axes.grid(color="#d8d8d8", linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
     if len(lines) > 1:
