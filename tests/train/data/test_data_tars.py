@@ -179,6 +179,17 @@ def test_a_damaged_header_costs_its_sample_alone(tmp_path: Path) -> None:
     assert [key for key, *_ in contents_of(source)] == ["0", "1", "3", "4"]
 
 
+@pytest.mark.parametrize("style", STYLES[1:])
+def test_a_long_name_before_a_damaged_header_does_not_name_another_file(
+    tmp_path: Path, style: int
+) -> None:
+    path = write_tar(tmp_path / "x.tar", [("d" * 150 + ".jpg", A), ("b.jpg", B)], style)
+    data = bytearray(path.read_bytes())
+    data[1024:1536] = b"\x55" * 512
+    path.write_bytes(data)
+    assert contents_of(open_source(path)) == [("b", "", B)]
+
+
 def test_a_tar_cut_short_loses_its_last_image_alone(tmp_path: Path) -> None:
     path = write_tar(tmp_path / "x.tar", [(f"{n}.png", encoded(n, size=64)) for n in range(3)])
     with tarfile.open(path) as tar:
