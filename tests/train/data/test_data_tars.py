@@ -78,6 +78,7 @@ def test_only_the_first_dot_of_the_name_ends_the_key(tmp_path: Path) -> None:
         ("set.1/a.b/x.seg.png", B),
         ("set.1/a.c/x.jpg", C),
         (".hidden.jpg", D),
+        ("x/.jpg", D),
         ("README", b"text"),
         ("alone.cls", b"3"),
     ]
