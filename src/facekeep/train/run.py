@@ -108,7 +108,7 @@ class _Job:
         torch.manual_seed(recipe.seed)
         self.begun = time.monotonic()
         self.model = starting_model(recipe)
-        self.faces, kept_out = _faces(recipe)
+        self.faces, kept_out = _faces(recipe, parallel)
         self.batch = _batch(recipe, len(self.faces), parallel)
         self.loader = self._loader()
         self.plan = make_plan(recipe, self.loader.steps_per_epoch)
@@ -210,12 +210,12 @@ class _Job:
         }
 
 
-def _faces(recipe: Recipe) -> tuple[Source, Source | None]:
+def _faces(recipe: Recipe, parallel: Parallel) -> tuple[Source, Source | None]:
     """Open the faces: those to learn from, and those of the people kept out."""
     source = open_source(recipe.data, labels=recipe.labels)
     people = holdout_people(recipe, source.classes)
     if not people:
-        if recipe.holdout is None:
+        if recipe.holdout is None and parallel.is_main:
             _log.warning(
                 "nobody is kept out to measure with: %d people are too few to spare some;"
                 " --holdout N keeps N of them out",
