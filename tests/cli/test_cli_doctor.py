@@ -170,6 +170,19 @@ def test_a_missing_extra_is_absent_unless_the_settings_need_it(monkeypatch):
     assert found(Settings(key="keyring:a/b"))["keyring"].status == "fail"
 
 
+def test_extras_too_heavy_to_import_are_found_by_name(monkeypatch):
+    assert found()["train"].detail == f"torch {importlib.metadata.version('torch')}"
+
+    def missing(distribution):
+        raise importlib.metadata.PackageNotFoundError(distribution)
+
+    monkeypatch.setattr(importlib.metadata, "version", missing)
+    for extra, program in (("evaluate", "matplotlib"), ("train", "torch")):
+        check = found()[extra]
+        assert (check.status, check.cure) == ("absent", f"pip install 'facekeep[{extra}]'")
+        assert check.detail.endswith(f": {program} is not installed")
+
+
 def test_a_keyring_without_a_service_is_absent(monkeypatch):
     import keyring
     from keyring.backends import fail, null

@@ -203,6 +203,8 @@ def _models(settings: Settings) -> Iterator[Check]:
 
 def _extras(settings: Settings) -> Iterator[Check]:
     yield _extra("heic", "pillow_heif", "HEIC pictures cannot be read")
+    yield _installed("evaluate", "matplotlib", "evaluate --report cannot draw")
+    yield _installed("train", "torch", "no network can be trained, no checkpoint be converted")
     yield _keyring(needed=(settings.key or "").startswith("keyring"))
 
 
@@ -213,6 +215,17 @@ def _extra(extra: str, module: str, consequence: str) -> Check:
         cure = f"pip install 'facekeep[{extra}]'"
         return Check("extras", extra, "absent", f"{consequence}: {_failure(error)}", cure)
     return Check("extras", extra, "ok", str(getattr(found, "__version__", "installed")))
+
+
+def _installed(extra: str, distribution: str, consequence: str) -> Check:
+    """Find an extra that takes too long to import only to look at it."""
+    try:
+        version = importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        cure = f"pip install 'facekeep[{extra}]'"
+        detail = f"{consequence}: {distribution} is not installed"
+        return Check("extras", extra, "absent", detail, cure)
+    return Check("extras", extra, "ok", f"{distribution} {version}")
 
 
 def _keyring(*, needed: bool) -> Check:
