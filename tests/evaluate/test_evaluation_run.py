@@ -13,6 +13,7 @@ from facekeep.errors import InputError
 from facekeep.evaluate.data import PairSet, TemplatePairs, TemplateSet
 from facekeep.evaluate.extract import Extracted
 from facekeep.evaluate.run import run_identification, run_pairs, run_people, run_templates
+from facekeep.evaluate.words import tables
 
 
 def all_scores(data, found):
@@ -97,6 +98,26 @@ def test_pairs_without_folds_have_none():
     assert "accuracy" not in document
     assert "folds" not in document
     assert set(document["tar"]) == {"1e-2", "1e-3", "1e-4", "1e-5"}
+
+
+def test_pairs_to_choose_on_give_a_threshold_and_no_other_figure():
+    data, found = known_people(noise=0.2, failed=(0,))
+    first = np.arange(60) < 20
+    pairs = dataclasses.replace(pairs_of(data, None), development=first)
+    result = run_pairs(pairs, found, system("lfw")).result
+    every = run_pairs(pairs_of(data, 3), found, system("lfw")).result
+    assert (result.accuracy, result.accuracy_sd) == (1, None), "what failed was only to choose on"
+    ((accuracy, threshold),) = result.folds
+    assert accuracy == result.accuracy
+    assert every.scores.tail[0] < threshold < every.scores.mated[0]
+    assert (len(result.scores.mated), result.scores.mated_failed) == (20, 0)
+    assert (result.scores.non_mated, result.scores.non_mated_failed) == (19, 1)
+    document = result.document()
+    assert "accuracy_sd" not in document
+    assert len(document["folds"]) == 1
+    (table, *_) = tables([result])
+    assert table.headers[1] == "accuracy"
+    assert table.rows[0][1] == "100.00 %"
 
 
 def test_strangers_and_people_enrolled_are_told_apart():

@@ -13,7 +13,16 @@ from hypothesis.extra import numpy as hnp
 from sklearn.metrics import roc_curve
 
 from facekeep.errors import InputError
-from facekeep.evaluate import FAILED, at_rates, at_thresholds, folds, listed, scores_of, tar_at
+from facekeep.evaluate import (
+    FAILED,
+    accuracy_at_best,
+    at_rates,
+    at_thresholds,
+    folds,
+    listed,
+    scores_of,
+    tar_at,
+)
 
 # Few distinct values, so that many scores tie.
 SCORES = st.one_of(
@@ -214,6 +223,29 @@ def test_a_fold_of_failures_alone_has_no_accuracy_without_them():
 def test_folds_that_decide_nothing_are_refused(scores, mated, fold, why):
     with pytest.raises(InputError, match=why):
         folds(scores, mated, fold)
+
+
+def test_accuracy_at_the_best_threshold_of_other_pairs():
+    # The first four part best half-way between 0.3 and 0.5; a mated pair among the rest is below.
+    scores = [0.5, FAILED, 0.3, 0.0, 0.9, 0.35, FAILED, 0.39, FAILED]
+    mated = [1, 1, 0, 0, 1, 1, 1, 0, 0]
+    development = [True] * 4 + [False] * 5
+    accuracy, threshold = accuracy_at_best(scores, mated, development)
+    assert (accuracy, threshold) == (3 / 5, pytest.approx(0.4))
+
+
+@pytest.mark.parametrize(
+    ("mated", "development", "why"),
+    [
+        ([1, 0, 1], [1, 1, 1], "none to judge"),
+        ([1, 0, 1], [1, 0, 1], "mated and non-mated"),
+        ([1, 0, 1], [0, 0, 0], "mated and non-mated"),
+        ([1, 0, 1], [0, 0], "shape"),
+    ],
+)
+def test_pairs_that_choose_or_judge_nothing_are_refused(mated, development, why):
+    with pytest.raises(InputError, match=why):
+        accuracy_at_best([0.1, 0.2, 0.3], mated, development)
 
 
 # --- lists of comparisons and who is in them ---

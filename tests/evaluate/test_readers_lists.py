@@ -10,7 +10,14 @@ import pytest
 from readers_kit import LFW_PAIRS, cfp_tree, lfw_tree, picture, put
 
 from facekeep.errors import ImageError, InputError
-from facekeep.evaluate.readers import cfp, csv_pairs, lfw, lfw_people, person_folder
+from facekeep.evaluate.readers import (
+    cfp,
+    csv_pairs,
+    lfw,
+    lfw_people,
+    lfw_view_1,
+    person_folder,
+)
 
 
 def shade(data, place) -> int:
@@ -62,6 +69,33 @@ def test_lfw_view_1_has_no_folds(images, tmp_path):
     assert data.mated.tolist() == [True, True, False, False]
     assert data.fold is None
     assert data.samples.aligned
+
+
+def test_lfw_view_1_joins_its_lists(images, tmp_path):
+    train = put(tmp_path / "pairsDevTrain.txt", "1\nAda 1 2\nAda 1 Bob 2\n")
+    test = put(tmp_path / "pairsDevTest.txt", "1\nCy 1 3\nBob 1 Cy 3\n")
+    data = lfw_view_1(images, train, test, aligned=True)
+    assert [shade(data, i) for i in data.left] == [11, 11, 31, 21]
+    assert [shade(data, i) for i in data.right] == [12, 22, 33, 33]
+    assert data.mated.tolist() == [True, False, True, False]
+    assert data.development is not None
+    assert data.development.tolist() == [True, True, False, False]
+    assert data.fold is None
+    assert data.person is not None
+    assert data.person.tolist() == ["Ada", "Ada", "Bob", "Cy", "Cy", "Bob"]
+    assert data.samples.names[2:4] == ("Bob/Bob_0002.png", "Cy/Cy_0001.jpg")
+    assert data.samples.aligned
+
+
+def test_the_folds_of_view_2_do_not_choose_for_view_1(images, pairs, tmp_path):
+    test = put(tmp_path / "pairsDevTest.txt", "1\nCy 1 3\nBob 1 Cy 3\n")
+    for lists in ((pairs, test), (test, pairs)):
+        with pytest.raises(InputError) as error:
+            lfw_view_1(images, *lists)
+        said(error, f"{pairs}: has folds")
+    with pytest.raises(InputError) as error:
+        lfw_view_1(images, test, put(tmp_path / "worse.txt", "1\nCy 1 1\nBob 1 Cy 3\n"))
+    said(error, "worse.txt:2: compares")
 
 
 @pytest.mark.parametrize("change", ["\r\n", " ", "\ufeff"])

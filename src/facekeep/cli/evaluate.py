@@ -47,6 +47,7 @@ Labels = Annotated[
     examples=[
         "facekeep evaluate lfw --images lfw/ --pairs pairs.txt --model sface --json",
         "facekeep evaluate lfw --images lfw/ --pairs pairs.txt --report report/ --cache crops/",
+        "facekeep evaluate lfw --images lfw/ --pairs pairsDevTrain.txt --test pairsDevTest.txt",
     ],
 )
 def lfw(
@@ -59,16 +60,27 @@ def lfw(
         typer.Option(
             "--pairs",
             metavar="FILE",
-            help="pairs.txt; or a list of View 1, which has no folds and so no accuracy.",
+            help="pairs.txt; or a list of View 1, which has no folds.",
         ),
     ],
+    test: Annotated[
+        Path | None,
+        typer.Option(
+            "--test",
+            metavar="FILE",
+            help="View 1: judge these pairs, at the most accurate threshold of --pairs.",
+        ),
+    ] = None,
     aligned: AlignedFlag = False,
 ) -> Work:
     """Verify the pairs of Labeled Faces in the Wild."""
     from facekeep.evaluate import readers
     from facekeep.evaluate.run import run_pairs
 
-    data = readers.lfw(images, pairs, aligned=aligned)
+    if test is None:
+        data = readers.lfw(images, pairs, aligned=aligned)
+    else:
+        data = readers.lfw_view_1(images, pairs, test, aligned=aligned)
     return Work(data, partial(run_pairs, data))
 
 

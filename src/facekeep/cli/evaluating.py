@@ -16,6 +16,7 @@ import typer
 
 from facekeep.cli.command import Run, command
 from facekeep.cli.options import Out
+from facekeep.cli.output import plain
 from facekeep.errors import InputError
 
 if TYPE_CHECKING:
@@ -298,7 +299,7 @@ def _tell(run: Run, results: Sequence[Result], out: Path | None, page: Path | No
 def _write(out: Path, document: dict[str, Any]) -> None:
     from facekeep._files import printable, why, write_whole
 
-    text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(plain(document), indent=2, ensure_ascii=False, allow_nan=False)
     try:
         write_whole(out, f"{text}\n".encode(errors="backslashreplace"))
     except OSError as error:

@@ -17,6 +17,7 @@ __all__ = [
     "counted",
     "emit_json",
     "one_line",
+    "plain",
     "print_table",
     "progress",
     "say",
@@ -63,26 +64,30 @@ def counted(number: int, one: str, many: str = "") -> str:
 def emit_json(document: Mapping[str, Any]) -> None:
     """Print a document as one line of JSON, keys in their own order, in UTF-8 or else in ASCII.
 
-    numpy values become plain ones, paths become strings, floats keep seven significant digits,
-    values that JSON lacks (NaN and the infinities) become null.
+    Values are those of ``plain``.
     """
     encoding = getattr(sys.stdout, "encoding", None) or "ascii"
     ascii_only = encoding.lower().replace("-", "") != "utf8"
-    text = json.dumps(_plain(document), ensure_ascii=ascii_only, allow_nan=False)
+    text = json.dumps(plain(document), ensure_ascii=ascii_only, allow_nan=False)
     print(text, flush=True)  # noqa: T201
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Make a document what JSON can hold.
+
+    numpy values become plain ones, paths become strings, floats keep seven significant digits,
+    values that JSON lacks (NaN and the infinities) become null.
+    """
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, float):
         return _rounded(value)
     if isinstance(value, PathLike):
         return fspath(value)
     if hasattr(value, "tolist"):
-        return _plain(value.tolist())
+        return plain(value.tolist())
     return value
 
 

@@ -67,6 +67,8 @@ class PairSet:
         mated: bool ``(m,)``: both images show one person.
         fold: intp ``(m,)``, 0 and up, where the protocol divides the pairs; else None.
         person: str ``(n,)``, who each image shows, where that is known; else None.
+        development: bool ``(m,)``, pairs on which the threshold of the accuracy is chosen and no
+            figure is measured, where the protocol has such; else None.
     """
 
     name: str
@@ -76,9 +78,11 @@ class PairSet:
     mated: NDArray[np.bool_]
     fold: NDArray[np.intp] | None = None
     person: NDArray[np.str_] | None = None
+    development: NDArray[np.bool_] | None = None
 
     def __post_init__(self) -> None:
-        for what, values in (("right", self.right), ("mated", self.mated), ("fold", self.fold)):
+        for what in ("right", "mated", "fold", "development"):
+            values = getattr(self, what)
             if values is not None:
                 _check(what, values, self.left.shape)
         _check_places("left", self.left, len(self.samples))

@@ -22,6 +22,7 @@ __all__ = [
     "FMRS",
     "FoldResult",
     "Operating",
+    "accuracy_at_best",
     "at_rates",
     "at_thresholds",
     "folds",
@@ -264,11 +265,37 @@ def folds(scores: ArrayLike, mated: ArrayLike, fold: ArrayLike) -> FoldResult:
     )
 
 
+def accuracy_at_best(
+    scores: ArrayLike, mated: ArrayLike, development: ArrayLike
+) -> tuple[float, float]:
+    """Measure verification accuracy as View 1 of LFW does: chosen on some pairs, told of others.
+
+    Args:
+        scores: float ``(m,)``, cosines or ``FAILED``.
+        mated: bool ``(m,)``.
+        development: bool ``(m,)``, the pairs that the threshold is chosen on, as by ``folds``.
+
+    Returns:
+        The accuracy of the other pairs, a fraction from 0 to 1, and the cosine that decided them.
+
+    Raises:
+        InputError: Lengths differ, a score is no cosine, there are no other pairs, or those to
+            choose on are not of both kinds or failed.
+    """
+    values = cosines(scores).astype(np.float64)
+    same = labels(mated, len(values), "mated").astype(bool)
+    chosen = labels(development, len(values), "development").astype(bool)
+    if chosen.all():
+        raise InputError("all pairs are there to choose a threshold on, and none to judge it by")
+    limit = _best_threshold(values, same, chosen & (values != FAILED))
+    return float(((values >= limit) == same)[~chosen].mean()), limit
+
+
 def _best_threshold(scores: Floats, mated: NDArray[np.bool_], chosen: NDArray[np.bool_]) -> float:
     """Return the highest cosine that parts the chosen pairs with the fewest errors."""
     values, same = scores[chosen], mated[chosen]
     if same.all() or not same.any():
-        raise InputError("a threshold needs mated and non-mated pairs with faces outside each fold")
+        raise InputError("a threshold can only be chosen on mated and non-mated pairs with faces")
     order = np.argsort(values)
     ranked = values[order]
     # Errors when everything from place k on counts as a match, for every k.

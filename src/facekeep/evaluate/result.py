@@ -35,7 +35,7 @@ class Result:
         failures: Images from which no embedding could be taken; they never match.
         accuracy: The share of right decisions, where the protocol has one.
         accuracy_sd: Its standard deviation over the folds, where there are.
-        folds: Accuracy and threshold of each fold.
+        folds: Accuracy and threshold of each fold; of View 1 of LFW those of its test list alone.
         tar: Operating points of verification at target FMRs.
         stated: Operating points at the thresholds of the model's catalogue entry.
         identified: The outcome of identification.

@@ -16,7 +16,14 @@ from facekeep.evaluate.data import PairSet, PersonSet, TemplateSet
 from facekeep.evaluate.extract import Extracted
 from facekeep.evaluate.identification import FPIRS, Enrolment, enrolment, identify
 from facekeep.evaluate.ijb import IJB_FMRS, verify_templates
-from facekeep.evaluate.metrics import FMRS, Operating, at_rates, at_thresholds, folds
+from facekeep.evaluate.metrics import (
+    FMRS,
+    Operating,
+    accuracy_at_best,
+    at_rates,
+    at_thresholds,
+    folds,
+)
 from facekeep.evaluate.pairs import Comparisons, Pairs, all_pairs, pair_scores, worst
 from facekeep.evaluate.plots import Line
 from facekeep.evaluate.pooling import Pooled, pool
@@ -62,7 +69,7 @@ class System:
 
 
 def run_pairs(data: PairSet, found: Extracted, system: System) -> Outcome:
-    """Verify the pairs of a list; where it has folds, by the protocol of LFW.
+    """Verify the pairs of a list; where it has folds or development pairs, with the accuracy.
 
     Args:
         data: The pairs.
@@ -72,12 +79,14 @@ def run_pairs(data: PairSet, found: Extracted, system: System) -> Outcome:
     Raises:
         InputError: There are no mated or no non-mated comparisons.
     """
-    values = pair_scores(found.rows, data.left, data.right)
-    scores = listed(values, data.mated, left=data.left, right=data.right, person=data.person)
+    every = pair_scores(found.rows, data.left, data.right)
+    kept = np.ones(len(every), np.bool_) if data.development is None else ~data.development
+    left, right, mated, values = data.left[kept], data.right[kept], data.mated[kept], every[kept]
+    scores = listed(values, mated, left=left, right=right, person=data.person)
     _require_both(scores)
-    errors = _worst_pairs(data.left, data.right, data.mated, values)
-    people = None if data.person is None else len(np.unique(data.person))
-    accuracy = {} if data.fold is None else _accuracy(values, data.mated, data.fold)
+    accuracy = _accuracy(data, every)
+    errors = _worst_pairs(left, right, mated, values)
+    people = None if scores.identities is None else scores.identities.people
     points = at_rates(scores, system.rates or FMRS)
     return _verified(data, people, found, system, scores, points, errors, **accuracy)
 
@@ -165,7 +174,7 @@ def run_templates(data: TemplateSet, found: Extracted, system: System) -> Outcom
         system,
         verified.scores,
         verified.strict,
-        _worst_templates(data, found, pooled),
+        _worst_templates(data, found, pooled, verified.values),
         details=details,
     )
 
@@ -229,10 +238,13 @@ def _require(what: str, made: int, failed: int) -> None:
         )
 
 
-def _accuracy(
-    values: NDArray[np.float32], mated: NDArray[np.bool_], fold: NDArray[np.intp]
-) -> dict[str, Any]:
-    found = folds(values, mated, fold)
+def _accuracy(data: PairSet, values: NDArray[np.float32]) -> dict[str, Any]:
+    if data.development is not None:
+        accuracy, threshold = accuracy_at_best(values, data.mated, data.development)
+        return {"accuracy": accuracy, "folds": ((accuracy, threshold),)}
+    if data.fold is None:
+        return {}
+    found = folds(values, data.mated, data.fold)
     return {
         "accuracy": found.accuracy,
         "accuracy_sd": found.sd,
@@ -327,10 +339,12 @@ def _worst_pairs(
     return first(~mated, -values), first(mated, values)
 
 
-def _worst_templates(data: TemplateSet, found: Extracted, pooled: Pooled) -> _Errors:
+def _worst_templates(
+    data: TemplateSet, found: Extracted, pooled: Pooled, values: NDArray[np.float32]
+) -> _Errors:
     """The worst comparisons of templates; for each stands its first image that gave a face."""
     sides = pooled.places(data.pairs.left), pooled.places(data.pairs.right)
-    errors = _worst_pairs(*sides, data.pairs.mated, pair_scores(pooled.rows, *sides))
+    errors = _worst_pairs(*sides, data.pairs.mated, values)
     have = np.flatnonzero(found.found)
     ids, firsts = np.unique(data.template[have], return_index=True)
     shown = np.zeros(len(pooled.ids), np.intp)

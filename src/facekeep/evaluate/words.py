@@ -26,7 +26,8 @@ PROTOCOLS: Final = {
     "lfw": (
         "Labeled Faces in the Wild",
         "Pairs of press photos of public figures: do both show one person? Accuracy is the mean of"
-        " the ten folds, each decided at the most accurate threshold of the other nine.",
+        " the ten folds, each decided at the most accurate threshold of the other nine. In View 1"
+        " it is that of the test list, decided at the most accurate threshold of the other list.",
     ),
     "cfp": (
         "Celebrities in Frontal-Profile",
@@ -95,7 +96,9 @@ def tables(results: Sequence[Result]) -> Iterator[Table]:
     """Give the figures of one or several models under one protocol, as tables for people."""
     if any(result.accuracy is not None for result in results):
         rows = [[result.model, _accuracy(result), percent(result.eer)] for result in results]
-        yield Table("", ("model", "accuracy (mean ± sd of the folds)", "EER"), rows)
+        spread = any(result.accuracy_sd is not None for result in results)
+        title = "accuracy (mean ± sd of the folds)" if spread else "accuracy"
+        yield Table("", ("model", title, "EER"), rows)
     yield from _verification(results)
     yield from _searches(results)
 

@@ -9,7 +9,7 @@ from facekeep.evaluate.readers._cfp import cfp
 from facekeep.evaluate.readers._csv import csv_pairs
 from facekeep.evaluate.readers._folder import person_folder
 from facekeep.evaluate.readers._ijb import ijb
-from facekeep.evaluate.readers._lfw import lfw, lfw_people
+from facekeep.evaluate.readers._lfw import lfw, lfw_people, lfw_view_1
 from facekeep.evaluate.readers._pack import bin_pack
 from facekeep.evaluate.readers._people import known_people
 
@@ -21,5 +21,6 @@ __all__ = [
     "known_people",
     "lfw",
     "lfw_people",
+    "lfw_view_1",
     "person_folder",
 ]

@@ -17,7 +17,7 @@ import numpy as np
 
 from facekeep._files import printable
 from facekeep.errors import InputError
-from facekeep.evaluate.data import PairSet, PersonSet
+from facekeep.evaluate.data import PairSet, PersonSet, Samples
 from facekeep.evaluate.readers._lists import (
     Named,
     fault,
@@ -29,7 +29,7 @@ from facekeep.evaluate.readers._lists import (
     whole,
 )
 
-__all__ = ["lfw", "lfw_people"]
+__all__ = ["lfw", "lfw_people", "lfw_view_1"]
 
 _MOST_IMAGES = 9999  # of one person: file names have four digits
 _SUFFIXES = (".jpg", ".png", ".jpeg", ".webp", ".bmp")
@@ -66,6 +66,50 @@ def lfw(
     fold = np.arange(len(mated)) // (2 * each) if folds > 1 else None
     person = np.array([name.partition("/")[0] for name in named.names])
     return PairSet("LFW", samples, left, right, mated, fold, person)
+
+
+def lfw_view_1(
+    images: str | os.PathLike[str],
+    train: str | os.PathLike[str],
+    test: str | os.PathLike[str],
+    *,
+    aligned: bool = False,
+) -> PairSet:
+    """Read LFW's View 1: pairs to choose a threshold on, and pairs to judge it by.
+
+    Args:
+        images: As for ``lfw``.
+        train: ``pairsDevTrain.txt``; its pairs become ``development``.
+        test: ``pairsDevTest.txt``.
+        aligned: The images are face crops, aligned as by ``align``.
+
+    Raises:
+        InputError: A list is damaged, and the message names the line; or it has folds.
+        ImageError: Images are missing.
+    """
+    chosen, judged = parts = [lfw(images, path, aligned=aligned) for path in (train, test)]
+    for path, part in zip((train, test), parts, strict=True):
+        if part.fold is not None:
+            raise InputError(f"{printable(path)}: has folds, and lists of View 1 have none")
+    ahead = len(chosen.samples)
+    return PairSet(
+        "LFW View 1",
+        _one_after_the_other(chosen.samples, judged.samples),
+        np.concatenate([chosen.left, ahead + judged.left]),
+        np.concatenate([chosen.right, ahead + judged.right]),
+        np.concatenate([chosen.mated, judged.mated]),
+        person=np.concatenate([part.person for part in parts if part.person is not None]),
+        development=np.arange(len(chosen.left) + len(judged.left)) < len(chosen.left),
+    )
+
+
+def _one_after_the_other(first: Samples, second: Samples) -> Samples:
+    ahead = len(first)
+    return Samples(
+        first.names + second.names,
+        lambda place: first.load(place) if place < ahead else second.load(place - ahead),
+        aligned=first.aligned,
+    )
 
 
 def lfw_people(
