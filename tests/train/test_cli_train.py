@@ -180,6 +180,7 @@ def test_two_people_fine_tune_a_model(cli, tmp_path: Path, hopper, collins):
     summary = outcome.json
     assert (summary["images"], summary["people"], summary["steps"]) == (4, 2, 2)
     assert summary["tar"] is None
+    assert summary["model"] is None
     assert summary["holdout"] == {"people": 0, "images": 0}
     assert "nobody is kept out to measure with: 2 people are too few" in outcome.err
     assert "lr = 2e-05\n" in (tmp_path / "run/recipe.toml").read_text()

@@ -93,8 +93,11 @@ def test_training_on_faces_makes_a_model_that_identifies(
     assert tar[-1] > 1.3 * tar[0]
     summary = json.loads((run / "summary.json").read_text())
     assert summary["tar"]["1e-2"]["tar"] == pytest.approx(tar[-1], rel=1e-6)
-    assert summary.keys() | {"finished", "out"} == outcome.json.keys()
+    assert summary.keys() | {"finished", "out", "model"} == outcome.json.keys()
     made = entry("ours")
+    assert [(each["fmr"], each["cosine"]) for each in outcome.json["model"]["thresholds"]] == list(
+        made.thresholds
+    )
     assert [fmr for fmr, _ in made.thresholds][:3] == [1e-2, 1e-3, 1e-4]
 
     enrolled, probe = likeliest(kept_out, "ours")

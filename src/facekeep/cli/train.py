@@ -86,7 +86,7 @@ def _tell(run: Run, outcome: Outcome, out: Path) -> None:
         run.say(f"stopped after step {outcome.step}; go on with: {resume}")
         return
     if run.json:
-        run.emit({"finished": True, "out": out, **outcome.summary})
+        run.emit({"finished": True, "out": out, **outcome.summary, "model": _model(outcome)})
         return
     _tell_summary(run, outcome.summary, out)
     _tell_name(run, outcome)
@@ -104,6 +104,14 @@ def _tell_summary(run: Run, summary: dict[str, Any], out: Path) -> None:
     ]
     if rows:
         run.table(["FMR", "hold-out TAR", "from", "to", "non-mated"], rows)
+
+
+def _model(outcome: Outcome) -> dict[str, Any] | None:
+    made = outcome.registered
+    if made is None:
+        return None
+    thresholds = [{"fmr": fmr, "cosine": cosine} for fmr, cosine in made.thresholds]
+    return {"name": made.name, "thresholds": thresholds, "comparisons": made.comparisons}
 
 
 def _tell_name(run: Run, outcome: Outcome) -> None:

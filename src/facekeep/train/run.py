@@ -181,24 +181,25 @@ class _Job:
 
     def _settled(self) -> Recipe:
         """The recipe without a default that depends on the weights or the data."""
-        held_out = self.holdout.people if self.holdout else 0
         return dataclasses.replace(
-            settle(self.recipe, self.plan, held_out),
+            settle(self.recipe, self.plan, self._held_out()["people"]),
             arch=self.model.arch,
             gamma=self.model.gamma,
             input_size=self.model.input_size,
         )
 
+    def _held_out(self) -> dict[str, int]:
+        if self.holdout is None:
+            return {"people": 0, "images": 0}
+        return {"people": self.holdout.people, "images": len(self.holdout)}
+
     def _facts(self, corrupt: int) -> dict[str, Any]:
         recipe, step = self.recipe, self.trainer.step
-        holdout = {"people": 0, "images": 0}
-        if self.holdout:
-            holdout = {"people": self.holdout.people, "images": len(self.holdout)}
         return {
             "data": str(recipe.data),
             "images": len(self.faces),
             "people": self.faces.classes,
-            "holdout": holdout,
+            "holdout": self._held_out(),
             "steps": step,
             "samples_seen": step * self.batch,
             "corrupt": corrupt + self.faces.corrupt,
