@@ -179,6 +179,23 @@ def test_a_crop_that_is_not_square_is_a_failure():
     assert made.failures == (Failure("a", "an aligned crop must be square, not 8 x 9 pixels"),)
 
 
+def test_a_detector_checks_that_aligned_crops_hold_a_face_in_its_place(hopper):
+    with Detector(threads=1) as detector:
+        (face,) = detector.detect(hopper)
+        good = align(hopper, face.landmarks)
+        shifted = align(hopper, face.landmarks + np.array([40, 0]))
+        noise = np.random.default_rng(0).integers(0, 256, (112, 112, 3), np.uint8)
+        samples = Samples(
+            ("good", "shifted", "noise"), [good, shifted, noise].__getitem__, None, True
+        )
+        made = extract(samples, Means(112), detector)
+        assert made.found.tolist() == [True, False, False]
+        reason = "no face was found where an aligned crop has it"
+        assert made.failures == (Failure("shifted", reason), Failure("noise", reason))
+        assert (cropper(samples, 112, detector, None)(0) == good).all()
+    assert extract(samples, Means(112)).found.all(), "without a detector they are taken as they are"
+
+
 def test_published_landmarks_are_aligned_by(hopper):
     points = np.array([[250, 150], [330, 150], [290, 200], [260, 240], [320, 240]], np.float32)
     samples = Samples(("a", "b"), lambda _: hopper, np.stack([points, np.zeros((5, 2), "f4")]))

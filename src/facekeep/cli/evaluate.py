@@ -260,6 +260,13 @@ def calibrate(
             show_default=False,
         ),
     ] = None,
+    check_crops: Annotated[
+        bool,
+        typer.Option(
+            "--check-crops/--no-check-crops",
+            help="With --aligned: leave out crops in which no face is found in its place.",
+        ),
+    ] = True,
     write: Annotated[
         bool,
         typer.Option("--write/--no-write", help="Record the thresholds in the model's entry."),
@@ -278,8 +285,8 @@ def calibrate(
     data = readers.known_people(people, labels=labels, aligned=aligned)
     judge = partial(run_calibration, data, same_person=same_person)
     if not write:
-        return Work(data, judge)
-    return Work(data, judge, check=_require_own, finish=_record)
+        return Work(data, judge, check_crops=check_crops)
+    return Work(data, judge, check_crops=check_crops, check=_require_own, finish=_record)
 
 
 def _require_own(models: Sequence[str]) -> None:

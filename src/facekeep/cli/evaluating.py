@@ -96,6 +96,7 @@ class Work:
         data: The test set.
         judge: Makes the outcome of the embeddings.
         norms: The judge needs the lengths of the network's rows.
+        check_crops: Aligned crops in which no face is found in its place are failures.
         check: Refuses models that the work makes no sense for, before it begins.
         finish: Does what is left to do with each outcome; told the command line.
     """
@@ -103,6 +104,7 @@ class Work:
     data: PairSet | PersonSet | TemplateSet
     judge: Callable[[Extracted, System], Outcome]
     norms: bool = False
+    check_crops: bool = False
     check: Callable[[Sequence[str]], None] = field(default=lambda models: None)
     finish: Callable[[Outcome, str], None] = field(default=lambda outcome, line: None)
 
@@ -234,7 +236,8 @@ def _outcomes(
 def _detector(run: Run, work: Work, stack: ExitStack) -> Detector | None:
     from facekeep.detect import Detector
 
-    if work.data.samples.aligned or work.data.samples.landmarks is not None:
+    samples = work.data.samples
+    if samples.landmarks is not None or (samples.aligned and not work.check_crops):
         return None
     settings = run.settings
     return stack.enter_context(

@@ -14,7 +14,7 @@ import facekeep._warp
 import facekeep.align
 import facekeep.detect
 from facekeep._version import __version__
-from facekeep.align import align
+from facekeep.align import align, template
 from facekeep.detect import Detector
 from facekeep.errors import ImageError, InputError
 from facekeep.evaluate.crop_cache import CropCache
@@ -23,19 +23,24 @@ from facekeep.face import Face
 
 __all__ = ["cropper", "main_face"]
 
+# Landmarks of a face in its place lie nearer to the template on average, in distances of the eyes.
+_STRAY = 0.5
+
 
 def cropper(
     samples: Samples, size: int, detector: Detector | None, cache: CropCache | None
 ) -> Callable[[int], NDArray[np.uint8]]:
     """Return what cuts the face out of a sample, by its place, as the samples ask for it.
 
-    Aligned crops are only brought to the size; where landmarks are published, the face is aligned
-    by them; otherwise it is looked for (``main_face``), and its landmarks are refined.
+    Aligned crops are only brought to the size, and with a detector those without a face in its
+    place refused; where landmarks are published, the face is aligned by them; otherwise it is
+    looked for (``main_face``), and its landmarks are refined.
 
     Args:
         samples: The images.
         size: The side of the crops, in pixels.
-        detector: Finds faces; needed where they have to be looked for.
+        detector: Finds faces; needed where they have to be looked for, and where aligned crops are
+            to be checked.
         cache: Remembers the crops of faces that had to be looked for.
 
     Returns:
@@ -47,7 +52,9 @@ def cropper(
     """
     landmarks = samples.landmarks
     if samples.aligned:
-        return lambda place: _resized(samples.load(place), size)
+        if detector is None:
+            return lambda place: _resized(samples.load(place), size)
+        return lambda place: _checked(detector, _resized(samples.load(place), size))
     if landmarks is not None:
         return lambda place: _aligned(samples.load(place), landmarks[place], size)
     if detector is None:
@@ -106,6 +113,18 @@ def main_face(faces: Iterable[Face], centre: ArrayLike) -> Face:
         return float((face.bbox[2:] - face.bbox[:2]).prod() - 2 * distance @ distance)
 
     return max(faces, key=weight)
+
+
+def _checked(detector: Detector, crop: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return the crop if a face is found in it about where the template has it."""
+    expected = template(len(crop))
+    farthest = _STRAY * (expected[1, 0] - expected[0, 0])
+    faces = detector.detect(crop)
+    if not any(
+        np.linalg.norm(face.landmarks - expected, axis=1).mean() < farthest for face in faces
+    ):
+        raise ImageError("no face was found where an aligned crop has it")
+    return crop
 
 
 def _aligned(image: NDArray[np.uint8], landmarks: ArrayLike, size: int) -> NDArray[np.uint8]:

@@ -84,7 +84,8 @@ def extract(
     Args:
         samples: The images; faces are looked for, or not, as they say.
         embedder: Embeds the crops, mirrored ones too when it was opened with ``flip``.
-        detector: Finds the faces; None for the default one, opened if it is needed.
+        detector: Finds the faces; None for the default one, opened if it is needed. Aligned crops
+            are taken as they are with None, and else only where a face is found in its place.
         norms: Keep the lengths of the network's own rows too. With ``flip`` the rows of crop and
             mirror image then weigh by their length, as is published for IJB.
         cache: Remembers crops, so that a second model need not look for faces again.
