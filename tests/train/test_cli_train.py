@@ -197,14 +197,19 @@ def test_faces_that_cannot_be_read_are_counted_and_told(cli, tmp_path: Path, hop
     assert summary["corrupt"] > 0
 
 
-def test_faces_of_nobody_known_are_learned_from_a_teacher(cli, tmp_path: Path, people: Path):
+@pytest.mark.parametrize("sees", ["changed", "plain"])
+def test_faces_of_nobody_known_are_learned_from_a_teacher(
+    cli, tmp_path: Path, people: Path, sees: str
+):
     from facekeep.models import import_model
 
     save_checkpoint(create_model("edgeface-xxs", input_size=64, width=32), tmp_path / "old.pt")
     import_model(tmp_path / "old.pt", "old", arch="edgeface-xxs", input_size=64)
     words = ("--data", people / "person 00", "--input-size", "64", "--steps", "2", "--json")
-    outcome = cli("train", *words, "--out", tmp_path / "run", "--teacher", "old", *SMALL[-6:])
+    words += ("--teacher", "old", "--teacher-sees", sees)
+    outcome = cli("train", *words, "--out", tmp_path / "run", *SMALL[-6:])
     assert outcome.status == 0, outcome.err
+    assert (tmp_path / "run/teacher-1.0-of-1.f32").exists() == (sees == "plain")
     assert outcome.json["people"] == 0
     header, *rows = losses(tmp_path / "run/log.csv")
     assert [rows[-1][header.index(name)] != "" for name in ("loss_head", "loss_teacher")] == [

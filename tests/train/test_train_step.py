@@ -29,10 +29,10 @@ def learner(**values: Any) -> Learner:
     return Learner(model, Recipe(data=Path("/faces"), **values), classes=4, parallel=Parallel())
 
 
-def batch() -> tuple[torch.Tensor, torch.Tensor]:
+def batch() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(1)
     images = torch.randint(0, 256, (6, 3, 32, 32), dtype=torch.uint8, generator=generator)
-    return images, torch.tensor([0, 1, 2, 3, -1, 0])
+    return images, torch.tensor([0, 1, 2, 3, -1, 0]), torch.arange(6)
 
 
 def moved(learner: Learner, **step: Any) -> dict[str, torch.Tensor]:

@@ -73,7 +73,7 @@ def stopping_after(images: int) -> Callable[[int], Any]:
     """A ``watch`` that asks the run to stop once it saw so many images, as Ctrl-C does."""
 
     @contextmanager
-    def watch(_: int) -> Iterator[Callable[[int], None]]:
+    def watch(what: str, count: int) -> Iterator[Callable[[int], None]]:
         total = 0
 
         def advance(done: int) -> None:

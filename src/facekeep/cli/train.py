@@ -69,7 +69,7 @@ def train(
         resume=resume,
         name=name,
         threads=run.settings.threads,
-        watch=lambda images: shown.progress("Training", images, unit="images"),
+        watch=lambda what, images: shown.progress(what, images, unit="images"),
     )
     if main:
         _tell(run, outcome, out)

@@ -125,6 +125,14 @@ class Recipe:
             _texts("NAME|FILE", "a model's name or a file"),
         ),
     )
+    teacher_sees: str = field(
+        default="changed",
+        metadata=_about(
+            "What teachers embed: each changed crop of each step, or every face once, plain, which"
+            " is far quicker on a CPU.",
+            _named("WHICH", kinds.choice("changed", "plain")),
+        ),
+    )
     teacher_weight: float = field(
         default=1.0,
         metadata=_about("Weight of the teachers' loss beside the head's.", _number(0.0, 1e6)),

@@ -132,7 +132,7 @@ class Trainer:
         for batch in self._batches():
             images = batch.images
             rate = self._plan.schedule(self.step)
-            found = self._learner.step(images, batch.labels, rate)
+            found = self._learner.step(images, batch.labels, batch.index, rate)
             self.step += 1
             count = len(images) * self._parallel.world
             self._window.add(found, count, time.perf_counter() - begun)

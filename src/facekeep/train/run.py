@@ -8,8 +8,7 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from facekeep.train.data import Augment, Loader, Source, open_source, split
 from facekeep.train.finish import Registered, measure, register, require_free, write_results
 from facekeep.train.folder import begin, require_new
 from facekeep.train.holdout import Holdout
+from facekeep.train.lessons import Lesson, Remembered, Watch, live
 from facekeep.train.loop import Trainer
 from facekeep.train.parallel import Parallel, from_environment
 from facekeep.train.plan import holdout_people, make_plan, settle, workers_of
@@ -34,8 +34,6 @@ from facekeep.train.teacher import open_teacher
 __all__ = ["Outcome", "train"]
 
 _log = logging.getLogger(__name__)
-
-Watch = Callable[[int], AbstractContextManager[Callable[[int], None]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +61,7 @@ def train(
     resume: bool = False,
     name: str | None = None,
     threads: int = 0,
-    watch: Watch = lambda images: nullcontext(lambda done: None),
+    watch: Watch = lambda what, images: nullcontext(lambda done: None),
 ) -> Outcome:
     """Train as a recipe says; every process of a run calls it alike.
 
@@ -75,8 +73,7 @@ def train(
         resume: Go on with the run in the folder, whose recipe it must be.
         name: Put the result into the catalogue under this name.
         threads: CPU threads of one process; 0 for PyTorch's own choice.
-        watch: Given how many images are left, returns a context that gives what to call with the
-            number of images done since the last call.
+        watch: Shows how far it is; see ``lessons.Watch``.
 
     Raises:
         InputError: The folder or the name is taken, or an option does not fit the data.
@@ -92,8 +89,8 @@ def train(
         if not resume and parallel.is_main:
             require_new(folder)
         job = _Job(recipe, folder, parallel)
-        job.prepare(resume=resume)
-        with watch(job.images_left) as advance:
+        job.prepare(resume=resume, watch=watch)
+        with watch("Training", job.images_left) as advance:
             finished = job.trainer.run(advance)
         if not finished:
             return Outcome(finished=False, step=job.trainer.step)
@@ -113,6 +110,7 @@ class _Job:
         self.loader = self._loader()
         self.plan = make_plan(recipe, self.loader.steps_per_epoch)
         self.holdout = None if kept_out is None else self._holdout(kept_out)
+        self.remembered: list[Remembered] = []
         self.learner = self._learner()
         self.trainer = Trainer(
             self.learner,
@@ -128,11 +126,13 @@ class _Job:
         """How many images the rest of the run will see."""
         return (self.plan.steps - self.trainer.step) * self.batch
 
-    def prepare(self, *, resume: bool) -> None:
-        """Make the folder, or go back to its checkpoint."""
+    def prepare(self, *, resume: bool, watch: Watch) -> None:
+        """Make the folder, or go back to its checkpoint; hear the teachers out."""
         if not resume and self.parallel.is_main:
             begin(self.folder, self._settled())
         self.parallel.barrier()
+        for lesson in self.remembered:
+            lesson.fill(watch)
         if resume and self.trainer.resume():
             return
         if self.recipe.from_ is not None:
@@ -176,8 +176,15 @@ class _Job:
         teachers = [
             open_teacher(each, device=parallel.device, threads=threads) for each in recipe.teacher
         ]
+        lessons: list[Lesson] = [live(each) for each in teachers]
+        if recipe.teacher_sees == "plain":
+            self.remembered = [
+                Remembered(each, self.faces, self.folder / f"teacher-{number}", parallel)
+                for number, each in enumerate(teachers, 1)
+            ]
+            lessons = [*self.remembered]
         classes = self.faces.classes
-        return Learner(self.model, recipe, classes=classes, parallel=parallel, teachers=teachers)
+        return Learner(self.model, recipe, classes=classes, parallel=parallel, lessons=lessons)
 
     def _settled(self) -> Recipe:
         """The recipe without a default that depends on the weights or the data."""

@@ -17,9 +17,9 @@ from facekeep.train.distill import distill_loss
 from facekeep.train.ema import Ema
 from facekeep.train.embedding import embed_faces, first_of_each
 from facekeep.train.heads import Head, make_head
+from facekeep.train.lessons import Lesson
 from facekeep.train.parallel import Parallel
 from facekeep.train.pixels import normalise
-from facekeep.train.teacher import Teacher
 
 __all__ = ["Learner", "precision_of"]
 
@@ -37,7 +37,7 @@ class Learner:
         recipe: How to train it.
         classes: Identities of the head; 0 for no head, which needs a teacher.
         parallel: The processes of the run.
-        teachers: What it also learns from.
+        lessons: What teachers say of the faces.
 
     Attributes:
         model: The network.
@@ -56,18 +56,18 @@ class Learner:
         *,
         classes: int,
         parallel: Parallel,
-        teachers: Sequence[Teacher] = (),
+        lessons: Sequence[Lesson] = (),
     ) -> None:
         classes = 0 if recipe.head == "none" else classes
-        if not classes and not teachers:
+        if not classes and not lessons:
             why = "there is no head" if recipe.head == "none" else "nobody named the faces"
             raise InputError(f"{why}, so there is nothing to learn from; name a --teacher")
         self.model = model.to(parallel.device).train()
         # Faster by a tenth: most of the network works on channels that lie side by side.
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._recipe, self._parallel, self._teachers = recipe, parallel, tuple(teachers)
+        self._recipe, self._parallel, self._lessons = recipe, parallel, tuple(lessons)
         self.precision = precision_of(recipe.precision, parallel.device)
-        self.parts = ("loss", *_loss_names(classes, self._teachers), "grad_norm")
+        self.parts = ("loss", *_loss_names(classes, self._lessons), "grad_norm")
         self._network = _distributed(self.model, parallel)
         self._head = _head(recipe, model.width, classes, parallel)
         decay = recipe.weight_decay
@@ -89,12 +89,13 @@ class Learner:
         """Whether a step whose gradients overflow is left out instead of ruining the weights."""
         return bool(self._scaler.is_enabled())
 
-    def step(self, images: Tensor, labels: Tensor, lr: float) -> Tensor:
+    def step(self, images: Tensor, labels: Tensor, index: Tensor, lr: float) -> Tensor:
         """Learn from this process's part of a batch.
 
         Args:
             images: uint8 ``(n, 3, S, S)`` RGB on the CPU.
             labels: int64 ``(n,)``, -1 for people unknown.
+            index: int64 ``(n,)``, where the images are in the source.
             lr: The learning rate.
 
         Returns:
@@ -104,7 +105,7 @@ class Learner:
             for group in optimizer.param_groups:
                 group["lr"] = lr
             optimizer.zero_grad(set_to_none=True)
-        losses = self._losses(images, labels)
+        losses = self._losses(images, labels, index)
         loss = torch.stack(losses).sum()
         self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         norm = self._clip()
@@ -163,7 +164,7 @@ class Learner:
         if self._head is not None and self._head_optimizer is not None:
             self._head.load_full_state(state["head"], self._head_optimizer)
 
-    def _losses(self, images: Tensor, labels: Tensor) -> list[Tensor]:
+    def _losses(self, images: Tensor, labels: Tensor, index: Tensor) -> list[Tensor]:
         """Return the loss of the head and the weighted one of the teachers, if there are such."""
         device = self._parallel.device
         pixels = images.to(device, non_blocking=True, memory_format=torch.channels_last)
@@ -171,8 +172,8 @@ class Learner:
         with torch.autocast(device.type, dtype=kind, enabled=self.precision != "fp32"):
             rows = self._network(normalise(pixels)).float()
         losses = [] if self._head is None else [self._head(rows, labels)]
-        if self._teachers:
-            targets = [teacher.embed(pixels) for teacher in self._teachers]
+        if self._lessons:
+            targets = [lesson(pixels, index) for lesson in self._lessons]
             loss = distill_loss(rows, targets, parallel=self._parallel)
             losses.append(self._recipe.teacher_weight * loss)
         return losses
@@ -232,8 +233,8 @@ def _head(recipe: Recipe, width: int, classes: int, parallel: Parallel) -> Head 
     return head.train()
 
 
-def _loss_names(classes: int, teachers: Sequence[Teacher]) -> list[str]:
-    return ["loss_head"] * bool(classes) + ["loss_teacher"] * bool(teachers)
+def _loss_names(classes: int, lessons: Sequence[Lesson]) -> list[str]:
+    return ["loss_head"] * bool(classes) + ["loss_teacher"] * bool(lessons)
 
 
 def _groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
