@@ -45,16 +45,20 @@ def test_an_architecture_that_does_not_exist_is_told():
         starting_model(recipe(arch="edgeface-m"))
 
 
-def test_a_file_gives_its_weights(trained):
+@pytest.mark.parametrize(
+    "form", [{}, {"gamma": 0.5}, {"arch": "edgeface-xxs", "gamma": 0.5}], ids=str
+)
+def test_a_file_gives_its_weights(trained, form):
     path, model = trained
-    found = starting_model(recipe(from_=str(path), gamma=0.5, input_size=80))
+    found = starting_model(recipe(from_=str(path), input_size=80, **form))
     assert same(found, model)
-    assert found.input_size == 80
+    assert (found.arch, found.gamma, found.input_size) == ("edgeface-xxs", 0.5, 80)
 
 
-def test_a_file_of_another_network_says_which(trained):
+@pytest.mark.parametrize("form", [{"arch": "edgeface-xs"}, {"gamma": 0.4}], ids=str)
+def test_a_file_of_another_network_says_which(trained, form):
     with pytest.raises(ModelError, match=r"it looks like edgeface-xxs of gamma 0\.5"):
-        starting_model(recipe(from_=str(trained[0])))
+        starting_model(recipe(from_=str(trained[0]), **form))
 
 
 def test_a_missing_file_is_told(tmp_path: Path):

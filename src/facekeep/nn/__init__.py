@@ -14,7 +14,7 @@ except ModuleNotFoundError as _error:
         "PyTorch is not installed; install it with: pip install 'facekeep[train]'"
     ) from _error
 
-from facekeep.nn.checkpoint import load_checkpoint, read_state, save_checkpoint
+from facekeep.nn.checkpoint import load_checkpoint, read_state, recognise, save_checkpoint
 from facekeep.nn.cost import Cost, cost
 from facekeep.nn.edgeface import MODELS, Architecture, EdgeFace, create_model
 from facekeep.nn.export import export_onnx
@@ -29,5 +29,6 @@ __all__ = [
     "export_onnx",
     "load_checkpoint",
     "read_state",
+    "recognise",
     "save_checkpoint",
 ]

@@ -19,7 +19,7 @@ from facekeep.nn.edgeface import MODELS, WIDTHS, EdgeFace, create_model
 from facekeep.nn.lora import rank_of
 from facekeep.nn.unpickle import Unreadable
 
-__all__ = ["load_checkpoint", "read_state", "save_checkpoint"]
+__all__ = ["load_checkpoint", "read_state", "recognise", "save_checkpoint"]
 
 _PREFIX = "model."
 _PACKED = "._packed_params._packed_params"
@@ -133,18 +133,33 @@ def _describe(arch: str, gamma: float | None) -> str:
     return f"{arch} with full linear layers" if gamma is None else f"{arch} of gamma {gamma:g}"
 
 
-def _hint(state: dict[str, Tensor]) -> str:
-    """Say which network the checkpoint looks like, if any."""
+def recognise(state: dict[str, Tensor]) -> tuple[str, float | None] | None:
+    """Tell by the shapes of its tensors which network a checkpoint is of.
+
+    Args:
+        state: What `read_state` gave.
+
+    Returns:
+        ``arch`` and ``gamma`` as `create_model` takes them; None where it looks like no network of
+        ours, or has a gamma that is no whole percentage.
+    """
     stages = range(4)
     channels = [_rows(state, f"stages.{stage}.blocks.0.conv_dw.weight") for stage in stages]
     ranks = [_rows(state, f"stages.{stage}.blocks.0.mlp.fc1.linear1.weight") for stage in stages]
     arch = next((name for name, kind in MODELS.items() if channels == list(kind.channels)), None)
     if arch is None:
-        return ""
+        return None
+    if not any(ranks):
+        return arch, None
     for gamma in (step / 100 for step in range(1, 101)):
         if ranks == [rank_of(width, 4 * width, gamma) for width in MODELS[arch].channels]:
-            return f"; it looks like {_describe(arch, gamma)}"
-    return "" if any(ranks) else f"; it looks like {_describe(arch, None)}"
+            return arch, gamma
+    return None
+
+
+def _hint(state: dict[str, Tensor]) -> str:
+    found = recognise(state)
+    return "" if found is None else f"; it looks like {_describe(*found)}"
 
 
 def _rows(state: dict[str, Tensor], key: str) -> int | None:

@@ -7,7 +7,14 @@ from typing import Final
 
 from facekeep.errors import InputError, ModelError, ModelNotFound
 from facekeep.models import ModelEntry, checkpoint_path, entry, list_models
-from facekeep.nn import MODELS, EdgeFace, create_model, load_checkpoint
+from facekeep.nn import (
+    MODELS,
+    EdgeFace,
+    create_model,
+    load_checkpoint,
+    read_state,
+    recognise,
+)
 from facekeep.train.config import Recipe
 
 __all__ = ["starting_model"]
@@ -35,7 +42,7 @@ def starting_model(recipe: Recipe) -> EdgeFace:
             layer_scale=recipe.layer_scale,
         )
     if _is_file(recipe.from_):
-        return _loaded(Path(recipe.from_), recipe, recipe.arch or _ARCH, recipe.gamma)
+        return _loaded(Path(recipe.from_), recipe, *_form(Path(recipe.from_), recipe))
     known = _entry(recipe)
     path = checkpoint_path(known)
     if path is None:
@@ -54,6 +61,14 @@ def starting_model(recipe: Recipe) -> EdgeFace:
 
 def _is_file(name: str) -> bool:
     return "/" in name or name.endswith((".pt", ".pth")) or Path(name).is_file()
+
+
+def _form(path: Path, recipe: Recipe) -> tuple[str, float | None]:
+    """Return the architecture and gamma of a file: those asked for, else what it looks like."""
+    if recipe.arch is not None:
+        return recipe.arch, recipe.gamma
+    arch, gamma = recognise(read_state(path)) or (_ARCH, None)
+    return arch, gamma if recipe.gamma is None else recipe.gamma
 
 
 def _loaded(
