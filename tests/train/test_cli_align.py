@@ -36,6 +36,7 @@ def test_photos_become_aligned_crops(cli, tmp_path: Path, photos: Path, ready_mo
         "Grace/broken.jpg",
         "Grace/wall.jpg",
     ]
+    assert all("Grace" not in each["reason"] for each in outcome.json["failures"])
     source = open_source(out)
     assert list(source.names) == ["Eileen", "Grace"]
     assert len(source) == 4
@@ -62,6 +63,13 @@ def test_crops_among_the_photos_would_be_people(cli, photos: Path):
     assert outcome.status == 2
     assert "whose folders are people; choose another folder" in outcome.err
     assert not (photos / "crops").exists()
+
+
+def test_a_folder_that_cannot_be_made_is_told(cli, photos: Path, ready_models: None):
+    (photos.parent / "file").touch()
+    outcome = cli("align", photos, "--out", photos.parent / "file")
+    assert outcome.err.count("\n") == 1
+    assert "file/Eileen: cannot be made: a part of the path is not a folder" in outcome.err
 
 
 def test_photos_without_any_face_are_a_no(cli, tmp_path: Path, ready_models: None):

@@ -7,7 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from facekeep._files import path_text
+import numpy as np
+from numpy.typing import NDArray
+
+from facekeep._files import path_text, printable, why
 from facekeep.detect import Detector
 from facekeep.errors import ImageError, InputError
 from facekeep.evaluate.crops import cropper
@@ -66,11 +69,19 @@ def crop_people(
             try:
                 face = crop(place)
             except ImageError as error:
-                failures.append(Failure(name, str(error)))
+                reason = printable(error).removeprefix(f"{printable(name)}: ")
+                failures.append(Failure(name, reason))
             else:
-                target.parent.mkdir(parents=True, exist_ok=True)
-                save_image(target, face)
+                _save(target, face)
                 saved += 1
         advance()
     known = len(photos.samples) - saved - len(failures)
     return Cropped(saved, known, tuple(failures))
+
+
+def _save(target: Path, face: NDArray[np.uint8]) -> None:
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ImageError(f"{printable(target.parent)}: cannot be made: {why(error)}") from error
+    save_image(target, face)
