@@ -26,7 +26,7 @@ from facekeep.train.folder import RECIPE, keep
 from facekeep.train.holdout import Measured
 from facekeep.train.loop import LOG
 
-__all__ = ["Registered", "measure", "register", "require_free", "write_results"]
+__all__ = ["Registered", "command", "measure", "register", "require_free", "write_results"]
 
 MODEL: Final = "model.pt"
 ONNX: Final = "model.onnx"
@@ -61,6 +61,12 @@ def require_free(name: str) -> None:
         raise InputError(f"a model's name {error}") from error
     if is_builtin(name) or own_folder(name) is not None:
         raise InputError(f"a model is already called {name!r}; choose another --name")
+
+
+def command(folder: Path) -> str:
+    """Return what repeats a run, but for the folder it goes to."""
+    recipe = shlex.quote(printable(folder.absolute() / RECIPE))
+    return f"facekeep train --recipe {recipe} --out RUN"
 
 
 def measure(measured: Measured) -> tuple[Operating, ...]:
@@ -127,13 +133,12 @@ def register(folder: Path, name: str, model: EdgeFace, measured: Measured | None
     if measured is None or made is None:
         return Registered(name, (), 0)
     comparisons = made.pairs.scores.non_mated
-    recipe = shlex.quote(str(folder.absolute() / RECIPE))
     set_thresholds(
         name,
         made.thresholds,
         comparisons=comparisons,
         calibrated_on=printable(measured.data.name),
-        command=printable(f"facekeep train --recipe {recipe}"),
+        command=command(folder),
     )
     return Registered(name, made.thresholds, comparisons)
 

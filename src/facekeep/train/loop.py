@@ -48,6 +48,7 @@ class Trainer:
 
     Attributes:
         step: Steps done.
+        seconds: How long they took, without measuring and saving.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class Trainer:
         parallel: Parallel,
     ) -> None:
         self.step = 0
+        self.seconds = 0.0
         self._learner, self._loader, self._plan = learner, loader, plan
         self._holdout, self._folder, self._parallel = holdout, folder, parallel
         self._window = Window(learner.parts, forgiving=learner.skips_overflows)
@@ -92,6 +94,7 @@ class Trainer:
         self._learner.load_full_state(state["learner"])
         checkpoint.restore_random_state(state["random"], self._parallel)
         self.step, self._best, self._position = state["step"], state["best"], state["log"]
+        self.seconds = state["seconds"]
         self._loader.corrupt = state["corrupt"] if self._parallel.is_main else 0
         self._window.restore(state["window"])
         return True
@@ -135,7 +138,9 @@ class Trainer:
             found = self._learner.step(images, batch.labels, batch.index, rate)
             self.step += 1
             count = len(images) * self._parallel.world
-            self._window.add(found, count, time.perf_counter() - begun)
+            taken = time.perf_counter() - begun
+            self.seconds += taken
+            self._window.add(found, count, taken)
             advance(count)
             self._look()
             if self._stopped(stop):
@@ -204,6 +209,7 @@ class Trainer:
         state = {
             "version": _VERSION,
             "step": self.step,
+            "seconds": self.seconds,
             "data": self._data(),
             "best": self._best,
             "corrupt": self.corrupt(),

@@ -5,22 +5,27 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
-import shlex
-import sys
-import time
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from facekeep.errors import InputError
 from facekeep.evaluate.result import operating_points
 from facekeep.train.config import Recipe
 from facekeep.train.curves import require_matplotlib
-from facekeep.train.data import Augment, Loader, Source, open_source, split
-from facekeep.train.finish import Registered, measure, register, require_free, write_results
+from facekeep.train.data import Augment, Loader, Source, open_source, select, split
+from facekeep.train.finish import (
+    Registered,
+    command,
+    measure,
+    register,
+    require_free,
+    write_results,
+)
 from facekeep.train.folder import begin, require_new
 from facekeep.train.holdout import Holdout
 from facekeep.train.lessons import Lesson, Remembered, Watch, live
@@ -103,9 +108,8 @@ class _Job:
     def __init__(self, recipe: Recipe, folder: Path, parallel: Parallel) -> None:
         self.recipe, self.folder, self.parallel = recipe, folder, parallel
         torch.manual_seed(recipe.seed)
-        self.begun = time.monotonic()
         self.model = starting_model(recipe)
-        self.faces, kept_out = _faces(recipe, parallel)
+        self.faces, kept_out = _faces(recipe)
         self.batch = _batch(recipe, len(self.faces), parallel)
         self.loader = self._loader()
         self.plan = make_plan(recipe, self.loader.steps_per_epoch)
@@ -129,7 +133,9 @@ class _Job:
     def prepare(self, *, resume: bool, watch: Watch) -> None:
         """Make the folder, or go back to its checkpoint; hear the teachers out."""
         if not resume and self.parallel.is_main:
+            self.loader.require_usable()
             begin(self.folder, self._settled())
+            self._warn()
         self.parallel.barrier()
         for lesson in self.remembered:
             lesson.fill(watch)
@@ -152,6 +158,15 @@ class _Job:
         summary = write_results(self.folder, model, facts)
         registered = None if name is None else register(self.folder, name, model, measured)
         return Outcome(finished=True, step=step, summary=summary, registered=registered)
+
+    def _warn(self) -> None:
+        """Tell those who did not ask for it that nothing will be measured."""
+        if self.recipe.holdout is None and self.holdout is None and self.faces.classes:
+            _log.warning(
+                "nobody is kept out to measure with: %d people are too few to spare some;"
+                " --holdout N keeps N of them out",
+                self.faces.classes,
+            )
 
     def _holdout(self, kept_out: Source) -> Holdout:
         model = self.model
@@ -213,22 +228,18 @@ class _Job:
             "precision": self.learner.precision,
             "device": self.parallel.device.type,
             "processes": self.parallel.world,
-            "seconds": round(time.monotonic() - self.begun),
-            "command": shlex.join(["facekeep", *sys.argv[1:]]),
+            "seconds": round(self.trainer.seconds),
+            "command": command(self.folder),
         }
 
 
-def _faces(recipe: Recipe, parallel: Parallel) -> tuple[Source, Source | None]:
+def _faces(recipe: Recipe) -> tuple[Source, Source | None]:
     """Open the faces: those to learn from, and those of the people kept out."""
     source = open_source(recipe.data, labels=recipe.labels)
+    if source.classes and not recipe.teacher:  # faces without a name would teach nothing
+        source = select(source, np.flatnonzero(source.labels >= 0))
     people = holdout_people(recipe, source.classes)
     if not people:
-        if recipe.holdout is None and parallel.is_main:
-            _log.warning(
-                "nobody is kept out to measure with: %d people are too few to spare some;"
-                " --holdout N keeps N of them out",
-                source.classes,
-            )
         return source, None
     return split(source, people=people, seed=recipe.seed)
 

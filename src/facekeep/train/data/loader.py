@@ -114,6 +114,17 @@ class Loader:
         """Steps in which each image is given once."""
         return self._order.steps
 
+    def require_usable(self) -> None:
+        """Make sure before a run begins that it would not end at once.
+
+        Raises:
+            ImageError: Nearly all images cannot be used.
+        """
+        epoch, places = next(self._order.parts(0, 0))
+        made = self._maker((epoch, places[:1]))
+        if isinstance(made, FacekeepError):
+            raise made
+
     def epoch(self, epoch: int, start_step: int = 0) -> Iterator[Batch]:
         """Yield the batches of an epoch.
 

@@ -30,8 +30,8 @@ def decode(data: bytes, size: int) -> NDArray[np.uint8]:
     height, width = image.shape[:2]
     if height != width:
         raise ImageError(
-            f"is not square ({width} x {height}); faces must be aligned crops, so detect and "
-            "align them in the photos first"
+            f"is not square ({width} x {height}), so it is a photo, not an aligned crop; "
+            "run: facekeep align PHOTOS --out FACES"
         )
     if width == size:
         return image
