@@ -6,6 +6,7 @@ import builtins
 import os
 import pickle
 import struct
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -232,6 +233,18 @@ def test_an_array_whose_values_are_not_there(tmp_path):
     ):
         with pytest.raises(ValueError, match="damaged"):
             read_pickle(b"\x80\x02" + wrong)
+
+
+def test_text_encoded_time_and_again_takes_no_more_memory_than_the_file(tmp_path):
+    text = b"X" + struct.pack("<I", 1 << 16) + b"a" * (1 << 16)
+    again = b"h\x00h\x01h\x02\x86R" * 10_000
+    latin = b"X" + struct.pack("<I", 6) + b"latin1q\x02"
+    content = b"\x80\x02c_codecs\nencode\nq\x00" + text + b"q\x01" + latin + again + b"."
+    tracemalloc.start()
+    refused(tmp_path, content)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 10 * len(content)
 
 
 def test_packs_that_cannot_be_read(tmp_path):

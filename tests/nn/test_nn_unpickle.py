@@ -234,6 +234,9 @@ def test_every_way_of_calling_is_closed(tmp_path: Path, code: bytes) -> None:
         b"\xff\xfe",
         b"cos.",
         b"I" + b"9" * 5000 + b"\n.",
+        # A key so deep that looking at it would end the process.
+        b"ccollections\nOrderedDict\n((" + b")" + b"\x85" * 300_000 + b"K\x01\x86ttR.",
+        b"ccollections\nOrderedDict\n((K\x01K\x02\x86ttR.",
     ],
 )
 def test_nonsense_is_refused(tmp_path: Path, code: bytes) -> None:
@@ -258,6 +261,7 @@ def test_a_sound_handmade_archive_is_read(tmp_path: Path) -> None:
         {"shape": (2.0,)},
         {"strides": (-1,)},
         {"strides": (1 << 62,)},
+        {"shape": (1,), "strides": (1 << 70,)},
         {"shape": (1 << 70,), "strides": (0,)},
         {"shape": (1 << 40,), "strides": (0,)},
         {"shape": (1,) * 40, "strides": (0,) * 40},
@@ -273,6 +277,17 @@ def test_tensors_that_claim_what_is_not_there_are_refused(
     tmp_path: Path, claims: dict[str, Any]
 ) -> None:
     refused(archive(tmp_path / "a.pt", tensor_pickle(**claims), TWO))
+
+
+@pytest.mark.parametrize("zero", [b"K\x80", b"\x8a\xff" + b"\x7f" * 255])
+def test_zero_points_beyond_eight_bits_are_refused(tmp_path: Path, zero: bytes) -> None:
+    tuples = b"(K\x01t(K\x01t"  # shape and strides
+    scheme = b"(ctorch\nper_tensor_affine\nG?\xf0\0\0\0\0\0\0%st"
+    storage = b"(X\7\0\0\0storagectorch\nQInt8Storage\nX\1\0\0\0000NK\x01tQ"
+    whole = b"}X\1\0\0\0actorch._utils\n_rebuild_qtensor\n(" + storage + b"K\0" + tuples
+    sound = archive(tmp_path / "sound.pt", whole + scheme % b"K\x7f" + b"tRs.", b"\1")
+    assert read_state(sound)["a"].tolist() == [1 - 127]
+    refused(archive(tmp_path / "z.pt", whole + scheme % zero + b"tRs.", b"\1"), "in no known way")
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

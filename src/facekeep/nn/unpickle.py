@@ -43,6 +43,7 @@ _FORMATS = {
     op.LONG_BINGET: "<I",
 }
 _MOST_AXES = 8
+_MOST_NUMBERS = 1 << 48
 _DAMAGED = "its list of tensors is damaged"
 _INT8 = range(-128, 128)
 
@@ -217,7 +218,11 @@ def _known(name: str) -> _Name:
 
 
 def _whole(*numbers: Any) -> bool:
-    return all(type(number) is int and number >= 0 for number in numbers)
+    return all(type(number) is int and 0 <= number < _MOST_NUMBERS for number in numbers)
+
+
+def _nothing_yet() -> dict[str, Any]:
+    return {}  # filled item by item; of pairs it could have keys that are no names
 
 
 def _tensor(
@@ -233,17 +238,14 @@ def _quantised(
     storage: Any, offset: Any, shape: Any, strides: Any, scheme: Any, *_: Any
 ) -> StoredTensor:
     kind, scale, zero = scheme
-    if (
-        kind != _Name("torch per_tensor_affine")
-        or type(scale) is not float
-        or type(zero) is not int
-    ):
+    known = kind == _Name("torch per_tensor_affine") and type(scale) is float
+    if not known or type(zero) is not int or zero not in _INT8:
         raise Unreadable("a tensor is quantised in no known way")
     return _tensor(storage, offset, shape, strides, scale=scale, zero=zero)
 
 
 _CALLS: dict[str, Callable[..., Any]] = {
-    "collections OrderedDict": dict,
+    "collections OrderedDict": _nothing_yet,
     "torch._utils _rebuild_tensor_v2": _tensor,
     "torch._utils _rebuild_parameter": lambda tensor, *_: tensor,
     "torch._utils _rebuild_qtensor": _quantised,

@@ -53,6 +53,7 @@ class _Machine:
     def __init__(self, content: bytes) -> None:
         self._content = content
         self._at = 0
+        self._room = len(content)
         self._stack: list[Any] = []
         self._memo: dict[int, Any] = {}
 
@@ -154,9 +155,14 @@ class _Machine:
         if not isinstance(arguments, tuple) or not any(function is f for f in _KNOWN.values()):
             raise ValueError(_DAMAGED)
         try:
-            self.push(function(*arguments))
+            made = function(*arguments)
         except TypeError as error:
             raise ValueError(_DAMAGED) from error
+        # A text that is remembered may be encoded time and again; all together are in the file.
+        self._room -= len(made) if isinstance(made, bytes) else 0
+        if self._room < 0:
+            raise ValueError(_DAMAGED)
+        self.push(made)
 
     def build(self) -> None:
         """Give an array its values; a type of one byte needs no more than its name."""
