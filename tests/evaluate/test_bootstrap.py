@@ -107,10 +107,11 @@ def test_the_comparisons_among_people_drawn_are_counted_right():
     assert identities.non_mated(weights) == 2 * 3 * 2 + 2 * 4
 
 
-def test_nothing_varies_where_everything_matches():
+def test_without_an_error_the_draws_say_nothing():
     rows, person = rows_of(20, 2, 0.0)
     (point,) = at_rates(all_pairs(rows, person).scores, (0.1,))
-    assert (point.tar, point.low, point.high) == (1, 1, 1)
+    assert (point.tar, point.low, point.high) == (1, None, None)
+    assert point.fmr_low < point.measured_fmr < point.fmr_high
 
 
 def test_draws_without_the_only_person_with_mates_are_left_out():
@@ -119,7 +120,7 @@ def test_draws_without_the_only_person_with_mates_are_left_out():
     values = np.append(np.zeros(12), 0.9)
     scores = listed(values, left == right, left=left, right=right, person=np.arange(12))
     (point,) = at_rates(scores, (0.1,))
-    assert (point.low, point.high) == (1, 1)
+    assert (point.tar, point.low, point.high) == (1, None, None)  # 1 in every draw that counts
 
 
 def test_draws_without_the_only_two_who_were_compared_are_left_out():
@@ -127,7 +128,7 @@ def test_draws_without_the_only_two_who_were_compared_are_left_out():
     values = np.append(np.linspace(0.5, 0.9, 12), 0.7)
     scores = listed(values, left == right, left=left, right=right, person=np.arange(12))
     (point,) = at_rates(scores, (0.1,))
-    assert (point.fmr_low, point.fmr_high) == (0, 0)
+    assert (point.measured_fmr, point.fmr_low, point.fmr_high) == (0, None, None)
     assert point.low < point.tar < point.high
 
 

@@ -23,8 +23,8 @@ POINT = {
     "high": NUMBER,
     "threshold": NUMBER,
     "fmr": NUMBER,
-    "fmr_low": NUMBER,
-    "fmr_high": NUMBER,
+    "fmr_low": (*NUMBER, type(None)),
+    "fmr_high": (*NUMBER, type(None)),
     "tar_acquired": NUMBER,
     "mated": int,
     "non_mated": int,
@@ -56,6 +56,7 @@ def test_the_document_has_the_documented_keys_in_their_order():
         for key, kind in POINT.items():
             assert isinstance(point[key], kind), key
         assert 0 <= point["tar"] <= 1
+        assert (point["fmr_low"] is None) == (point["fmr"] == 0)
     assert document["failures"] == {
         "count": 1,
         "rate": 1 / 120,

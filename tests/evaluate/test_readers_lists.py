@@ -373,6 +373,8 @@ def test_a_folder_for_each_person(tmp_path):
     put(tmp_path / "people" / "Nobody" / "note.txt", "no picture")
     put(tmp_path / "people" / ".thumbs" / "x.png", picture(1))
     put(tmp_path / "people" / "loose.png", picture(1))
+    for name, target in (("again", "."), ("above", "..")):
+        (tmp_path / "people" / name).symlink_to(target)
     data = person_folder(tmp_path / "people")
     assert data.people == ("Ada", "Bob", "Cy")
     assert data.person.tolist() == [0, 0, 0, 0, 1, 1, 1, 2, 2, 2]

@@ -91,7 +91,8 @@ def intervals(
 
     Returns:
         For each threshold the intervals of TAR and of FMR. None where the people are unknown or
-        fewer than ten, for a TAR without mated comparisons, and for an FMR below the tail.
+        fewer than ten, for a TAR without mated comparisons, for an FMR below the tail, and where
+        all draws are alike, as when there is no error at all.
     """
     people = scores.identities
     if people is None or people.people < _FEWEST_PEOPLE or not resamples:
@@ -107,7 +108,8 @@ def intervals(
 
 
 def _interval(values: list[float]) -> Interval:
-    if not values:
+    """Span the draws; None where all are alike: without any error they say nothing of its rate."""
+    if not values or min(values) == max(values):
         return None
     low, high = np.quantile(values, [0.025, 0.975])
     return float(low), float(high)

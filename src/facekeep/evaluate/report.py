@@ -29,7 +29,7 @@ _CSS: Final = """
   :root { --ink: #e6e6e6; --paper: #16181b; --soft: #a2a2a2; --rule: #444; }
 }
 body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper);
-  max-width: 56rem; margin: 2rem auto; padding: 0 1rem; }
+  max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
 h1 { margin-bottom: 0; line-height: 1.2; }
 h2 { margin-top: 2.5rem; border-bottom: 1px solid var(--rule); }
 p.sub, figcaption, footer { color: var(--soft); }

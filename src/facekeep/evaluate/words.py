@@ -68,7 +68,7 @@ METHOD: Final = (
     " more than the target rate. An image from which no face could be taken never matches: it"
     " counts against TAR and FNIR. A rate f is supported where at least 3/f non-mated comparisons"
     f" stand behind it (ISO/IEC 19795-1). The 95 % intervals come from drawing the people"
-    f" {RESAMPLES} times anew; without ten known people there are none."
+    f" {RESAMPLES} times anew; without ten known people, or without any error, there are none."
 )
 
 _VERIFICATION: Final = ("threshold", "FMR measured", "TAR", "95 % interval", "supported")

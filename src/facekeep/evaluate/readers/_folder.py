@@ -19,7 +19,8 @@ __all__ = ["person_folder"]
 def person_folder(root: str | os.PathLike[str], *, aligned: bool = False) -> PersonSet:
     """Read a folder that holds a folder for each person, with pictures in it or below it.
 
-    Hidden folders, folders without pictures and pictures outside a person's folder are left out.
+    Hidden folders, folders without pictures, pictures outside a person's folder and links that lead
+    back to the folder itself are left out.
 
     Args:
         root: The folder.
@@ -45,6 +46,8 @@ def person_folder(root: str | os.PathLike[str], *, aligned: bool = False) -> Per
 
 def _subfolders(top: Path) -> list[Path]:
     try:
-        return sorted(path for path in top.iterdir() if path.is_dir() and path.name[0] != ".")
+        found = sorted(path for path in top.iterdir() if path.is_dir() and path.name[0] != ".")
+        whole = top.resolve()
+        return [path for path in found if not whole.is_relative_to(path.resolve())]
     except OSError as error:
         raise InputError(f"{printable(top)}: cannot be read: {why(error)}") from error
