@@ -19,14 +19,24 @@ from numpy.typing import NDArray
 from facekeep.errors import RuntimeUnavailable
 from facekeep.evaluate.scores import Histogram
 
-__all__ = ["Line", "cmc", "det", "require_matplotlib", "roc", "scores"]
+__all__ = [
+    "Line",
+    "cmc",
+    "det",
+    "look",
+    "png",
+    "require_matplotlib",
+    "roc",
+    "scores",
+    "styled_figure",
+]
 
 Rates = NDArray[np.float64]
 
 # Colours of Okabe and Ito, "Color Universal Design" (2008).
 _COLOURS: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 _DASHES: Final = ("-", "--", "-.", ":", (0, (7, 2, 1, 2, 1, 2)), (0, (1, 1)))
-_SIZE: Final = (7.0, 4.6)
+_WIDTH, _HEIGHT = 7.0, 4.6
 _DPI: Final = 160
 _MOST_WRONG: Final = 0.5  # of wrong acceptances on a DET; no system is run beyond
 _BINS: Final = 100  # of a histogram as drawn; it is kept finer
@@ -61,17 +71,48 @@ class Line:
     points: tuple[tuple[float, float], ...] = ()
 
 
-def require_matplotlib() -> None:
+def require_matplotlib(extra: str = "evaluate") -> None:
     """Make sure that pictures can be drawn.
+
+    Args:
+        extra: The extra of facekeep that brings matplotlib along.
 
     Raises:
         RuntimeUnavailable: matplotlib is not installed.
     """
     if importlib.util.find_spec("matplotlib") is None:
         raise RuntimeUnavailable(
-            "a report is drawn with matplotlib, which is not installed;"
-            " run: pip install 'facekeep[evaluate]'"
+            "pictures are drawn with matplotlib, which is not installed;"
+            f" run: pip install 'facekeep[{extra}]'"
         )
+
+
+@contextmanager
+def styled_figure(height: float = _HEIGHT) -> Iterator[Any]:
+    """Give an empty figure, so many inches high, in our style and nobody else's."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(_STYLE)
+        yield Figure(figsize=(_WIDTH, height), dpi=_DPI, layout="constrained")
+
+
+def look(place: int) -> dict[str, Any]:
+    """Return colour and dashes of a line by its number."""
+    return {
+        "color": _COLOURS[place % len(_COLOURS)],
+        "linestyle": _DASHES[place % len(_DASHES)],
+    }
+
+
+def png(figure: Any) -> bytes:
+    """Encode a figure; the bytes depend on the drawing alone."""
+    encoded = io.BytesIO()
+    # Else the name of matplotlib's version would be in them.
+    figure.savefig(encoded, format="png", metadata={"Software": None})
+    return encoded.getvalue()
 
 
 def det(lines: Sequence[Line], *, wrong: str = "FMR", missed: str = "FNMR") -> bytes:
@@ -103,7 +144,7 @@ def det(lines: Sequence[Line], *, wrong: str = "FMR", missed: str = "FNMR") -> b
         _whole_decades(axes.set_ylim, np.concatenate([line.missed[drawn] for line, drawn in both]))
         _percentages(axes.yaxis)
         _finish(axes, lines, "upper right")
-        return _png(figure)
+        return png(figure)
 
 
 def roc(lines: Sequence[Line]) -> bytes:
@@ -124,7 +165,7 @@ def roc(lines: Sequence[Line]) -> bytes:
         _below_one(axes, max(float(line.missed[line.wrong > 0].max(initial=0)) for line in lines))
         _percentages(axes.yaxis)
         _finish(axes, lines, "lower right")
-        return _png(figure)
+        return png(figure)
 
 
 def cmc(lines: Sequence[tuple[str, Rates]]) -> bytes:
@@ -147,7 +188,7 @@ def cmc(lines: Sequence[tuple[str, Rates]]) -> bytes:
         _below_one(axes, 1 - min(float(rates[0]) for _, rates in lines))
         _percentages(axes.yaxis)
         _finish(axes, [label for label, _ in lines], "lower right")
-        return _png(figure)
+        return png(figure)
 
 
 def scores(histogram: Histogram, thresholds: Sequence[tuple[str, float]] = ()) -> bytes:
@@ -181,7 +222,7 @@ def scores(histogram: Histogram, thresholds: Sequence[tuple[str, float]] = ()) -
         axes.set_xlim(*_extent(edges, kinds[0][0] + kinds[1][0]))
         _limits(axes, thresholds)
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, 1.13), ncols=2, fontsize=10)
-        return _png(figure)
+        return png(figure)
 
 
 _FLAWLESS: Final = "no threshold makes errors of both kinds"
@@ -195,24 +236,15 @@ _LONG: Final = {
 
 @contextmanager
 def _axes() -> Iterator[tuple[Any, Any]]:
-    """Give a figure with one pair of axes, in our style and nobody else's."""
     require_matplotlib()
-    import matplotlib
-    from matplotlib.figure import Figure
-
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()
-        matplotlib.rcParams.update(_STYLE)
-        figure = Figure(figsize=_SIZE, dpi=_DPI, layout="constrained")
+    with styled_figure() as figure:
         yield figure, figure.subplots()
 
 
 def _draw(axes: Any, place: int, label: str, x: Any, y: Any, marker: str | None = None) -> None:
-    dash = _DASHES[place % len(_DASHES)]
-    colour = _COLOURS[place % len(_COLOURS)]
     # Between two points that of the higher threshold is what can be promised: steps, no slopes.
     style = {"drawstyle": "steps-pre"} if marker is None else {"marker": marker, "markersize": 4}
-    axes.plot(x, y, linestyle=dash, color=colour, label=label, **style)
+    axes.plot(x, y, label=label, **look(place), **style)
 
 
 def _mark(axes: Any, place: int, points: Sequence[tuple[float, float]]) -> None:
@@ -277,10 +309,3 @@ def _percentages(axis: Any) -> None:
 def _finish(axes: Any, lines: Sequence[object], place: str) -> None:
     if len(lines) > 1:
         axes.legend(loc=place)
-
-
-def _png(figure: Any) -> bytes:
-    encoded = io.BytesIO()
-    # Without the name of matplotlib's version the bytes depend on the drawing alone.
-    figure.savefig(encoded, format="png", metadata={"Software": None})
-    return encoded.getvalue()

@@ -2,40 +2,21 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from facekeep.errors import RuntimeUnavailable
+from facekeep.evaluate.plots import look, png, styled_figure
 from facekeep.train.log import read_log
 
-__all__ = ["draw_curves", "require_matplotlib"]
+__all__ = ["draw_curves"]
 
-_SIZE: Final = (7.0, 7.6)
-_DPI: Final = 160
-# Colours of Okabe and Ito, "Color Universal Design" (2008); lines differ in their dashes too.
-_STYLES: Final = (("#0072B2", "-"), ("#D55E00", "--"), ("#009E73", "-."))
+_HEIGHT: Final = 7.6
 _LOSSES: Final = {"loss": "loss", "loss_head": "by identity", "loss_teacher": "by teacher"}
 _RATES: Final = {"tar_fmr_1e-2": "at FMR 1e-2", "tar_fmr_1e-3": "at FMR 1e-3"}
 
 Columns = Mapping[str, Sequence[float | None]]
 Line = tuple[str, Sequence[float], Sequence[float]]
-
-
-def require_matplotlib() -> None:
-    """Make sure before a long run that its curves can be drawn after it.
-
-    Raises:
-        RuntimeUnavailable: matplotlib is not installed.
-    """
-    try:
-        import matplotlib as _  # noqa: F401
-    except ImportError as error:
-        raise RuntimeUnavailable(
-            "curves are drawn with matplotlib, which is not installed;"
-            " run: pip install 'facekeep[train]'"
-        ) from error
 
 
 def draw_curves(log: Path) -> bytes:
@@ -48,9 +29,6 @@ def draw_curves(log: Path) -> bytes:
         A PNG: the losses, below them the TAR of the people kept out where it was measured, and
         the learning rate.
     """
-    import matplotlib
-    from matplotlib.figure import Figure
-
     columns = read_log(log)
     losses = _lines(columns, _LOSSES)
     parted = losses if len(losses) > 2 else losses[:1]  # a single part is the whole
@@ -60,17 +38,12 @@ def draw_curves(log: Path) -> bytes:
         ("learning rate", _lines(columns, {"lr": "rate"})),
     ]
     shown = [(title, lines) for title, lines in panels if lines]
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()
-        figure = Figure(figsize=_SIZE, dpi=_DPI, layout="constrained")
+    with styled_figure(_HEIGHT) as figure:
         every = figure.subplots(len(shown), 1, sharex=True, squeeze=False)[:, 0]
         for axes, (title, lines) in zip(every, shown, strict=True):
             _panel(axes, lines, title)
         every[-1].set_xlabel("step")
-        encoded = io.BytesIO()
-        # Without the name of matplotlib's version the bytes depend on the drawing alone.
-        figure.savefig(encoded, format="png", metadata={"Software": None})
-    return encoded.getvalue()
+        return png(figure)
 
 
 def _lines(columns: Columns, labels: Mapping[str, str]) -> list[Line]:
@@ -86,12 +59,10 @@ def _lines(columns: Columns, labels: Mapping[str, str]) -> list[Line]:
 
 
 def _panel(axes: Any, lines: Sequence[Line], title: str) -> None:
-    for (colour, dash), (label, steps, values) in zip(_STYLES, lines, strict=False):
+    for place, (label, steps, values) in enumerate(lines):
         marker = "o" if len(steps) < 3 else None
-        axes.plot(steps, values, color=colour, linestyle=dash, label=label, lw=1.6, marker=marker)
+        axes.plot(steps, values, label=label, marker=marker, **look(place))
     axes.set_ylabel(title)
     axes.set_ylim(bottom=0)
-    axes.grid(color="#d8d8d8", linewidth=0.6)
-    axes.spines[["top", "right"]].set_visible(False)
     if len(lines) > 1:
-        axes.legend(frameon=False)
+        axes.legend()

@@ -14,9 +14,9 @@ import numpy as np
 import torch
 
 from facekeep.errors import InputError
+from facekeep.evaluate.plots import require_matplotlib
 from facekeep.evaluate.result import operating_points
 from facekeep.train.config import Recipe
-from facekeep.train.curves import require_matplotlib
 from facekeep.train.data import Augment, Loader, Source, open_source, select, split
 from facekeep.train.finish import (
     Registered,
@@ -85,7 +85,7 @@ def train(
         FacekeepError: The data, the weights or the teachers cannot be used, the loss is no longer
             a finite number, or there is no room.
     """
-    require_matplotlib()
+    require_matplotlib("train")
     if name is not None:
         require_free(name)
     if threads:
