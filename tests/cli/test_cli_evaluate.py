@@ -132,6 +132,20 @@ def test_view_1_of_lfw_is_judged_at_the_threshold_of_its_other_list(cli, people:
     assert "accuracy" not in cli(*words, "--json").json
 
 
+def test_figures_are_not_lost_with_a_report_that_cannot_be_written(
+    cli, crops: Path, tmp_path: Path
+):
+    report, out = tmp_path / "report", tmp_path / "result.json"
+    (report / "report.html").mkdir(parents=True)
+    words = ["evaluate", "folder", crops, "--aligned", "--fmr", "1e-1", "--fmr", "1e-1"]
+    outcome = cli(*words, "--report", report, "--out", out)
+    assert outcome.status == 2
+    assert outcome.err.endswith("report: cannot be written: it is a folder; name a file\n")
+    rows = [line for line in outcome.out.splitlines() if line.startswith("sface  1e-1")]
+    assert len(rows) == 1, "a rate given twice is told once"
+    assert list(json.loads(out.read_text())["tar"]) == ["1e-1"]
+
+
 def own_model(name: str) -> None:
     sface = entry("sface")
     import_model(locate(sface), name, colour=sface.colour, mean=0, scale=1)

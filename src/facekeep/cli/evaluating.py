@@ -17,7 +17,7 @@ import typer
 from facekeep.cli.command import Run, command
 from facekeep.cli.options import Out
 from facekeep.cli.output import plain
-from facekeep.errors import InputError
+from facekeep.errors import InputError, StorageFull
 
 if TYPE_CHECKING:
     from facekeep.detect import Detector
@@ -148,7 +148,7 @@ def _check_targets(choices: _Choices) -> None:
     from facekeep._files import printable
 
     out = choices.out
-    if out is not None and (out.is_dir() or not out.absolute().parent.is_dir()):
+    if out is not None and (out.is_dir() or not os.access(out.absolute().parent, os.W_OK)):
         raise InputError(f"{printable(out)}: cannot be written: name a file in a folder that is")
     if choices.report is not None:
         from facekeep.evaluate.report import check_report
@@ -182,16 +182,21 @@ def _evaluate(run: Run, name: str, choices: _Choices, read: Callable[[], Work], 
     models = models or [run.settings.embedder or default_model("embed")]
     work = read()
     work.check(models)
+    page = None
     with ExitStack() as stack:  # the pictures need the detector once more
         outcomes = _outcomes(run, name, choices, work, models, stack)
-        page = None
+        # The figures are out before anything that could still fail.
+        document = _told(run, [outcome.result for outcome in outcomes], choices.out)
         if choices.report is not None:
             from facekeep.evaluate.report import write_report
 
             page = write_report(choices.report, outcomes, line)
     for outcome in outcomes:
         work.finish(outcome, line)
-    _tell(run, [outcome.result for outcome in outcomes], choices.out, page)
+    if run.json:
+        run.emit(document)
+    elif page is not None:
+        run.say(f"report: {page}")
 
 
 def _outcomes(
@@ -227,7 +232,7 @@ def _outcomes(
             model=embedder.entry,
             crop=cropper(work.data.samples, embedder.size, detector, cache),
             settings=_settings(run, work, detector),
-            rates=tuple(sorted(choices.rates, reverse=True)) if choices.rates else None,
+            rates=tuple(sorted(set(choices.rates), reverse=True)) if choices.rates else None,
         )
         outcomes.append(work.judge(found, system))
     return outcomes
@@ -286,26 +291,26 @@ def _extracted(
         )
 
 
-def _tell(run: Run, results: Sequence[Result], out: Path | None, page: Path | None) -> None:
+def _told(run: Run, results: Sequence[Result], out: Path | None) -> dict[str, Any]:
+    """Show the figures to people, write them to ``--out``, and return them for JSON."""
+    if not run.json:
+        _tell_people(run, results)
     documents = [result.document() for result in results]
     document = documents[0] if len(documents) == 1 else {"results": documents}
     if out is not None:
         _write(out, document)
-    if run.json:
-        run.emit(document)
-        return
-    _tell_people(run, results)
-    if page is not None:
-        run.say(f"report: {page}")
+    return document
 
 
 def _write(out: Path, document: dict[str, Any]) -> None:
-    from facekeep._files import printable, why, write_whole
+    from facekeep._files import is_full, printable, why, write_whole
 
     text = json.dumps(plain(document), indent=2, ensure_ascii=False, allow_nan=False)
     try:
         write_whole(out, f"{text}\n".encode(errors="backslashreplace"))
     except OSError as error:
+        if is_full(error):
+            raise StorageFull(f"{printable(out)}: no room for the figures") from error
         raise InputError(f"{printable(out)}: cannot be written: {why(error)}") from error
 
 
