@@ -63,9 +63,16 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_end(
     assert (folder / "best.pt").read_bytes() == (tmp_path / "straight/best.pt").read_bytes()
 
 
-def test_a_run_yields_all_its_files(tmp_path: Path, people: Path):
-    outcome = train(small(people), tmp_path / "run")
-    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory, people: Path) -> tuple[Path, Outcome]:
+    """The folder of a finished run, and what became of it."""
+    folder = tmp_path_factory.mktemp("done") / "run"
+    return folder, train(small(people), folder)
+
+
+def test_a_run_yields_all_its_files(done: tuple[Path, Outcome]):
+    folder, outcome = done
+    assert sorted(path.name for path in folder.iterdir()) == [
         "best.pt",
         "checkpoint.pt",
         "curves.png",
@@ -84,21 +91,19 @@ def test_a_run_yields_all_its_files(tmp_path: Path, people: Path):
     assert (point["mated"], point["non_mated"]) == (30, 75)
 
 
-def test_the_weights_are_the_average_without_the_classifier(tmp_path: Path, people: Path):
-    train(small(people), tmp_path / "run")
-    model = load_checkpoint(tmp_path / "run/model.pt", "edgeface-xxs", input_size=64)
-    state = load_state(tmp_path / "run/checkpoint.pt")["learner"]
+def test_the_weights_are_the_average_without_the_classifier(done: tuple[Path, Outcome]):
+    model = load_checkpoint(done[0] / "model.pt", "edgeface-xxs", input_size=64)
+    state = load_state(done[0] / "checkpoint.pt")["learner"]
     average = state["ema"]["model"]
     assert all(torch.equal(value, average[key]) for key, value in model.state_dict().items())
     assert any(not torch.equal(state["model"][key], value) for key, value in average.items())
     assert state["head"]["weight"].shape == (9, 512)
 
 
-def test_the_onnx_file_is_the_same_network(tmp_path: Path, people: Path):
-    train(small(people), tmp_path / "run")
-    model = load_checkpoint(tmp_path / "run/model.pt", "edgeface-xxs", input_size=64).eval()
+def test_the_onnx_file_is_the_same_network(done: tuple[Path, Outcome]):
+    model = load_checkpoint(done[0] / "model.pt", "edgeface-xxs", input_size=64).eval()
     images = torch.rand(3, 3, 64, 64) * 2 - 1
-    session = open_session(tmp_path / "run/model.onnx")
+    session = open_session(done[0] / "model.onnx")
     (rows,) = session.run({"image": images.numpy()})
     with torch.no_grad():
         expected = model(images)
