@@ -32,7 +32,7 @@ def test_the_average_follows_the_formula_and_forgets_its_start():
         ema.update(model)
         decay = min(0.9, (1 + update) / (10 + update))
         expected = decay * expected + (1 - decay) * model[0].weight.detach().double()
-    assert torch.allclose(ema.model[0].weight.double(), expected, atol=1e-5)
+        assert torch.allclose(ema.model[0].weight.double(), expected, atol=1e-5)
     assert not torch.allclose(ema.model[0].weight, model[0].weight, atol=1e-2)
 
 

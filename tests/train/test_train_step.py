@@ -83,6 +83,13 @@ def test_less_precision_gives_nearly_the_same_loss(precision: str):
     assert learner(precision=precision).skips_overflows == (precision == "fp16")
 
 
+def test_the_scale_of_fp16_is_taken_off_before_gradients_are_shortened():
+    pupils = [learner(precision=each, scale=1.0) for each in ("fp32", "fp16")]
+    pupils[1]._scaler = torch.amp.GradScaler("cpu", init_scale=256.0)
+    norms = [float(pupil.step(*batch(), lr=0.0)[-1]) for pupil in pupils]
+    assert norms[1] == pytest.approx(norms[0], rel=0.05)
+
+
 def test_an_overflow_in_fp16_leaves_the_step_out():
     pupil = learner(precision="fp16")
     pupil._scaler.load_state_dict(pupil._scaler.state_dict() | {"scale": 2.0**120})
