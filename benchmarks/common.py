@@ -1,4 +1,4 @@
-"""What the accuracy scripts share: arguments, data, cached crops and embeddings, rates, tables."""
+"""What the accuracy scripts share: arguments, data, cached embeddings, tables."""
 
 from __future__ import annotations
 
@@ -9,21 +9,18 @@ import json
 import os
 import tarfile
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 import facekeep._warp
 import facekeep.align
 import facekeep.detect
-from facekeep.align import align
-from facekeep.detect import Detector
 from facekeep.embed import Embedder
-from facekeep.face import Face
 from facekeep.image import load_image
 
 Crops = NDArray[np.uint8]
@@ -43,13 +40,6 @@ def arguments(description: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of a network")
     parser.add_argument("--json", action="store_true", help="print a line of JSON for each table")
     return parser
-
-
-def add_road(parser: argparse.ArgumentParser) -> None:
-    """Add the switches of the road from an image to an embedding."""
-    on_off = argparse.BooleanOptionalAction
-    parser.add_argument("--refine", action=on_off, default=True, help="landmarks looked at again")
-    parser.add_argument("--flip", action=on_off, default=False, help="average with the mirror")
 
 
 def report(args: argparse.Namespace, title: str, rows: Sequence[dict[str, Any]]) -> None:
@@ -92,11 +82,11 @@ def cropping_code() -> str:
     return hashlib.sha256(code).hexdigest()
 
 
-def embed_all(args: argparse.Namespace, label: str, crops: Crops, *, flip: bool = False) -> Rows:
+def embed_all(args: argparse.Namespace, label: str, crops: Crops) -> Rows:
     """Embed crops with the model asked for; once for the same crops and model."""
-    with Embedder(args.model, flip=flip, threads=args.threads) as embedder:
+    with Embedder(args.model, threads=args.threads) as embedder:
         content = hashlib.sha256(np.ascontiguousarray(crops)).hexdigest()
-        settings = [embedder.space, flip, content]
+        settings = [embedder.space, content]
         rows: Rows = cached(args.cache, label, settings, lambda: {"rows": embedder.embed(crops)})[
             "rows"
         ]
@@ -138,67 +128,3 @@ def landmark_frames(
     frames = [load_image(content[f"{key}.webp"]) for key in keys]
     points = np.array([note["points68"] for note in notes])
     return frames, points, np.array([note["person"] for note in notes])
-
-
-def lfw_faces(args: argparse.Namespace) -> tuple[list[str], Rows, NDArray[np.bool_]]:
-    """Take all LFW images down the road: names ``Person_NNNN``, embeddings, and what was found."""
-    paths = sorted((args.shared / "data" / "lfw" / "images").glob("*/*.jpg"))
-
-    def compute() -> dict[str, Any]:
-        with Detector(threads=args.threads) as detector:
-            crops = [_main_crop(detector, load_image(path), args.refine) for path in paths]
-        blank = np.zeros((112, 112, 3), np.uint8)
-        return {
-            "crops": np.stack([blank if crop is None else crop for crop in crops]),
-            "found": np.array([crop is not None for crop in crops]),
-        }
-
-    found = cached(
-        args.cache,
-        "lfw-crops",
-        [args.refine, len(paths), cropping_code()],
-        compute,
-    )
-    rows = embed_all(args, "lfw", found["crops"], flip=args.flip)
-    return [path.stem for path in paths], rows, found["found"]
-
-
-def _main_crop(detector: Detector, image: Crops, refine: bool) -> Crops | None:
-    faces = detector.detect(image)
-    if not faces:
-        return None
-    face = main_face(faces, np.array(image.shape[1::-1]) / 2)
-    return align(image, (detector.refine(image, [face])[0] if refine else face).landmarks)
-
-
-def main_face(faces: Iterable[Face], centre: ArrayLike) -> Face:
-    """Choose the face with the largest area less twice its squared distance to a point."""
-
-    def weight(face: Face) -> float:
-        distance = (face.bbox[:2] + face.bbox[2:]) / 2 - np.asarray(centre)
-        return float((face.bbox[2:] - face.bbox[:2]).prod() - 2 * distance @ distance)
-
-    return max(faces, key=weight)
-
-
-def pair_scores(rows: Rows, labels: NDArray[Any]) -> tuple[Rows, Rows]:
-    """Compare each row with each other row once: the mated and the non-mated cosines."""
-    mated, other = [], []
-    for i in range(len(rows) - 1):
-        scores = rows[i + 1 :] @ rows[i]
-        same = labels[i + 1 :] == labels[i]
-        mated.append(scores[same])
-        other.append(scores[~same])
-    return np.concatenate(mated), np.concatenate(other)
-
-
-def threshold(non_mated: Rows, fmr: float) -> float:
-    """Return the smallest cosine that at most a share ``fmr`` of the non-mated scores reaches."""
-    allowed = int(fmr * len(non_mated))
-    highest_refused = np.partition(non_mated, len(non_mated) - 1 - allowed)[-1 - allowed]
-    return float(np.nextafter(highest_refused, np.float32(2)))
-
-
-def rate(scores: Rows, limit: float) -> float:
-    """Return the share of scores that reach the limit."""
-    return float((scores >= limit).mean())

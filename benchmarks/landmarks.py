@@ -21,15 +21,14 @@ from common import (
     cropping_code,
     embed_all,
     landmark_frames,
-    main_face,
-    pair_scores,
     report,
-    threshold,
 )
 from numpy.typing import NDArray
 
 from facekeep.align import align
 from facekeep.detect import Detector
+from facekeep.evaluate import all_pairs, at_rates
+from facekeep.evaluate.crops import main_face
 
 Points = NDArray[np.float64]
 FMR = 1e-3
@@ -100,15 +99,19 @@ def recognise(
     args: argparse.Namespace, crops: NDArray[np.uint8], people: NDArray[np.str_]
 ) -> tuple[NDArray[np.float64], float, int]:
     """Return which mated pairs match at the FMR, d', and the number of non-mated pairs."""
-    mated, other = pair_scores(embed_all(args, "landmarks-rows", crops), people)
+    # Up to one half, so that all non-mated scores are kept.
+    pairs = all_pairs(embed_all(args, "landmarks-rows", crops), people, fmr=0.5)
+    (point,) = at_rates(pairs.scores, (FMR,), resamples=0)
+    mated = pairs.mated.take(np.lexsort((pairs.mated.second, pairs.mated.first))).scores
+    other = pairs.scores.tail
     apart = (mated.mean() - other.mean()) / np.sqrt((mated.var() + other.var()) / 2)
-    return (mated >= threshold(other, FMR)).astype(float), float(apart), len(other)
+    return (mated >= point.threshold).astype(float), float(apart), len(other)
 
 
 def interval(gain: NDArray[np.float64], people: NDArray[np.str_]) -> tuple[float, float]:
     """Return a 95 % interval of the mean gain of the mated pairs, by drawing people anew."""
     owner = np.unique(people, return_inverse=True)[1]
-    # The person of each mated pair, in the order of pair_scores.
+    # The person of each mated pair, in the order of the first frame.
     later = [(owner[i + 1 :] == who).sum() for i, who in enumerate(owner)]
     person = np.repeat(owner, later)
     count = owner.max() + 1

@@ -27,16 +27,15 @@ from common import (
     embed_all,
     labelled_faces,
     landmark_frames,
-    main_face,
-    rate,
     report,
     tar_members,
-    threshold,
 )
 from numpy.typing import NDArray
 
 from facekeep.align import align, template
 from facekeep.detect import Detector
+from facekeep.evaluate import tar_at
+from facekeep.evaluate.crops import main_face
 from facekeep.face import Face
 from facekeep.image import load_image
 from facekeep.quality import POLICIES, Quality, assess, review
@@ -201,8 +200,9 @@ def damage(args: argparse.Namespace) -> None:
     crops, others = mates(args)
     clean, mate = (embed_all(args, "quality", each) for each in (crops, others))
     scores = clean @ mate.T
-    limit = threshold(scores[~np.eye(len(scores), dtype=bool)], FMR)
-    matched = np.diag(scores) >= limit
+    same = np.eye(len(scores), dtype=bool)
+    limit = tar_at(scores[same], scores[~same], (FMR,))[0].threshold
+    matched = scores[same] >= limit
     crops, clean, mate = crops[matched], clean[matched], mate[matched]
     changes = {"none": lambda crop: crop, **SOFT, **EXPOSED, **FLAT}
     damaged = {name: np.stack([f(crop) for crop in crops]) for name, f in changes.items()}
@@ -351,7 +351,7 @@ def photos(args: argparse.Namespace) -> None:
                 given = [review(quality, POLICIES[policy]) for quality in facts]
                 counts = Counter(reason.value for reasons in given for reason in reasons)
                 reasons = ", ".join(f"{n} {why}" for why, n in counts.most_common()) or "none"
-                refused = rate(np.array([len(each) for each in given]), 1)
+                refused = float(np.mean([bool(each) for each in given]))
                 row = {"set": name, "faces": len(facts), "policy": policy, "refused": refused}
                 rows.append({**row, "reasons": reasons})
     report(args, f"the largest {args.faces} of each photo", rows)

@@ -13,10 +13,11 @@ from typing import Any
 
 import cv2
 import numpy as np
-from common import arguments, landmark_frames, main_face, report
+from common import arguments, landmark_frames, report
 from numpy.typing import NDArray
 
 from facekeep.detect import Detector
+from facekeep.evaluate.crops import main_face
 from facekeep.quality import pose
 
 Values = NDArray[np.float64]
