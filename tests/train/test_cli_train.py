@@ -209,7 +209,7 @@ def test_faces_of_nobody_known_are_learned_from_a_teacher(
     words += ("--teacher", "old", "--teacher-sees", sees)
     outcome = cli("train", *words, "--out", tmp_path / "run", *SMALL[-6:])
     assert outcome.status == 0, outcome.err
-    assert (tmp_path / "run/teacher-1.0-of-1.f32").exists() == (sees == "plain")
+    assert len(list((tmp_path / "run").glob("teacher-1.*.f32"))) == (sees == "plain")
     assert outcome.json["people"] == 0
     header, *rows = losses(tmp_path / "run/log.csv")
     assert [rows[-1][header.index(name)] != "" for name in ("loss_head", "loss_teacher")] == [

@@ -16,8 +16,8 @@ from torch.nn import functional
 from train_kit import write_people
 
 from facekeep.errors import ModelCorrupt
-from facekeep.train.data import Source, decode, open_source
-from facekeep.train.lessons import Remembered, live
+from facekeep.train.data import Source, decode, open_source, select
+from facekeep.train.lessons import Remembered, _digest, live
 
 
 class Corners:
@@ -95,7 +95,7 @@ def test_what_was_answered_before_an_end_is_not_asked_again(source: Source, tmp_
     stem = tmp_path / "teacher-1"
     whole = Remembered(Corners(), source, stem, One())
     whole.fill(Shown())
-    file = tmp_path / "teacher-1.0-of-1.f32"
+    (file,) = tmp_path.glob("teacher-1.????????.0-of-1.f32")
     content = file.read_bytes()
     file.write_bytes(content[: 4 * 4 * 2 + 7])  # two rows and a part of the third
     teacher, shown = Corners(), Shown()
@@ -107,9 +107,10 @@ def test_what_was_answered_before_an_end_is_not_asked_again(source: Source, tmp_
 def test_processes_share_the_faces_and_hear_all_answers(source: Source, tmp_path: Path):
     teachers = Corners(), Corners()
     both = [Remembered(t, source, tmp_path / "t", One(k, 2)) for k, t in enumerate(teachers)]
-    (tmp_path / "t.1-of-2.f32").write_bytes(bytes(4 * 4 * 3))  # as if it were done
+    other = Path(f"{tmp_path}/t.{_digest(source)}.1-of-2.f32")
+    other.write_bytes(bytes(4 * 4 * 3))  # as if it were done
     both[0].fill(Shown())
-    (tmp_path / "t.1-of-2.f32").unlink()
+    other.unlink()
     both[1].fill(Shown())
     assert [teacher.asked for teacher in teachers] == [6, 6]
     rows = both[1](torch.zeros(1), torch.arange(6))
@@ -129,8 +130,15 @@ def test_a_face_that_nothing_can_be_read_of_leaves_the_others_in_place(
     np.testing.assert_allclose(rows[3], expected(source, 3), atol=1e-6)
 
 
-def test_answers_about_other_faces_are_refused(source: Source, tmp_path: Path):
-    (tmp_path / "t.0-of-1.f32").write_bytes(bytes(4 * 4 * 7))
+def test_answers_about_other_faces_are_not_taken_for_these(source: Source, tmp_path: Path):
+    for faces, asked in ((source, 12), (select(source, [1, 0, 2, 3, 4, 5]), 12), (source, 0)):
+        teacher = Corners()
+        Remembered(teacher, faces, tmp_path / "t", One()).fill(Shown())
+        assert teacher.asked == asked
+
+
+def test_more_answers_than_faces_are_refused(source: Source, tmp_path: Path):
+    Path(f"{tmp_path}/t.{_digest(source)}.0-of-1.f32").write_bytes(bytes(4 * 4 * 7))
     with pytest.raises(ModelCorrupt, match="was made from other faces; delete it"):
         Remembered(Corners(), source, tmp_path / "t", One()).fill(Shown())
 

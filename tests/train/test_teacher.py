@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from facekeep.embed import Embedder
 from facekeep.errors import FacekeepError, ModelCorrupt, ModelError, ModelNotFound
@@ -107,6 +108,17 @@ def test_a_checkpoint_teaches_on_the_gpu_and_its_export_on_the_cpu(
     assert rows.shape == (6, WIDTH)
 
 
+def test_a_checkpoint_teaches_without_a_name_in_the_catalogue(tmp_path: Path) -> None:
+    network = create_model("edgeface-xxs", gamma=0.5, width=WIDTH).eval()
+    save_checkpoint(network, tmp_path / "big.pt")
+    teacher = open_teacher(tmp_path / "big.pt")
+    assert (teacher.name, teacher.width) == ("big", WIDTH)
+    images = crops(112, 2)
+    with torch.no_grad():
+        expected = functional.normalize(network(images / 127.5 - 1))
+    torch.testing.assert_close(teacher.embed(images), expected)
+
+
 @pytest.mark.usefixtures("ready_models")
 @pytest.mark.parametrize(
     ("source", "kind", "told"),
@@ -116,7 +128,8 @@ def test_a_checkpoint_teaches_on_the_gpu_and_its_export_on_the_cpu(
         ("missing.onnx", ModelNotFound, "there is no file missing.onnx"),
         ("folder.onnx", ModelError, "folder.onnx cannot be opened"),
         ("noise.onnx", ModelCorrupt, "noise.onnx"),
-        ("some.pt", ModelError, "facekeep models import FILE --arch"),
+        ("noise.pt", ModelCorrupt, "noise.pt"),
+        ("other.pt", ModelError, "facekeep models import FILE --arch"),
     ],
 )
 def test_what_cannot_teach(
@@ -129,6 +142,8 @@ def test_what_cannot_teach(
     monkeypatch.chdir(tmp_path)
     Path("folder.onnx").mkdir()
     Path("noise.onnx").write_bytes(b"not a network")
+    Path("noise.pt").write_bytes(b"not a network")
+    torch.save({"weight": torch.ones(2)}, "other.pt")
     with pytest.raises(kind) as caught:
         open_teacher(source)
     assert told in str(caught.value)

@@ -121,7 +121,7 @@ class Recipe:
     teacher: tuple[str, ...] = field(
         default=(),
         metadata=_about(
-            "Learn from this model's embeddings too: its name or ONNX file; may be repeated.",
+            "Learn from this model's embeddings too: its name, or an ONNX or .pt file; repeatable.",
             _texts("NAME|FILE", "a model's name or a file"),
         ),
     )

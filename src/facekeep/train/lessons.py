@@ -7,6 +7,7 @@ student to see past the changes, for the price of one pass.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -58,8 +59,8 @@ class Remembered:
 
     def __init__(self, teacher: Teacher, source: Source, stem: Path, parallel: Parallel) -> None:
         self._teacher, self._source, self._parallel = teacher, source, parallel
-        world = parallel.world
-        self._files = [Path(f"{stem}.{rank}-of-{world}.f32") for rank in range(world)]
+        world, faces = parallel.world, _digest(source)
+        self._files = [Path(f"{stem}.{faces}.{rank}-of-{world}.f32") for rank in range(world)]
         self._parts: list[NDArray[np.float32]] = []
 
     def fill(self, watch: Watch) -> None:
@@ -137,3 +138,11 @@ class Remembered:
             return decode(self._source.read(place), _SIDE)
         except ImageError:
             return None
+
+
+def _digest(source: Source) -> str:
+    """Tell by eight letters which faces these are, and in which order."""
+    digest = hashlib.sha256()
+    for index in range(len(source)):
+        digest.update(source.key(index).encode(errors="surrogateescape") + b"\0")
+    return digest.hexdigest()[:8]

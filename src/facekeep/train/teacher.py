@@ -97,14 +97,15 @@ class NetworkTeacher:
 def open_teacher(
     source: str | os.PathLike[str], *, device: torch.device | None = None, threads: int = 0
 ) -> Teacher:
-    """Open a teacher by the name of a model, or from an ONNX file.
+    """Open a teacher by the name of a model, or from a file.
 
-    A model that came as a PyTorch checkpoint runs on the GPU if there is one to use; all others
-    run on the CPU.
+    A PyTorch checkpoint, and a model that came as one, runs on the GPU if there is one to use; all
+    others run on the CPU.
 
     Args:
-        source: A name of the catalogue, or the path of an ONNX file that takes RGB crops as
-            ``p / 127.5 - 1``; import a file of another kind under a name first.
+        source: A name of the catalogue; or the path of a checkpoint of an EdgeFace for crops of 112
+            pixels, or of an ONNX file that takes RGB crops as ``p / 127.5 - 1``. Import a file of
+            another kind under a name first.
         device: Where the student is trained; None for the CPU.
         threads: CPU threads of one run; 0 for all cores.
 
@@ -116,15 +117,26 @@ def open_teacher(
     """
     path = Path(source)
     if path.suffix.lower() in (".pt", ".pth", ".ckpt"):
-        raise ModelError(
-            f"{printable(path)} is a bare checkpoint: give it a name with"
-            " facekeep models import FILE --arch ..., then name it as teacher"
-        )
+        return _checkpoint_teacher(path, device)
     chosen = _file_entry(path) if path.suffix.lower() == ".onnx" else entry(str(source))
     checkpoint = checkpoint_path(chosen) if device is not None and device.type != "cpu" else None
     if checkpoint is None:
         return RuntimeTeacher(Embedder(chosen, threads=threads))
     return _network_teacher(chosen, checkpoint, device)
+
+
+def _checkpoint_teacher(path: Path, device: torch.device | None) -> NetworkTeacher:
+    from facekeep.nn import load_checkpoint, read_state, recognise
+
+    found = recognise(read_state(path))
+    if found is None:
+        raise ModelError(
+            f"{printable(path)} is no EdgeFace that can be told by its tensors; give it a name with"
+            " facekeep models import FILE --arch ..., then name it as teacher"
+        )
+    network = load_checkpoint(path, found[0], gamma=found[1])
+    size, width = network.input_size, network.width
+    return NetworkTeacher(network.to(device), name=path.stem, size=size, width=width)
 
 
 def _network_teacher(
