@@ -7,7 +7,15 @@ import math
 import numpy as np
 import pytest
 
-from facekeep.evaluate import Identities, all_pairs, at_rates, at_thresholds, listed, scores_of
+from facekeep.evaluate import (
+    FAILED,
+    Identities,
+    all_pairs,
+    at_rates,
+    at_thresholds,
+    listed,
+    scores_of,
+)
 
 
 def rows_of(people, each, spread, seed=0):
@@ -105,6 +113,17 @@ def test_the_comparisons_among_people_drawn_are_counted_right():
     identities = Identities(4, nobody, np.zeros(4), nobody, nobody, templates, excluded)
     # Two times three of person 0 meet two of person 2; those meet four of person 3.
     assert identities.non_mated(weights) == 2 * 3 * 2 + 2 * 4
+
+
+def test_people_whose_comparisons_failed_are_drawn_too():
+    people = np.arange(40)
+    left, right = np.append(people, people), np.append(people, (people + 1) % 40)
+    values = np.append(np.where(people % 2, 0.9, FAILED), np.zeros(40))
+    scores = listed(values, left == right, left=left, right=right, person=people)
+    (point,) = at_rates(scores, (0.1,))
+    spread = 1.96 * math.sqrt(0.25 / 40)
+    assert point.tar == 0.5
+    assert (point.low, point.high) == pytest.approx((0.5 - spread, 0.5 + spread), abs=0.03)
 
 
 def test_without_an_error_the_draws_say_nothing():

@@ -57,6 +57,19 @@ class Page(HTMLParser):
         self.text += data
 
 
+def test_the_roc_shows_what_is_accepted(monkeypatch: pytest.MonkeyPatch):
+    drawn = []
+    draw = plots._draw
+
+    def note(axes, place, label, x, y):
+        drawn.append((label, x.tolist(), y.tolist()))
+        draw(axes, place, label, x, y)
+
+    monkeypatch.setattr(plots, "_draw", note)
+    plots.roc([plots.Line("sface", np.array([1, 0.25, 0]), np.array([0, 0.125, 0.5]))])
+    assert drawn == [("sface", [1, 0.25], [1, 0.875])]
+
+
 def test_the_page_needs_nothing_else(tmp_path: Path):
     path = write_report(tmp_path / "new" / "report", [outcome()], COMMAND)
     text = path.read_text()

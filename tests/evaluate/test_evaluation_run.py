@@ -157,13 +157,13 @@ def test_templates_are_pooled_and_compared():
     ids = np.unique(template)
     a, b = np.triu_indices(len(ids), 1)
     pairs = TemplatePairs(ids[a], ids[b], (a // 2) == (b // 2))
-    made = TemplateSet(
-        "IJB-C", samples(48), template, np.arange(48), np.ones(48, np.float32), pairs
-    )
-    with_norms = dataclasses.replace(found, norms=np.ones(48, np.float32))
+    faceness, norms = np.random.default_rng(1).uniform(0.2, 2, (2, 48)).astype(np.float32)
+    made = TemplateSet("IJB-C", samples(48), template, np.arange(48), faceness, pairs)
+    with_norms = dataclasses.replace(found, norms=norms)
     outcome = run_templates(made, with_norms, system("ijb", rates=(1e-1,)))
     document = outcome.result.document()
-    pooled = found.rows.reshape(24, 2, -1).sum(axis=1)
+    weighted = found.rows * (faceness * norms)[:, None]
+    pooled = weighted.reshape(24, 2, -1).sum(axis=1)
     pooled /= np.linalg.norm(pooled, axis=1, keepdims=True)
     scores = (pooled @ pooled.T)[a, b]
     mated = scores[pairs.mated]
