@@ -121,7 +121,7 @@ def _tell_name(run: Run, outcome: Outcome) -> None:
     if not made.thresholds:
         run.say(
             f"{made.name}: in the catalogue, but too few people were kept out to decide by it:"
-            f" run: facekeep evaluate calibrate {made.name} FOLDER"
+            f" run: facekeep evaluate calibrate DIR --model {made.name}"
         )
         return
     lowest = made.thresholds[-1][0]
