@@ -54,7 +54,9 @@ def test_rates_that_cannot_be_promised(model: ModelEntry, fmr: float) -> None:
 
 
 def test_an_uncalibrated_model_decides_nothing(model: ModelEntry) -> None:
-    with pytest.raises(ModelError, match=r"no calibrated.*measure them: facekeep evaluate calibrate"):
+    with pytest.raises(
+        ModelError, match=r"no calibrated.*measure them: facekeep evaluate calibrate"
+    ):
         threshold(dataclasses.replace(model, thresholds=()), 1e-4)
 
 
