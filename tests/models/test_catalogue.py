@@ -199,6 +199,11 @@ def test_an_unknown_name_lists_the_known_ones(models: Path, name: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_the_beginning_of_a_name_is_completed() -> None:
+    with pytest.raises(ModelNotFound, match=r"is it edgeface-xs-gamma-06 or edgeface-xs-q\?$"):
+        room.entry("edgeface-xs")
+
+
 def test_hidden_folders_are_no_models(models: Path) -> None:
     put(models, ".import-1", GOOD)
     assert fixed() == ["sface", "yunet"]

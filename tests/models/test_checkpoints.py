@@ -75,6 +75,18 @@ def left(models: Path) -> list[str]:
 # Imported
 
 
+def test_a_checkpoint_tells_its_network_itself(checkpoint: Path, models: Path) -> None:
+    made = bring(checkpoint, arch=None, gamma=None)
+    assert (made.architecture, made.gamma) == ("edgeface-xxs", 0.5)
+
+
+def test_another_checkpoint_needs_its_kind_named(tmp_path: Path, models: Path) -> None:
+    torch.save({"weight": torch.ones(2)}, tmp_path / "other.pt")
+    with pytest.raises(ModelError, match=r"other\.pt is no EdgeFace .* give --arch"):
+        bring(tmp_path / "other.pt", arch=None, gamma=None)
+    assert left(models) == []
+
+
 def test_a_checkpoint_becomes_a_model_that_embeds_as_the_network(
     network: nn.EdgeFace, checkpoint: Path, models: Path
 ) -> None:

@@ -12,9 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from train_kit import losses, small, stopping_after, write_people
 
 from facekeep import save_image
+from facekeep.align import align
+from facekeep.detect import Detector
 from facekeep.models import entry
 from facekeep.nn import create_model, save_checkpoint
 from facekeep.train.run import train
@@ -25,6 +28,8 @@ SMALL = [
     *("--workers", "0", "--threads", "1", "--device", "cpu"),
 ]
 
+
+TWO_PEOPLE = [*SMALL, "--batch", "4", "--steps", "2", "--holdout", "0"]
 
 TWO = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 
@@ -195,6 +200,26 @@ def test_faces_that_cannot_be_read_are_counted_and_told(cli, tmp_path: Path, hop
     assert "0.png: skipped:" in outcome.err
     summary = json.loads((tmp_path / "run/summary.json").read_text())
     assert summary["corrupt"] > 0
+
+
+def test_photos_that_are_no_crops_are_told_of(cli, tmp_path: Path, hopper):
+    for name, faces in (("photos", hopper[:500, :500]), ("crops", None)):
+        for person in ("Ada", "Bob"):
+            for number in range(2):
+                path = tmp_path / name / person / f"{number}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                save_image(path, _crop(hopper) if faces is None else faces)
+        outcome = cli(
+            "train", "--data", tmp_path / name, "--out", tmp_path / f"{name}-run", *TWO_PEOPLE
+        )
+        assert outcome.status == 0, outcome.err
+        told = "in 4 of 4 pictures looked at there is no face where an aligned crop has it"
+        assert (told in outcome.err) == (name == "photos")
+
+
+def _crop(photo: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    with Detector(threads=1) as detector:
+        return align(photo, detector.detect(photo)[0].landmarks)
 
 
 @pytest.mark.parametrize("sees", ["changed", "plain"])

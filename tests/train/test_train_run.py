@@ -230,7 +230,9 @@ class TestWhatGoesWrong:
         assert not (tmp_path / "run").exists()
 
     def test_faces_without_names_need_a_teacher(self, tmp_path: Path, people: Path):
-        with pytest.raises(InputError, match="nobody named the faces, so there is nothing"):
+        with pytest.raises(
+            InputError, match="nobody says who is on the faces, so there is nothing"
+        ):
             train(small(people / "person 00", holdout=0, batch=2), tmp_path / "run")
         with pytest.raises(InputError, match="there is no head, so there is nothing"):
             train(small(people, head="none"), tmp_path / "run")

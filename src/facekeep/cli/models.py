@@ -190,14 +190,15 @@ def import_(
     *,
     name: Annotated[str, typer.Option("--name", metavar="NAME", help="What to call it.")],
     arch: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--arch",
             metavar="ARCH",
             help="The kind of file: onnx, tflite, or the PyTorch weights of an edgeface-base, "
-            "edgeface-s, edgeface-xs or edgeface-xxs.",
+            "edgeface-s, edgeface-xs or edgeface-xxs. [default: what the file looks like]",
+            show_default=False,
         ),
-    ] = "onnx",
+    ] = None,
     gamma: Annotated[
         float | None,
         typer.Option(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import os
 import shlex
 from pathlib import Path
@@ -22,6 +23,9 @@ app = group()
 
 INTERRUPTED: Final = 130
 """Exit status of a run that was asked to stop, as shells have it after Ctrl-C."""
+
+_WEAK: Final = 0.5
+"""A TAR below which a network is called weak: it misses more than it finds."""
 
 
 def train(
@@ -130,6 +134,18 @@ def _tell_name(run: Run, outcome: Outcome) -> None:
         f"{made.name}: in the catalogue, calibrated on {made.comparisons:,} comparisons down to a"
         f" false-match rate of {lowest:g}; enrol and identify with --embedder {made.name}{rate}"
     )
+    _warn_of_weakness(run, outcome, max(lowest, run.settings.fmr))
+
+
+def _warn_of_weakness(run: Run, outcome: Outcome, rate: float) -> None:
+    """Say so where the network would miss most of the people at the rate it is used at."""
+    points = [(float(each), point) for each, point in (outcome.summary or {})["tar"].items()]
+    tar = min(points, key=lambda each: abs(math.log(each[0] / rate)))[1]["tar"]
+    if tar is not None and tar < _WEAK:
+        run.say(
+            f"but it is weak: of two faces of one person {100 * (1 - tar):.0f} % are missed at"
+            " that rate; train longer, on more people, or from published weights (--from)"
+        )
 
 
 def _percent(share: float | None) -> str:

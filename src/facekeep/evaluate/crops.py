@@ -21,7 +21,7 @@ from facekeep.evaluate.crop_cache import CropCache
 from facekeep.evaluate.data import Samples
 from facekeep.face import Face
 
-__all__ = ["cropper", "main_face"]
+__all__ = ["cropper", "holds_face", "main_face"]
 
 # Landmarks of a face in its place lie nearer to the template on average, in distances of the eyes.
 _STRAY = 0.5
@@ -115,14 +115,18 @@ def main_face(faces: Iterable[Face], centre: ArrayLike) -> Face:
     return max(faces, key=weight)
 
 
-def _checked(detector: Detector, crop: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return the crop if a face is found in it about where the template has it."""
+def holds_face(detector: Detector, crop: NDArray[np.uint8]) -> bool:
+    """Tell whether a face is found in an aligned crop about where the template has it."""
     expected = template(len(crop))
     farthest = _STRAY * (expected[1, 0] - expected[0, 0])
-    faces = detector.detect(crop)
-    if not any(
-        np.linalg.norm(face.landmarks - expected, axis=1).mean() < farthest for face in faces
-    ):
+    distances = (
+        np.linalg.norm(face.landmarks - expected, axis=1) for face in detector.detect(crop)
+    )
+    return any(each.mean() < farthest for each in distances)
+
+
+def _checked(detector: Detector, crop: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    if not holds_face(detector, crop):
         raise ImageError("no face was found where an aligned crop has it")
     return crop
 

@@ -61,8 +61,10 @@ def entry(name: str) -> ModelEntry:
         return _builtin()[0][name]
     folder = own_folder(name)
     if folder is None:
-        known = ", ".join(model.name for model in list_models())
-        raise ModelNotFound(f"no model is called {name!r}; known: {known}")
+        known = [model.name for model in list_models()]
+        alike = [each for each in known if name and each.startswith(name)]
+        what = f"is it {' or '.join(alike)}?" if alike else f"known: {', '.join(known)}"
+        raise ModelNotFound(f"no model is called {name!r}; {what}")
     return _read_own(folder)
 
 

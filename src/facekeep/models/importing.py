@@ -36,7 +36,7 @@ def import_model(  # noqa: PLR0913 - what cannot be found out from the file, all
     file: str | Path,
     name: str,
     *,
-    arch: str = "onnx",
+    arch: str | None = None,
     gamma: float | None = None,
     input_size: int | None = None,
     colour: Colour = "rgb",
@@ -56,6 +56,7 @@ def import_model(  # noqa: PLR0913 - what cannot be found out from the file, all
         name: What it will be called: 1 to 64 characters a-z, 0-9, ``.``, ``_`` and ``-``.
         arch: The kind of file: ``onnx``; ``tflite``; ``edgeface-base``, ``-s``, ``-xs`` or
             ``-xxs``, which is converted to ONNX here, and must have been trained by ``gamma``.
+            None goes by the file's ending, and tells an EdgeFace by its tensors.
         gamma: The share of the full rank that an EdgeFace's linear layers keep; None where they
             are full.
         input_size: The side of the faces that an EdgeFace takes; None for 112.
@@ -76,6 +77,8 @@ def import_model(  # noqa: PLR0913 - what cannot be found out from the file, all
         StorageFull: There is no room for it.
     """
     folder = _free_folder(name)
+    if arch is None:
+        arch, gamma = _kind_of(file, gamma)
     _check_kind(arch, gamma, input_size, colour)
     content = read_model(file)
     suffix, runtime = _KINDS[arch]
@@ -104,6 +107,20 @@ def import_model(  # noqa: PLR0913 - what cannot be found out from the file, all
         write_entry(made, scratch)
         _publish(scratch, folder)
     return made
+
+
+def _kind_of(file: str | Path, gamma: float | None) -> tuple[str, float | None]:
+    """Tell the kind of a file by its ending; of a checkpoint also the gamma, if it is not given."""
+    ending = Path(path_text(file)).suffix.lower()
+    if ending not in (".pt", ".pth"):
+        return ("tflite" if ending == ".tflite" else "onnx"), gamma
+    from facekeep.nn import read_state, recognise
+
+    found = recognise(read_state(Path(file)))
+    if found is None:
+        shown = printable(path_text(file))
+        raise ModelError(f"{shown} is no EdgeFace that can be told by its tensors; give --arch")
+    return found[0], found[1] if gamma is None else gamma
 
 
 def _check_kind(arch: str, gamma: float | None, input_size: int | None, colour: str) -> None:

@@ -17,7 +17,7 @@ from facekeep.errors import InputError
 from facekeep.evaluate import FMRS, Operating, all_pairs, at_rates
 from facekeep.evaluate.calibrate import Calibration, calibrate
 from facekeep.evaluate.extract import Extracted
-from facekeep.models import import_model, set_thresholds
+from facekeep.models import ModelEntry, import_model, set_thresholds
 from facekeep.models.catalogue import is_builtin, own_folder
 from facekeep.models.parse import check_name
 from facekeep.nn import EdgeFace, export_onnx, save_checkpoint
@@ -32,6 +32,8 @@ MODEL: Final = "model.pt"
 ONNX: Final = "model.onnx"
 CURVES: Final = "curves.png"
 SUMMARY: Final = "summary.json"
+
+_YOURS: Final = "your own, as far as the faces and the weights begun with allow"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +109,13 @@ def write_results(folder: Path, model: EdgeFace, facts: dict[str, Any]) -> dict[
     return summary
 
 
-def register(folder: Path, name: str, model: EdgeFace, measured: Measured | None) -> Registered:
+def register(
+    folder: Path,
+    name: str,
+    model: EdgeFace,
+    measured: Measured | None,
+    begun: ModelEntry | None = None,
+) -> Registered:
     """Put a trained network into the catalogue, calibrated as far as the comparisons carry.
 
     Args:
@@ -115,6 +123,7 @@ def register(folder: Path, name: str, model: EdgeFace, measured: Measured | None
         name: What to call it.
         model: The network.
         measured: The people kept out; None where there are none.
+        begun: The model that the run began with, whose terms go on.
 
     Raises:
         FacekeepError: As ``facekeep.models.import_model`` and ``set_thresholds``.
@@ -126,8 +135,10 @@ def register(folder: Path, name: str, model: EdgeFace, measured: Measured | None
         gamma=model.gamma,
         input_size=model.input_size,
         summary=f"{model.arch}, trained with facekeep",
-        weights_licence="your own, as far as the faces and the weights begun with allow",
-        training_data=f"see {SUMMARY} in {printable(folder.absolute())}",
+        weights_licence=_YOURS
+        if begun is None
+        else f"that of {begun.name}: {begun.weights_licence}",
+        training_data=_data(folder, begun),
     )
     made = None if measured is None else _calibrated(measured)
     if measured is None or made is None:
@@ -141,6 +152,11 @@ def register(folder: Path, name: str, model: EdgeFace, measured: Measured | None
         command=command(folder),
     )
     return Registered(name, made.thresholds, comparisons)
+
+
+def _data(folder: Path, begun: ModelEntry | None) -> str:
+    seen = f"see {SUMMARY} in {printable(folder.absolute())}"
+    return seen if begun is None else f"{begun.training_data}; then {seen}"
 
 
 def _calibrated(measured: Measured) -> Calibration | None:

@@ -71,8 +71,9 @@ def resumed_recipe(folder: Path, given: Mapping[str, Any]) -> Recipe:
             continue
         wanted, begun = given[option.field], values.get(option.field, option.default)
         if wanted != begun:
+            shown = f"without {option.flag}" if begun is None else f"with {begun}"
             raise InputError(
-                f"{option.flag} {wanted}: this run began with {begun}, and goes on so;"
+                f"{option.flag} {wanted}: this run began {shown}, and goes on so;"
                 " leave the option out, or train anew into another folder"
             )
     return Recipe(**(values | {name: given[name] for name in _FREE if name in given}))

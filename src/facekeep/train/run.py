@@ -27,12 +27,13 @@ from facekeep.train.finish import (
     write_results,
 )
 from facekeep.train.folder import begin, require_new
-from facekeep.train.holdout import Holdout
+from facekeep.train.holdout import Holdout, Measured
 from facekeep.train.lessons import Lesson, Remembered, Watch, live
 from facekeep.train.loop import Trainer
 from facekeep.train.parallel import Parallel, from_environment
 from facekeep.train.plan import holdout_people, make_plan, settle, workers_of
-from facekeep.train.start import starting_model
+from facekeep.train.sample import out_of_place
+from facekeep.train.start import origin, starting_model
 from facekeep.train.step import Learner
 from facekeep.train.teacher import open_teacher
 
@@ -156,17 +157,31 @@ class _Job:
         facts = self._facts(corrupt) | {"tar": operating_points(points) or None}
         model = self.learner.averaged
         summary = write_results(self.folder, model, facts)
-        registered = None if name is None else register(self.folder, name, model, measured)
+        registered = None if name is None else self._register(name, measured)
         return Outcome(finished=True, step=step, summary=summary, registered=registered)
 
     def _warn(self) -> None:
-        """Tell those who did not ask for it that nothing will be measured."""
+        """Tell of what will come to nothing: photos that are no crops; nobody to measure with."""
+        wrong, looked = out_of_place(self.faces)
+        if 2 * wrong > looked:
+            _log.warning(
+                "in %d of %d pictures looked at there is no face where an aligned crop has it: a"
+                " network trained on photos recognises nobody; cut the faces out with facekeep"
+                " align",
+                wrong,
+                looked,
+            )
         if self.recipe.holdout is None and self.holdout is None and self.faces.classes:
             _log.warning(
                 "nobody is kept out to measure with: %d people are too few to spare some;"
                 " --holdout N keeps N of them out",
                 self.faces.classes,
             )
+
+    def _register(self, name: str, measured: Measured | None) -> Registered:
+        return register(
+            self.folder, name, self.learner.averaged, measured, begun=origin(self.recipe)
+        )
 
     def _holdout(self, kept_out: Source) -> Holdout:
         model = self.model

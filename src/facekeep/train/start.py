@@ -17,7 +17,7 @@ from facekeep.nn import (
 )
 from facekeep.train.config import Recipe
 
-__all__ = ["starting_model"]
+__all__ = ["origin", "starting_model"]
 
 _ARCH: Final = "edgeface-xxs"
 _SIZE: Final = 112
@@ -57,6 +57,11 @@ def starting_model(recipe: Recipe) -> EdgeFace:
         if wanted not in (None, found):
             raise InputError(f"--{what} {wanted} does not fit --from {known.name}: it has {found}")
     return _loaded(path, recipe, known.architecture, known.gamma, known.input_size)
+
+
+def origin(recipe: Recipe) -> ModelEntry | None:
+    """Look up the model of the catalogue that a recipe begins with; None where there is none."""
+    return None if recipe.from_ is None or _is_file(recipe.from_) else _entry(recipe)
 
 
 def _is_file(name: str) -> bool:

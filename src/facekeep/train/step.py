@@ -60,8 +60,11 @@ class Learner:
     ) -> None:
         classes = 0 if recipe.head == "none" else classes
         if not classes and not lessons:
-            why = "there is no head" if recipe.head == "none" else "nobody named the faces"
-            raise InputError(f"{why}, so there is nothing to learn from; name a --teacher")
+            why = "there is no head" if recipe.head == "none" else "nobody says who is on the faces"
+            raise InputError(
+                f"{why}, so there is nothing to learn from; make a folder for each person, give a"
+                " table with --labels, or name a --teacher"
+            )
         self.model = model.to(parallel.device).train()
         # Faster by a tenth: most of the network works on channels that lie side by side.
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

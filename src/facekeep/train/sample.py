@@ -1,0 +1,37 @@
+"""A first look at the faces: are they aligned crops, or photos that only look like them?"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+
+from facekeep.detect import Detector
+from facekeep.errors import ImageError
+from facekeep.evaluate.crops import holds_face
+from facekeep.train.data import Source, decode
+
+__all__ = ["out_of_place"]
+
+_LOOKS: Final = 24
+_SIDE: Final = 112
+
+
+def out_of_place(source: Source) -> tuple[int, int]:
+    """Look at a few images, spread over the source.
+
+    Returns:
+        In how many of them no face is found where an aligned crop has it, and how many were looked
+        at.
+    """
+    places = np.unique(np.linspace(0, len(source) - 1, _LOOKS).astype(int))
+    looked = wrong = 0
+    with Detector(threads=1) as detector:
+        for place in places:
+            try:
+                face = decode(source.read(int(place)), _SIDE)
+            except ImageError:
+                continue
+            looked += 1
+            wrong += not holds_face(detector, face)
+    return wrong, looked
