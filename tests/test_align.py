@@ -101,7 +101,7 @@ def test_points_without_a_best_turn_are_refused():
 @pytest.mark.parametrize("size", [112, 64, 160, 224])
 def test_the_template_keeps_its_place_at_every_size(size):
     assert template(size).shape == (5, 2)
-    np.testing.assert_allclose(template(size) / size, template(112) / 112)
+    np.testing.assert_allclose((template(size) + 0.5) / size, (template(112) + 0.5) / 112)
     assert template(size)[0, 0] < template(size)[1, 0]
 
 
@@ -269,3 +269,13 @@ def test_warp_agrees_with_opencv_where_nothing_is_averaged(collins):
         theirs = cv2.warpAffine(np.asarray(collins), matrix, (112, 112)).astype(int)
         difference = np.abs(warp(collins, matrix, 112) - theirs)
         assert difference.mean() < 0.6
+
+
+@pytest.mark.parametrize("size", [28, 56])
+def test_a_small_crop_is_the_large_one_shrunk(hopper, size):
+    """Networks of other sizes are trained on crops that were resized."""
+    landmarks = template() * 3 + 40
+    shrunk = cv2.resize(align(hopper, landmarks), (size, size), interpolation=cv2.INTER_AREA)
+    crop = align(hopper, landmarks, size)
+    shift, _ = cv2.phaseCorrelate(*(each.mean(axis=2) for each in (shrunk, crop)))
+    np.testing.assert_allclose(shift, 0, atol=0.08)

@@ -32,9 +32,11 @@ def template(size: int = 112) -> NDArray[np.float64]:
     """Return where the five landmarks lie in a square crop: float64 ``(5, 2)`` pixels.
 
     Args:
-        size: The crop's side in pixels; the 112-pixel template is scaled to it.
+        size: The crop's side in pixels; the 112-pixel template is scaled to it about the corner of
+            the first pixel, as resizing a crop does.
     """
-    return _TEMPLATE_112 * (size / 112)
+    scale = size / 112
+    return _TEMPLATE_112 * scale + (scale - 1) / 2
 
 
 def similarity_transform(source: ArrayLike, target: ArrayLike) -> NDArray[np.float64]:
