@@ -6,6 +6,7 @@ import importlib.metadata
 import json
 import logging
 import os
+import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,12 @@ def shared_folder() -> Path | None:
     """Return the folder with real faces and weights, or None on a machine without it."""
     folder = Path(os.environ.get("FACEKEEP_SHARED", ROOT.parent / "shared"))
     return folder if (folder / "data").is_dir() else None
+
+
+def pytest_configure() -> None:
+    """Let Ctrl-C act where whoever started the tests had it ignored, as `make test &` does."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -45,7 +45,7 @@ def test_grey_crops_become_rgb() -> None:
 @pytest.mark.parametrize(
     ("data", "why"),
     [
-        (as_png(np.zeros((24, 32, 3), np.uint8)), r"not square \(32 x 24\).*aligned crops"),
+        (as_png(np.zeros((24, 32, 3), np.uint8)), r"not square \(32 x 24\).*an aligned crop"),
         (encoded(1)[:-30], "image bytes"),
         (b"", "empty"),
         (b"text", "is not a picture"),
