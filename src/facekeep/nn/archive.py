@@ -37,7 +37,7 @@ def read_archive(stream: BinaryIO) -> dict[str, Any]:
             return {key: members.load(value) for key, value in parse(members.pickle()).items()}
     except zipfile.BadZipFile as error:
         raise Unreadable("it is damaged, or no ZIP archive") from error
-    except (NotImplementedError, RuntimeError, EOFError, OSError, ValueError) as error:
+    except (RuntimeError, EOFError, OSError, ValueError) as error:
         raise Unreadable("its ZIP archive is damaged") from error
 
 

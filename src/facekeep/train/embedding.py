@@ -14,7 +14,7 @@ from facekeep.errors import ImageError
 from facekeep.train.data import Source, decode
 from facekeep.train.pixels import normalise
 
-__all__ = ["embed_faces", "first_of_each"]
+__all__ = ["embed_faces", "first_of_each", "read_face"]
 
 _BATCH: Final = 64
 
@@ -38,7 +38,7 @@ def embed_faces(
     rows: list[Tensor] = []
     kept: list[int] = []
     for start in range(0, len(places), _BATCH):
-        faces = {int(at): _face(source, int(at), size) for at in places[start : start + _BATCH]}
+        faces = {int(at): read_face(source, int(at), size) for at in places[start : start + _BATCH]}
         read = {at: face for at, face in faces.items() if face is not None}
         if read:
             rows.append(_forward(model, np.stack(list(read.values())), device))
@@ -61,7 +61,8 @@ def _forward(model: nn.Module, faces: NDArray[np.uint8], device: torch.device) -
     return functional.normalize(model(normalise(pixels)).float())
 
 
-def _face(source: Source, place: int, size: int) -> NDArray[np.uint8] | None:
+def read_face(source: Source, place: int, size: int) -> NDArray[np.uint8] | None:
+    """Read a face, uint8 ``(size, size, 3)`` RGB; None where nothing can be read."""
     try:
         return decode(source.read(place), size)
     except ImageError:

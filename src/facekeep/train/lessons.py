@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from facekeep.errors import ImageError, ModelCorrupt
+from facekeep.errors import ModelCorrupt
 from facekeep.train.checkpoint import cannot_write
-from facekeep.train.data import Source, decode
+from facekeep.train.data import Source
+from facekeep.train.embedding import read_face
 from facekeep.train.parallel import Parallel, shard
 from facekeep.train.teacher import Teacher
 
@@ -121,7 +122,8 @@ class Remembered:
         """Give the rows of the faces in their order; zeros for one that nothing can be read of."""
         for start in range(0, len(places), _BATCH):
             chunk = places[start : start + _BATCH]
-            faces = {k: face for k, at in enumerate(chunk) if (face := self._face(at)) is not None}
+            read = (read_face(self._source, at, _SIDE) for at in chunk)
+            faces = {k: face for k, face in enumerate(read) if face is not None}
             rows = np.zeros((len(chunk), self._teacher.width), np.float32)
             if faces:
                 rows[list(faces)] = self._mean_rows(np.stack(list(faces.values())))
@@ -132,12 +134,6 @@ class Remembered:
         both = self._teacher.embed(pixels) + self._teacher.embed(pixels.flip(-1))
         rows: NDArray[np.float32] = functional.normalize(both).cpu().numpy()
         return rows
-
-    def _face(self, place: int) -> NDArray[np.uint8] | None:
-        try:
-            return decode(self._source.read(place), _SIDE)
-        except ImageError:
-            return None
 
 
 def _digest(source: Source) -> str:

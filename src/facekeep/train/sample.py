@@ -7,9 +7,9 @@ from typing import Final
 import numpy as np
 
 from facekeep.detect import Detector
-from facekeep.errors import ImageError
 from facekeep.evaluate.crops import holds_face
-from facekeep.train.data import Source, decode
+from facekeep.train.data import Source
+from facekeep.train.embedding import read_face
 
 __all__ = ["out_of_place"]
 
@@ -28,9 +28,8 @@ def out_of_place(source: Source) -> tuple[int, int]:
     looked = wrong = 0
     with Detector(threads=1) as detector:
         for place in places:
-            try:
-                face = decode(source.read(int(place)), _SIDE)
-            except ImageError:
+            face = read_face(source, int(place), _SIDE)
+            if face is None:
                 continue
             looked += 1
             wrong += not holds_face(detector, face)
