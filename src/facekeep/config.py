@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from facekeep import _kinds as kinds
-from facekeep._files import one_line, open_regular, why
+from facekeep._files import why
 from facekeep._kinds import Kind
+from facekeep._toml_file import check, parse, read_document
 from facekeep.errors import ConfigError
 
 __all__ = [
@@ -34,8 +35,6 @@ __all__ = [
 ]
 
 ENV_PREFIX: Final = "FACEKEEP_"
-FILE_LIMIT: Final = 1 << 20
-"""Bytes; a configuration file beyond this is certainly something else."""
 
 
 def _about(doc: str, kind: Kind, example: str, default_text: str = "") -> dict[str, Any]:
@@ -249,12 +248,12 @@ def resolve(
         values[name], origins[name] = value, Origin("file", str(file))
     for name, knob in KNOBS.items():
         if text := environ.get(knob.env):
-            values[name] = _parse(knob, text, f"{knob.env}={_shown(text, knob)}")
+            values[name] = parse(knob.kind, text, f"{knob.env}={_shown(text, knob)}")
             origins[name] = Origin("environment", knob.env)
     for name, given in (flags or {}).items():
         if given is not None:
             knob = KNOBS[name]
-            values[name] = _parse(knob, given, f"{knob.option} {_shown(given, knob)}")
+            values[name] = parse(knob.kind, given, f"{knob.option} {_shown(given, knob)}")
             origins[name] = Origin("flag", knob.option)
     return Resolved(Settings(**values), origins, file)
 
@@ -289,19 +288,12 @@ def read_toml(path: Path) -> dict[str, Any]:
     Raises:
         ConfigError: The file cannot be read or is not TOML, or holds unknown keys or bad values.
     """
-    import tomllib
-
-    text = _read_text(path)
-    try:
-        document = tomllib.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ConfigError(f"{path}: is not valid TOML: {one_line(error)}") from error
     values = {}
-    for name, value in document.items():
+    for name, value in read_document(path, "a configuration file").items():
         if name not in KNOBS:
             raise ConfigError(f"{path}: unknown key {_shown(name)}; {_suggestion(name)}")
         knob = KNOBS[name]
-        checked = _check(knob, value, f"{path}: {name} = {_shown(value, knob)}")
+        checked = check(knob.kind, value, f"{path}: {name} = {_shown(value, knob)}")
         values[name] = knob.kind.anchor(checked, path.parent)
     return values
 
@@ -320,38 +312,6 @@ def example_toml() -> str:
             f"# {knob.name} = {knob.example}",
         ]
     return "\n".join(parts) + "\n"
-
-
-def _read_text(path: Path) -> str:
-    try:
-        with open_regular(path) as stream:
-            data = stream.read(FILE_LIMIT + 1)
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{path}: cannot be read: {why(error)}") from error
-    if len(data) > FILE_LIMIT:
-        raise ConfigError(f"{path}: is larger than 1 MiB and cannot be a configuration file")
-    try:
-        return data.decode("utf-8-sig").replace("\r\n", "\n")
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: is not UTF-8 text (byte {error.start})") from error
-
-
-def _parse(knob: Knob, given: object, shown: str) -> Any:
-    """Parse text by the setting's kind; check anything else as it is."""
-    if not isinstance(given, str):
-        return _check(knob, given, shown)
-    try:
-        value = knob.kind.read(given)
-    except ValueError as error:
-        raise ConfigError(f"{shown}: expected {knob.kind.expects}") from error
-    return _check(knob, value, shown)
-
-
-def _check(knob: Knob, value: object, shown: str) -> Any:
-    try:
-        return knob.kind.check(value)
-    except ValueError as error:
-        raise ConfigError(f"{shown}: expected {knob.kind.expects}") from error
 
 
 def _suggestion(name: str) -> str:

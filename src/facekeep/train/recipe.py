@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import json
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
-from facekeep._files import one_line, open_regular, why
+from facekeep._files import one_line
+from facekeep._toml_file import check, parse, read_document
 from facekeep.errors import ConfigError
-from facekeep.train.config import OPTIONS, Option, Recipe
+from facekeep.train.config import OPTIONS, Recipe
 
 __all__ = ["given_values", "make_recipe", "read_recipe", "recipe_toml"]
-
-_FILE_LIMIT: Final = 1 << 20  # bytes
 
 
 def given_values(flags: Mapping[str, object], file: Path | None = None) -> dict[str, Any]:
@@ -38,7 +36,7 @@ def given_values(flags: Mapping[str, object], file: Path | None = None) -> dict[
     for one, other in (("epochs", "steps"), ("steps", "epochs")):
         if one in given:
             values.pop(other, None)
-    read = {OPTIONS[name].field: _read(OPTIONS[name], given[name]) for name in given}
+    read = {OPTIONS[name].field: _read(name, given[name]) for name in given}
     return {name: _located(value) for name, value in (values | read).items()}
 
 
@@ -60,11 +58,11 @@ def read_recipe(file: Path) -> dict[str, Any]:
         ConfigError: It cannot be read, is not TOML, or holds unknown keys or bad values.
     """
     values = {}
-    for name, value in _document(file).items():
+    for name, value in read_document(file, "a recipe").items():
         if name not in OPTIONS:
             raise ConfigError(f"{file}: unknown key {name!r}; known: {', '.join(OPTIONS)}")
         option = OPTIONS[name]
-        checked = _checked(option, value, f"{file}: {name} = {_short(repr(value))}")
+        checked = check(option.kind, value, f"{file}: {name} = {_short(repr(value))}")
         values[option.field] = option.kind.anchor(checked, file.parent)
     if {"epochs", "steps"} <= values.keys():
         raise ConfigError(f"{file}: epochs and steps both say how long to train; keep one of them")
@@ -81,36 +79,9 @@ def recipe_toml(recipe: Recipe) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _document(file: Path) -> dict[str, Any]:
-    try:
-        with open_regular(file) as stream:
-            data = stream.read(_FILE_LIMIT + 1)
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{file}: cannot be read: {why(error)}") from error
-    if len(data) > _FILE_LIMIT:
-        raise ConfigError(f"{file}: is larger than 1 MiB and cannot be a recipe")
-    try:
-        return tomllib.loads(data.decode("utf-8-sig"))
-    except (ValueError, RecursionError) as error:
-        raise ConfigError(f"{file}: is not valid TOML: {one_line(error)}") from error
-
-
-def _read(option: Option, given: object) -> Any:
-    shown = f"{option.flag} {_short(given)}"
-    if not isinstance(given, str):
-        return _checked(option, given, shown)
-    try:
-        value = option.kind.read(given)
-    except ValueError as error:
-        raise ConfigError(f"{shown}: expected {option.kind.expects}") from error
-    return _checked(option, value, shown)
-
-
-def _checked(option: Option, value: object, shown: str) -> Any:
-    try:
-        return option.kind.check(value)
-    except ValueError as error:
-        raise ConfigError(f"{shown}: expected {option.kind.expects}") from error
+def _read(name: str, given: object) -> Any:
+    option = OPTIONS[name]
+    return parse(option.kind, given, f"{option.flag} {_short(given)}")
 
 
 def _short(value: object) -> str:
