@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from facekeep.errors import (
 )
 from facekeep.runtime import Session, TensorInfo, open_session
 from litert_kit import WEIGHT, means
+from session_kit import close_while_others_run
 
 
 def opened(model: Path | bytes, **options: Any) -> Session:
@@ -103,28 +103,7 @@ def test_a_closed_session_says_so(session: Session) -> None:
 
 
 def test_closing_while_others_run_harms_nobody(session: Session) -> None:
-    started = threading.Event()
-    failures: list[BaseException] = []
-
-    def work() -> None:
-        try:
-            while True:
-                session.run({"x": pictures(64)})
-                started.set()
-        except InputError:
-            pass
-        except BaseException as error:  # noqa: BLE001 - any other end is the failure looked for
-            failures.append(error)
-
-    threads = [threading.Thread(target=work) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    assert started.wait(30)
-    session.close()
-    for thread in threads:
-        thread.join(30)
-    assert not failures
-    assert not any(thread.is_alive() for thread in threads)
+    close_while_others_run(session, {"x": pictures(64)})
 
 
 @pytest.mark.parametrize(

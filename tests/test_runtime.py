@@ -3,7 +3,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -83,28 +82,7 @@ def test_a_closed_session_says_so(session: Session) -> None:
 
 def test_closing_while_others_run_harms_nobody(network: bytes) -> None:
     session = open_session(network, threads=1)
-    started = threading.Event()
-    failures: list[BaseException] = []
-
-    def work() -> None:
-        try:
-            while True:
-                session.run({"x": np.ones((64, 4), np.float32)})
-                started.set()
-        except InputError:
-            pass
-        except BaseException as error:  # noqa: BLE001 - any other end is the failure looked for
-            failures.append(error)
-
-    threads = [threading.Thread(target=work) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    assert started.wait(30)
-    session.close()
-    for thread in threads:
-        thread.join(30)
-    assert not failures
-    assert not any(thread.is_alive() for thread in threads)
+    close_while_others_run(session, {"x": np.ones((64, 4), np.float32)})
 
 
 @pytest.mark.parametrize(
