@@ -20,6 +20,7 @@ from facekeep.errors import (
     RuntimeUnavailable,
 )
 from facekeep.runtime import Session, TensorInfo, open_session
+from session_kit import close_while_others_run
 
 WEIGHT = np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32)
 
