@@ -29,8 +29,8 @@ LOG: Final = "log.csv"
 BEST: Final = "best.pt"
 """The averaged weights that told the people kept out apart best."""
 
-LOG_EVERY: Final = 10
-"""Steps between rows of the log; a row tells the means over them."""
+_AGREE_EVERY: Final = 10
+"""Steps after which several processes ask each other whether to stop."""
 
 _VERSION: Final = 1
 
@@ -170,7 +170,7 @@ class Trainer:
         """Whether to stop here, which all processes must decide together."""
         if self._parallel.world == 1:
             return stop.asked
-        if self.step % LOG_EVERY:
+        if self.step % _AGREE_EVERY:
             return False
         asked = torch.tensor(float(stop.asked), device=self._parallel.device)
         return bool(self._parallel.max(asked))
@@ -178,7 +178,7 @@ class Trainer:
     def _look(self) -> None:
         """Measure and write a row of the log where it is time."""
         measure = self._holdout is not None and self._due(self._plan.eval_every)
-        if not measure and not self._due(LOG_EVERY):
+        if not measure and not self._due(self._plan.log_every):
             return
         row: dict[str, float | int | None] = {
             "step": self.step,

@@ -20,6 +20,7 @@ _MOST_HELD_OUT: Final = 500
 _EPOCHS: Final = (40, 10)  # from scratch, from weights
 _LR: Final = (5e-4, 2e-5)
 _LOOKS: Final = 20  # measurements and checkpoints in a run
+_LOG_EVERY: Final = 10
 _MOST_WORKERS: Final = 8
 
 
@@ -33,6 +34,7 @@ class Plan:
         schedule: The learning rate.
         eval_every: Steps between measurements.
         checkpoint_every: Steps between checkpoints.
+        log_every: Steps between rows of the log; a row tells the means over them.
     """
 
     steps: int
@@ -40,6 +42,7 @@ class Plan:
     schedule: Schedule
     eval_every: int
     checkpoint_every: int
+    log_every: int
 
 
 def holdout_people(recipe: Recipe, people: int) -> int:
@@ -82,6 +85,7 @@ def make_plan(recipe: Recipe, steps_per_epoch: int) -> Plan:
         Schedule(recipe.lr or _LR[fine], warmup, steps, recipe.power),
         recipe.eval_every or often,
         recipe.checkpoint_every or often,
+        min(often, _LOG_EVERY),
     )
 
 
