@@ -40,7 +40,7 @@ def export_onnx(model: EdgeFace, path: str | os.PathLike[str]) -> None:
         ModelError: The file cannot be written.
     """
     graph, size = Graph(), model.input_size
-    _network(graph, "image", model)
+    graph.rename(_network(graph, "image", model), "embedding")
     content = graph.serialise(
         ("image", ["batch", 3, size, size]), ("embedding", ["batch", model.width])
     )

@@ -52,21 +52,28 @@ class Graph:
         self._nodes.append(helper.make_node(operator, inputs, results, name, **attributes))
         return results
 
-    def serialise(self, source: tuple[str, list[Any]], result: tuple[str, list[Any]]) -> bytes:
+    def rename(self, old: str, new: str) -> str:
+        """Give the output of a node, which none reads yet, another name and return that."""
+        for node in self._nodes:
+            for place, name in enumerate(node.output):
+                if name == old:
+                    node.output[place] = new
+        return new
+
+    def serialise(self, source: tuple[str, list[Any]], *results: tuple[str, list[Any]]) -> bytes:
         """Return the ONNX file.
 
         Args:
             source: Name and shape of the input; free axes are names.
-            result: Name and shape of the output, which the last node gives.
+            results: Name and shape of each output.
         """
         from onnx import TensorProto, checker, helper
 
-        self._nodes[-1].output[0] = result[0]
         graph = helper.make_graph(
             self._nodes,
             "facekeep",
             [helper.make_tensor_value_info(source[0], TensorProto.FLOAT, source[1])],
-            [helper.make_tensor_value_info(result[0], TensorProto.FLOAT, result[1])],
+            [helper.make_tensor_value_info(name, TensorProto.FLOAT, axes) for name, axes in results],
             list(self._constants.values()),
         )
         model = helper.make_model(

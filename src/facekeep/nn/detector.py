@@ -1,0 +1,178 @@
+"""A face detector of 53,104 parameters: boxes, five landmarks and scores at three strides.
+
+The backbone and neck are laid out as those of YuNet (Wu, Peng, Yu 2023), so that a run may begin
+with its weights. Where YuNet has four heads a stride, each a pair of convolutions of its own, here
+one pair gives all sixteen numbers of a cell: the same arithmetic in less time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from facekeep.errors import ModelError
+
+__all__ = ["HEADS", "STRIDES", "WHITE", "FaceDetector", "begin_evenly", "load_yunet"]
+
+STRIDES: Final = (8, 16, 32)
+HEADS: Final = {"cls": 1, "obj": 1, "bbox": 4, "kps": 10}
+"""What a cell says, in order, and in how many numbers: how well the box fits and whether there is a
+face, before the sigmoid; the box's centre from the cell and the logarithms of its sides; five
+landmarks from the cell; all lengths in strides."""
+
+_CELL: Final = sum(HEADS.values())
+WHITE: Final = 255.0
+
+
+class Unit(nn.Sequential):
+    """Mix the channels of each place, then each channel with its neighbours; then ReLU or not."""
+
+    def __init__(self, inputs: int, outputs: int, *, last: bool = False) -> None:
+        mixed = nn.Conv2d(inputs, outputs, 1)
+        spread = nn.Conv2d(outputs, outputs, 3, padding=1, groups=outputs)
+        super().__init__(mixed, spread, nn.Identity() if last else nn.ReLU())
+
+
+class FaceDetector(nn.Module):
+    """The network; sides of images must be multiples of 32.
+
+    Attributes:
+        stem: Halves the image.
+        stages: Each but the first halves what it gets; the last three feed the neck.
+        neck: Mixes what coarser strides found into each stride, 8, 16 and 32.
+        heads: What the cells of each stride say.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 16, 3, stride=2, padding=1)
+        widths = [(16, 16), (16, 16, 32, 32, 64), (64, 64, 64), (64, 64, 64), (64, 64, 64)]
+        self.stages = nn.ModuleList(
+            nn.Sequential(*(Unit(*pair) for pair in zip(stage, stage[1:], strict=False)))
+            for stage in widths
+        )
+        self.neck = nn.ModuleList(Unit(64, 64) for _ in STRIDES)
+        self.heads = nn.ModuleList(Unit(64, _CELL, last=True) for _ in STRIDES)
+
+    def forward(self, pixels: Tensor) -> list[Tensor]:
+        """Look at images.
+
+        Args:
+            pixels: ``(n, 3, h, w)`` RGB, 0 to 255.
+
+        Returns:
+            For each stride ``(n, cells, 16)``, cells row by row, as `HEADS` says.
+        """
+        x = functional.relu(self.stem(pixels.float() / WHITE))
+        found: list[Tensor] = []
+        for stage in self.stages:
+            x = stage(functional.max_pool2d(x, 2) if found else x)
+            found.append(x)
+        seen, coarser = found[-len(STRIDES) :], None
+        rows: list[Tensor] = []
+        for x, mix, head in reversed(list(zip(seen, self.neck, self.heads, strict=True))):
+            coarser = mix(x if coarser is None else x + _doubled(coarser))
+            rows.insert(0, head(coarser).flatten(2).transpose(1, 2))
+        return rows
+
+    def convolutions(self) -> Iterator[nn.Conv2d]:
+        """Give the convolutions before the heads, in the order in which they are run."""
+        yield self.stem
+        for unit in (*(unit for stage in self.stages for unit in _units(stage)), *self.neck[::-1]):
+            yield from (unit[0], unit[1])  # type: ignore[index, misc]
+
+
+@torch.no_grad()
+def begin_evenly(model: FaceDetector, pixels: Tensor) -> None:
+    """Make new weights such that every convolution passes on a spread of one (LSUV).
+
+    Without normalisation a deep network of random weights learns slowly; so each layer is scaled
+    to what it does on real images (Mishkin and Matas 2016). No cell claims a face at first.
+
+    Args:
+        model: New.
+        pixels: A few images, as `FaceDetector.forward` takes them.
+    """
+    for layer in model.modules():
+        if isinstance(layer, nn.Conv2d):
+            nn.init.orthogonal_(layer.weight.flatten(1))
+            layer.bias.zero_()  # type: ignore[union-attr]
+
+    def even_out(layer: Any, inputs: Any, output: Tensor) -> Tensor:
+        spread = output.std() + 1e-6
+        layer.weight /= spread
+        return output / spread
+
+    hooks = [layer.register_forward_hook(even_out) for layer in model.convolutions()]
+    model(pixels)
+    for hook in hooks:
+        hook.remove()
+    for head in model.heads:
+        head[1].weight *= 0.1  # type: ignore[index, operator]
+        head[1].bias[1] = -4.0  # type: ignore[index]
+
+
+def load_yunet(path: Path) -> FaceDetector:
+    """Make a detector with the weights of a YuNet in ONNX; it finds what that finds.
+
+    Args:
+        path: The small YuNet, whose convolutions hold their normalisation: OpenCV's of March 2023.
+
+    Raises:
+        ModelError: It is another network.
+    """
+    layers = _onnx_convolutions(path)
+    model = FaceDetector()
+    own = list(model.convolutions())
+    count = len(own)
+    if len(layers) != count + 2 * len(STRIDES) * len(HEADS):
+        raise ModelError(f"{path} is not the small YuNet, whose weights alone can be begun with")
+    pairs = list(zip(own, layers[:count], strict=True))
+    places = {"cls": 0, "bbox": 1, "obj": 2, "kps": 3}  # as YuNet's are stored
+    for index, head in enumerate(model.heads):
+        for step in (0, 1):
+            parts = [layers[count + 6 * places[kind] + 2 * index + step] for kind in HEADS]
+            merged = tuple(np.concatenate(each) for each in zip(*parts, strict=True))
+            pairs.append((head[step], merged))  # type: ignore[index, arg-type]
+    try:
+        for layer, (weight, bias) in pairs:
+            _set(layer, weight, bias)
+    except (RuntimeError, ValueError) as error:
+        raise ModelError(f"{path} is not the small YuNet: its layers are of other sizes") from error
+    with torch.no_grad():  # it takes blue, green, red from 0 to 255
+        model.stem.weight.copy_(model.stem.weight.flip(1) * WHITE)
+    return model
+
+
+def _doubled(x: Tensor) -> Tensor:
+    return functional.interpolate(x, scale_factor=2.0, mode="nearest")
+
+
+def _units(stage: nn.Module) -> list[nn.Module]:
+    return list(stage.children())
+
+
+def _onnx_convolutions(path: Path) -> list[tuple[Any, Any]]:
+    """Weights and biases of a file's convolutions, in the order of its nodes."""
+    import onnx
+    from onnx import numpy_helper
+
+    graph = onnx.load(path).graph
+    values = {each.name: numpy_helper.to_array(each) for each in graph.initializer}
+    nodes = [node for node in graph.node if node.op_type == "Conv" and len(node.input) == 3]
+    found = [(values.get(node.input[1]), values.get(node.input[2])) for node in nodes]
+    return [each for each in found if each[0] is not None and each[1] is not None]
+
+
+@torch.no_grad()
+def _set(layer: nn.Conv2d, weight: Any, bias: Any) -> None:
+    if tuple(weight.shape) != tuple(layer.weight.shape):
+        raise ValueError
+    layer.weight.copy_(torch.tensor(weight))
+    layer.bias.copy_(torch.tensor(bias))  # type: ignore[union-attr]
