@@ -1,0 +1,1 @@
+"""Training the face detector: photos and who labels them, canvases, losses, and the run."""
