@@ -23,7 +23,7 @@ from facekeep.runtime import open_session
 
 
 def names() -> list[str]:
-    return [model.name for model in room.list_models() if not model.offered]
+    return [model.name for model in room.list_models() if model.folder]
 
 
 def nothing_left(models: Path) -> bool:
@@ -42,7 +42,7 @@ def test_an_imported_model_is_known_from_then_on(models: Path, network: Path) ->
         training_data="own photos",
     )
     assert entry("mine") == made
-    assert names() == ["mine", "sface", "yunet"]
+    assert names() == ["mine"]
     assert (made.task, made.width, made.input_size, made.max_batch) == ("embed", 8, 112, None)
     assert (made.colour, made.mean, made.scale) == ("bgr", (1, 2, 3), (0.5, 0.5, 0.5))
     assert made.thresholds == ()
@@ -237,7 +237,7 @@ def test_a_model_can_be_removed(models: Path, network: Path, damaged: bool) -> N
         (models / "mine" / ENTRY_FILE).write_text("damaged")
     remove_model("mine")
     assert nothing_left(models)
-    assert names() == ["sface", "yunet"]
+    assert names() == []
 
 
 def test_removing_a_linked_folder_spares_what_it_leads_to(
@@ -247,7 +247,7 @@ def test_removing_a_linked_folder_spares_what_it_leads_to(
     (models / "mine").rename(tmp_path / "elsewhere")
     (models / "mine").symlink_to(tmp_path / "elsewhere")
     remove_model("mine")
-    assert names() == ["sface", "yunet"]
+    assert names() == []
     assert (tmp_path / "elsewhere" / ENTRY_FILE).exists()
 
 

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from facekeep.errors import FacekeepError, ModelCorrupt, ModelError, ModelNotFound
-from facekeep.models import FileEntry, ModelEntry, entry, locate, verify, weights
+from facekeep.errors import FacekeepError, ModelCorrupt, ModelError, ModelNotFound, PullError
+from facekeep.models import FileEntry, ModelEntry, entry, locate, pull, verify, weights
 from facekeep.models.fold import fold_block_quantised
 from facekeep.models.paths import cache_dir, models_dir
-from facekeep.models.schema import DistributionSource, FileSource
+from facekeep.models.schema import BundledSource, DistributionSource, FileSource, Source, UrlSource
 from facekeep.runtime import open_session
 
 CONTENT = b"the weights of a network" * 50
@@ -28,14 +28,17 @@ def plain(models: Path) -> ModelEntry:
     """A model whose one file needs no conversion and lies in the folder of models."""
     digest = hashlib.sha256(CONTENT).hexdigest()
     made = dataclasses.replace(
-        entry("sface"), name="mine", files=(FileEntry("net.onnx", digest, len(CONTENT)),)
+        entry("sface"),
+        name="mine",
+        files=(FileEntry("net.onnx", digest, len(CONTENT)),),
+        folder=models / "mine",
     )
     (models / "mine").mkdir(parents=True)
     (models / "mine" / "net.onnx").write_bytes(CONTENT)
     return made
 
 
-def with_source(made: ModelEntry, source: DistributionSource | FileSource) -> ModelEntry:
+def with_source(made: ModelEntry, source: Source) -> ModelEntry:
     file = dataclasses.replace(made.files[0], sources=(source,))
     return dataclasses.replace(made, files=(file,))
 
@@ -82,13 +85,13 @@ def test_an_unreadable_file_is_one_line(plain: ModelEntry) -> None:
 def test_a_damaged_file_with_a_source_is_mended_by_pulling(plain: ModelEntry) -> None:
     (models_dir() / "mine" / "net.onnx").write_bytes(b"")
     with pytest.raises(ModelCorrupt, match="run: facekeep models pull mine"):
-        locate(with_source(plain, FileSource("/nowhere")))
+        locate(with_source(plain, UrlSource("https://a/b")))
 
 
 def test_a_missing_file_is_mended_by_pulling(plain: ModelEntry) -> None:
     (models_dir() / "mine" / "net.onnx").unlink()
     with pytest.raises(ModelNotFound, match="run: facekeep models pull mine"):
-        locate(with_source(plain, FileSource("/nowhere")))
+        locate(with_source(plain, UrlSource("https://a/b")))
     assert verify(plain).state == "missing"
 
 
@@ -118,6 +121,24 @@ def test_a_file_elsewhere_on_this_machine_is_used_where_it_lies(
     elsewhere = tmp_path / "elsewhere.onnx"
     (models_dir() / "mine" / "net.onnx").rename(elsewhere)
     assert locate(with_source(plain, FileSource(str(elsewhere)))) == elsewhere
+
+
+def test_a_bundled_file_is_used_where_it_lies(
+    plain: ModelEntry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("facekeep.models.local.WEIGHTS", tmp_path)
+    bundled = with_source(plain, BundledSource("inside.onnx"))
+    (models_dir() / "mine" / "net.onnx").rename(tmp_path / "inside.onnx")
+    assert locate(bundled) == tmp_path / "inside.onnx"
+    assert verify(bundled).state == "ok"
+    (tmp_path / "inside.onnx").write_bytes(CONTENT[::-1])
+    with pytest.raises(ModelCorrupt, match="install facekeep again"):
+        locate(bundled)
+    (tmp_path / "inside.onnx").unlink()
+    with pytest.raises(ModelNotFound, match="install facekeep again"):
+        locate(bundled)
+    with pytest.raises(PullError, match="install facekeep again"):
+        pull(bundled)
 
 
 @pytest.mark.parametrize(("version", "found"), [("1.1.1", True), ("1.1.0", False)])

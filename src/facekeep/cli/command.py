@@ -15,8 +15,9 @@ import typer
 from facekeep.cli import output
 from facekeep.cli.options import ConfigOption, JsonFlag, QuietFlag, VerboseFlag, setting_option
 from facekeep.config import Resolved, Settings, config_path, resolve
+from facekeep.errors import InputError
 
-__all__ = ["ExitStatus", "Run", "command", "group"]
+__all__ = ["ExitStatus", "Run", "command", "group", "group_command"]
 
 
 class ExitStatus(IntEnum):
@@ -110,6 +111,49 @@ def command(
         return function
 
     return decorate
+
+
+def group_command(
+    app: typer.Typer, *, examples: Sequence[str], uses: Sequence[str] = ()
+) -> Callable[[CommandFunction], CommandFunction]:
+    """Make a function what a group does where none of its verbs is named.
+
+    Its parameters are read before a verb's own, too, so that each must be None, False or an empty
+    list where it is not given.
+
+    Args:
+        app: From `group`, with a name.
+        examples: Command lines for the end of the help.
+        uses: Settings that the command obeys; each becomes an option.
+    """
+
+    def decorate(function: CommandFunction) -> CommandFunction:
+        app.callback(invoke_without_command=True, help=inspect.getdoc(function))(
+            _unless_verb(_entry(function, uses))
+        )
+        app.info.epilog = _epilog(examples)
+        return function
+
+    return decorate
+
+
+def _unless_verb(entry: Callable[..., int]) -> Callable[..., int | None]:
+    """Leave the work to the verb that is named; options that stand before it are a mistake."""
+
+    def run(ctx: typer.Context, **values: Any) -> int | None:
+        if ctx.invoked_subcommand is None:
+            return entry(**values)
+        if any(value not in (None, False, []) for value in values.values()):
+            raise InputError(f"give the options after {ctx.invoked_subcommand!r}, not before it")
+        return None
+
+    own = inspect.signature(entry).parameters.values()
+    context = inspect.Parameter(
+        "ctx", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context
+    )
+    run.__signature__ = inspect.Signature([context, *own])  # type: ignore[attr-defined]
+    run.__annotations__ = {}
+    return run
 
 
 def _epilog(examples: Sequence[str]) -> str:

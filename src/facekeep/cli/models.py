@@ -32,10 +32,9 @@ _CALIBRATE = (
 @command(app, "list", examples=["facekeep models list", "facekeep models list --json"])
 def list_(run: Run) -> None:
     """List the models with their licences and whether they are ready on this machine."""
-    from facekeep.models import damaged_models, default_model, list_models, verify
+    from facekeep.models import damaged_models, is_default, list_models, verify
 
-    defaults = {default_model("detect"), default_model("embed")}
-    rows = [(model, verify(model).state, model.name in defaults) for model in list_models()]
+    rows = [(model, verify(model).state, is_default(model)) for model in list_models()]
     damaged = damaged_models()
     if run.json:
         models = [
@@ -145,7 +144,9 @@ def pull(
     name: Model,
     source: Annotated[
         Path | None,
-        typer.Option("--from", metavar="FILE", help="Take the file from here, not the network."),
+        typer.Option(
+            "--from", metavar="FILE", help="Take the file, or the archive with it, from here."
+        ),
     ] = None,
 ) -> None:
     """Fetch a model's files, if they are not here; the only command that uses the network.
@@ -157,7 +158,7 @@ def pull(
 
     model = entry(name)
     run.say(f"{model.name}: weights: {model.weights_licence}; trained on {model.training_data}")
-    size = sum(file.size for file in model.files)
+    size = sum(file.transfer for file in model.files)
     with run.progress(f"Pulling {name}", total=size) as advance:
         done = 0
 

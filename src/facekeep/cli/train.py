@@ -11,15 +11,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from facekeep.cli.command import ExitStatus, Run, command, group
+from facekeep.cli.command import ExitStatus, Run, group, group_command
 from facekeep.cli.output import counted
+from facekeep.errors import InputError
 from facekeep.train.config import OPTIONS, Option
 from facekeep.train.recipe import given_values, make_recipe
 
 if TYPE_CHECKING:
     from facekeep.train.run import Outcome
 
-app = group()
+app = group("train")
 
 INTERRUPTED: Final = 130
 """Exit status of a run that was asked to stop, as shells have it after Ctrl-C."""
@@ -32,8 +33,9 @@ def train(
     run: Run,
     *,
     out: Annotated[
-        Path, typer.Option("--out", metavar="RUN", help="Make this folder for all of the run.")
-    ],
+        Path | None,
+        typer.Option("--out", metavar="RUN", help="Make this folder for all of the run."),
+    ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the run in --out from its checkpoint.")
     ] = False,
@@ -60,6 +62,8 @@ def train(
     recipe.toml, and checkpoints. Ctrl-C finishes the step and saves a checkpoint; --resume goes
     on. Start several processes, on one machine or many, with torchrun -m facekeep train ...
     """
+    if out is None:
+        raise InputError("missing option '--out': name a folder for the run")
     given = given_values({name: options[_parameter(name)] for name in OPTIONS}, recipe_file)
     from facekeep.train import train as train_network
     from facekeep.train.folder import resumed_recipe
@@ -180,9 +184,8 @@ def _signature() -> inspect.Signature:
 
 
 train.__signature__ = _signature()  # type: ignore[attr-defined]
-command(
+group_command(
     app,
-    "train",
     uses=("threads",),
     examples=[
         "facekeep train --data people/ --out run",

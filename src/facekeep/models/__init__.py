@@ -12,6 +12,7 @@ from facekeep.models.catalogue import (
     damaged_models,
     default_model,
     entry,
+    is_default,
     list_models,
 )
 from facekeep.models.local import ModelStatus, checkpoint_path, locate, verify, weights
@@ -36,6 +37,7 @@ __all__ = [
     "default_model",
     "entry",
     "import_model",
+    "is_default",
     "list_models",
     "locate",
     "model_cost",

@@ -73,6 +73,11 @@ def default_model(task: Task) -> str:
     return _builtin()[1][task]
 
 
+def is_default(model: ModelEntry) -> bool:
+    """Tell whether a model is the one that is used for its task when none is asked for."""
+    return _builtin()[1].get(model.task) == model.name
+
+
 def is_builtin(name: str) -> bool:
     """Tell whether the model found under a name is facekeep's: no offer that was pulled."""
     known = _builtin()[0].get(name)

