@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from facekeep.cli.command import Run, group
+from facekeep.cli.command import Run, command, group
+from facekeep.cli.evaluate_detect import detect
 from facekeep.cli.evaluating import AlignedFlag, Work, protocol
 
 if TYPE_CHECKING:
@@ -287,6 +288,17 @@ def calibrate(
     if not write:
         return Work(data, judge, check_crops=check_crops)
     return Work(data, judge, check_crops=check_crops, check=_require_own, finish=_record)
+
+
+command(
+    app,
+    "detect",
+    uses=("detector", "runtime", "device"),
+    examples=[
+        "facekeep evaluate detect faces68.tar --sizes 20,40,80 --json",
+        "facekeep evaluate detect photos/ --model yunet --model mine --hard --scenes scenes.tar",
+    ],
+)(detect)
 
 
 def _require_own(models: Sequence[str]) -> None:

@@ -28,7 +28,15 @@ if TYPE_CHECKING:
     from facekeep.evaluate.result import Outcome, Result
     from facekeep.evaluate.run import System
 
-__all__ = ["AlignedFlag", "Work", "protocol"]
+__all__ = [
+    "AlignedFlag",
+    "Report",
+    "Work",
+    "check_targets",
+    "command_line",
+    "protocol",
+    "write_figures",
+]
 
 USES: Final = ("detector", "min_face", "flip", "runtime", "device", "threads")
 
@@ -61,7 +69,7 @@ _CacheFolder = Annotated[
         "--cache", metavar="DIR", help="Keep the faces found here: the next run is much quicker."
     ),
 ]
-_Report = Annotated[
+Report = Annotated[
     Path | None,
     typer.Option(
         "--report", metavar="DIR", help="Write report.html with curves and the worst errors here."
@@ -72,7 +80,7 @@ _COMMON: Final[tuple[tuple[str, Any], ...]] = (
     ("models", _Models),
     ("rates", _Rates),
     ("cache", _CacheFolder),
-    ("report", _Report),
+    ("report", Report),
     ("out", Out),
 )
 
@@ -123,8 +131,8 @@ def protocol(
     def decorate(read: Callable[..., Work]) -> Callable[..., Work]:
         def evaluate(run: Run, context: typer.Context, **values: Any) -> None:
             choices = _Choices(**{option: values.pop(option) for option, _ in _COMMON})
-            _check_targets(choices)
-            _evaluate(run, name, choices, lambda: read(run, **values), _line(context))
+            check_targets(choices.report, choices.out)
+            _evaluate(run, name, choices, lambda: read(run, **values), command_line(context))
 
         first, *own = inspect.signature(read, eval_str=True).parameters.values()
         keyword = inspect.Parameter.KEYWORD_ONLY
@@ -143,21 +151,20 @@ def protocol(
     return decorate
 
 
-def _check_targets(choices: _Choices) -> None:
-    """Refuse what cannot be written before there is anything to write."""
+def check_targets(report: Path | None, out: Path | None) -> None:
+    """Refuse a report and figures that cannot be written before there is anything to write."""
     from facekeep._files import printable
 
-    out = choices.out
     if out is not None and (out.is_dir() or not os.access(out.absolute().parent, os.W_OK)):
         raise InputError(f"{printable(out)}: cannot be written: name a file in a folder that is")
-    if choices.report is not None:
+    if report is not None:
         from facekeep.evaluate.report import check_report
 
-        check_report(choices.report)
+        check_report(report)
 
 
-def _line(context: typer.Context) -> str:
-    """The command line with all that differs from the defaults, however it was typed."""
+def command_line(context: typer.Context) -> str:
+    """Return the command line with all that differs from the defaults, however it was typed."""
     words = context.command_path.split()
     for parameter in context.command.params:
         value = context.params.get(str(parameter.name))
@@ -298,11 +305,12 @@ def _told(run: Run, results: Sequence[Result], out: Path | None) -> dict[str, An
     documents = [result.document() for result in results]
     document = documents[0] if len(documents) == 1 else {"results": documents}
     if out is not None:
-        _write(out, document)
+        write_figures(out, document)
     return document
 
 
-def _write(out: Path, document: dict[str, Any]) -> None:
+def write_figures(out: Path, document: dict[str, Any]) -> None:
+    """Write the figures to a file, as JSON."""
     from facekeep._files import is_full, printable, why, write_whole
 
     text = json.dumps(plain(document), indent=2, ensure_ascii=False, allow_nan=False)

@@ -19,12 +19,14 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from facekeep.evaluate.scores import Scores
 
-__all__ = ["RESAMPLES", "Identities", "Interval", "intervals"]
+__all__ = ["FEWEST_PEOPLE", "RESAMPLES", "Identities", "Interval", "intervals", "span"]
 
 RESAMPLES: Final = 400
 """How many times the people are drawn."""
 
-_FEWEST_PEOPLE: Final = 10  # the spread of fewer says little about people in general
+FEWEST_PEOPLE: Final = 10
+"""The spread of fewer says little about people in general: they give no intervals."""
+
 _LEAST: Final = 1 << 20
 _CHUNK: Final = 1 << 16  # comparisons weighed at once: their weights stay in the cache
 _DEEPER: Final = 2  # a draw may put its threshold so many times as deep into the tail
@@ -95,20 +97,21 @@ def intervals(
         all draws are alike, as when there is no error at all.
     """
     people = scores.identities
-    if people is None or people.people < _FEWEST_PEOPLE or not resamples:
+    if people is None or people.people < FEWEST_PEOPLE or not resamples:
         return [(None, None)] * len(thresholds)
     draw = _Draw(scores, people, thresholds, targets)
     rng = np.random.default_rng(0)
     for _ in range(resamples):
         drawn = rng.integers(people.people, size=people.people)
         draw(np.bincount(drawn, minlength=people.people).astype(np.float64))
-    return [
-        (_interval(tars), _interval(fmrs)) for tars, fmrs in zip(draw.tars, draw.fmrs, strict=True)
-    ]
+    return [(span(tars), span(fmrs)) for tars, fmrs in zip(draw.tars, draw.fmrs, strict=True)]
 
 
-def _interval(values: list[float]) -> Interval:
-    """Span the draws; None where all are alike: without any error they say nothing of its rate."""
+def span(values: list[float]) -> Interval:
+    """Span draws from their 2.5 % to their 97.5 % quantile.
+
+    None where all are alike: without any error they say nothing of its rate.
+    """
     if not values or min(values) == max(values):
         return None
     low, high = np.quantile(values, [0.025, 0.975])

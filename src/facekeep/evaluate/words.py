@@ -17,6 +17,7 @@ __all__ = [
     "Table",
     "counts_text",
     "failures_text",
+    "interval_text",
     "percent",
     "remarks",
     "tables",
@@ -189,7 +190,7 @@ def _point(model: str, point: Operating) -> list[str]:
         f"{point.threshold:.4f}",
         _measured(point.measured_fmr),
         percent(point.tar),
-        _interval(point.low, point.high),
+        interval_text(point.low, point.high),
         _support(point.fmr, point.supported),
     ]
 
@@ -205,12 +206,13 @@ def _search(model: str, point: SearchPoint) -> list[str]:
         f"{point.threshold:.4f}",
         percent(point.measured_fpir),
         percent(point.fnir),
-        _interval(point.low, point.high),
+        interval_text(point.low, point.high),
         _support(point.fpir, point.supported),
     ]
 
 
-def _interval(low: float | None, high: float | None) -> str:
+def interval_text(low: float | None, high: float | None) -> str:
+    """Write an interval in per cent."""
     return "unknown" if low is None or high is None else f"{100 * low:.2f} to {100 * high:.2f} %"
 
 
