@@ -28,6 +28,8 @@ __all__ = ["SMALLEST_FACE", "Detector"]
 SMALLEST_FACE = 20
 _LARGEST_FACE = 256
 _PYRAMID_STEP = 8
+# What they give is named and laid out alike; see nn.detector.HEADS.
+_ARCHITECTURES = ("yunet", "facekeep-detector")
 _STRIDES = (8, 16, 32)
 # The longest side of a working image that goes through the network in one piece.
 _TILE = 2048
@@ -102,8 +104,10 @@ class Detector(Closing):
         chosen = model if isinstance(model, ModelEntry) else entry(model or default_model("detect"))
         if chosen.task != "detect":
             raise ModelError(f"{chosen.name} is a model to {chosen.task}, not to detect, faces")
-        if chosen.architecture != "yunet":
-            raise ModelError(f"{chosen.name} is no yunet, the only known kind of detector")
+        if chosen.architecture not in _ARCHITECTURES:
+            raise ModelError(
+                f"{chosen.name} is of no known kind of detector; known: {', '.join(_ARCHITECTURES)}"
+            )
         self.entry = chosen
         self.score = score
         self.min_face = min_face

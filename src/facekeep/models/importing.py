@@ -109,6 +109,32 @@ def import_model(  # noqa: PLR0913 - what cannot be found out from the file, all
     return made
 
 
+def add_model(content: bytes, made: ModelEntry) -> ModelEntry:
+    """Make a network that facekeep trained known by the name in its entry.
+
+    Args:
+        content: Its ONNX file.
+        made: All that is known about it but its file.
+
+    Returns:
+        The entry with the file.
+
+    Raises:
+        InputError: The name is taken or malformed.
+        ModelError: Its folder cannot be written.
+        StorageFull: There is no room for it.
+    """
+    folder = _free_folder(made.name)
+    digest = hashlib.sha256(content).hexdigest()
+    file = FileEntry(f"{made.name}.onnx", digest, len(content))
+    made = dataclasses.replace(made, files=(file,), folder=folder)
+    with _scratch(folder) as scratch:
+        keep(scratch / file.name, content)
+        write_entry(made, scratch)
+        _publish(scratch, folder)
+    return made
+
+
 def _kind_of(file: str | Path, gamma: float | None) -> tuple[str, float | None]:
     """Tell the kind of a file by its ending; of a checkpoint also the gamma, if it is not given."""
     ending = Path(path_text(file)).suffix.lower()

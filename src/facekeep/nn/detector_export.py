@@ -79,9 +79,7 @@ def _cells(graph: Graph, x: str, stride: int) -> list[str]:
 def _doubled(graph: Graph, x: str) -> str:
     scales = graph.constant(np.array([1, 1, 2, 2], np.float32))
     how = {"mode": "nearest", "nearest_mode": "floor"}
-    return graph.add(
-        "Resize", x, "", scales, coordinate_transformation_mode="asymmetric", **how
-    )
+    return graph.add("Resize", x, "", scales, coordinate_transformation_mode="asymmetric", **how)
 
 
 def _convolution(graph: Graph, x: str, module: nn.Module, scale: float = 1.0) -> str:

@@ -73,7 +73,10 @@ class Graph:
             self._nodes,
             "facekeep",
             [helper.make_tensor_value_info(source[0], TensorProto.FLOAT, source[1])],
-            [helper.make_tensor_value_info(name, TensorProto.FLOAT, axes) for name, axes in results],
+            [
+                helper.make_tensor_value_info(name, TensorProto.FLOAT, axes)
+                for name, axes in results
+            ],
             list(self._constants.values()),
         )
         model = helper.make_model(

@@ -9,7 +9,7 @@ from typing import Any, Final
 from facekeep.evaluate.plots import look, png, styled_figure
 from facekeep.train.log import read_log
 
-__all__ = ["draw_curves"]
+__all__ = ["draw_curves", "draw_panels"]
 
 _HEIGHT: Final = 7.6
 _LOSSES: Final = {"loss": "loss", "loss_head": "by identity", "loss_teacher": "by teacher"}
@@ -31,13 +31,26 @@ def draw_curves(log: Path) -> bytes:
     """
     columns = read_log(log)
     losses = _lines(columns, _LOSSES)
-    parted = losses if len(losses) > 2 else losses[:1]  # a single part is the whole
-    panels = [
-        ("loss", parted),
-        ("hold-out TAR", _lines(columns, _RATES)),
-        ("learning rate", _lines(columns, {"lr": "rate"})),
-    ]
-    shown = [(title, lines) for title, lines in panels if lines]
+    parted = dict(list(_LOSSES.items())[: len(losses) if len(losses) > 2 else 1])
+    return draw_panels(
+        log, {"loss": parted, "hold-out TAR": _RATES, "learning rate": {"lr": "rate"}}
+    )
+
+
+def draw_panels(log: Path, panels: Mapping[str, Mapping[str, str]]) -> bytes:
+    """Draw columns of a log over the steps.
+
+    Args:
+        log: A ``log.csv`` with a column ``step``.
+        panels: For each panel its title, and the columns in it with their labels. Columns that say
+            nothing are left out, and so are panels of such columns alone.
+
+    Returns:
+        A PNG.
+    """
+    columns = read_log(log)
+    found = {title: _lines(columns, labels) for title, labels in panels.items()}
+    shown = [(title, lines) for title, lines in found.items() if lines]
     with styled_figure(_HEIGHT) as figure:
         every = figure.subplots(len(shown), 1, sharex=True, squeeze=False)[:, 0]
         for axes, (title, lines) in zip(every, shown, strict=True):
@@ -50,7 +63,7 @@ def _lines(columns: Columns, labels: Mapping[str, str]) -> list[Line]:
     """The steps and values of each column that says anything."""
     found: list[Line] = []
     for name, label in labels.items():
-        pairs = zip(columns["step"], columns[name], strict=True)
+        pairs = zip(columns["step"], columns.get(name, ()), strict=False)
         known = [(step, value) for step, value in pairs if step is not None and value is not None]
         if known:
             steps, values = zip(*known, strict=True)

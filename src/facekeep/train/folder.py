@@ -12,7 +12,7 @@ from facekeep.train.checkpoint import cannot_write
 from facekeep.train.config import OPTIONS, Recipe
 from facekeep.train.recipe import read_recipe, recipe_toml
 
-__all__ = ["RECIPE", "begin", "keep", "require_new", "resumed_recipe"]
+__all__ = ["RECIPE", "begin", "keep", "make", "require_new", "resumed_recipe"]
 
 RECIPE: Final = "recipe.toml"
 
@@ -34,11 +34,17 @@ def require_new(folder: Path) -> None:
 
 
 def begin(folder: Path, recipe: Recipe) -> None:
-    """Make the folder of a run, with its recipe.
+    """Make the folder of a run, with its recipe; raises as `make` and `keep` do."""
+    make(folder)
+    keep(folder / RECIPE, recipe_toml(recipe).encode())
+
+
+def make(folder: Path) -> None:
+    """Make the folder of a run.
 
     Raises:
         InputError: It was made meanwhile.
-        ModelError: It cannot be written.
+        ModelError: It cannot be made.
         StorageFull: There is no room.
     """
     try:
@@ -47,7 +53,6 @@ def begin(folder: Path, recipe: Recipe) -> None:
         require_new(folder)
     except OSError as error:
         raise cannot_write(folder, error) from error
-    keep(folder / RECIPE, recipe_toml(recipe).encode())
 
 
 def resumed_recipe(folder: Path, given: Mapping[str, Any]) -> Recipe:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final, TextIO
 
@@ -24,7 +24,7 @@ COLUMNS: Final = (
     "tar_fmr_1e-2",
     "tar_fmr_1e-3",
 )
-"""The columns of ``log.csv``; a cell that has nothing to say is empty."""
+"""The columns of an embedder's ``log.csv``; a cell that has nothing to say is empty."""
 
 
 class Log(Closing):
@@ -33,21 +33,25 @@ class Log(Closing):
     Args:
         path: The file; made where it is missing.
         position: Bytes that count, as `mark` gave them; 0 starts a new log.
+        columns: The columns.
 
     Raises:
         OSError: The file cannot be written.
     """
 
-    def __init__(self, path: Path, position: int = 0) -> None:
+    def __init__(
+        self, path: Path, position: int = 0, *, columns: Sequence[str] = COLUMNS
+    ) -> None:
+        self._columns = columns
         self._stream: TextIO = path.open("a", encoding="utf-8", newline="")
         self._stream.truncate(position)
         self._writer = csv.writer(self._stream, lineterminator="\n")
         if position == 0:
-            self._writer.writerow(COLUMNS)
+            self._writer.writerow(columns)
 
     def write(self, row: Mapping[str, float | int | None]) -> None:
         """Add a row; floats keep seven significant digits."""
-        cells = (row.get(name) for name in COLUMNS)
+        cells = (row.get(name) for name in self._columns)
         self._writer.writerow(["" if cell is None else _shown(cell) for cell in cells])
         self._stream.flush()
 
@@ -69,8 +73,9 @@ def read_log(path: Path) -> dict[str, list[float | None]]:
         OSError: The file cannot be read.
     """
     with path.open(encoding="utf-8", newline="") as stream:
-        rows = list(csv.DictReader(stream))
-    return {name: [_cell(row.get(name)) for row in rows] for name in COLUMNS}
+        reader = csv.DictReader(stream)
+        rows = list(reader)
+    return {name: [_cell(row[name]) for row in rows] for name in reader.fieldnames or ()}
 
 
 def _cell(text: str | None) -> float | None:

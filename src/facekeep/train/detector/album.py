@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import IntEnum
+from itertools import compress
 from pathlib import Path
 from typing import Final
 
@@ -103,12 +104,19 @@ class Album:
 
     def faceless(self) -> Album:
         """Return the photos in which nobody sees a face."""
-        chosen = [place for place, faces in enumerate(self.faces) if not len(faces)]
-        return Album(self.read, tuple(self.places[each] for each in chosen), (_NOBODY,) * len(chosen))
+        return self._where([len(faces) == 0 for faces in self.faces])
+
+    def showing(self) -> Album:
+        """Return the photos that surely show a face."""
+        return self._where([bool((faces.known != Known.UNSURE).any()) for faces in self.faces])
 
     def photo(self, index: int) -> tuple[Image, Faces]:
         """Return a photo and its faces."""
         return self.read(self.places[index]), self.faces[index]
+
+    def _where(self, wanted: Sequence[bool]) -> Album:
+        places, faces = (tuple(compress(each, wanted)) for each in (self.places, self.faces))
+        return Album(self.read, places, faces)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,9 +125,6 @@ class _Reader:
 
     def __call__(self, place: int) -> Image:
         return load_image(self.source.read(place))
-
-
-_NOBODY: Final = Faces.joined([])
 
 
 def annotated_album(photos: Annotated, teacher: Detector, watch: Watch) -> Album:
@@ -139,7 +144,9 @@ def annotated_album(photos: Annotated, teacher: Detector, watch: Watch) -> Album
     return Album(photos.image, tuple(range(len(photos))), tuple(found))
 
 
-def photo_album(path: Path, teacher: Detector, watch: Watch, *, most: int, needed: bool) -> Album:
+def photo_album(
+    path: Path, teacher: Detector, watch: Watch, *, most: int = 100_000
+) -> Album:
     """Take photos that nobody annotated, with the faces that the teacher finds.
 
     Args:
@@ -147,7 +154,6 @@ def photo_album(path: Path, teacher: Detector, watch: Watch, *, most: int, neede
         teacher: Looks at each photo; those that cannot be read are left out.
         watch: Shows how far it is.
         most: Of more photos, so many are taken, spread over all.
-        needed: Leave out photos in which the teacher is sure of no face.
 
     Raises:
         InputError: There are no photos.
@@ -162,8 +168,6 @@ def photo_album(path: Path, teacher: Detector, watch: Watch, *, most: int, neede
             try:
                 faces = _taught(teacher, read(place))
             except ImageError:
-                continue
-            if needed and not (faces.known == Known.TAUGHT).any():
                 continue
             places.append(place)
             found.append(faces)

@@ -49,13 +49,13 @@ class Composer:
     Attributes:
         albums: Where the photos come from.
         shares: How much each album is drawn from; they add up to one.
-        backdrops: Photos without faces, behind the others; there may be none.
+        backdrops: Photos without faces, behind the others.
         side: Of a canvas, in pixels.
     """
 
     albums: Sequence[Album]
     shares: Sequence[float]
-    backdrops: Album
+    backdrops: Album | None
     side: int
 
     def compose(self, rng: np.random.Generator) -> tuple[NDArray[np.uint8], Faces]:
@@ -84,7 +84,7 @@ class Composer:
     def _backdrop(self, rng: np.random.Generator) -> NDArray[np.uint8]:
         canvas = np.empty((self.side, self.side, 3), np.uint8)
         canvas[:] = rng.integers(0, 256, 3) if rng.random() < 0.5 else rng.integers(0, 256)
-        if len(self.backdrops):
+        if self.backdrops:
             _show(self.backdrops, canvas, rng)
         return canvas
 

@@ -1,0 +1,137 @@
+"""A whole training run of a face detector: what ``facekeep train detector`` does."""
+
+from __future__ import annotations
+
+import dataclasses
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+
+from facekeep.detect import Detector
+from facekeep.evaluate.plots import require_matplotlib
+from facekeep.evaluate.readers.annotated import Annotated, by_person, open_annotated
+from facekeep.models import entry, weights
+from facekeep.nn.detector import FaceDetector, begin_evenly, load_yunet
+from facekeep.train.detector.album import UNSURE, Watch, annotated_album, photo_album
+from facekeep.train.detector.canvas import Composer
+from facekeep.train.detector.finish import register, write_results
+from facekeep.train.detector.loop import Trainer, batch
+from facekeep.train.detector.recipe import RECIPE, DetectorRecipe, recipe_json
+from facekeep.train.finish import require_free
+from facekeep.train.folder import keep, make, require_new
+
+__all__ = ["Outcome", "train_detector"]
+
+_SHARES: Final = {"data": 0.6, "scenes": 0.2, "crops": 0.2}
+"""How much of the photos on canvases comes from each set."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a run.
+
+    Attributes:
+        finished: Whether it reached its end; if not, a checkpoint was saved.
+        step: Steps done.
+        summary: What ``summary.json`` tells; None where it is not finished.
+        name: What the catalogue calls the detector, where a name was asked for.
+    """
+
+    finished: bool
+    step: int
+    summary: dict[str, Any] | None = None
+    name: str | None = None
+
+
+def train_detector(
+    recipe: DetectorRecipe,
+    folder: Path,
+    *,
+    resume: bool = False,
+    name: str | None = None,
+    threads: int = 0,
+    watch: Watch = lambda what, images: nullcontext(lambda done: None),
+) -> Outcome:
+    """Train a face detector on the CPU.
+
+    Seeds PyTorch's global random generator.
+
+    Args:
+        recipe: What to learn from and how.
+        folder: Made for all that the run yields.
+        resume: Go on with the run in the folder, whose recipe it must be.
+        name: Put the result into the catalogue under this name.
+        threads: CPU threads; 0 for PyTorch's own choice.
+        watch: Shows how far it is: told what is done and how much of it there is.
+
+    Raises:
+        InputError: The folder or the name is taken, or the data hold nothing to learn from.
+        FacekeepError: The data or the weights cannot be used, the loss is no longer a finite
+            number, or there is no room.
+    """
+    require_matplotlib("train")
+    if name is not None:
+        require_free(name)
+    if not resume:
+        require_new(folder)
+    if threads:
+        torch.set_num_threads(threads)
+    torch.manual_seed(recipe.seed)
+    trainer, photos = _trainer(recipe, folder, threads, watch)
+    if resume:
+        trainer.resume()
+    else:
+        make(folder)
+        keep(folder / RECIPE, recipe_json(recipe))
+    with watch("Training", (recipe.steps - trainer.step) * recipe.batch) as advance:
+        finished = trainer.run(advance)
+    if not finished:
+        return Outcome(finished=False, step=trainer.step)
+    facts = {**photos, "seconds": round(trainer.seconds), "holdout_loss": trainer.measure()}
+    summary = write_results(folder, trainer.averaged, recipe, facts)
+    if name is not None:
+        register(folder, name, recipe)
+    return Outcome(finished=True, step=trainer.step, summary=summary, name=name)
+
+
+def _trainer(
+    recipe: DetectorRecipe, folder: Path, threads: int, watch: Watch
+) -> tuple[Trainer, dict[str, int]]:
+    """Label the photos and make what learns from them; also returns how many there are of each."""
+    photos, held_out = by_person(
+        open_annotated(recipe.data), holdout=recipe.holdout, seed=recipe.seed
+    )
+    with Detector(recipe.teacher, score=UNSURE, threads=threads) as teacher:
+        canvases, counts = _composer(recipe, photos, teacher, watch)
+        only = dataclasses.replace(recipe, scenes=None, crops=None)
+        measured, _ = _composer(only, held_out, teacher, watch)
+    model = _starting_model(recipe, canvases)
+    counts["held_out"] = len(held_out)
+    return Trainer(model, recipe, canvases, measured, folder), counts
+
+
+def _composer(
+    recipe: DetectorRecipe, photos: Annotated, teacher: Detector, watch: Watch
+) -> tuple[Composer, dict[str, int]]:
+    albums = {"data": annotated_album(photos, teacher, watch)}
+    if recipe.scenes is not None:
+        albums["scenes"] = photo_album(recipe.scenes, teacher, watch)
+    if recipe.crops is not None:
+        albums["crops"] = photo_album(recipe.crops, teacher, watch, most=recipe.crops_used).showing()
+    filled = {name: album for name, album in albums.items() if len(album)}
+    total = sum(_SHARES[name] for name in filled)
+    shares = [_SHARES[name] / total for name in filled]
+    backdrops = albums["scenes"].faceless() if "scenes" in albums else None
+    counts = {name: len(album) for name, album in albums.items()}
+    return Composer(list(filled.values()), shares, backdrops, recipe.side), counts
+
+
+def _starting_model(recipe: DetectorRecipe, canvases: Composer) -> FaceDetector:
+    if recipe.begin is not None:
+        return load_yunet(weights(entry(recipe.begin)))
+    model = FaceDetector()
+    begin_evenly(model, batch(canvases, 0, recipe.batch, seed=recipe.seed)[0])
+    return model
