@@ -8,6 +8,7 @@ one pair gives all sixteen numbers of a cell: the same arithmetic in less time.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
@@ -54,8 +55,7 @@ class FaceDetector(nn.Module):
         self.stem = nn.Conv2d(3, 16, 3, stride=2, padding=1)
         widths = [(16, 16), (16, 16, 32, 32, 64), (64, 64, 64), (64, 64, 64), (64, 64, 64)]
         self.stages = nn.ModuleList(
-            nn.Sequential(*(Unit(*pair) for pair in zip(stage, stage[1:], strict=False)))
-            for stage in widths
+            nn.Sequential(*(Unit(*pair) for pair in pairwise(stage))) for stage in widths
         )
         self.neck = nn.ModuleList(Unit(64, 64) for _ in STRIDES)
         self.heads = nn.ModuleList(Unit(64, _CELL, last=True) for _ in STRIDES)
@@ -85,7 +85,7 @@ class FaceDetector(nn.Module):
         """Give the convolutions before the heads, in the order in which they are run."""
         yield self.stem
         for unit in (*(unit for stage in self.stages for unit in _units(stage)), *self.neck[::-1]):
-            yield from (unit[0], unit[1])  # type: ignore[index, misc]
+            yield from (unit[0], unit[1])
 
 
 @torch.no_grad()
@@ -114,25 +114,25 @@ def begin_evenly(model: FaceDetector, pixels: Tensor) -> None:
     for hook in hooks:
         hook.remove()
     for head in model.heads:
-        head[1].weight *= 0.1  # type: ignore[index, operator]
+        head[1].weight *= 0.1  # type: ignore[index]
         head[1].bias[1] = -4.0  # type: ignore[index]
 
 
-def load_yunet(path: Path) -> FaceDetector:
+def load_yunet(file: Path | bytes) -> FaceDetector:
     """Make a detector with the weights of a YuNet in ONNX; it finds what that finds.
 
     Args:
-        path: The small YuNet, whose convolutions hold their normalisation: OpenCV's of March 2023.
+        file: The small YuNet, whose convolutions hold their normalisation: OpenCV's of March 2023.
 
     Raises:
         ModelError: It is another network.
     """
-    layers = _onnx_convolutions(path)
+    layers = _onnx_convolutions(file)
     model = FaceDetector()
     own = list(model.convolutions())
     count = len(own)
     if len(layers) != count + 2 * len(STRIDES) * len(HEADS):
-        raise ModelError(f"{path} is not the small YuNet, whose weights alone can be begun with")
+        raise ModelError("only the weights of the small YuNet can be begun with; give its name")
     pairs = list(zip(own, layers[:count], strict=True))
     places = {"cls": 0, "bbox": 1, "obj": 2, "kps": 3}  # as YuNet's are stored
     for index, head in enumerate(model.heads):
@@ -144,7 +144,7 @@ def load_yunet(path: Path) -> FaceDetector:
         for layer, (weight, bias) in pairs:
             _set(layer, weight, bias)
     except (RuntimeError, ValueError) as error:
-        raise ModelError(f"{path} is not the small YuNet: its layers are of other sizes") from error
+        raise ModelError("this YuNet's layers are of other sizes than the small one's") from error
     with torch.no_grad():  # it takes blue, green, red from 0 to 255
         model.stem.weight.copy_(model.stem.weight.flip(1) * WHITE)
     return model
@@ -158,12 +158,13 @@ def _units(stage: nn.Module) -> list[nn.Module]:
     return list(stage.children())
 
 
-def _onnx_convolutions(path: Path) -> list[tuple[Any, Any]]:
+def _onnx_convolutions(file: Path | bytes) -> list[tuple[Any, Any]]:
     """Weights and biases of a file's convolutions, in the order of its nodes."""
     import onnx
     from onnx import numpy_helper
 
-    graph = onnx.load(path).graph
+    loaded = onnx.load_from_string(file) if isinstance(file, bytes) else onnx.load(file)
+    graph = loaded.graph
     values = {each.name: numpy_helper.to_array(each) for each in graph.initializer}
     nodes = [node for node in graph.node if node.op_type == "Conv" and len(node.input) == 3]
     found = [(values.get(node.input[1]), values.get(node.input[2])) for node in nodes]

@@ -115,8 +115,8 @@ class Album:
         return self.read(self.places[index]), self.faces[index]
 
     def _where(self, wanted: Sequence[bool]) -> Album:
-        places, faces = (tuple(compress(each, wanted)) for each in (self.places, self.faces))
-        return Album(self.read, places, faces)
+        places, faces = compress(self.places, wanted), compress(self.faces, wanted)
+        return Album(self.read, tuple(places), tuple(faces))
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,9 +144,7 @@ def annotated_album(photos: Annotated, teacher: Detector, watch: Watch) -> Album
     return Album(photos.image, tuple(range(len(photos))), tuple(found))
 
 
-def photo_album(
-    path: Path, teacher: Detector, watch: Watch, *, most: int = 100_000
-) -> Album:
+def photo_album(path: Path, teacher: Detector, watch: Watch, *, most: int = 100_000) -> Album:
     """Take photos that nobody annotated, with the faces that the teacher finds.
 
     Args:

@@ -96,7 +96,7 @@ def _image_loss(answers: Tensor, grid: Tensor, faces: Faces) -> tuple[Tensor, in
     score = bce(answers[asked, 1], chance[asked], reduction="sum")
     score = score + bce(answers[given.cells, 0], given.fits, reduction="sum")
     box = _box_loss(boxes[given.cells], wanted[given.faces])
-    points = (answers[given.cells, 6:].unflatten(1, (5, 2)) + place[given.cells, None]) * (
+    points = (answers[given.cells, 6:].reshape(-1, 5, 2) + place[given.cells, None]) * (
         stride[given.cells, None]
     )
     weight = torch.from_numpy(sure.known == Known.ANNOTATED).to(boxes)

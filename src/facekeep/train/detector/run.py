@@ -120,7 +120,9 @@ def _composer(
     if recipe.scenes is not None:
         albums["scenes"] = photo_album(recipe.scenes, teacher, watch)
     if recipe.crops is not None:
-        albums["crops"] = photo_album(recipe.crops, teacher, watch, most=recipe.crops_used).showing()
+        albums["crops"] = photo_album(
+            recipe.crops, teacher, watch, most=recipe.crops_used
+        ).showing()
     filled = {name: album for name, album in albums.items() if len(album)}
     total = sum(_SHARES[name] for name in filled)
     shares = [_SHARES[name] / total for name in filled]
