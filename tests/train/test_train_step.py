@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,33 @@ def test_a_step_moves_every_weight_and_tells_its_parts():
 
 def test_a_rate_of_nought_moves_nothing():
     assert all(not change.any() for change in moved(learner(), lr=0.0).values())
+
+
+def evenness(change: torch.Tensor) -> float:
+    """The mean squared singular value of a matrix as a share of the largest."""
+    squares = torch.linalg.svdvals(change).square()
+    return float(squares.mean() / squares.max())
+
+
+def test_muon_moves_matrices_inside_the_network_in_all_directions_alike():
+    inside, last = "stages.0.blocks.0.mlp.fc1.weight", "head.fc.weight"
+    plain, muon = (moved(learner(optimizer=each), lr=1e-3) for each in ("adamw", "muon"))
+    assert evenness(muon[inside]) > 0.5 > evenness(plain[inside])
+    assert torch.equal(muon[last], plain[last])
+    assert muon[inside].square().mean().sqrt() == pytest.approx(3 * 0.2 * 1e-3, rel=0.2)
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_a_learner_goes_on_from_its_full_state(optimizer: str):
+    first = learner(optimizer=optimizer)
+    first.step(*batch(), lr=1e-3)
+    state = copy.deepcopy(first.full_state())
+    second = learner(optimizer=optimizer)
+    second.load_full_state(state)
+    for each in (first, second):
+        each.step(*batch(), lr=1e-3)
+    pairs = zip(first.model.parameters(), second.model.parameters(), strict=True)
+    assert all(torch.equal(one, other) for one, other in pairs)
 
 
 def test_weights_decay_but_biases_norms_and_scales_do_not():

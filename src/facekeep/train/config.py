@@ -157,12 +157,20 @@ class Recipe:
             "Faces in a step, those of all processes together.", kinds.whole(2, 1_000_000)
         ),
     )
+    optimizer: str = field(
+        default="adamw",
+        metadata=_about(
+            "What turns gradients into steps: adamw, or muon for the matrices inside the network,"
+            " with adamw for the rest, which learns about twice as much from a face in short runs.",
+            _named("NAME", kinds.choice("adamw", "muon")),
+        ),
+    )
     lr: float | None = field(
         default=None,
         metadata=_about("Highest learning rate.", _number(1e-9, 10.0), "5e-4, with --from 2e-5"),
     )
     weight_decay: float = field(
-        default=0.05, metadata=_about("Weight decay of AdamW.", _number(0.0, 10.0))
+        default=0.05, metadata=_about("Weight decay of matrices and kernels.", _number(0.0, 10.0))
     )
     warmup: int | None = field(
         default=None,

@@ -32,7 +32,7 @@ BEST: Final = "best.pt"
 _AGREE_EVERY: Final = 10
 """Steps after which several processes ask each other whether to stop."""
 
-_VERSION: Final = 1
+_VERSION: Final = 2
 
 
 class Trainer:

@@ -18,6 +18,7 @@ from facekeep.train.ema import Ema
 from facekeep.train.embedding import embed_faces, first_of_each
 from facekeep.train.heads import Head, make_head
 from facekeep.train.lessons import Lesson
+from facekeep.train.optimizers import TIMES, make_optimizers
 from facekeep.train.parallel import Parallel
 from facekeep.train.pixels import normalise
 
@@ -74,7 +75,7 @@ class Learner:
         self._network = _distributed(self.model, parallel)
         self._head = _head(recipe, model.width, classes, parallel)
         decay = recipe.weight_decay
-        self._optimizer = torch.optim.AdamW(_groups(model, decay), lr=0.0)
+        self._own_optimizers = make_optimizers(model, recipe.optimizer, decay)
         self._head_optimizer = (
             None if self._head is None else self._head.optimizer(lr=0.0, weight_decay=decay)
         )
@@ -106,7 +107,7 @@ class Learner:
         """
         for optimizer in self._optimizers():
             for group in optimizer.param_groups:
-                group["lr"] = lr
+                group["lr"] = lr * group.get(TIMES, 1.0)
             optimizer.zero_grad(set_to_none=True)
         losses = self._losses(images, labels, index)
         loss = torch.stack(losses).sum()
@@ -152,7 +153,7 @@ class Learner:
             head = self._head.full_state(self._head_optimizer)
         return {
             "model": self.model.state_dict(),
-            "optimizer": self._optimizer.state_dict(),
+            "optimizers": [each.state_dict() for each in self._own_optimizers],
             "scaler": self._scaler.state_dict(),
             "ema": self._ema.state_dict(),
             "head": head,
@@ -161,7 +162,8 @@ class Learner:
     def load_full_state(self, state: dict[str, Any]) -> None:
         """Go on from what `full_state` gave in the main process."""
         self.model.load_state_dict(state["model"])
-        self._optimizer.load_state_dict(state["optimizer"])
+        for optimizer, its_state in zip(self._own_optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(its_state)
         self._scaler.load_state_dict(state["scaler"])
         self._ema.load_state_dict(state["ema"])
         if self._head is not None and self._head_optimizer is not None:
@@ -182,12 +184,13 @@ class Learner:
         return losses
 
     def _clip(self) -> Tensor:
-        self._scaler.unscale_(self._optimizer)
+        for optimizer in self._own_optimizers:
+            self._scaler.unscale_(optimizer)
         longest = self._recipe.clip or float("inf")
         return nn.utils.clip_grad_norm_(self.model.parameters(), longest)
 
     def _optimizers(self) -> Iterator[torch.optim.Optimizer]:
-        yield self._optimizer
+        yield from self._own_optimizers
         if self._head_optimizer is not None:
             yield self._head_optimizer
 
@@ -238,14 +241,3 @@ def _head(recipe: Recipe, width: int, classes: int, parallel: Parallel) -> Head 
 
 def _loss_names(classes: int, lessons: Sequence[Lesson]) -> list[str]:
     return ["loss_head"] * bool(classes) + ["loss_teacher"] * bool(lessons)
-
-
-def _groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Spare biases, norms and layer scales the weight decay, which is for matrices and kernels."""
-    parameters = list(model.parameters())
-    decayed = [each for each in parameters if each.ndim > 1]
-    spared = [each for each in parameters if each.ndim <= 1]
-    return [
-        {"params": decayed, "weight_decay": weight_decay},
-        {"params": spared, "weight_decay": 0.0},
-    ]
