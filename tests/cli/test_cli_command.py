@@ -12,7 +12,7 @@ import typer.main
 
 from facekeep.cli import main as entry
 from facekeep.cli import output
-from facekeep.cli.command import ExitStatus, Run, command, group
+from facekeep.cli.command import ExitStatus, Run, command, group, group_command
 from facekeep.cli.opening import open_engine
 from facekeep.cli.options import ENGINE, GALLERY
 from facekeep.config import KNOBS, Settings
@@ -48,8 +48,23 @@ def runs(monkeypatch: pytest.MonkeyPatch):
         """Do nothing."""
         seen.append((run, {}))
 
+    both = group("both")
+
+    @group_command(both, uses=("threads",), examples=["facekeep both --top 2"])
+    def alone(
+        run: Run,
+        *,
+        top: Annotated[int | None, typer.Option(metavar="N", help="How many.")] = None,
+        names: Annotated[list[str] | None, typer.Option(metavar="X", help="Who.")] = None,
+    ) -> ExitStatus:
+        """Do it without a verb."""
+        seen.append((run, {"top": top, "names": names}))
+        return ExitStatus.NO
+
+    command(both, "lazy", examples=["facekeep both lazy"])(lazy)
     app.callback()(lambda: None)
     app.add_typer(inner)
+    app.add_typer(both)
     monkeypatch.setattr(entry, "build", lambda: typer.main.get_command(app))
     return seen
 
@@ -87,6 +102,35 @@ def test_a_command_without_settings_does_not_care_about_them(cli, runs, monkeypa
 
 def test_a_setting_that_the_command_does_not_obey_is_no_option(cli, runs):
     assert cli("inner", "look", "a.jpg", "--review", "off").status == 2
+
+
+def test_a_group_may_do_something_without_a_verb(cli, runs):
+    outcome = cli("both", "--top", "2", "--threads", "3")
+    assert outcome.status == 1
+    ((run, own),) = runs
+    assert own == {"top": 2, "names": None}
+    assert run.settings.threads == 3
+    shown = cli("both", "--help").out
+    assert "Do it without a verb." in shown
+    assert "--top N" in shown
+    assert "facekeep both --top 2" in shown
+    assert "lazy" in shown
+
+
+def test_a_verb_of_such_a_group_runs_alone(cli, runs):
+    assert cli("both", "lazy", "--json").status == 0
+    ((run, own),) = runs
+    assert (own, run.json) == ({}, True)
+
+
+@pytest.mark.parametrize(
+    "words", [["--top", "2"], ["--names", "a"], ["--threads", "1"], ["--json"]]
+)
+def test_options_before_a_verb_are_not_lost_in_silence(cli, runs, words):
+    outcome = cli("both", *words, "lazy")
+    assert outcome.status == 2
+    assert "give the options after 'lazy', not before it" in outcome.out + outcome.err
+    assert runs == []
 
 
 def engine_parameters() -> dict[str, inspect.Parameter]:

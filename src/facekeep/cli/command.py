@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cached_property
-from typing import Any
+from typing import Any, Final
 
 import typer
 
@@ -17,7 +17,11 @@ from facekeep.cli.options import ConfigOption, JsonFlag, QuietFlag, VerboseFlag,
 from facekeep.config import Resolved, Settings, config_path, resolve
 from facekeep.errors import InputError
 
-__all__ = ["ExitStatus", "Run", "command", "group", "group_command"]
+__all__ = ["INTERRUPTED", "ExitStatus", "Run", "command", "group", "group_command"]
+
+
+INTERRUPTED: Final = 130
+"""Exit status after Ctrl-C, as shells have it: 128 + SIGINT."""
 
 
 class ExitStatus(IntEnum):

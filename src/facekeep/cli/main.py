@@ -16,7 +16,7 @@ import typer.main
 from facekeep import __version__
 from facekeep._files import is_full
 from facekeep.cli import output
-from facekeep.cli.command import ExitStatus, group
+from facekeep.cli.command import INTERRUPTED, ExitStatus, group
 from facekeep.errors import FacekeepError
 
 __all__ = ["GROUPS", "build", "main"]
@@ -39,9 +39,6 @@ GROUPS: Final = (
     "evaluate",
 )
 """The modules of this package that hold commands, in the order of the help."""
-
-INTERRUPTED: Final = 130
-"""Exit status after Ctrl-C, as shells have it: 128 + SIGINT."""
 
 PIPE_CLOSED: Final = 141
 """Exit status when the reader of our output went away: 128 + SIGPIPE."""

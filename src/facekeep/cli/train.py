@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from facekeep.cli.command import ExitStatus, Run, group, group_command
+from facekeep.cli import train_detector
+from facekeep.cli.command import INTERRUPTED, ExitStatus, Run, command, group, group_command
 from facekeep.cli.output import counted
 from facekeep.errors import InputError
 from facekeep.train.config import OPTIONS, Option
@@ -21,9 +22,6 @@ if TYPE_CHECKING:
     from facekeep.train.run import Outcome
 
 app = group("train")
-
-INTERRUPTED: Final = 130
-"""Exit status of a run that was asked to stop, as shells have it after Ctrl-C."""
 
 _WEAK: Final = 0.5
 """A TAR below which a network is called weak: it misses more than it finds."""
@@ -194,3 +192,6 @@ group_command(
         "facekeep train --out run --resume",
     ],
 )(train)
+command(app, "detector", uses=("threads",), examples=train_detector.EXAMPLES)(
+    train_detector.detector
+)

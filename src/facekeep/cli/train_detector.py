@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from facekeep.cli.command import ExitStatus, Run
-from facekeep.cli.train import INTERRUPTED
+from facekeep.cli.command import INTERRUPTED, ExitStatus, Run
 from facekeep.errors import InputError
 from facekeep.train.detector.recipe import DetectorRecipe, read_recipe
 
