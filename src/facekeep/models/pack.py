@@ -1,0 +1,127 @@
+"""Make an ONNX file smaller: its large constants in fewer bits, opened out when it is loaded.
+
+The network computes in float32 as before, at the same speed: each packed constant is followed by
+nodes that read constants only, which every runtime computes once, while it loads the file. No
+activation is rounded.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facekeep.errors import InputError, ModelCorrupt
+
+__all__ = ["Numbers", "pack"]
+
+Numbers = Literal["float32", "float16", "int8"]
+
+_SMALL = 512  # numbers below which a constant is left as it is
+_TOP = 127
+_BLOCK = range(8, 33)  # numbers that share a step
+_WEIGHED = ("Conv", "ConvTranspose", "Gemm", "MatMul")  # their second input is the weights
+
+_Array = NDArray[Any]
+
+
+def pack(source: bytes, numbers: Numbers) -> bytes:
+    """Return the same network with its large constants in ``numbers``.
+
+    With ``int8`` the weights of convolutions and matrix products are rounded to 255 steps in each
+    block of up to 32 in a row or a column, whichever fits better; all other large constants become
+    ``float16``.
+
+    Args:
+        source: An ONNX file whose constants are float32.
+        numbers: What they are stored in; ``float32`` changes nothing.
+
+    Returns:
+        An ONNX file; equal input gives equal bytes.
+
+    Raises:
+        InputError: ``numbers`` is unknown.
+        ModelCorrupt: ``source`` is no ONNX network.
+    """
+    import onnx
+
+    if numbers not in get_args(Numbers):
+        raise InputError(f"numbers must be one of {', '.join(get_args(Numbers))}, not {numbers!r}")
+    if numbers == "float32":
+        return source
+    try:
+        model = onnx.load_model_from_string(source)
+    except Exception as error:
+        raise ModelCorrupt("the network to pack cannot be read as ONNX") from error
+    weights = {node.input[1] for node in model.graph.node if node.op_type in _WEIGHED}
+    stored: list[Any] = []
+    opened: list[Any] = []
+    for constant in model.graph.initializer:
+        if constant.data_type != onnx.TensorProto.FLOAT or math.prod(constant.dims) < _SMALL:
+            stored.append(constant)
+            continue
+        rounded = numbers == "int8" and constant.name in weights
+        tensors, nodes = (_in_bytes if rounded else _in_halves)(constant)
+        stored += tensors
+        opened += nodes
+    nodes = [*opened, *model.graph.node]
+    for field, items in ((model.graph.initializer, stored), (model.graph.node, nodes)):
+        del field[:]
+        field.extend(items)
+    packed: bytes = model.SerializeToString(deterministic=True)
+    return packed
+
+
+def _in_halves(constant: Any) -> tuple[list[Any], list[Any]]:
+    """Store a constant as float16; return the tensors and the node that opens it out."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    value = numpy_helper.to_array(constant)
+    limit = float(np.finfo(np.float16).max)
+    name = f"{constant.name}_float16"
+    half = numpy_helper.from_array(value.clip(-limit, limit).astype(np.float16), name)
+    return [half], [helper.make_node("Cast", [name], [constant.name], to=TensorProto.FLOAT)]
+
+
+def _in_bytes(constant: Any) -> tuple[list[Any], list[Any]]:
+    """Store weights as int8 in blocks, and the step of each block as float32."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    value, name = numpy_helper.to_array(constant), constant.name
+    whole, step = _rounded(value)
+    shape = np.array(value.shape, np.int64)
+    tensors: dict[str, _Array] = {"int8": whole, "step": step, "shape": shape}
+    nodes = [
+        helper.make_node("Cast", [f"{name}_int8"], [f"{name}_whole"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", [f"{name}_whole", f"{name}_step"], [f"{name}_blocks"]),
+        helper.make_node("Reshape", [f"{name}_blocks", f"{name}_shape"], [name]),
+    ]
+    return [numpy_helper.from_array(each, f"{name}_{end}") for end, each in tensors.items()], nodes
+
+
+def _rounded(value: _Array) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+    """Round to whole multiples of each block's step, the blocks along rows or along columns."""
+    rows = value.reshape(len(value), -1)
+    columns = value.reshape(-1, value.shape[-1])
+    ways = (
+        _rounded_along(rows.reshape(len(rows), -1, _block(rows.shape[1])), 2),
+        _rounded_along(columns.reshape(-1, _block(len(columns)), columns.shape[1]), 1),
+    )
+    return min(ways, key=lambda way: way[2])[:2]
+
+
+def _block(length: int) -> int:
+    """Return the largest fitting length of a block; all where none fits."""
+    return max((each for each in _BLOCK if length % each == 0), default=length)
+
+
+def _rounded_along(
+    blocks: _Array, axis: int
+) -> tuple[NDArray[np.int8], NDArray[np.float32], float]:
+    """Round blocks that lie along an axis; return also the sum of the squared errors."""
+    largest = np.abs(blocks).max(axis=axis, keepdims=True)
+    step = (np.where(largest > 0, largest, 1) / _TOP).astype(np.float32)
+    whole = np.rint(blocks / step).clip(-_TOP, _TOP).astype(np.int8)
+    return whole, step, float(np.square(whole * step - blocks).sum())
