@@ -137,6 +137,14 @@ class Recipe:
         default=1.0,
         metadata=_about("Weight of the teachers' loss beside the head's.", _number(0.0, 1e6)),
     )
+    augment: str = field(
+        default="published",
+        metadata=_about(
+            "Random changes to faces: published (those of EdgeFace, and a little turning and"
+            " shifting), strong (more of all, light, JPEG and patches too), or none.",
+            _named("HOW", kinds.choice("published", "strong", "none")),
+        ),
+    )
     epochs: int | None = field(
         default=None,
         metadata=_about(

@@ -17,7 +17,7 @@ from facekeep.errors import InputError
 from facekeep.evaluate.plots import require_matplotlib
 from facekeep.evaluate.result import operating_points
 from facekeep.train.config import Recipe
-from facekeep.train.data import Augment, Loader, Source, open_source, select, split
+from facekeep.train.data import PRESETS, Loader, Source, open_source, select, split
 from facekeep.train.finish import (
     Registered,
     command,
@@ -194,7 +194,7 @@ class _Job:
             batch=self.batch // self.parallel.world,
             size=self.model.input_size,
             seed=self.recipe.seed,
-            augment=Augment(),
+            augment=PRESETS[self.recipe.augment](),
             rank=self.parallel.rank,
             world=self.parallel.world,
             workers=workers_of(self.recipe, here),

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from facekeep.errors import InputError
-from facekeep.train.data import Augment, augment
+from facekeep.train.data import PRESETS, Augment, augment
 
 NONE = Augment.none()
 SHARES = [each.name for each in fields(Augment) if getattr(NONE, each.name) == 0.0]
@@ -71,6 +71,17 @@ def test_the_defaults_are_those_published() -> None:
     assert [round(each * 112) for each in used.side] == [56, 89]
     assert (used.hue, used.saturation) == ((0, 20), (1, 1.2))
     assert (used.light, used.jpeg, used.erase) == (0, 0, 0)
+
+
+def test_strong_changes_more_than_published_and_none_nothing() -> None:
+    def mean_change(name: str) -> float:
+        face, settings_ = picture(3, 64), replace(PRESETS[name](), flip=0.0)
+        changes = [
+            np.abs(changed(face, settings_, seed) - face.astype(float)) for seed in range(60)
+        ]
+        return float(np.mean(changes))
+
+    assert mean_change("strong") > 1.3 * mean_change("published") > mean_change("none") == 0
 
 
 def test_flip_mirrors() -> None:

@@ -5,7 +5,7 @@ Only `Loader` needs PyTorch, when it gives its first batch.
 
 from __future__ import annotations
 
-from facekeep.train.data.augment import Augment, augment
+from facekeep.train.data.augment import PRESETS, Augment, augment
 from facekeep.train.data.loader import Batch, Loader
 from facekeep.train.data.opening import FORMATS, open_source
 from facekeep.train.data.pixels import decode
@@ -14,6 +14,7 @@ from facekeep.train.data.splitting import split
 
 __all__ = [
     "FORMATS",
+    "PRESETS",
     "Augment",
     "Batch",
     "Loader",

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from facekeep.errors import InputError
 
-__all__ = ["Augment", "augment"]
+__all__ = ["PRESETS", "Augment", "augment"]
 
 _LUMA = np.array([0.299, 0.587, 0.114])
 """Weights of red, green and blue in grey (ITU-R BT.601), as OpenCV has them."""
@@ -92,6 +93,25 @@ class Augment:
         nothing: dict[str, Any] = dict.fromkeys(_SHARES, 0.0)
         return cls(**nothing)
 
+
+PRESETS: Final[Mapping[str, Callable[[], Augment]]] = {
+    "published": Augment,
+    "strong": lambda: Augment(
+        affine=0.8,
+        turn=8.0,
+        zoom=0.08,
+        shift=0.03,
+        downscale=0.25,
+        side=(0.25, 0.8),
+        light=0.5,
+        brightness=32.0,
+        contrast=(0.6, 1.4),
+        jpeg=0.25,
+        erase=0.15,
+    ),
+    "none": Augment.none,
+}
+"""Settings by name."""
 
 _SHARES = ("flip", "affine", "downscale", "blur", "colour", "grey", "light", "jpeg", "erase")
 _LIMITS: dict[str, _Range] = {

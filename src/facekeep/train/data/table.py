@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import csv
 import io
+import math
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 from facekeep._files import one_line, open_regular, printable, why
 from facekeep.errors import InputError
 
-__all__ = ["read_people"]
+__all__ = ["read_ages", "read_people"]
+
+_OLDEST: Final = 150
 
 
 def read_people(path: Path) -> dict[str, str]:
@@ -21,19 +26,53 @@ def read_people(path: Path) -> dict[str, str]:
     Raises:
         InputError: It cannot be read, lacks a column, or names two people for one image.
     """
+    people: dict[str, str] = {}
+    for number, row in _rows(path):
+        key, person = row["key"], row["identity"].strip()
+        if people.setdefault(key, person) != person:
+            raise InputError(f"{printable(path)}: line {number} names a second person for {key}")
+    return people
+
+
+def read_ages(path: Path) -> dict[str, float]:
+    """Read the columns ``key`` and ``age`` of such a table.
+
+    Returns:
+        Years by the keys of the images that the table gives an age; empty without the column.
+
+    Raises:
+        InputError: It cannot be read, or an age is no number from 0 to 150.
+    """
+    ages: dict[str, float] = {}
+    for number, row in _rows(path):
+        text = row.get("age", "").strip()
+        if not text:
+            continue
+        try:
+            age = float(text)
+        except ValueError:
+            age = math.nan
+        if not 0 <= age <= _OLDEST:
+            raise InputError(f"{printable(path)}: line {number} has no age in years: {text!r}")
+        ages[row["key"]] = age
+    return ages
+
+
+def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
+    """Yield the rows of a table with the numbers of their lines."""
     try:
         with (
             open_regular(path) as stream,
             io.TextIOWrapper(stream, "utf-8-sig", newline="") as text,
         ):
-            return _people(text, path)
+            yield from _parsed(text, path)
     except (OSError, UnicodeError, ValueError) as error:
         raise InputError(f"{printable(path)}: cannot be read: {why(error)}") from error
     except csv.Error as error:
         raise InputError(f"{printable(path)}: is no table of text: {one_line(error)}") from error
 
 
-def _people(text: io.TextIOWrapper, path: Path) -> dict[str, str]:
+def _parsed(text: io.TextIOWrapper, path: Path) -> Iterator[tuple[int, dict[str, str]]]:
     titles = text.readline()
     style = csv.excel_tab if "\t" in titles else csv.excel
     columns = next(csv.reader([titles], style), [])
@@ -42,16 +81,10 @@ def _people(text: io.TextIOWrapper, path: Path) -> dict[str, str]:
             f"{printable(path)}: its first line must have the titles key and identity, "
             "separated by tabs or commas"
         )
-    key_at, identity_at = columns.index("key"), columns.index("identity")
-    people: dict[str, str] = {}
     for number, row in enumerate(csv.reader(text, style), 2):
-        if not row:
-            continue
-        if len(row) != len(columns):
+        if row and len(row) != len(columns):
             raise InputError(
                 f"{printable(path)}: line {number} has {len(row)} columns, not {len(columns)}"
             )
-        key, person = row[key_at], row[identity_at].strip()
-        if people.setdefault(key, person) != person:
-            raise InputError(f"{printable(path)}: line {number} names a second person for {key}")
-    return people
+        if row:
+            yield number, dict(zip(columns, row, strict=True))
