@@ -78,32 +78,6 @@ def test_is_compact(tmp_path: Path) -> None:
     assert set(kinds).isdisjoint({"Erf", "Sin", "Cos", "Shape", "Pow"})
 
 
-def test_half_the_size_gives_nearly_the_same_embeddings(tmp_path: Path) -> None:
-    model = lively()
-    export_onnx(model, tmp_path / "half.onnx", half=True)
-    assert (tmp_path / "half.onnx").stat().st_size < 0.55 * exported(tmp_path).stat().st_size
-    x = crops(4, 112, seed=0)
-    with torch.no_grad():
-        wanted = model(x).numpy()
-    (found,) = open_session(tmp_path / "half.onnx", threads=1).run({"image": x.numpy()})
-    assert found.dtype == np.float32
-    cosines = (
-        (found * wanted).sum(1) / np.linalg.norm(found, axis=1) / np.linalg.norm(wanted, axis=1)
-    )
-    assert cosines.min() > 0.9999
-    assert not np.array_equal(found, wanted)
-
-
-def test_weights_too_large_for_half_the_size_keep_theirs(tmp_path: Path) -> None:
-    model = lively()
-    with torch.no_grad():
-        model.stem[0].weight.mul_(1e6)
-    export_onnx(model, tmp_path / "half.onnx", half=True)
-    x = crops(2, 112, seed=0)
-    (found,) = open_session(tmp_path / "half.onnx", threads=1).run({"image": x.numpy()})
-    np.testing.assert_allclose(found, model(x).detach().numpy(), atol=0.05)
-
-
 def test_equal_networks_give_equal_bytes(tmp_path: Path) -> None:
     first = exported(tmp_path).read_bytes()
     assert exported(tmp_path).read_bytes() == first

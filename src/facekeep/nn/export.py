@@ -28,23 +28,18 @@ _TO_MAP = (0, 3, 1, 2)
 _SMALLEST_NORM = 1e-12  # as in torch.nn.functional.normalize
 
 
-def export_onnx(model: EdgeFace, path: str | os.PathLike[str], *, half: bool = False) -> None:
+def export_onnx(model: EdgeFace, path: str | os.PathLike[str]) -> None:
     """Write a network as an ONNX file, whole or not at all.
 
     Its input is ``image``, float32, batch x 3 x S x S, RGB, ``p / 127.5 - 1``; its output
     ``embedding``, float32, batch x width, not of unit length. The batch is free. It needs opset 20,
     which ONNX Runtime runs since 1.18.
 
-    Args:
-        model: The network.
-        path: Where the file goes.
-        half: Store weights as float16; the arithmetic stays float32.
-
     Raises:
         StorageFull: There is no room for it.
         ModelError: The file cannot be written.
     """
-    graph, size = Graph(half=half), model.input_size
+    graph, size = Graph(), model.input_size
     graph.rename(_network(graph, "image", model), "embedding")
     content = graph.serialise(
         ("image", ["batch", 3, size, size]), ("embedding", ["batch", model.width])

@@ -11,34 +11,20 @@ __all__ = ["Graph"]
 
 OPSET = 20  # the first with Gelu; ONNX Runtime 1.20 runs 21
 IR_VERSION = 9  # the one of opset 20
-_WORTH_HALVING = 256  # numbers; the node that widens them takes some bytes, too
 
 
 class Graph:
     """Nodes in the order they are run, with their constants.
 
     Names are numbers of a count, so equal networks give equal bytes.
-
-    Args:
-        half: Store weights as float16, which halves the file. They become float32 again when the
-            file is loaded, so the arithmetic and its speed stay.
     """
 
-    def __init__(self, *, half: bool = False) -> None:
-        self._half = half
+    def __init__(self) -> None:
         self._nodes: list[Any] = []
         self._constants: dict[tuple[str, tuple[int, ...], bytes], Any] = {}
-        self._widened: dict[str, str] = {}
 
     def constant(self, value: NDArray[Any]) -> str:
         """Keep a constant, once however often it is used, and return its name."""
-        if not self._half or value.dtype != np.float32 or value.size < _WORTH_HALVING:
-            return self._keep(value)
-        if np.abs(value).max() > np.finfo(np.float16).max:
-            return self._keep(value)
-        return self._widen(self._keep(value.astype(np.float16)))
-
-    def _keep(self, value: NDArray[Any]) -> str:
         from onnx import numpy_helper
 
         value = np.ascontiguousarray(value)
@@ -48,13 +34,6 @@ class Graph:
             self._constants[key] = numpy_helper.from_array(value, name)
         found: str = self._constants[key].name
         return found
-
-    def _widen(self, name: str) -> str:
-        from onnx import TensorProto
-
-        if name not in self._widened:
-            self._widened[name] = self.add("Cast", name, to=TensorProto.FLOAT)
-        return self._widened[name]
 
     def numbers(self, *values: int) -> str:
         """Keep whole numbers, as shapes and axes are given, and return their name."""
