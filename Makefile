@@ -2,7 +2,10 @@
 BIN := .venv/bin
 export PYTHON ?= python3
 
-.PHONY: demo test lint bench docs clean
+# The folder of training data for `make weights`.
+DATA ?= ../shared/data
+
+.PHONY: demo test lint bench docs weights clean
 
 demo: .venv/.demo
 	$(BIN)/facekeep demo --out demo-out
@@ -21,6 +24,9 @@ bench: .venv/.demo
 
 docs: .venv/.dev
 	$(BIN)/python scripts/gen_cli_docs.py
+
+weights: .venv/.dev
+	$(BIN)/python scripts/weights.py --data $(DATA)
 
 clean:
 	rm -rf .venv demo-out build dist .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,210 @@
+"""``make weights``: the recipes of the bundled networks, and the script that follows them."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib.util
+import io
+import re
+import subprocess
+import sys
+import tarfile
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+from PIL import Image
+
+from facekeep.cli.main import build
+from facekeep.models import FileEntry, ModelEntry, entry, list_models
+from facekeep.models.pack import pack
+from facekeep.models.schema import BundledSource
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The script as a module."""
+    spec = importlib.util.spec_from_file_location("weights", ROOT / "scripts" / "weights.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "weights", module)
+    spec.loader.exec_module(module)
+    return module
+
+
+def bundled() -> list[ModelEntry]:
+    """The models whose files come with facekeep."""
+    return [
+        model
+        for model in list_models()
+        if any(isinstance(source, BundledSource) for source in model.files[0].sources)
+    ]
+
+
+def network(seed: int = 0) -> bytes:
+    """A network whose weights follow from a seed."""
+    weights = np.random.default_rng(seed).normal(size=(3 * 16 * 16, 8)).astype(np.float32)
+    graph = helper.make_graph(
+        [
+            helper.make_node("Flatten", ["x"], ["f"]),
+            helper.make_node("MatMul", ["f", "weights"], ["y"]),
+        ],
+        "small",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 3, 16, 16])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 8])],
+        [numpy_helper.from_array(weights, "weights")],
+    )
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9)
+    onnx.checker.check_model(made)
+    content: bytes = made.SerializeToString()
+    return content
+
+
+def test_every_bundled_network_can_be_made_again(script: ModuleType) -> None:
+    names = [recipe.name for recipe in script.recipes([])]
+    assert set(names) >= {model.name for model in bundled()}
+
+
+def test_the_recipes_are_command_lines_that_are_understood(script: ModuleType) -> None:
+    for recipe in script.recipes([]):
+        command: Any = build()
+        for word in recipe.verbs:
+            command = command.commands[word]
+        options = [*recipe.command[len(recipe.verbs) :], "--out", "run"]
+        command.make_context("facekeep", options)
+        assert recipe.result.endswith(".onnx")
+        assert set(recipe.teachers) <= {model.name for model in list_models()}
+
+
+class Trainings:
+    """Stands in for facekeep's commands: notes them, and leaves what a training would."""
+
+    def __init__(self, *, stopped: int = 0) -> None:
+        self.seen: list[tuple[str, ...]] = []
+        self.stopped = stopped
+
+    def __call__(self, command: Sequence[str], **_: Any) -> subprocess.CompletedProcess[bytes]:
+        words = tuple(command[3:])
+        assert list(command[1:3]) == ["-m", "facekeep"]
+        self.seen.append(words)
+        if words[0] == "train":
+            run = Path(words[words.index("--out") + 1])
+            run.mkdir(exist_ok=True)
+            if self.stopped:
+                self.stopped -= 1
+                return subprocess.CompletedProcess(command, 130)
+            (run / "net.onnx").write_bytes(network())
+        return subprocess.CompletedProcess(command, 0)
+
+
+@pytest.fixture
+def own_recipes(script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the recipe of one network."""
+    folder = tmp_path / "recipes"
+    folder.mkdir()
+    (folder / "mine.toml").write_text(
+        'command = ["train", "detector", "--data", "{data}/a.tar", "--steps", "3"]\n'
+        'result = "net.onnx"\nnumbers = "float16"\nteachers = ["yunet"]\n'
+    )
+    monkeypatch.setattr(script, "RECIPES", folder)
+    return folder
+
+
+@pytest.mark.usefixtures("own_recipes")
+def test_a_network_is_trained_stored_small_and_told_of(
+    script: ModuleType,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    trainings = Trainings()
+    monkeypatch.setattr(subprocess, "run", trainings)
+    out = tmp_path / "out"
+    words = ["--data", str(tmp_path / "data"), "--out", str(out)]
+    assert script.main(words) == 0
+    started = ("train", "detector", "--data", f"{tmp_path}/data/a.tar", "--steps", "3")
+    assert trainings.seen == [
+        ("models", "pull", "yunet"),
+        (*started, "--out", str(out / "mine")),
+    ]
+    assert (out / "mine.onnx").stat().st_size < 0.7 * len(network())
+    assert re.search(r"SHA-256 [0-9a-f]{64}; none is bundled", capsys.readouterr().out)
+    assert script.main(words) == 0
+    assert len(trainings.seen) == 2, "what is done is not done again"
+
+
+@pytest.mark.usefixtures("own_recipes")
+def test_an_interrupted_training_goes_on(
+    script: ModuleType,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    trainings = Trainings(stopped=1)
+    monkeypatch.setattr(subprocess, "run", trainings)
+    words = ["mine", "--data", "data", "--out", str(tmp_path / "out")]
+    with pytest.raises(SystemExit) as caught:
+        script.main(words)
+    assert caught.value.code == 130
+    assert "the same command goes on" in capsys.readouterr().err
+    assert script.main(words) == 0
+    assert trainings.seen[-1] == (
+        *("train", "detector", "--resume", "--out"),
+        str(tmp_path / "out" / "mine"),
+    )
+
+
+@pytest.mark.usefixtures("own_recipes")
+def test_an_unknown_network_is_refused(script: ModuleType) -> None:
+    with pytest.raises(SystemExit, match="no recipe for yours; there are: mine"):
+        script.main(["yours", "--data", "data"])
+
+
+def write_faces(folder: Path) -> None:
+    """Write a tar with a few faces of noise, as the data folder has them."""
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    with tarfile.open(folder / "faces-000.tar", "w") as tar:
+        for number in range(4):
+            stream = io.BytesIO()
+            pixels: NDArray[np.uint8] = rng.integers(0, 256, (112, 112, 3), np.uint8)
+            Image.fromarray(pixels).save(stream, "WEBP")
+            info = tarfile.TarInfo(f"{number}.webp")
+            info.size = stream.tell()
+            stream.seek(0)
+            tar.addfile(info, stream)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (network(), "the same bytes as the bundled file"),
+        (pack(network(), "float16"), r"on 4 faces .* cosine of 1\.0000 in"),
+        (network(1), r"on 4 faces .* cosine of -?0\.\d{4} in"),
+    ],
+    ids=["same", "rounded", "other"],
+)
+def test_what_was_made_is_compared_with_what_is_bundled(
+    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes, said: str
+) -> None:
+    write_faces(tmp_path / "faces")
+    known, made = tmp_path / "known.onnx", tmp_path / "made.onnx"
+    known.write_bytes(network())
+    made.write_bytes(content)
+    file = FileEntry("known.onnx", hashlib.sha256(network()).hexdigest(), len(network()))
+    model = dataclasses.replace(entry("sface"), colour="bgr", input_size=16, files=(file,))
+    monkeypatch.setattr(script, "entry", lambda name: model)
+    monkeypatch.setattr(script, "locate", lambda model: known)
+    line = script.verdict("mine", made, tmp_path)
+    assert re.search(said, line)
+    assert "\n" not in line
