@@ -1,0 +1,105 @@
+"""A network that places five landmarks in the rough crop of a face: 64 x 64 pixels, 94,602 numbers.
+
+Plain convolutions, each with a batch norm that the ONNX file no longer has, and one linear layer at
+the end that still knows where everything was: ten coordinates by regression.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Final, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from facekeep.align import template
+from facekeep.models.files import keep
+from facekeep.nn.graph import Graph
+
+__all__ = ["SIDE", "LandmarkRefiner", "export_refiner"]
+
+SIDE: Final = 64
+"""Side of the crops in pixels."""
+
+_LAYERS: Final = ((16, 2), (24, 2), (32, 1), (40, 2), (40, 1), (56, 2), (56, 1))
+"""Channels and stride of each convolution."""
+
+_PLACES: Final = 10
+
+
+class LandmarkRefiner(nn.Module):
+    """The network.
+
+    Attributes:
+        layers: A convolution, its batch norm and ReLU each.
+        head: The landmarks' way from where the template has them, in sides of the crop.
+        start: Where the template has them; not learned.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        inputs, side = 3, SIDE
+        for outputs, stride in _LAYERS:
+            convolution = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
+            layers.append(nn.Sequential(convolution, nn.BatchNorm2d(outputs), nn.ReLU()))
+            inputs, side = outputs, side // stride
+        self.layers = nn.Sequential(*layers)
+        self.head = nn.Linear(inputs * side * side, _PLACES)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+        start = torch.tensor(template(SIDE) / SIDE, dtype=torch.float32).flatten()
+        self.start = nn.Buffer(start, persistent=False)
+
+    def forward(self, crops: Tensor) -> Tensor:
+        """Place the landmarks.
+
+        Args:
+            crops: float32 ``(n, 3, 64, 64)`` RGB, ``p / 127.5 - 1``, aligned by rough landmarks.
+
+        Returns:
+            float32 ``(n, 5, 2)``, in sides of the crop.
+        """
+        moved: Tensor = self.head(self.layers(crops).flatten(1))
+        return (moved + self.start).view(-1, 5, 2)
+
+
+def export_refiner(model: LandmarkRefiner, path: str | os.PathLike[str]) -> None:
+    """Write a refiner as an ONNX file, whole or not at all.
+
+    Its input is ``crop``, float32, batch x 3 x 64 x 64, as `LandmarkRefiner` takes it; its output
+    ``landmarks``, float32, batch x 5 x 2. The batch is free. The batch norms are part of the
+    convolutions, as they are in evaluation.
+
+    Raises:
+        StorageFull: There is no room for it.
+        ModelError: The file cannot be written.
+    """
+    graph, x = Graph(), "crop"
+    for layer in model.layers:
+        convolution, norm, _ = cast(nn.Sequential, layer)
+        x = graph.add("Relu", _convolution(graph, x, convolution, norm))
+    x = graph.add("Flatten", x, axis=1)
+    bias = model.head.bias + model.start
+    x = graph.add(
+        "Gemm", x, graph.constant(_array(model.head.weight.T)), graph.constant(_array(bias))
+    )
+    graph.rename(graph.add("Reshape", x, graph.numbers(-1, 5, 2)), "landmarks")
+    content = graph.serialise(("crop", ["batch", 3, SIDE, SIDE]), ("landmarks", ["batch", 5, 2]))
+    keep(Path(path), content)
+
+
+def _convolution(graph: Graph, x: str, layer: Any, norm: Any) -> str:
+    """Convolve and normalise in one go."""
+    factor = norm.weight / (norm.running_var + norm.eps).sqrt()
+    values = layer.weight * factor[:, None, None, None], norm.bias - norm.running_mean * factor
+    weights = [graph.constant(_array(value)) for value in values]
+    return graph.add("Conv", x, *weights, pads=layer.padding * 2, strides=layer.stride)
+
+
+def _array(value: Tensor) -> NDArray[np.float32]:
+    array: NDArray[np.float32] = value.detach().float().cpu().numpy()
+    return array
