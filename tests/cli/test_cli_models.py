@@ -45,7 +45,9 @@ def test_list(cli):
     assert models["yunet"]["weights_licence"] == "MIT"
     lines = cli("models", "list").out.splitlines()
     assert lines[0].split()[:3] == ["name", "task", "state"]
-    assert any(line.split()[:4] == ["yunet", "(default)", "detect", "ok"] for line in lines)
+    (yunet,) = (line for line in lines if line.startswith("yunet "))
+    assert yunet.split()[:5] == ["yunet", "(default)", "detect", "ok", "MIT"]
+    assert yunet.endswith("WIDER FACE (research use)"), "the terms of the data are shown as well"
     offers = [name for name, model in models.items() if model["state"] == "offered"]
     assert "edgeface-xs-gamma-06" in offers
     assert all(

@@ -31,7 +31,7 @@ _CALIBRATE = (
 
 @command(app, "list", examples=["facekeep models list", "facekeep models list --json"])
 def list_(run: Run) -> None:
-    """List the models with their licences and whether they are ready on this machine."""
+    """List the models with their terms and whether they are ready on this machine."""
     from facekeep.models import damaged_models, is_default, list_models, verify
 
     rows = [(model, verify(model).state, is_default(model)) for model in list_models()]
@@ -52,14 +52,14 @@ def list_(run: Run) -> None:
         run.emit({"models": models, "damaged": [asdict(each) for each in damaged]})
         return
     run.table(
-        ["name", "task", "state", "licence of the weights", "summary"],
+        ["name", "task", "state", "licence of the weights", "trained on"],
         [
             [
                 m.name + (" (default)" if default else ""),
                 m.task,
                 state,
                 m.weights_licence,
-                m.summary,
+                m.training_data,
             ]
             for m, state, default in rows
         ],
@@ -151,7 +151,8 @@ def pull(
 ) -> None:
     """Fetch a model's files, if they are not here; the only command that uses the network.
 
-    A model that is published for PyTorch is converted once, which needs the extra 'train'.
+    An archive that holds the file is as good as the file. A model that is published for PyTorch is
+    converted once, which needs the extra 'train'.
     """
     from facekeep.models import entry
     from facekeep.models import pull as fetch
