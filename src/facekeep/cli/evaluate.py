@@ -10,7 +10,7 @@ import typer
 
 from facekeep.cli.command import Run, command, group
 from facekeep.cli.evaluate_detect import detect
-from facekeep.cli.evaluating import AlignedFlag, Work, protocol
+from facekeep.cli.evaluating import AlignedFlag, ConditionsFlag, Work, protocol
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -73,6 +73,7 @@ def lfw(
         ),
     ] = None,
     aligned: AlignedFlag = False,
+    conditions: ConditionsFlag = False,
 ) -> Work:
     """Verify the pairs of Labeled Faces in the Wild."""
     from facekeep.evaluate import readers
@@ -82,7 +83,7 @@ def lfw(
         data = readers.lfw(images, pairs, aligned=aligned)
     else:
         data = readers.lfw_view_1(images, pairs, test, aligned=aligned)
-    return Work(data, partial(run_pairs, data))
+    return Work(data, partial(run_pairs, data), conditions=conditions)
 
 
 @protocol(
@@ -93,7 +94,13 @@ def lfw(
         "facekeep evaluate folder people/ --model sface --model edgeface-xs --report report/",
     ],
 )
-def folder(run: Run, people: People, labels: Labels = None, aligned: AlignedFlag = False) -> Work:
+def folder(
+    run: Run,
+    people: People,
+    labels: Labels = None,
+    aligned: AlignedFlag = False,
+    conditions: ConditionsFlag = False,
+) -> Work:
     """Compare all photos of your own people with each other.
 
     DIR holds a folder for each person, with pictures in it.
@@ -102,7 +109,7 @@ def folder(run: Run, people: People, labels: Labels = None, aligned: AlignedFlag
     from facekeep.evaluate.run import run_people
 
     data = readers.known_people(people, labels=labels, aligned=aligned)
-    return Work(data, partial(run_people, data))
+    return Work(data, partial(run_people, data), conditions=conditions)
 
 
 @protocol(
@@ -191,13 +198,14 @@ def cfp(
         ),
     ] = "fp",
     aligned: AlignedFlag = False,
+    conditions: ConditionsFlag = False,
 ) -> Work:
     """Verify the pairs of Celebrities in Frontal-Profile."""
     from facekeep.evaluate import readers
     from facekeep.evaluate.run import run_pairs
 
     data = readers.cfp(root, kind.upper(), aligned=aligned)
-    return Work(data, partial(run_pairs, data))
+    return Work(data, partial(run_pairs, data), conditions=conditions)
 
 
 @protocol(app, "bin", examples=["facekeep evaluate bin agedb_30.bin --model sface --flip"])
@@ -251,6 +259,7 @@ def calibrate(
     people: People,
     labels: Labels = None,
     aligned: AlignedFlag = False,
+    conditions: ConditionsFlag = False,
     same_person: Annotated[
         float | None,
         typer.Option(
@@ -286,8 +295,15 @@ def calibrate(
     data = readers.known_people(people, labels=labels, aligned=aligned)
     judge = partial(run_calibration, data, same_person=same_person)
     if not write:
-        return Work(data, judge, check_crops=check_crops)
-    return Work(data, judge, check_crops=check_crops, check=_require_own, finish=_record)
+        return Work(data, judge, check_crops=check_crops, conditions=conditions)
+    return Work(
+        data,
+        judge,
+        check_crops=check_crops,
+        conditions=conditions,
+        check=_require_own,
+        finish=_record,
+    )
 
 
 command(

@@ -25,11 +25,13 @@ if TYPE_CHECKING:
     from facekeep.evaluate.crop_cache import CropCache
     from facekeep.evaluate.data import PairSet, PersonSet, TemplateSet
     from facekeep.evaluate.extract import Extracted
+    from facekeep.evaluate.facts import Facts
     from facekeep.evaluate.result import Outcome, Result
     from facekeep.evaluate.run import System
 
 __all__ = [
     "AlignedFlag",
+    "ConditionsFlag",
     "Report",
     "Work",
     "check_targets",
@@ -44,6 +46,14 @@ AlignedFlag = Annotated[
     bool,
     typer.Option(
         "--aligned/--raw", help="The images are face crops, aligned already; or faces are found."
+    ),
+]
+
+ConditionsFlag = Annotated[
+    bool,
+    typer.Option(
+        "--conditions/--no-conditions",
+        help="Also by size, sharpness, brightness, contrast and turn of the worse face.",
     ),
 ]
 
@@ -105,6 +115,7 @@ class Work:
         judge: Makes the outcome of the embeddings.
         norms: The judge needs the lengths of the network's rows.
         check_crops: Aligned crops in which no face is found in its place are failures.
+        conditions: The outcome is to be told by conditions of the images too.
         check: Refuses models that the work makes no sense for, before it begins.
         finish: Does what is left to do with each outcome; told the command line.
     """
@@ -113,6 +124,7 @@ class Work:
     judge: Callable[[Extracted, System], Outcome]
     norms: bool = False
     check_crops: bool = False
+    conditions: bool = False
     check: Callable[[Sequence[str]], None] = field(default=lambda models: None)
     finish: Callable[[Outcome, str], None] = field(default=lambda outcome, line: None)
 
@@ -231,6 +243,7 @@ def _outcomes(
     ]
     detector = _detector(run, work, stack)
     cache = None if choices.cache is None else CropCache(choices.cache)
+    facts = _facts(run, work, stack) if work.conditions else None
     outcomes = []
     for embedder in embedders:
         found = _extracted(run, work, embedder, detector, cache)
@@ -240,17 +253,22 @@ def _outcomes(
             crop=cropper(work.data.samples, embedder.size, detector, cache),
             settings=_settings(run, work, detector),
             rates=tuple(sorted(set(choices.rates), reverse=True)) if choices.rates else None,
+            facts=facts,
         )
         outcomes.append(work.judge(found, system))
     return outcomes
 
 
 def _detector(run: Run, work: Work, stack: ExitStack) -> Detector | None:
-    from facekeep.detect import Detector
-
     samples = work.data.samples
     if samples.landmarks is not None or (samples.aligned and not work.check_crops):
         return None
+    return _opened(run, stack)
+
+
+def _opened(run: Run, stack: ExitStack) -> Detector:
+    from facekeep.detect import Detector
+
     settings = run.settings
     return stack.enter_context(
         Detector(
@@ -261,6 +279,34 @@ def _detector(run: Run, work: Work, stack: ExitStack) -> Detector | None:
             runtime=settings.runtime,
         )
     )
+
+
+def _facts(run: Run, work: Work, stack: ExitStack) -> Facts:
+    """Measure the faces of the images; how old the people were is what a table says."""
+    from facekeep.evaluate.facts import measure_facts
+
+    samples = work.data.samples
+    with run.progress("Measuring the faces", len(samples)) as advance:
+        facts = measure_facts(
+            samples,
+            _opened(run, stack),
+            threads=run.settings.threads,
+            progress=_steps(advance),
+        )
+    age = getattr(work.data, "age", None)
+    return facts if age is None else {**facts, "age": age}
+
+
+def _steps(advance: Callable[..., None]) -> Callable[[int, int], None]:
+    """Turn a count of all that is done into steps since the last one."""
+    before = 0
+
+    def show(done: int, _: int) -> None:
+        nonlocal before
+        advance(done - before)
+        before = done
+
+    return show
 
 
 def _settings(run: Run, work: Work, detector: Detector | None) -> dict[str, object]:
@@ -280,13 +326,6 @@ def _extracted(
 
     samples, threads = work.data.samples, run.settings.threads
     with run.progress(f"Embedding with {embedder.entry.name}", len(samples)) as advance:
-        before = 0
-
-        def show(done: int, _: int) -> None:
-            nonlocal before
-            advance(done - before)
-            before = done
-
         return extract(
             samples,
             embedder,
@@ -294,7 +333,7 @@ def _extracted(
             norms=work.norms,
             cache=cache,
             threads=threads,
-            progress=show,
+            progress=_steps(advance),
         )
 
 

@@ -100,15 +100,19 @@ class PersonSet:
         samples: The images.
         person: intp ``(n,)``, places in ``people``.
         people: The people's names.
+        age: float64 ``(n,)``, years, as a list says, NaN where it does not; None without a list.
     """
 
     name: str
     samples: Samples
     person: NDArray[np.intp]
     people: tuple[str, ...]
+    age: NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
         _check("person", self.person, (len(self.samples),))
+        if self.age is not None:
+            _check("age", self.age, (len(self.samples),))
         _check_places("person", self.person, len(self.people))
 
 

@@ -21,10 +21,10 @@ from facekeep.evaluate.crops import cropper
 from facekeep.evaluate.data import Samples
 from facekeep.runtime import usable_cores
 
-__all__ = ["Extracted", "Failure", "Progress", "extract"]
+__all__ = ["CHUNK", "Extracted", "Failure", "Progress", "extract", "side_by_side"]
 
-# Images that a thread takes at once: two batches of the embedder, and few enough crops to hold.
-_CHUNK = 8
+CHUNK = 8
+"""Images that a thread takes at once: two batches of the embedder, and few enough to hold."""
 
 Progress = Callable[[int, int], object]
 """Called with the number of images done, at first 0, and of all images."""
@@ -104,10 +104,10 @@ def extract(
             return _embedded(samples, crop, embedder, places, norms=norms)
 
         chunks = [
-            range(start, min(start + _CHUNK, len(samples)))
-            for start in range(0, len(samples), _CHUNK)
+            range(start, min(start + CHUNK, len(samples)))
+            for start in range(0, len(samples), CHUNK)
         ]
-        parts = _side_by_side(work, chunks, threads or usable_cores())
+        parts = side_by_side(work, chunks, threads or usable_cores())
         # Before the detector is closed, whatever happens: threads may be using it.
         stack.enter_context(contextlib.closing(parts))
         return _gathered(parts, len(samples), embedder.width, norms, progress)
@@ -170,7 +170,7 @@ def _to_unit(rows: NDArray[np.float32], found: NDArray[np.bool_]) -> NDArray[np.
     return np.asarray(lengths, np.float32)
 
 
-def _side_by_side(
+def side_by_side(
     work: Callable[[range], _T], chunks: Iterable[range], threads: int
 ) -> Generator[_T]:
     """Do the work in threads, a little ahead of its use; yield what comes of it in order."""

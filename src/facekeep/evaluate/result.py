@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from facekeep.evaluate.conditions import Conditions
 from facekeep.evaluate.extract import Failure
 from facekeep.evaluate.identification import Identified, SearchPoint
 from facekeep.evaluate.ijb import Nearest
@@ -40,6 +41,7 @@ class Result:
         stated: Operating points at the thresholds of the model's catalogue entry.
         identified: The outcome of identification.
         eer: Equal error rate of verification.
+        conditions: Verification by conditions of the images, where that was asked for.
         details: What only this protocol has, ready for JSON.
     """
 
@@ -58,6 +60,7 @@ class Result:
     stated: tuple[Operating, ...] = ()
     identified: Identified | None = None
     eer: float | None = None
+    conditions: Conditions | None = None
     details: Mapping[str, Any] = field(default_factory=dict)
 
     def document(self) -> dict[str, Any]:
@@ -73,6 +76,7 @@ class Result:
             "stated": operating_points(self.stated) or None,
             "eer": self.eer,
             **({} if self.identified is None else _searches(self.identified)),
+            "conditions": None if self.conditions is None else self.conditions.document(),
             **self.details,
             **({} if self.identified else {"comparisons": _counts(self.scores)}),
             "images": self.images,

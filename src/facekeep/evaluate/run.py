@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 
 from facekeep.errors import InputError
 from facekeep.evaluate.calibrate import RATES, calibrate
+from facekeep.evaluate.conditions import Compared, Conditions, by_conditions
 from facekeep.evaluate.curves import Curve, curve
 from facekeep.evaluate.data import PairSet, PersonSet, TemplateSet
 from facekeep.evaluate.extract import Extracted
+from facekeep.evaluate.facts import Facts
 from facekeep.evaluate.identification import FPIRS, Enrolment, enrolment, identify
 from facekeep.evaluate.ijb import IJB_FMRS, verify_templates
 from facekeep.evaluate.metrics import (
@@ -59,6 +61,7 @@ class System:
         crop: Gives the aligned face of a sample by its place, for the sheets.
         settings: How faces are taken from the images, for the record.
         rates: The target rates; None for the usual ones of the protocol.
+        facts: What is known about the faces, where the result is to be told by conditions.
     """
 
     protocol: str
@@ -66,6 +69,7 @@ class System:
     crop: Callable[[int], NDArray[np.uint8]]
     settings: Mapping[str, object] = field(default_factory=dict)
     rates: tuple[float, ...] | None = None
+    facts: Facts | None = None
 
 
 def run_pairs(data: PairSet, found: Extracted, system: System) -> Outcome:
@@ -88,6 +92,9 @@ def run_pairs(data: PairSet, found: Extracted, system: System) -> Outcome:
     errors = _worst_pairs(left, right, mated, values)
     people = None if scores.identities is None else scores.identities.people
     points = at_rates(scores, system.rates or FMRS)
+    if data.person is not None:
+        compared = Compared.of_list(left, right, mated, values, data.person)
+        accuracy["conditions"] = _conditions(system, compared, points)
     return _verified(data, people, found, system, scores, points, errors, **accuracy)
 
 
@@ -106,7 +113,16 @@ def run_people(data: PersonSet, found: Extracted, system: System) -> Outcome:
     pairs = all_pairs(found.rows, data.person, fmr=max(rates))
     _require_both(pairs.scores)
     points = at_rates(pairs.scores, rates)
-    return _verified(data, len(data.people), found, system, pairs.scores, points, _worst_of(pairs))
+    return _verified(
+        data,
+        len(data.people),
+        found,
+        system,
+        pairs.scores,
+        points,
+        _worst_of(pairs),
+        conditions=_conditions(system, Compared.of_pairs(pairs, found.found), points),
+    )
 
 
 def run_calibration(
@@ -146,6 +162,7 @@ def run_calibration(
         _worst_of(made.pairs),
         left_out=made.left_out,
         details={"calibration": details},
+        conditions=_conditions(system, Compared.of_pairs(made.pairs, found.found), made.points),
     )
 
 
@@ -250,6 +267,12 @@ def _accuracy(data: PairSet, values: NDArray[np.float32]) -> dict[str, Any]:
         "accuracy_sd": found.sd,
         "folds": tuple(zip(found.accuracies, found.thresholds, strict=True)),
     }
+
+
+def _conditions(
+    system: System, compared: Compared, points: Sequence[Operating]
+) -> Conditions | None:
+    return by_conditions(system.facts, compared, points) if system.facts else None
 
 
 def _verified(

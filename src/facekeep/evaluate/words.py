@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
 from facekeep.evaluate.bootstrap import RESAMPLES
+from facekeep.evaluate.conditions import TITLES, ConditionPoint
 from facekeep.evaluate.identification import Identified, SearchPoint
 from facekeep.evaluate.metrics import Operating
 from facekeep.evaluate.result import Result, rate_text
@@ -15,6 +16,7 @@ __all__ = [
     "METHOD",
     "PROTOCOLS",
     "Table",
+    "bin_text",
     "counts_text",
     "failures_text",
     "interval_text",
@@ -73,6 +75,17 @@ METHOD: Final = (
 )
 
 _VERIFICATION: Final = ("threshold", "FMR measured", "TAR", "95 % interval", "supported")
+_CONDITION: Final = (
+    "condition",
+    "worse face",
+    "faces",
+    "mated",
+    "TAR",
+    "95 % interval",
+    "non-mated",
+    "FMR",
+    "95 % interval",
+)
 _SEARCH: Final = ("threshold", "FPIR measured", "FNIR", "95 % interval", "supported")
 _RANKS: Final = (1, 5, 10)
 _STATED: Final = "At the thresholds of the model's catalogue entry:"
@@ -101,6 +114,7 @@ def tables(results: Sequence[Result]) -> Iterator[Table]:
         title = "accuracy (mean ± sd of the folds)" if spread else "accuracy"
         yield Table("", ("model", title, "EER"), rows)
     yield from _verification(results)
+    yield from _by_condition(results)
     yield from _searches(results)
 
 
@@ -147,6 +161,41 @@ def _verification(results: Sequence[Result]) -> Iterator[Table]:
     stated = [_point(r.model, point) for r in results for point in r.stated]
     if stated:
         yield Table(_STATED, ("model", "FMR stated", *_VERIFICATION), stated)
+
+
+def _by_condition(results: Sequence[Result]) -> Iterator[Table]:
+    """One table for each model: they need not share the threshold's rate."""
+    for result in results:
+        found = result.conditions
+        if found is not None:
+            caption = (
+                f"{result.model} by the worse face of each comparison, at {found.threshold:.4f}"
+                f" (FMR {rate_text(found.target)} over all); where a face was found:"
+            )
+            yield Table(caption, _CONDITION, [_bin(point) for point in found.points])
+
+
+def _bin(point: ConditionPoint) -> list[str]:
+    return [
+        TITLES[point.condition],
+        bin_text(point),
+        f"{point.faces:,}",
+        f"{point.mated:,}",
+        percent(point.tar),
+        interval_text(point.tar_low, point.tar_high),
+        f"{point.non_mated:,}",
+        "" if point.fmr is None else _measured(point.fmr),
+        "unknown"
+        if point.fmr_low is None or point.fmr_high is None
+        else f"{_measured(point.fmr_low)} to {_measured(point.fmr_high)}",
+    ]
+
+
+def bin_text(point: ConditionPoint) -> str:
+    """Write the bounds of a bin."""
+    if point.low is None:
+        return f"below {point.high:g}"
+    return f"{point.low:g} and above" if point.high is None else f"{point.low:g} to {point.high:g}"
 
 
 def _searches(results: Sequence[Result]) -> Iterator[Table]:

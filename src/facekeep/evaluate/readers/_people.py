@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import os
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import numpy as np
+from numpy.typing import NDArray
 
 from facekeep._files import path_text, printable
 from facekeep.errors import InputError
@@ -13,6 +15,7 @@ from facekeep.evaluate.data import PersonSet, Samples
 from facekeep.evaluate.readers._folder import person_folder
 from facekeep.image import load_image
 from facekeep.train.data import Source, open_source, select
+from facekeep.train.data.table import read_ages
 
 __all__ = ["known_people"]
 
@@ -31,7 +34,8 @@ def known_people(
         path: A folder that holds a folder for each person; an InsightFace ``train.rec`` or its
             folder; a WebDataset tar or a folder of them.
         labels: A table with the columns ``key`` and ``identity``, where the images themselves do
-            not say who they show. Images that it does not name are left out.
+            not say who they show. Images that it does not name are left out. A column ``age``, in
+            years, is read too.
         aligned: The images are face crops, aligned as by ``align``.
 
     Raises:
@@ -47,7 +51,8 @@ def known_people(
         raise InputError(
             f"{printable(where)}: says of no image who it shows; name a table with --labels"
         )
-    return _person_set(select(source, known), where, aligned)
+    chosen = select(source, known)
+    return _person_set(chosen, where, aligned, None if labels is None else _ages(chosen, labels))
 
 
 def _is_packed(where: Path) -> bool:
@@ -56,11 +61,21 @@ def _is_packed(where: Path) -> bool:
     return any(each.suffix.lower() in _PACKED for each in where.iterdir())
 
 
-def _person_set(source: Source, where: Path, aligned: bool) -> PersonSet:
+def _ages(source: Source, labels: str | os.PathLike[str]) -> NDArray[np.float64]:
+    ages = read_ages(Path(path_text(labels)))
+    keys = map(source.key, range(len(source)))
+    # A table may name images with or without their extension.
+    found = (ages.get(key, ages.get(str(PurePath(key).with_suffix("")))) for key in keys)
+    return np.array([math.nan if age is None else age for age in found])
+
+
+def _person_set(
+    source: Source, where: Path, aligned: bool, age: NDArray[np.float64] | None
+) -> PersonSet:
     samples = Samples(
         tuple(map(source.key, range(len(source)))),
         lambda index: load_image(source.read(index)),
         aligned=aligned,
     )
     person = source.labels.astype(np.intp)
-    return PersonSet(where.resolve().name, samples, person, tuple(source.names))
+    return PersonSet(where.resolve().name, samples, person, tuple(source.names), age)
