@@ -23,6 +23,7 @@ _LARGE: Final = 0.85
 _VISIBLE: Final = 0.6  # the share of a box from which a face that is cut off is asked for
 _LAYOUTS: Final = (0.25, 0.35, 0.25, 0.15)  # shares of canvases of 1, 4, 9 and 16 tiles
 _EMPTY: Final = 0.4  # of many tiles, the share that only shows what is behind
+_BACKED: Final = 0.6  # share of canvases with a photo behind all others
 _STEEP: Final = 0.15  # share of tiles that are turned far
 _LOOK: Final = Augment(
     flip=0,
@@ -84,7 +85,7 @@ class Composer:
     def _backdrop(self, rng: np.random.Generator) -> NDArray[np.uint8]:
         canvas = np.empty((self.side, self.side, 3), np.uint8)
         canvas[:] = rng.integers(0, 256, 3) if rng.random() < 0.5 else rng.integers(0, 256)
-        if self.backdrops:
+        if self.backdrops and rng.random() < _BACKED:
             _show(self.backdrops, canvas, rng)
         return canvas
 
@@ -100,8 +101,8 @@ def _show(album: Album, tile: NDArray[np.uint8], rng: np.random.Generator) -> Fa
     height, width = image.shape[:2]
     corners = np.array([[0, 0], [width - 1, 0], [width - 1, height - 1], [0, height - 1]])
     outline = np.round(corners @ matrix[:, :2].T + matrix[:, 2]).astype(np.int32)
-    covered = cv2.fillConvexPoly(np.zeros(tile.shape[:2], np.uint8), outline, 1) > 0
-    tile[covered] = shown[covered]
+    covered = cv2.fillConvexPoly(np.zeros(tile.shape[:2], np.uint8), outline, 1)
+    np.copyto(tile, shown, where=covered[:, :, None] > 0)
     seen = _seen(_turned(faces, matrix), size)
     if rng.random() < 0.5:
         tile[:] = tile[:, ::-1].copy()

@@ -84,9 +84,8 @@ class Trainer:
         self._canvases, self._held_out = canvases, held_out
         self._model = model.train()
         self._model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._optimizer = torch.optim.AdamW(
-            model.parameters(), lr=recipe.lr, weight_decay=_WEIGHT_DECAY
-        )
+        learning = [each for each in model.parameters() if each.requires_grad]
+        self._optimizer = torch.optim.AdamW(learning, lr=recipe.lr, weight_decay=_WEIGHT_DECAY)
         self._ema = Ema(model, _EMA)
         self._schedule = Schedule(recipe.lr, max(1, recipe.steps // 20), recipe.steps, 1.0)
         self._every = max(1, recipe.steps // _LOOKS)

@@ -22,8 +22,8 @@ PARTS: Final = ("loss_score", "loss_box", "loss_landmarks")
 """What the loss is the sum of."""
 
 _BOX_WEIGHT: Final = 5.0
-_LANDMARKS_WEIGHT: Final = 20.0
-_TAUGHT_LANDMARKS: Final = 0.3
+_LANDMARKS_WEIGHT: Final = 40.0
+_TAUGHT_LANDMARKS: Final = 0.1
 """The weight of a landmark that a teacher gave, beside one that a person gave."""
 
 _REACH: Final = 2.5  # strides from the middle of a face

@@ -96,8 +96,9 @@ def read_recipe(folder: Path) -> DetectorRecipe:
         raise ConfigError(f"{file}: is no recipe of a detector; train anew") from error
 
 
-def _with_paths(values: dict[str, Any]) -> dict[str, Any]:
-    for name in ("data", "scenes", "crops"):
-        if values.get(name) is not None:
-            values[name] = Path(values[name])
-    return values
+def _with_paths(content: Any) -> dict[str, Any]:
+    paths = ("data", "scenes", "crops")
+    return {
+        name: Path(value) if name in paths and value is not None else value
+        for name, value in dict(content).items()
+    }
