@@ -15,7 +15,8 @@ from evaluation_kit import crop_of, known_people, outcome, system
 from facekeep.errors import InputError, RuntimeUnavailable
 from facekeep.evaluate import plots
 from facekeep.evaluate.extract import Failure
-from facekeep.evaluate.report import check_report, write_report
+from facekeep.evaluate.page import check_report
+from facekeep.evaluate.report import write_report
 from facekeep.evaluate.result import Outcome
 from facekeep.evaluate.run import run_identification
 from facekeep.evaluate.sheet import Pair, pair_sheet

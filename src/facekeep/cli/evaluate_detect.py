@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from facekeep.cli.command import Run
-from facekeep.cli.evaluating import Report, check_targets, write_figures
+from facekeep.cli.evaluating import Report, check_targets, command_line, write_figures
 from facekeep.cli.options import Out
 from facekeep.errors import InputError
 
@@ -105,8 +105,15 @@ def detect(
     if out is not None:
         write_figures(out, document)
     _tell(run, results)
+    page = None
+    if report is not None:
+        from facekeep.evaluate.detection.report import write_report
+
+        page = write_report(report, results, command_line(context))
     if run.json:
         run.emit(document)
+    elif page is not None:
+        run.say(f"report: {page}")
 
 
 def _annotated(photos: Path, holdout: int | None, seed: int) -> Any:

@@ -170,7 +170,7 @@ def check_targets(report: Path | None, out: Path | None) -> None:
     if out is not None and (out.is_dir() or not os.access(out.absolute().parent, os.W_OK)):
         raise InputError(f"{printable(out)}: cannot be written: name a file in a folder that is")
     if report is not None:
-        from facekeep.evaluate.report import check_report
+        from facekeep.evaluate.page import check_report
 
         check_report(report)
 

@@ -10,8 +10,10 @@ from typing import Final
 import numpy as np
 
 from facekeep.evaluate import plots
+from facekeep.evaluate.conditions import TITLES
 from facekeep.evaluate.result import Evidence, Outcome, Result, rate_text
 from facekeep.evaluate.sheet import Pair, pair_sheet
+from facekeep.evaluate.words import bin_text
 
 __all__ = ["Picture", "draw_pictures"]
 
@@ -31,6 +33,12 @@ _SCORES: Final = (
 _CMC: Final = (
     "How often the right person is among the first one, two, three, ... candidates, whatever the"
     " threshold."
+)
+_CONDITIONS: Final = (
+    "How often the comparisons of one person are accepted (left), and those of two (right), by the"
+    " worse of the two faces; all at one threshold. A bar spans the 95 % interval. Small or turned"
+    " faces may be missed more often; where strangers are accepted more often, the threshold keeps"
+    " less than it promises."
 )
 _MATCHES: Final = (
     "The comparisons of different people that score highest. Look for wrong labels first: one"
@@ -88,9 +96,22 @@ def draw_pictures(outcomes: Sequence[Outcome]) -> list[Picture]:
         det = plots.det(lines)
         pictures.append(Picture("det.png", "Trade-off of errors (DET)", _DET, det))
         pictures.append(Picture("roc.png", "Acceptance (ROC)", _ROC, plots.roc(lines)))
+    pictures += _by_condition([outcome.result for outcome in outcomes])
     for outcome in outcomes:
         pictures += _of_model(outcome)
     return pictures
+
+
+def _by_condition(results: Sequence[Result]) -> Iterator[Picture]:
+    told = [(result.model, result.conditions) for result in results if result.conditions]
+    if not told:
+        return
+    first = told[0][1].points  # the samples, and so the bins, are the same for all models
+    rows = [f"{TITLES[point.condition]}: {bin_text(point)}" for point in first]
+    tar = [(model, [(p.tar, p.tar_low, p.tar_high) for p in each.points]) for model, each in told]
+    fmr = [(model, [(p.fmr, p.fmr_low, p.fmr_high) for p in each.points]) for model, each in told]
+    drawn = plots.bars(rows, [("TAR", tar), ("FMR", fmr)])
+    yield Picture("conditions.png", "By conditions of the image", _CONDITIONS, drawn)
 
 
 def _of_model(outcome: Outcome) -> Iterator[Picture]:

@@ -20,10 +20,15 @@ from facekeep.errors import RuntimeUnavailable
 from facekeep.evaluate.scores import Histogram
 
 __all__ = [
+    "Bar",
     "Line",
+    "axes_of",
+    "bars",
     "cmc",
     "det",
+    "finish",
     "look",
+    "percentages",
     "png",
     "require_matplotlib",
     "roc",
@@ -129,7 +134,7 @@ def det(lines: Sequence[Line], *, wrong: str = "FMR", missed: str = "FNMR") -> b
     Returns:
         A PNG.
     """
-    with _axes() as (figure, axes):
+    with axes_of() as (figure, axes):
         shown = [
             (line.wrong > 0) & (line.wrong <= _MOST_WRONG) & (line.missed > 0) for line in lines
         ]
@@ -142,8 +147,8 @@ def det(lines: Sequence[Line], *, wrong: str = "FMR", missed: str = "FNMR") -> b
             axes.text(0.5, 0.5, _FLAWLESS, ha="center", transform=axes.transAxes)
         _whole_decades(axes.set_xlim, np.concatenate([line.wrong[drawn] for line, drawn in both]))
         _whole_decades(axes.set_ylim, np.concatenate([line.missed[drawn] for line, drawn in both]))
-        _percentages(axes.yaxis)
-        _finish(axes, lines, "upper right")
+        percentages(axes.yaxis)
+        finish(axes, lines, "upper right")
         return png(figure)
 
 
@@ -156,15 +161,15 @@ def roc(lines: Sequence[Line]) -> bytes:
     Returns:
         A PNG.
     """
-    with _axes() as (figure, axes):
+    with axes_of() as (figure, axes):
         for place, line in enumerate(lines):
             drawn = line.wrong > 0
             _draw(axes, place, line.label, line.wrong[drawn], 1 - line.missed[drawn])
             _mark(axes, place, [(x, 1 - y) for x, y in line.points if x > 0])
         axes.set(xscale="log", xlabel=_LONG["FMR"], ylabel="true accept rate (TAR = 1 - FNMR)")
         _below_one(axes, max(float(line.missed[line.wrong > 0].max(initial=0)) for line in lines))
-        _percentages(axes.yaxis)
-        _finish(axes, lines, "lower right")
+        percentages(axes.yaxis)
+        finish(axes, lines, "lower right")
         return png(figure)
 
 
@@ -180,14 +185,14 @@ def cmc(lines: Sequence[tuple[str, Rates]]) -> bytes:
     """
     from matplotlib.ticker import MaxNLocator
 
-    with _axes() as (figure, axes):
+    with axes_of() as (figure, axes):
         for place, (label, rates) in enumerate(lines):
             _draw(axes, place, label, np.arange(1, len(rates) + 1), rates, marker="o")
         axes.set(xlabel="rank", ylabel="identification rate")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         _below_one(axes, 1 - min(float(rates[0]) for _, rates in lines))
-        _percentages(axes.yaxis)
-        _finish(axes, [label for label, _ in lines], "lower right")
+        percentages(axes.yaxis)
+        finish(axes, [label for label, _ in lines], "lower right")
         return png(figure)
 
 
@@ -209,7 +214,7 @@ def scores(histogram: Histogram, thresholds: Sequence[tuple[str, float]] = ()) -
         (_coarse(histogram.mated), "mated (same person)", "////", 0),
     )
     edges = np.linspace(-1, 1, _BINS + 1)
-    with _axes() as (figure, axes):
+    with axes_of() as (figure, axes):
         for counts, label, hatch, colour in kinds:
             share = counts / max(int(counts.sum()), 1)
             style = {"edgecolor": (_COLOURS[colour], 0.45), "facecolor": (_COLOURS[colour], 0.2)}
@@ -225,6 +230,46 @@ def scores(histogram: Histogram, thresholds: Sequence[tuple[str, float]] = ()) -
         return png(figure)
 
 
+Bar = tuple[float | None, float | None, float | None]
+"""A share and its 95 % interval; None where there is none."""
+
+_BAR_HEIGHT: Final = 0.27  # inches
+
+
+def bars(
+    rows: Sequence[str], panels: Sequence[tuple[str, Sequence[tuple[str, Sequence[Bar]]]]]
+) -> bytes:
+    """Draw shares with their intervals, a row for each, in panels side by side.
+
+    Args:
+        rows: What the rows are called.
+        panels: The title of each panel, and in it for each system its label and its shares.
+
+    Returns:
+        A PNG.
+    """
+    with axes_of(1.2 + _BAR_HEIGHT * len(rows), len(panels)) as (figure, panes):
+        for pane, (title, systems) in zip(panes, panels, strict=True):
+            for place, (label, shares) in enumerate(systems):
+                _dots(pane, place, label, shares, (place - (len(systems) - 1) / 2) * 0.25)
+            pane.set(xlabel=title)
+            percentages(pane.xaxis)
+        panes[0].set_yticks(range(len(rows)), rows)
+        panes[0].set_ylim(len(rows) - 0.5, -0.5)
+        finish(panes[0], panels[0][1], "lower left")
+        return png(figure)
+
+
+def _dots(axes: Any, place: int, label: str, shares: Sequence[Bar], shift: float) -> None:
+    known = [(row + shift, *bar) for row, bar in enumerate(shares) if bar[0] is not None]
+    colour = look(place)["color"]
+    spans = [(y, low, high) for y, _, low, high in known if low is not None]
+    if spans:
+        y, low, high = zip(*spans, strict=True)
+        axes.hlines(y, low, high, color=colour, linewidth=1.4)
+    axes.plot([x for _, x, _, _ in known], [y for y, *_ in known], "o", color=colour, label=label)
+
+
 _FLAWLESS: Final = "no threshold makes errors of both kinds"
 _LONG: Final = {
     "FMR": "false match rate (FMR)",
@@ -235,10 +280,11 @@ _LONG: Final = {
 
 
 @contextmanager
-def _axes() -> Iterator[tuple[Any, Any]]:
+def axes_of(height: float = _HEIGHT, columns: int = 1) -> Iterator[tuple[Any, Any]]:
+    """Give a figure in our style, and its axes: an array of them where there are columns."""
     require_matplotlib()
-    with styled_figure() as figure:
-        yield figure, figure.subplots()
+    with styled_figure(height) as figure:
+        yield figure, figure.subplots(1, columns, sharey=True)
 
 
 def _draw(axes: Any, place: int, label: str, x: Any, y: Any, marker: str | None = None) -> None:
@@ -296,7 +342,8 @@ def _below_one(axes: Any, depth: float) -> None:
     axes.set_ylim(max(0.0, 1 - 1.1 * shown), 1 + 0.03 * shown)
 
 
-def _percentages(axis: Any) -> None:
+def percentages(axis: Any) -> None:
+    """Label an axis of shares in per cent."""
     from matplotlib.ticker import FuncFormatter, NullFormatter
 
     def write(value: float, _: int) -> str:
@@ -306,6 +353,7 @@ def _percentages(axis: Any) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
-def _finish(axes: Any, lines: Sequence[object], place: str) -> None:
+def finish(axes: Any, lines: Sequence[object], place: str) -> None:
+    """Add a legend where there are several lines."""
     if len(lines) > 1:
         axes.legend(loc=place)
