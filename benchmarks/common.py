@@ -20,8 +20,10 @@ from numpy.typing import NDArray
 import facekeep._warp
 import facekeep.align
 import facekeep.detect
+import facekeep.landmarks
 from facekeep.embed import Embedder
 from facekeep.image import load_image
+from facekeep.models import default_model, entry
 
 Crops = NDArray[np.uint8]
 Rows = NDArray[np.float32]
@@ -77,9 +79,15 @@ def cached(
 
 def cropping_code() -> str:
     """Digest the code between an image and a crop, so that a change makes cached crops stale."""
-    modules: tuple[ModuleType, ...] = (facekeep.detect, facekeep.align, facekeep._warp)
+    modules: tuple[ModuleType, ...] = (
+        facekeep.detect,
+        facekeep.landmarks,
+        facekeep.align,
+        facekeep._warp,
+    )
     code = b"".join(Path(str(module.__file__)).read_bytes() for module in modules)
-    return hashlib.sha256(code).hexdigest()
+    weights = [file.sha256 for file in entry(default_model("refine")).files]
+    return hashlib.sha256(code + repr(weights).encode()).hexdigest()
 
 
 def embed_all(args: argparse.Namespace, label: str, crops: Crops) -> Rows:

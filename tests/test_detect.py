@@ -17,6 +17,7 @@ from facekeep.detect import SMALLEST_FACE, Detector, _resized, _suppress
 from facekeep.errors import InputError, ModelError, ModelNotFound
 from facekeep.face import Face
 from facekeep.image import load_image
+from facekeep.landmarks import Refiner
 from facekeep.models import FileEntry, ModelEntry
 
 MIRROR = [1, 0, 2, 4, 3]
@@ -413,76 +414,13 @@ def test_threads_share_one_detector(detector, hopper, collins):
 # The second look
 
 
-def test_refining_keeps_order_count_boxes_and_scores(detector, head):
-    image = scene(640, 480, head, [(60, 100, 100), (140, 300, 300), (100, 520, 330)])
-    faces = detector.detect(image)
-    refined = detector.refine(image, faces[::-1])
-    assert len(refined) == 3
-    for before, after in zip(faces[::-1], refined, strict=True):
-        np.testing.assert_array_equal(after.bbox, before.bbox)
-        assert after.score == before.score
-        assert after.landmarks.dtype == np.float32
-        moved = np.abs(after.landmarks - before.landmarks).max()
-        assert 0 < moved < 0.15 * eye_distance(before)
-    assert detector.refine(image, []) == []
-
-
-@pytest.mark.parametrize("photo", ["hopper", "collins"])
-def test_refined_landmarks_depend_less_on_the_size_of_the_photo(detector, request, photo):
-    image = request.getfixturevalue(photo)
-    raw, refined = [], []
-    for factor in (0.5, 0.6, 0.75, 0.9, 1, 1.2, 1.5, 1.75, 2):
-        other = scaled(image, factor)
-        (face,) = detector.detect(other)
-        raw.append(face.landmarks / factor)
-        refined.append(detector.refine(other, [face])[0].landmarks / factor)
-    spread, better = (np.std(each, axis=0).mean() / eye_distance(face) for each in (raw, refined))
-    assert better < 0.7 * spread
-
-
-@pytest.mark.parametrize("photo", ["hopper", "collins"])
-@pytest.mark.parametrize("factor", [0.35, 0.5, 1, 1.7, 3])
-def test_refining_a_mirrored_photo_mirrors_the_landmarks(detector, request, photo, factor):
-    image = scaled(request.getfixturevalue(photo), factor)
-    (face,) = detector.detect(image)
-    (straight,) = detector.refine(image, [face])
-    width = image.shape[1]
-    (other,) = detector.refine(image[:, ::-1], [mirrored(face, width)])
-    difference = mirrored(other, width).landmarks - straight.landmarks
-    assert np.abs(difference).max() < 0.01 * eye_distance(face)
-    assert np.abs(difference.mean(axis=0)).max() < 0.004 * eye_distance(face)
-
-
-@pytest.mark.parametrize(
-    "corner", [(0, 0), (0.5, 0), (0.5, 0.4), (-0.2, -0.2)], ids=["all", "half", "quarter", "less"]
-)
-def test_faces_at_the_border_are_refined_or_left(detector, collins, corner):
-    (face,) = detector.detect(collins)
-    x, y = (face.bbox[:2] + np.array(corner) * face.size).astype(int)
-    part = collins[y : y + 200, x : x + 120]
-    there = face.replace(bbox=face.bbox - [x, y, x, y], landmarks=face.landmarks - [x, y])
-    (refined,) = detector.refine(part, [there])
-    apart = np.abs(refined.landmarks - there.landmarks).max()
-    assert apart < 0.6 * eye_distance(face)  # half a face is guessed at, but near by
-
-
-@pytest.mark.parametrize(
-    "box",
-    [
-        (-500, -500, 900, 900),
-        (-1e5, -1e5, 1e5, 1e5),
-        (5000, 5000, 5100, 5100),
-        (10, 10, 10, 10),
-        (50, 50, 20, 20),
-        (10, 10, 10.001, 10.001),
-        (np.nan, 0, 10, 10),
-    ],
-)
-def test_boxes_without_a_face_leave_the_landmarks(detector, box):
-    image = np.full((60, 90, 3), 120, np.uint8)
-    landmarks = np.arange(10, dtype=np.float32).reshape(5, 2)
-    face = Face(np.array(box, np.float32), landmarks, 0.9)
-    assert detector.refine(image, [face]) == [face]
+def test_refining_is_the_refiners_work(detector, hopper):
+    faces = detector.detect(hopper)
+    (here,) = detector.refine(hopper, faces)
+    with Refiner() as refiner:
+        (there,) = refiner.refine(hopper, faces)
+    np.testing.assert_array_equal(here.landmarks, there.landmarks)
+    assert np.abs(here.landmarks - faces[0].landmarks).max() > 0
 
 
 # Wrong use

@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facekeep._closing import Closing
-from facekeep._warp import warp
 from facekeep.errors import InputError, ModelError
 from facekeep.face import Face
 from facekeep.image import check_image
+from facekeep.landmarks import Refiner
 from facekeep.models import ModelEntry, default_model, entry, open_model
 
 __all__ = ["SMALLEST_FACE", "Detector"]
@@ -36,8 +36,6 @@ _TILE = 2048
 _TILE_OVERLAP = 2 * _PYRAMID_STEP * SMALLEST_FACE
 # What comes nearer than this to the edge of a tile, in pixels, may be a part of a face.
 _TILE_MARGIN = SMALLEST_FACE
-# The refining looks: the face box scaled to `face` pixels in a square window of `window` pixels.
-_LOOKS = ((64, 128), (160, 256))
 
 
 class _Found(NamedTuple):
@@ -115,6 +113,7 @@ class Detector(Closing):
         self.longest_side = longest_side
         self.overlap = overlap
         self._session = open_model(chosen, runtime=runtime, device=device, threads=threads)
+        self._refiner = Refiner(threads=threads, device=device)
         self._input = self._session.inputs[0].name
         self._outputs = {info.name: place for place, info in enumerate(self._session.outputs)}
 
@@ -150,30 +149,26 @@ class Detector(Closing):
         return [self.detect(image) for image in images]
 
     def refine(self, image: NDArray[np.uint8], faces: Sequence[Face]) -> list[Face]:
-        """Look at each face again, at its best sizes and mirrored, and average the landmarks.
+        """Look at each face again, upright and near, and place its landmarks better.
 
-        The network's landmarks carry a bias and vary by several per cent of the eye distance with
-        the size at which a face is seen; averaging over sizes and mirror images takes much of
-        that out, and recognition gains. Boxes and scores stay.
+        Boxes and scores stay. This is ``Refiner.refine`` with the default refiner.
 
         Args:
             image: The image that the faces were found in, uint8 ``(H, W, 3)`` RGB.
             faces: The faces.
 
         Returns:
-            The same faces in the same order with better landmarks; a face that the second look
-            does not find again stays as it is.
+            The same faces in the same order with better landmarks.
+
+        Raises:
+            InputError: The image is not such an array, or the detector is closed.
         """
-        image = check_image(image)
-        refined = []
-        for face in faces:
-            seen = [points for look in _LOOKS for points in self._looked_again(image, face, *look)]
-            refined.append(face.replace(landmarks=np.mean(seen, axis=0)) if seen else face)
-        return refined
+        return self._refiner.refine(image, faces)
 
     def close(self) -> None:
-        """Let go of the network."""
+        """Let go of the networks."""
         self._session.close()
+        self._refiner.close()
 
     def _pyramid(self, image: NDArray[np.uint8]) -> Iterable[NDArray[np.uint8]]:
         """Yield the image at the working size, then ever smaller until no face is too large."""
@@ -202,22 +197,6 @@ class Detector(Closing):
             points.append(placed[whole] * factor)
             scores.append(found.scores[whole])
         return np.concatenate(points), np.concatenate(scores)
-
-    def _looked_again(
-        self, image: NDArray[np.uint8], face: Face, face_size: int, window: int
-    ) -> list[NDArray[np.float32]]:
-        """Landmarks of a face seen in a window of its own, and in the window's mirror image."""
-        if not face.size > 0:
-            return []
-        factor = face_size / float((face.bbox[2:] - face.bbox[:2]).max())
-        corner = (face.bbox[:2] + face.bbox[2:]) / 2 - (window - 1) / 2 / factor
-        crop = warp(image, factor * np.column_stack([np.eye(2), -corner]), window)
-        found = self._run(np.stack([crop, crop[:, ::-1]]), self.score / 2)
-        upright, mirrored = (_central(found, side, window) for side in (0, 1))
-        seen = [] if upright is None else [upright]
-        if mirrored is not None:
-            seen.append(_mirrored(mirrored, window))
-        return [np.asarray(landmarks / factor + corner, np.float32) for landmarks in seen]
 
     def _run(self, images: NDArray[np.uint8], score: float) -> _Found:
         """Run the network on images of one size, uint8 ``(n, h, w, 3)`` RGB."""
@@ -322,23 +301,6 @@ def _whole(
         if end < level[1 - axis]:
             whole &= boxes[:, 1, axis] < end - _TILE_MARGIN
     return whole
-
-
-def _central(found: _Found, side: int, window: int) -> NDArray[np.float32] | None:
-    """The landmarks of the best detection in the middle of a window, if there is one."""
-    centres = found.points[:, :2].mean(axis=1)
-    near = (np.abs(centres - (window - 1) / 2) < window / 5).all(axis=1) & (found.batch == side)
-    if not near.any():
-        return None
-    best = np.flatnonzero(near)[found.scores[near].argmax()]
-    return np.asarray(found.points[best, 2:], np.float32)
-
-
-def _mirrored(landmarks: NDArray[np.float32], window: int) -> NDArray[np.float32]:
-    """Bring landmarks of a mirrored window back: flip x and swap left with right."""
-    flipped = landmarks[[1, 0, 2, 4, 3]].copy()
-    flipped[:, 0] = window - 1 - flipped[:, 0]
-    return flipped
 
 
 def _suppress(

@@ -174,7 +174,8 @@ class FaceEngine(Closing):
         What was found once need not be looked for again while the recipe is the same.
         """
         detector, *settings = self._looks
-        files = [file.sha256 for file in entry(detector or default_model("detect")).files]
+        models = entry(detector or default_model("detect")), entry(default_model("refine"))
+        files = [file.sha256 for model in models for file in model.files]
         parts = [_ROAD, files, space_id(self.model), settings]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 

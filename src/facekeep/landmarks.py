@@ -20,10 +20,28 @@ from facekeep.face import Face
 from facekeep.image import check_image
 from facekeep.models import ModelEntry, default_model, entry, open_model
 
-__all__ = ["Refiner"]
+__all__ = ["MIRRORED", "Refiner", "pose"]
 
 _BATCH = 32  # crops in a run; bounds the memory of photos of crowds
-_MIRRORED = [1, 0, 2, 4, 3]  # the places of the landmarks in a mirror image
+MIRRORED = [1, 0, 2, 4, 3]
+"""The places of the landmarks in a mirror image."""
+
+
+def pose(size: int) -> NDArray[np.float64]:
+    """Return where the landmarks of an upright face lie, whose mirror image is as upright.
+
+    The template of ``align`` is not quite the same on both sides; this is its mean with its mirror
+    image. So whatever is found in a photo is found in the mirrored photo, mirrored.
+
+    Args:
+        size: The side of the crop in pixels.
+
+    Returns:
+        float64 ``(5, 2)`` pixels.
+    """
+    points = template(size)
+    mirrored = points[MIRRORED] * [-1, 1] + [size - 1, 0]
+    return (points + mirrored) / 2
 
 
 class Refiner(Closing):
@@ -93,7 +111,7 @@ class Refiner(Closing):
     def _upright(self, face: Face) -> NDArray[np.float64] | None:
         """Return what turns a face upright, if there is such a turn."""
         try:
-            return similarity_transform(face.landmarks, template(self._size))
+            return similarity_transform(face.landmarks, pose(self._size))
         except InputError:
             return None
 
@@ -104,7 +122,7 @@ class Refiner(Closing):
         if output.shape != (len(both), 5, 2) or not np.isfinite(output).all():
             raise ModelError(f"{self.entry.name} gave no landmarks; its weights are unusable")
         seen, mirrored = np.split(output * self._size, 2)
-        mirrored = mirrored[:, _MIRRORED]
+        mirrored = mirrored[:, MIRRORED]
         mirrored[..., 0] = self._size - 1 - mirrored[..., 0]
         return np.asarray((seen + mirrored) / 2, np.float32)
 

@@ -9,7 +9,7 @@ import onnxruntime
 import pytest
 import torch
 
-from facekeep.align import template
+from facekeep.landmarks import pose
 from facekeep.nn.refiner import SIDE, LandmarkRefiner, export_refiner
 
 
@@ -33,10 +33,10 @@ def test_it_is_small():
     assert sum(weight.numel() for weight in LandmarkRefiner().parameters()) == 94_602
 
 
-def test_it_begins_at_the_template():
+def test_it_begins_at_the_pose():
     with torch.no_grad():
         placed = LandmarkRefiner()(torch.rand(2, 3, SIDE, SIDE))
-    np.testing.assert_allclose(placed * SIDE, [template(SIDE)] * 2, rtol=1e-5)
+    np.testing.assert_allclose(placed * SIDE, [pose(SIDE)] * 2, rtol=1e-5)
 
 
 def test_the_file_gives_what_the_network_gives(lively: LandmarkRefiner, tmp_path: Path):

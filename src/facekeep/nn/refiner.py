@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from facekeep.align import template
+from facekeep.landmarks import pose
 from facekeep.models.files import keep
 from facekeep.nn.graph import Graph
 
@@ -35,8 +35,8 @@ class LandmarkRefiner(nn.Module):
 
     Attributes:
         layers: A convolution, its batch norm and ReLU each.
-        head: The landmarks' way from where the template has them, in sides of the crop.
-        start: Where the template has them; not learned.
+        head: The landmarks' way from where the pose has them, in sides of the crop.
+        start: Where the pose has them; see ``landmarks.pose``; not learned.
     """
 
     def __init__(self) -> None:
@@ -51,14 +51,15 @@ class LandmarkRefiner(nn.Module):
         self.head = nn.Linear(inputs * side * side, _PLACES)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
-        start = torch.tensor(template(SIDE) / SIDE, dtype=torch.float32).flatten()
+        start = torch.tensor(pose(SIDE) / SIDE, dtype=torch.float32).flatten()
         self.start = nn.Buffer(start, persistent=False)
 
     def forward(self, crops: Tensor) -> Tensor:
         """Place the landmarks.
 
         Args:
-            crops: float32 ``(n, 3, 64, 64)`` RGB, ``p / 127.5 - 1``, aligned by rough landmarks.
+            crops: float32 ``(n, 3, 64, 64)`` RGB, ``p / 127.5 - 1``, brought to the pose by
+                rough landmarks.
 
         Returns:
             float32 ``(n, 5, 2)``, in sides of the crop.

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from facekeep.errors import InputError
 from facekeep.evaluate.readers.annotated import open_annotated
 from facekeep.image import save_image
+from facekeep.landmarks import MIRRORED
 from facekeep.nn.refiner import SIDE
 from facekeep.train.data import Augment
 from facekeep.train.refiner.faces import CHANGES, Faces, batch, cut_out, eye_distance
 
 MARKS = np.array([[40, 50], [70, 55], [54, 70], [42, 88], [66, 90]])
-MIRRORED = [1, 0, 2, 4, 3]
 
 
 def quiet(what, images):

@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facekeep._warp import warp
-from facekeep.align import similarity_transform, template
+from facekeep.align import similarity_transform
 from facekeep.errors import InputError
 from facekeep.evaluate.readers.annotated import Annotated
+from facekeep.landmarks import MIRRORED, pose
 from facekeep.nn.refiner import SIDE
 from facekeep.train.data import Augment, augment
 from facekeep.train.lessons import Watch
@@ -126,8 +127,8 @@ def eye_distance(landmarks: NDArray[np.floating]) -> NDArray[np.floating]:
 
 
 def _middle() -> NDArray[np.float64]:
-    """Where the template lies in a patch."""
-    centred = template(_PATCH) - (_PATCH - 1) / 2
+    """Where the pose lies in a patch."""
+    centred = pose(_PATCH) - (_PATCH - 1) / 2
     return centred * _MARGIN + (_PATCH - 1) / 2
 
 
@@ -142,7 +143,7 @@ def _rough(
     turn = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     if rng.random() < 0.5:
         turn = turn @ np.diag([-1.0, 1.0])
-        points = points[[1, 0, 2, 4, 3]]
+        points = points[MIRRORED]
     middle = (SIDE - 1) / 2 + SIDE * rng.normal(0, _SHIFT, 2)
     matrix = np.column_stack([turn, middle - turn @ np.full(2, (_PATCH - 1) / 2)])
     crop = cv2.warpAffine(patch, matrix, (SIDE, SIDE))

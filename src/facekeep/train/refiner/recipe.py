@@ -41,7 +41,7 @@ class RefinerRecipe:
     """
 
     data: Path
-    steps: int = 8000
+    steps: int = 6000
     batch: int = 64
     lr: float = 3e-3
     lift: float = 0.03
