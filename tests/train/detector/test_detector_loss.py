@@ -62,7 +62,7 @@ def test_what_a_teacher_says_of_landmarks_counts_less():
     rows = truth()
     rows[0][0, 4 * 8 + 3, 6:] += 0.4
     said, taught = (detection_loss(rows, [one(each)], SIDE)[2] for each in (0, Known.TAUGHT))
-    assert float(taught) == pytest.approx(0.1 * float(said), rel=1e-4)
+    assert float(taught) == pytest.approx(0.5 * float(said), rel=1e-4)
 
 
 def test_a_missed_face_and_an_imagined_one_cost_score():

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from facekeep import Detector, save_image
+from facekeep import Detector
 from facekeep.errors import ConfigError, InputError
 from facekeep.models import entry
 from facekeep.train.detector.recipe import DetectorRecipe, read_recipe, recipe_json
@@ -21,25 +21,6 @@ from facekeep.train.detector.run import train_detector
 from facekeep.train.log import read_log
 
 SMALL = {"steps": 4, "batch": 2, "side": 96, "holdout": 1}
-
-
-@pytest.fixture(scope="module")
-def photos(
-    tmp_path_factory: pytest.TempPathFactory,
-    hopper: NDArray[np.uint8],
-    collins: NDArray[np.uint8],
-) -> Path:
-    """Portraits with annotations, each mirrored too, and a folder of faces without."""
-    folder = tmp_path_factory.mktemp("annotated")
-    with Detector() as detector:
-        for person, portrait in {"hopper": hopper, "collins": collins}.items():
-            for number, image in enumerate((portrait, portrait[:, ::-1].copy())):
-                face = detector.detect(image)[0]
-                found = {"landmarks": face.landmarks.tolist(), "bbox": face.bbox.tolist()}
-                save_image(folder / f"{person}-{number}.png", image)
-                said = json.dumps({"faces": [found], "person": person})
-                (folder / f"{person}-{number}.json").write_text(said)
-    return folder
 
 
 @contextmanager

@@ -187,7 +187,7 @@ def _apart(boxes: NDArray[np.float32], known: NDArray[np.float32]) -> NDArray[np
 
 def _taught(teacher: Detector, image: Image) -> Faces:
     """Label what a teacher finds; its own score must be no higher than `UNSURE`."""
-    seen = teacher.detect(image)
+    seen = teacher.refine(image, teacher.detect(image))
     return Faces(
         np.array([face.bbox for face in seen], np.float32).reshape(-1, 4),
         np.array([face.landmarks for face in seen], np.float32).reshape(-1, 5, 2),

@@ -23,7 +23,7 @@ PARTS: Final = ("loss_score", "loss_box", "loss_landmarks")
 
 _BOX_WEIGHT: Final = 5.0
 _LANDMARKS_WEIGHT: Final = 40.0
-_TAUGHT_LANDMARKS: Final = 0.1
+_TAUGHT_LANDMARKS: Final = 0.5
 """The weight of a landmark that a teacher gave, beside one that a person gave."""
 
 _REACH: Final = 2.5  # strides from the middle of a face

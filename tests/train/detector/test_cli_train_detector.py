@@ -1,0 +1,38 @@
+"""``facekeep train detector`` as its users meet it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+SMALL = ("--steps", "2", "--batch", "2", "--side", "96", "--holdout", "1", "--threads", "1")
+
+
+def test_a_run_tells_what_it_made(cli, photos: Path, tmp_path: Path):
+    done = cli("train", "detector", "--data", photos, "--out", tmp_path / "run", *SMALL, "--json")
+    assert done.status == 0, done.err
+    told = json.loads(done.out)
+    assert told["finished"] is True
+    assert told["params"] == 53_104
+    assert (tmp_path / "run" / told["files"]["onnx"]).is_file()
+    assert told["recipe"]["data"] == str(photos)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ((), "name it with --data"),
+        (("--data", "nowhere", "--side", "100"), "multiple of 32"),
+        (("--resume",), "no run in"),
+        (("--resume", "--steps", "9"), "goes on with the options it began with"),
+        (("--data", "nowhere.tar"), "nowhere.tar"),
+    ],
+)
+def test_wrong_use_is_one_line_and_makes_nothing(cli, tmp_path: Path, words, message: str):
+    done = cli("train", "detector", "--out", tmp_path / "run", *words)
+    assert done.status == 2
+    assert message in done.err
+    assert len(done.err.strip().splitlines()) == 1
+    assert not (tmp_path / "run").exists()
