@@ -68,11 +68,11 @@ def _from_middle(brightness: Floats) -> Floats:
 
 
 CONDITIONS: Final = (
-    Condition("size", "face, pixels", (40, 80, 160), np.negative),
+    Condition("size", "size, pixels", (40, 80, 160), np.negative),
     Condition("sharpness", "sharpness", (0.20, 0.26, 0.33), np.negative),
     Condition("brightness", "brightness", (0.25, 0.40, 0.55, 0.70), _from_middle),
     Condition("contrast", "contrast", (0.10, 0.15, 0.20), np.negative),
-    Condition("yaw", "yaw either way, degrees", (15, 30, 45), np.positive),
+    Condition("yaw", "yaw, degrees", (15, 30, 45), np.positive),
     Condition("age", "age, years", (18, 40, 60), np.negative),
 )
 """What is told apart; the bounds of sharpness are those of the enrolment policies."""
@@ -130,6 +130,11 @@ class Conditions:
     target: float
     threshold: float
     points: tuple[ConditionPoint, ...]
+
+    @property
+    def told(self) -> tuple[ConditionPoint, ...]:
+        """The bins that some face lies in: what tables and pictures show."""
+        return tuple(point for point in self.points if point.faces)
 
     def document(self) -> dict[str, Any]:
         """Give them in the stable form that ``docs/evaluation.md`` describes."""
@@ -223,7 +228,7 @@ def _told(
     measure = _measuring(binned, compared, point.threshold)
     people = int(compared.person.max(initial=-1)) + 1
     mated, non_mated, tar, fmr = measure(np.ones(people))
-    drawn = _drawn(measure, people, resamples)
+    drawn = _drawn(measure, people, resamples, binned.number)
     for place in range(binned.number):
         low, high = condition.bounds(place)
         spans = [span(rows[~np.isnan(rows[:, place]), place].tolist()) for rows in drawn]
@@ -268,7 +273,7 @@ def _measuring(binned: Binned, compared: Compared, threshold: float) -> _Measure
     return measure
 
 
-def _drawn(measure: _Measure, people: int, resamples: int) -> tuple[Floats, Floats]:
+def _drawn(measure: _Measure, people: int, resamples: int, bins: int) -> tuple[Floats, Floats]:
     """Measure TAR and FMR among people drawn anew: float64 ``(resamples, bins)`` each."""
     rng = np.random.default_rng(0)
     times = resamples if people >= FEWEST_PEOPLE else 0
@@ -276,7 +281,7 @@ def _drawn(measure: _Measure, people: int, resamples: int) -> tuple[Floats, Floa
     for _ in range(times):
         drawn = rng.integers(people, size=people)
         rows.append(measure(np.bincount(drawn, minlength=people).astype(np.float64))[2:])
-    both = np.array(rows).reshape(times, 2, -1)
+    both = np.array(rows).reshape(times, 2, bins)
     return both[:, 0], both[:, 1]
 
 

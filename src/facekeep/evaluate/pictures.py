@@ -106,10 +106,10 @@ def _by_condition(results: Sequence[Result]) -> Iterator[Picture]:
     told = [(result.model, result.conditions) for result in results if result.conditions]
     if not told:
         return
-    first = told[0][1].points  # the samples, and so the bins, are the same for all models
+    first = told[0][1].told  # the samples, and so the bins, are the same for all models
     rows = [f"{TITLES[point.condition]}: {bin_text(point)}" for point in first]
-    tar = [(model, [(p.tar, p.tar_low, p.tar_high) for p in each.points]) for model, each in told]
-    fmr = [(model, [(p.fmr, p.fmr_low, p.fmr_high) for p in each.points]) for model, each in told]
+    tar = [(model, [(p.tar, p.tar_low, p.tar_high) for p in each.told]) for model, each in told]
+    fmr = [(model, [(p.fmr, p.fmr_low, p.fmr_high) for p in each.told]) for model, each in told]
     drawn = plots.bars(rows, [("TAR", tar), ("FMR", fmr)])
     yield Picture("conditions.png", "By conditions of the image", _CONDITIONS, drawn)
 

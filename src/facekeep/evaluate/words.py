@@ -172,7 +172,7 @@ def _by_condition(results: Sequence[Result]) -> Iterator[Table]:
                 f"{result.model} by the worse face of each comparison, at {found.threshold:.4f}"
                 f" (FMR {rate_text(found.target)} over all); where a face was found:"
             )
-            yield Table(caption, _CONDITION, [_bin(point) for point in found.points])
+            yield Table(caption, _CONDITION, [_bin(point) for point in found.told])
 
 
 def _bin(point: ConditionPoint) -> list[str]:
