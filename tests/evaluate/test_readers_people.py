@@ -61,3 +61,20 @@ def test_a_folder_for_each_person_is_read_as_ever(tmp_path: Path) -> None:
         (tmp_path / name / "1.png").write_bytes(_png(1))
     found, expected = known_people(tmp_path), person_folder(tmp_path)
     assert (found.people, found.samples.names) == (expected.people, expected.samples.names)
+
+
+def test_a_table_may_tell_ages(tar: Path, tmp_path: Path) -> None:
+    labels = tmp_path / "index.tsv"
+    labels.write_text("key,identity,age\na1,Ada,31\na2,Ada,\nb1,Bob,4.5\nother,Cy,9\n")
+    found = known_people(tar, labels=labels)
+    assert found.age is not None
+    assert found.samples.names == ("a1", "a2", "b1")
+    np.testing.assert_array_equal(found.age, [31, np.nan, 4.5])
+
+
+@pytest.mark.parametrize("age", ["old", "-1", "151", "nan"])
+def test_an_age_that_is_none_is_refused(tar: Path, tmp_path: Path, age: str) -> None:
+    labels = tmp_path / "index.tsv"
+    labels.write_text(f"key\tidentity\tage\na1\tAda\t{age}\nb1\tBob\t3\n")
+    with pytest.raises(InputError, match="line 2 has no age in years"):
+        known_people(tar, labels=labels)
