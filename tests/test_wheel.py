@@ -20,6 +20,7 @@ from facekeep.models.local import WEIGHTS
 from facekeep.models.schema import BundledSource
 
 ROOT = Path(__file__).resolve().parents[1]
+TERMS = WEIGHTS / "TERMS.md"
 CUT = ("unshare", "--map-root-user", "--net")
 """Runs a command where there is no network device but a loopback that is down."""
 
@@ -106,10 +107,12 @@ def test_the_bundled_weights_are_those_of_the_catalogue_and_small() -> None:
         for source in file.sources
         if isinstance(source, BundledSource)
     }
-    lying = {path.name: path.stat().st_size for path in WEIGHTS.glob("*")}
+    lying = {path.name: path.stat().st_size for path in WEIGHTS.iterdir() if path != TERMS}
     assert set(lying) == set(bundled)
     assert sum(lying.values()) <= 6_000_000
     assert {verify(model).state for model in bundled.values()} <= {"ok"}
+    terms = [f"| `{name}` | {model.weights_licence} |" for name, model in sorted(bundled.items())]
+    assert [line for line in TERMS.read_text().splitlines() if line.startswith("| `")] == terms
 
 
 def test_the_alarm_goes_off(run: Run) -> None:
