@@ -179,6 +179,7 @@ def _wanted_models(settings: Settings) -> set[str]:
 
     return {
         settings.detector or default_model("detect"),
+        default_model("refine"),
         settings.embedder or default_model("embed"),
     }
 
