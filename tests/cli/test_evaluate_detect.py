@@ -81,6 +81,15 @@ def test_what_cannot_be_measured_is_refused(cli, photos: Path, words: list[str],
     assert not outcome.out
 
 
+def test_a_scene_that_cannot_be_read_is_named(cli, photos: Path, tmp_path: Path):
+    scenes = tmp_path / "scenes"
+    scenes.mkdir()
+    (scenes / "torn.png").write_bytes(b"\x89PNG torn")
+    outcome = cli("evaluate", "detect", photos, "--sizes", "40", "--scenes", scenes)
+    assert outcome.status == 2
+    assert "torn" in outcome.err
+
+
 def test_photos_without_annotations_are_refused(cli, tmp_path: Path, hopper):
     save_image(tmp_path / "hopper.png", hopper)
     outcome = cli("evaluate", "detect", tmp_path)

@@ -12,7 +12,7 @@ import typer
 from facekeep.cli.command import Run
 from facekeep.cli.evaluating import Report, check_targets, command_line, write_figures
 from facekeep.cli.options import Out
-from facekeep.errors import InputError
+from facekeep.errors import ImageError, InputError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -156,9 +156,14 @@ def _contenders(run: Run, models: Sequence[str] | None, stack: ExitStack) -> lis
 
 
 def _loaded(source: Source) -> Iterator[NDArray[np.uint8]]:
+    from facekeep._files import printable
     from facekeep.image import load_image
 
-    return (load_image(source.read(place)) for place in range(len(source)))
+    for place in range(len(source)):
+        try:
+            yield load_image(source.read(place))
+        except ImageError as error:
+            raise ImageError(f"{printable(source.key(place))}: {error}") from error
 
 
 def _tell(run: Run, results: Sequence[DetectionResult]) -> None:

@@ -2,7 +2,8 @@
 
 ``readers`` turn published lists and folders into test sets, ``extract`` embeds their images,
 ``run`` measures a model on them by a protocol, ``report`` tells what came out, ``calibrate`` finds
-a model's thresholds. The names below are the data that pass between these, and the metrics: NumPy
+a model's thresholds, ``conditions`` tells figures apart by facts about the images, ``detection``
+tries detectors. The names below are the data that pass between these, and the metrics: NumPy
 on scores, labels and embeddings. They are loaded when they are first used.
 """
 

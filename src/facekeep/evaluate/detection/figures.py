@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Final, TypeVar
 
 import numpy as np
@@ -56,7 +57,7 @@ class Faces:
     refined: Floats
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class DetectionResult:
     """The figures of one detector.
 
@@ -97,8 +98,8 @@ class DetectionResult:
             "protocol": "detect",
             "model": self.model,
             "data": self.data,
-            "all": self.group(None),
-            "sizes": {str(size): self.group(size) for size in self.sizes},
+            "all": self.groups[None],
+            "sizes": {str(size): self.groups[size] for size in self.sizes},
             "scores": {f"{score:g}": self.at(score) for score in SCORES},
             "time_ratio": self.time_ratio,
             "photos": self.photos,
@@ -108,8 +109,12 @@ class DetectionResult:
             "settings": dict(self.settings),
         }
 
-    def group(self, size: int | None) -> dict[str, Any]:
-        """Measure the canvases of one size of faces, or all of them: ``ap``, ``recall``, ..."""
+    @cached_property
+    def groups(self) -> dict[int | None, dict[str, Any]]:
+        """The figures by the size of the faces, those of all under None: ``ap``, ``recall``, ..."""
+        return {size: self._group(size) for size in (None, *self.sizes)}
+
+    def _group(self, size: int | None) -> dict[str, Any]:
         boxes, faces = _of_size(self.boxes, size), _of_size(self.faces, size)
         compared = self.compared if size is None else self.compared[self.faces.size == size]
         interval = self._drawn(lambda weights: average_precision(boxes, faces, weights))

@@ -24,9 +24,9 @@ def summary(result: DetectionResult) -> str:
 def tables(results: Sequence[DetectionResult]) -> Iterator[Table]:
     """Give the figures of one or several detectors on the same canvases, as tables for people."""
     groups = [
-        (result.model, "all" if size is None else f"{size} px", result.group(size))
+        (result.model, "all" if size is None else f"{size} px", group)
         for result in results
-        for size in (None, *result.sizes)
+        for size, group in result.groups.items()
     ]
     yield Table(
         "",
