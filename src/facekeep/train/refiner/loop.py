@@ -70,7 +70,7 @@ class Trainer(Stepper[LandmarkRefiner]):
         rng = np.random.default_rng((self._seed, _TRAINING, step))
         places = rng.integers(len(self._faces), size=self._count)
         crops, landmarks = batch(self._faces, places, rng)
-        off = self.model(_fed(crops)) - torch.from_numpy(landmarks)
+        off: Tensor = self.model(_fed(crops)) - torch.from_numpy(landmarks)
         return SIDE * off.abs().mean()[None]
 
     @torch.no_grad()
