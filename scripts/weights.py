@@ -5,14 +5,16 @@
 
 Each file of recipes/ says how one network is made: `command`, the words after `facekeep` ({data} is
 the folder of --data); `result`, the file of the run that is shipped; `numbers`, what its weights
-are stored in; and `teachers`, the models of the catalogue that must be here first. A run that was
-interrupted goes on; one that is done is not done again.
+are stored in; `teachers`, the models of the catalogue that must be here first; and `threads`, whose
+number decides how sums are rounded. A run that was interrupted goes on; one that is done is not
+done again.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
+import os
 import subprocess
 import sys
 import tarfile
@@ -47,6 +49,7 @@ class Recipe:
     result: str
     numbers: Numbers = "float32"
     teachers: tuple[str, ...] = ()
+    threads: int = 0
 
     @property
     def verbs(self) -> list[str]:
@@ -65,9 +68,11 @@ def recipes(names: list[str]) -> list[Recipe]:
     ]
 
 
-def facekeep(*words: object) -> None:
+def facekeep(*words: object, threads: int = 0) -> None:
     """Run a command of facekeep, and end with it where it fails."""
-    done = subprocess.run([sys.executable, "-m", "facekeep", *map(str, words)], check=False)
+    environment = os.environ | {"FACEKEEP_THREADS": str(threads)}
+    command = [sys.executable, "-m", "facekeep", *map(str, words)]
+    done = subprocess.run(command, check=False, env=environment)
     if done.returncode == INTERRUPTED:
         print("interrupted; the same command goes on", file=sys.stderr)
     if done.returncode:
@@ -78,10 +83,9 @@ def train(recipe: Recipe, data: Path, run: Path) -> None:
     """Train a network, or go on with its training, until its result is there."""
     for teacher in recipe.teachers:
         facekeep("models", "pull", teacher)
-    if run.exists():
-        facekeep(*recipe.verbs, "--resume", "--out", run)
-    else:
-        facekeep(*(word.format(data=data) for word in recipe.command), "--out", run)
+    begin = [word.format(data=data) for word in recipe.command]
+    words = [*recipe.verbs, "--resume"] if run.exists() else begin
+    facekeep(*words, "--out", run, threads=recipe.threads)
 
 
 def make(recipe: Recipe, data: Path, out: Path) -> Path:

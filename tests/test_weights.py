@@ -92,8 +92,12 @@ class Trainings:
     def __init__(self, *, stopped: int = 0) -> None:
         self.seen: list[tuple[str, ...]] = []
         self.stopped = stopped
+        self.threads: list[str] = []
 
-    def __call__(self, command: Sequence[str], **_: Any) -> subprocess.CompletedProcess[bytes]:
+    def __call__(
+        self, command: Sequence[str], *, env: dict[str, str], **_: Any
+    ) -> subprocess.CompletedProcess[bytes]:
+        self.threads.append(env["FACEKEEP_THREADS"])
         words = tuple(command[3:])
         assert list(command[1:3]) == ["-m", "facekeep"]
         self.seen.append(words)
@@ -114,7 +118,7 @@ def own_recipes(script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     folder.mkdir()
     (folder / "mine.toml").write_text(
         'command = ["train", "detector", "--data", "{data}/a.tar", "--steps", "3"]\n'
-        'result = "net.onnx"\nnumbers = "float16"\nteachers = ["yunet"]\n'
+        'result = "net.onnx"\nnumbers = "float16"\nteachers = ["yunet"]\nthreads = 2\n'
     )
     monkeypatch.setattr(script, "RECIPES", folder)
     return folder
@@ -137,6 +141,7 @@ def test_a_network_is_trained_stored_small_and_told_of(
         ("models", "pull", "yunet"),
         (*started, "--out", str(out / "mine")),
     ]
+    assert trainings.threads == ["0", "2"]
     assert (out / "mine.onnx").stat().st_size < 0.7 * len(network())
     assert re.search(r"SHA-256 [0-9a-f]{64}; none is bundled", capsys.readouterr().out)
     assert script.main(words) == 0
@@ -158,6 +163,7 @@ def test_an_interrupted_training_goes_on(
     assert caught.value.code == 130
     assert "the same command goes on" in capsys.readouterr().err
     assert script.main(words) == 0
+    assert trainings.threads[-1] == "2"
     assert trainings.seen[-1] == (
         *("train", "detector", "--resume", "--out"),
         str(tmp_path / "out" / "mine"),
