@@ -76,7 +76,7 @@ def rendered(yaw: float, pitch: float, roll: float) -> NDArray[np.float64]:
 
     Its proportions are those of no particular model: the estimate may be off by some degrees.
     """
-    head = np.array([[-32, -30, 0], [32, -30, 0], [0, 5, -20], [-26, 33, 0], [26, 33, 0.0]])
+    head = np.array([[-32, -30, 0], [32, -30, 0], [0, 5, -25], [-26, 33, 0], [26, 33, 0.0]])
     p, y, r = np.radians([-pitch, -yaw, roll])
     about_x = [[1, 0, 0], [0, math.cos(p), -math.sin(p)], [0, math.sin(p), math.cos(p)]]
     about_y = [[math.cos(y), 0, math.sin(y)], [0, 1, 0], [-math.sin(y), 0, math.cos(y)]]
