@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
+from collections.abc import Sequence
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -16,10 +18,12 @@ from facekeep.errors import InputError, RuntimeUnavailable
 from facekeep.evaluate import plots
 from facekeep.evaluate.extract import Failure
 from facekeep.evaluate.page import check_report
+from facekeep.evaluate.pictures import draw_pictures
 from facekeep.evaluate.report import write_report
 from facekeep.evaluate.result import Outcome
 from facekeep.evaluate.run import run_identification
 from facekeep.evaluate.sheet import Pair, pair_sheet
+from facekeep.models import entry
 
 COMMAND = "facekeep evaluate folder 'my people'"
 
@@ -224,3 +228,36 @@ def test_a_sheet_shows_each_pair_side_by_side():
 
 def test_a_sheet_of_one_pair_is_one_pair_wide():
     assert pair_sheet([Pair(0, 1, 0.5)], crop_of).shape[1] < 300
+
+
+def test_conditions_have_a_picture_of_all_models(monkeypatch: pytest.MonkeyPatch):
+    drawn: list[tuple[Sequence[str], Sequence[tuple[str, Any]]]] = []
+
+    def bars(rows: Sequence[str], panels: Sequence[tuple[str, Any]]) -> bytes:
+        drawn.append((rows, panels))
+        return original(rows, panels)
+
+    original = plots.bars
+    monkeypatch.setattr(plots, "bars", bars)
+    yaw = np.where(np.arange(120) % 4 == 0, 50.0, 5.0)
+    told = [outcome(facts={"yaw": yaw}, model=entry(name)) for name in ("sface", "edgeface-xs-q")]
+    names = [picture.file for picture in draw_pictures(told)]
+    assert names[:3] == ["det.png", "roc.png", "conditions.png"]
+    ((rows, panels),) = drawn
+    assert list(rows) == ["yaw, degrees: below 15", "yaw, degrees: 45 and above"]
+    assert [title for title, _ in panels] == ["TAR", "FMR"]
+    for _, systems in panels:
+        assert [label for label, _ in systems] == ["sface", "edgeface-xs-q"]
+    points = told[0].result.conditions.told
+    assert panels[0][1][0][1] == [(p.tar, p.tar_low, p.tar_high) for p in points]
+    assert panels[1][1][0][1] == [(p.fmr, p.fmr_low, p.fmr_high) for p in points]
+    assert "conditions.png" not in [picture.file for picture in draw_pictures([outcome()])]
+
+
+def test_bars_without_figures_or_intervals_are_drawn_all_the_same():
+    rows = ["small", "large", "turned"]
+    shares = [(0.9, 0.8, 0.95), (0.7, None, None), (None, None, None)]
+    one = plots.bars(rows, [("TAR", [("a", shares)]), ("FMR", [("a", shares)])])
+    moved = [(0.8, 0.8, 0.95), *shares[1:]]
+    assert one == plots.bars(rows, [("TAR", [("a", shares)]), ("FMR", [("a", shares)])])
+    assert one != plots.bars(rows, [("TAR", [("a", moved)]), ("FMR", [("a", shares)])])
