@@ -1,6 +1,6 @@
 """Facts about the faces of a test set: how large, sharp, bright and turned they are.
 
-They are those of ``facekeep.quality``, measured on the face as the detector gives it.
+They are those of ``facekeep.quality``, measured on the face that stands for an image.
 """
 
 from __future__ import annotations
@@ -89,11 +89,16 @@ def _measured(samples: Samples, place: int, detector: Detector, find: _Find) -> 
 
 def _in_photo(detector: Detector, image: NDArray[np.uint8]) -> Face | None:
     faces = detector.detect(image)
-    return main_face(faces, np.array(image.shape[1::-1]) / 2) if faces else None
+    if not faces:
+        return None
+    return detector.refine(image, [main_face(faces, np.array(image.shape[1::-1]) / 2)])[0]
 
 
 def _in_crop(detector: Detector, crop: NDArray[np.uint8]) -> Face | None:
     """The face whose landmarks lie nearest to where an aligned crop has them."""
     expected = template(len(crop))
     faces = detector.detect(crop)
-    return min(faces, key=lambda face: np.abs(face.landmarks - expected).sum(), default=None)
+    if not faces:
+        return None
+    nearest = min(faces, key=lambda face: float(np.abs(face.landmarks - expected).sum()))
+    return detector.refine(crop, [nearest])[0]
