@@ -3,7 +3,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -13,6 +13,7 @@ from onnx import helper
 from facekeep import nn
 from facekeep.errors import ModelError, ModelNotFound
 from facekeep.models import FileEntry, ModelEntry, entry, import_model, model_cost
+from facekeep.models.pack import Numbers, pack
 from facekeep.models.paths import models_dir
 
 pytestmark = pytest.mark.usefixtures("models")
@@ -48,6 +49,18 @@ def test_a_convolution_of_groups_and_its_transpose() -> None:
     ]
     weights = {"w": numbers(6, 1, 3, 3), "v": numbers(6, 7, 2, 2)}
     assert counted(nodes, weights, ["n", 7, 16, 16]) == 6 * 8 * 8 * 9 + (6 * 8 * 8) * (7 * 2 * 2)
+
+
+@pytest.mark.parametrize("kind", get_args(Numbers))
+def test_a_packed_network_costs_what_it_did(kind: Numbers) -> None:
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["a"], pads=[1, 1, 1, 1]),
+        helper.make_node("Flatten", ["a"], ["b"]),
+        helper.make_node("MatMul", ["b", "m"], ["y"]),
+    ]
+    weights = {"w": numbers(32, 3, 3, 3), "m": numbers(32 * 8 * 8, 8)}
+    content = pack(network(nodes, weights, ["n", 3, 8, 8], ["n", 8]), kind)
+    assert model_cost(placed(content)).macs == 32 * 8 * 8 * 27 + 32 * 8 * 8 * 8
 
 
 @pytest.mark.parametrize("turned", [0, 1])
