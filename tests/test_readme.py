@@ -90,7 +90,7 @@ def test_every_command_that_a_page_names_exists(page: Path) -> None:
         if not words[0].isalpha() or "|" in "".join(words):
             continue  # texts that the file formats contain
         deeper = getattr(COMMANDS.get(words[0]), "commands", {})
-        verb = words[1] if deeper and words[1:] and words[1].islower() else None
+        verb = words[1] if deeper and words[1:] and words[1][0].islower() else None
         if words[0] not in COMMANDS or (verb and verb not in deeper):
             unknown.append(" ".join(words))
     assert unknown == []
