@@ -40,7 +40,7 @@ def test_a_detector_finds_what_it_found_before(cli, photos: Path, tmp_path: Path
     outcome = cli(*words, "--scenes", scenes, "--report", report, "--out", out)
     assert outcome.status == 0
     lines = outcome.out.splitlines()
-    told = "2 photos of 2 people, shown as 4 faces on 2 canvases and 1 photos without annotations"
+    told = "2 photos of 2 people, shown as 4 faces on 2 canvases; photos without annotations: 1"
     assert lines[0] == f"Detection, photos: {told}"
     assert lines[2].split() == ["yunet", "all", "4", "100.00", "%", "unknown", "100.00", "%"]
     assert lines[-1] == f"report: {report / 'report.html'}"

@@ -14,7 +14,7 @@ __all__ = ["summary", "tables"]
 def summary(result: DetectionResult) -> str:
     """Say what was shown."""
     faces = len(result.faces.person)
-    scenes = f" and {result.scenes:,} photos without annotations" if result.scenes else ""
+    scenes = f"; photos without annotations: {result.scenes:,}" if result.scenes else ""
     return (
         f"Detection, {result.data}: {result.photos:,} photos of {result.people:,} people, shown"
         f" as {faces:,} faces on {result.canvases:,} canvases{scenes}"
@@ -27,6 +27,7 @@ def tables(results: Sequence[DetectionResult]) -> Iterator[Table]:
         (result.model, "all" if size is None else f"{size} px", group)
         for result in results
         for size, group in result.groups.items()
+        if group["faces"]
     ]
     yield Table(
         "",
