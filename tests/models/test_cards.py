@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -16,7 +18,8 @@ BUNDLED = [
     for model in list_models()
     if any(isinstance(source, BundledSource) for source in model.files[0].sources)
 ]
-PARTS = ["## Data and terms", "## Recipe", "## Results", "## Weak spots"]
+FACTS = ["what", "parameters", "fed", "gives", "licence of the weights", "trained on", "lies in"]
+PARTS = ["## How it was trained", "## Results", "## Where it is weak"]
 
 
 @pytest.mark.parametrize("model", list_models(), ids=lambda model: model.name)
@@ -29,10 +32,21 @@ def test_a_model_that_needs_no_offer_has_a_card(model: ModelEntry) -> None:
 @pytest.mark.parametrize("model", BUNDLED, ids=lambda model: model.name)
 def test_a_card_states_terms_recipe_results_and_weak_spots(model: ModelEntry) -> None:
     text = (CARDS / f"{model.name}.md").read_text("utf-8")
+    rows = re.findall(r"^\| ([a-z ]+) \|", text, re.MULTILINE)
+    assert [fact for fact in FACTS if fact not in rows] == []
     assert [line for line in text.splitlines() if line in PARTS] == PARTS
-    assert f"recipes/{model.name}.toml" in text
-    assert model.weights_licence in text
     assert f"{model.params:,}" in text
+    assert f"models/weights/{model.files[0].name}" in text
+
+
+@pytest.mark.parametrize("model", BUNDLED, ids=lambda model: model.name)
+def test_a_card_names_the_command_of_the_recipe(model: ModelEntry) -> None:
+    recipe = tomllib.loads((ROOT / "recipes" / f"{model.name}.toml").read_text("utf-8"))
+    text = (CARDS / f"{model.name}.md").read_text("utf-8")
+    commands = [line.split() for line in text.replace("\\\n", " ").splitlines()]
+    own = {word for word in recipe["command"] if "{" not in word}
+    assert any(own <= set(words) for words in commands if words[:1] == ["facekeep"])
+    assert "make weights" in text
 
 
 def test_no_card_is_of_a_model_that_is_gone() -> None:
