@@ -39,9 +39,7 @@ class Log(Closing):
         OSError: The file cannot be written.
     """
 
-    def __init__(
-        self, path: Path, position: int = 0, *, columns: Sequence[str] = COLUMNS
-    ) -> None:
+    def __init__(self, path: Path, position: int = 0, *, columns: Sequence[str] = COLUMNS) -> None:
         self._columns = columns
         self._stream: TextIO = path.open("a", encoding="utf-8", newline="")
         self._stream.truncate(position)

@@ -19,7 +19,7 @@ from facekeep.evaluate.readers.annotated import Annotated
 from facekeep.image import load_image
 from facekeep.train.data import Source, open_source, select
 
-__all__ = ["UNSURE", "Album", "Faces", "Known", "annotated_album", "photo_album"]
+__all__ = ["UNSURE", "Album", "Faces", "Known", "annotated_album", "overlap", "photo_album"]
 
 _SURE: Final = 0.8
 """The score from which a teacher is believed; what scores less is neither face nor background."""
