@@ -3,11 +3,12 @@
 
     python scripts/weights.py --data ../shared/data [NAME ...]
 
-Each file of recipes/ says how one network is made: `command`, the words after `facekeep` ({data} is
-the folder of --data); `result`, the file of the run that is shipped; `numbers`, what its weights
-are stored in; `teachers`, the models of the catalogue that must be here first; and `threads`, whose
-number decides how sums are rounded. A run that was interrupted goes on; one that is done is not
-done again.
+Each file of recipes/ says how one network is made: `commands`, each the words after `facekeep`
+({data} is the folder of --data, {before} the run of the command before); `result`, the file of the
+last run that is shipped; `numbers`, what its weights are stored in; `teachers`, the models of the
+catalogue that must be here first; `threads`, on which the result depends a little; and `without`,
+the sets of faces that {faces} and {labels} leave out. A run that was interrupted goes on; one that
+is done is not done again.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from facekeep.runtime import open_session
 ROOT = Path(__file__).resolve().parents[1]
 RECIPES = ROOT / "recipes"
 INTERRUPTED = 130
+DONE = "summary.json"  # what a run writes at its end
 COMPARED = 64  # images that two networks are compared on
 ANY_SIZE = 320  # the side of an image for a network that takes any
 
@@ -45,16 +47,17 @@ class Recipe:
     """How one network is made; see the top of this file."""
 
     name: str
-    command: list[str]
+    commands: list[list[str]]
     result: str
     numbers: Numbers = "float32"
     teachers: tuple[str, ...] = ()
     threads: int = 0
+    without: tuple[str, ...] = ()
 
-    @property
-    def verbs(self) -> list[str]:
-        """The command without its options."""
-        return list(takewhile(lambda word: not word.startswith("-"), self.command))
+
+def verbs(command: list[str]) -> list[str]:
+    """Return a command without its options."""
+    return list(takewhile(lambda word: not word.startswith("-"), command))
 
 
 def recipes(names: list[str]) -> list[Recipe]:
@@ -79,21 +82,51 @@ def facekeep(*words: object, threads: int = 0) -> None:
         sys.exit(done.returncode)
 
 
-def train(recipe: Recipe, data: Path, run: Path) -> None:
-    """Train a network, or go on with its training, until its result is there."""
+def train(recipe: Recipe, data: Path, out: Path) -> Path:
+    """Run the commands of a recipe, or go on with them; return the folder of the last run."""
     for teacher in recipe.teachers:
         facekeep("models", "pull", teacher)
-    begin = [word.format(data=data) for word in recipe.command]
-    words = [*recipe.verbs, "--resume"] if run.exists() else begin
-    facekeep(*words, "--out", run, threads=recipe.threads)
+    paths = {"data": data, **(chosen_faces(recipe, data, out) if recipe.without else {})}
+    for number, command in enumerate(recipe.commands, 1):
+        run = out / (f"{recipe.name}-{number}" if len(recipe.commands) > 1 else recipe.name)
+        if not (run / DONE).is_file():
+            begin = [word.format(**paths) for word in command]
+            words = [*verbs(command), "--resume"] if run.exists() else begin
+            facekeep(*words, "--out", run, threads=recipe.threads)
+        paths["before"] = run
+    return paths["before"]
+
+
+def chosen_faces(recipe: Recipe, data: Path, out: Path) -> dict[str, Path]:
+    """Write one tar of the faces that a recipe does not leave out, and the rows that name them."""
+    stem = out / f"faces-without-{'-'.join(recipe.without)}"
+    faces, labels = Path(f"{stem}.tar"), Path(f"{stem}.tsv")
+    head, *rows = (data / "faces" / "index.tsv").read_text("utf-8").splitlines()
+    column = head.split("\t").index("set")
+    kept = [row for row in rows if row.split("\t")[column] not in recipe.without]
+    labels.write_text("\n".join([head, *kept, ""]), "utf-8")
+    if not faces.exists():
+        keys = {row.split("\t")[0] for row in kept}
+        part = Path(f"{faces}.part")
+        with tarfile.open(part, "w") as target:
+            for each in sorted((data / "faces").glob("*.tar")):
+                copy(each, target, keys)
+        part.replace(faces)
+    return {"faces": faces, "labels": labels}
+
+
+def copy(source: Path, target: tarfile.TarFile, keys: set[str]) -> None:
+    """Copy the members of a tar whose names, less the ending, are among the keys."""
+    with tarfile.open(source) as tar:
+        for member in tar:
+            if Path(member.name).stem in keys:
+                target.addfile(member, tar.extractfile(member))
 
 
 def make(recipe: Recipe, data: Path, out: Path) -> Path:
     """Make the file of one network, and return its path."""
-    run, made = out / recipe.name, out / f"{recipe.name}.onnx"
-    if not (run / recipe.result).is_file():
-        train(recipe, data, run)
-    keep(made, pack((run / recipe.result).read_bytes(), recipe.numbers))
+    made = out / f"{recipe.name}.onnx"
+    keep(made, pack((train(recipe, data, out) / recipe.result).read_bytes(), recipe.numbers))
     return made
 
 

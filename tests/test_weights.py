@@ -77,11 +77,12 @@ def test_every_bundled_network_can_be_made_again(script: ModuleType) -> None:
 
 def test_the_recipes_are_command_lines_that_are_understood(script: ModuleType) -> None:
     for recipe in script.recipes([]):
-        command: Any = build()
-        for word in recipe.verbs:
-            command = command.commands[word]
-        options = [*recipe.command[len(recipe.verbs) :], "--out", "run"]
-        command.make_context("facekeep", options)
+        for words in recipe.commands:
+            command: Any = build()
+            verbs = script.verbs(words)
+            for word in verbs:
+                command = command.commands[word]
+            command.make_context("facekeep", [*words[len(verbs) :], "--out", "run"])
         assert recipe.result.endswith(".onnx")
         assert set(recipe.teachers) <= {model.name for model in list_models()}
 
@@ -108,6 +109,7 @@ class Trainings:
                 self.stopped -= 1
                 return subprocess.CompletedProcess(command, 130)
             (run / "net.onnx").write_bytes(network())
+            (run / "summary.json").write_text("{}")
         return subprocess.CompletedProcess(command, 0)
 
 
@@ -117,7 +119,7 @@ def own_recipes(script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     folder = tmp_path / "recipes"
     folder.mkdir()
     (folder / "mine.toml").write_text(
-        'command = ["train", "detector", "--data", "{data}/a.tar", "--steps", "3"]\n'
+        'commands = [["train", "detector", "--data", "{data}/a.tar", "--steps", "3"]]\n'
         'result = "net.onnx"\nnumbers = "float16"\nteachers = ["yunet"]\nthreads = 2\n'
     )
     monkeypatch.setattr(script, "RECIPES", folder)
@@ -145,7 +147,7 @@ def test_a_network_is_trained_stored_small_and_told_of(
     assert (out / "mine.onnx").stat().st_size < 0.7 * len(network())
     assert re.search(r"SHA-256 [0-9a-f]{64}; none is bundled", capsys.readouterr().out)
     assert script.main(words) == 0
-    assert len(trainings.seen) == 2, "what is done is not done again"
+    assert trainings.seen[2:] == [("models", "pull", "yunet")], "what is done is not done again"
 
 
 @pytest.mark.usefixtures("own_recipes")
@@ -168,6 +170,31 @@ def test_an_interrupted_training_goes_on(
         *("train", "detector", "--resume", "--out"),
         str(tmp_path / "out" / "mine"),
     )
+
+
+def test_commands_follow_each_other_on_the_faces_that_are_left(
+    script: ModuleType, own_recipes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (own_recipes / "mine.toml").write_text(
+        'commands = [["train", "--data", "{faces}", "--labels", "{labels}"],\n'
+        '["train", "--data", "{faces}", "--from", "{before}/model.pt"]]\n'
+        'result = "net.onnx"\nwithout = ["films"]\n'
+    )
+    write_faces(tmp_path / "data" / "faces")
+    rows = ["key\tset\tidentity", "0\tfilms\ta", "1\tparks\tb", "2\tfilms\t", "3\tparks\t", ""]
+    (tmp_path / "data" / "faces" / "index.tsv").write_text("\n".join(rows))
+    trainings, out = Trainings(), tmp_path / "out"
+    monkeypatch.setattr(subprocess, "run", trainings)
+    assert script.main(["--data", str(tmp_path / "data"), "--out", str(out)]) == 0
+    faces, labels = (str(out / f"faces-without-films.{end}") for end in ("tar", "tsv"))
+    first, second = (str(out / f"mine-{number}") for number in (1, 2))
+    assert trainings.seen == [
+        ("train", "--data", faces, "--labels", labels, "--out", first),
+        ("train", "--data", faces, "--from", f"{first}/model.pt", "--out", second),
+    ]
+    with tarfile.open(faces) as tar:
+        assert tar.getnames() == ["1.webp", "3.webp"]
+    assert Path(labels).read_text() == "key\tset\tidentity\n1\tparks\tb\n3\tparks\t\n"
 
 
 @pytest.mark.usefixtures("own_recipes")

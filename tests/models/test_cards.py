@@ -40,12 +40,13 @@ def test_a_card_states_terms_recipe_results_and_weak_spots(model: ModelEntry) ->
 
 
 @pytest.mark.parametrize("model", BUNDLED, ids=lambda model: model.name)
-def test_a_card_names_the_command_of_the_recipe(model: ModelEntry) -> None:
+def test_a_card_names_the_commands_of_the_recipe(model: ModelEntry) -> None:
     recipe = tomllib.loads((ROOT / "recipes" / f"{model.name}.toml").read_text("utf-8"))
     text = (CARDS / f"{model.name}.md").read_text("utf-8")
     commands = [line.split() for line in text.replace("\\\n", " ").splitlines()]
-    own = {word for word in recipe["command"] if "{" not in word}
-    assert any(own <= set(words) for words in commands if words[:1] == ["facekeep"])
+    for command in recipe["commands"]:
+        own = {word for word in command if "{" not in word}
+        assert any(own <= set(words) for words in commands if words[:1] == ["facekeep"])
     assert "make weights" in text
 
 
