@@ -34,6 +34,7 @@ GOOD = {
     "review": ("strict", "strict"),
     "fmr": ("1e-3", 1e-3),
     "detector": ("mine", "mine"),
+    "refiner": ("none", "none"),
     "embedder": ("other", "other"),
     "min_face": ("40", 40),
     "max_faces": ("3", 3),

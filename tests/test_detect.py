@@ -423,6 +423,14 @@ def test_refining_is_the_refiners_work(detector, hopper):
     assert np.abs(here.landmarks - faces[0].landmarks).max() > 0
 
 
+def test_refining_can_be_left_out(hopper):
+    with Detector() as refining, Detector(refiner="none") as plain:
+        faces = plain.detect(hopper)
+        assert plain.refine(hopper, faces) == faces
+        names = [[model.name for model in each.models] for each in (refining, plain)]
+    assert names == [["yunet", "facekeep-refiner"], ["yunet"]]
+
+
 # Wrong use
 
 
@@ -504,7 +512,9 @@ def test_only_detectors_detect():
         Detector("sface")
     with pytest.raises(ModelNotFound, match="no model is called"):
         Detector("no-such-model")
-    with pytest.raises(ModelError, match="no yunet"):
+    with pytest.raises(ModelError, match="not to refine"):
+        Detector(refiner="sface")
+    with pytest.raises(ModelError, match="no known kind"):
         Detector(an_entry("other.onnx", b"", None, architecture="onnx"))
 
 

@@ -109,6 +109,15 @@ class Settings:
             "the catalogue's default",
         ),
     )
+    refiner: str | None = field(
+        default=None,
+        metadata=_about(
+            "Model that places the landmarks of found faces better; none to do without.",
+            kinds.text("NAME", 'the name of a model that refines landmarks, or "none"'),
+            '"none"',
+            "the catalogue's default",
+        ),
+    )
     embedder: str | None = field(
         default=None,
         metadata=_about(

@@ -18,7 +18,7 @@ from facekeep._closing import Closing
 from facekeep.errors import InputError, ModelError
 from facekeep.face import Face
 from facekeep.image import check_image
-from facekeep.landmarks import Refiner
+from facekeep.landmarks import Refiner, refiner_entry
 from facekeep.models import ModelEntry, default_model, entry, open_model
 
 __all__ = ["SMALLEST_FACE", "Detector"]
@@ -67,6 +67,8 @@ class Detector(Closing):
         max_faces: Report only this many, the largest ones.
         longest_side: The working size when ``min_face`` is not given.
         overlap: Of two boxes with more intersection over union, the lower score goes.
+        refiner: What places landmarks better in `refine`: a name from the catalogue, an entry,
+            None for the default refiner, or ``none`` to leave them as they are.
         threads: CPU threads of one run; 0 for all cores.
         device: Where to run; see ``facekeep.runtime.open_session``.
         runtime: What runs it; None for what its file needs.
@@ -88,6 +90,7 @@ class Detector(Closing):
         max_faces: int | None = None,
         longest_side: int = 640,
         overlap: float = 0.3,
+        refiner: str | ModelEntry | None = None,
         threads: int = 0,
         device: str = "cpu",
         runtime: str | None = None,
@@ -113,7 +116,8 @@ class Detector(Closing):
         self.longest_side = longest_side
         self.overlap = overlap
         self._session = open_model(chosen, runtime=runtime, device=device, threads=threads)
-        self._refiner = Refiner(threads=threads, device=device)
+        second = refiner_entry(refiner)
+        self._refiner = None if second is None else Refiner(second, threads=threads, device=device)
         self._input = self._session.inputs[0].name
         self._outputs = {info.name: place for place, info in enumerate(self._session.outputs)}
 
@@ -151,24 +155,30 @@ class Detector(Closing):
     def refine(self, image: NDArray[np.uint8], faces: Sequence[Face]) -> list[Face]:
         """Look at each face again, upright and near, and place its landmarks better.
 
-        Boxes and scores stay. This is ``Refiner.refine`` with the default refiner.
+        Boxes and scores stay; see ``Refiner.refine``.
 
         Args:
             image: The image that the faces were found in, uint8 ``(H, W, 3)`` RGB.
             faces: The faces.
 
         Returns:
-            The same faces in the same order with better landmarks.
+            The same faces in the same order with better landmarks; as they are without a refiner.
 
         Raises:
             InputError: The image is not such an array, or the detector is closed.
         """
-        return self._refiner.refine(image, faces)
+        return list(faces) if self._refiner is None else self._refiner.refine(image, faces)
+
+    @property
+    def models(self) -> list[ModelEntry]:
+        """The models that decide where faces and their landmarks are found."""
+        return [self.entry] if self._refiner is None else [self.entry, self._refiner.entry]
 
     def close(self) -> None:
         """Let go of the networks."""
         self._session.close()
-        self._refiner.close()
+        if self._refiner is not None:
+            self._refiner.close()
 
     def _pyramid(self, image: NDArray[np.uint8]) -> Iterable[NDArray[np.uint8]]:
         """Yield the image at the working size, then ever smaller until no face is too large."""

@@ -26,6 +26,7 @@ from facekeep.face import Face
 from facekeep.gallery import Consent, Gallery, Key, NewTemplate, Person, Space
 from facekeep.gallery.records import clean_name
 from facekeep.image import content_digest
+from facekeep.landmarks import refiner_entry
 from facekeep.models import ModelEntry, default_model, entry, space_id
 
 __all__ = ["FaceEngine", "ImageSource"]
@@ -51,6 +52,7 @@ class FaceEngine(Closing):
         key: The key of an encrypted gallery; a gallery created with a key is encrypted.
         read_only: Never write to the gallery; works on read-only media.
         detector: Name of the detector; None for the default.
+        refiner: Name of what places landmarks better; None for the default, ``none`` for nothing.
         embedder: Name of the embedder; None for the default.
         fmr: The false-match rate to decide at: the share of comparisons between two different
             people that may be taken for a match.
@@ -79,6 +81,7 @@ class FaceEngine(Closing):
         key: Key | None = None,
         read_only: bool = False,
         detector: str | None = None,
+        refiner: str | None = None,
         embedder: str | None = None,
         fmr: float = 1e-4,
         review: str = "standard",
@@ -94,7 +97,7 @@ class FaceEngine(Closing):
         self.fmr = fmr
         self.model = model = _embedder(embedder)
         self.max_pixels = max_pixels
-        self._looks = (detector, min_face, max_faces, max_pixels, flip)
+        self._looks = (detector, refiner, min_face, max_faces, max_pixels, flip)
         self._policy = policy_named(review)
         self._keep_crops = keep_crops
         self._path = None if gallery is None else Path(gallery)
@@ -105,6 +108,7 @@ class FaceEngine(Closing):
         self._analyser = Analyser(
             lambda: Detector(
                 detector,
+                refiner=refiner,
                 min_face=min_face,
                 max_faces=max_faces,
                 threads=threads,
@@ -173,9 +177,9 @@ class FaceEngine(Closing):
 
         What was found once need not be looked for again while the recipe is the same.
         """
-        detector, *settings = self._looks
-        models = entry(detector or default_model("detect")), entry(default_model("refine"))
-        files = [file.sha256 for model in models for file in model.files]
+        detector, refiner, *settings = self._looks
+        models = entry(detector or default_model("detect")), refiner_entry(refiner)
+        files = [file.sha256 for model in models if model is not None for file in model.files]
         parts = [_ROAD, files, space_id(self.model), settings]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 

@@ -20,7 +20,10 @@ from facekeep.face import Face
 from facekeep.image import check_image
 from facekeep.models import ModelEntry, default_model, entry, open_model
 
-__all__ = ["MIRRORED", "Refiner", "pose"]
+__all__ = ["MIRRORED", "NONE", "Refiner", "pose", "refiner_entry"]
+
+NONE = "none"
+"""In place of a refiner's name: leave landmarks as the detector gives them."""
 
 _BATCH = 32  # crops in a run; bounds the memory of photos of crowds
 MIRRORED = [1, 0, 2, 4, 3]
@@ -42,6 +45,17 @@ def pose(size: int) -> NDArray[np.float64]:
     points = template(size)
     mirrored = points[MIRRORED] * [-1, 1] + [size - 1, 0]
     return (points + mirrored) / 2
+
+
+def refiner_entry(model: str | ModelEntry | None) -> ModelEntry | None:
+    """Look a refiner up: the default one for None, and none at all for `NONE`.
+
+    Raises:
+        ModelNotFound: There is no such model.
+    """
+    if isinstance(model, ModelEntry):
+        return model
+    return None if model == NONE else entry(model or default_model("refine"))
 
 
 class Refiner(Closing):

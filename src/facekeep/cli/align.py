@@ -16,7 +16,7 @@ app = group()
 @command(
     app,
     "align",
-    uses=("detector", "min_face", "threads"),
+    uses=("detector", "refiner", "min_face", "threads"),
     examples=["facekeep align photos/ --out people/"],
 )
 def align(
@@ -47,7 +47,10 @@ def align(
     settings = run.settings
     with (
         Detector(
-            settings.detector, min_face=settings.min_face, threads=settings.threads
+            settings.detector,
+            refiner=settings.refiner,
+            min_face=settings.min_face,
+            threads=settings.threads,
         ) as detector,
         run.progress("Aligning", len(data.samples), unit="photos") as advance,
     ):

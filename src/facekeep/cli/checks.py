@@ -175,13 +175,14 @@ def _wanted_runtimes(settings: Settings) -> set[str]:
 
 
 def _wanted_models(settings: Settings) -> set[str]:
+    from facekeep.landmarks import NONE
     from facekeep.models import default_model
 
     return {
         settings.detector or default_model("detect"),
-        default_model("refine"),
+        settings.refiner or default_model("refine"),
         settings.embedder or default_model("embed"),
-    }
+    } - {NONE}
 
 
 def _models(settings: Settings) -> Iterator[Check]:

@@ -145,6 +145,7 @@ def _contenders(run: Run, models: Sequence[str] | None, stack: ExitStack) -> lis
             Detector(
                 model,
                 score=LOWEST_SCORE,
+                refiner=settings.refiner,
                 threads=1,
                 device=settings.device,
                 runtime=settings.runtime,

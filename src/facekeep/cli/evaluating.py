@@ -40,7 +40,7 @@ __all__ = [
     "write_figures",
 ]
 
-USES: Final = ("detector", "min_face", "flip", "runtime", "device", "threads")
+USES: Final = ("detector", "refiner", "min_face", "flip", "runtime", "device", "threads")
 
 AlignedFlag = Annotated[
     bool,
@@ -273,6 +273,7 @@ def _opened(run: Run, stack: ExitStack) -> Detector:
     return stack.enter_context(
         Detector(
             settings.detector,
+            refiner=settings.refiner,
             min_face=settings.min_face,
             threads=1,
             device=settings.device,

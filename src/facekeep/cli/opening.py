@@ -39,6 +39,7 @@ def open_engine(run: Run, gallery: Literal["none", "read", "write"] = "none") ->
         key=None if gallery == "none" else open_key(run),
         read_only=gallery == "read",
         detector=settings.detector,
+        refiner=settings.refiner,
         embedder=settings.embedder,
         fmr=settings.fmr,
         review=settings.review,

@@ -13,6 +13,7 @@ __all__ = ["ENGINE", "GALLERY", "Folder", "Image", "Images", "Out", "default_of"
 
 ENGINE: Final = (
     "detector",
+    "refiner",
     "embedder",
     "min_face",
     "max_faces",

@@ -21,7 +21,6 @@ from facekeep.errors import ImageError, InputError
 from facekeep.evaluate.crop_cache import CropCache
 from facekeep.evaluate.data import Samples
 from facekeep.face import Face
-from facekeep.models import default_model, entry
 
 __all__ = ["cropper", "holds_face", "main_face"]
 
@@ -155,11 +154,10 @@ def _resized(crop: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
 def _recipe(detector: Detector, size: int) -> bytes:
     """Digest all that decides which crop is cut out of an image: weights, settings and code."""
     modules = (facekeep._warp, facekeep.align, facekeep.detect, facekeep.landmarks)
-    models = detector.entry, entry(default_model("refine"))
     code = [Path(str(module.__file__)).read_bytes() for module in modules]
     settings = [
         __version__,
-        [file.sha256 for model in models for file in model.files],
+        [file.sha256 for model in detector.models for file in model.files],
         [detector.score, detector.min_face, detector.max_faces],
         [detector.longest_side, detector.overlap, size],
         [hashlib.sha256(each).hexdigest() for each in [*code, Path(__file__).read_bytes()]],
