@@ -28,18 +28,18 @@ _STEEP: Final = 0.15  # share of tiles that are turned far
 _LOOK: Final = Augment(
     flip=0,
     affine=0,
-    downscale=0.2,
-    side=(0.35, 0.8),
-    blur=0.15,
+    downscale=0.1,
+    side=(0.4, 0.8),
+    blur=0.1,
     colour=0.3,
     hue=(-15, 15),
     saturation=(0.6, 1.4),
     grey=0.1,
-    light=0.7,
-    brightness=64,
-    contrast=(0.3, 1.3),
-    jpeg=0.35,
-    quality=(12, 90),
+    light=0.6,
+    brightness=48,
+    contrast=(0.5, 1.3),
+    jpeg=0.25,
+    quality=(25, 90),
 )
 
 
