@@ -37,7 +37,7 @@ class Stepper(ABC, Generic[Network]):
     (``losses``) and how it is measured (``measure``).
 
     Args:
-        model: The network to train.
+        model: The network to train, but for what of it needs no gradient.
         folder: Where the run is.
         steps: Length of the run.
         batch: How many images a step learns from.
@@ -71,7 +71,8 @@ class Stepper(ABC, Generic[Network]):
         self.step, self.seconds = 0, 0.0
         self.model = model.train()
         self._folder, self._steps, self._batch, self._clip = folder, steps, batch, clip
-        self._optimizer = torch.optim.AdamW(model.parameters(), lr, weight_decay=weight_decay)
+        learning = [each for each in model.parameters() if each.requires_grad]
+        self._optimizer = torch.optim.AdamW(learning, lr, weight_decay=weight_decay)
         self._ema = Ema(model, ema)
         self._schedule = Schedule(lr, max(1, steps // 20), steps, 1.0)
         self._every = max(1, steps // _LOOKS)

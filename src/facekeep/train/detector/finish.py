@@ -16,10 +16,11 @@ from facekeep.nn.detector import FaceDetector
 from facekeep.nn.detector_export import export_detector
 from facekeep.train.checkpoint import save_checkpoint
 from facekeep.train.curves import draw_panels
-from facekeep.train.detector.loop import LOG
+from facekeep.train.detector.loop import HOLDOUT
 from facekeep.train.detector.loss import PARTS
 from facekeep.train.detector.recipe import DetectorRecipe, recipe_json
 from facekeep.train.folder import keep
+from facekeep.train.steps import LOG
 
 __all__ = ["register", "write_results"]
 
@@ -29,9 +30,9 @@ CURVES: Final = "curves.png"
 SUMMARY: Final = "summary.json"
 
 _PANELS: Final = {
-    "loss": {"loss": "training", "holdout_loss": "people kept out"},
+    "loss": {"loss": "training", f"{HOLDOUT}loss": "people kept out"},
     **{
-        part.replace("_", ": "): {part: "training", f"holdout_{part}": "people kept out"}
+        part.replace("_", ": "): {part: "training", f"{HOLDOUT}{part}": "people kept out"}
         for part in PARTS
     },
     "learning rate": {"lr": "rate"},

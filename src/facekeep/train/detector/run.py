@@ -18,7 +18,7 @@ from facekeep.nn.detector import FaceDetector, begin_evenly, load_yunet
 from facekeep.train.detector.album import UNSURE, Watch, annotated_album, photo_album
 from facekeep.train.detector.canvas import Composer
 from facekeep.train.detector.finish import register, write_results
-from facekeep.train.detector.loop import Trainer, batch
+from facekeep.train.detector.loop import HOLDOUT, Trainer, batch
 from facekeep.train.detector.recipe import RECIPE, DetectorRecipe, recipe_json
 from facekeep.train.finish import require_free
 from facekeep.train.folder import keep, make, require_new
@@ -86,11 +86,12 @@ def train_detector(
     else:
         make(folder)
         keep(folder / RECIPE, recipe_json(recipe))
-    with watch("Training", (recipe.steps - trainer.step) * recipe.batch) as advance:
+    with watch("Training", trainer.images_left) as advance:
         finished = trainer.run(advance)
     if not finished:
         return Outcome(finished=False, step=trainer.step)
-    facts = {**photos, "seconds": round(trainer.seconds), "holdout_loss": trainer.measure()}
+    losses = {name.removeprefix(HOLDOUT): value for name, value in trainer.measure().items()}
+    facts = {**photos, "seconds": round(trainer.seconds), "holdout_loss": losses}
     summary = write_results(folder, trainer.averaged, recipe, facts)
     if name is not None:
         register(folder, name, recipe)
