@@ -10,10 +10,11 @@ import typer
 
 from facekeep.cli.command import INTERRUPTED, ExitStatus, Run
 from facekeep.errors import InputError
-from facekeep.train.detector.recipe import DetectorRecipe, read_recipe
+from facekeep.train.detector.recipe import DetectorRecipe
+from facekeep.train.small import read_recipe
 
 if TYPE_CHECKING:
-    from facekeep.train.detector.run import Outcome
+    from facekeep.train.small import Outcome
 
 __all__ = ["EXAMPLES", "detector"]
 
@@ -132,7 +133,7 @@ def _recipe(given: dict[str, Any], out: Path, resume: bool) -> DetectorRecipe:
     if resume:
         if given:
             raise InputError("a run goes on with the options it began with; leave out all others")
-        return read_recipe(out)
+        return read_recipe(DetectorRecipe, out)
     if "data" not in given:
         raise InputError("there is nothing to train on; name it with --data")
     return DetectorRecipe(**given)

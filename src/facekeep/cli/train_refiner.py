@@ -10,10 +10,11 @@ import typer
 
 from facekeep.cli.command import INTERRUPTED, ExitStatus, Run
 from facekeep.errors import InputError
-from facekeep.train.refiner.recipe import RefinerRecipe, read_recipe
+from facekeep.train.refiner.recipe import RefinerRecipe
+from facekeep.train.small import read_recipe
 
 if TYPE_CHECKING:
-    from facekeep.train.refiner.run import Outcome
+    from facekeep.train.small import Outcome
 
 __all__ = ["EXAMPLES", "refiner"]
 
@@ -112,7 +113,7 @@ def _recipe(given: dict[str, Any], out: Path, resume: bool) -> RefinerRecipe:
     if resume:
         if given:
             raise InputError("a run goes on with the options it began with; leave out all others")
-        return read_recipe(out)
+        return read_recipe(RefinerRecipe, out)
     if "data" not in given:
         raise InputError("there is nothing to train on; name it with --data")
     return RefinerRecipe(**given)

@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from facekeep import Detector
 from facekeep.errors import ConfigError, InputError
 from facekeep.models import entry
-from facekeep.train.detector.recipe import DetectorRecipe, read_recipe, recipe_json
+from facekeep.train.detector.recipe import DetectorRecipe
 from facekeep.train.detector.run import train_detector
 from facekeep.train.log import read_log
+from facekeep.train.small import read_recipe, recipe_json
 
 SMALL = {"steps": 4, "batch": 2, "side": 96, "holdout": 1}
 
@@ -66,7 +67,7 @@ def test_an_interrupted_run_goes_on_as_if_it_had_not_been(
     stopped = train_detector(recipe, tmp_path / "run", threads=1, watch=interrupted)
     assert (stopped.finished, stopped.step) == (False, 2)
     assert not (tmp_path / "run" / "detector.onnx").exists()
-    recipe = read_recipe(tmp_path / "run")
+    recipe = read_recipe(DetectorRecipe, tmp_path / "run")
     assert train_detector(recipe, tmp_path / "run", resume=True, threads=1).finished
     made = (tmp_path / "run" / "detector.onnx").read_bytes()
     assert made == (whole / "detector.onnx").read_bytes()
@@ -112,14 +113,14 @@ def test_a_recipe_refuses_what_makes_no_sense(name: str, value: float):
 def test_a_recipe_reads_back_as_what_it_is(tmp_path: Path):
     recipe = DetectorRecipe(data=tmp_path / "photos", scenes=tmp_path / "scenes.tar", lr=3e-4)
     (tmp_path / "recipe.json").write_bytes(recipe_json(recipe))
-    assert read_recipe(tmp_path) == recipe
+    assert read_recipe(DetectorRecipe, tmp_path) == recipe
     assert dataclasses.asdict(recipe)["crops"] is None
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b'{"steps": 3}', b'{"data": "x", "no": 1}'])
 def test_a_damaged_recipe_is_told(tmp_path: Path, content: bytes):
     with pytest.raises(InputError, match="no run in"):
-        read_recipe(tmp_path)
+        read_recipe(DetectorRecipe, tmp_path)
     (tmp_path / "recipe.json").write_bytes(content)
     with pytest.raises(ConfigError, match="no recipe of a detector"):
-        read_recipe(tmp_path)
+        read_recipe(DetectorRecipe, tmp_path)

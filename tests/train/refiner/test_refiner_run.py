@@ -15,8 +15,9 @@ from facekeep.errors import ConfigError, InputError, ModelCorrupt, ModelError
 from facekeep.landmarks import Refiner
 from facekeep.models import entry
 from facekeep.train.refiner import run
-from facekeep.train.refiner.recipe import RefinerRecipe, read_recipe, recipe_json
+from facekeep.train.refiner.recipe import RefinerRecipe
 from facekeep.train.refiner.run import train_refiner
+from facekeep.train.small import read_recipe, recipe_json
 
 SMALL = {"steps": 10, "batch": 8, "holdout": 2}
 FLAGS = [word for name, value in SMALL.items() for word in (f"--{name}", value)]
@@ -69,7 +70,7 @@ def test_a_stopped_run_goes_on_to_the_same_end(tmp_path: Path, photos: Path, str
     stopped = train_refiner(recipe, folder, watch=stopping_after(5 * 8))
     assert (stopped.finished, stopped.step) == (False, 5)
     assert not (folder / "refiner.onnx").exists()
-    assert train_refiner(read_recipe(folder), folder, resume=True).finished
+    assert train_refiner(read_recipe(RefinerRecipe, folder), folder, resume=True).finished
     content = (folder / "refiner.onnx").read_bytes()
     assert content == (straight / "refiner.onnx").read_bytes()
     assert without_speed(folder / "log.csv") == without_speed(straight / "log.csv")
@@ -133,16 +134,16 @@ def test_a_damaged_recipe_or_checkpoint_is_told(tmp_path: Path, photos: Path):
     folder = tmp_path / "run"
     folder.mkdir()
     with pytest.raises(InputError, match="no run in"):
-        read_recipe(folder)
+        read_recipe(RefinerRecipe, folder)
     for content in (b"{", b"[]", b"{}", b'{"data": 3}', b'{"data": "x", "steps": "y"}'):
         (folder / "recipe.json").write_bytes(content)
         with pytest.raises(ConfigError, match="is no recipe of a refiner"):
-            read_recipe(folder)
+            read_recipe(RefinerRecipe, folder)
     recipe = RefinerRecipe(data=photos, **SMALL)
     (folder / "recipe.json").write_bytes(recipe_json(recipe))
     (folder / "checkpoint.pt").write_bytes(b"no checkpoint")
     with pytest.raises(ModelCorrupt, match="damaged"):
-        train_refiner(read_recipe(folder), folder, resume=True)
+        train_refiner(read_recipe(RefinerRecipe, folder), folder, resume=True)
 
 
 def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path, photos: Path, monkeypatch):

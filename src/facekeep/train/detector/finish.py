@@ -18,8 +18,9 @@ from facekeep.train.checkpoint import save_checkpoint
 from facekeep.train.curves import draw_panels
 from facekeep.train.detector.loop import HOLDOUT
 from facekeep.train.detector.loss import PARTS
-from facekeep.train.detector.recipe import DetectorRecipe, recipe_json
+from facekeep.train.detector.recipe import DetectorRecipe
 from facekeep.train.folder import keep
+from facekeep.train.small import recipe_json
 from facekeep.train.steps import LOG
 
 __all__ = ["register", "write_results"]

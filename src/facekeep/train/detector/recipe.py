@@ -1,33 +1,19 @@
-"""What decides what a detector learns, and the file that a run keeps it in."""
+"""What decides what a detector learns."""
 
 from __future__ import annotations
 
-import dataclasses
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import ClassVar
 
-from facekeep._files import open_regular, why
-from facekeep.errors import ConfigError, InputError
+from facekeep.errors import InputError
+from facekeep.train.small import SmallRecipe
 
-__all__ = ["RECIPE", "DetectorRecipe", "read_recipe", "recipe_json"]
-
-RECIPE: Final = "recipe.json"
-
-_RANGES: Final[dict[str, tuple[float, float]]] = {
-    "steps": (1, 100_000_000),
-    "batch": (1, 4096),
-    "side": (64, 1024),
-    "lr": (1e-9, 1.0),
-    "holdout": (1, 1_000_000),
-    "seed": (0, 2**31 - 1),
-    "crops_used": (1, 10_000_000),
-}
+__all__ = ["DetectorRecipe"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DetectorRecipe:
+class DetectorRecipe(SmallRecipe):
     """How a detector is trained.
 
     Attributes:
@@ -46,7 +32,17 @@ class DetectorRecipe:
         seed: Start of all random numbers, and who is kept out.
     """
 
-    data: Path
+    network = "detector"
+    ranges: ClassVar[dict[str, tuple[float, float]]] = {
+        "steps": (1, 100_000_000),
+        "batch": (1, 4096),
+        "side": (64, 1024),
+        "lr": (1e-9, 1.0),
+        "holdout": (1, 1_000_000),
+        "seed": (0, 2**31 - 1),
+        "crops_used": (1, 10_000_000),
+    }
+
     scenes: Path | None = None
     crops: Path | None = None
     crops_used: int = 4000
@@ -60,45 +56,6 @@ class DetectorRecipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, (low, high) in _RANGES.items():
-            value = getattr(self, name)
-            if not low <= value <= high:
-                raise InputError(f"{name} must be from {low:g} to {high:g}, not {value!r}")
+        SmallRecipe.__post_init__(self)  # slots make a new class, of which super() knows nothing
         if self.side % 32:
             raise InputError(f"side must be a multiple of 32, not {self.side}")
-
-
-def recipe_json(recipe: DetectorRecipe) -> bytes:
-    """Write a recipe as JSON, its paths absolute."""
-    values = {
-        name: str(value.absolute()) if isinstance(value, Path) else value
-        for name, value in dataclasses.asdict(recipe).items()
-    }
-    return (json.dumps(values, indent=2, ensure_ascii=False) + "\n").encode()
-
-
-def read_recipe(folder: Path) -> DetectorRecipe:
-    """Read the recipe of a run that is to go on.
-
-    Raises:
-        InputError: There is no run in the folder.
-        ConfigError: The recipe is damaged.
-    """
-    file = folder / RECIPE
-    if not file.is_file():
-        raise InputError(f"there is no run in {folder} to go on with; begin one without --resume")
-    try:
-        with open_regular(file) as stream:
-            return DetectorRecipe(**_with_paths(json.loads(stream.read())))
-    except OSError as error:
-        raise ConfigError(f"{file}: cannot be read: {why(error)}") from error
-    except (TypeError, ValueError, InputError) as error:
-        raise ConfigError(f"{file}: is no recipe of a detector; train anew") from error
-
-
-def _with_paths(content: Any) -> dict[str, Any]:
-    paths = ("data", "scenes", "crops")
-    return {
-        name: Path(value) if name in paths and value is not None else value
-        for name, value in dict(content).items()
-    }

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 from contextlib import nullcontext
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import torch
 
@@ -19,31 +18,15 @@ from facekeep.train.detector.album import UNSURE, Watch, annotated_album, photo_
 from facekeep.train.detector.canvas import Composer
 from facekeep.train.detector.finish import register, write_results
 from facekeep.train.detector.loop import HOLDOUT, Trainer, batch
-from facekeep.train.detector.recipe import RECIPE, DetectorRecipe, recipe_json
+from facekeep.train.detector.recipe import DetectorRecipe
 from facekeep.train.finish import require_free
 from facekeep.train.folder import keep, make, require_new
+from facekeep.train.small import RECIPE, Outcome, recipe_json
 
-__all__ = ["Outcome", "train_detector"]
+__all__ = ["train_detector"]
 
 _SHARES: Final = {"data": 0.6, "scenes": 0.2, "crops": 0.2}
 """How much of the photos on canvases comes from each set."""
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of a run.
-
-    Attributes:
-        finished: Whether it reached its end; if not, a checkpoint was saved.
-        step: Steps done.
-        summary: What ``summary.json`` tells; None where it is not finished.
-        name: What the catalogue calls the detector, where a name was asked for.
-    """
-
-    finished: bool
-    step: int
-    summary: dict[str, Any] | None = None
-    name: str | None = None
 
 
 def train_detector(

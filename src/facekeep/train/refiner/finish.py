@@ -17,7 +17,8 @@ from facekeep.train.checkpoint import save_checkpoint
 from facekeep.train.curves import draw_panels
 from facekeep.train.folder import keep
 from facekeep.train.refiner.loop import ERROR
-from facekeep.train.refiner.recipe import RefinerRecipe, recipe_json
+from facekeep.train.refiner.recipe import RefinerRecipe
+from facekeep.train.small import recipe_json
 from facekeep.train.steps import LOG
 
 __all__ = ["register", "write_results"]

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -18,26 +16,10 @@ from facekeep.train.lessons import Watch
 from facekeep.train.refiner.faces import cut_out
 from facekeep.train.refiner.finish import register, write_results
 from facekeep.train.refiner.loop import Trainer
-from facekeep.train.refiner.recipe import RECIPE, RefinerRecipe, recipe_json
+from facekeep.train.refiner.recipe import RefinerRecipe
+from facekeep.train.small import RECIPE, Outcome, recipe_json
 
-__all__ = ["Outcome", "train_refiner"]
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of a run.
-
-    Attributes:
-        finished: Whether it reached its end; if not, a checkpoint was saved.
-        step: Steps done.
-        summary: What ``summary.json`` tells; None where it is not finished.
-        name: What the catalogue calls the refiner, where a name was asked for.
-    """
-
-    finished: bool
-    step: int
-    summary: dict[str, Any] | None = None
-    name: str | None = None
+__all__ = ["train_refiner"]
 
 
 def train_refiner(
