@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facekeep import load_image
-from facekeep.errors import FacekeepError, ModelNotFound
+from facekeep.errors import FacekeepError, InputError, ModelNotFound
 from facekeep.models import ModelEntry, entry, locate
 from facekeep.models.files import keep
 from facekeep.models.pack import Numbers, pack
@@ -155,8 +155,10 @@ def faces(data: Path, known: ModelEntry) -> list[NDArray[np.uint8]]:
     import cv2
 
     side = known.input_size or ANY_SIZE
-    first = min((data / "faces").glob("*.tar"))
-    with tarfile.open(first) as tar:
+    tars = sorted((data / "faces").glob("*.tar"))
+    if not tars:
+        raise InputError(f"there are no faces in {data / 'faces'} to compare the networks on")
+    with tarfile.open(tars[0]) as tar:
         pictures = (tar.extractfile(each) for each in tar if each.name.endswith(".webp"))
         images = [load_image(each.read()) for each in islice(pictures, COMPARED) if each]
     return [np.asarray(cv2.resize(image, (side, side)), np.uint8) for image in images]

@@ -170,6 +170,11 @@ class Detector(Closing):
         return list(faces) if self._refiner is None else self._refiner.refine(image, faces)
 
     @property
+    def refiner(self) -> str | None:
+        """The name of what refines landmarks, if anything does."""
+        return None if self._refiner is None else self._refiner.entry.name
+
+    @property
     def models(self) -> list[ModelEntry]:
         """The models that decide where faces and their landmarks are found."""
         return [self.entry] if self._refiner is None else [self.entry, self._refiner.entry]

@@ -68,7 +68,12 @@ def test_a_folder_of_people(cli, people: Path):
     assert point["tar"] == pytest.approx(6 / 9, abs=1e-6), "the wall costs three comparisons"
     assert point["tar_acquired"] == 1
     assert (point["low"], point["supported"]) == (None, False)
-    assert result["settings"] == {"images": "raw", "detector": "yunet", "flip": False}
+    assert result["settings"] == {
+        "images": "raw",
+        "detector": "yunet",
+        "refiner": "facekeep-refiner",
+        "flip": False,
+    }
     assert "accuracy" not in result
 
 

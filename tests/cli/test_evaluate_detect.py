@@ -52,7 +52,13 @@ def test_a_detector_finds_what_it_found_before(cli, photos: Path, tmp_path: Path
     assert result["all"]["ap"] == 1
     assert result["sizes"]["64"]["landmarks"]["mean"] < 0.15
     assert result["scores"]["0.7"]["boxes_per_scene"] == 0
-    assert result["settings"] == {"hard": False, "seed": 0, "iou": 0.5, "lowest_score": 0.05}
+    assert result["settings"] == {
+        "refiner": "facekeep-refiner",
+        "hard": False,
+        "seed": 0,
+        "iou": 0.5,
+        "lowest_score": 0.05,
+    }
     again = cli(*words, "--scenes", scenes, "--json").json
     assert {**again, "time_ratio": 0} == {**result, "time_ratio": 0}
 

@@ -123,7 +123,7 @@ def test_sizes_out_of_range_are_refused(annotated: Annotated, sizes: list[int]):
 
 
 def test_faces_that_are_all_too_small_are_an_error(annotated: Annotated):
-    with pytest.raises(InputError, match="no annotated face is 200 pixels wide"):
+    with pytest.raises(InputError, match="no annotated face is 200 pixels in size"):
         Canvases(annotated, [200])
 
 

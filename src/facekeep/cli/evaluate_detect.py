@@ -45,7 +45,9 @@ def detect(
     ] = None,
     sizes: Annotated[
         str,
-        typer.Option("--sizes", metavar="PIXELS", help="The widths at which faces are shown."),
+        typer.Option(
+            "--sizes", metavar="PIXELS", help="The shorter sides at which faces are shown."
+        ),
     ] = "20,40,80,160",
     hard: Annotated[
         bool,
@@ -153,7 +155,9 @@ def _contenders(run: Run, models: Sequence[str] | None, stack: ExitStack) -> lis
         )
         for model in dict.fromkeys(names)
     ]
-    return [Contender(each.entry.name, each.detect, each.refine) for each in detectors]
+    return [
+        Contender(each.entry.name, each.detect, each.refine, each.refiner) for each in detectors
+    ]
 
 
 def _loaded(source: Source) -> Iterator[NDArray[np.uint8]]:

@@ -316,6 +316,7 @@ def _settings(run: Run, work: Work, detector: Detector | None) -> dict[str, obje
     return {
         "images": how,
         "detector": detector.entry.name if detector else None,
+        "refiner": detector.refiner if detector else None,
         "flip": run.settings.flip,
     }
 

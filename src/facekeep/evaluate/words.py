@@ -184,7 +184,7 @@ def _bin(point: ConditionPoint) -> list[str]:
         percent(point.tar),
         interval_text(point.tar_low, point.tar_high),
         f"{point.non_mated:,}",
-        "" if point.fmr is None else _measured(point.fmr),
+        "" if point.fmr is None else _measured(point.fmr) + ", of too few" * (not point.supported),
         "unknown"
         if point.fmr_low is None or point.fmr_high is None
         else f"{_measured(point.fmr_low)} to {_measured(point.fmr_high)}",

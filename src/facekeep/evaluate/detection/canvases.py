@@ -124,7 +124,7 @@ class Canvases:
         ]
         if not self._plan:
             raise InputError(
-                f"no annotated face is {self.sizes[0]} pixels wide; ask for smaller sizes"
+                f"no annotated face is {self.sizes[0]} pixels in size; ask for smaller sizes"
             )
 
     def __len__(self) -> int:

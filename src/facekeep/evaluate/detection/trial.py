@@ -31,11 +31,13 @@ class Contender:
         name: What the result calls it.
         detect: Finds the faces of an image, such as ``Detector.detect``.
         refine: Gives found faces better landmarks; None where nothing does.
+        refiner: What the result calls that.
     """
 
     name: str
     detect: Callable[[Image], list[Face]]
     refine: Callable[[Image, Sequence[Face]], list[Face]] | None = None
+    refiner: str | None = None
 
 
 @dataclass(slots=True)
@@ -138,6 +140,7 @@ def _results(
             scene_scores=np.array(tally.scenes, np.float64),
             time_ratio=float(np.median(np.array(tally.seconds) / first)),
             settings={
+                "refiner": contender.refiner,
                 "hard": canvases.hard,
                 "seed": canvases.seed,
                 "iou": IOU,

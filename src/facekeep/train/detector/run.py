@@ -85,6 +85,7 @@ def _trainer(
     recipe: DetectorRecipe, folder: Path, threads: int, watch: Watch
 ) -> tuple[Trainer, dict[str, int]]:
     """Label the photos and make what learns from them; also returns how many there are of each."""
+    model = None if recipe.begin is None else _begun(recipe.begin)
     photos, held_out = by_person(
         open_annotated(recipe.data), holdout=recipe.holdout, seed=recipe.seed
     )
@@ -92,7 +93,7 @@ def _trainer(
         canvases, counts = _composer(recipe, photos, teacher, watch)
         only = dataclasses.replace(recipe, scenes=None, crops=None)
         measured, _ = _composer(only, held_out, teacher, watch)
-    model = _starting_model(recipe, canvases)
+    model = model or _new(recipe, canvases)
     counts["held_out"] = len(held_out)
     return Trainer(model, recipe, canvases, measured, folder), counts
 
@@ -115,11 +116,14 @@ def _composer(
     return Composer(list(filled.values()), shares, backdrops, recipe.side), counts
 
 
-def _starting_model(recipe: DetectorRecipe, canvases: Composer) -> FaceDetector:
-    if recipe.begin is not None:
-        model = load_yunet(weights(entry(recipe.begin)))
-        model.keep_fine()  # edges and textures it knows already; a step takes half the time
-        return model
+def _begun(name: str) -> FaceDetector:
+    """Make the network with YuNet's weights."""
+    model = load_yunet(weights(entry(name)))
+    model.keep_fine()  # edges and textures it knows already; a step takes half the time
+    return model
+
+
+def _new(recipe: DetectorRecipe, canvases: Composer) -> FaceDetector:
     model = FaceDetector()
     begin_evenly(model, batch(canvases, 0, recipe.batch, seed=recipe.seed)[0])
     return model
