@@ -169,7 +169,7 @@ class Recipe:
         default="adamw",
         metadata=_about(
             "What turns gradients into steps: adamw, or muon for the matrices inside the network,"
-            " with adamw for the rest, which learns about twice as much from a face in short runs.",
+            " with adamw for the rest, which learns more from each face.",
             _named("NAME", kinds.choice("adamw", "muon")),
         ),
     )
