@@ -24,6 +24,11 @@ class SmallRecipe:
         network: What is trained, in a word.
         ranges: The least and the greatest value of each number.
         data: Annotated photos; see ``evaluate.readers.annotated.open_annotated``.
+        steps: Length of the run.
+        batch: Images in a step.
+        lr: Highest learning rate of AdamW.
+        holdout: People of ``data`` kept out to measure with.
+        seed: Start of all random numbers, and who is kept out.
 
     Raises:
         InputError: A number is out of its range.
@@ -33,6 +38,11 @@ class SmallRecipe:
     ranges: ClassVar[dict[str, tuple[float, float]]]
 
     data: Path
+    steps: int
+    batch: int
+    lr: float
+    holdout: int = 70
+    seed: int = 0
 
     def __post_init__(self) -> None:
         for name, (low, high) in self.ranges.items():

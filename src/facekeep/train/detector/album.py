@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import IntEnum
 from itertools import compress
@@ -17,7 +16,9 @@ from facekeep.detect import Detector
 from facekeep.errors import ImageError
 from facekeep.evaluate.readers.annotated import Annotated
 from facekeep.image import load_image
+from facekeep.landmarks import MIRRORED
 from facekeep.train.data import Source, open_source, select
+from facekeep.train.lessons import Watch
 
 __all__ = ["UNSURE", "Album", "Faces", "Known", "annotated_album", "overlap", "photo_album"]
 
@@ -28,9 +29,6 @@ UNSURE: Final = 0.3
 _SAME: Final = 0.3
 """The intersection over union from which two boxes are of one face."""
 
-_MIRRORED: Final = (1, 0, 2, 4, 3)
-
-Watch = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
 Image = NDArray[np.uint8]
 
 
@@ -70,7 +68,7 @@ class Faces:
 
     def mirrored(self, width: int) -> Faces:
         """Return them as a mirror shows an image of this width."""
-        boxes, landmarks = self.boxes.copy(), self.landmarks[:, _MIRRORED].copy()
+        boxes, landmarks = self.boxes.copy(), self.landmarks[:, MIRRORED].copy()
         boxes[:, [0, 2]] = width - 1 - self.boxes[:, [2, 0]]
         landmarks[:, :, 0] = width - 1 - landmarks[:, :, 0]
         return Faces(boxes, landmarks, self.known)

@@ -14,22 +14,17 @@ __all__ = ["DetectorRecipe"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DetectorRecipe(SmallRecipe):
-    """How a detector is trained.
+    """How a detector is trained; see `SmallRecipe` for what is not told here.
 
     Attributes:
-        data: Annotated photos; see ``evaluate.readers.annotated.open_annotated``.
         scenes: A tar of photos that nobody annotated: backgrounds, and faces for the teacher.
         crops: Aligned faces of many people, in which the teacher finds the face again.
         crops_used: How many of these, spread over all.
         teacher: The detector that labels what nobody annotated; a name of the catalogue.
         begin: Begin with the weights of this small YuNet, a name of the catalogue; None: with
             random ones.
-        steps: Length of the run.
         batch: Canvases in a step.
         side: Of a canvas in pixels, a multiple of 32.
-        lr: Highest learning rate of AdamW.
-        holdout: People of ``data`` kept out to measure with.
-        seed: Start of all random numbers, and who is kept out.
     """
 
     network = "detector"
@@ -52,8 +47,6 @@ class DetectorRecipe(SmallRecipe):
     batch: int = 12
     side: int = 320
     lr: float = 1e-3
-    holdout: int = 70
-    seed: int = 0
 
     def __post_init__(self) -> None:
         SmallRecipe.__post_init__(self)  # slots make a new class, of which super() knows nothing

@@ -5,28 +5,38 @@ from __future__ import annotations
 import dataclasses
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-import torch
-
+from facekeep._files import printable
 from facekeep.detect import Detector
-from facekeep.evaluate.plots import require_matplotlib
 from facekeep.evaluate.readers.annotated import Annotated, by_person, open_annotated
-from facekeep.models import entry, weights
+from facekeep.models import ModelEntry, entry, weights
+from facekeep.models.importing import add_model
 from facekeep.nn.detector import FaceDetector, begin_evenly, load_yunet
-from facekeep.train.detector.album import UNSURE, Watch, annotated_album, photo_album
+from facekeep.nn.detector_export import export_detector
+from facekeep.train.detector.album import UNSURE, annotated_album, photo_album
 from facekeep.train.detector.canvas import Composer
-from facekeep.train.detector.finish import register, write_results
 from facekeep.train.detector.loop import HOLDOUT, Trainer, batch
+from facekeep.train.detector.loss import PARTS
 from facekeep.train.detector.recipe import DetectorRecipe
-from facekeep.train.finish import require_free
-from facekeep.train.folder import keep, make, require_new
-from facekeep.train.small import RECIPE, Outcome, recipe_json
+from facekeep.train.finish import SUMMARY
+from facekeep.train.lessons import Watch
+from facekeep.train.small import Outcome
+from facekeep.train.small_run import train_small, write_results
 
 __all__ = ["train_detector"]
 
 _SHARES: Final = {"data": 0.6, "scenes": 0.2, "crops": 0.2}
 """How much of the photos on canvases comes from each set."""
+
+_PANELS: Final = {
+    "loss": {"loss": "training", f"{HOLDOUT}loss": "people kept out"},
+    **{
+        part.replace("_", ": "): {part: "training", f"{HOLDOUT}{part}": "people kept out"}
+        for part in PARTS
+    },
+    "learning rate": {"lr": "rate"},
+}
 
 
 def train_detector(
@@ -38,52 +48,36 @@ def train_detector(
     threads: int = 0,
     watch: Watch = lambda what, images: nullcontext(lambda done: None),
 ) -> Outcome:
-    """Train a face detector on the CPU.
+    """Train a face detector; see `train_small`."""
 
-    Seeds PyTorch's global random generator.
+    def finish(trainer: Trainer, facts: dict[str, Any]) -> dict[str, Any]:
+        losses = {key.removeprefix(HOLDOUT): value for key, value in trainer.measure().items()}
+        return write_results(
+            folder,
+            trainer.averaged,
+            recipe,
+            facts | {"holdout_loss": losses},
+            export=export_detector,
+            panels=_PANELS,
+            seen="canvases_seen",
+        )
 
-    Args:
-        recipe: What to learn from and how.
-        folder: Made for all that the run yields.
-        resume: Go on with the run in the folder, whose recipe it must be.
-        name: Put the result into the catalogue under this name.
-        threads: CPU threads; 0 for PyTorch's own choice.
-        watch: Shows how far it is: told what is done and how much of it there is.
-
-    Raises:
-        InputError: The folder or the name is taken, or the data hold nothing to learn from.
-        FacekeepError: The data or the weights cannot be used, the loss is no longer a finite
-            number, or there is no room.
-    """
-    require_matplotlib("train")
-    if name is not None:
-        require_free(name)
-    if not resume:
-        require_new(folder)
-    if threads:
-        torch.set_num_threads(threads)
-    torch.manual_seed(recipe.seed)
-    trainer, photos = _trainer(recipe, folder, threads, watch)
-    if resume:
-        trainer.resume()
-    else:
-        make(folder)
-        keep(folder / RECIPE, recipe_json(recipe))
-    with watch("Training", trainer.images_left) as advance:
-        finished = trainer.run(advance)
-    if not finished:
-        return Outcome(finished=False, step=trainer.step)
-    losses = {name.removeprefix(HOLDOUT): value for name, value in trainer.measure().items()}
-    facts = {**photos, "seconds": round(trainer.seconds), "holdout_loss": losses}
-    summary = write_results(folder, trainer.averaged, recipe, facts)
-    if name is not None:
-        register(folder, name, recipe)
-    return Outcome(finished=True, step=trainer.step, summary=summary, name=name)
+    return train_small(
+        recipe,
+        folder,
+        resume=resume,
+        name=name,
+        threads=threads,
+        watch=watch,
+        prepare=lambda: _trainer(recipe, folder, threads, watch),
+        finish=finish,
+        register=lambda name: _register(folder, name, recipe),
+    )
 
 
 def _trainer(
     recipe: DetectorRecipe, folder: Path, threads: int, watch: Watch
-) -> tuple[Trainer, dict[str, int]]:
+) -> tuple[Trainer, dict[str, Any]]:
     """Label the photos and make what learns from them; also returns how many there are of each."""
     model = None if recipe.begin is None else _begun(recipe.begin)
     photos, held_out = by_person(
@@ -127,3 +121,24 @@ def _new(recipe: DetectorRecipe, canvases: Composer) -> FaceDetector:
     model = FaceDetector()
     begin_evenly(model, batch(canvases, 0, recipe.batch, seed=recipe.seed)[0])
     return model
+
+
+def _register(folder: Path, name: str, recipe: DetectorRecipe) -> ModelEntry:
+    """Put a trained detector into the catalogue."""
+    begun = "" if recipe.begin is None else f", begun with the weights of {recipe.begin}"
+    return add_model(
+        (folder / "detector.onnx").read_bytes(),
+        ModelEntry(
+            name=name,
+            task="detect",
+            architecture="facekeep-detector",
+            summary=f"face detector trained with facekeep{begun}",
+            files=(),
+            weights_licence="your own, as far as the photos, the teacher and the weights begun"
+            " with allow",
+            training_data=f"see {SUMMARY} in {printable(folder.absolute())}",
+            colour="rgb",
+            mean=(0.0,) * 3,
+            scale=(1.0,) * 3,
+        ),
+    )

@@ -12,17 +12,12 @@ __all__ = ["RefinerRecipe"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RefinerRecipe(SmallRecipe):
-    """How a refiner is trained.
+    """How a refiner is trained; see `SmallRecipe` for what is not told here.
 
     Attributes:
-        data: Annotated photos; see ``evaluate.readers.annotated.open_annotated``.
-        steps: Length of the run.
         batch: Crops in a step.
-        lr: Highest learning rate of AdamW.
         lift: How much higher than annotated the landmarks are taught, in distances of the eyes.
             Annotators put them lower than the detectors whose landmarks embedders were aligned by.
-        holdout: People of ``data`` kept out to measure with.
-        seed: Start of all random numbers, and who is kept out.
     """
 
     network = "refiner"
@@ -39,5 +34,3 @@ class RefinerRecipe(SmallRecipe):
     batch: int = 64
     lr: float = 3e-3
     lift: float = 0.03
-    holdout: int = 70
-    seed: int = 0

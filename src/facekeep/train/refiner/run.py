@@ -4,22 +4,28 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any, Final
 
-import torch
-
-from facekeep.evaluate.plots import require_matplotlib
+from facekeep._files import printable
 from facekeep.evaluate.readers.annotated import by_person, open_annotated
-from facekeep.nn.refiner import LandmarkRefiner
-from facekeep.train.finish import require_free
-from facekeep.train.folder import keep, make, require_new
+from facekeep.models.importing import add_model
+from facekeep.models.schema import ModelEntry
+from facekeep.nn.refiner import SIDE, LandmarkRefiner, export_refiner
+from facekeep.train.finish import SUMMARY
 from facekeep.train.lessons import Watch
 from facekeep.train.refiner.faces import cut_out
-from facekeep.train.refiner.finish import register, write_results
-from facekeep.train.refiner.loop import Trainer
+from facekeep.train.refiner.loop import ERROR, Trainer
 from facekeep.train.refiner.recipe import RefinerRecipe
-from facekeep.train.small import RECIPE, Outcome, recipe_json
+from facekeep.train.small import Outcome
+from facekeep.train.small_run import train_small, write_results
 
 __all__ = ["train_refiner"]
+
+_PANELS: Final = {
+    "loss": {"loss": "training"},
+    "error, eye distances": {ERROR: "people kept out"},
+    "learning rate": {"lr": "rate"},
+}
 
 
 def train_refiner(
@@ -31,45 +37,53 @@ def train_refiner(
     threads: int = 0,
     watch: Watch = lambda what, images: nullcontext(lambda done: None),
 ) -> Outcome:
-    """Train a landmark refiner on the CPU.
+    """Train a landmark refiner; see `train_small`."""
 
-    Seeds PyTorch's global random generator.
+    def prepare() -> tuple[Trainer, dict[str, Any]]:
+        parts = by_person(open_annotated(recipe.data), holdout=recipe.holdout, seed=recipe.seed)
+        faces, held_out = (cut_out(part, lift=recipe.lift, watch=watch) for part in parts)
+        trainer = Trainer(LandmarkRefiner(), recipe, faces, held_out, folder)
+        return trainer, {"faces": len(faces), "held_out": len(held_out)}
 
-    Args:
-        recipe: What to learn from and how.
-        folder: Made for all that the run yields.
-        resume: Go on with the run in the folder, whose recipe it must be.
-        name: Put the result into the catalogue under this name.
-        threads: CPU threads; 0 for PyTorch's own choice.
-        watch: Shows how far it is; see ``lessons.Watch``.
+    def finish(trainer: Trainer, facts: dict[str, Any]) -> dict[str, Any]:
+        return write_results(
+            folder,
+            trainer.averaged,
+            recipe,
+            facts | trainer.measure(),
+            export=export_refiner,
+            panels=_PANELS,
+            seen="crops_seen",
+        )
 
-    Raises:
-        InputError: The folder or the name is taken, or the data hold nothing to learn from.
-        FacekeepError: The data cannot be used, the loss is no longer a finite number, or there is
-            no room.
-    """
-    require_matplotlib("train")
-    if name is not None:
-        require_free(name)
-    if not resume:
-        require_new(folder)
-    if threads:
-        torch.set_num_threads(threads)
-    torch.manual_seed(recipe.seed)
-    parts = by_person(open_annotated(recipe.data), holdout=recipe.holdout, seed=recipe.seed)
-    faces, held_out = (cut_out(part, lift=recipe.lift, watch=watch) for part in parts)
-    trainer = Trainer(LandmarkRefiner(), recipe, faces, held_out, folder)
-    if resume:
-        trainer.resume()
-    else:
-        make(folder)
-        keep(folder / RECIPE, recipe_json(recipe))
-    with watch("Training", trainer.images_left) as advance:
-        finished = trainer.run(advance)
-    if not finished:
-        return Outcome(finished=False, step=trainer.step)
-    facts = {"faces": len(faces), "held_out": len(held_out), "seconds": round(trainer.seconds)}
-    summary = write_results(folder, trainer.averaged, recipe, facts | trainer.measure())
-    if name is not None:
-        register(folder, name)
-    return Outcome(finished=True, step=trainer.step, summary=summary, name=name)
+    return train_small(
+        recipe,
+        folder,
+        resume=resume,
+        name=name,
+        threads=threads,
+        watch=watch,
+        prepare=prepare,
+        finish=finish,
+        register=lambda name: _register(folder, name),
+    )
+
+
+def _register(folder: Path, name: str) -> ModelEntry:
+    """Put a trained refiner into the catalogue."""
+    return add_model(
+        (folder / "refiner.onnx").read_bytes(),
+        ModelEntry(
+            name=name,
+            task="refine",
+            architecture="facekeep-refiner",
+            summary="landmark refiner trained with facekeep",
+            files=(),
+            weights_licence="your own, as far as the photos allow",
+            training_data=f"see {SUMMARY} in {printable(folder.absolute())}",
+            colour="rgb",
+            mean=(127.5,) * 3,
+            scale=(1 / 127.5,) * 3,
+            input_size=SIDE,
+        ),
+    )
