@@ -6,12 +6,15 @@ import errno
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from train_kit import losses, small, stopping_after, write_people
 
 from facekeep import save_image
 from facekeep.errors import ImageError, InputError, ModelError, StorageFull
+from facekeep.evaluate import holdout_tar
+from facekeep.evaluate.readers import known_people
 from facekeep.models import import_model
 from facekeep.nn import create_model, load_checkpoint, save_checkpoint
 from facekeep.runtime import open_session
@@ -76,6 +79,7 @@ def test_a_run_yields_all_its_files(done: tuple[Path, Outcome]):
         "best.pt",
         "checkpoint.pt",
         "curves.png",
+        "holdout.tsv",
         "log.csv",
         "model.onnx",
         "model.pt",
@@ -89,6 +93,19 @@ def test_a_run_yields_all_its_files(done: tuple[Path, Outcome]):
     assert (outcome.summary["samples_seen"], outcome.summary["corrupt"]) == (40, 0)
     point = outcome.summary["tar"]["1e-2"]
     assert (point["mated"], point["non_mated"]) == (30, 75)
+
+
+def test_the_people_kept_out_can_be_measured_again(done: tuple[Path, Outcome], people: Path):
+    kept_out = known_people(people, labels=done[0] / "holdout.tsv", aligned=True)
+    assert (len(kept_out.samples), len(set(kept_out.person))) == (15, 3)
+    assert done[1].summary is not None
+    model = load_checkpoint(done[0] / "model.pt", "edgeface-xxs", input_size=64).eval()
+    images = np.stack([kept_out.samples.load(place) for place in range(15)])
+    with torch.no_grad():
+        rows = model(torch.from_numpy(images).permute(0, 3, 1, 2) / 127.5 - 1)
+    rows = torch.nn.functional.normalize(rows).numpy()
+    (point, _) = holdout_tar(rows, kept_out.person, (1e-2, 1e-3))
+    assert point.tar == pytest.approx(done[1].summary["tar"]["1e-2"]["tar"], abs=0.04)
 
 
 def test_the_weights_are_the_average_without_the_classifier(done: tuple[Path, Outcome]):

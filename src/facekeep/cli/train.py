@@ -57,8 +57,9 @@ def train(
     """Train a face embedder, or make one better for your own people.
 
     All that the run yields is in RUN: model.pt, model.onnx, curves.png, summary.json, log.csv,
-    recipe.toml, and checkpoints. Ctrl-C finishes the step and saves a checkpoint; --resume goes
-    on. Start several processes, on one machine or many, with torchrun -m facekeep train ...
+    recipe.toml, holdout.tsv (who was kept out, as `evaluate --labels` takes it), and checkpoints.
+    Ctrl-C finishes the step and saves a checkpoint; --resume goes on. Start several processes, on
+    one machine or many, with torchrun -m facekeep train ...
     """
     if out is None:
         raise InputError("missing option '--out': name a folder for the run")

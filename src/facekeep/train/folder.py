@@ -12,9 +12,10 @@ from facekeep.train.checkpoint import cannot_write
 from facekeep.train.config import OPTIONS, Recipe
 from facekeep.train.recipe import read_recipe, recipe_toml
 
-__all__ = ["RECIPE", "begin", "keep", "make", "require_new", "resumed_recipe"]
+__all__ = ["KEPT_OUT", "RECIPE", "begin", "keep", "make", "require_new", "resumed_recipe"]
 
 RECIPE: Final = "recipe.toml"
+KEPT_OUT: Final = "holdout.tsv"
 
 _FREE: Final = ("data", "labels", "workers")
 """What may differ when a run goes on: where the same faces lie, and who reads them."""

@@ -26,7 +26,7 @@ from facekeep.train.finish import (
     require_free,
     write_results,
 )
-from facekeep.train.folder import begin, require_new
+from facekeep.train.folder import KEPT_OUT, begin, keep, require_new
 from facekeep.train.holdout import Holdout, Measured
 from facekeep.train.lessons import Lesson, Remembered, Watch, live
 from facekeep.train.loop import Trainer
@@ -136,6 +136,8 @@ class _Job:
         if not resume and self.parallel.is_main:
             self.loader.require_usable()
             begin(self.folder, self._settled())
+            if self.holdout is not None:
+                keep(self.folder / KEPT_OUT, self.holdout.table().encode())
             self._warn()
         self.parallel.barrier()
         for lesson in self.remembered:

@@ -26,13 +26,13 @@ _SIZE: Final = 112
 def starting_model(recipe: Recipe) -> EdgeFace:
     """Make the network of a recipe, with the weights that ``from`` names.
 
-    ``from`` is a ``.pt`` file, a model of the catalogue, or an architecture, which means its
-    published weights where they are on this machine.
+    ``from`` is a ``.pt`` file, an ONNX file that facekeep wrote, a model of the catalogue, or an
+    architecture, which means its published weights where they are on this machine.
 
     Raises:
         InputError: There is no such network, or the recipe says otherwise than the weights.
         ModelNotFound: The weights are not on this machine.
-        ModelError: They are of another network, or exist only as ONNX.
+        ModelError: They are of another network, or of one that can only be run.
     """
     if recipe.from_ is None:
         return create_model(
