@@ -63,6 +63,16 @@ def test_a_detector_finds_what_it_found_before(cli, photos: Path, tmp_path: Path
     assert {**again, "time_ratio": 0} == {**result, "time_ratio": 0}
 
 
+def test_detectors_are_timed_against_the_first(cli, photos: Path):
+    words = ["evaluate", "detect", photos, "--sizes", "40"]
+    both = cli(*words, "--model", "yunet", "--model", "facekeep-detect").out.splitlines()
+    row = next(number for number, line in enumerate(both) if line.startswith("Time on one thread"))
+    assert both[row + 2].split() == ["yunet", "1.00"]
+    name, ratio = both[row + 3].split()
+    assert name == "facekeep-detect"
+    assert float(ratio) > 0
+
+
 def test_people_held_out_are_shown_alone(cli, photos: Path):
     result = cli("evaluate", "detect", photos, "--sizes", "40", "--holdout", 1, "--json").json
     assert (result["people"], result["photos"], result["all"]["faces"]) == (1, 1, 1)

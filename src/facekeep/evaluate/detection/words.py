@@ -45,6 +45,12 @@ def tables(results: Sequence[DetectionResult]) -> Iterator[Table]:
         ],
     )
     yield _by_score(results)
+    if len(results) > 1:
+        yield Table(
+            "Time on one thread, canvas by canvas in turns, as a multiple of the first one's:",
+            ("model", "time"),
+            [[result.model, f"{result.time_ratio:.2f}"] for result in results],
+        )
 
 
 def _found(group: Mapping[str, Any]) -> list[str]:
