@@ -60,7 +60,7 @@ def model_cost(entry: ModelEntry) -> Cost:
     model = onnx.load(locate(entry))
     shapes = _shapes(model, (1, 3, size, size))
     try:
-        macs = sum(_macs(node, shapes) for node in model.graph.node)
+        macs = sum(_macs(node, shapes) for node in _nodes_run(model.graph))
     except (KeyError, ValueError) as error:
         raise ModelError(f"the shapes of model {entry.name!r} cannot be followed") from error
     return Cost(entry.params or _params(model.graph), macs, size)
@@ -83,6 +83,18 @@ def _shapes(model: Any, input_shape: tuple[int, ...]) -> _Shapes:
         if all(axis.HasField("dim_value") for axis in axes):
             shapes[item.name] = tuple(axis.dim_value for axis in axes)
     return shapes
+
+
+def _nodes_run(graph: Any) -> list[Any]:
+    """Return the nodes that depend on the input; the others run once, while the file is loaded."""
+    constants = {"", *(each.name for each in graph.initializer)}
+    nodes = []
+    for node in graph.node:
+        if constants.issuperset(node.input):
+            constants.update(node.output)
+        else:
+            nodes.append(node)
+    return nodes
 
 
 def _macs(node: Any, shapes: _Shapes) -> int:

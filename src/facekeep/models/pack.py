@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from facekeep.errors import InputError, ModelCorrupt
 
-__all__ = ["Numbers", "pack"]
+__all__ = ["Numbers", "opened", "pack"]
 
 Numbers = Literal["float32", "float16", "int8"]
 
@@ -23,6 +23,7 @@ _SMALL = 512  # numbers below which a constant is left as it is
 _TOP = 127
 _BLOCK = range(8, 33)  # numbers that share a step
 _WEIGHED = ("Conv", "ConvTranspose", "Gemm", "MatMul")  # their second input is the weights
+_PARTS = ("int8", "step", "shape")
 
 _Array = NDArray[Any]
 
@@ -30,9 +31,9 @@ _Array = NDArray[Any]
 def pack(source: bytes, numbers: Numbers) -> bytes:
     """Return the same network with its large constants in ``numbers``.
 
-    With ``int8`` the weights of convolutions and matrix products are rounded to 255 steps in each
-    block of up to 32 in a row or a column, whichever fits better; all other large constants become
-    ``float16``.
+    With ``int8`` the weights of convolutions and matrix products, also where they reach these by
+    nodes that read constants only, are rounded to 255 steps in each block of up to 32 in a row or a
+    column, whichever fits better; all other large constants become ``float16``.
 
     Args:
         source: An ONNX file whose constants are float32.
@@ -55,14 +56,14 @@ def pack(source: bytes, numbers: Numbers) -> bytes:
         model = onnx.load_model_from_string(source)
     except Exception as error:
         raise ModelCorrupt("the network to pack cannot be read as ONNX") from error
-    weights = {node.input[1] for node in model.graph.node if node.op_type in _WEIGHED}
+    weights = _weights(model.graph)
     stored: list[Any] = []
     opened: list[Any] = []
     for constant in model.graph.initializer:
         if constant.data_type != onnx.TensorProto.FLOAT or math.prod(constant.dims) < _SMALL:
             stored.append(constant)
             continue
-        rounded = numbers == "int8" and constant.name in weights
+        rounded = numbers == "int8" and constant.name in weights and len(constant.dims) > 1
         tensors, nodes = (_in_bytes if rounded else _in_halves)(constant)
         stored += tensors
         opened += nodes
@@ -72,6 +73,43 @@ def pack(source: bytes, numbers: Numbers) -> bytes:
         field.extend(items)
     packed: bytes = model.SerializeToString(deterministic=True)
     return packed
+
+
+def _weights(graph: Any) -> set[str]:
+    """Name the constants behind the second inputs of convolutions and matrix products."""
+    sources: dict[str, set[str]] = {each.name: {each.name} for each in graph.initializer}
+    found: set[str] = set()
+    for node in graph.node:
+        if all(name in sources for name in node.input):
+            sources[node.output[0]] = set().union(*(sources[name] for name in node.input))
+        elif node.op_type in _WEIGHED:
+            found |= sources.get(node.input[1], set())
+    return found
+
+
+def opened(graph: Any) -> dict[str, NDArray[np.float32]]:
+    """Return the float32 constants of a graph by name, those that `pack` packed opened out.
+
+    Args:
+        graph: An ``onnx.GraphProto``.
+
+    Raises:
+        ModelCorrupt: A packed constant is damaged.
+    """
+    from onnx import numpy_helper
+
+    try:
+        stored = {each.name: numpy_helper.to_array(each) for each in graph.initializer}
+        for node in graph.node:
+            (name, *_) = node.output
+            if node.op_type == "Cast" and list(node.input) == [f"{name}_float16"]:
+                stored[name] = stored.pop(f"{name}_float16").astype(np.float32)
+            elif list(node.input) == [f"{name}_blocks", f"{name}_shape"]:
+                whole, step, shape = (stored.pop(f"{name}_{end}") for end in _PARTS)
+                stored[name] = (whole.astype(np.float32) * step).reshape(shape)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelCorrupt("a packed constant of the network is damaged") from error
+    return {name: value for name, value in stored.items() if value.dtype == np.float32}
 
 
 def _in_halves(constant: Any) -> tuple[list[Any], list[Any]]:
@@ -92,7 +130,7 @@ def _in_bytes(constant: Any) -> tuple[list[Any], list[Any]]:
     value, name = numpy_helper.to_array(constant), constant.name
     whole, step = _rounded(value)
     shape = np.array(value.shape, np.int64)
-    tensors: dict[str, _Array] = {"int8": whole, "step": step, "shape": shape}
+    tensors = dict(zip(_PARTS, (whole, step, shape), strict=True))
     nodes = [
         helper.make_node("Cast", [f"{name}_int8"], [f"{name}_whole"], to=TensorProto.FLOAT),
         helper.make_node("Mul", [f"{name}_whole", f"{name}_step"], [f"{name}_blocks"]),

@@ -14,10 +14,17 @@ except ModuleNotFoundError as _error:
         "PyTorch is not installed; install it with: pip install 'facekeep[train]'"
     ) from _error
 
-from facekeep.nn.checkpoint import load_checkpoint, read_state, recognise, save_checkpoint
+from facekeep.nn.checkpoint import (
+    load_checkpoint,
+    network_of,
+    read_state,
+    recognise,
+    save_checkpoint,
+)
 from facekeep.nn.cost import Cost, cost
 from facekeep.nn.edgeface import MODELS, Architecture, EdgeFace, create_model
 from facekeep.nn.export import export_onnx
+from facekeep.nn.reading import read_network
 
 __all__ = [
     "MODELS",
@@ -28,6 +35,8 @@ __all__ = [
     "create_model",
     "export_onnx",
     "load_checkpoint",
+    "network_of",
+    "read_network",
     "read_state",
     "recognise",
     "save_checkpoint",

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 __all__ = ["Graph"]
 
+PRODUCER = "facekeep"  # by which an ONNX file says what wrote it
 OPSET = 20  # the first with Gelu; ONNX Runtime 1.20 runs 21
 IR_VERSION = 9  # the one of opset 20
 
@@ -16,12 +17,20 @@ IR_VERSION = 9  # the one of opset 20
 class Graph:
     """Nodes in the order they are run, with their constants.
 
-    Names are numbers of a count, so equal networks give equal bytes.
+    Names are those of parameters or numbers of a count, so equal networks give equal bytes.
     """
 
     def __init__(self) -> None:
         self._nodes: list[Any] = []
+        self._parameters: dict[str, Any] = {}
         self._constants: dict[tuple[str, tuple[int, ...], bytes], Any] = {}
+
+    def parameter(self, name: str, value: NDArray[np.float32]) -> str:
+        """Keep a constant under a name of its own, by which it is found again, and return that."""
+        from onnx import numpy_helper
+
+        self._parameters[name] = numpy_helper.from_array(np.ascontiguousarray(value), name)
+        return name
 
     def constant(self, value: NDArray[Any]) -> str:
         """Keep a constant, once however often it is used, and return its name."""
@@ -77,11 +86,11 @@ class Graph:
                 helper.make_tensor_value_info(name, TensorProto.FLOAT, axes)
                 for name, axes in results
             ],
-            list(self._constants.values()),
+            [*self._parameters.values(), *self._constants.values()],
         )
         model = helper.make_model(
             graph,
-            producer_name="facekeep",
+            producer_name=PRODUCER,
             opset_imports=[helper.make_opsetid("", OPSET)],
             ir_version=IR_VERSION,
         )

@@ -1,0 +1,86 @@
+"""Networks read back from the files that facekeep made of them, to be worked on again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from facekeep._files import path_text, printable
+from facekeep.errors import ModelError
+from facekeep.models import ModelEntry, checkpoint_path, locate
+from facekeep.models.files import read_model
+from facekeep.models.pack import opened
+from facekeep.nn.checkpoint import read_state, recognise
+from facekeep.nn.edgeface import EdgeFace, create_model
+from facekeep.nn.graph import PRODUCER
+
+__all__ = ["read_network"]
+
+_ZIP = b"PK"  # how a checkpoint begins
+
+
+def read_network(source: ModelEntry | str | Path, *, input_size: int | None = None) -> EdgeFace:
+    """Make the network that a model runs, whatever its form: ranks, widths and depths are free.
+
+    Args:
+        source: A model of the catalogue, a PyTorch checkpoint, or an ONNX file that facekeep
+            exported, packed or not; a packed one gives the numbers that are run.
+        input_size: Height and width of the crops; None for what the source says, which for a
+            checkpoint alone is 112.
+
+    Raises:
+        ModelNotFound: There is no such file.
+        ModelError: It holds no EdgeFace that facekeep wrote, or is damaged.
+    """
+    size = input_size
+    if isinstance(source, ModelEntry):
+        size = size or source.input_size
+        path, shown = checkpoint_path(source) or locate(source), f"model {source.name!r}"
+    else:
+        path, shown = Path(source), printable(path_text(source))
+    content = read_model(path)
+    if content.startswith(_ZIP):
+        return _network_of(read_state(path), input_size=size or 112)
+    state, side = _state(content, shown)
+    return _network_of(state, input_size=size or side)
+
+
+def _state(content: bytes, shown: str) -> tuple[dict[str, Tensor], int]:
+    """Return the parameters in an ONNX file, and the side of the crops that it takes."""
+    import onnx
+
+    foreign = (
+        f"{shown} is no EdgeFace that facekeep wrote, so it can only be run;"
+        " start from a .pt checkpoint or a model trained here"
+    )
+    try:
+        model = onnx.load_model_from_string(content)
+    except Exception as error:
+        raise ModelError(foreign) from error
+    if model.producer_name != PRODUCER:
+        raise ModelError(foreign)
+    found = opened(model.graph)
+    state = {name: torch.tensor(value) for name, value in found.items() if "." in name}
+    if "stem.0.weight" not in state:
+        raise ModelError(foreign)
+    return state, _side(model.graph)
+
+
+def _side(graph: Any) -> int:
+    side: int = graph.input[0].type.tensor_type.shape.dim[-1].dim_value
+    return side
+
+
+def _network_of(state: dict[str, Tensor], *, input_size: int) -> EdgeFace:
+    arch, gamma = recognise(state) or ("edgeface-xxs", None)
+    bias = state.get("head.fc.bias", state.get("head.fc.linear2.bias"))
+    width = 512 if bias is None else bias.numel()
+    model = create_model(arch, gamma=gamma, input_size=input_size, width=width)
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        raise ModelError(f"these are not the tensors of {arch}") from error
+    return model
