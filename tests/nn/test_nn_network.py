@@ -13,7 +13,7 @@ from torch import nn
 from facekeep.errors import InputError
 from facekeep.nn import MODELS, create_model
 from facekeep.nn.edgenext import ChannelNorm, CrossCovariance, PositionEncoding, SplitBlock
-from facekeep.nn.lora import LoRaLin, linear_factory
+from facekeep.nn.lora import LoRaLin, linear_factory, rank_of
 
 
 @pytest.mark.parametrize(
@@ -42,12 +42,12 @@ def test_every_linear_layer_of_a_low_rank_network_is_of_low_rank() -> None:
 
 
 def test_low_rank_layer() -> None:
-    layer = LoRaLin(6, 4, 0.01)
+    layer = LoRaLin(6, 4, rank_of(6, 4, 0.01))
     assert layer.linear1.out_features == 2
     x = torch.randn(5, 3, 6)
     product = layer.linear2.weight @ layer.linear1.weight
     assert torch.allclose(layer(x), x @ product.T + layer.linear2.bias, atol=1e-6)
-    assert LoRaLin(6, 4, 0.6, bias=False).linear2.bias is None
+    assert LoRaLin(6, 4, 2, bias=False).linear2.bias is None
 
 
 @pytest.mark.parametrize("gamma", [None, 0.3, 1.0])

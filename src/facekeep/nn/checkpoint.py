@@ -15,11 +15,11 @@ from facekeep._files import open_regular, path_text, printable, why
 from facekeep.errors import ModelCorrupt, ModelError, ModelNotFound
 from facekeep.models.files import keep
 from facekeep.nn.archive import read_archive
-from facekeep.nn.edgeface import MODELS, WIDTHS, EdgeFace, create_model
-from facekeep.nn.lora import rank_of
+from facekeep.nn.edgeface import EdgeFace, create_model
+from facekeep.nn.shapes import fault, network_of, recognise, width_of
 from facekeep.nn.unpickle import Unreadable
 
-__all__ = ["load_checkpoint", "read_state", "recognise", "save_checkpoint"]
+__all__ = ["load_checkpoint", "network_of", "read_state", "recognise", "save_checkpoint"]
 
 _PREFIX = "model."
 _PACKED = "._packed_params._packed_params"
@@ -90,8 +90,10 @@ def load_checkpoint(
 
     Args:
         path: A state dict in the published layout: float, or dynamically quantised.
-        arch: Name of the network, as ``create_model`` takes it.
-        gamma: Share of the full rank its linear layers keep; None where they are full.
+        arch: Name of the network, as ``create_model`` takes it; of one that was cut, the name of
+            the whole.
+        gamma: Share of the full rank its linear layers keep; None where they are full, or where
+            the network was cut.
         input_size: Height and width of the crops.
 
     Returns:
@@ -103,68 +105,37 @@ def load_checkpoint(
     """
     create_model(arch, gamma=gamma, input_size=input_size, width=1)  # before the file is read
     state = read_state(path)
-    bias = state.get("head.fc.bias", state.get("head.fc.linear2.bias"))
-    width = bias.numel() if bias is not None and bias.numel() in WIDTHS else 512
-    model = create_model(arch, gamma=gamma, input_size=input_size, width=width)
-    fault = _fault(model.state_dict(), state)
-    if fault:
-        kind = _describe(arch, gamma)
-        raise ModelError(f"{printable(path_text(path))} is no {kind}: {fault}{_hint(state)}")
-    model.load_state_dict(state)
-    return model
+    whole = create_model(arch, gamma=gamma, input_size=input_size, width=width_of(state))
+    problem = fault(whole.state_dict(), state)
+    if not problem:
+        whole.load_state_dict(state)
+        return whole
+    cut = _cut(state, input_size)
+    if cut is not None and (cut.arch, gamma) == (arch, None):
+        return cut
+    kind = _describe(arch, gamma)
+    raise ModelError(f"{printable(path_text(path))} is no {kind}: {problem}{_hint(state, cut)}")
 
 
-def _fault(wanted: dict[str, Tensor], state: dict[str, Tensor]) -> str:
-    """Name the first tensor that is missing, unexpected or of another shape."""
-    for key, tensor in wanted.items():
-        if key not in state:
-            return f"it lacks {key!r}"
-        if state[key].shape != tensor.shape:
-            return f"{key!r} is {_shape(state[key])}, not {_shape(tensor)}"
-    extra = next((key for key in state if key not in wanted), None)
-    return "" if extra is None else f"it has {extra[:100]!r} besides"
-
-
-def _shape(tensor: Tensor) -> str:
-    return " x ".join(map(str, tensor.shape)) or "a single number"
+def _cut(state: dict[str, Tensor], input_size: int) -> EdgeFace | None:
+    """Build the network of the tensors where it is one that was cut."""
+    if recognise(state) is not None:
+        return None
+    try:
+        return network_of(state, input_size=input_size)
+    except ModelError:
+        return None
 
 
 def _describe(arch: str, gamma: float | None) -> str:
     return f"{arch} with full linear layers" if gamma is None else f"{arch} of gamma {gamma:g}"
 
 
-def recognise(state: dict[str, Tensor]) -> tuple[str, float | None] | None:
-    """Tell by the shapes of its tensors which network a checkpoint is of.
-
-    Args:
-        state: What `read_state` gave.
-
-    Returns:
-        ``arch`` and ``gamma`` as `create_model` takes them; None where it looks like no network of
-        ours, or has a gamma that is no whole percentage.
-    """
-    stages = range(4)
-    channels = [_rows(state, f"stages.{stage}.blocks.0.conv_dw.weight") for stage in stages]
-    ranks = [_rows(state, f"stages.{stage}.blocks.0.mlp.fc1.linear1.weight") for stage in stages]
-    arch = next((name for name, kind in MODELS.items() if channels == list(kind.channels)), None)
-    if arch is None:
-        return None
-    if not any(ranks):
-        return arch, None
-    for gamma in (step / 100 for step in range(1, 101)):
-        if ranks == [rank_of(width, 4 * width, gamma) for width in MODELS[arch].channels]:
-            return arch, gamma
-    return None
-
-
-def _hint(state: dict[str, Tensor]) -> str:
+def _hint(state: dict[str, Tensor], cut: EdgeFace | None) -> str:
+    if cut is not None:
+        return f"; it looks like a cut {cut.arch}, which has no gamma"
     found = recognise(state)
     return "" if found is None else f"; it looks like {_describe(*found)}"
-
-
-def _rows(state: dict[str, Tensor], key: str) -> int | None:
-    tensor = state.get(key)
-    return None if tensor is None else tensor.shape[:1].numel()
 
 
 def save_checkpoint(model: EdgeFace, path: _Path) -> None:

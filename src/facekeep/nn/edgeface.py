@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import cast
 
 from torch import Tensor, nn
 
@@ -73,23 +74,39 @@ class Head(nn.Module):
 
 
 class EdgeFace(nn.Module):
-    """A network from aligned face crops to embeddings; ``create_model`` makes one.
+    """A network from aligned face crops to embeddings.
 
-    The names of its parameters are those of the published checkpoints without ``model.``.
+    ``create_model`` makes one as published, ``network_of`` one of any shape. The names of its
+    parameters are those of the published checkpoints without ``model.``.
 
-    Attributes:
+    Args:
         arch: Name in ``MODELS``.
         gamma: Share of the full rank its linear layers keep; None where they are full.
+        input_size: Height and width of the crops.
+        width: Length of the embedding.
+        layer_scale: What each block's contribution is first multiplied with.
+        kind: Depths, channels and heads; None for those of ``arch``.
+
+    Attributes:
+        arch: Name in ``MODELS`` of the network that it is, or was cut from.
+        gamma: Share of the full rank its linear layers keep; None where they are full, or each has
+            a rank of its own.
         input_size: Height and width of the crops.
         width: Length of the embedding.
     """
 
     def __init__(
-        self, arch: str, gamma: float | None, input_size: int, width: int, layer_scale: float
+        self,
+        arch: str,
+        gamma: float | None,
+        input_size: int,
+        width: int,
+        layer_scale: float,
+        kind: Architecture | None = None,
     ) -> None:
         super().__init__()
         self.arch, self.gamma, self.input_size, self.width = arch, gamma, input_size, width
-        kind, linear = MODELS[arch], linear_factory(gamma)
+        kind, linear = kind or MODELS[arch], linear_factory(gamma)
         first = kind.channels[0]
         self.stem = nn.Sequential(
             convolution(3, first, _STEM_STRIDE, stride=_STEM_STRIDE), ChannelNorm(first)
@@ -112,6 +129,19 @@ class EdgeFace(nn.Module):
                 yield SplitBlock(channels, groups, kind.heads, linear, layer_scale, side)
 
         return Stage(_downsample(kind, index), blocks())
+
+    def resize(self, input_size: int) -> None:
+        """Take crops of another height and width from now on; the weights stay as they are.
+
+        Raises:
+            InputError: The size is none that networks have.
+        """
+        check_size(input_size)
+        self.input_size = input_size
+        for index, stage in enumerate(self.stages):
+            for block in cast(Stage, stage).blocks:
+                if isinstance(block, SplitBlock) and block.pos_embd is not None:
+                    block.pos_embd.resize(input_size // (_STEM_STRIDE << index))
 
     def forward(self, x: Tensor) -> Tensor:
         """Embed crops.
@@ -136,6 +166,12 @@ def _downsample(kind: Architecture, index: int) -> nn.Module:
         return nn.Identity()
     before, after = kind.channels[index - 1 : index + 1]
     return nn.Sequential(ChannelNorm(before), convolution(before, after, 2, stride=2))
+
+
+def check_size(input_size: int) -> None:
+    """Refuse a height and width of crops that no network has."""
+    if input_size not in _SIZES:
+        raise InputError(f"input_size must be a multiple of 16 from 32 to 512, not {input_size!r}")
 
 
 def create_model(
@@ -167,8 +203,7 @@ def create_model(
         raise InputError(f"unknown network {str(name)!r}; known: {', '.join(MODELS)}")
     if gamma is not None and not (isinstance(gamma, int | float) and 0 < gamma <= 1):
         raise InputError(f"gamma must be above 0 and at most 1, not {gamma!r}")
-    if input_size not in _SIZES:
-        raise InputError(f"input_size must be a multiple of 16 from 32 to 512, not {input_size!r}")
+    check_size(input_size)
     if isinstance(width, bool) or width not in WIDTHS:
         raise InputError(f"width must be a whole number from 1 to 65536, not {width!r}")
     return EdgeFace(name, gamma, input_size, width, layer_scale)

@@ -105,6 +105,10 @@ class PositionEncoding(nn.Module):
         self.token_projection = convolution(2 * _WAVES, channels, 1)
         self.register_buffer("waves", _waves(side), persistent=False)
 
+    def resize(self, side: int) -> None:
+        """Encode the places of a map of another height and width."""
+        self.waves = _waves(side).to(self.token_projection.weight.device)
+
     def forward(self) -> Tensor:
         """Return what is added to each map, 1 x channels x side x side."""
         out: Tensor = self.token_projection(self.waves)
@@ -125,6 +129,8 @@ def _waves(side: int) -> Tensor:
 class CrossCovariance(nn.Module):
     """Attention of channels to channels (XCiT, arXiv 2106.09681): linear in the number of places.
 
+    The queries, keys and values are as wide as the input unless ``qkv`` and ``proj`` are replaced.
+
     Args:
         width: Width of each place's vector.
         heads: Into how many groups the channels are split; divides ``width``.
@@ -133,20 +139,23 @@ class CrossCovariance(nn.Module):
 
     def __init__(self, width: int, heads: int, linear: LinearFactory) -> None:
         super().__init__()
-        self.heads = heads
         self.temperature = nn.Parameter(torch.ones(heads, 1, 1))
         self.qkv = linear(width, 3 * width)
         self.proj = linear(width, width)
 
+    @property
+    def heads(self) -> int:
+        """Into how many groups the channels are split."""
+        return len(self.temperature)
+
     def forward(self, x: Tensor) -> Tensor:
         """Map N x places x width to the same shape."""
-        batch, places, width = x.shape
-        # 3 x N x heads x width / heads x places
-        qkv = self.qkv(x).view(batch, places, 3, self.heads, width // self.heads)
+        batch, places, _ = x.shape
+        qkv = self.qkv(x).view(batch, places, 3, self.heads, -1)  # the last: channels of a head
         query, key, value = qkv.permute(2, 0, 3, 4, 1).unbind(0)
         query, key = functional.normalize(query, dim=-1), functional.normalize(key, dim=-1)
         attention = (query @ key.transpose(-2, -1) * self.temperature).softmax(dim=-1)
-        mixed = (attention @ value).permute(0, 3, 1, 2).reshape(batch, places, width)
+        mixed = (attention @ value).permute(0, 3, 1, 2).reshape(batch, places, -1)
         out: Tensor = self.proj(mixed)
         return out
 
@@ -176,10 +185,7 @@ class SplitBlock(nn.Module):
         side: int | None,
     ) -> None:
         super().__init__()
-        self.width = math.ceil(channels / groups)
-        self.convs = nn.ModuleList(
-            convolution(self.width, self.width, 3, depthwise=True) for _ in range(groups - 1)
-        )
+        self.split(math.ceil(channels / groups), groups)
         self.pos_embd = None if side is None else PositionEncoding(channels, side)
         self.norm_xca = nn.LayerNorm(channels, eps=EPSILON)
         self.gamma_xca = nn.Parameter(torch.full((channels,), layer_scale))
@@ -187,6 +193,13 @@ class SplitBlock(nn.Module):
         self.norm = nn.LayerNorm(channels, eps=EPSILON)
         self.mlp = Mlp(channels, linear)
         self.gamma = nn.Parameter(torch.full((channels,), layer_scale))
+
+    def split(self, width: int, groups: int) -> None:
+        """Split the channels anew: all groups but the last are ``width`` wide."""
+        self.width = width
+        self.convs = nn.ModuleList(
+            convolution(width, width, 3, depthwise=True) for _ in range(groups - 1)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """Return a map of the same shape."""
@@ -200,7 +213,9 @@ class SplitBlock(nn.Module):
 
     def _convolve(self, x: Tensor) -> Tensor:
         """Convolve all groups but the last, each with the result of the one before it."""
-        *groups, last = torch.split(x, self.width, dim=1)
+        count = len(self.convs)
+        sizes = [*[self.width] * count, x.shape[1] - count * self.width]
+        *groups, last = torch.split(x, sizes, dim=1)
         done: list[Tensor] = []
         for group, conv in zip(groups, self.convs, strict=True):
             done.append(conv(group + done[-1] if done else group))

@@ -22,18 +22,17 @@ def rank_of(in_feat: int, out_feat: int, gamma: float) -> int:
 class LoRaLin(nn.Module):
     """A linear layer as the product of two thin ones (EdgeFace, arXiv 2307.01838).
 
-    It maps (..., in_feat) to (..., out_feat) through ``rank_of(in_feat, out_feat, gamma)`` numbers.
+    It maps (..., in_feat) to (..., out_feat) through ``rank`` numbers.
 
     Args:
         in_feat: Width of the input.
         out_feat: Width of the output.
-        gamma: Share of the full rank that is kept.
+        rank: Width between the two layers.
         bias: Whether the second of the two layers adds a bias; the first never does.
     """
 
-    def __init__(self, in_feat: int, out_feat: int, gamma: float, bias: bool = True) -> None:
+    def __init__(self, in_feat: int, out_feat: int, rank: int, bias: bool = True) -> None:
         super().__init__()
-        rank = rank_of(in_feat, out_feat, gamma)
         self.linear1 = nn.Linear(in_feat, rank, bias=False)
         self.linear2 = nn.Linear(rank, out_feat, bias=bias)
         # So the entries of the product start with the spread of a full layer's.
@@ -42,6 +41,16 @@ class LoRaLin(nn.Module):
             nn.init.trunc_normal_(layer.weight, std=spread)
         if bias:
             nn.init.zeros_(self.linear2.bias)
+
+    @property
+    def rank(self) -> int:
+        """Width between the two layers."""
+        return self.linear1.out_features
+
+    @property
+    def widths(self) -> tuple[int, int]:
+        """Width of the input and of the output."""
+        return self.linear1.in_features, self.linear2.out_features
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (..., in_feat) to (..., out_feat)."""
@@ -53,7 +62,7 @@ def linear_factory(gamma: float | None) -> LinearFactory:
     """Return what makes a network's linear layers: of low rank with a gamma, else full."""
     if gamma is None:
         return _full
-    return lambda in_feat, out_feat: LoRaLin(in_feat, out_feat, gamma)
+    return lambda in_feat, out_feat: LoRaLin(in_feat, out_feat, rank_of(in_feat, out_feat, gamma))
 
 
 def _full(in_feat: int, out_feat: int) -> nn.Linear:
