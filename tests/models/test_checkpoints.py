@@ -80,6 +80,15 @@ def test_a_checkpoint_tells_its_network_itself(checkpoint: Path, models: Path) -
     assert (made.architecture, made.gamma) == ("edgeface-xxs", 0.5)
 
 
+def test_a_network_that_was_cut_is_brought_in(tmp_path: Path, models: Path) -> None:
+    network = nn.create_model("edgeface-xxs", input_size=64)
+    del network.stages[2].blocks[0]
+    nn.save_checkpoint(network, tmp_path / "cut.pt")
+    made = bring(tmp_path / "cut.pt", arch=None, gamma=None)
+    assert (made.architecture, made.gamma) == ("edgeface-xxs", None)
+    assert made.params == sum(weight.numel() for weight in network.parameters())
+
+
 def test_another_checkpoint_needs_its_kind_named(tmp_path: Path, models: Path) -> None:
     torch.save({"weight": torch.ones(2)}, tmp_path / "other.pt")
     with pytest.raises(ModelError, match=r"other\.pt is no EdgeFace .* give --arch"):

@@ -102,3 +102,13 @@ def test_published_weights_that_are_not_here_are_to_be_pulled():
         starting_model(recipe(from_="edgeface-xs"))
     with pytest.raises(ModelNotFound, match=r"no weights of edgeface-xs are on .* give a file"):
         starting_model(recipe(from_="edgeface-xs", gamma=0.3))
+
+
+def test_a_network_that_was_cut_is_trained_on(tmp_path: Path):
+    model = create_model("edgeface-xxs", layer_scale=0.3)
+    del model.stages[2].blocks[0]
+    save_checkpoint(model, tmp_path / "cut.pt")
+    for form in ({}, {"arch": "edgeface-xxs"}):  # as given, and as the run's own recipe says it
+        found = starting_model(recipe(from_=str(tmp_path / "cut.pt"), **form))
+        assert same(found, model)
+        assert (found.arch, found.gamma) == ("edgeface-xxs", None)

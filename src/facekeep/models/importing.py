@@ -140,13 +140,17 @@ def _kind_of(file: str | Path, gamma: float | None) -> tuple[str, float | None]:
     ending = Path(path_text(file)).suffix.lower()
     if ending not in (".pt", ".pth"):
         return ("tflite" if ending == ".tflite" else "onnx"), gamma
-    from facekeep.nn import read_state, recognise
+    from facekeep.nn import network_of, read_state
 
-    found = recognise(read_state(Path(file)))
-    if found is None:
+    state = read_state(Path(file))
+    try:
+        found = network_of(state)
+    except ModelError as error:
         shown = printable(path_text(file))
-        raise ModelError(f"{shown} is no EdgeFace that can be told by its tensors; give --arch")
-    return found[0], found[1] if gamma is None else gamma
+        raise ModelError(
+            f"{shown} is no EdgeFace that can be told by its tensors; give --arch"
+        ) from error
+    return found.arch, found.gamma if gamma is None else gamma
 
 
 def _check_kind(arch: str, gamma: float | None, input_size: int | None, colour: str) -> None:

@@ -12,8 +12,8 @@ from facekeep.nn import (
     EdgeFace,
     create_model,
     load_checkpoint,
+    network_of,
     read_state,
-    recognise,
 )
 from facekeep.train.config import Recipe
 
@@ -72,8 +72,11 @@ def _form(path: Path, recipe: Recipe) -> tuple[str, float | None]:
     """Return the architecture and gamma of a file: those asked for, else what it looks like."""
     if recipe.arch is not None:
         return recipe.arch, recipe.gamma
-    arch, gamma = recognise(read_state(path)) or (_ARCH, None)
-    return arch, gamma if recipe.gamma is None else recipe.gamma
+    try:
+        found = network_of(read_state(path))
+    except ModelError:
+        return _ARCH, recipe.gamma  # loading it tells what is wrong with it
+    return found.arch, found.gamma if recipe.gamma is None else recipe.gamma
 
 
 def _loaded(

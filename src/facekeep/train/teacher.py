@@ -126,15 +126,16 @@ def open_teacher(
 
 
 def _checkpoint_teacher(path: Path, device: torch.device | None) -> NetworkTeacher:
-    from facekeep.nn import load_checkpoint, read_state, recognise
+    from facekeep.nn import network_of, read_state
 
-    found = recognise(read_state(path))
-    if found is None:
+    state = read_state(path)
+    try:
+        network = network_of(state)
+    except ModelError as error:
         raise ModelError(
             f"{printable(path)} is no EdgeFace that can be told by its tensors; give it a name with"
             " facekeep models import FILE --arch ..., then name it as teacher"
-        )
-    network = load_checkpoint(path, found[0], gamma=found[1])
+        ) from error
     size, width = network.input_size, network.width
     return NetworkTeacher(network.to(device), name=path.stem, size=size, width=width)
 
