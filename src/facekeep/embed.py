@@ -124,7 +124,7 @@ class Embedder(Closing):
         rows = np.empty((len(crops), self.width), np.float32)
         for start in range(0, len(crops), self._batch):
             part = slice(start, start + self._batch)
-            feeds = {self._session.inputs[0].name: self._tensor(crops[part])}
+            feeds = {self._session.inputs[0].name: self.tensor(crops[part])}
             (output, *_) = self._session.run(feeds)
             if output.size != rows[part].size:
                 raise ModelError(
@@ -134,8 +134,12 @@ class Embedder(Closing):
             rows[part] = output.reshape(-1, self.width)
         return rows
 
-    def _tensor(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Normalise as the catalogue says: float32, the channels where the network has them."""
+    def tensor(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return crops as the network is fed them: float32, normalised as the catalogue says.
+
+        Args:
+            crops: As for ``embed``.
+        """
         if self.entry.colour == "bgr":
             crops = crops[..., ::-1]
         last = self._session.inputs[0].channels_last

@@ -56,11 +56,12 @@ def pack(source: bytes, numbers: Numbers) -> bytes:
         model = onnx.load_model_from_string(source)
     except Exception as error:
         raise ModelCorrupt("the network to pack cannot be read as ONNX") from error
-    weights = _weights(model.graph)
+    weights, steps = _weights(model.graph), _steps(model.graph)
     stored: list[Any] = []
     opened: list[Any] = []
     for constant in model.graph.initializer:
-        if constant.data_type != onnx.TensorProto.FLOAT or math.prod(constant.dims) < _SMALL:
+        small = math.prod(constant.dims) < _SMALL or constant.name in steps
+        if constant.data_type != onnx.TensorProto.FLOAT or small:
             stored.append(constant)
             continue
         rounded = numbers == "int8" and constant.name in weights and len(constant.dims) > 1
@@ -85,6 +86,12 @@ def _weights(graph: Any) -> set[str]:
         elif node.op_type in _WEIGHED:
             found |= sources.get(node.input[1], set())
     return found
+
+
+def _steps(graph: Any) -> set[str]:
+    """Name the constants that a network in 8 bits counts in, which runtimes want as they are."""
+    kinds = ("QuantizeLinear", "DequantizeLinear")
+    return {name for node in graph.node if node.op_type in kinds for name in node.input[1:]}
 
 
 def opened(graph: Any) -> dict[str, NDArray[np.float32]]:

@@ -1,0 +1,60 @@
+"""The layers of an ONNX network that can be computed in 8 bits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from facekeep.compress.folding import load
+
+__all__ = ["OPERATORS", "Layer", "head", "layers"]
+
+OPERATORS: Final = ("Conv", "Gemm", "MatMul")
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """A convolution or matrix product with constant weights.
+
+    Attributes:
+        node: The name of its node.
+        weights: The name of its weights.
+        operator: One of ``OPERATORS``.
+        numbers: How many weights it has.
+    """
+
+    node: str
+    weights: str
+    operator: str
+    numbers: int
+
+
+def layers(content: bytes) -> tuple[Layer, ...]:
+    """List the layers of a network whose constants are folded, in the order they are run.
+
+    Products of two activations, as in attention, are none of them.
+
+    Raises:
+        ModelCorrupt: The file is no ONNX network.
+    """
+    import math
+
+    graph = load(content).graph
+    sizes = {item.name: math.prod(item.dims) for item in graph.initializer if _is_float(item)}
+    return tuple(
+        Layer(node.name, node.input[1], node.op_type, sizes[node.input[1]])
+        for node in graph.node
+        if node.op_type in OPERATORS and node.input[1] in sizes
+    )
+
+
+def head(every: Sequence[Layer]) -> str:
+    """Return the node of the layer that makes the embedding: the last."""
+    return every[-1].node if every else ""
+
+
+def _is_float(item: Any) -> bool:
+    from onnx import TensorProto
+
+    return bool(item.data_type == TensorProto.FLOAT)
