@@ -42,6 +42,7 @@ def named(teacher: Path) -> None:
 KINDS: dict[str, dict[str, Any]] = {
     "cosface": {},
     "fine-tuned": {"from_": "old", "arch": None},
+    "multiplied out": {"from_": "old", "arch": None, "gamma": 0.0},
     "softmax without average": {"head": "softmax", "ema": 0.0},
     "sampled arcface with a teacher": {"head": "arcface", "sample_rate": 0.4, "teacher": ("old",)},
     "teacher alone in bf16": {"head": "none", "teacher": ("old",), "precision": "bf16"},

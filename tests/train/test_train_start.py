@@ -61,6 +61,17 @@ def test_a_file_of_another_network_says_which(trained, form):
         starting_model(recipe(from_=str(trained[0]), **form))
 
 
+def test_layers_of_low_rank_are_multiplied_out(trained):
+    path, model = trained
+    full = starting_model(recipe(from_=str(path), gamma=0, input_size=64))
+    assert full.gamma is None
+    assert not any("linear1" in name for name in full.state_dict())
+    faces = torch.rand(2, 3, 64, 64) * 2 - 1
+    with torch.no_grad():
+        torch.testing.assert_close(full(faces), model(faces))
+    assert starting_model(recipe(gamma=0)).gamma is None
+
+
 def test_a_missing_file_is_told(tmp_path: Path):
     with pytest.raises(ModelNotFound, match="there is no checkpoint"):
         starting_model(recipe(from_=str(tmp_path / "none.pt")))

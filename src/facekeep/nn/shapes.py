@@ -6,6 +6,7 @@ network that was cut is loaded like one that was published.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping
 from itertools import takewhile
 
@@ -17,7 +18,7 @@ from facekeep.nn.edgeface import MODELS, WIDTHS, Architecture, EdgeFace, create_
 from facekeep.nn.edgenext import SplitBlock
 from facekeep.nn.lora import LoRaLin, rank_of
 
-__all__ = ["fault", "linear_layers", "network_of", "recognise", "width_of"]
+__all__ = ["fault", "full_rank", "linear_layers", "network_of", "recognise", "width_of"]
 
 _STAGES = range(4)
 
@@ -79,6 +80,19 @@ def linear_layers(model: nn.Module) -> Iterator[tuple[str, nn.Linear | LoRaLin]]
             yield name, module
         elif isinstance(module, nn.Linear) and module not in inside:
             yield name, module
+
+
+def full_rank(model: EdgeFace) -> EdgeFace:
+    """Return a network that computes the same with full linear layers in place of low-rank ones."""
+    full = copy.deepcopy(model)
+    for name, layer in list(linear_layers(full)):
+        if isinstance(layer, LoRaLin):
+            product = nn.Linear(*layer.widths)
+            product.weight = nn.Parameter((layer.linear2.weight @ layer.linear1.weight).detach())
+            product.bias = layer.linear2.bias
+            full.set_submodule(name, product)
+    full.gamma = None
+    return full
 
 
 def fault(wanted: State, state: State) -> str:

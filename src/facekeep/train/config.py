@@ -75,8 +75,9 @@ class Recipe:
     gamma: float | None = field(
         default=None,
         metadata=_about(
-            "Rank of the low-rank layers as a share of their width.",
-            _number(0.01, 1.0),
+            "Rank of the low-rank layers as a share of their width; 0: full rank, also where --from"
+            " has low-rank layers.",
+            _number(0.0, 1.0),
             "that of --from, else full rank",
         ),
     )

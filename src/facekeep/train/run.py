@@ -223,7 +223,7 @@ class _Job:
         return dataclasses.replace(
             settle(self.recipe, self.plan, self._held_out()["people"]),
             arch=self.model.arch,
-            gamma=self.model.gamma,
+            gamma=0 if self.recipe.gamma == 0 else self.model.gamma,
             input_size=self.model.input_size,
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Final
 
@@ -15,6 +16,7 @@ from facekeep.nn import (
     network_of,
     read_state,
 )
+from facekeep.nn.shapes import full_rank
 from facekeep.train.config import Recipe
 
 __all__ = ["origin", "starting_model"]
@@ -27,13 +29,16 @@ def starting_model(recipe: Recipe) -> EdgeFace:
     """Make the network of a recipe, with the weights that ``from`` names.
 
     ``from`` is a ``.pt`` file, an ONNX file that facekeep wrote, a model of the catalogue, or an
-    architecture, which means its published weights where they are on this machine.
+    architecture, which means its published weights where they are on this machine. With a gamma of
+    0 the low-rank layers of these become full ones that compute the same.
 
     Raises:
         InputError: There is no such network, or the recipe says otherwise than the weights.
         ModelNotFound: The weights are not on this machine.
         ModelError: They are of another network, or of one that can only be run.
     """
+    if recipe.gamma == 0:
+        return full_rank(starting_model(dataclasses.replace(recipe, gamma=None)))
     if recipe.from_ is None:
         return create_model(
             recipe.arch or _ARCH,
