@@ -62,6 +62,9 @@ def train_small(
         require_free(name)
     if not resume:
         require_new(folder)
+    done = _summary(folder) if resume else None
+    if done is not None:
+        return _named(done, recipe, name, register)
     if threads:
         torch.set_num_threads(threads)
     torch.manual_seed(recipe.seed)
@@ -76,9 +79,28 @@ def train_small(
     if not finished:
         return Outcome(finished=False, step=trainer.step)
     summary = finish(trainer, facts | {"seconds": round(trainer.seconds)})
+    return _named(summary, recipe, name, register)
+
+
+def _summary(folder: Path) -> dict[str, Any] | None:
+    """Read what a run told at its end, after all else was written; None where it has not ended."""
+    try:
+        summary: dict[str, Any] = json.loads((folder / SUMMARY).read_bytes())
+    except (OSError, ValueError):
+        return None
+    return summary
+
+
+def _named(
+    summary: dict[str, Any],
+    recipe: SmallRecipe,
+    name: str | None,
+    register: Callable[[str], object],
+) -> Outcome:
+    """Give the result of a run its name, where it is to have one."""
     if name is not None:
         register(name)
-    return Outcome(finished=True, step=trainer.step, summary=summary, name=name)
+    return Outcome(finished=True, step=recipe.steps, summary=summary, name=name)
 
 
 def write_results(

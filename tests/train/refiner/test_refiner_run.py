@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 from contextlib import contextmanager
 from pathlib import Path
@@ -74,6 +75,16 @@ def test_a_stopped_run_goes_on_to_the_same_end(tmp_path: Path, photos: Path, str
     content = (folder / "refiner.onnx").read_bytes()
     assert content == (straight / "refiner.onnx").read_bytes()
     assert without_speed(folder / "log.csv") == without_speed(straight / "log.csv")
+
+
+def test_a_finished_run_gets_its_name_without_its_photos(cli, straight: Path, tmp_path: Path):
+    folder = tmp_path / "run"
+    shutil.copytree(straight, folder)
+    recipe = json.loads((folder / "recipe.json").read_text())
+    (folder / "recipe.json").write_text(json.dumps(recipe | {"data": str(tmp_path / "gone")}))
+    done = cli("train", "refiner", "--resume", "--out", folder, "--name", "late", "--json")
+    assert done.status == 0, done.err
+    assert entry("late").task == "refine"
 
 
 def test_it_learns(tmp_path: Path, photos: Path):
