@@ -36,6 +36,7 @@ GROUPS: Final = (
     "bench",
     "align",
     "train",
+    "compress",
     "evaluate",
 )
 """The modules of this package that hold commands, in the order of the help."""

@@ -118,6 +118,7 @@ class Measuring:
     watch: Watch = unwatched
     known: dict[str, Accuracy] = field(default_factory=dict)
     _rows: Extracted | None = None
+    _tars: dict[str, float | None] = field(default_factory=dict)
 
     def facts(self, models: Sequence[ModelEntry]) -> list[Facts]:
         """Measure networks; their latencies in turns, so that a busy machine slows all alike.
@@ -141,12 +142,15 @@ class Measuring:
         return self.known[digest]
 
     def tar(self, model: ModelEntry) -> float | None:
-        """Measure TAR alone; None where no people are known."""
+        """Measure TAR alone; None where too few people are known."""
         people = self.trial.people
         if people is None:
             return None
-        found = self._embedded(model, people.samples)
-        return _tar(all_pairs(found.rows, people.person, fmr=FMR).scores)
+        digest = model.files[0].sha256
+        if digest not in self._tars:
+            found = self.embedded(model, people.samples)
+            self._tars[digest] = _tar(all_pairs(found.rows, people.person, fmr=FMR).scores)
+        return self._tars[digest]
 
     def _accuracy(self, model: ModelEntry) -> Accuracy:
         lfw = self.trial.lfw
@@ -162,10 +166,10 @@ class Measuring:
         if faces is None:
             return {}
         if self._rows is None:
-            self._rows = self._embedded(self.original, faces.samples)
+            self._rows = self.embedded(self.original, faces.samples)
         original = self._rows
         same = model.files[0].sha256 == self.original.files[0].sha256
-        found = original if same else self._embedded(model, faces.samples)
+        found = original if same else self.embedded(model, faces.samples)
         both = original.found & found.found
         cosines = np.einsum("ij,ij->i", original.rows[both], found.rows[both])
         if not len(cosines):
@@ -177,13 +181,14 @@ class Measuring:
         }
 
     def _on_lfw(self, model: ModelEntry, data: PairSet) -> dict[str, Any]:
-        found = self._embedded(model, data.samples)
+        found = self.embedded(model, data.samples)
         values = pair_scores(found.rows, data.left, data.right)
         scores = listed(values, data.mated, left=data.left, right=data.right, person=data.person)
         accuracy = None if data.fold is None else folds(values, data.mated, data.fold).accuracy
         return {"lfw": accuracy, "lfw_tar": _tar(scores)}
 
-    def _embedded(self, model: ModelEntry, samples: Samples) -> Extracted:
+    def embedded(self, model: ModelEntry, samples: Samples) -> Extracted:
+        """Embed images; see ``extract``."""
         done = 0
         with (
             Embedder(model, threads=1) as embedder,

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facekeep.compress.layers import Layer, head, layers
+from facekeep.compress.made import Made
 from facekeep.compress.quantize import static_int8
 from facekeep.compress.staging import staged
 from facekeep.embed import Embedder
@@ -50,7 +51,7 @@ class Mixed:
 def embedded(content: bytes, like: ModelEntry, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Embed crops with a network that is fed as a model of the catalogue is; see ``Embedder``."""
     with tempfile.TemporaryDirectory() as folder:
-        made = staged(content, like, Path(folder), "trial")
+        made = staged(Made(content, "a trial"), like, Path(folder))
         with Embedder(made, threads=1) as embedder:
             return embedder.embed(crops)
 

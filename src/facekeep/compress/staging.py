@@ -6,17 +6,18 @@ import dataclasses
 import hashlib
 from pathlib import Path
 
-from facekeep.models import FileEntry, ModelEntry
+from facekeep.compress.made import Made
+from facekeep.models import FileEntry, ModelEntry, model_cost
 from facekeep.models.files import keep
 
 __all__ = ["staged"]
 
 
-def staged(content: bytes, like: ModelEntry, folder: Path, name: str) -> ModelEntry:
+def staged(made: Made, like: ModelEntry, folder: Path, name: str = "trial") -> ModelEntry:
     """Write a network into a folder, and describe it as the model that it was made of.
 
     Args:
-        content: Its ONNX file.
+        made: The network.
         like: The model that it was made of.
         folder: Where to.
         name: What it is called.
@@ -29,8 +30,8 @@ def staged(content: bytes, like: ModelEntry, folder: Path, name: str) -> ModelEn
         ModelError: The folder cannot be written.
         StorageFull: There is no room.
     """
-    file = FileEntry(f"{name}.onnx", hashlib.sha256(content).hexdigest(), len(content))
-    keep(folder / file.name, content)
+    file = FileEntry(f"{name}.onnx", hashlib.sha256(made.content).hexdigest(), len(made.content))
+    keep(folder / file.name, made.content)
     return dataclasses.replace(
         like,
         name=name,
@@ -39,6 +40,8 @@ def staged(content: bytes, like: ModelEntry, folder: Path, name: str) -> ModelEn
         files=(file,),
         folder=folder,
         runtime="onnxruntime",
+        params=made.params or like.params or model_cost(like).params,
+        input_size=made.input_size or like.input_size,
         max_batch=None,
         thresholds=(),
         comparisons=0,

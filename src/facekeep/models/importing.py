@@ -76,7 +76,7 @@ def import_model(  # noqa: PLR0913 - what cannot be found out from the file, all
         RuntimeUnavailable: What must convert or run it is not installed.
         StorageFull: There is no room for it.
     """
-    folder = _free_folder(name)
+    folder = free_folder(name)
     if arch is None:
         arch, gamma = _kind_of(file, gamma)
     _check_kind(arch, gamma, input_size, colour)
@@ -124,7 +124,7 @@ def add_model(content: bytes, made: ModelEntry) -> ModelEntry:
         ModelError: Its folder cannot be written.
         StorageFull: There is no room for it.
     """
-    folder = _free_folder(made.name)
+    folder = free_folder(made.name)
     digest = hashlib.sha256(content).hexdigest()
     file = FileEntry(f"{made.name}.onnx", digest, len(content))
     made = dataclasses.replace(made, files=(file,), folder=folder)
@@ -252,7 +252,12 @@ def remove_model(name: str) -> None:
         raise ModelError(f"cannot remove {printable(folder)}: {why(error)}") from error
 
 
-def _free_folder(name: str) -> Path:
+def free_folder(name: str) -> Path:
+    """Return where the folder of a new model will be.
+
+    Raises:
+        InputError: The name is malformed or taken.
+    """
     try:
         folder = models_dir() / check_name(name)
     except ValueError as error:

@@ -1,0 +1,254 @@
+"""What the commands of ``facekeep compress`` share: options, the way through, what is printed."""
+
+from __future__ import annotations
+
+import inspect
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from facekeep.cli.command import Run, command
+from facekeep.cli.evaluating import command_line
+from facekeep.errors import InputError
+
+if TYPE_CHECKING:
+    from facekeep.compress.chain import Done, StepDone
+    from facekeep.compress.faces import Faces
+    from facekeep.compress.measure import Facts, Trial
+    from facekeep.compress.options import Step
+
+__all__ = ["Common", "common", "compressed", "tell_done", "tell_step"]
+
+_Out = Annotated[
+    str, typer.Option("--out", metavar="NEW", help="What to call the result.", show_default=False)
+]
+_Data = Annotated[
+    Path | None,
+    typer.Option(
+        "--data",
+        metavar="DIR",
+        help="Faces to calibrate, heal and compare on: a folder of photos, or of a folder for each"
+        " person; tars; or train.rec.",
+    ),
+]
+_EvalData = Annotated[
+    Path | None,
+    typer.Option(
+        "--eval-data", metavar="DIR", help="Known people, not those of --data, to measure TAR on."
+    ),
+]
+_Labels = Annotated[
+    Path | None,
+    typer.Option(
+        "--labels",
+        metavar="FILE",
+        help="A table with the columns key and identity, where the pictures do not tell.",
+    ),
+]
+_Aligned = Annotated[
+    bool,
+    typer.Option(
+        "--aligned/--raw", help="The images are face crops, aligned already; or faces are found."
+    ),
+]
+_Count = Annotated[
+    int,
+    typer.Option(
+        "--count", min=1, metavar="N", help="Faces of --data to calibrate and compare on."
+    ),
+]
+_LfwImages = Annotated[
+    Path | None,
+    typer.Option("--lfw-images", metavar="DIR", help="The photos of LFW, to measure on."),
+]
+_LfwPairs = Annotated[
+    Path | None, typer.Option("--lfw-pairs", metavar="FILE", help="Its pairs.txt.")
+]
+_Cache = Annotated[
+    Path | None,
+    typer.Option(
+        "--cache", metavar="DIR", help="Keep the faces found here: the next run is much quicker."
+    ),
+]
+_Threads = Annotated[
+    int, typer.Option("--threads", min=0, metavar="N", help="CPU threads; 0 for all.")
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Common:
+    """The options that all commands of the group but ``run`` have."""
+
+    out: _Out
+    data: _Data = None
+    labels: _Labels = None
+    aligned: _Aligned = False
+    count: _Count = 256
+    eval_data: _EvalData = None
+    lfw_images: _LfwImages = None
+    lfw_pairs: _LfwPairs = None
+    cache: _Cache = None
+    threads: _Threads = 1
+    line: str = ""
+
+
+def common(
+    app: typer.Typer, name: str, *, examples: Sequence[str]
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Add a command to which the common options are given as ``shared``.
+
+    Args:
+        app: From ``group``.
+        name: The verb.
+        examples: Command lines for the end of the help.
+    """
+
+    def decorate(function: Callable[..., None]) -> Callable[..., None]:
+        given = inspect.signature(Common, eval_str=True).parameters
+        options = [each for option, each in given.items() if option != "line"]
+
+        def entry(run: Run, name: str, context: typer.Context, **values: Any) -> None:
+            own = {option.name: values.pop(option.name) for option in options}
+            function(run, name, Common(**own, line=command_line(context)), **values)
+
+        first, model, _, *rest = inspect.signature(function, eval_str=True).parameters.values()
+        keyword = inspect.Parameter.KEYWORD_ONLY
+        context = inspect.Parameter("context", keyword, annotation=typer.Context)
+        every = [first, model.replace(kind=keyword), context, options[0], *rest, *options[1:]]
+        entry.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+            [each.replace(kind=keyword) if each is not first else each for each in every]
+        )
+        entry.__doc__ = function.__doc__
+        command(app, name, examples=examples)(entry)
+        return function
+
+    return decorate
+
+
+def compressed(run: Run, name: str, step: Step, shared: Common) -> None:
+    """Do one step, register what came of it, and tell."""
+    from facekeep.compress.chain import Chain, run_chain
+    from facekeep.compress.measure import Measuring
+    from facekeep.models import entry
+    from facekeep.models.importing import free_folder
+
+    free_folder(shared.out)
+    original = entry(name)
+    faces, trial = _trial(shared)
+    chain = Chain(out=shared.out, steps=(step,), faces=faces, command=shared.line)
+    measuring = Measuring(original, trial, watch=run.progress)
+    with tempfile.TemporaryDirectory(prefix="facekeep-compress-") as folder:
+        done = run_chain(chain, measuring, Path(folder))
+    tell_step(run, done.steps[0])
+    tell_done(run, done)
+
+
+def _trial(shared: Common) -> tuple[Faces | None, Trial]:
+    """Open what networks are calibrated and measured on."""
+    from facekeep.compress.faces import builtin_faces, read_faces
+    from facekeep.compress.measure import Trial
+    from facekeep.evaluate import CropCache, readers
+
+    if (shared.lfw_images is None) != (shared.lfw_pairs is None):
+        raise InputError("LFW needs both: --lfw-images DIR and --lfw-pairs FILE")
+    faces = None
+    if shared.data is not None:
+        faces = read_faces(
+            shared.data, labels=shared.labels, aligned=shared.aligned, count=shared.count
+        )
+    people = None if faces is None else faces.people
+    if shared.eval_data is not None:
+        people = readers.known_people(
+            shared.eval_data, labels=shared.labels, aligned=shared.aligned
+        )
+    lfw = None
+    if shared.lfw_images is not None and shared.lfw_pairs is not None:
+        lfw = readers.lfw(shared.lfw_images, shared.lfw_pairs)
+    return faces, Trial(
+        faces=faces or builtin_faces(),
+        people=people,
+        lfw=lfw,
+        cache=None if shared.cache is None else CropCache(shared.cache),
+        threads=shared.threads,
+    )
+
+
+def tell_step(run: Run, done: StepDone) -> None:
+    """Tell people of a step: what was done, and the network before and after it."""
+    run.say(f"{done.step.kind}: {done.made.told}")
+    for remark in done.made.remarks:
+        run.say(f"  {remark}")
+    run.table(["", *_HEADERS], [_row("before", done.before), _row("after", done.after)])
+
+
+def tell_done(run: Run, done: Done) -> None:
+    """Tell of what was registered; with --json all there is to tell."""
+    if run.json:
+        run.emit(done.document())
+        return
+    if len(done.facts) > 2:
+        run.table(["model", *_HEADERS], [_row(each.name, each) for each in done.facts])
+    for line in _remarks(done):
+        run.say(line)
+
+
+_HEADERS: Final = (
+    "parameters",
+    "MMACs",
+    "MB",
+    "ms",
+    "cosine",
+    "1st percentile",
+    "TAR %",
+    "LFW %",
+    "LFW TAR %",
+)
+
+
+def _row(name: str, facts: Facts) -> list[str]:
+    found = facts.accuracy
+    return [
+        name,
+        f"{facts.parameters:,}",
+        f"{facts.macs / 1e6:.1f}",
+        f"{facts.bytes / 1e6:.2f}",
+        f"{facts.latency_ms:.2f}",
+        *("" if each is None else f"{each:.4f}" for each in (found.cosine, found.cosine_p01)),
+        *(
+            "" if each is None else f"{100 * each:.2f}"
+            for each in (found.tar, found.lfw, found.lfw_tar)
+        ),
+    ]
+
+
+def _remarks(done: Done) -> Iterator[str]:
+    """What is not measured, and how to have it measured; what can be done next."""
+    found, entry = done.after.accuracy, done.entry
+    if found.cosine is None:
+        yield "not compared with the original: there are no faces; name some with --data"
+    elif found.faces < 100:
+        yield (
+            f"compared on {found.faces} faces only, enough to see that it works; name more"
+            " with --data"
+        )
+    if found.tar is None and found.lfw is None:
+        yield (
+            "how well it tells people apart was not measured; name known people with --eval-data,"
+            " or LFW with --lfw-images and --lfw-pairs"
+        )
+    yield f"{entry.name}: in the catalogue; {_thresholds(done)}"
+
+
+def _thresholds(done: Done) -> str:
+    entry = done.entry
+    if not entry.thresholds:
+        return (
+            "it cannot decide before it is calibrated on photos of many people, a folder each:"
+            f" facekeep evaluate calibrate DIR --model {entry.name}"
+        )
+    lowest = entry.thresholds[-1][0]
+    return f"thresholds down to a false-match rate of {lowest:g}: {entry.calibrated_on}"
