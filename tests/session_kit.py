@@ -8,7 +8,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from facekeep.errors import InputError
+from facekeep.errors import FacekeepError, InputError
 from facekeep.runtime import Session
 
 
@@ -36,3 +36,8 @@ def close_while_others_run(session: Session, feeds: Mapping[str, NDArray[Any]]) 
         thread.join(30)
     assert not failures
     assert not any(thread.is_alive() for thread in threads)
+
+
+def assert_one_line(error: FacekeepError) -> None:
+    assert "\n" not in str(error)
+    assert 10 < len(str(error)) < 400

@@ -42,6 +42,7 @@ GOOD = {
     "flip": ("ON", True),
     "runtime": ("openvino", "openvino"),
     "device": ("gpu", "gpu"),
+    "precision": ("bfloat16", "bfloat16"),
     "threads": ("2", 2),
 }
 

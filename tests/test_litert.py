@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from facekeep import runtime
 from facekeep.errors import (
-    FacekeepError,
     InputError,
     ModelCorrupt,
     ModelError,
@@ -22,7 +21,7 @@ from facekeep.errors import (
 )
 from facekeep.runtime import Session, TensorInfo, open_session
 from litert_kit import WEIGHT, means
-from session_kit import close_while_others_run
+from session_kit import assert_one_line, close_while_others_run
 
 
 def opened(model: Path | bytes, **options: Any) -> Session:
@@ -246,8 +245,3 @@ def test_runs_a_published_network_of_faces(shared: Path) -> None:
     assert rows.shape == (1, 512)
     assert np.isfinite(rows).all()
     assert np.linalg.norm(rows) > 1e-3
-
-
-def assert_one_line(error: FacekeepError) -> None:
-    assert "\n" not in str(error)
-    assert 10 < len(str(error)) < 400

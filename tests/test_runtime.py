@@ -13,14 +13,13 @@ from onnx import TensorProto, helper, numpy_helper
 
 from facekeep import runtime
 from facekeep.errors import (
-    FacekeepError,
     InputError,
     ModelCorrupt,
     ModelNotFound,
     RuntimeUnavailable,
 )
 from facekeep.runtime import Session, TensorInfo, open_session
-from session_kit import close_while_others_run
+from session_kit import assert_one_line, close_while_others_run
 
 WEIGHT = np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32)
 
@@ -151,13 +150,29 @@ def test_unknown_names_list_the_known_ones(network: bytes) -> None:
         open_session(network, runtime="caffe")
 
 
+def test_a_precision_that_is_not_offered_is_an_error(network: bytes) -> None:
+    with pytest.raises(RuntimeUnavailable, match="ONNX Runtime computes in float32 only"):
+        open_session(network, precision="bfloat16")
+    with pytest.raises(InputError, match=r"'int4'; known: float32, bfloat16, float16"):
+        open_session(network, precision="int4")
+
+
+@pytest.mark.parametrize(
+    ("device", "cure"),
+    [
+        ("cuda", "install onnxruntime-gpu in place of onnxruntime"),
+        ("tensorrt", "install onnxruntime-gpu and TensorRT"),
+        ("coreml", "use macOS"),
+    ],
+)
 def test_an_absent_device_is_an_error_that_tells_how_to_get_it(
-    network: bytes, monkeypatch: pytest.MonkeyPatch
+    network: bytes, monkeypatch: pytest.MonkeyPatch, device: str, cure: str
 ) -> None:
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
     with pytest.raises(RuntimeUnavailable) as caught:
-        open_session(network, device="cuda")
-    assert "has: cpu; install onnxruntime-gpu" in str(caught.value)
+        open_session(network, device=device)
+    assert f"has: cpu; {cure}" in str(caught.value)
+    assert_one_line(caught.value)
 
 
 def test_no_silent_fallback_to_another_device(
@@ -208,7 +223,7 @@ def test_without_onnxruntime_the_cpu_is_reported_unavailable(
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(RuntimeUnavailable, match="install onnxruntime"):
         open_session(network)
-    (status, _) = runtime.runtimes()
+    status = runtime.runtimes()[0]
     assert (status.runtime, status.available) == ("onnxruntime", False)
     assert "install onnxruntime" in status.detail
 
@@ -216,11 +231,6 @@ def test_without_onnxruntime_the_cpu_is_reported_unavailable(
 def test_importing_the_room_loads_no_runtime() -> None:
     code = "import facekeep.runtime, sys; sys.exit('onnxruntime' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
-
-
-def assert_one_line(error: FacekeepError) -> None:
-    assert "\n" not in str(error)
-    assert 10 < len(str(error)) < 400
 
 
 def test_nothing_is_reported_to_the_makers_of_the_runtime(tmp_path: Path) -> None:

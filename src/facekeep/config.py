@@ -176,6 +176,14 @@ class Settings:
             "Device that the models run on.", kinds.text("NAME", "the name of a device"), '"cpu"'
         ),
     )
+    precision: Literal["float32", "bfloat16", "float16"] = field(
+        default="float32",
+        metadata=_about(
+            "What the models compute in.",
+            kinds.choice("float32", "bfloat16", "float16"),
+            '"float32"',
+        ),
+    )
     threads: int = field(
         default=0,
         metadata=_about(

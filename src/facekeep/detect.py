@@ -71,6 +71,7 @@ class Detector(Closing):
             None for the default refiner, or ``none`` to leave them as they are.
         threads: CPU threads of one run; 0 for all cores.
         device: Where to run; see ``facekeep.runtime.open_session``.
+        precision: What to compute in; see ``facekeep.runtime.open_session``.
         runtime: What runs it; None for what its file needs.
 
     Raises:
@@ -78,7 +79,7 @@ class Detector(Closing):
         ModelNotFound: There is no such model, or its files are not here.
         ModelCorrupt: Its files are not what the catalogue says.
         ModelError: It is not a detector.
-        RuntimeUnavailable: The runtime or device does not work here.
+        RuntimeUnavailable: The runtime, device or precision does not work here.
     """
 
     def __init__(
@@ -93,6 +94,7 @@ class Detector(Closing):
         refiner: str | ModelEntry | None = None,
         threads: int = 0,
         device: str = "cpu",
+        precision: str = "float32",
         runtime: str | None = None,
     ) -> None:
         _check_range("score", score, 0, 1)
@@ -115,9 +117,15 @@ class Detector(Closing):
         self.max_faces = max_faces
         self.longest_side = longest_side
         self.overlap = overlap
-        self._session = open_model(chosen, runtime=runtime, device=device, threads=threads)
+        self._session = open_model(
+            chosen, runtime=runtime, device=device, precision=precision, threads=threads
+        )
         second = refiner_entry(refiner)
-        self._refiner = None if second is None else Refiner(second, threads=threads, device=device)
+        self._refiner = None
+        if second is not None:
+            self._refiner = Refiner(
+                second, threads=threads, device=device, precision=precision, runtime=runtime
+            )
         self._input = self._session.inputs[0].name
         self._outputs = {info.name: place for place, info in enumerate(self._session.outputs)}
 

@@ -25,6 +25,7 @@ class Embedder(Closing):
             accuracy, the same space.
         threads: CPU threads of one run; 0 for all cores.
         device: Where to run; see ``facekeep.runtime.open_session``.
+        precision: What to compute in; see ``facekeep.runtime.open_session``.
         runtime: What runs it; None for what its file needs.
 
     Attributes:
@@ -37,7 +38,7 @@ class Embedder(Closing):
         ModelCorrupt: Its files are not what the catalogue says.
         ModelError: It is not an embedder.
         InputError: The runtime cannot run its file.
-        RuntimeUnavailable: The runtime or device does not work here.
+        RuntimeUnavailable: The runtime, device or precision does not work here.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class Embedder(Closing):
         flip: bool = False,
         threads: int = 0,
         device: str = "cpu",
+        precision: str = "float32",
         runtime: str | None = None,
     ) -> None:
         chosen = model if isinstance(model, ModelEntry) else entry(model or default_model("embed"))
@@ -58,7 +60,9 @@ class Embedder(Closing):
         self.size = chosen.input_size
         self.width = chosen.width
         self.flip = flip
-        self._session = open_model(chosen, runtime=runtime, device=device, threads=threads)
+        self._session = open_model(
+            chosen, runtime=runtime, device=device, precision=precision, threads=threads
+        )
         self._batch = min(chosen.max_batch or _BATCH, _BATCH)
 
     @property

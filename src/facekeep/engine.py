@@ -66,6 +66,7 @@ class FaceEngine(Closing):
         flip: Average embeddings over mirrored faces: slower, slightly more accurate.
         threads: CPU threads for the networks; 0 for all cores.
         device: Where the networks run; never silently anywhere else.
+        precision: What they compute in; never silently anything else.
         runtime: What runs them; None for what the file of each needs.
 
     Attributes:
@@ -92,12 +93,13 @@ class FaceEngine(Closing):
         flip: bool = False,
         threads: int = 0,
         device: str = "cpu",
+        precision: str = "float32",
         runtime: str | None = None,
     ) -> None:
         self.fmr = fmr
         self.model = model = _embedder(embedder)
         self.max_pixels = max_pixels
-        self._looks = (detector, refiner, min_face, max_faces, max_pixels, flip)
+        self._looks = (detector, refiner, min_face, max_faces, max_pixels, flip, precision)
         self._policy = policy_named(review)
         self._keep_crops = keep_crops
         self._path = None if gallery is None else Path(gallery)
@@ -113,9 +115,17 @@ class FaceEngine(Closing):
                 max_faces=max_faces,
                 threads=threads,
                 device=device,
+                precision=precision,
                 runtime=runtime,
             ),
-            lambda: Embedder(model, flip=flip, threads=threads, device=device, runtime=runtime),
+            lambda: Embedder(
+                model,
+                flip=flip,
+                threads=threads,
+                device=device,
+                precision=precision,
+                runtime=runtime,
+            ),
             model,
             max_pixels=max_pixels,
         )

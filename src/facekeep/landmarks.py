@@ -65,13 +65,14 @@ class Refiner(Closing):
         model: A name from the catalogue, an entry, or None for the default refiner.
         threads: CPU threads of one run; 0 for all cores.
         device: Where to run; see ``facekeep.runtime.open_session``.
+        precision: What to compute in; see ``facekeep.runtime.open_session``.
         runtime: What runs it; None for what its file needs.
 
     Raises:
         ModelNotFound: There is no such model, or its files are not here.
         ModelCorrupt: Its files are not what the catalogue says.
         ModelError: It is not a refiner.
-        RuntimeUnavailable: The runtime or device does not work here.
+        RuntimeUnavailable: The runtime, device or precision does not work here.
     """
 
     def __init__(
@@ -80,6 +81,7 @@ class Refiner(Closing):
         *,
         threads: int = 0,
         device: str = "cpu",
+        precision: str = "float32",
         runtime: str | None = None,
     ) -> None:
         chosen = model if isinstance(model, ModelEntry) else entry(model or default_model("refine"))
@@ -87,7 +89,9 @@ class Refiner(Closing):
             raise ModelError(f"{chosen.name} is a model to {chosen.task}, not to refine, landmarks")
         self.entry = chosen
         self._size = chosen.input_size
-        self._session = open_model(chosen, runtime=runtime, device=device, threads=threads)
+        self._session = open_model(
+            chosen, runtime=runtime, device=device, precision=precision, threads=threads
+        )
 
     def refine(self, image: NDArray[np.uint8], faces: Sequence[Face]) -> list[Face]:
         """Place the landmarks of faces better; boxes and scores stay.

@@ -309,7 +309,7 @@ def calibrate(
 command(
     app,
     "detect",
-    uses=("detector", "refiner", "runtime", "device"),
+    uses=("detector", "refiner", "runtime", "device", "precision"),
     examples=[
         "facekeep evaluate detect faces68.tar --sizes 20,40,80 --json",
         "facekeep evaluate detect photos/ --model yunet --model mine --hard --scenes scenes.tar",

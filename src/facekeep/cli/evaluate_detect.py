@@ -150,6 +150,7 @@ def _contenders(run: Run, models: Sequence[str] | None, stack: ExitStack) -> lis
                 refiner=settings.refiner,
                 threads=1,
                 device=settings.device,
+                precision=settings.precision,
                 runtime=settings.runtime,
             )
         )

@@ -40,7 +40,16 @@ __all__ = [
     "write_figures",
 ]
 
-USES: Final = ("detector", "refiner", "min_face", "flip", "runtime", "device", "threads")
+USES: Final = (
+    "detector",
+    "refiner",
+    "min_face",
+    "flip",
+    "runtime",
+    "device",
+    "precision",
+    "threads",
+)
 
 AlignedFlag = Annotated[
     bool,
@@ -236,6 +245,7 @@ def _outcomes(
                 flip=settings.flip,
                 threads=1,
                 device=settings.device,
+                precision=settings.precision,
                 runtime=settings.runtime,
             )
         )
@@ -277,6 +287,7 @@ def _opened(run: Run, stack: ExitStack) -> Detector:
             min_face=settings.min_face,
             threads=1,
             device=settings.device,
+            precision=settings.precision,
             runtime=settings.runtime,
         )
     )

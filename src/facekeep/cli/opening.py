@@ -50,6 +50,7 @@ def open_engine(run: Run, gallery: Literal["none", "read", "write"] = "none") ->
         flip=settings.flip,
         threads=settings.threads,
         device=settings.device,
+        precision=settings.precision,
         runtime=settings.runtime,
     )
 

@@ -21,6 +21,7 @@ ENGINE: Final = (
     "flip",
     "runtime",
     "device",
+    "precision",
     "threads",
 )
 """Settings of the road from a picture to embeddings."""

@@ -7,9 +7,17 @@ from facekeep.models.local import weights
 from facekeep.models.schema import ModelEntry
 from facekeep.runtime import Session, open_session, require_known
 
+# What reads the files that a runtime reads, besides that runtime.
+_READERS = {"onnxruntime": ("onnxruntime", "openvino")}
+
 
 def open_model(
-    entry: ModelEntry, *, runtime: str | None = None, device: str = "cpu", threads: int = 0
+    entry: ModelEntry,
+    *,
+    runtime: str | None = None,
+    device: str = "cpu",
+    precision: str = "float32",
+    threads: int = 0,
 ) -> Session:
     """Open a model for running.
 
@@ -17,19 +25,28 @@ def open_model(
         entry: The model.
         runtime: What must run it; None for what its file needs.
         device: Where it is run; see ``open_session``.
+        precision: What it computes in; see ``open_session``.
         threads: How many CPU threads one run may use; 0 for all cores.
 
     Raises:
-        InputError: The runtime cannot run the model's file, or is unknown like the device.
+        InputError: The runtime cannot run the model's file, or is unknown like the device or the
+            precision.
         ModelNotFound: The model's files are not on this machine.
         ModelCorrupt: A file is not the one that the catalogue describes.
-        RuntimeUnavailable: The runtime or device does not work on this machine.
+        RuntimeUnavailable: The runtime, device or precision does not work on this machine.
     """
     if runtime is not None:
         require_known(runtime)
-    if runtime not in (None, entry.runtime):
+    readers = _READERS.get(entry.runtime, (entry.runtime,))
+    if runtime not in (None, *readers):
         raise InputError(
-            f"model {entry.name!r} runs with {entry.runtime} only, not with {runtime!r};"
+            f"model {entry.name!r} runs with {' or '.join(readers)}, not with {runtime!r};"
             " leave the runtime unset"
         )
-    return open_session(weights(entry), runtime=entry.runtime, device=device, threads=threads)
+    return open_session(
+        weights(entry),
+        runtime=runtime or entry.runtime,
+        device=device,
+        precision=precision,
+        threads=threads,
+    )

@@ -5,11 +5,8 @@ A ``.tflite`` file says how its pictures lie (``TensorInfo.channels_last``); mos
 
 from __future__ import annotations
 
-import os
-import tempfile
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -25,11 +22,19 @@ from facekeep.errors import (
     ModelNotFound,
     RuntimeUnavailable,
 )
-from facekeep.runtime.session import DeviceStatus, TensorInfo, short
+from facekeep.runtime.quiet import quiet
+from facekeep.runtime.session import (
+    DeviceStatus,
+    TensorInfo,
+    check_feeds,
+    name_of,
+    require_cpu,
+    require_float32,
+    short,
+)
 
 _FAILURES = (RuntimeError, ValueError)  # all that LiteRT raises
-_CHATTER = b"INFO: "
-_redirecting = threading.Lock()
+_CHATTER = b"INFO: "  # LiteRT greets when its first network is opened
 
 
 class LiteRtSession:
@@ -64,7 +69,7 @@ class LiteRtSession:
             interpreter = self._interpreter
             if interpreter is None:
                 raise InputError("this session is closed; open a new one")
-            _check(feeds, self._inputs)
+            check_feeds(feeds, self._inputs)
             try:
                 self._fit({name: value.shape for name, value in feeds.items()})
                 for name, value in feeds.items():
@@ -90,17 +95,17 @@ class LiteRtSession:
         self._shapes = shapes
 
 
-def open_litert(model: Path | bytes, *, device: str, threads: int) -> LiteRtSession:
+def open_litert(model: Path | bytes, *, device: str, precision: str, threads: int) -> LiteRtSession:
     """Open a ``.tflite`` network; arguments and errors are those of ``open_session``."""
     litert = _litert()
-    if device != "cpu":
-        raise RuntimeUnavailable(f"LiteRT runs on the device 'cpu' only, not on {device!r}")
-    name = model.name if isinstance(model, Path) else "the network in memory"
+    require_cpu("LiteRT", device)
+    require_float32("LiteRT", precision)
+    name = name_of(model)
     content = _read(model) if isinstance(model, Path) else model
     if not content:
         raise ModelCorrupt(f"LiteRT cannot open {name}: it is empty")
     try:
-        with _quiet():
+        with quiet(_CHATTER):
             interpreter = litert.Interpreter(model_content=content, num_threads=threads)
             interpreter.allocate_tensors()
     except _FAILURES as error:
@@ -141,53 +146,8 @@ def _read(path: Path) -> bytes:
         raise ModelNotFound(f"no model file at {path}: {why(error)}") from error
 
 
-def _check(feeds: Mapping[str, NDArray[Any]], inputs: tuple[TensorInfo, ...]) -> None:
-    """Refuse feeds that LiteRT would misread or answer with a lengthy trace."""
-    names = [tensor.name for tensor in inputs]
-    if sorted(feeds) != sorted(names):
-        given = ", ".join(sorted(feeds)) or "nothing"
-        raise InputError(f"the network takes {', '.join(names)}, not {given}")
-    for tensor in inputs:
-        value = feeds[tensor.name]
-        fits = value.ndim == len(tensor.shape) and all(
-            size == wanted or (wanted is None and size > 0)
-            for size, wanted in zip(value.shape, tensor.shape, strict=True)
-        )
-        if not fits or value.dtype != tensor.dtype:
-            shown = " x ".join("?" if size is None else str(size) for size in tensor.shape)
-            raise InputError(
-                f"the network refuses its input: {tensor.name} must be {tensor.dtype} {shown},"
-                f" not {value.dtype} {' x '.join(map(str, value.shape))}"
-            )
-
-
 def _tensor(detail: dict[str, Any]) -> TensorInfo:
     signature = detail["shape_signature"]
     sizes = signature if len(signature) else detail["shape"]
     shape = tuple(None if size < 0 else int(size) for size in sizes)
     return TensorInfo(detail["name"], shape, np.dtype(detail["dtype"]).name)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep LiteRT from greeting on the process's stderr; what else is written there comes through.
-
-    LiteRT has no switch for it: its native code writes to file descriptor 2.
-    """
-    with _redirecting, ExitStack() as stack:
-        try:
-            heard = stack.enter_context(tempfile.TemporaryFile())
-            stderr = os.dup(2)
-        except OSError:  # no stderr, or no room for the file: then the greeting is heard
-            yield
-            return
-        try:
-            os.dup2(heard.fileno(), 2)
-            yield
-        finally:
-            os.dup2(stderr, 2)
-            heard.seek(0)
-            rest = b"".join(line for line in heard if not line.startswith(_CHATTER))
-            if rest:
-                os.write(stderr, rest)
-            os.close(stderr)

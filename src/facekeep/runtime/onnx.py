@@ -19,7 +19,13 @@ from facekeep.errors import (
     ModelNotFound,
     RuntimeUnavailable,
 )
-from facekeep.runtime.session import DeviceStatus, TensorInfo, short
+from facekeep.runtime.session import (
+    DeviceStatus,
+    TensorInfo,
+    name_of,
+    require_float32,
+    short,
+)
 
 # device: ONNX Runtime's name of the provider, and what makes it available.
 _DEVICES = {
@@ -80,11 +86,12 @@ class OnnxSession:
 _LARGE = 16 * 2**20
 
 
-def open_onnx(model: Path | bytes, *, device: str, threads: int) -> OnnxSession:
+def open_onnx(model: Path | bytes, *, device: str, precision: str, threads: int) -> OnnxSession:
     """Open an ONNX network; arguments and errors are those of ``open_session``."""
     ort = _onnxruntime()
     provider = _provider(ort, device)
-    name = model.name if isinstance(model, Path) else "the network in memory"
+    require_float32("ONNX Runtime", precision)
+    name = name_of(model)
     if isinstance(model, Path) and not model.is_file():
         raise ModelNotFound(f"no model file at {model}")
     source = str(model) if isinstance(model, Path) else model

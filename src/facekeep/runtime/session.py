@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
 from facekeep._files import one_line
+from facekeep.errors import InputError, RuntimeUnavailable
+
+PRECISIONS = ("float32", "bfloat16", "float16")
+"""What a network may compute in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,3 +91,55 @@ def short(error: Exception) -> str:
     """Return a runtime's message as one line of bearable length."""
     text = one_line(error)
     return text if len(text) <= 200 else text[:199] + "…"
+
+
+def name_of(model: Path | bytes) -> str:
+    """Return what messages call a network."""
+    return model.name if isinstance(model, Path) else "the network in memory"
+
+
+def check_feeds(feeds: Mapping[str, NDArray[Any]], inputs: tuple[TensorInfo, ...]) -> None:
+    """Refuse feeds that a runtime would misread or answer with a lengthy trace.
+
+    Raises:
+        InputError: A feed is missing, too many, or of a shape or dtype that the network refuses.
+    """
+    names = [tensor.name for tensor in inputs]
+    if sorted(feeds) != sorted(names):
+        given = ", ".join(sorted(feeds)) or "nothing"
+        raise InputError(f"the network takes {', '.join(names)}, not {given}")
+    for tensor in inputs:
+        value = feeds[tensor.name]
+        fits = value.ndim == len(tensor.shape) and all(
+            size == wanted or (wanted is None and size > 0)
+            for size, wanted in zip(value.shape, tensor.shape, strict=True)
+        )
+        if not fits or value.dtype != tensor.dtype:
+            shown = " x ".join("?" if size is None else str(size) for size in tensor.shape)
+            raise InputError(
+                f"the network refuses its input: {tensor.name} must be {tensor.dtype} {shown},"
+                f" not {value.dtype} {' x '.join(map(str, value.shape))}"
+            )
+
+
+def require_float32(runtime: str, precision: str) -> None:
+    """Refuse a precision that a runtime does not offer.
+
+    Raises:
+        RuntimeUnavailable: It is another than ``float32``.
+    """
+    if precision != "float32":
+        raise RuntimeUnavailable(
+            f"{runtime} computes in float32 only, not in {precision};"
+            " the runtimes openvino and ncnn offer more"
+        )
+
+
+def require_cpu(runtime: str, device: str) -> None:
+    """Refuse a device that a runtime does not offer.
+
+    Raises:
+        RuntimeUnavailable: It is another than ``cpu``.
+    """
+    if device != "cpu":
+        raise RuntimeUnavailable(f"{runtime} runs on the device 'cpu' only, not on {device!r}")

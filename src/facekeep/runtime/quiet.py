@@ -1,0 +1,36 @@
+"""Keeping native libraries from talking on the process's stderr."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+_redirecting = threading.Lock()
+
+
+@contextmanager
+def quiet(chatter: bytes = b"") -> Iterator[None]:
+    """Swallow the lines on stderr that begin with ``chatter``; what else is written comes through.
+
+    For libraries without a switch for it, whose native code writes to file descriptor 2.
+    """
+    with _redirecting, ExitStack() as stack:
+        try:
+            heard = stack.enter_context(tempfile.TemporaryFile())
+            stderr = os.dup(2)
+        except OSError:  # no stderr, or no room for the file: then the chatter is heard
+            yield
+            return
+        try:
+            os.dup2(heard.fileno(), 2)
+            yield
+        finally:
+            os.dup2(stderr, 2)
+            heard.seek(0)
+            rest = b"".join(line for line in heard if not line.startswith(chatter))
+            if rest:
+                os.write(stderr, rest)
+            os.close(stderr)

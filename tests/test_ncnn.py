@@ -1,0 +1,190 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from facekeep import runtime
+from facekeep.errors import InputError, ModelCorrupt, ModelNotFound, RuntimeUnavailable
+from facekeep.runtime import Session, TensorInfo, open_session
+from ncnn_kit import WEIGHT, means
+from session_kit import assert_one_line, close_while_others_run
+
+ncnn = pytest.importorskip("ncnn", reason="the extra 'ncnn' is not installed")
+
+
+def opened(model: Path | bytes, **options: Any) -> Session:
+    return open_session(model, runtime="ncnn", **({"threads": 1} | options))
+
+
+@pytest.fixture
+def session(tmp_path: Path) -> Session:
+    return opened(means(tmp_path))
+
+
+def pictures(count: int, seed: int = 0) -> NDArray[np.float32]:
+    return np.random.default_rng(seed).random((count, 3, 8, 8), dtype=np.float32)
+
+
+def test_describes_what_it_takes_and_gives(session: Session, tmp_path: Path) -> None:
+    assert session.inputs == (TensorInfo("x", (None, 3, 8, 8), "float32"),)
+    assert session.outputs == (TensorInfo("y", (), "float32"),)
+    free = opened(means(tmp_path, sizes="")).inputs[0]
+    assert free.shape == (None, None, None, None)
+
+
+def test_runs_batches_of_any_length_in_turn(session: Session) -> None:
+    for count in (1, 5, 2):
+        x = pictures(count, seed=count)
+        (y,) = session.run({"x": x})
+        np.testing.assert_allclose(y, x.mean((2, 3)) @ WEIGHT.T, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("size", [(5, 7), (1, 3), (9, 2)])
+def test_pictures_of_odd_sizes_are_read_as_they_lie(tmp_path: Path, size: tuple[int, int]) -> None:
+    x = np.random.default_rng(0).random((2, 3, *size), dtype=np.float32)
+    (y,) = opened(means(tmp_path, sizes="")).run({"x": x})
+    np.testing.assert_allclose(y, x.mean((2, 3)) @ WEIGHT.T, rtol=1e-5, atol=1e-6)
+
+
+def test_a_view_of_other_memory_order_is_fed_as_it_reads(session: Session) -> None:
+    x = pictures(2)
+    turned = np.ascontiguousarray(x.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
+    np.testing.assert_array_equal(session.run({"x": turned})[0], session.run({"x": x})[0])
+
+
+def test_threads_share_a_session(session: Session) -> None:
+    inputs = [pictures(1 + seed % 3, seed) for seed in range(100)]
+    serial = [session.run({"x": x})[0] for x in inputs]
+    with ThreadPoolExecutor(8) as pool:
+        together = list(pool.map(lambda x: session.run({"x": x})[0], inputs))
+    for one, other in zip(serial, together, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_closed_session_says_so(session: Session) -> None:
+    session.close()
+    session.close()
+    with pytest.raises(InputError, match="closed"):
+        session.run({"x": pictures(1)})
+
+
+def test_closing_while_others_run_harms_nobody(session: Session) -> None:
+    close_while_others_run(session, {"x": pictures(16)})
+
+
+@pytest.mark.parametrize(
+    "feeds",
+    [
+        {},
+        {"y": pictures(1)},
+        {"x": pictures(1)[:, :2]},
+        {"x": pictures(1)[0]},
+        {"x": pictures(0)},
+        {"x": pictures(1).astype(np.float64)},
+    ],
+    ids=["nothing", "other name", "other size", "other rank", "no rows", "other dtype"],
+)
+def test_wrong_input_is_one_line_and_spoils_nothing(
+    session: Session, feeds: dict[str, NDArray[Any]]
+) -> None:
+    with pytest.raises(InputError) as caught:
+        session.run(feeds)
+    assert_one_line(caught.value)
+    assert session.run({"x": pictures(3)})[0].shape == (3, 4)
+
+
+@pytest.mark.parametrize("damage", ["empty", "text", "zeros", "cut", "a layer less", "no input"])
+def test_a_damaged_param_is_one_line(
+    tmp_path: Path, damage: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = means(tmp_path)
+    content = path.read_text()
+    path.write_text(
+        {
+            "empty": "",
+            "text": "this is no network\n" * 10,
+            "zeros": "\0" * 1000,
+            "cut": content[: len(content) // 3],
+            "a layer less": content.rpartition("InnerProduct")[0],
+            "no input": content.replace("Input x", "Noop x"),
+        }[damage]
+    )
+    with pytest.raises(ModelCorrupt, match=r"cannot open means\.param") as caught:
+        opened(path)
+    assert_one_line(caught.value)
+    assert capfd.readouterr().err == ""
+
+
+def test_weights_that_are_cut_off_are_one_line(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = means(tmp_path)
+    weights = path.with_suffix(".bin")
+    weights.write_bytes(weights.read_bytes()[:20])
+    with pytest.raises(ModelCorrupt, match=r"means\.param: it or its \.bin is damaged"):
+        opened(path)
+    assert capfd.readouterr().err == ""
+
+
+def test_both_files_must_be_there(tmp_path: Path) -> None:
+    path = means(tmp_path)
+    path.with_suffix(".bin").unlink()
+    with pytest.raises(ModelNotFound, match=r"means\.bin: it belongs to means\.param"):
+        opened(path)
+    with pytest.raises(ModelNotFound, match="no model file at"):
+        opened(tmp_path / "missing.param")
+
+
+def test_content_without_a_path_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="two files"):
+        opened(means(tmp_path).read_bytes())
+
+
+def test_only_the_cpu_is_offered(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeUnavailable, match="'cpu' only, not on 'cuda'"):
+        opened(means(tmp_path), device="cuda")
+
+
+def test_bfloat16_keeps_fewer_bits(session: Session, tmp_path: Path) -> None:
+    rough = opened(means(tmp_path), precision="bfloat16")
+    whole, halved = session.run({"x": pictures(1)})[0], rough.run({"x": pictures(1)})[0]
+    assert 0 < np.abs(whole - halved).max() < 0.05
+
+
+def test_float16_is_used_where_the_processor_has_it_and_refused_elsewhere(tmp_path: Path) -> None:
+    path = means(tmp_path)
+    if ncnn.cpu_support_arm_asimdhp():
+        assert opened(path, precision="float16").run({"x": pictures(1)})[0].shape == (1, 4)
+        return
+    with pytest.raises(RuntimeUnavailable, match="float16 on ARM"):
+        opened(path, precision="float16")
+
+
+def test_is_listed_with_its_version() -> None:
+    (found,) = [each for each in runtime.runtimes() if each.runtime == "ncnn"]
+    assert (found.device, found.available) == ("cpu", True)
+    assert ncnn.__version__ in found.detail
+
+
+def test_without_ncnn_the_cure_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ncnn", None)
+    with pytest.raises(RuntimeUnavailable, match=r"pip install 'facekeep\[ncnn\]'") as caught:
+        opened(means(tmp_path))
+    assert_one_line(caught.value)
+
+
+def test_nothing_is_printed(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from facekeep.runtime import open_session;"
+        "open_session(Path(sys.argv[1]), runtime='ncnn')"
+    )
+    command = [sys.executable, "-c", code, str(means(tmp_path))]
+    run = subprocess.run(command, capture_output=True, check=True)
+    assert (run.stdout, run.stderr) == (b"", b"")
