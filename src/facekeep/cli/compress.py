@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from facekeep.cli.command import Run, group
-from facekeep.cli.compressing import Common, common, compressed
+from facekeep.cli.command import Run, command, group
+from facekeep.cli.compressing import Common, common, compressed, tell_done, tell_step
+from facekeep.cli.evaluating import command_line
 
 if TYPE_CHECKING:
     from facekeep.compress.calibration import Method
@@ -105,3 +107,56 @@ def quantize(
         target=cast("Target", target),
     )
     compressed(run, name, step, shared)
+
+
+@command(
+    app,
+    "run",
+    examples=["facekeep compress run recipe.toml", "facekeep compress run recipe.toml --json"],
+)
+def run_(
+    run: Run,
+    context: typer.Context,
+    recipe: Annotated[
+        Path, typer.Argument(metavar="RECIPE.toml", help="A chain of steps, with its data.")
+    ],
+    work: Annotated[
+        Path | None,
+        typer.Option(
+            "--work",
+            metavar="DIR",
+            help="Keep what each step makes, and the report, here. [default: RECIPE.work]",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Do the steps of a recipe, register the result, and write a report of what it cost.
+
+    Interrupted, the same command goes on: steps that are in the folder are not done again.
+    """
+    from facekeep.compress.chain import Chain, run_chain
+    from facekeep.compress.measure import Measuring
+    from facekeep.compress.recipe import read_recipe
+    from facekeep.compress.report import write_report
+    from facekeep.evaluate.page import check_report
+    from facekeep.models import entry
+    from facekeep.models.importing import free_folder
+
+    read = read_recipe(recipe)
+    free_folder(read.out)
+    folder = work or recipe.with_suffix(".work")
+    check_report(folder)
+    original, compare = entry(read.model), tuple(map(entry, read.compare))
+    faces, trial = read.setting.open()
+    chain = Chain(
+        out=read.out,
+        steps=read.steps,
+        faces=faces,
+        compare=compare,
+        command=command_line(context),
+    )
+    measuring = Measuring(original, trial, watch=run.progress)
+    done = run_chain(chain, measuring, folder, tell=lambda step: tell_step(run, step))
+    page = write_report(folder, done, chain.command)
+    tell_done(run, done)
+    run.say(f"report: {page}")

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import inspect
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from facekeep.cli.command import Run, command
 from facekeep.cli.evaluating import command_line
-from facekeep.errors import InputError
 
 if TYPE_CHECKING:
     from facekeep.compress.chain import Done, StepDone
-    from facekeep.compress.faces import Faces
-    from facekeep.compress.measure import Facts, Trial
     from facekeep.compress.options import Step
+    from facekeep.compress.setting import Setting
 
 __all__ = ["Common", "common", "compressed", "tell_done", "tell_step"]
 
@@ -95,6 +93,13 @@ class Common:
     threads: _Threads = 1
     line: str = ""
 
+    def setting(self) -> Setting:
+        """Return which data that is."""
+        from facekeep.compress.setting import Setting
+
+        own = {each.name for each in fields(Setting)}
+        return Setting(**{name: value for name, value in vars(self).items() if name in own})
+
 
 def common(
     app: typer.Typer, name: str, *, examples: Sequence[str]
@@ -138,7 +143,7 @@ def compressed(run: Run, name: str, step: Step, shared: Common) -> None:
 
     free_folder(shared.out)
     original = entry(name)
-    faces, trial = _trial(shared)
+    faces, trial = shared.setting().open()
     chain = Chain(out=shared.out, steps=(step,), faces=faces, command=shared.line)
     measuring = Measuring(original, trial, watch=run.progress)
     with tempfile.TemporaryDirectory(prefix="facekeep-compress-") as folder:
@@ -147,108 +152,24 @@ def compressed(run: Run, name: str, step: Step, shared: Common) -> None:
     tell_done(run, done)
 
 
-def _trial(shared: Common) -> tuple[Faces | None, Trial]:
-    """Open what networks are calibrated and measured on."""
-    from facekeep.compress.faces import builtin_faces, read_faces
-    from facekeep.compress.measure import Trial
-    from facekeep.evaluate import CropCache, readers
-
-    if (shared.lfw_images is None) != (shared.lfw_pairs is None):
-        raise InputError("LFW needs both: --lfw-images DIR and --lfw-pairs FILE")
-    faces = None
-    if shared.data is not None:
-        faces = read_faces(
-            shared.data, labels=shared.labels, aligned=shared.aligned, count=shared.count
-        )
-    people = None if faces is None else faces.people
-    if shared.eval_data is not None:
-        people = readers.known_people(
-            shared.eval_data, labels=shared.labels, aligned=shared.aligned
-        )
-    lfw = None
-    if shared.lfw_images is not None and shared.lfw_pairs is not None:
-        lfw = readers.lfw(shared.lfw_images, shared.lfw_pairs)
-    return faces, Trial(
-        faces=faces or builtin_faces(),
-        people=people,
-        lfw=lfw,
-        cache=None if shared.cache is None else CropCache(shared.cache),
-        threads=shared.threads,
-    )
-
-
 def tell_step(run: Run, done: StepDone) -> None:
     """Tell people of a step: what was done, and the network before and after it."""
+    from facekeep.compress.words import HEADERS, row
+
     run.say(f"{done.step.kind}: {done.made.told}")
     for remark in done.made.remarks:
         run.say(f"  {remark}")
-    run.table(["", *_HEADERS], [_row("before", done.before), _row("after", done.after)])
+    run.table(["", *HEADERS], [row("before", done.before), row("after", done.after)])
 
 
 def tell_done(run: Run, done: Done) -> None:
     """Tell of what was registered; with --json all there is to tell."""
+    from facekeep.compress.words import HEADERS, remarks, row
+
     if run.json:
         run.emit(done.document())
         return
     if len(done.facts) > 2:
-        run.table(["model", *_HEADERS], [_row(each.name, each) for each in done.facts])
-    for line in _remarks(done):
+        run.table(["model", *HEADERS], [row(each.name, each) for each in done.facts])
+    for line in remarks(done):
         run.say(line)
-
-
-_HEADERS: Final = (
-    "parameters",
-    "MMACs",
-    "MB",
-    "ms",
-    "cosine",
-    "1st percentile",
-    "TAR %",
-    "LFW %",
-    "LFW TAR %",
-)
-
-
-def _row(name: str, facts: Facts) -> list[str]:
-    found = facts.accuracy
-    return [
-        name,
-        f"{facts.parameters:,}",
-        f"{facts.macs / 1e6:.1f}",
-        f"{facts.bytes / 1e6:.2f}",
-        f"{facts.latency_ms:.2f}",
-        *("" if each is None else f"{each:.4f}" for each in (found.cosine, found.cosine_p01)),
-        *(
-            "" if each is None else f"{100 * each:.2f}"
-            for each in (found.tar, found.lfw, found.lfw_tar)
-        ),
-    ]
-
-
-def _remarks(done: Done) -> Iterator[str]:
-    """What is not measured, and how to have it measured; what can be done next."""
-    found, entry = done.after.accuracy, done.entry
-    if found.cosine is None:
-        yield "not compared with the original: there are no faces; name some with --data"
-    elif found.faces < 100:
-        yield (
-            f"compared on {found.faces} faces only, enough to see that it works; name more"
-            " with --data"
-        )
-    if found.tar is None and found.lfw is None:
-        yield (
-            "how well it tells people apart was not measured; name known people with --eval-data,"
-            " or LFW with --lfw-images and --lfw-pairs"
-        )
-    yield f"{entry.name}: in the catalogue; {_thresholds(done)}"
-
-
-def _thresholds(done: Done) -> str:
-    entry = done.entry
-    if not entry.thresholds:
-        return (
-            "it cannot decide before it is calibrated on photos of many people, a folder each:"
-            f" facekeep evaluate calibrate DIR --model {entry.name}"
-        )
-    lowest = entry.thresholds[-1][0]
-    return f"thresholds down to a false-match rate of {lowest:g}: {entry.calibrated_on}"

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, get_args
+from typing import ClassVar, Final, get_args
 
 from facekeep.compress.calibration import Method
 from facekeep.compress.quantize import Mode, Target
 from facekeep.errors import InputError
 
-__all__ = ["Quantize", "Step", "require"]
+__all__ = ["STEPS", "Quantize", "Step", "require"]
 
 
 def require(condition: bool, told: str) -> None:
@@ -56,3 +56,6 @@ class Quantize:
 
 
 Step = Quantize
+
+STEPS: Final[dict[str, type[Step]]] = {kind.kind: kind for kind in (Quantize,)}
+"""The kinds of steps by the word that a recipe names them by."""

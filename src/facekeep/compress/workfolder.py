@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from facekeep.compress.made import Made
 from facekeep.compress.measure import Accuracy, Measuring
-from facekeep.models.files import keep
+from facekeep.models.files import cannot_write, keep
 
 __all__ = ["WorkFolder", "digest_of"]
 
@@ -28,11 +28,19 @@ class WorkFolder:
     What is damaged, or was made by other steps or from other data, counts as not there.
 
     Args:
-        path: The folder; it is there.
+        path: The folder; it is made where it is missing.
+
+    Raises:
+        ModelError: It cannot be made.
+        StorageFull: There is no room.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise cannot_write(path, error) from error
 
     def find(self, name: str, key: str) -> Made | None:
         """Return what a step made, if it is the same step.

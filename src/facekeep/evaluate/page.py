@@ -69,11 +69,12 @@ _HEAD: Final = """\
 
 
 _FOOT: Final = """\
-<footer><p>facekeep {version}. The faces in this report are those of real people: treat it like the
-photos themselves.</p></footer>
+<footer><p>facekeep {version}.{caution}</p></footer>
 </body>
 </html>
 """
+_FACES: Final = """ The faces in this report are those of real people: treat it like the
+photos themselves."""
 
 
 def check_report(folder: Path) -> None:
@@ -90,15 +91,18 @@ def check_report(folder: Path) -> None:
         raise InputError(f"{where}: no report can be written there; name another folder")
 
 
-def html_page(title: str, parts: Sequence[str]) -> str:
+def html_page(title: str, parts: Sequence[str], *, faces: bool = True) -> str:
     """Put a page together.
 
     Args:
         title: What the window is called.
         parts: HTML, one after the other.
+        faces: There are pictures of faces among them.
     """
     head = _HEAD.format(title=escape(title), css=_CSS)
-    return "\n".join([head, *parts, _FOOT.format(version=escape(__version__))])
+    return "\n".join(
+        [head, *parts, _FOOT.format(version=escape(__version__), caution=_FACES if faces else "")]
+    )
 
 
 def write_page(folder: Path, page: str, pictures: Sequence[Picture]) -> Path:

@@ -1,0 +1,85 @@
+"""Which data networks are calibrated and measured on, by their paths."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from facekeep.compress.faces import Faces, builtin_faces, read_faces
+from facekeep.compress.measure import Trial
+from facekeep.errors import InputError
+from facekeep.evaluate.crop_cache import CropCache
+from facekeep.evaluate.data import PairSet
+
+__all__ = ["Setting"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """The data of a run.
+
+    Attributes:
+        data: Faces to calibrate, heal and compare on; see ``read_faces``.
+        labels: A table with the columns ``key`` and ``identity``, for ``data`` and ``eval_data``.
+        aligned: The images of both are face crops, aligned already.
+        count: How many faces of ``data`` to calibrate and compare on.
+        eval_data: Known people, not those of ``data``, to measure TAR on.
+        lfw_images: The photos of LFW.
+        lfw_pairs: Its ``pairs.txt``.
+        cache: A folder that keeps the faces found.
+        threads: CPU threads; 0 for all.
+    """
+
+    data: Path | None = None
+    labels: Path | None = None
+    aligned: bool = False
+    count: int = 256
+    eval_data: Path | None = None
+    lfw_images: Path | None = None
+    lfw_pairs: Path | None = None
+    cache: Path | None = None
+    threads: int = 1
+
+    def __post_init__(self) -> None:
+        if self.count < 1:
+            raise InputError(f"count must be 1 at least, not {self.count}")
+        if self.threads < 0:
+            raise InputError(f"threads must be 0, for all, or more, not {self.threads}")
+        if (self.lfw_images is None) != (self.lfw_pairs is None):
+            raise InputError("LFW needs both: --lfw-images DIR and --lfw-pairs FILE")
+
+    def open(self) -> tuple[Faces | None, Trial]:
+        """Open the data.
+
+        TAR is measured on ``eval_data``; without it on ``data``, where that says who is on it.
+        Without ``data`` the embeddings are compared on the demo's portraits, where those are.
+
+        Raises:
+            InputError: Something is missing, or not of the kind.
+            ImageError: A file or folder cannot be read.
+        """
+        from facekeep.evaluate import readers
+
+        faces = people = None
+        if self.data is not None:
+            faces = read_faces(
+                self.data, labels=self.labels, aligned=self.aligned, count=self.count
+            )
+            people = faces.people
+        if self.eval_data is not None:
+            people = readers.known_people(self.eval_data, labels=self.labels, aligned=self.aligned)
+        trial = Trial(
+            faces=faces or builtin_faces(),
+            people=people,
+            lfw=self._lfw(),
+            cache=None if self.cache is None else CropCache(self.cache),
+            threads=self.threads,
+        )
+        return faces, trial
+
+    def _lfw(self) -> PairSet | None:
+        from facekeep.evaluate import readers
+
+        if self.lfw_images is None or self.lfw_pairs is None:
+            return None
+        return readers.lfw(self.lfw_images, self.lfw_pairs)
