@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 from facekeep.gallery import Gallery, Key, NewTemplate, Space
@@ -31,6 +32,12 @@ def new(seed: int = 0, **facts: Any) -> NewTemplate:
 def make(path: Path, key: Key | None = None, **options: Any) -> Gallery:
     """A new gallery."""
     return Gallery.open(path, space=SPACE, key=key, create=True, **options)
+
+
+def sketched(patch: pytest.MonkeyPatch, *, at: int = 0, in_file: bool = True) -> None:
+    """Have galleries from a number of people on searched by sketches, from a file or without."""
+    patch.setattr("facekeep.gallery.index.EXACT_BELOW", at)
+    patch.setattr("facekeep.gallery.searchable._WRITE_FROM", 1 if in_file else 1_000_000)
 
 
 def contents(gallery: Gallery) -> list[Any]:

@@ -166,7 +166,7 @@ class Database:
         """
         self.path = path
         self.read_only = read_only
-        self._timeout = busy_timeout
+        self.timeout = busy_timeout
         self._pid = os.getpid()
         self._read_lock = threading.RLock()
         self._write_lock = threading.RLock()
@@ -201,7 +201,7 @@ class Database:
         return "mode=rw" if tidy else "mode=ro"
 
     def _try_reader(self, options: str) -> sqlite3.Connection:
-        connection = _connect(self.path, options, self._timeout)
+        connection = _connect(self.path, options, self.timeout)
         try:
             connection.execute("PRAGMA query_only = ON")
             connection.execute("PRAGMA schema_version").fetchone()
@@ -250,7 +250,7 @@ class Database:
         """Give a connection inside a transaction that sees one state of the gallery."""
         with self._read_lock, sqlite_faults(self.path):
             self._check_usable()
-            with _transaction(self._reader, "DEFERRED", self._timeout):
+            with _transaction(self._reader, "DEFERRED", self.timeout):
                 yield self._reader
 
     @contextmanager
@@ -260,7 +260,7 @@ class Database:
         with (
             sqlite_faults(self.path),
             closing(self._open_reader()) as connection,
-            _transaction(connection, "DEFERRED", self._timeout),
+            _transaction(connection, "DEFERRED", self.timeout),
         ):
             yield connection
 
@@ -275,7 +275,7 @@ class Database:
         """
         with self._write_lock, sqlite_faults(self.path):
             connection = self._write_connection()
-            with _transaction(connection, "IMMEDIATE", self._timeout):
+            with _transaction(connection, "IMMEDIATE", self.timeout):
                 yield connection
 
     def sweep(self) -> None:
@@ -286,7 +286,7 @@ class Database:
         """
         with self._write_lock, self._read_lock, sqlite_faults(self.path):
             connection = self._write_connection()
-            _patiently(lambda: connection.execute("VACUUM"), self._timeout)
+            _patiently(lambda: connection.execute("VACUUM"), self.timeout)
             busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         if busy:
             raise GalleryBusy(f"another program is reading {self.path}: close it")
@@ -301,7 +301,7 @@ class Database:
         if self.read_only:
             raise GalleryReadOnly(f"{self.path} was opened for reading only: open it for writing")
         if self._writer is None:
-            self._writer = _connect(self.path, "mode=rw", self._timeout)
+            self._writer = _connect(self.path, "mode=rw", self.timeout)
         return self._writer
 
     def _check_usable(self) -> None:

@@ -15,6 +15,7 @@ from facekeep.errors import InputError, PersonExists, StorageFull
 from facekeep.gallery import edit
 from facekeep.gallery.export_file import ExportReader, ExportWriter, ReadTemplate
 from facekeep.gallery.faults import real_path
+from facekeep.gallery.index_file import index_path
 from facekeep.gallery.keys import Key
 from facekeep.gallery.records import MAX_NAME_CHARS, Person, to_stamp
 from facekeep.gallery.rows import Rows
@@ -52,7 +53,7 @@ class Imported:
 def export_target(path: str | os.PathLike[str], gallery: Path) -> Path:
     """Return where to write an export; InputError where that would do harm."""
     target = real_path(path)
-    if target in {gallery, Path(f"{gallery}-wal"), Path(f"{gallery}-shm")}:
+    if target in {gallery, Path(f"{gallery}-wal"), Path(f"{gallery}-shm"), index_path(gallery)}:
         raise InputError(f"{target} is the gallery itself: export to another file")
     if not target.parent.is_dir():
         raise InputError(f"there is no folder {target.parent} for the export: create it first")

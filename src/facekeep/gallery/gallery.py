@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from datetime import datetime
@@ -16,30 +15,26 @@ from numpy.typing import NDArray
 from facekeep.errors import GalleryCorrupt, InputError
 from facekeep.gallery import checks, edit, exchange, schema
 from facekeep.gallery.cipher import Cipher
-from facekeep.gallery.database import Database
-from facekeep.gallery.index import Builder, Flat
 from facekeep.gallery.keys import Key
-from facekeep.gallery.opened import OpenGallery, require_space, scope
+from facekeep.gallery.opened import require_space, scope
 from facekeep.gallery.records import (
     AuditEntry,
     Consent,
     Finding,
     GalleryInfo,
-    Hit,
     NewTemplate,
     Person,
-    Space,
     clean_name,
-    clean_vectors,
     from_stamp,
     now_stamp,
     to_stamp,
 )
+from facekeep.gallery.searchable import SearchableGallery
 
 __all__ = ["Gallery"]
 
 
-class Gallery(OpenGallery):
+class Gallery(SearchableGallery):
     """People and their templates.
 
     Threads may share one object. Processes open the file each for itself; a change made by one is
@@ -47,17 +42,6 @@ class Gallery(OpenGallery):
     file locked for longer than the time-out) or ``GalleryCorrupt``; those that change something
     also ``GalleryReadOnly`` and ``StorageFull``, after which the gallery is as it was before.
     """
-
-    def __init__(self, database: Database, space: Space | None, key: Key | None) -> None:
-        """Use ``Gallery.open`` instead."""
-        super().__init__(database, space, key)
-        self._refreshing = threading.Lock()
-        self._index: tuple[tuple[int, int], Builder, Flat] | None = None
-
-    def close(self) -> None:
-        """Close the file and forget the vectors; doing it twice does no harm."""
-        super().close()
-        self._index = None
 
     # People
 
@@ -129,7 +113,7 @@ class Gallery(OpenGallery):
 
     def rename(self, name: str, new_name: str) -> Person:
         """Give a person another name; PersonExists where somebody has it."""
-        with self._write() as rows:
+        with self._write(rewrite=False) as rows:
             edit.rename(rows, name, new_name)
             return edit.full_person(rows, new_name)
 
@@ -216,50 +200,6 @@ class Gallery(OpenGallery):
             edit.rekey(rows, cipher)
         self._key = new_key
         self.compact()
-
-    # Search
-
-    def search(self, probes: NDArray[np.float32], top_k: int = 5) -> list[list[Hit]]:
-        """Return for each probe the people it is most like, best first; exact.
-
-        Args:
-            probes: float32 ``(n, d)`` of unit length, from the space the gallery was opened with.
-            top_k: The most people to return for each probe.
-
-        Returns:
-            A list for each probe, shorter than ``top_k`` where there are fewer people. Somebody
-            with only "this is not" templates is never among them.
-
-        Raises:
-            InputError: Wrong shape or values.
-            TemplateTampered: A stored template was changed outside facekeep.
-            GalleryKeyError: The gallery is encrypted and no key was given.
-        """
-        self._require_declared()
-        clean = clean_vectors(probes, self.space.width, "probes")
-        if top_k < 1:
-            raise InputError(f"top_k must be 1 or more, not {top_k!r}")
-        return self._fresh().search(clean, top_k)
-
-    def _fresh(self) -> Flat:
-        """Return the index of the gallery's present state."""
-        with self._refreshing, self._read() as rows:
-            now = (rows.meta.changes, rows.meta.rewrites)
-            known = self._index
-            if known is not None and known[0] == now:
-                return known[2]
-            # Nothing half refreshed may be left behind, whatever happens from here on.
-            self._index = None
-            if known is not None and known[0][1] == now[1]:
-                builder = known[1]
-            else:
-                known = None
-                builder = Builder(rows.meta.space.width, rows.count("templates"))
-            for batch in rows.vectors_after(builder.last_row):
-                builder.extend(batch)
-            state = builder.state()
-            self._index = (now, builder, state)
-            return state
 
     def vectors(self, name: str) -> dict[str, NDArray[np.float32]]:
         """Return a person's vectors, float32 ``(d,)`` each, by the template's UUID."""

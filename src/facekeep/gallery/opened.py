@@ -15,6 +15,7 @@ from facekeep.errors import (
     FacekeepError,
     GalleryBusy,
     GalleryNotFound,
+    GalleryReadOnly,
     InputError,
     SpaceMismatch,
     StorageFull,
@@ -22,7 +23,8 @@ from facekeep.errors import (
 from facekeep.gallery import schema
 from facekeep.gallery.cipher import Cipher, cipher_for
 from facekeep.gallery.database import Database, create_file
-from facekeep.gallery.faults import existing_file, real_path
+from facekeep.gallery.faults import existing_file, file_fault, real_path
+from facekeep.gallery.index_file import IndexFile
 from facekeep.gallery.keys import Key
 from facekeep.gallery.records import Space
 from facekeep.gallery.rows import Rows, read_meta, write_meta
@@ -47,6 +49,7 @@ class OpenGallery(Closing):
             self._meta = rows.meta
             if space is not None:
                 require_space(rows.meta.space, space, "the gallery")
+        self._index_file = IndexFile(self.path, self._meta)
 
     @classmethod
     def open(
@@ -140,7 +143,7 @@ class OpenGallery(Closing):
             )
 
     def compact(self) -> None:
-        """Rewrite the file without what was deleted, and empty the write-ahead log.
+        """Rewrite the file without what was deleted, empty its log, and erase it from the index.
 
         Raises:
             GalleryBusy: Another program is reading an older state of the gallery, so what was
@@ -151,7 +154,8 @@ class OpenGallery(Closing):
             unswept = rows.meta.unswept
         try:
             self._database.sweep()
-        except (GalleryBusy, StorageFull) as error:
+            self._erase_from_index()
+        except (GalleryBusy, GalleryReadOnly, StorageFull) as error:
             raise type(error)(
                 f"{error}; what was asked is done, but what was erased may still lie in the files:"
                 " mend that and run `facekeep gallery compact`"
@@ -159,6 +163,15 @@ class OpenGallery(Closing):
         if unswept:
             with self._database.write() as connection:
                 self._rows(connection).mark_swept(unswept)
+
+    def _erase_from_index(self) -> None:
+        if not self._index_file.may_exist():
+            return
+        try:
+            with self._index_file.locked(self._database.timeout), self._read() as rows:
+                self._index_file.erase(rows)
+        except OSError as error:
+            raise file_fault(error, self._index_file.path) from error
 
     def _finish_erasure(self) -> None:
         """Wipe what a process left behind that was killed between deleting and wiping."""

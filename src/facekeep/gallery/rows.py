@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from shlex import quote
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +30,7 @@ from facekeep.gallery.records import (
     now_stamp,
 )
 
-__all__ = ["Meta", "Rows", "VectorBatch", "read_meta", "write_meta"]
+__all__ = ["Meta", "Rows", "read_meta", "well_formed", "write_meta"]
 
 _PERSON = (
     "SELECT p.uuid, p.name, p.created_at, p.metadata, p.consent_basis, p.consent_at,"
@@ -46,10 +46,6 @@ _TEMPLATE = (
 _SEALED = (
     "SELECT t.uuid, p.uuid, t.negative, t.space, t.vector, t.crop"
     " FROM templates t JOIN people p ON p.id = t.person"
-)
-_VECTORS = (
-    "SELECT t.id, t.uuid, p.uuid, p.name, t.negative, t.space, t.vector"
-    " FROM templates t JOIN people p ON p.id = t.person WHERE t.id > ? ORDER BY t.id"
 )
 
 
@@ -67,20 +63,9 @@ class Meta:
     unswept: int
 
 
-class VectorBatch(NamedTuple):
-    """Templates as the index wants them: columns of equal length and their vectors ``(n, d)``."""
-
-    rows: tuple[int, ...]
-    templates: tuple[str, ...]
-    negatives: tuple[int, ...]
-    people: tuple[str, ...]
-    names: tuple[str, ...]
-    vectors: NDArray[np.float32]
-
-
 @contextmanager
-def _well_formed(what: str) -> Iterator[None]:
-    """A damaged file may hold any type in any column, whatever the schema says."""
+def well_formed(what: str) -> Iterator[None]:
+    """Raise GalleryCorrupt for a wrong type: a damaged file may hold any in any column."""
     try:
         yield
     except (TypeError, ValueError, AttributeError, RecursionError) as error:
@@ -108,7 +93,7 @@ def read_meta(connection: sqlite3.Connection) -> Meta:
     if row is None:
         raise GalleryCorrupt("the gallery has lost its description: restore a copy")
     gallery, created_at, space_row, digest, model, width, *rest = row
-    with _well_formed("the description"):
+    with well_formed("the description"):
         return Meta(gallery, created_at, space_row, Space(digest, model, width), *rest)
 
 
@@ -233,9 +218,9 @@ class Rows:
         """
         row = self.connection.execute(f"{_SEALED} WHERE t.uuid = ?", (template.id,)).fetchone()
         template_id, person_id, negative, space, blob, sealed = row
-        with _well_formed(f"template {template_id}"):
-            data = self._vector_bytes(template_id, person_id, negative, space, blob)
-            vector = self._vectors(data)[0]
+        with well_formed(f"template {template_id}"):
+            data = self.vector_bytes(template_id, person_id, negative, space, blob)
+            vector = self.unit_vectors(data)[0]
             crop = None if sealed is None else self._unseal(template_id, person_id, "crop", sealed)
         return NewTemplate(vector, template.quality, template.source, crop, template.negative)
 
@@ -259,22 +244,6 @@ class Rows:
         """Count the rows of a table."""
         query = f"SELECT count(*) FROM {table} WHERE {condition}"  # noqa: S608 - own names
         return int(self._one(query, *values))
-
-    def vectors_after(self, row: int, batch: int = 1024) -> Iterator[VectorBatch]:
-        """Yield the templates whose row number is above ``row``, in batches.
-
-        Raises:
-            TemplateTampered: One was changed outside facekeep.
-            GalleryCorrupt: One is not a unit vector of the gallery's space.
-        """
-        cursor = self.connection.execute(_VECTORS, (row,))
-        while rows := cursor.fetchmany(batch):
-            numbers, templates, people, names, negatives, spaces, blobs = zip(*rows, strict=True)
-            with _well_formed(f"a template from {templates[0]} on"):
-                data = b"".join(
-                    map(self._vector_bytes, templates, people, negatives, spaces, blobs)
-                )
-                yield VectorBatch(numbers, templates, negatives, people, names, self._vectors(data))
 
     # Sealing
 
@@ -310,15 +279,17 @@ class Rows:
             f" restore a copy, or run `{mend}` and enrol again"
         )
 
-    def _vector_bytes(
+    def vector_bytes(
         self, template_id: str, person_id: str, negative: int, space: int, blob: bytes
     ) -> bytes:
+        """Return a template's vector, unsealed, as bytes of the right number."""
         data = self._unseal(template_id, person_id, "negative" if negative else "vector", blob)
         if len(data) != 4 * self.meta.space.width or space != self.meta.space_row:
             raise ValueError("wrong width or space")
         return data
 
-    def _vectors(self, data: bytes) -> NDArray[np.float32]:
+    def unit_vectors(self, data: bytes) -> NDArray[np.float32]:
+        """Return vectors ``(n, d)`` from their bytes; ValueError unless all have unit length."""
         vectors = np.frombuffer(data, dtype="<f4").reshape(-1, self.meta.space.width)
         if not is_unit(vectors):
             raise ValueError("not of unit length")
@@ -339,7 +310,7 @@ class Rows:
             "SELECT id, at, action, person, detail FROM audit ORDER BY id DESC LIMIT ?",
             (-1 if limit is None else limit,),
         )
-        with _well_formed("the audit table"):
+        with well_formed("the audit table"):
             return [
                 AuditEntry(number, from_stamp(at), action, person, json.loads(detail))
                 for number, at, action, person, detail in rows.fetchall()
@@ -370,7 +341,7 @@ class Rows:
 
 def _person(row: tuple[Any, ...]) -> Person:
     uuid_, name, created_at, metadata, basis, consent_at, retain_until, count = row
-    with _well_formed(f"person {uuid_}"):
+    with well_formed(f"person {uuid_}"):
         if not isinstance(name, str):
             raise TypeError("a name must be text")
         return Person(
@@ -386,7 +357,7 @@ def _person(row: tuple[Any, ...]) -> Person:
 
 def _template(row: tuple[Any, ...]) -> Template:
     uuid_, person_id, negative, quality, source, has_crop, created_at = row
-    with _well_formed(f"template {uuid_}"):
+    with well_formed(f"template {uuid_}"):
         return Template(
             uuid_,
             person_id,

@@ -1,0 +1,94 @@
+"""From the people an index proposes to the hits of a search, by the stored templates themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facekeep.gallery.blocks import means
+from facekeep.gallery.reading import VectorBatch, vectors_of
+from facekeep.gallery.records import Hit
+from facekeep.gallery.rows import Rows
+
+__all__ = ["ranked"]
+
+Floats = NDArray[np.float32]
+
+_PROBES_AT_ONCE = 256
+"""Probes whose candidates are read together, to bound memory."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Candidate:
+    owner: str
+    name: str
+    templates: list[str]
+    vectors: Floats
+    negatives: Floats
+    mean: Floats
+
+    def hit(self, probe: Floats) -> Hit:
+        own = self.vectors @ probe
+        against = self.negatives @ probe
+        return Hit(
+            person_id=self.owner,
+            name=self.name,
+            similarity=_cosine(float(self.mean @ probe)),
+            template_id=self.templates[int(np.argmax(own))],
+            templates=len(own),
+            negative_similarity=_cosine(float(against.max())) if len(against) else None,
+        )
+
+
+def ranked(
+    rows: Rows, probes: Floats, found: Sequence[Sequence[int]], top_k: int
+) -> Iterator[list[Hit]]:
+    """Yield for each probe the hits among the people found for it, best first.
+
+    Args:
+        rows: The gallery. Who was erased from it since they were found is left out.
+        probes: float32 ``(n, d)`` of unit length.
+        found: The numbers of some people for each probe.
+        top_k: The most hits to return for each probe.
+    """
+    for first in range(0, len(probes), _PROBES_AT_ONCE):
+        chunk = slice(first, first + _PROBES_AT_ONCE)
+        known = _candidates(rows, sorted({person for people in found[chunk] for person in people}))
+        for probe, people in zip(probes[chunk], found[chunk], strict=True):
+            hits = [known[person].hit(probe) for person in people if person in known]
+            yield sorted(hits, key=lambda hit: -hit.similarity)[:top_k]
+
+
+def _candidates(rows: Rows, people: list[int]) -> dict[int, _Candidate]:
+    known: dict[int, _Candidate] = {}
+    for first in range(0, len(people), _PROBES_AT_ONCE):
+        batch = vectors_of(rows, people[first : first + _PROBES_AT_ONCE])
+        if batch is not None:
+            known |= _split(batch)
+    return known
+
+
+def _split(batch: VectorBatch) -> dict[int, _Candidate]:
+    everybody, firsts = np.unique(batch.people, return_index=True)
+    ends = np.append(firsts[1:], len(batch.people))
+    known = {}
+    for person, first, end in zip(everybody.tolist(), firsts, ends, strict=True):
+        places = np.arange(first, end)
+        own = places[~batch.negatives[places]]
+        if len(own):
+            known[person] = _Candidate(
+                owner=batch.owners[first],
+                name=batch.names[first],
+                templates=[batch.templates[place] for place in own],
+                vectors=batch.vectors[own],
+                negatives=batch.vectors[places[batch.negatives[places]]],
+                mean=means(batch.people[own], batch.vectors[own])[1][0],
+            )
+    return known
+
+
+def _cosine(value: float) -> float:
+    return min(1.0, max(-1.0, value))

@@ -1,0 +1,131 @@
+"""Sketches: 512 signs of a template, whose Hamming distance tells who may be near.
+
+Two vectors at an angle t differ in the share t / pi of their signs (Charikar 2002, "Similarity
+estimation techniques from rounding algorithms"), so a scan over 64 bytes a person finds those worth
+an exact comparison. Vectors of 512 dimensions give their own signs; those of any other width are
+first multiplied with a fixed matrix of plus and minus one, because fewer signs tell too little.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+from collections.abc import Callable, Sequence
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["BITS", "WORDS", "nearest", "sketches"]
+
+Floats = NDArray[np.float32]
+Ints = NDArray[np.intp]
+Words = NDArray[np.uint64]
+_Scan = Callable[[Words, Words, int], tuple[NDArray[np.uint16], Ints]]
+
+BITS = 512
+WORDS = BITS // 64
+
+_ROWS_AT_ONCE = 8192
+"""Sketches compared at once: what they need stays in the second-level cache of a core."""
+
+_EVEN = np.uint64(0x00FF00FF00FF00FF)
+_SUM = np.uint64(0x0001000100010001)
+
+
+@cache
+def _directions(width: int) -> Floats:
+    # From a hash function, so that sketches on disk mean the same whatever NumPy draws.
+    data = hashlib.shake_256(f"facekeep sketch 1|{width}".encode()).digest(width * BITS // 8)
+    bits = np.unpackbits(np.frombuffer(data, np.uint8)).reshape(width, BITS)
+    return bits.astype(np.float32) * 2 - 1
+
+
+def sketches(vectors: Floats) -> Words:
+    """Return the sketches of vectors.
+
+    Args:
+        vectors: float32 ``(n, d)``.
+
+    Returns:
+        uint64 ``(n, 8)``.
+    """
+    width = vectors.shape[1]
+    signs = (vectors if width == BITS else vectors @ _directions(width)) > 0
+    return np.packbits(signs, axis=1).view(np.uint64)
+
+
+def nearest(blocks: Sequence[Words], probe: Words, depth: int) -> Ints:
+    """Return the rows nearest to a probe, counted through all blocks, in no order.
+
+    Args:
+        blocks: Sketches, uint64 ``(n, 8)`` each, contiguous.
+        probe: One sketch, uint64 ``(8,)``.
+        depth: How many rows to return, or all there are where there are fewer.
+    """
+    scan = _scan_with_faiss if _has_faiss() else _scan
+    distances: list[NDArray[np.uint16]] = []
+    rows: list[Ints] = []
+    first = 0
+    for block in blocks:
+        near, found = scan(block, probe, depth)
+        distances.append(near)
+        rows.append(found + first)
+        first += len(block)
+    if not rows:
+        return np.empty(0, np.intp)
+    return _best(np.concatenate(distances), np.concatenate(rows), depth)[1]
+
+
+def _best(distances: NDArray[np.uint16], rows: Ints, depth: int) -> tuple[NDArray[np.uint16], Ints]:
+    if len(rows) <= depth:
+        return distances, rows
+    chosen = np.argpartition(distances, depth - 1)[:depth]
+    return distances[chosen], rows[chosen]
+
+
+def _scan(block: Words, probe: Words, depth: int) -> tuple[NDArray[np.uint16], Ints]:
+    size = min(_ROWS_AT_ONCE, len(block))
+    # Repeated, because NumPy is slow where one operand is eight words long.
+    probes = np.tile(probe, size)
+    differing = np.empty(size * WORDS, np.uint64)
+    counts = np.empty(size * WORDS, np.uint8)
+    distances, rows = np.empty(0, np.uint16), np.empty(0, np.intp)
+    limit = BITS + 1
+    for first in range(0, len(block), size):
+        words = block[first : first + size].reshape(-1)
+        np.bitwise_xor(words, probes[: len(words)], out=differing[: len(words)])
+        np.bitwise_count(differing[: len(words)], out=counts[: len(words)])
+        near = _sums(counts[: len(words)].view(np.uint64))
+        below = np.flatnonzero(near < limit)
+        distances = np.append(distances, near[below].astype(np.uint16))
+        rows = np.append(rows, below + first)
+        if len(rows) > 2 * depth:
+            distances, rows = _best(distances, rows, depth)
+            limit = int(distances.max())
+    return _best(distances, rows, depth)
+
+
+def _sums(counts: Words) -> Words:
+    """Add the eight bytes of each word; the words are overwritten."""
+    odd = counts >> np.uint64(8)
+    odd &= _EVEN
+    counts &= _EVEN
+    counts += odd
+    counts *= _SUM
+    counts >>= np.uint64(48)
+    return counts
+
+
+@cache
+def _has_faiss() -> bool:
+    return importlib.util.find_spec("faiss") is not None
+
+
+def _scan_with_faiss(block: Words, probe: Words, depth: int) -> tuple[NDArray[np.uint16], Ints]:
+    import faiss
+
+    depth = min(depth, len(block))
+    probes, rows = probe.view(np.uint8)[None], block.view(np.uint8)
+    distances, found = faiss.knn_hamming(probes, rows, depth, variant="mc")
+    return distances[0].astype(np.uint16), found[0].astype(np.intp)
