@@ -1,0 +1,53 @@
+"""facekeep: engine, embedder and gallery."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+from facekeep import Embedder, FaceEngine, Gallery, NewTemplate, Space, align_batch
+
+from .base import Found, Image, Recogniser, Row, Search, Settings
+
+
+class Adapter(Recogniser):
+    """facekeep with its default networks, or with an embedder by name."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._model = settings.options.get("embedder")
+        self._engine = FaceEngine(embedder=self._model, threads=settings.threads)
+        self.width = self._engine.space.width
+
+    @cached_property
+    def _embedder(self) -> Embedder:
+        return Embedder(self._model, threads=self._settings.threads)
+
+    def faces(self, image: Image) -> list[Found]:
+        """Analyse an image as ``identify`` does."""
+        return [Found(tuple(face.bbox), _row(face)) for face in self._engine.analyse(image)]
+
+    def aligned(self, image: Image) -> Image:
+        """Cut the largest face out."""
+        return align_batch(image, [self._engine.detect(image)[0].landmarks])
+
+    def embed(self, crop: Image) -> Row:
+        """Embed it."""
+        return self._embedder.embed(crop)[0]
+
+    def gallery(self, rows: Row) -> Search:
+        """Enrol everybody in a gallery on disk, kept for the next time."""
+        path = self._settings.home / f"{len(rows)}-{self.width}.db"
+        whole = path.exists()
+        space = Space("race", "race", self.width)
+        draft = path if whole else path.with_suffix(".draft")
+        with Gallery.open(draft, space=space, create=not whole) as gallery:
+            for number in range(gallery.count(), len(rows)):
+                gallery.enroll(str(number), [NewTemplate(rows[number])])
+        draft.rename(path)
+        gallery = Gallery.open(path, space=space, read_only=True)
+        return lambda probe: int(gallery.search(probe[None], 1)[0][0].name)
+
+
+def _row(face: Any) -> Row:
+    return face.embedding
