@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 import torch
 from torch import Tensor, nn
 
-from facekeep.compress.moments import Moments, factored, full_weight, input_of
+from facekeep.compress.moments import Moments, factored, full_weight, input_of, moments
+from facekeep.compress.refit import refit
 from facekeep.errors import InputError
 from facekeep.nn import EdgeFace
 from facekeep.nn.lora import LoRaLin, rank_of
@@ -53,8 +54,9 @@ def low_rank(
     gamma: float | None = None,
     energy: float | None = None,
     layers: Sequence[str] = ("*",),
-    known: Mapping[str, Moments] | None = None,
+    crops: Tensor | None = None,
     multiple: int = 1,
+    progress: Callable[[int], object] = lambda crops: None,
 ) -> LowRank:
     """Replace linear layers by `LoRaLin` of the best approximation of their rank.
 
@@ -67,15 +69,18 @@ def low_rank(
         energy: Keep in each layer as many terms as give this share of the variance of its outputs;
             above 0, at most 1. One of the two must be given.
         layers: Which: patterns of names, as ``stages.3.*`` or ``*.mlp.fc?``.
-        known: What `moments` tells of the layers' inputs on faces. Without it the weights alone
-            decide (all inputs alike: the share of the squared singular values).
+        crops: float32 ``(n, 3, S, S)``, some hundreds of faces as the network takes them. With them
+            the outputs on faces change least, and the layers are fitted to the whole network one
+            after the other. Without them the weights alone decide, as if all inputs were alike.
         multiple: Ranks are rounded up to multiples of it.
+        progress: Told how many more crops were looked at.
 
     Raises:
         InputError: A number is out of range, neither or both of gamma and energy are given, or no
             layer has such a name.
     """
     _check(gamma, energy, multiple)
+    known = {} if crops is None else moments(model, crops, progress=progress)
     thin = copy.deepcopy(model)
     chosen = [
         (name, layer)
@@ -88,9 +93,11 @@ def low_rank(
         )
     done = []
     for name, layer in chosen:
-        changed, told = _thinned(name, layer, gamma, energy, known or {}, multiple)
+        changed, told = _thinned(name, layer, gamma, energy, known, multiple)
         thin.set_submodule(name, changed)
         done.append(told)
+    if crops is not None:
+        refit(thin, model, crops, progress=progress)
     found = recognise(thin.state_dict())
     thin.gamma = None if found is None else found[1]
     return LowRank(thin, tuple(done))

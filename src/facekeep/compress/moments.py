@@ -79,7 +79,7 @@ def moments(
 
     hooks = [layer.register_forward_pre_hook(listen(name)) for name, layer in layers.items()]
     try:
-        for batch in crops.split(_BATCH):
+        for batch in torch.split(crops, _BATCH):
             model(batch)
             progress(len(batch))
     finally:

@@ -1,0 +1,137 @@
+"""Healing: a changed network learns anew to make of faces what the original makes of them.
+
+It is a run of the project's own training without a head: no labels are needed, any aligned faces
+will do, and it can be stopped and gone on with.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import torch
+
+from facekeep._files import printable
+from facekeep.errors import InputError
+from facekeep.nn import EdgeFace, export_onnx, read_network, save_checkpoint
+from facekeep.train import Recipe, train
+from facekeep.train.finish import MODEL
+from facekeep.train.folder import RECIPE, make, resumed_recipe
+from facekeep.train.lessons import FULL_SIDE, Watch
+
+__all__ = ["Healed", "heal"]
+
+_LR: Final = 3e-4
+_POWER: Final = 1.0  # a straight fall
+_EMA: Final = 0.97  # an average over some tens of steps, as runs are short
+_CUT: Final = "changed.pt"
+_RUN: Final = "run"
+
+
+@dataclass(frozen=True, slots=True)
+class Healed:
+    """A healed network.
+
+    Attributes:
+        model: The network; as it was given where the run was stopped before its end.
+        finished: Whether the run reached its end; if not, the same call goes on with it.
+        steps: Steps done.
+    """
+
+    model: EdgeFace
+    finished: bool
+    steps: int
+
+
+def heal(  # noqa: PLR0913 - what a run needs, all by keyword
+    model: EdgeFace,
+    original: EdgeFace,
+    folder: Path,
+    data: str | os.PathLike[str],
+    *,
+    steps: int = 1000,
+    batch: int = 64,
+    lr: float = _LR,
+    augment: str = "published",
+    precision: str = "auto",
+    threads: int = 0,
+    watch: Watch = lambda what, images: nullcontext(lambda done: None),
+) -> Healed:
+    """Train a changed network to embed faces as the original does.
+
+    Args:
+        model: The changed network; it stays as it is.
+        original: What it was before; where it takes larger crops it sees the faces in full size.
+        folder: Of the run. One that holds a stopped run of this network is gone on with.
+        data: Aligned faces, as ``facekeep train --data`` takes them.
+        steps: Length of the run.
+        batch: Faces in a step.
+        lr: Highest learning rate.
+        augment: Random changes to faces; see ``Recipe``.
+        precision: Arithmetic; see ``Recipe``.
+        threads: CPU threads; 0 for PyTorch's own choice.
+        watch: Shows how far it is.
+
+    Raises:
+        InputError: Something else lies in the folder, or an option makes no sense.
+        FacekeepError: As ``facekeep.train.train``.
+    """
+    resume = (folder / _RUN / RECIPE).is_file()
+    teacher = folder / ("original.pt" if _on_gpu(original) else "original.onnx")
+    if resume:
+        recipe = _begun(folder, model)
+    else:
+        _prepare(folder, model, original, teacher)
+        recipe = Recipe(
+            data=Path(data),
+            from_=str(folder / _CUT),
+            input_size=model.input_size,
+            head="none",
+            teacher=(str(teacher),),
+            teacher_sees="full" if original.input_size > model.input_size else "changed",
+            augment=augment,
+            optimizer="adamw",
+            lr=lr,
+            power=_POWER,
+            ema=_EMA,
+            steps=steps,
+            batch=batch,
+            holdout=0,
+            precision=precision,
+        )
+    outcome = train(recipe, folder / _RUN, resume=resume, threads=threads, watch=watch)
+    if not outcome.finished:
+        return Healed(model, finished=False, steps=outcome.step)
+    healed = read_network(folder / _RUN / MODEL, input_size=model.input_size)
+    return Healed(healed, finished=True, steps=outcome.step)
+
+
+def _on_gpu(original: EdgeFace) -> bool:
+    """Whether the teacher runs on a GPU, which takes a checkpoint; a CPU is faster with ONNX."""
+    return torch.cuda.is_available() and original.input_size == FULL_SIDE
+
+
+def _prepare(folder: Path, model: EdgeFace, original: EdgeFace, teacher: Path) -> None:
+    if not (folder / _CUT).is_file():
+        make(folder)
+    save_checkpoint(model, folder / _CUT)
+    if teacher.suffix == ".pt":
+        save_checkpoint(original, teacher)
+    else:
+        export_onnx(original, teacher)
+
+
+def _begun(folder: Path, model: EdgeFace) -> Recipe:
+    """Return the recipe of a stopped run, if it is one of this network."""
+    begun = read_network(folder / _CUT, input_size=model.input_size).state_dict()
+    now = model.state_dict()
+    same = begun.keys() == now.keys() and all(torch.equal(now[name], begun[name]) for name in now)
+    if not same:
+        raise InputError(
+            f"{printable(folder)} holds the healing of another network; name another folder, or"
+            " remove it"
+        )
+    return resumed_recipe(folder / _RUN, {})
