@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ _FMR = 1e-3
 
 
 def measure_lfw(
-    peer: Peer, runner: Runner, data: PairSet, folder: Path, versions: dict[str, str]
+    peer: Peer, runner: Runner, data: PairSet, folder: Path, versions: Mapping[str, str]
 ) -> dict[str, Any]:
     """Embed the main face of every photo, and verify the pairs.
 
@@ -41,9 +41,7 @@ def measure_lfw(
     Returns:
         Accuracy over the ten folds and TAR in percent, and how many photos gave no face.
     """
-    adapter = (Path(__file__).parent / f"{peer.adapter.replace('.', '/')}.py").read_text()
-    key = json.dumps([adapter, versions, dict(peer.options)], sort_keys=True)
-    store = folder / f"{peer.name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
+    store = folder / f"{peer.name}-{_key(peer, runner, versions)}"
     rows = np.concatenate(list(_blocks(runner, data, store)))
     scores = scores_of(rows, data.left, data.right, distance=peer.distance)
     assert data.fold is not None, "LFW's pairs come in folds"
@@ -55,6 +53,15 @@ def measure_lfw(
         "lfw_tar": 100 * (point.tar or 0.0),
         "lfw_failed": int((~rows.any(axis=1)).sum()),
     }
+
+
+def _key(peer: Peer, runner: Runner, versions: Mapping[str, str]) -> str:
+    """Digest all that decides what is embedded."""
+    adapter = (Path(__file__).parent / f"{peer.adapter.replace('.', '/')}.py").read_text()
+    with Worker(runner, threads=1) as worker:
+        recipe = worker.ask("recipe")["recipe"]
+    key = json.dumps([adapter, versions, dict(peer.options), recipe], sort_keys=True)
+    return hashlib.sha256(key.encode()).hexdigest()[:16]
 
 
 def _blocks(runner: Runner, data: PairSet, store: Path) -> Iterator[NDArray[np.float32]]:

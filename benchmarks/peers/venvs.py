@@ -66,7 +66,7 @@ class Workshop:
     def installed(self, peer: Peer, runner: Runner) -> int:
         """Bytes that the peer's packages and weights take, with what it wrote at its first use."""
         packages = size_of(_site(runner.python)) - size_of(_site(self.empty()))
-        written = [file for file in _files(runner.home) if file.suffix not in (".log", ".db")]
+        written = [file for file in _files(runner.home) if file.suffix != ".log"]
         return packages + sum(file.stat().st_size for file in written)
 
     def parts(self, runner: Runner) -> list[tuple[str, int]]:

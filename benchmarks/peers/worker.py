@@ -85,6 +85,10 @@ class Worker:
         draft.replace(out)
         return {"faces": len(rows)}
 
+    def recipe(self) -> dict[str, Any]:
+        """What decides, besides the library's version, what is found in an image."""
+        return {"recipe": self._adapter.recipe}
+
     def memory(self) -> dict[str, Any]:
         """Peak resident memory of this process in bytes."""
         status = Path("/proc/self/status").read_text()

@@ -41,6 +41,9 @@ class Recogniser:
     width = 128
     """How many numbers an embedding has."""
 
+    recipe = ""
+    """What besides the library's version decides what is found in an image."""
+
     def native(self, image: Image) -> Any:
         """Turn an RGB image into what the library takes; not part of any time measured."""
         return image

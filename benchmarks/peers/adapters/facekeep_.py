@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any
 
 from facekeep import Embedder, FaceEngine, Gallery, NewTemplate, Space, align_batch
 
@@ -18,6 +17,7 @@ class Adapter(Recogniser):
         self._model = settings.options.get("embedder")
         self._engine = FaceEngine(embedder=self._model, threads=settings.threads)
         self.width = self._engine.space.width
+        self.recipe = self._engine.recipe
 
     @cached_property
     def _embedder(self) -> Embedder:
@@ -25,7 +25,7 @@ class Adapter(Recogniser):
 
     def faces(self, image: Image) -> list[Found]:
         """Analyse an image as ``identify`` does."""
-        return [Found(tuple(face.bbox), _row(face)) for face in self._engine.analyse(image)]
+        return [Found(tuple(face.bbox), face.embedding) for face in self._engine.analyse(image)]
 
     def aligned(self, image: Image) -> Image:
         """Cut the largest face out."""
@@ -36,18 +36,13 @@ class Adapter(Recogniser):
         return self._embedder.embed(crop)[0]
 
     def gallery(self, rows: Row) -> Search:
-        """Enrol everybody in a gallery on disk, kept for the next time."""
-        path = self._settings.home / f"{len(rows)}-{self.width}.db"
-        whole = path.exists()
-        space = Space("race", "race", self.width)
-        draft = path if whole else path.with_suffix(".draft")
-        with Gallery.open(draft, space=space, create=not whole) as gallery:
-            for number in range(gallery.count(), len(rows)):
-                gallery.enroll(str(number), [NewTemplate(rows[number])])
-        draft.rename(path)
-        gallery = Gallery.open(path, space=space, read_only=True)
+        """Enrol everybody in a gallery on disk, which is kept for the next time."""
+        folder = self._settings.home.parent / "galleries"
+        folder.mkdir(exist_ok=True)
+        path = folder / f"{len(rows)}-{self.width}.db"
+        gallery = Gallery.open(path, space=Space("race", "race", self.width), create=True)
+        if gallery.count() < len(rows):
+            with gallery._write() as table:  # one transaction: enrolment is not what is timed
+                for number, row in enumerate(rows):
+                    table.add_template(table.add_person(str(number)), NewTemplate(row))
         return lambda probe: int(gallery.search(probe[None], 1)[0][0].name)
-
-
-def _row(face: Any) -> Row:
-    return face.embedding
