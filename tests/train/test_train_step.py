@@ -201,3 +201,22 @@ def test_people_kept_out_are_embedded_but_for_what_cannot_be_read(tmp_path: Path
     assert people == [Path(name).parts[0] for name in found.data.samples.names]
     mated = 3 * 190 + 19 * 18 // 2
     assert [each.mated for each in found.tar] == [mated, mated]
+
+
+def test_a_teacher_may_see_larger_crops_than_the_network():
+    seen: list[torch.Size] = []
+
+    def lesson(pixels: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+        seen.append(pixels.shape)
+        return torch.eye(512)[index]
+
+    torch.manual_seed(0)
+    model = create_model("edgeface-xxs", input_size=32, layer_scale=1.0)
+    recipe = Recipe(data=Path("/faces"), head="none", teacher=("t",))
+    pupil = Learner(model, recipe, classes=0, parallel=Parallel(), lessons=[lesson])
+    large = torch.full((4, 3, 64, 64), 77, dtype=torch.uint8)
+    large[:, :, :, ::2] += 2  # shrunk, it is even
+    even = torch.full((4, 3, 32, 32), 78, dtype=torch.uint8)
+    told = [pupil.step(each, torch.full((4,), -1), torch.arange(4), 0.0) for each in (large, even)]
+    assert seen == [large.shape, even.shape]
+    torch.testing.assert_close(told[0][0], told[1][0], atol=1e-4, rtol=0)

@@ -129,9 +129,9 @@ class Recipe:
     teacher_sees: str = field(
         default="changed",
         metadata=_about(
-            "What teachers embed: each changed crop of each step, or every face once, plain, which"
-            " is far quicker on a CPU.",
-            _named("WHICH", kinds.choice("changed", "plain")),
+            "What teachers embed: each changed crop of each step in the size that is trained for,"
+            " the same in full size, or every face once, plain, which is far quicker on a CPU.",
+            _named("WHICH", kinds.choice("changed", "full", "plain")),
         ),
     )
     teacher_weight: float = field(

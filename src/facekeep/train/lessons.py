@@ -26,7 +26,7 @@ from facekeep.train.embedding import read_face
 from facekeep.train.parallel import Parallel, shard
 from facekeep.train.teacher import Teacher
 
-__all__ = ["Lesson", "Remembered", "Watch", "live"]
+__all__ = ["FULL_SIDE", "Lesson", "Remembered", "Watch", "live"]
 
 Lesson = Callable[[Tensor, Tensor], Tensor]
 """From crops, uint8 ``(n, 3, S, S)`` as the student sees them, and their places in the source,
@@ -36,7 +36,8 @@ Watch = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
 """Told what is being done and to how many images, gives a context that gives what to call with the
 number of images done since the last call."""
 
-_SIDE: Final = 112
+FULL_SIDE: Final = 112
+"""The side of the crops that teachers see in full size."""
 _BATCH: Final = 64
 
 
@@ -122,7 +123,7 @@ class Remembered:
         """Give the rows of the faces in their order; zeros for one that nothing can be read of."""
         for start in range(0, len(places), _BATCH):
             chunk = places[start : start + _BATCH]
-            read = (read_face(self._source, at, _SIDE) for at in chunk)
+            read = (read_face(self._source, at, FULL_SIDE) for at in chunk)
             faces = {k: face for k, face in enumerate(read) if face is not None}
             rows = np.zeros((len(chunk), self._teacher.width), np.float32)
             if faces:

@@ -28,7 +28,7 @@ from facekeep.train.finish import (
 )
 from facekeep.train.folder import KEPT_OUT, begin, keep, require_new
 from facekeep.train.holdout import Holdout, Measured
-from facekeep.train.lessons import Lesson, Remembered, Watch, live
+from facekeep.train.lessons import FULL_SIDE, Lesson, Remembered, Watch, live
 from facekeep.train.loop import Trainer
 from facekeep.train.parallel import Parallel, from_environment
 from facekeep.train.plan import holdout_people, make_plan, settle, workers_of
@@ -194,13 +194,18 @@ class _Job:
         return Loader(
             self.faces,
             batch=self.batch // self.parallel.world,
-            size=self.model.input_size,
+            size=self._side(),
             seed=self.recipe.seed,
             augment=PRESETS[self.recipe.augment](),
             rank=self.parallel.rank,
             world=self.parallel.world,
             workers=workers_of(self.recipe, here),
         )
+
+    def _side(self) -> int:
+        """Return the side of the crops of a batch; the network shrinks those that are too large."""
+        side = self.model.input_size
+        return max(side, FULL_SIDE) if self.recipe.teacher_sees == "full" else side
 
     def _learner(self) -> Learner:
         recipe, parallel = self.recipe, self.parallel

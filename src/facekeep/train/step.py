@@ -20,7 +20,7 @@ from facekeep.train.heads import Head, make_head
 from facekeep.train.lessons import Lesson
 from facekeep.train.optimizers import TIMES, make_optimizers
 from facekeep.train.parallel import Parallel
-from facekeep.train.pixels import normalise
+from facekeep.train.pixels import normalise, resized
 
 __all__ = ["Learner", "precision_of"]
 
@@ -97,7 +97,7 @@ class Learner:
         """Learn from this process's part of a batch.
 
         Args:
-            images: uint8 ``(n, 3, S, S)`` RGB on the CPU.
+            images: uint8 ``(n, 3, S, S)`` RGB on the CPU; the network sees them in its own size.
             labels: int64 ``(n,)``, -1 for people unknown.
             index: int64 ``(n,)``, where the images are in the source.
             lr: The learning rate.
@@ -175,7 +175,7 @@ class Learner:
         pixels = images.to(device, non_blocking=True, memory_format=torch.channels_last)
         kind = _TYPES[self.precision]
         with torch.autocast(device.type, dtype=kind, enabled=self.precision != "fp32"):
-            rows = self._network(normalise(pixels)).float()
+            rows = self._network(normalise(resized(pixels, self.model.input_size))).float()
         losses = [] if self._head is None else [self._head(rows, labels)]
         if self._lessons:
             targets = [lesson(pixels, index) for lesson in self._lessons]

@@ -17,6 +17,7 @@ from facekeep.embed import Embedder
 from facekeep.errors import ModelError, ModelNotFound
 from facekeep.models import FileEntry, ModelEntry, checkpoint_path, entry
 from facekeep.models.probe import probe_embedder
+from facekeep.train.pixels import resized
 
 __all__ = ["NetworkTeacher", "RuntimeTeacher", "Teacher", "open_teacher"]
 
@@ -66,7 +67,7 @@ class RuntimeTeacher:
 
     def embed(self, images: Tensor) -> Tensor:
         """Embed aligned crops; see `Teacher.embed`."""
-        crops = _resized(images, self._embedder.size).round().to("cpu", torch.uint8)
+        crops = resized(images, self._embedder.size).round().to("cpu", torch.uint8)
         rows = self._embedder.embed(crops.permute(0, 2, 3, 1).numpy())
         return torch.from_numpy(rows).to(images.device)
 
@@ -90,7 +91,7 @@ class NetworkTeacher:
     @torch.no_grad()
     def embed(self, images: Tensor) -> Tensor:
         """Embed aligned crops; see `Teacher.embed`."""
-        rows: Tensor = self._network(_resized(images, self._size) / 127.5 - 1)
+        rows: Tensor = self._network(resized(images, self._size) / 127.5 - 1)
         return functional.normalize(rows.float())
 
 
@@ -176,14 +177,3 @@ def _file_entry(path: Path) -> ModelEntry:
         folder=path.absolute().parent,
         **dataclasses.asdict(form),
     )
-
-
-def _resized(images: Tensor, size: int) -> Tensor:
-    """Return the images as float32 0 to 255 with this side; shrinking does not alias."""
-    pixels = images.float()
-    if images.shape[-1] == size:
-        return pixels
-    resized: Tensor = functional.interpolate(
-        pixels, (size, size), mode="bilinear", align_corners=False, antialias=True
-    )
-    return resized.clamp(0, 255)
