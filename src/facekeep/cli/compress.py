@@ -24,6 +24,17 @@ app = group(
     ],
 )
 
+Heal = Annotated[
+    int,
+    typer.Option(
+        "--heal",
+        min=0,
+        metavar="STEPS",
+        help="Train it for so many steps to be like the original; needs aligned --data.",
+    ),
+]
+Batch = Annotated[int, typer.Option("--batch", min=1, metavar="N", help="Faces in such a step.")]
+Rate = Annotated[float, typer.Option("--lr", metavar="X", help="Highest learning rate.")]
 Model = Annotated[str, typer.Argument(metavar="NAME", help="A model, as `models list` names it.")]
 _Layers = Annotated[
     list[str] | None,
@@ -107,6 +118,172 @@ def quantize(
         target=cast("Target", target),
     )
     compressed(run, name, step, shared)
+
+
+@common(
+    app,
+    "prune",
+    examples=[
+        "facekeep compress prune edgeface-xs --out xs-30 --macs 0.7 --data faces.tar --aligned",
+        "facekeep compress prune facekeep-xxs --out lean --params 0.8 --by magnitude",
+        "facekeep compress prune facekeep-xxs --out sparse --zeros 2:4 --data faces.tar --aligned",
+    ],
+)
+def prune(
+    run: Run,
+    name: Model,
+    shared: Common,
+    *,
+    macs: Annotated[
+        float | None,
+        typer.Option("--macs", metavar="SHARE", help="Leave this share of the multiplications."),
+    ] = None,
+    params: Annotated[
+        float | None,
+        typer.Option("--params", metavar="SHARE", help="Leave this share of the parameters."),
+    ] = None,
+    latency: Annotated[
+        float | None,
+        typer.Option("--latency", metavar="SHARE", help="Leave this share of the time for a face."),
+    ] = None,
+    zeros: Annotated[
+        str | None,
+        typer.Option(
+            "--zeros",
+            metavar="SHARE",
+            help="Instead, make this share of the weights nought, or 2:4: a smaller file, no"
+            " faster.",
+        ),
+    ] = None,
+    by: Annotated[
+        str,
+        typer.Option(
+            "--by",
+            metavar="SCORE",
+            help="What matters least: taylor, which needs --data, or"
+            " magnitude. [default: taylor with --data]",
+            show_default=False,
+        ),
+    ] = "",
+    kinds: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--kind",
+            metavar="KIND",
+            help="What may go: hidden, rank or blocks; repeatable. [default: hidden, rank]",
+            show_default=False,
+        ),
+    ] = None,
+    multiple: Annotated[
+        int, typer.Option("--multiple", min=1, metavar="N", help="Sizes become multiples of it.")
+    ] = 8,
+    rounds: Annotated[
+        int, typer.Option("--rounds", min=1, metavar="N", help="Cut, and heal, so many times.")
+    ] = 1,
+    heal: Heal = 0,
+    batch: Batch = 64,
+    lr: Rate = 3e-4,
+) -> None:
+    """Leave out what a network misses least, and register the result.
+
+    Cut are the hidden widths of MLPs, the ranks of low-rank layers and whole blocks; with --data
+    what is left makes up for what is gone as well as it can, even before healing.
+    """
+    from facekeep.compress.options import Prune
+
+    step = Prune(
+        macs=macs,
+        params=params,
+        latency=latency,
+        zeros=zeros,
+        by=by or ("magnitude" if shared.data is None else "taylor"),
+        kinds=tuple(kinds or ("hidden", "rank")),
+        multiple=multiple,
+        rounds=rounds,
+        heal=heal,
+        batch=batch,
+        lr=lr,
+    )
+    compressed(run, name, step, shared)
+
+
+@common(
+    app,
+    "lowrank",
+    examples=[
+        "facekeep compress lowrank edgeface-xs-q --out thin --energy 0.99 --data faces/",
+        "facekeep compress lowrank facekeep-xxs --out thin --gamma 0.5 --layers 'stages.3.*'",
+    ],
+)
+def lowrank(
+    run: Run,
+    name: Model,
+    shared: Common,
+    gamma: Annotated[
+        float | None,
+        typer.Option("--gamma", metavar="SHARE", help="Keep this share of the full rank."),
+    ] = None,
+    energy: Annotated[
+        float | None,
+        typer.Option(
+            "--energy", metavar="SHARE", help="Keep this share of each layer's variance instead."
+        ),
+    ] = None,
+    layers: Annotated[
+        list[str] | None,
+        typer.Option("--layers", metavar="PATTERN", help="Only layers of such names; repeatable."),
+    ] = None,
+    multiple: Annotated[
+        int, typer.Option("--multiple", min=1, metavar="N", help="Ranks become multiples of it.")
+    ] = 1,
+    heal: Heal = 0,
+    batch: Batch = 64,
+    lr: Rate = 3e-4,
+) -> None:
+    """Replace linear layers by products of thinner ones, and register the result.
+
+    Layers that would cost more as a product stay as they are.
+    """
+    from facekeep.compress.options import LowRank
+
+    step = LowRank(
+        gamma=gamma,
+        energy=energy,
+        layers=tuple(layers or ("*",)),
+        multiple=multiple,
+        heal=heal,
+        batch=batch,
+        lr=lr,
+    )
+    compressed(run, name, step, shared)
+
+
+@common(
+    app,
+    "resize",
+    examples=[
+        "facekeep compress resize edgeface-xs --out xs-64 --size 64 --data faces.tar --aligned"
+        " --heal 1000",
+    ],
+)
+def resize(
+    run: Run,
+    name: Model,
+    shared: Common,
+    size: Annotated[
+        int, typer.Option("--size", metavar="PIXELS", help="The side of its crops: 96, 80, 64.")
+    ],
+    heal: Heal = 0,
+    batch: Batch = 64,
+    lr: Rate = 3e-4,
+) -> None:
+    """Make a network take smaller crops, and register the result.
+
+    What it makes of faces suffers until it is healed: give --heal.
+    """
+    from facekeep.compress.options import Resize
+
+    compressed(run, name, Resize(size=size, heal=heal, batch=batch, lr=lr), shared)
 
 
 @command(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -72,6 +73,12 @@ _Cache = Annotated[
         "--cache", metavar="DIR", help="Keep the faces found here: the next run is much quicker."
     ),
 ]
+_Work = Annotated[
+    Path | None,
+    typer.Option(
+        "--work", metavar="DIR", help="Keep what is made here, so that an interrupted run goes on."
+    ),
+]
 _Threads = Annotated[
     int, typer.Option("--threads", min=0, metavar="N", help="CPU threads; 0 for all.")
 ]
@@ -91,6 +98,7 @@ class Common:
     lfw_pairs: _LfwPairs = None
     cache: _Cache = None
     threads: _Threads = 1
+    work: _Work = None
     line: str = ""
 
     def setting(self) -> Setting:
@@ -146,8 +154,12 @@ def compressed(run: Run, name: str, step: Step, shared: Common) -> None:
     faces, trial = shared.setting().open()
     chain = Chain(out=shared.out, steps=(step,), faces=faces, command=shared.line)
     measuring = Measuring(original, trial, watch=run.progress)
-    with tempfile.TemporaryDirectory(prefix="facekeep-compress-") as folder:
-        done = run_chain(chain, measuring, Path(folder))
+    with ExitStack() as stack:
+        folder = shared.work
+        if folder is None:
+            made = tempfile.TemporaryDirectory(prefix="facekeep-compress-")
+            folder = Path(stack.enter_context(made))
+        done = run_chain(chain, measuring, folder)
     tell_step(run, done.steps[0])
     tell_done(run, done)
 

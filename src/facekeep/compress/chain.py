@@ -157,7 +157,7 @@ def _made(
     key = digest_of(step.kind, asdict(step), model.files[0].sha256, images)
     found = work.find(chain.name(number), key)
     if found is None:
-        found = take(step, model, faces, measuring)
+        found = take(step, model, faces, measuring, work.path / f"{number}-{step.kind}")
         work.keep(chain.name(number), key, found)
     return found
 
@@ -169,7 +169,7 @@ def _finished(
     if len(done) == 1 and not chain.compare:
         facts = [done[0].before, done[0].after]
     else:
-        facts = measuring.facts([*models, *chain.compare])
+        facts = measuring.facts(models, chain.compare)
     entry = register(
         done[-1].made.content,
         models[-1],

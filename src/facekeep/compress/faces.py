@@ -34,11 +34,13 @@ class Faces:
         name: What reports call them.
         samples: The images chosen.
         people: All images of known people, chosen or not; None where nobody is known.
+        path: Where they lie; None for those that come with facekeep.
     """
 
     name: str
     samples: Samples
     people: PersonSet | None = None
+    path: Path | None = None
 
 
 def read_faces(
@@ -81,7 +83,7 @@ def read_faces(
             aligned=aligned,
         )
         people = PersonSet(name, every, whole.labels.astype(np.intp), tuple(whole.names))
-    return Faces(name, chosen, people)
+    return Faces(name, chosen, people, Path(path_text(path)))
 
 
 def builtin_faces() -> Faces | None:

@@ -25,11 +25,12 @@ FMR: Final = 1e-3
 
 _WARM_UP: Final = 3
 
-Watch = Callable[[str, int], AbstractContextManager[Callable[[int], object]]]
-"""Shows progress: told what is done and in how many steps; gives what takes steps done."""
+Watch = Callable[[str, int | None], AbstractContextManager[Callable[[int], None]]]
+"""Shows progress: told what is done and in how many steps, where that is known; gives what is told
+of steps done."""
 
 
-def unwatched(what: str, steps: int) -> AbstractContextManager[Callable[[int], object]]:
+def unwatched(what: str, steps: int | None) -> AbstractContextManager[Callable[[int], None]]:
     """Show no progress."""
     return nullcontext(lambda done: None)
 
@@ -120,25 +121,35 @@ class Measuring:
     _rows: Extracted | None = None
     _tars: dict[str, float | None] = field(default_factory=dict)
 
-    def facts(self, models: Sequence[ModelEntry]) -> list[Facts]:
+    def facts(self, models: Sequence[ModelEntry], others: Sequence[ModelEntry] = ()) -> list[Facts]:
         """Measure networks; their latencies in turns, so that a busy machine slows all alike.
+
+        Args:
+            models: The original, and networks that were made of it.
+            others: Further networks, whose embeddings cannot be compared with the original's.
 
         Raises:
             FacekeepError: One cannot be opened or run.
         """
         accuracies = [self.accuracy(model) for model in models]
-        trial = self.trial
-        times = latencies(models, threads=trial.threads, repeats=trial.repeats)
+        accuracies += [self.accuracy(model, related=False) for model in others]
+        every, trial = [*models, *others], self.trial
+        times = latencies(every, threads=trial.threads, repeats=trial.repeats)
         return [
             _facts(model, time_ms, accuracy)
-            for model, time_ms, accuracy in zip(models, times, accuracies, strict=True)
+            for model, time_ms, accuracy in zip(every, times, accuracies, strict=True)
         ]
 
-    def accuracy(self, model: ModelEntry) -> Accuracy:
-        """Measure what a network can do, unless it is known."""
+    def accuracy(self, model: ModelEntry, *, related: bool = True) -> Accuracy:
+        """Measure what a network can do, unless it is known.
+
+        Args:
+            model: The network.
+            related: It was made of the original, with which it is compared.
+        """
         digest = model.files[0].sha256
         if digest not in self.known:
-            self.known[digest] = self._accuracy(model)
+            self.known[digest] = self._accuracy(model, related=related)
         return self.known[digest]
 
     def tar(self, model: ModelEntry) -> float | None:
@@ -152,10 +163,10 @@ class Measuring:
             self._tars[digest] = _tar(all_pairs(found.rows, people.person, fmr=FMR).scores)
         return self._tars[digest]
 
-    def _accuracy(self, model: ModelEntry) -> Accuracy:
+    def _accuracy(self, model: ModelEntry, *, related: bool) -> Accuracy:
         lfw = self.trial.lfw
         return Accuracy(
-            **self._agreement(model),
+            **(self._agreement(model) if related else {}),
             **({} if lfw is None else self._on_lfw(model, lfw)),
             tar=self.tar(model),
         )

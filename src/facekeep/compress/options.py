@@ -9,7 +9,7 @@ from facekeep.compress.calibration import Method
 from facekeep.compress.quantize import Mode, Target
 from facekeep.errors import InputError
 
-__all__ = ["STEPS", "Quantize", "Step", "require"]
+__all__ = ["STEPS", "Heal", "LowRank", "Prune", "Quantize", "Resize", "Step", "require"]
 
 
 def require(condition: bool, told: str) -> None:
@@ -55,7 +55,101 @@ class Quantize:
         require(0 <= self.max_tar_loss <= 100, "max-tar-loss is in points, from 0 to 100")
 
 
-Step = Quantize
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heal:
+    """Training that brings a changed network back to what the original makes of faces.
 
-STEPS: Final[dict[str, type[Step]]] = {kind.kind: kind for kind in (Quantize,)}
+    Attributes:
+        heal: How many steps; 0 for none.
+        batch: Faces in a step.
+        lr: The highest learning rate.
+    """
+
+    heal: int = 0
+    batch: int = 64
+    lr: float = 3e-4
+
+    def __post_init__(self) -> None:
+        require(self.heal >= 0, f"heal must be a number of steps, 0 for none, not {self.heal}")
+        require(self.batch >= 1, f"batch must be 1 at least, not {self.batch}")
+        require(self.lr > 0, f"lr must be above 0, not {self.lr}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prune(Heal):
+    """Leave out what a network misses least; or, with ``zeros``, single weights.
+
+    Attributes:
+        macs: The share of the multiply-accumulates that is left.
+        params: The share of the parameters that is left.
+        latency: The share of the time for one face that is left. One of the three is given.
+        by: ``taylor`` or ``magnitude``; see ``facekeep.compress.prune``.
+        kinds: What may go: ``hidden``, ``rank``, ``blocks``.
+        multiple: Widths become multiples of it.
+        rounds: In how many rounds, each scored anew and healed.
+        zeros: Instead, the share of the weights that become nought, or ``2:4``; never healed.
+    """
+
+    kind: ClassVar[str] = "prune"
+
+    macs: float | None = None
+    params: float | None = None
+    latency: float | None = None
+    by: str = "taylor"
+    kinds: tuple[str, ...] = ("hidden", "rank")
+    multiple: int = 8
+    rounds: int = 1
+    zeros: str | None = None
+
+    def __post_init__(self) -> None:
+        Heal.__post_init__(self)
+        given = [each for each in (self.macs, self.params, self.latency, self.zeros) if each]
+        require(len(given) == 1, "say how much is left by one of macs, params, latency, or zeros")
+        require(not (self.zeros and self.heal), "zeros cannot be healed: they would be filled")
+        require(self.rounds >= 1, f"rounds must be 1 at least, not {self.rounds}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LowRank(Heal):
+    """Replace linear layers by products of thinner ones.
+
+    Attributes:
+        gamma: The share of the full rank that is left.
+        energy: The share of the variance of each layer's outputs that is left. One of the two is
+            given.
+        layers: Which: patterns of names, as ``stages.3.*``.
+        multiple: Ranks become multiples of it.
+    """
+
+    kind: ClassVar[str] = "lowrank"
+
+    gamma: float | None = None
+    energy: float | None = None
+    layers: tuple[str, ...] = ("*",)
+    multiple: int = 1
+
+    def __post_init__(self) -> None:
+        Heal.__post_init__(self)
+        given = [each for each in (self.gamma, self.energy) if each is not None]
+        require(len(given) == 1, "say how much is left by gamma or by energy")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resize(Heal):
+    """Take smaller crops.
+
+    Attributes:
+        size: Their side in pixels: a multiple of 16.
+    """
+
+    kind: ClassVar[str] = "resize"
+
+    size: int
+
+
+Step = Quantize | Prune | LowRank | Resize
+
+STEPS: Final[dict[str, type[Step]]] = {
+    kind.kind: kind for kind in (Prune, LowRank, Resize, Quantize)
+}
 """The kinds of steps by the word that a recipe names them by."""

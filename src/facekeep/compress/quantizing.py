@@ -28,7 +28,7 @@ from facekeep.models.pack import Numbers, pack
 
 __all__ = ["quantised"]
 
-_COMPARED: Final = 32  # faces by which the sensitivity of layers is ordered
+_COMPARED: Final = 16  # faces by which the sensitivity of layers is ordered
 
 
 def quantised(

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from facekeep.compress.faces import Faces
 from facekeep.compress.made import Made
 from facekeep.compress.measure import Measuring
-from facekeep.compress.options import Step
+from facekeep.compress.options import Quantize, Step
 from facekeep.compress.quantizing import quantised
+from facekeep.errors import RuntimeUnavailable
 from facekeep.models import ModelEntry
 
 __all__ = ["take"]
 
 
-def take(step: Step, model: ModelEntry, faces: Faces | None, measuring: Measuring) -> Made:
+def take(
+    step: Step, model: ModelEntry, faces: Faces | None, measuring: Measuring, folder: Path
+) -> Made:
     """Do one step.
 
     Args:
@@ -20,8 +25,19 @@ def take(step: Step, model: ModelEntry, faces: Faces | None, measuring: Measurin
         model: The network so far.
         faces: What it calibrates and trains on; None where there are none.
         measuring: Measures people where the step has to know them, and shows progress.
+        folder: Keeps what takes long, so that it can go on after an interruption.
 
     Raises:
         FacekeepError: It cannot be done.
+        KeyboardInterrupt: It was stopped, and can go on.
     """
-    return quantised(model, step, faces, measuring)
+    if isinstance(step, Quantize):
+        return quantised(model, step, faces, measuring)
+    try:
+        from facekeep.compress.reshaping import reshaped
+    except ImportError as error:
+        raise RuntimeUnavailable(
+            "networks are changed with PyTorch, which is not installed;"
+            " run: pip install 'facekeep[compress]'"
+        ) from error
+    return reshaped(model, step, faces, measuring, folder)
