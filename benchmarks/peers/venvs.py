@@ -40,10 +40,6 @@ class Workshop:
         (wheel,) = place.glob("*.whl")
         return wheel
 
-    def empty(self) -> Path:
-        """An environment in which nothing was installed."""
-        return self._environment("empty", ())
-
     def set_up(self, peer: Peer, wheel: Path) -> Runner:
         """Make the environment of a peer, unless it is there as asked for, and lay its weights.
 
@@ -65,15 +61,12 @@ class Workshop:
 
     def installed(self, peer: Peer, runner: Runner) -> int:
         """Bytes that the peer's packages and weights take, with what it wrote at its first use."""
-        packages = size_of(_site(runner.python)) - size_of(_site(self.empty()))
         written = [file for file in _files(runner.home) if file.suffix != ".log"]
-        return packages + sum(file.stat().st_size for file in written)
+        return size_of(_site(runner.python)) + sum(file.stat().st_size for file in written)
 
     def parts(self, runner: Runner) -> list[tuple[str, int]]:
-        """Bytes of each folder that the peer's packages add, the largest first."""
-        theirs, none = _site(runner.python), _site(self.empty())
-        added = [path for path in theirs.iterdir() if not (none / path.name).exists()]
-        parts = [(path.name, size_of(path)) for path in added]
+        """Bytes of each folder of the peer's packages, the largest first."""
+        parts = [(path.name, size_of(path)) for path in _site(runner.python).iterdir()]
         return sorted(parts, key=lambda part: -part[1])
 
     def versions(self, runner: Runner) -> dict[str, str]:
@@ -88,9 +81,10 @@ class Workshop:
         asked = json.dumps([sys.version, list(steps), content])
         if not stamp.exists() or stamp.read_text() != asked:
             shutil.rmtree(place, ignore_errors=True)
-            _run([sys.executable, "-m", "venv", place])
+            _run([sys.executable, "-m", "venv", "--without-pip", place])
+            pip = [sys.executable, "-m", "pip", "--python", place / "bin" / "python"]
             for step in steps:
-                _run([place / "bin" / "python", "-m", "pip", "install", "-q", *step.split()])
+                _run([*pip, "install", "-q", *step.split()])
             stamp.write_text(asked)
         return place / "bin" / "python"
 

@@ -25,8 +25,8 @@ from benchmarks.peers.driver import (  # noqa: E402
 )
 from benchmarks.peers.lfw import main_rows, scores_of  # noqa: E402
 from benchmarks.peers.report import publish, table, text  # noqa: E402
-from benchmarks.peers.roster import PEERS  # noqa: E402
-from benchmarks.peers.venvs import size_of  # noqa: E402
+from benchmarks.peers.roster import PEERS, Peer  # noqa: E402
+from benchmarks.peers.venvs import Workshop, size_of  # noqa: E402
 
 
 @pytest.fixture
@@ -161,6 +161,31 @@ def test_bytes_are_counted_once(tmp_path):
     (tmp_path / "link").symlink_to(tmp_path / "a" / "file")
     assert size_of(tmp_path) == 10
     assert size_of(tmp_path / "a" / "file") == 10
+
+
+def peer(**changes) -> Peer:
+    facts = {"name": "one", "title": "One", "adapter": "fake_peer", "venv": "one", "install": ()}
+    return Peer(**facts | {"commercial": True, "licence": "none"} | changes)
+
+
+def test_an_environment_is_made_once_for_the_same_packages(tmp_path):
+    workshop = Workshop(tmp_path)
+    wheel = tmp_path / "facekeep.whl"
+    runner = workshop.set_up(peer(), wheel)
+    assert runner.python.exists()
+    assert runner.home.is_dir()
+    mark = runner.python.with_name("mark")
+    mark.touch()
+    workshop.set_up(peer(), wheel)
+    assert mark.exists()
+    with pytest.raises(PeerError, match=r"^it cannot be installed: ERROR"):
+        workshop.set_up(peer(install=("./no_such_package-1-py3-none-any.whl",)), wheel)
+    assert not mark.exists()
+
+
+def test_a_peer_whose_network_is_unknown_takes_no_part(tmp_path):
+    with pytest.raises(PeerError, match="this checkout has no model 'nothing'"):
+        Workshop(tmp_path).set_up(peer(options={"embedder": "nothing"}), tmp_path / "wheel")
 
 
 RESULTS = {
