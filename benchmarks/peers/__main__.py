@@ -7,7 +7,7 @@
 Run it from the root of the checkout, with ``facekeep[demo,evaluate]`` installed. Every library gets
 an environment of its own in DIR, which is kept, as are the embeddings of LFW; the peers' packages
 come from the package registry that pip is set up for. Results go to ``results.json`` in DIR, each
-part as soon as it is there; ``--publish`` writes them into docs/peers.md, with a picture.
+part as soon as it is there; ``--publish`` puts them into docs/, with tables and a picture.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from typing import Any
 from facekeep import __version__
 from facekeep.evaluate import readers
 
-from .driver import PeerError
+from .driver import PeerError, Worker
 from .lfw import measure_lfw
 from .phases import THREADS, Entries, Team, measure_search, measure_speed, measure_start
 from .photos import frames
@@ -113,7 +113,10 @@ def _set_up(args: argparse.Namespace, workshop: Workshop, results: Results) -> T
 
 
 def _size(_: argparse.Namespace, workshop: Workshop, team: Team, results: Results) -> None:
+    picture = frames(workshop.folder)["one"]
     for peer, runner in team:
+        with Worker(runner, threads=1) as worker:  # what it writes at its first use is counted
+            worker.ask("embed", image=str(picture))
         results.add(
             {
                 peer.name: {

@@ -69,7 +69,7 @@ def measure_speed(team: Team, frames: Mapping[str, Path], threads: int, rounds: 
 def measure_search(team: Team, threads: int, rounds: int) -> Entries:
     """Time the search for one probe among many templates, one a person."""
     found: Entries = {peer.name: {} for peer, _ in team}
-    own = [(peer, runner) for peer, runner in team if not peer.searches_as]
+    own = [(peer, runner) for peer, runner in team if peer.search]
     for size in SIZES:
         with ExitStack() as stack:
             workers, failed = {}, {}

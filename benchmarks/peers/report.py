@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -65,7 +66,7 @@ _SEARCH = tuple(Column(f"{size:,}", f"search_{size}_ms", _ms) for size in SIZES)
 
 
 def publish(results: Facts, page: Path) -> None:
-    """Write tables between the page's marks, and the picture beside it.
+    """Write tables between the page's marks, and the picture and the results beside it.
 
     Args:
         results: What the race measured.
@@ -73,6 +74,7 @@ def publish(results: Facts, page: Path) -> None:
     """
     picture = page.with_suffix(".png")
     draw(results["peers"], picture)
+    page.with_suffix(".json").write_text(json.dumps(results, indent=1, sort_keys=True) + "\n")
     before, _, rest = page.read_text().partition(_BEGIN)
     _, _, after = rest.partition(_END)
     page.write_text(before + _BEGIN + "\n" + text(results, picture.name) + "\n" + _END + after)
@@ -110,7 +112,14 @@ def text(results: Facts, picture: str) -> str:
 def table(
     facts: Mapping[str, Facts], columns: Sequence[Column], threads: str, *, own: bool = False
 ) -> str:
-    """A table of the peers that have a number in one of the columns at least."""
+    """A table of the peers that have a number in one of the columns at least.
+
+    Args:
+        facts: What was measured.
+        columns: The columns.
+        threads: Under which limit.
+        own: Show only those who have a search of their own, by its name.
+    """
     lines = [
         "| | " + " | ".join(column.heading for column in columns) + " |",
         "|---|" + "---:|" * len(columns),
@@ -118,7 +127,7 @@ def table(
     rows = {
         peer: [_value(facts, peer, column, threads) for column in columns]
         for peer in PEERS
-        if not (own and peer.searches_as)
+        if peer.search or not own
     }
     found = {
         peer: [_miscounted(facts, peer, column, threads) for column in columns] for peer in rows
@@ -130,7 +139,8 @@ def table(
     for peer, row in rows.items():
         if any(row):
             cells = map(_cell, columns, row, best, found[peer])
-            lines.append(f"| {_name(peer)} | " + " | ".join(cells) + " |")
+            name = peer.search if own else _name(peer)
+            lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
 

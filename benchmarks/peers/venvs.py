@@ -54,7 +54,8 @@ class Workshop:
         content = _digest(wheel.read_bytes()) if "{wheel}" in peer.install else ""
         python = self._environment(peer.venv, steps, content)
         home = self.folder / peer.name / "home"
-        home.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(home, ignore_errors=True)  # so that it holds what this version writes
+        home.mkdir(parents=True)
         for model, name in peer.weights.items():
             _lay(model, home / name)
         return Runner(python, peer.adapter, home, peer.options)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from collections.abc import Iterator
@@ -238,6 +239,7 @@ def test_publishing_again_changes_nothing_else(tmp_path):
     assert page.read_text() == once
     assert once.startswith("# The race")
     assert "**400**" in once
+    assert json.loads(page.with_suffix(".json").read_text()) == RESULTS
     assert page.with_suffix(".png").stat().st_size > 1000
 
 
@@ -245,7 +247,8 @@ def test_everybody_who_shares_a_search_shares_it_with_one_who_has_it():
     by_name = {peer.name: peer for peer in PEERS}
     for peer in PEERS:
         assert (ROOT / "benchmarks/peers" / f"{peer.adapter.replace('.', '/')}.py").is_file()
+        assert bool(peer.search) != bool(peer.searches_as)
         if peer.searches_as:
-            assert not by_name[peer.searches_as].searches_as
+            assert by_name[peer.searches_as].search
     shared = {peer.venv: peer.install for peer in PEERS}
     assert all(shared[peer.venv] == peer.install for peer in PEERS)
