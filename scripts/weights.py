@@ -4,11 +4,12 @@
     python scripts/weights.py --data ../shared/data [NAME ...]
 
 Each file of recipes/ says how one network is made: `commands`, each the words after `facekeep`
-({data} is the folder of --data, {before} the run of the command before); `result`, the file of the
-last run that is shipped; `numbers`, what its weights are stored in; `teachers`, the models of the
-catalogue that must be here first; `threads`, on which the result depends a little; and `without`,
-the sets of faces that {faces} and {labels} leave out. A run that was interrupted goes on; one that
-is done is not done again.
+({data} is the folder of --data, {before} the run before; one that trains gets an --out of its own,
+another ends with the name of the model it makes, and is not done again where that is known);
+`result`, the file of the last run that is shipped; `numbers`, what its weights are stored in;
+`teachers`, the models of the catalogue that must be here first; `threads`, on which the result
+depends a little; and `without`, the sets of faces that {faces} and {labels} leave out. A run that
+was interrupted goes on; one that is done is not done again.
 """
 
 from __future__ import annotations
@@ -88,6 +89,10 @@ def train(recipe: Recipe, data: Path, out: Path) -> Path:
         facekeep("models", "pull", teacher)
     paths = {"data": data, **(chosen_faces(recipe, data, out) if recipe.without else {})}
     for number, command in enumerate(recipe.commands, 1):
+        if command[0] != "train":
+            if not listed(command[-1]):
+                facekeep(*(word.format(**paths) for word in command), threads=recipe.threads)
+            continue
         run = out / (f"{recipe.name}-{number}" if len(recipe.commands) > 1 else recipe.name)
         if not (run / DONE).is_file():
             begin = [word.format(**paths) for word in command]
@@ -95,6 +100,15 @@ def train(recipe: Recipe, data: Path, out: Path) -> Path:
             facekeep(*words, "--out", run, threads=recipe.threads)
         paths["before"] = run
     return paths["before"]
+
+
+def listed(name: str) -> bool:
+    """Tell whether the catalogue has a model of this name."""
+    try:
+        entry(name)
+    except ModelNotFound:
+        return False
+    return True
 
 
 def chosen_faces(recipe: Recipe, data: Path, out: Path) -> dict[str, Path]:
