@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from litert_weights import embeddings, network_of
+from litert_weights import embeddings
 from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional
 
 from facekeep.nn import EdgeFace, edgenext, export_onnx, load_checkpoint, save_checkpoint
+from facekeep.nn.litert import read_litert
 from facekeep.runtime import open_session
 
 pytestmark = pytest.mark.shared
@@ -54,9 +55,10 @@ def test_low_rank_network_embeds_as_the_conversion_does(
     conversion: Path, pairs_of_crops: Array
 ) -> None:
     crops = pairs_of_crops[:16, 0]
-    assert cosines(embed(network_of(conversion), crops), embeddings(conversion, crops)).min() > (
-        0.9999
-    )
+    assert cosines(
+        embed(read_litert(conversion, "edgeface-xs", gamma=0.6), crops),
+        embeddings(conversion, crops),
+    ).min() > (0.9999)
 
 
 def test_what_is_left_are_the_conversions_own_roundings(
@@ -64,7 +66,7 @@ def test_what_is_left_are_the_conversions_own_roundings(
 ) -> None:
     """It took GELU by tanh, and the epsilon of the norms as float16."""
     crops = pairs_of_crops[:16, 0]
-    model = network_of(conversion)
+    model = read_litert(conversion, "edgeface-xs", gamma=0.6)
     for module in model.modules():
         if isinstance(module, nn.LayerNorm):
             module.eps = float(np.float16(module.eps))
@@ -87,7 +89,7 @@ def test_official_checkpoints_know_real_faces(
 
 
 def test_low_rank_network_knows_real_faces(conversion: Path, pairs_of_crops: Array) -> None:
-    distance, rank_1 = separation(network_of(conversion), pairs_of_crops)
+    distance, rank_1 = separation(read_litert(conversion, "edgeface-xs", gamma=0.6), pairs_of_crops)
     assert distance > 3
     assert rank_1 > 0.8
 
@@ -99,7 +101,7 @@ def test_onnx_embeds_200_real_faces_alike(
     if source in QUANTISED:
         model = load_checkpoint(shared / "weights" / QUANTISED[source], source)
     else:
-        model = network_of(conversion)
+        model = read_litert(conversion, "edgeface-xs", gamma=0.6)
     export_onnx(model, tmp_path / "network.onnx")
     crops = pairs_of_crops.reshape(200, 112, 112, 3)
     feed = {"image": crops.transpose(0, 3, 1, 2).copy()}

@@ -57,3 +57,23 @@ def export_checkpoint(entry: ModelEntry, checkpoint: Path, target: Path) -> Mode
         width=form.width,
         params=sum(weight.numel() for weight in model.parameters()),
     )
+
+
+def checkpoint_of(conversion: Path, entry: ModelEntry) -> bytes:
+    """Turn a TFLite conversion of an EdgeFace back into a checkpoint.
+
+    Args:
+        conversion: The ``.tflite`` file.
+        entry: The model; ``architecture``, ``gamma`` and ``input_size`` say what the file holds.
+
+    Raises:
+        RuntimeUnavailable: PyTorch or LiteRT is not installed.
+        ModelError: The file holds no such network.
+    """
+    require_torch(entry)
+    from facekeep.nn.checkpoint import checkpoint_bytes
+    from facekeep.nn.litert import read_litert
+
+    size = entry.input_size or 112
+    arch, gamma = entry.architecture, entry.gamma
+    return checkpoint_bytes(read_litert(conversion, arch, gamma=gamma, input_size=size))

@@ -15,7 +15,7 @@ from typing import get_args
 from facekeep._files import path_text, printable, why
 from facekeep.errors import InputError, ModelCorrupt, ModelError, ModelNotFound
 from facekeep.models.catalogue import ENTRY_FILE, entry, is_builtin, own_folder
-from facekeep.models.export import export_checkpoint, require_torch
+from facekeep.models.export import checkpoint_of, export_checkpoint, require_torch
 from facekeep.models.files import cannot_write, keep, read_model
 from facekeep.models.parse import check_name
 from facekeep.models.paths import models_dir
@@ -30,6 +30,7 @@ _KINDS: dict[str, tuple[str, Runtime]] = {
     **dict.fromkeys(EDGEFACE, (".pt", "onnxruntime")),
 }
 _NOT_STATED = "not stated"
+_TFLITE = b"TFL3"  # what a TFLite file says of itself after its first four bytes
 
 
 def import_model(  # noqa: PLR0913 - what cannot be found out from the file, all by keyword
@@ -52,7 +53,8 @@ def import_model(  # noqa: PLR0913 - what cannot be found out from the file, all
 
     Args:
         file: The network: one that takes aligned faces as float32 N x 3 x S x S, or N x S x S x 3,
-            and gives one embedding each; for ``edgeface-*`` its PyTorch state dict.
+            and gives one embedding each; for ``edgeface-*`` its PyTorch state dict, or a TFLite
+            conversion of it, whose weights are taken back into a state dict.
         name: What it will be called: 1 to 64 characters a-z, 0-9, ``.``, ``_`` and ``-``.
         arch: The kind of file: ``onnx``; ``tflite``; ``edgeface-base``, ``-s``, ``-xs`` or
             ``-xxs``, which is converted to ONNX here, and must have been trained by ``gamma``.
@@ -87,7 +89,7 @@ def import_model(  # noqa: PLR0913 - what cannot be found out from the file, all
         task="embed",
         architecture=arch,
         summary=summary,
-        files=(FileEntry(f"{name}{suffix}", hashlib.sha256(content).hexdigest(), len(content)),),
+        files=(_described(f"{name}{suffix}", content),),
         weights_licence=weights_licence,
         training_data=training_data,
         colour=colour,
@@ -101,6 +103,9 @@ def import_model(  # noqa: PLR0913 - what cannot be found out from the file, all
     )
     if arch in EDGEFACE:
         require_torch(made)
+        if content[4:8] == _TFLITE:
+            content = checkpoint_of(Path(file), made)
+            made = dataclasses.replace(made, files=(_described(made.files[0].name, content),))
     with _scratch(folder) as scratch:
         keep(scratch / made.files[0].name, content)
         made = _formed(made, scratch, printable(path_text(file)))
@@ -125,14 +130,17 @@ def add_model(content: bytes, made: ModelEntry) -> ModelEntry:
         StorageFull: There is no room for it.
     """
     folder = free_folder(made.name)
-    digest = hashlib.sha256(content).hexdigest()
-    file = FileEntry(f"{made.name}.onnx", digest, len(content))
+    file = _described(f"{made.name}.onnx", content)
     made = dataclasses.replace(made, files=(file,), folder=folder)
     with _scratch(folder) as scratch:
         keep(scratch / file.name, content)
         write_entry(made, scratch)
         _publish(scratch, folder)
     return made
+
+
+def _described(name: str, content: bytes) -> FileEntry:
+    return FileEntry(name, hashlib.sha256(content).hexdigest(), len(content))
 
 
 def _kind_of(file: str | Path, gamma: float | None) -> tuple[str, float | None]:

@@ -19,7 +19,14 @@ from facekeep.nn.edgeface import EdgeFace, create_model
 from facekeep.nn.shapes import fault, network_of, recognise, width_of
 from facekeep.nn.unpickle import Unreadable
 
-__all__ = ["load_checkpoint", "network_of", "read_state", "recognise", "save_checkpoint"]
+__all__ = [
+    "checkpoint_bytes",
+    "load_checkpoint",
+    "network_of",
+    "read_state",
+    "recognise",
+    "save_checkpoint",
+]
 
 _PREFIX = "model."
 _PACKED = "._packed_params._packed_params"
@@ -138,19 +145,22 @@ def _hint(state: dict[str, Tensor], cut: EdgeFace | None) -> str:
     return "" if found is None else f"; it looks like {_describe(*found)}"
 
 
-def save_checkpoint(model: EdgeFace, path: _Path) -> None:
+def save_checkpoint(model: EdgeFace, path: Path) -> None:
     """Write a network's tensors as float32 in the published layout, whole or not at all.
-
-    The same tensors give the same bytes.
 
     Raises:
         StorageFull: There is no room for it.
         ModelError: The file cannot be written.
     """
+    keep(Path(path), checkpoint_bytes(model))
+
+
+def checkpoint_bytes(model: EdgeFace) -> bytes:
+    """Return the file of a network; the same tensors give the same bytes."""
     state = {
         _PREFIX + key: tensor.detach().to("cpu", torch.float32).contiguous()
         for key, tensor in model.state_dict().items()
     }
     content = io.BytesIO()
     torch.save(state, content)
-    keep(Path(path), content.getvalue())
+    return content.getvalue()
