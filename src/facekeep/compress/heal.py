@@ -24,7 +24,7 @@ from facekeep.train.lessons import FULL_SIDE, Watch
 
 __all__ = ["Healed", "heal"]
 
-_LR: Final = 3e-4
+_LR: Final = 5e-5  # more throws a finished network back before it learns
 _POWER: Final = 1.0  # a straight fall
 _EMA: Final = 0.97  # an average over some tens of steps, as runs are short
 _CUT: Final = "changed.pt"
@@ -56,7 +56,7 @@ def heal(  # noqa: PLR0913 - what a run needs, all by keyword
     batch: int = 64,
     lr: float = _LR,
     augment: str = "published",
-    precision: str = "auto",
+    precision: str = "fp32",
     threads: int = 0,
     watch: Watch = lambda what, images: nullcontext(lambda done: None),
 ) -> Healed:
@@ -71,7 +71,7 @@ def heal(  # noqa: PLR0913 - what a run needs, all by keyword
         batch: Faces in a step.
         lr: Highest learning rate.
         augment: Random changes to faces; see ``Recipe``.
-        precision: Arithmetic; see ``Recipe``.
+        precision: Arithmetic; see ``Recipe``. In bf16 the published networks are themselves no more.
         threads: CPU threads; 0 for PyTorch's own choice.
         watch: Shows how far it is.
 
@@ -93,7 +93,7 @@ def heal(  # noqa: PLR0913 - what a run needs, all by keyword
             teacher=(str(teacher),),
             teacher_sees="full" if original.input_size > model.input_size else "changed",
             augment=augment,
-            optimizer="adamw",
+            optimizer="muon",
             lr=lr,
             power=_POWER,
             ema=_EMA,

@@ -67,7 +67,7 @@ class Heal:
 
     heal: int = 0
     batch: int = 64
-    lr: float = 3e-4
+    lr: float = 5e-5
 
     def __post_init__(self) -> None:
         require(self.heal >= 0, f"heal must be a number of steps, 0 for none, not {self.heal}")
@@ -145,6 +145,7 @@ class Resize(Heal):
     kind: ClassVar[str] = "resize"
 
     size: int
+    lr: float = 3e-4  # there is more to learn anew than after a cut
 
 
 Step = Quantize | Prune | LowRank | Resize
