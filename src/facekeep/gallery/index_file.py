@@ -127,9 +127,15 @@ class IndexFile:
         people, own_marks, sketches, vectors = columns
         if _digest(columns[:3]) != digest:
             raise UnusableError
-        # A search wants a row here and there: reading ahead would fetch what nobody asked for.
-        view.madvise(mmap.MADV_RANDOM, self._firsts(start)[3], count * vectors.shape[1] * 2)
+        self._read_singly(view, self._firsts(start)[3], count)
         return Block(people, own_marks, sketches, vectors, stored=True)
+
+    def _read_singly(self, view: mmap.mmap, first: int, count: int) -> None:
+        """Have no vectors read ahead: a search wants one here and there."""
+        begin = -(-first // mmap.PAGESIZE) * mmap.PAGESIZE
+        end = first + count * self._columns[3].row
+        if begin < end:
+            view.madvise(mmap.MADV_RANDOM, begin, end - begin)
 
     def _firsts(self, start: int) -> list[int]:
         """Return where the columns of the block at ``start`` begin."""

@@ -85,7 +85,7 @@ def _best(distances: NDArray[np.uint16], rows: Ints, depth: int) -> tuple[NDArra
 
 
 def _scan(block: Words, probe: Words, depth: int) -> tuple[NDArray[np.uint16], Ints]:
-    size = min(_ROWS_AT_ONCE, len(block))
+    size = max(1, min(_ROWS_AT_ONCE, len(block)))
     # Repeated, because NumPy is slow where one operand is eight words long.
     probes = np.tile(probe, size)
     differing = np.empty(size * WORDS, np.uint64)
