@@ -71,7 +71,7 @@ def heal(  # noqa: PLR0913 - what a run needs, all by keyword
         batch: Faces in a step.
         lr: Highest learning rate.
         augment: Random changes to faces; see ``Recipe``.
-        precision: Arithmetic; see ``Recipe``. In bf16 the published networks are themselves no more.
+        precision: Arithmetic; see ``Recipe``. In bf16 published networks are no longer themselves.
         threads: CPU threads; 0 for PyTorch's own choice.
         watch: Shows how far it is.
 
