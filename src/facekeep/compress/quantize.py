@@ -87,6 +87,7 @@ def static_int8(
             },
         )
         quantiser.quantize_model()
+        quantiser.model.topological_sort()  # it adds its nodes at the end
     return _stored(quantiser.model.model, weights)
 
 
