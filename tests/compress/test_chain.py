@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from tiny_kit import SIDE, import_tiny, write_people
 
 from facekeep.compress import chain as chains
 from facekeep.compress.chain import Chain, Done, run_chain
@@ -21,7 +20,10 @@ from facekeep.compress.setting import Setting
 from facekeep.compress.staging import staged
 from facekeep.embed import Embedder
 from facekeep.errors import FacekeepError, InputError, ModelNotFound
+from facekeep.evaluate.data import Samples
+from facekeep.evaluate.extract import Extracted
 from facekeep.models import ModelEntry, entry, set_thresholds
+from tiny_kit import SIDE, import_tiny, write_people
 
 Portraits = list[NDArray[np.uint8]]
 
@@ -137,8 +139,17 @@ def test_thresholds_carry_over_only_where_embeddings_agree(
 
 
 def test_else_they_are_calibrated_on_the_known_people(
-    tiny: ModelEntry, people: Path, tmp_path: Path
+    tiny: ModelEntry, people: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def separable(self: Measuring, model: ModelEntry, samples: Samples) -> Extracted:
+        random = np.random.default_rng(0)
+        person = np.arange(len(samples)) * 2 // len(samples)
+        rows = np.eye(16, dtype=np.float32)[person]
+        rows += 0.2 * random.standard_normal(rows.shape).astype(np.float32)
+        rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+        return Extracted(rows, np.ones(len(rows), np.bool_), None, ())
+
+    monkeypatch.setattr(Measuring, "embedded", separable)
     # Without thresholds of its own the original has none to give.
     done = run(tiny, people, tmp_path / "work", Quantize(mode="float16"))
     assert done.entry.comparisons == 60 * 60

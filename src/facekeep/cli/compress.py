@@ -289,6 +289,7 @@ def resize(
 @command(
     app,
     "run",
+    uses=("threads",),
     examples=["facekeep compress run recipe.toml", "facekeep compress run recipe.toml --json"],
 )
 def run_(
@@ -324,7 +325,7 @@ def run_(
     folder = work or recipe.with_suffix(".work")
     check_report(folder)
     original, compare = entry(read.model), tuple(map(entry, read.compare))
-    faces, trial = read.setting.open()
+    faces, trial = read.setting.open(run.settings.threads)
     chain = Chain(
         out=read.out,
         steps=read.steps,

@@ -79,9 +79,6 @@ _Work = Annotated[
         "--work", metavar="DIR", help="Keep what is made here, so that an interrupted run goes on."
     ),
 ]
-_Threads = Annotated[
-    int, typer.Option("--threads", min=0, metavar="N", help="CPU threads; 0 for all.")
-]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +94,6 @@ class Common:
     lfw_images: _LfwImages = None
     lfw_pairs: _LfwPairs = None
     cache: _Cache = None
-    threads: _Threads = 1
     work: _Work = None
     line: str = ""
 
@@ -136,7 +132,7 @@ def common(
             [each.replace(kind=keyword) if each is not first else each for each in every]
         )
         entry.__doc__ = function.__doc__
-        command(app, name, examples=examples)(entry)
+        command(app, name, uses=("threads",), examples=examples)(entry)
         return function
 
     return decorate
@@ -151,7 +147,7 @@ def compressed(run: Run, name: str, step: Step, shared: Common) -> None:
 
     free_folder(shared.out)
     original = entry(name)
-    faces, trial = shared.setting().open()
+    faces, trial = shared.setting().open(run.settings.threads)
     chain = Chain(out=shared.out, steps=(step,), faces=faces, command=shared.line)
     measuring = Measuring(original, trial, watch=run.progress)
     with ExitStack() as stack:

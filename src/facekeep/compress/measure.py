@@ -44,7 +44,7 @@ class Trial:
         people: Images of known people, for TAR; None for none.
         lfw: The pairs of LFW; None for none.
         cache: Remembers crops of faces that had to be looked for.
-        threads: CPU threads of one run of a network when its latency is measured; 0 for all.
+        threads: CPU threads; 0 for as many as there are cores, but one where latency is measured.
         repeats: How many runs of each network are timed.
     """
 
@@ -52,7 +52,7 @@ class Trial:
     people: PersonSet | None = None
     lfw: PairSet | None = None
     cache: CropCache | None = None
-    threads: int = 1
+    threads: int = 0
     repeats: int = 50
 
 
@@ -134,7 +134,7 @@ class Measuring:
         accuracies = [self.accuracy(model) for model in models]
         accuracies += [self.accuracy(model, related=False) for model in others]
         every, trial = [*models, *others], self.trial
-        times = latencies(every, threads=trial.threads, repeats=trial.repeats)
+        times = latencies(every, threads=trial.threads or 1, repeats=trial.repeats)
         return [
             _facts(model, time_ms, accuracy)
             for model, time_ms, accuracy in zip(every, times, accuracies, strict=True)

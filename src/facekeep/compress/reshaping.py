@@ -177,7 +177,7 @@ class _Job:
         made = Made(_exported(network), "a trial", input_size=network.input_size)
         with tempfile.TemporaryDirectory() as folder:
             trial = staged(made, self._model, Path(folder))
-            (median,) = latencies([trial], threads=self._measuring.trial.threads)
+            (median,) = latencies([trial], threads=self._measuring.trial.threads or 1)
         return median
 
 

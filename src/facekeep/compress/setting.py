@@ -27,7 +27,6 @@ class Setting:
         lfw_images: The photos of LFW.
         lfw_pairs: Its ``pairs.txt``.
         cache: A folder that keeps the faces found.
-        threads: CPU threads; 0 for all.
     """
 
     data: Path | None = None
@@ -38,21 +37,21 @@ class Setting:
     lfw_images: Path | None = None
     lfw_pairs: Path | None = None
     cache: Path | None = None
-    threads: int = 1
 
     def __post_init__(self) -> None:
         if self.count < 1:
             raise InputError(f"count must be 1 at least, not {self.count}")
-        if self.threads < 0:
-            raise InputError(f"threads must be 0, for all, or more, not {self.threads}")
         if (self.lfw_images is None) != (self.lfw_pairs is None):
             raise InputError("LFW needs both: --lfw-images DIR and --lfw-pairs FILE")
 
-    def open(self) -> tuple[Faces | None, Trial]:
+    def open(self, threads: int = 0) -> tuple[Faces | None, Trial]:
         """Open the data.
 
         TAR is measured on ``eval_data``; without it on ``data``, where that says who is on it.
         Without ``data`` the embeddings are compared on the demo's portraits, where those are.
+
+        Args:
+            threads: CPU threads; see ``Trial``.
 
         Raises:
             InputError: Something is missing, or not of the kind.
@@ -73,7 +72,7 @@ class Setting:
             people=people,
             lfw=self._lfw(),
             cache=None if self.cache is None else CropCache(self.cache),
-            threads=self.threads,
+            threads=threads,
         )
         return faces, trial
 
