@@ -7,8 +7,9 @@ disturbed by those who build the next.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,7 @@ __all__ = [
     "BLOCK_ROWS",
     "Block",
     "Truth",
+    "gathered",
     "grouped",
     "holding",
     "marks",
@@ -63,6 +65,11 @@ class Block:
     def __len__(self) -> int:
         return len(self.people)
 
+    @property
+    def columns(self) -> tuple[NDArray[Any], ...]:
+        """People, marks, sketches and vectors."""
+        return self.people, self.marks, self.sketches, self.vectors
+
     def without(self, dead: NDArray[np.bool_]) -> Block:
         """Return the block without some of its rows; what is in memory is forgotten."""
         if not dead.any():
@@ -70,8 +77,12 @@ class Block:
         if self.stored:
             people = np.where(dead, 0, self.people)
             return Block(people, self.marks, self.sketches, self.vectors, stored=True)
-        kept = ~dead
-        return Block(self.people[kept], self.marks[kept], self.sketches[kept], self.vectors[kept])
+        return _block(column[~dead] for column in self.columns)
+
+
+def _block(columns: Iterable[NDArray[Any]]) -> Block:
+    people, own_marks, words, vectors = columns
+    return Block(people, own_marks, words, vectors)
 
 
 def packed(people: Numbers, own_marks: Words, vectors: Floats) -> Block:
@@ -79,14 +90,32 @@ def packed(people: Numbers, own_marks: Words, vectors: Floats) -> Block:
     return Block(people, own_marks, sketches(vectors), vectors.astype(np.float16))
 
 
-def _joined(blocks: Sequence[Block]) -> Block:
-    """Return one block in memory with the rows of several."""
-    return Block(
-        np.concatenate([block.people for block in blocks]),
-        np.concatenate([block.marks for block in blocks]),
-        np.concatenate([block.sketches for block in blocks]),
-        np.concatenate([block.vectors for block in blocks]),
-    )
+def gathered(parts: Iterable[Block], count: int) -> list[Block]:
+    """Return the rows of many small blocks in few large ones.
+
+    Args:
+        parts: The small blocks.
+        count: How many rows they have at most; room for them is taken once, before they come, so
+            that what making them needs leaves no holes in the memory of the process.
+    """
+    rooms: list[Block] = []
+    used = 0
+    for part in parts:
+        taken = 0
+        while taken < len(part):
+            if not rooms or used == len(rooms[-1]):
+                rooms.append(_room(part, min(count, BLOCK_ROWS)))
+                count -= len(rooms[-1])
+                used = 0
+            step = min(len(rooms[-1]) - used, len(part) - taken)
+            for room, column in zip(rooms[-1].columns, part.columns, strict=True):
+                room[used : used + step] = column[taken : taken + step]
+            used, taken = used + step, taken + step
+    return [*rooms[:-1], *(_block(c[:used] for c in room.columns) for room in rooms[-1:])]
+
+
+def _room(like: Block, rows: int) -> Block:
+    return _block(np.empty((rows, *column.shape[1:]), column.dtype) for column in like.columns)
 
 
 def grouped(blocks: Sequence[Block]) -> list[Block]:
@@ -98,7 +127,7 @@ def grouped(blocks: Sequence[Block]) -> list[Block]:
         while result and _joins(result[-1], size):
             size += len(result[-1])
             parts.insert(0, result.pop())
-        result.append(_joined(parts) if len(parts) > 1 else block)
+        result.extend(gathered(parts, size) if len(parts) > 1 else [block])
     return [block for block in result if len(block)]
 
 

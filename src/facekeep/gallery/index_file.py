@@ -226,14 +226,8 @@ class IndexFile:
         return int(_COUNT.unpack(data)[0]) if len(data) == _COUNT.size else 0
 
     def _place(self, file: BinaryIO, start: int, at: int, block: Block, chosen: slice) -> None:
-        columns: tuple[NDArray[Any], ...] = (
-            block.people,
-            block.marks,
-            block.sketches,
-            block.vectors,
-        )
         firsts = self._firsts(start)
-        for column, first, data in zip(self._columns, firsts, columns, strict=True):
+        for column, first, data in zip(self._columns, firsts, block.columns, strict=True):
             _write(file, data[chosen].astype(column.dtype).tobytes(), first + at * column.row)
 
     def _count(self, file: BinaryIO, start: int, count: int) -> None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from facekeep._files import one_line
 from facekeep.errors import InputError
 from facekeep.gallery import index
-from facekeep.gallery.blocks import Block, grouped, replaced, up_to_date
+from facekeep.gallery.blocks import Block, gathered, grouped, replaced, up_to_date
 from facekeep.gallery.index import Index
 from facekeep.gallery.index_file import UnusableError
 from facekeep.gallery.opened import OpenGallery
@@ -112,7 +112,7 @@ class SearchableGallery(OpenGallery):
             and in_memory >= _WRITE_FROM
         ):
             return None
-        return _state(rows, [*blocks, *blocks_of(rows, missing)])
+        return _state(rows, [*blocks, *gathered(blocks_of(rows, missing), len(missing))])
 
     def _outdated(self, rows: Rows, known: Index | None) -> tuple[Sequence[Block], Sequence[int]]:
         """Return blocks of which every row holds, and the people who are in none of them."""
@@ -146,7 +146,7 @@ class SearchableGallery(OpenGallery):
             self._writes_index = False
         with self._read() as rows:
             blocks, missing = self._outdated(rows, None)
-            return _state(rows, [*blocks, *blocks_of(rows, missing)])
+            return _state(rows, [*blocks, *gathered(blocks_of(rows, missing), len(missing))])
 
 
 def _state(rows: Rows, blocks: Sequence[Block]) -> Index:
