@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,10 +20,15 @@ from facekeep.evaluate.crops import cropper
 from facekeep.evaluate.data import PersonSet, Samples
 from facekeep.image import load_image
 
+if TYPE_CHECKING:
+    from facekeep.train.data import Source
+
 __all__ = ["LEAST", "Faces", "builtin_faces", "crops_of", "read_faces"]
 
 LEAST: Final = 32
 """Faces below which no range of activations can be trusted."""
+
+_COMPARED: Final = 2000  # images of known people: two million comparisons
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,7 +38,7 @@ class Faces:
     Attributes:
         name: What reports call them.
         samples: The images chosen.
-        people: All images of known people, chosen or not; None where nobody is known.
+        people: Images of known people, chosen or not, 2,000 or so; None where nobody is known.
         path: Where they lie; None for those that come with facekeep.
     """
 
@@ -63,10 +68,9 @@ def read_faces(
         InputError: There is nothing of the kind.
         ImageError: A file or folder cannot be read.
     """
-    from facekeep.train.data import open_source, select
+    from facekeep.train.data import open_source
 
     source = open_source(path, labels=labels)
-    known = np.flatnonzero(source.labels >= 0)
     places = np.linspace(0, len(source) - 1, min(count, len(source))).round().astype(np.int64)
     name = Path(path_text(path)).resolve().name
     chosen = Samples(
@@ -74,16 +78,24 @@ def read_faces(
         lambda index: load_image(source.read(int(places[index]))),
         aligned=aligned,
     )
-    people = None
-    if len(known) and len(set(source.labels[known].tolist())) > 1:
-        whole = select(source, known)
-        every = Samples(
-            tuple(map(whole.key, range(len(whole)))),
-            lambda index: load_image(whole.read(index)),
-            aligned=aligned,
-        )
-        people = PersonSet(name, every, whole.labels.astype(np.intp), tuple(whole.names))
-    return Faces(name, chosen, people, Path(path_text(path)))
+    return Faces(name, chosen, _people(source, name, aligned), Path(path_text(path)))
+
+
+def _people(source: Source, name: str, aligned: bool) -> PersonSet | None:
+    """Take the first people of a source, with all their images, as far as is soon compared."""
+    from facekeep.train.data import select
+
+    counts = np.bincount(source.labels[source.labels >= 0])
+    last = int(np.searchsorted(counts.cumsum(), _COMPARED))
+    chosen = select(source, np.flatnonzero((source.labels >= 0) & (source.labels <= last)))
+    if chosen.classes < 2:
+        return None
+    samples = Samples(
+        tuple(map(chosen.key, range(len(chosen)))),
+        lambda index: load_image(chosen.read(index)),
+        aligned=aligned,
+    )
+    return PersonSet(name, samples, chosen.labels.astype(np.intp), tuple(chosen.names))
 
 
 def builtin_faces() -> Faces | None:

@@ -39,6 +39,7 @@ MODES: Final[tuple[str, ...]] = get_args(Mode)
 Target = Literal["here", "vnni", "avx2", "arm"]
 TARGETS: Final[tuple[str, ...]] = get_args(Target)
 
+_PER_CHANNEL: Final = 13  # the opset
 _VNNI: Final = ("avx512_vnni", "avx_vnni", "avxvnni")
 
 
@@ -68,10 +69,16 @@ def static_int8(
     """
     from onnxruntime.quantization import QDQQuantizer, QuantType
 
-    chosen = _chosen(content, skip)
+    chosen, model = _chosen(content, skip), load(content)
+    opset = next(each.version for each in model.opset_import if each.domain in ("", "ai.onnx"))
+    if opset < _PER_CHANNEL:
+        raise ModelError(
+            f"steps for each channel need ONNX opset {_PER_CHANNEL} and the network is of {opset};"
+            " export it again, or store its weights alone in 8 bits with --mode packed"
+        )
     with _quietly():
         quantiser = QDQQuantizer(
-            load(content),
+            model,
             per_channel=True,
             reduce_range=reduce_range,
             weight_qType=QuantType.QInt8,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Final
@@ -19,7 +19,7 @@ from facekeep.compress.made import Made
 from facekeep.compress.measure import Measuring
 from facekeep.compress.options import Quantize
 from facekeep.compress.quantize import Mode, dynamic_int8, saturates, static_int8
-from facekeep.compress.sensitivity import embedded, search_mix, sensitivities
+from facekeep.compress.sensitivity import Mixed, embedded, search_mix, sensitivities
 from facekeep.compress.staging import staged
 from facekeep.embed import Embedder
 from facekeep.errors import InputError
@@ -71,6 +71,7 @@ def quantised(
     return _static(model, content, options, faces, measuring, skip, reduce_range, remarks)
 
 
+_NAMED: Final = 6
 _SATURATES: Final = (
     "weights are rounded to 7 bits: x86 processors without VNNI cut off sums of products of 8 bits"
 )
@@ -135,7 +136,7 @@ def _static(
         mixed.content,
         f"8 bits in {computed} of {len(every)} layers, ranges by {options.calibration}"
         f" of {len(crops)} faces",
-        remarks,
+        (*remarks, *_spared(mixed)),
         {
             "mode": "static",
             "calibration": options.calibration,
@@ -150,6 +151,14 @@ def _static(
             ],
         },
     )
+
+
+def _spared(mixed: Mixed) -> Iterator[str]:
+    """Say which layers were left float32, the most sensitive first."""
+    if mixed.spared:
+        names = ", ".join(each.layer.node for each in mixed.spared[:_NAMED])
+        more = len(mixed.spared) - _NAMED
+        yield f"left float32 for the bounds' sake: {names}" + (f", {more} more" * (more > 0))
 
 
 def _crops(model: ModelEntry, faces: Faces, measuring: Measuring) -> NDArray[np.uint8]:
