@@ -4,7 +4,7 @@ A person's score is the cosine to the mean of their templates, brought back to u
 rules compared on real faces it misses fewest people for the same false matches among those that
 search the templates once (benchmarks/person_score.py, docs/accuracy.md). So the index has a row
 for each person, the mean template in float16. Up to ``EXACT_BELOW`` people a probe is multiplied
-with all of them; above, with the ``DEPTH`` whose sketches are nearest (docs/search.md).
+with all of them; above, with those whose sketches are nearest (docs/search.md).
 
 An index proposes people; ``ranking`` computes the scores that are returned from the stored
 templates. So the index may round, and nothing that is wrong with it makes a wrong score.
@@ -31,7 +31,11 @@ EXACT_BELOW = 20_000
 and all people are compared exactly."""
 
 DEPTH = 1000
-"""Rows compared exactly after the sketches; the recall at this depth is in docs/search.md."""
+"""Rows compared exactly after the sketches, at least."""
+
+_SHARE = 250
+"""One row in so many is compared exactly: the more strangers, the more lie nearer than the mate.
+The recall is in docs/search.md."""
 
 _ROWS_AT_ONCE = 2048
 """Rows brought to float32 at once: they stay in the cache of a core."""
@@ -71,7 +75,7 @@ class Index:
         if len(self) < EXACT_BELOW:
             return self._search_all(probes, count)
         words = [block.sketches for block in self.blocks]
-        depth = max(DEPTH, 2 * count)
+        depth = max(DEPTH, len(self) // _SHARE, 2 * count)
         return [
             self._search_some(nearest(words, sketch, depth), probe, count)
             for probe, sketch in zip(probes, sketches(probes), strict=True)
