@@ -80,9 +80,10 @@ def measure_search(team: Team, threads: int, rounds: int) -> Entries:
                     workers[peer.name] = worker
                 except PeerError as error:
                     failed[peer.name] = str(error)
-            turn = _asking(workers, "search", times=1)
-            answers, more = interleaved(list(workers), rounds, turn)
-            _note(found, f"search_{size}_ms", answers, failed | more)
+            turn = _asking(workers, "search")
+            answers, more = interleaved(list(workers), rounds + 1, turn)
+            counted = {name: turns[1:] for name, turns in answers.items()}
+            _note(found, f"search_{size}_ms", counted, failed | more)
             for name, turns in answers.items():
                 right = [turn["right"] for turn in turns]
                 found[name][f"search_{size}_right"] = sum(right) / len(right)

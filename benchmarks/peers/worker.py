@@ -57,14 +57,16 @@ class Worker:
         self._step = max(count // 100, 1)
         return _timed(lambda: setattr(self, "_search", self._adapter.gallery(rows)), 1)
 
-    def search(self, times: int = 1) -> dict[str, Any]:
-        """Search for somebody enrolled, with noise added: the cosine to the template is 0.6."""
-        assert self._search is not None, "no gallery was filled"
+    def search(self) -> dict[str, Any]:
+        """Search once for somebody enrolled, by a probe whose cosine to the template is 0.6."""
+        search = self._search
+        assert search is not None, "no gallery was filled"
         random = np.random.default_rng()
         place = int(random.integers(len(self._rows)))
         probe = _similar(self._rows[place], random)
-        right = self._search(probe) == place * self._step
-        return {"right": right, **_timed(lambda: self._search(probe), times)}  # type: ignore[misc]
+        answers: list[int] = []
+        times = _timed(lambda: answers.append(search(probe)), 1)
+        return {"right": answers == [place * self._step], **times}
 
     def embed_files(self, images: str, out: str) -> dict[str, Any]:
         """Take the main face of each image of a file, and save rows, boxes and whose they are."""
