@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from onnx import numpy_helper
-from tiny_kit import LAYERS, faces, tensor, tiny_network
 
 from facekeep.compress.calibration import METHODS, activation_ranges
 from facekeep.compress.folding import folded
@@ -16,6 +15,7 @@ from facekeep.compress.quantize import dynamic_int8, saturates, static_int8
 from facekeep.errors import InputError, ModelCorrupt, ModelError
 from facekeep.models.pack import pack
 from facekeep.runtime import open_session
+from tiny_kit import LAYERS, faces, tensor, tiny_network
 
 Crops = NDArray[np.uint8]
 
