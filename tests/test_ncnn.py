@@ -59,6 +59,14 @@ def test_a_view_of_other_memory_order_is_fed_as_it_reads(session: Session) -> No
     np.testing.assert_array_equal(session.run({"x": turned})[0], session.run({"x": x})[0])
 
 
+def test_what_is_fed_stays_as_it_is(session: Session) -> None:
+    x = pictures(1) - 1
+    before = x.copy()
+    (y,) = session.run({"x": x})
+    np.testing.assert_array_equal(x, before)
+    np.testing.assert_allclose(y, np.zeros((1, 4)), atol=1e-6)
+
+
 def test_threads_share_a_session(session: Session) -> None:
     inputs = [pictures(1 + seed % 3, seed) for seed in range(100)]
     serial = [session.run({"x": x})[0] for x in inputs]

@@ -207,6 +207,7 @@ def _extras(settings: Settings) -> Iterator[Check]:
     yield _extra("heic", "pillow_heif", "HEIC pictures cannot be read")
     yield _installed("evaluate", "matplotlib", "evaluate --report cannot draw")
     yield _installed("train", "torch", "no network can be trained, no checkpoint be converted")
+    yield _installed("export", "pnnx", "no model can be exported to ncnn")
     yield _keyring(needed=(settings.key or "").startswith("keyring"))
 
 

@@ -184,6 +184,7 @@ def pull(
         "facekeep models import mine.onnx --name mine --colour bgr --mean 127.5 --scale 0.0078125",
         "facekeep models import trained.pt --arch edgeface-xs --gamma 0.6 --name mine",
         "facekeep models import mine.tflite --arch tflite --name mine",
+        "facekeep models import mine.ncnn.param --name mine",
     ],
 )
 def import_(
@@ -196,8 +197,9 @@ def import_(
         typer.Option(
             "--arch",
             metavar="ARCH",
-            help="The kind of file: onnx, tflite, or the PyTorch weights of an edgeface-base, "
-            "edgeface-s, edgeface-xs or edgeface-xxs. [default: what the file looks like]",
+            help="The kind of file: onnx, tflite, ncnn, or the PyTorch weights of an "
+            "edgeface-base, edgeface-s, edgeface-xs or edgeface-xxs. [default: what the file looks "
+            "like]",
             show_default=False,
         ),
     ] = None,
@@ -248,6 +250,51 @@ def import_(
         run.emit(_facts(made))
     run.say(f"{made.name}: imported, {made.width} numbers a face")
     run.say(_CALIBRATE.format(name=made.name))
+
+
+@command(
+    app,
+    "export",
+    examples=[
+        "facekeep models export facekeep-xxs --to openvino",
+        "facekeep models export facekeep-xxs --to ncnn --out board/xxs.ncnn.param",
+    ],
+)
+def export(
+    run: Run,
+    name: Model,
+    *,
+    to: Annotated[
+        str,
+        typer.Option(
+            "--to", metavar="TARGET", help="openvino, ncnn, tflite, coreml or executorch."
+        ),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="PATH",
+            help="The file to write. [default: called like the model]",
+        ),
+    ] = None,
+) -> None:
+    """Write a model in the form of another runtime, after comparing its numbers.
+
+    Nothing is overwritten. What converts comes with the extra 'export'; docs/runtimes.md says which
+    models go where.
+    """
+    from facekeep.exports import export_model
+
+    made = export_model(name, to, out)
+    if run.json:
+        run.emit({"name": name, "to": to, "files": made.files, "difference": made.difference})
+    files = " and ".join(str(file) for file in made.files)
+    if made.difference is None:
+        run.say(f"{name}: wrote {files}; it cannot be run here, so its numbers were not compared")
+    else:
+        run.say(f"{name}: wrote {files}; at most {made.difference:.0e} off ONNX Runtime's numbers")
 
 
 @command(app, "remove", examples=["facekeep models remove mine"])

@@ -27,6 +27,7 @@ from facekeep.models.write import write_entry
 _KINDS: dict[str, tuple[str, Runtime]] = {
     "onnx": (".onnx", "onnxruntime"),
     "tflite": (".tflite", "litert"),
+    "ncnn": (".param", "ncnn"),
     **dict.fromkeys(EDGEFACE, (".pt", "onnxruntime")),
 }
 _NOT_STATED = "not stated"
@@ -56,9 +57,10 @@ def import_model(  # noqa: PLR0913 - what cannot be found out from the file, all
             and gives one embedding each; for ``edgeface-*`` its PyTorch state dict, or a TFLite
             conversion of it, whose weights are taken back into a state dict.
         name: What it will be called: 1 to 64 characters a-z, 0-9, ``.``, ``_`` and ``-``.
-        arch: The kind of file: ``onnx``; ``tflite``; ``edgeface-base``, ``-s``, ``-xs`` or
-            ``-xxs``, which is converted to ONNX here, and must have been trained by ``gamma``.
-            None goes by the file's ending, and tells an EdgeFace by its tensors.
+        arch: The kind of file: ``onnx``; ``tflite``; ``ncnn``, whose ``.bin`` lies beside it;
+            ``edgeface-base``, ``-s``, ``-xs`` or ``-xxs``, which is converted to ONNX here, and
+            must have been trained by ``gamma``. None goes by the file's ending, and tells an
+            EdgeFace by its tensors.
         gamma: The share of the full rank that an EdgeFace's linear layers keep; None where they
             are full.
         input_size: The side of the faces that an EdgeFace takes; None for 112.
@@ -82,14 +84,13 @@ def import_model(  # noqa: PLR0913 - what cannot be found out from the file, all
     if arch is None:
         arch, gamma = _kind_of(file, gamma)
     _check_kind(arch, gamma, input_size, colour)
-    content = read_model(file)
-    suffix, runtime = _KINDS[arch]
+    contents = _contents(file, name, arch)
     made = ModelEntry(
         name=name,
         task="embed",
         architecture=arch,
         summary=summary,
-        files=(_described(f"{name}{suffix}", content),),
+        files=tuple(_described(*each) for each in contents.items()),
         weights_licence=weights_licence,
         training_data=training_data,
         colour=colour,
@@ -97,17 +98,19 @@ def import_model(  # noqa: PLR0913 - what cannot be found out from the file, all
         scale=_triple("scale", scale),
         input_size=input_size,
         gamma=gamma,
-        runtime=runtime,
+        runtime=_KINDS[arch][1],
         alignment="arcface-112",
         folder=folder,
     )
     if arch in EDGEFACE:
         require_torch(made)
+        ((called, content),) = contents.items()
         if content[4:8] == _TFLITE:
-            content = checkpoint_of(Path(file), made)
-            made = dataclasses.replace(made, files=(_described(made.files[0].name, content),))
+            contents[called] = content = checkpoint_of(Path(file), made)
+            made = dataclasses.replace(made, files=(_described(called, content),))
     with _scratch(folder) as scratch:
-        keep(scratch / made.files[0].name, content)
+        for called, content in contents.items():
+            keep(scratch / called, content)
         made = _formed(made, scratch, printable(path_text(file)))
         write_entry(made, scratch)
         _publish(scratch, folder)
@@ -139,6 +142,14 @@ def add_model(content: bytes, made: ModelEntry) -> ModelEntry:
     return made
 
 
+def _contents(file: str | Path, name: str, arch: str) -> dict[str, bytes]:
+    """Read the files of a model, and call them by its name; the first is the network."""
+    contents = {f"{name}{_KINDS[arch][0]}": read_model(file)}
+    if arch == "ncnn":
+        contents[f"{name}.bin"] = read_model(Path(path_text(file)).with_suffix(".bin"))
+    return contents
+
+
 def _described(name: str, content: bytes) -> FileEntry:
     return FileEntry(name, hashlib.sha256(content).hexdigest(), len(content))
 
@@ -147,7 +158,7 @@ def _kind_of(file: str | Path, gamma: float | None) -> tuple[str, float | None]:
     """Tell the kind of a file by its ending; of a checkpoint also the gamma, if it is not given."""
     ending = Path(path_text(file)).suffix.lower()
     if ending not in (".pt", ".pth"):
-        return ("tflite" if ending == ".tflite" else "onnx"), gamma
+        return {".tflite": "tflite", ".param": "ncnn"}.get(ending, "onnx"), gamma
     from facekeep.nn import network_of, read_state
 
     state = read_state(Path(file))
@@ -187,7 +198,7 @@ def _formed(made: ModelEntry, scratch: Path, shown: str) -> ModelEntry:
     try:
         form = probe_embedder(path, made.runtime)
     except ModelCorrupt as error:
-        kind = {"onnxruntime": "ONNX", "litert": "LiteRT"}[made.runtime]
+        kind = {"onnxruntime": "ONNX", "litert": "LiteRT", "ncnn": "ncnn"}[made.runtime]
         raise ModelCorrupt(
             f"{shown} is no network that can be run; export it to {kind} again,"
             " or name its kind with --arch"

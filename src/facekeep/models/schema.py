@@ -10,7 +10,7 @@ from typing import Literal
 
 Task = Literal["detect", "refine", "embed"]
 Colour = Literal["rgb", "bgr"]
-Runtime = Literal["onnxruntime", "litert"]
+Runtime = Literal["onnxruntime", "litert", "ncnn"]
 
 EDGEFACE = ("edgeface-base", "edgeface-s", "edgeface-xs", "edgeface-xxs")
 """Architectures whose published file is a PyTorch checkpoint, exported to ONNX on this machine."""
@@ -171,7 +171,7 @@ class ModelEntry:
         input_size: The side of its square input in pixels; None where any size will do.
         gamma: The share of the full rank that an EdgeFace's linear layers keep; None where they are
             full.
-        runtime: What runs its network: ``onnxruntime`` or ``litert``.
+        runtime: What its network is made for: ``onnxruntime``, ``litert`` or ``ncnn``.
         max_batch: How many images one run takes; None where any number will do.
         width: The length of an embedding; None where it does not embed.
         alignment: The template that faces are aligned to before they are embedded.

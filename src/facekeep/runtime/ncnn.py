@@ -80,7 +80,8 @@ class NcnnSession:
         results = []
         with network.create_extractor() as extractor:
             for tensor, picture in zip(self._inputs, pictures, strict=True):
-                extractor.input(tensor.name, ncnn.Mat(picture))
+                # A copy: a layer that works in place crashes on memory that is not ncnn's own.
+                extractor.input(tensor.name, ncnn.Mat(picture).clone())
             for tensor in self._outputs:
                 status, result = extractor.extract(tensor.name)
                 if status != 0:

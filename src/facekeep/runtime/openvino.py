@@ -88,9 +88,8 @@ def open_openvino(
     if isinstance(model, Path) and not model.is_file():
         raise ModelNotFound(f"no model file at {model}")
     try:
-        network = core.read_model(str(model) if isinstance(model, Path) else model)
+        network = read_openvino(core, model)
         names = [[_tensor(node) for node in side] for side in (network.inputs, network.outputs)]
-        _fold(network)
     except (RuntimeError, ValueError) as error:
         raise ModelCorrupt(f"OpenVINO cannot open {name_of(model)}: {short(error)}") from error
     try:
@@ -189,18 +188,24 @@ def _require_precision(compiled: Any, device: str, precision: str) -> None:
     )
 
 
-def _fold(network: Any) -> None:
-    """Compute what depends on constants only: packed weights, which OpenVINO would misread.
+def read_openvino(core: Any, model: Path | bytes) -> Any:
+    """Read a network, and compute what depends on constants only.
 
-    Of a network whose activations are quantised, it needs the weights as they are.
+    Those are packed weights, which OpenVINO would misread. Of a network whose activations are
+    quantised, it needs the weights as they are.
+
+    Raises:
+        RuntimeError: It cannot be read.
     """
     from openvino import passes
 
+    network = core.read_model(str(model) if isinstance(model, Path) else model)
     if any(node.get_type_name() == "FakeQuantize" for node in network.get_ops()):
-        return
+        return network
     manager = passes.Manager()
     manager.register_pass(passes.ConstantFolding())
     manager.run_passes(network)
+    return network
 
 
 def _tensor(node: Any) -> TensorInfo:

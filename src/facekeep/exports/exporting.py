@@ -1,0 +1,147 @@
+"""The road of an export: convert in a scratch folder, compare, and only then put it in place."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facekeep._files import path_text, printable, why
+from facekeep.errors import InputError, ModelError
+from facekeep.models import ModelEntry, entry, open_model
+from facekeep.models.files import cannot_write
+
+__all__ = ["TARGETS", "TOLERANCE", "Exported", "export_model"]
+
+TARGETS = {
+    "openvino": (".bin", ".xml"),
+    "ncnn": (".ncnn.bin", ".ncnn.param"),
+    "tflite": (".tflite",),
+    "coreml": (".mlpackage",),
+    "executorch": (".pte",),
+}
+"""What can be exported to, each a module here too, and its files: the last is the one to open."""
+
+TOLERANCE = 1e-3
+"""How far outputs may lie from ONNX Runtime's, as a share of the largest number in them."""
+
+_ANY_SIZE = 320  # the side of the pictures that a network of any size is compared with
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """What an export made.
+
+    Attributes:
+        files: The files, the one that is opened last.
+        difference: The largest difference to ONNX Runtime's outputs, as a share of the largest
+            number in them; None where the result cannot be run on this machine.
+    """
+
+    files: tuple[Path, ...]
+    difference: float | None
+
+
+def export_model(model: str | ModelEntry, target: str, out: str | Path | None = None) -> Exported:
+    """Write a model in the form of another runtime.
+
+    Args:
+        model: A name from the catalogue, or an entry.
+        target: One of ``TARGETS``.
+        out: The file to write, with the target's ending; files that belong to it go beside it.
+            None for one called like the model in the working folder. Nothing is overwritten.
+
+    Raises:
+        InputError: The target is unknown, a file is already there, the ending is not the target's,
+            or the model cannot be exported to it.
+        RuntimeUnavailable: What converts is not installed.
+        ModelError: The conversion failed, or its result gives other numbers; nothing is written.
+    """
+    chosen = model if isinstance(model, ModelEntry) else entry(model)
+    if target not in TARGETS:
+        raise InputError(f"unknown target {target!r}; known: {', '.join(TARGETS)}")
+    files = _files(chosen, target, out)
+    converter: Any = importlib.import_module(f"facekeep.exports.{target}")
+    with _scratch(files[-1]) as folder:
+        made = [Path(folder) / file.name for file in files]
+        run = converter.convert(chosen, made[-1])
+        difference = None if run is None else _difference(chosen, run)
+        if difference is not None and difference > TOLERANCE:
+            raise ModelError(
+                f"the export of {chosen.name!r} to {target} gives other numbers: they differ by"
+                f" {difference:.1e}, more than {TOLERANCE}; nothing was written"
+            )
+        _place(made, files)
+    return Exported(files, difference)
+
+
+def _files(model: ModelEntry, target: str, out: str | Path | None) -> tuple[Path, ...]:
+    """Name the files to write, none of which may be there."""
+    endings = TARGETS[target]
+    final = path_text(out) if out is not None else f"{model.name}{endings[-1]}"
+    if not final.endswith(endings[-1]):
+        raise InputError(f"a file for {target} must end in {endings[-1]}: {printable(final)}")
+    stem = final.removesuffix(endings[-1])
+    files = tuple(Path(f"{stem}{ending}") for ending in endings)
+    for file in files:
+        if os.path.lexists(file):
+            raise InputError(f"{printable(file)} is already there; give another --out")
+    return files
+
+
+def _scratch(beside: Path) -> tempfile.TemporaryDirectory[str]:
+    try:
+        return tempfile.TemporaryDirectory(dir=beside.parent, prefix=".export-")
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot write {printable(beside)}: {why(error)}") from error
+
+
+def _place(made: list[Path], files: tuple[Path, ...]) -> None:
+    """Move the files into place, the one that is opened last."""
+    for source, file in zip(made, files, strict=True):
+        try:
+            source.rename(file)
+        except OSError as error:
+            raise cannot_write(file, error) from error
+
+
+def _difference(model: ModelEntry, run: Any) -> float:
+    """Compare on pictures of noise, fed as the catalogue says.
+
+    Args:
+        model: The model.
+        run: Takes N x 3 x S x S float32 and returns the outputs by name.
+    """
+    session = open_model(model, threads=1)
+    try:
+        pictures = _pictures(model)
+        outputs = session.run({session.inputs[0].name: pictures})
+        expected = {
+            tensor.name: value for tensor, value in zip(session.outputs, outputs, strict=True)
+        }
+    finally:
+        session.close()
+    found = run(pictures)
+    largest = max(float(np.abs(value).max()) for value in expected.values())
+    return max(_apart(value, found[name]) for name, value in expected.items()) / largest
+
+
+def _pictures(model: ModelEntry) -> NDArray[np.float32]:
+    size = model.input_size or _ANY_SIZE
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 3, size, size)).astype(np.float32)
+    mean, scale = (
+        np.array(each, np.float32).reshape(3, 1, 1) for each in (model.mean, model.scale)
+    )
+    return (pixels - mean) * scale
+
+
+def _apart(expected: NDArray[Any], found: NDArray[Any]) -> float:
+    if expected.shape != found.shape or not np.isfinite(found).all():
+        return float("inf")
+    return float(np.abs(expected - found).max())

@@ -1,0 +1,43 @@
+"""An EdgeFace as the program that PyTorch exports, from which several converters start."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from facekeep.errors import RuntimeUnavailable
+from facekeep.models import ModelEntry
+from facekeep.runtime.session import short
+
+if TYPE_CHECKING:
+    from facekeep.nn import EdgeFace
+
+
+def network(model: ModelEntry) -> tuple[EdgeFace, Any]:
+    """Return the network and one picture as an example of its input.
+
+    Raises:
+        ModelError: The model is no EdgeFace of facekeep's.
+        RuntimeUnavailable: PyTorch is not installed.
+    """
+    import torch
+
+    from facekeep.nn import read_network
+
+    made = read_network(model).eval()
+    return made, torch.zeros(1, 3, made.input_size, made.input_size)
+
+
+def program(model: ModelEntry) -> Any:
+    """Return the ``torch.export.ExportedProgram``; its batch is one."""
+    import torch
+
+    made, example = network(model)
+    return torch.export.export(made, (example,))
+
+
+def missing(converter: str, error: ImportError) -> RuntimeUnavailable:
+    """Make the error that names the cure."""
+    return RuntimeUnavailable(
+        f"{converter} cannot be imported ({short(error)});"
+        " install it with: pip install 'facekeep[export]'"
+    )

@@ -1,0 +1,171 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from facekeep import exports
+from facekeep.align import align
+from facekeep.cli.main import main
+from facekeep.detect import Detector
+from facekeep.embed import Embedder
+from facekeep.errors import FacekeepError, InputError, ModelError, RuntimeUnavailable
+from facekeep.exports import TARGETS, export_model, exporting
+from facekeep.exports import ncnn as to_ncnn
+from facekeep.models import entry, import_model, weights
+from facekeep.runtime import open_session
+from facekeep.runtime.openvino import import_openvino
+from session_kit import assert_one_line
+
+SMALL = "facekeep-refiner"
+
+
+def require(target: str) -> None:
+    """Skip where what converts to the target is not installed."""
+    try:
+        if target == "openvino":
+            import_openvino()
+        else:
+            to_ncnn._pnnx()
+            pytest.importorskip("ncnn", reason="the extra 'ncnn' is not installed")
+    except RuntimeUnavailable as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture
+def own_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FACEKEEP_MODELS", str(tmp_path / "models"))
+
+
+@pytest.mark.parametrize("target", ["openvino", "ncnn"])
+@pytest.mark.parametrize("model", [SMALL, "facekeep-detect"])
+def test_an_export_gives_the_numbers_of_the_original(
+    tmp_path: Path, target: str, model: str
+) -> None:
+    require(target)
+    out = tmp_path / f"made{TARGETS[target][-1]}"
+    made = export_model(model, target, out)
+    assert made.files[-1] == out
+    assert made.difference is not None
+    assert made.difference < 1e-4
+    assert sorted(tmp_path.iterdir()) == sorted(made.files)
+    original = open_session(weights(entry(model)), threads=1)
+    size = entry(model).input_size or 256
+    x = np.random.default_rng(1).random((1, 3, size, size), dtype=np.float32)
+    expected = original.run({original.inputs[0].name: x})
+    names = [tensor.name for tensor in original.outputs]
+    again = open_session(out, runtime=target, threads=1)
+    found = dict(
+        zip((t.name for t in again.outputs), again.run({again.inputs[0].name: x}), strict=True)
+    )
+    for name, value in zip(names, expected, strict=True):
+        np.testing.assert_allclose(found[name], value, atol=1e-3)
+
+
+def test_an_exported_embedder_is_imported_and_knows_a_real_face(
+    own_models: None, tmp_path: Path, hopper: NDArray[np.uint8]
+) -> None:
+    require("ncnn")
+    made = export_model("facekeep-xxs", "ncnn", tmp_path / "xxs.ncnn.param")
+    model = import_model(made.files[-1], "xxs-ncnn")
+    assert (model.runtime, len(model.files)) == ("ncnn", 2)
+    with Detector(threads=1) as detector:
+        (face, *_) = detector.refine(hopper, detector.detect(hopper))
+    with Embedder("facekeep-xxs", threads=1) as first, Embedder(model, threads=1) as second:
+        crops = np.stack([align(hopper, face.landmarks, first.size)] * 2)
+        crops[1] = crops[1, :, ::-1]
+        np.testing.assert_allclose(second.embed(crops), first.embed(crops), atol=1e-3)
+
+
+def test_an_ncnn_network_without_its_weights_is_not_imported(
+    own_models: None, tmp_path: Path
+) -> None:
+    (tmp_path / "half.ncnn.param").write_text("7767517\n")
+    with pytest.raises(FacekeepError, match=r"half\.ncnn\.bin") as caught:
+        import_model(tmp_path / "half.ncnn.param", "half")
+    assert_one_line(caught.value)
+
+
+def test_other_numbers_are_an_error_and_nothing_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    require("openvino")
+    real = exporting._apart
+    monkeypatch.setattr(exporting, "_apart", lambda one, other: real(one, other + 0.1))
+    with pytest.raises(ModelError, match="gives other numbers: they differ by"):
+        export_model(SMALL, "openvino", tmp_path / "made.xml")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_output_of_another_shape_or_without_numbers_is_far_off() -> None:
+    row = np.ones((1, 3), np.float32)
+    assert exporting._apart(row, row) == 0
+    assert exporting._apart(row, row[:, :2]) == float("inf")
+    assert exporting._apart(row, row * np.float32("nan")) == float("inf")
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_nothing_is_overwritten(tmp_path: Path, target: str) -> None:
+    for ending in TARGETS[target]:
+        there = tmp_path / f"made{ending}"
+        there.write_text("mine")
+        with pytest.raises(InputError, match="is already there"):
+            export_model(SMALL, target, tmp_path / f"made{TARGETS[target][-1]}")
+        assert there.read_text() == "mine"
+        there.unlink()
+
+
+def test_wrong_words_are_one_line(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"unknown target 'caffe'; known: openvino, ncnn"):
+        export_model(SMALL, "caffe")
+    with pytest.raises(InputError, match=r"must end in \.ncnn\.param"):
+        export_model(SMALL, "ncnn", tmp_path / "made.txt")
+    with pytest.raises(FacekeepError, match="cannot write"):
+        export_model(SMALL, "coreml", tmp_path / "missing" / "made.mlpackage")
+
+
+@pytest.mark.parametrize("target", ["coreml", "executorch", "tflite"])
+def test_what_starts_from_pytorch_refuses_other_networks_or_names_the_cure(
+    tmp_path: Path, target: str
+) -> None:
+    with pytest.raises((ModelError, RuntimeUnavailable)) as caught:
+        export_model(SMALL, target, tmp_path / f"made{TARGETS[target][-1]}")
+    assert "no EdgeFace" in str(caught.value) or "facekeep[export]" in str(caught.value)
+    assert_one_line(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_param_gets_its_names_its_size_and_its_axes_back() -> None:
+    session = open_session(weights(entry(SMALL)), threads=1)
+    text = (
+        "7767517\n3 3\n"
+        "Input                    in0                      0 1 in0\n"
+        "Reduction                norm_1                   1 1 in0 1 0=8 1=0 -23303=0 4=1 5=1\n"
+        "Reduction                mean_2    1 1 1 out0 0=3 1=0 -23303=2,1,2 4=0 5=1\n"
+    )
+    (magic, counts, source, norm, mean) = to_ncnn.mended(text, session, 64).splitlines()
+    assert (magic, counts) == ("7767517", "3 3")
+    assert source.split() == ["Input", "crop", "0", "1", "crop", "0=64", "1=64", "2=3"]
+    assert norm.split()[4:] == ["crop", "1", "0=8", "1=0", "-23303=1,-1", "4=1", "5=1"]
+    assert mean.split()[4:] == ["1", "landmarks", "0=3", "1=0", "-23303=2,1,2", "4=0", "5=1"]
+    assert "=64" not in to_ncnn.mended(text, session, None)
+
+
+def test_the_command_says_what_was_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    require("openvino")
+    out = tmp_path / "made.xml"
+    assert main(["models", "export", SMALL, "--to", "openvino", "--out", str(out)]) == 0
+    said = capsys.readouterr().out
+    assert "made.bin" in said
+    assert "off ONNX Runtime's numbers" in said
+    assert main(["models", "export", SMALL, "--to", "openvino", "--out", str(out)]) == 2
+    assert "already there" in capsys.readouterr().err
+
+
+def test_every_target_has_its_module() -> None:
+    folder = Path(exports.__file__).parent
+    assert all((folder / f"{target}.py").is_file() for target in TARGETS)
