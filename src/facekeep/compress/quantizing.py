@@ -130,7 +130,10 @@ def _static(
     def make(spared: Collection[str]) -> bytes:
         return static_int8(content, ranges, skip={*skip, *spared}, reduce_range=reduce_range)
 
-    mixed = search_mix(order, make, _Bounds(model, options, measuring, crops).hold)
+    bounds = _Bounds(model, options, measuring, crops)
+    mixed = search_mix(order, make, bounds.agrees)
+    if not bounds.recognises(mixed.content):
+        mixed = search_mix(order, make, bounds.recognises, least=len(mixed.spared) + 1)
     computed = len(order) - len(mixed.spared)
     return Made(
         mixed.content,
@@ -186,12 +189,14 @@ class _Bounds:
         self._rows = embedded(locate(model).read_bytes(), model, crops)
         self._tar = measuring.tar(model)
 
-    def hold(self, content: bytes) -> bool:
-        """Compare a network with the model; TAR, which takes longer, only where the cosine is."""
+    def agrees(self, content: bytes) -> bool:
+        """Compare the embeddings with the model's."""
         rows = embedded(content, self._model, self._crops)
         cosine = float(np.einsum("ij,ij->i", rows, self._rows).mean())
-        if cosine < self._options.min_cosine:
-            return False
+        return cosine >= self._options.min_cosine
+
+    def recognises(self, content: bytes) -> bool:
+        """Measure TAR, where people are known; it takes longer, so it is asked last."""
         if self._tar is None:
             return True
         with tempfile.TemporaryDirectory() as folder:

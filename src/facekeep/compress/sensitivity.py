@@ -101,6 +101,8 @@ def search_mix(
     order: Sequence[Sensitivity],
     make: Callable[[Collection[str]], bytes],
     good: Callable[[bytes], bool],
+    *,
+    least: int = 0,
 ) -> Mixed:
     """Find how few of the most sensitive layers must stay float32, by halving.
 
@@ -108,6 +110,7 @@ def search_mix(
         order: The layers, the most sensitive first.
         make: Makes the network with these nodes left float32.
         good: Tells whether a network is within the bounds.
+        least: So many are spared at least.
 
     Raises:
         ModelError: No mix is within the bounds.
@@ -116,7 +119,7 @@ def search_mix(
     if not order:
         raise InputError("there are no layers to choose from")
     best: Mixed | None = None
-    low, high = 0, len(order) - 1  # with all of them spared nothing would be in 8 bits
+    low, high = least, len(order) - 1  # with all of them spared nothing would be in 8 bits
     while low <= high:
         spare = (low + high) // 2
         content = make({each.layer.node for each in order[:spare]})
