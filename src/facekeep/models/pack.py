@@ -8,6 +8,7 @@ activation is rounded.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -23,7 +24,6 @@ _SMALL = 512  # numbers below which a constant is left as it is
 _TOP = 127
 _BLOCK = range(8, 33)  # numbers that share a step
 _WEIGHED = ("Conv", "ConvTranspose", "Gemm", "MatMul")  # their second input is the weights
-_PARTS = ("int8", "step", "shape")
 
 _Array = NDArray[Any]
 
@@ -57,19 +57,19 @@ def pack(source: bytes, numbers: Numbers) -> bytes:
     except Exception as error:
         raise ModelCorrupt("the network to pack cannot be read as ONNX") from error
     weights, steps = _weights(model.graph), _steps(model.graph)
-    stored: list[Any] = []
-    opened: list[Any] = []
+    stored: dict[str, Any] = {}
+    opening: list[Any] = []
     for constant in model.graph.initializer:
         small = math.prod(constant.dims) < _SMALL or constant.name in steps
         if constant.data_type != onnx.TensorProto.FLOAT or small:
-            stored.append(constant)
+            stored[constant.name] = constant
             continue
         rounded = numbers == "int8" and constant.name in weights and len(constant.dims) > 1
-        tensors, nodes = (_in_bytes if rounded else _in_halves)(constant)
-        stored += tensors
-        opened += nodes
-    nodes = [*opened, *model.graph.node]
-    for field, items in ((model.graph.initializer, stored), (model.graph.node, nodes)):
+        tensors, nodes = (_in_bytes if rounded else _in_halves)(constant, len(opening))
+        stored |= {tensor.name: tensor for tensor in tensors}
+        opening += nodes
+    nodes = [*opening, *model.graph.node]
+    for field, items in ((model.graph.initializer, stored.values()), (model.graph.node, nodes)):
         del field[:]
         field.extend(items)
     packed: bytes = model.SerializeToString(deterministic=True)
@@ -94,8 +94,8 @@ def _steps(graph: Any) -> set[str]:
     return {name for node in graph.node if node.op_type in kinds for name in node.input[1:]}
 
 
-def opened(graph: Any) -> dict[str, NDArray[np.float32]]:
-    """Return the float32 constants of a graph by name, those that `pack` packed opened out.
+def opened(graph: Any) -> dict[str, _Array]:
+    """Return the constants of a graph by name, those that `pack` packed opened out.
 
     Args:
         graph: An ``onnx.GraphProto``.
@@ -106,44 +106,56 @@ def opened(graph: Any) -> dict[str, NDArray[np.float32]]:
     from onnx import numpy_helper
 
     try:
-        stored = {each.name: numpy_helper.to_array(each) for each in graph.initializer}
+        found = {each.name: numpy_helper.to_array(each) for each in graph.initializer}
         for node in graph.node:
-            (name, *_) = node.output
-            if node.op_type == "Cast" and list(node.input) == [f"{name}_float16"]:
-                stored[name] = stored.pop(f"{name}_float16").astype(np.float32)
-            elif list(node.input) == [f"{name}_blocks", f"{name}_shape"]:
-                whole, step, shape = (stored.pop(f"{name}_{end}") for end in _PARTS)
-                stored[name] = (whole.astype(np.float32) * step).reshape(shape)
-    except (KeyError, TypeError, ValueError) as error:
+            if node.op_type in _OPENING and found.keys() >= set(node.input):
+                values = [found[name] for name in node.input]
+                found[node.output[0]] = _OPENING[node.op_type](*values)
+    except (IndexError, TypeError, ValueError) as error:
         raise ModelCorrupt("a packed constant of the network is damaged") from error
-    return {name: value for name, value in stored.items() if value.dtype == np.float32}
+    return found
 
 
-def _in_halves(constant: Any) -> tuple[list[Any], list[Any]]:
+# What packed constants are opened out by, as in `_in_halves` and `_in_bytes`.
+_OPENING: dict[str, Callable[..., _Array]] = {
+    "Cast": lambda values: values.astype(np.float32),
+    "Mul": np.multiply,
+    "Reshape": np.reshape,
+}
+
+
+def _in_halves(constant: Any, number: int) -> tuple[list[Any], list[Any]]:
     """Store a constant as float16; return the tensors and the node that opens it out."""
     from onnx import TensorProto, helper, numpy_helper
 
     value = numpy_helper.to_array(constant)
     limit = float(np.finfo(np.float16).max)
-    name = f"{constant.name}_float16"
+    name = f"float16_{number}"
     half = numpy_helper.from_array(value.clip(-limit, limit).astype(np.float16), name)
     return [half], [helper.make_node("Cast", [name], [constant.name], to=TensorProto.FLOAT)]
 
 
-def _in_bytes(constant: Any) -> tuple[list[Any], list[Any]]:
+def _in_bytes(constant: Any, number: int) -> tuple[list[Any], list[Any]]:
     """Store weights as int8 in blocks, and the step of each block as float32."""
     from onnx import TensorProto, helper, numpy_helper
 
-    value, name = numpy_helper.to_array(constant), constant.name
-    whole, step = _rounded(value)
-    shape = np.array(value.shape, np.int64)
-    tensors = dict(zip(_PARTS, (whole, step, shape), strict=True))
+    value = numpy_helper.to_array(constant)
+    shape = "shape_" + "x".join(map(str, value.shape))
+    whole, step, numbers, blocks = (
+        f"{part}_{number}" for part in ("int8", "step", "whole", "blocks")
+    )
+    rounded, steps = _rounded(value)
+    tensors: dict[str, _Array] = {
+        whole: rounded,
+        step: steps,
+        shape: np.array(value.shape, np.int64),
+    }
     nodes = [
-        helper.make_node("Cast", [f"{name}_int8"], [f"{name}_whole"], to=TensorProto.FLOAT),
-        helper.make_node("Mul", [f"{name}_whole", f"{name}_step"], [f"{name}_blocks"]),
-        helper.make_node("Reshape", [f"{name}_blocks", f"{name}_shape"], [name]),
+        helper.make_node("Cast", [whole], [numbers], to=TensorProto.FLOAT),
+        helper.make_node("Mul", [numbers, step], [blocks]),
+        helper.make_node("Reshape", [blocks, shape], [constant.name]),
     ]
-    return [numpy_helper.from_array(each, f"{name}_{end}") for end, each in tensors.items()], nodes
+    return [numpy_helper.from_array(each, name) for name, each in tensors.items()], nodes
 
 
 def _rounded(value: _Array) -> tuple[NDArray[np.int8], NDArray[np.float32]]:

@@ -1,10 +1,17 @@
-"""The networks as ONNX files: the same arithmetic, node by node.
+"""The networks as ONNX files: the same arithmetic, node by node, laid out for speed.
 
 The graph is built here rather than traced: it stays small (a layer norm is one node), needs no
-tracer, and equal weights give equal bytes. Its constants are the network's parameters under their
-names, so that ``reading`` finds the network in the file again. What is derived from them (the
-transposes of matrices, layer scales inside the linear layers before them, position encodings) is
-computed by nodes that read constants only, which every runtime runs once, while it loads the file.
+tracer, and equal weights give equal bytes.
+
+Between the convolutions faces are one matrix, a row for each place of each face. So a linear layer
+is one Gemm that adds its bias too, a layer norm reads what lies together, and residuals are added
+where they are; only depthwise convolutions see maps, whose transposes ONNX Runtime merges into the
+change to its blocked layout that it makes anyway (docs/runtimes.md).
+
+Its constants are the network's parameters under their names, so that ``reading`` finds the network
+in the file again. What is derived from them (layer scales inside the linear layers before them,
+position encodings) is computed by nodes that read constants only, which every runtime runs once,
+while it loads the file.
 """
 
 from __future__ import annotations
@@ -19,15 +26,11 @@ from torch import Tensor, nn
 
 from facekeep.models.files import keep
 from facekeep.nn.edgeface import EdgeFace, Stage
-from facekeep.nn.edgenext import ConvBlock, CrossCovariance, Mlp, PositionEncoding, SplitBlock
+from facekeep.nn.edgenext import ConvBlock, PositionEncoding, SplitBlock
 from facekeep.nn.graph import Graph
 from facekeep.nn.lora import LoRaLin
 
 __all__ = ["export_onnx"]
-
-_TO_PLACES = (0, 2, 3, 1)  # N x C x H x W to N x H x W x C
-_TO_MAP = (0, 3, 1, 2)
-_SMALLEST_NORM = 1e-12  # as in torch.nn.functional.normalize
 
 
 def export_onnx(model: EdgeFace, path: str | os.PathLike[str]) -> None:
@@ -62,55 +65,58 @@ class _Network(Graph):
 
 
 def _network(graph: _Network, x: str, model: EdgeFace) -> str:
-    convolution, norm = model.stem
-    x = _channel_norm(graph, _convolution(graph, x, convolution), norm)
-    for index, stage in enumerate(model.stages):
-        x = _stage(graph, x, cast(Stage, stage), model.input_size // (4 << index))
-    x = graph.add("ReduceMean", x, graph.numbers(2, 3), keepdims=0)
+    convolution, norm = cast(Any, model.stem)
+    side = model.input_size // convolution.stride[0]
+    x = _norm(graph, _places(graph, x, convolution), norm)
+    for stage in model.stages:
+        x, side = _stage(graph, x, cast(Stage, stage), side)
+    (channels,) = model.head.norm.normalized_shape
+    x = graph.add("Reshape", x, graph.numbers(-1, side * side, channels))
+    x = graph.add("ReduceMean", x, graph.numbers(1), keepdims=0)
     return _linear(graph, _norm(graph, x, model.head.norm), model.head.fc)
 
 
-def _stage(graph: _Network, x: str, stage: Stage, side: int) -> str:
+def _stage(graph: _Network, x: str, stage: Stage, side: int) -> tuple[str, int]:
+    """Return the places after a stage, and the height and width of their map."""
     if isinstance(stage.downsample, nn.Sequential):
-        norm, convolution = stage.downsample
-        x = _convolution(graph, _channel_norm(graph, x, norm), convolution)
+        norm, convolution = cast(Any, stage.downsample)
+        x = _map(graph, _norm(graph, x, norm), side, convolution.in_channels)
+        x, side = _places(graph, x, convolution), side // convolution.stride[0]
     for block in stage.blocks:
         if isinstance(block, SplitBlock):
             x = _split_block(graph, x, block, side)
         else:
-            x = _conv_block(graph, x, cast(ConvBlock, block))
-    return x
+            x = _conv_block(graph, x, cast(ConvBlock, block), side)
+    return x, side
 
 
-def _conv_block(graph: _Network, x: str, block: ConvBlock) -> str:
-    places = graph.add("Transpose", _convolution(graph, x, block.conv_dw), perm=_TO_PLACES)
-    change = _mlp(graph, _norm(graph, places, block.norm), block.mlp, block.gamma)
-    return graph.add("Add", x, graph.add("Transpose", change, perm=_TO_MAP))
+def _conv_block(graph: _Network, x: str, block: ConvBlock, side: int) -> str:
+    seen = _places(graph, _map(graph, x, side, len(block.gamma)), block.conv_dw)
+    return graph.add("Add", x, _mlp(graph, _norm(graph, seen, block.norm), block))
 
 
 def _split_block(graph: _Network, x: str, block: SplitBlock, side: int) -> str:
     channels = len(block.gamma)
-    places = graph.add("Transpose", _groups(graph, x, block, channels), perm=_TO_PLACES)
-    places = graph.add("Reshape", places, graph.numbers(0, side * side, channels))
+    mixed = _groups(graph, _map(graph, x, side, channels), block, channels)
     if block.pos_embd is not None:
-        places = graph.add("Add", places, _position(graph, block.pos_embd, side))
+        mixed = graph.add("Add", mixed, _position(graph, block.pos_embd, side))
+    places = _rows(graph, mixed, channels)
     attended = _attention(graph, _norm(graph, places, block.norm_xca), block, side * side)
     places = graph.add("Add", places, attended)
-    change = _mlp(graph, _norm(graph, places, block.norm), block.mlp, block.gamma)
-    change = graph.add("Reshape", change, graph.numbers(0, side, side, channels))
-    return graph.add("Add", x, graph.add("Transpose", change, perm=_TO_MAP))
+    return graph.add("Add", x, _mlp(graph, _norm(graph, places, block.norm), block))
 
 
 def _position(graph: _Network, encoding: PositionEncoding, side: int) -> str:
-    """Return the constant that is added to places."""
-    waves = _array(encoding.waves)[0]  # of the row, then of the column
-    half = len(waves) // 2
-    shape = graph.numbers(half, side, side)
-    rows = graph.add("Expand", graph.constant(waves[:half, :, :1]), shape)
-    columns = graph.add("Expand", graph.constant(waves[half:, :1]), shape)
-    x = graph.add("Unsqueeze", graph.add("Concat", rows, columns, axis=0), graph.numbers(0))
-    x = graph.add("Transpose", _convolution(graph, x, encoding.token_projection), perm=_TO_PLACES)
-    return graph.add("Reshape", x, graph.numbers(1, side * side, -1))
+    """Return the constant that is added to each map."""
+    waves = _array(encoding.waves)  # of the row, then the same of the column
+    half = waves.shape[1] // 2
+    wave = graph.constant(waves[:, :half, :, 0])
+    shape = graph.numbers(1, half, side, side)
+    both = [
+        graph.add("Expand", graph.add("Unsqueeze", wave, graph.numbers(axis)), shape)
+        for axis in (3, 2)
+    ]
+    return _convolution(graph, graph.add("Concat", *both, axis=1), encoding.token_projection)
 
 
 def _groups(graph: _Network, x: str, block: SplitBlock, channels: int) -> str:
@@ -125,44 +131,68 @@ def _groups(graph: _Network, x: str, block: SplitBlock, channels: int) -> str:
 
 
 def _attention(graph: _Network, x: str, block: SplitBlock, places: int) -> str:
-    attention: CrossCovariance = block.xca
-    heads, channels = attention.heads, len(block.gamma)
-    shape = graph.numbers(0, places, 3 * heads, channels // heads)
+    attention = block.xca
+    heads, width = attention.heads, _last(attention.qkv).out_features // 3
+    shape = graph.numbers(-1, places, 3 * heads, width // heads)
     qkv = graph.add("Reshape", _linear(graph, x, attention.qkv), shape)
     qkv = graph.add("Transpose", qkv, perm=(0, 2, 3, 1))
-    query, key, value = graph.split("Split", 3, qkv, axis=1, num_outputs=3)
-    query = graph.add("Mul", _unit(graph, query), graph.weights(attention.temperature))
-    key = graph.add("Transpose", _unit(graph, key), perm=(0, 1, 3, 2))
-    weights = graph.add("Softmax", graph.add("MatMul", query, key), axis=-1)
-    mixed = graph.add("Transpose", graph.add("MatMul", weights, value), perm=(0, 3, 1, 2))
-    mixed = graph.add("Reshape", mixed, graph.numbers(0, places, channels))
+    both, value = graph.split("Split", 2, qkv, graph.numbers(2 * heads, heads), axis=1)
+    # A vector of nothing stays nothing, as in torch.nn.functional.normalize.
+    both = graph.add("LpNormalization", both)
+    query, key = graph.split("Split", 2, both, axis=1, num_outputs=2)
+    key = graph.add("Transpose", key, perm=(0, 1, 3, 2))
+    weights = graph.add("MatMul", query, key)
+    weights = graph.add("Mul", weights, graph.weights(attention.temperature))
+    mixed = graph.add("MatMul", graph.add("Softmax", weights), value)
+    mixed = graph.add("Transpose", mixed, perm=(0, 3, 1, 2))
+    mixed = graph.add("Reshape", mixed, graph.numbers(-1, width))
     return _linear(graph, mixed, attention.proj, block.gamma_xca)
 
 
-def _unit(graph: _Network, x: str) -> str:
-    length = graph.add("ReduceL2", x, graph.numbers(-1), keepdims=1)
-    smallest = graph.constant(np.array(_SMALLEST_NORM, np.float32))
-    return graph.add("Div", x, graph.add("Max", length, smallest))
-
-
-def _mlp(graph: _Network, x: str, mlp: Mlp, scale: Tensor) -> str:
-    return _linear(graph, graph.add("Gelu", _linear(graph, x, mlp.fc1)), mlp.fc2, scale)
+def _mlp(graph: _Network, x: str, block: ConvBlock | SplitBlock) -> str:
+    hidden = graph.add("Gelu", _linear(graph, x, block.mlp.fc1))
+    return _linear(graph, hidden, block.mlp.fc2, block.gamma)
 
 
 def _linear(graph: _Network, x: str, layer: nn.Module, scale: Tensor | None = None) -> str:
-    """Apply a linear layer, its outputs multiplied with ``scale``."""
+    """Apply a linear layer to rows, its outputs multiplied with ``scale``."""
     if isinstance(layer, LoRaLin):
-        return _linear(graph, _linear(graph, x, layer.linear1), layer.linear2, scale)
-    full = cast(nn.Linear, layer)
-    weight = graph.add("Transpose", graph.weights(full.weight), perm=(1, 0))
-    x = graph.add("MatMul", x, _scaled(graph, weight, scale))
-    if full.bias is None:
-        return x
-    return graph.add("Add", x, _scaled(graph, graph.weights(full.bias), scale))
+        x = _linear(graph, x, layer.linear1)
+    full = _last(layer)
+    weights = [_scaled(graph, each, scale) for each in (full.weight, full.bias) if each is not None]
+    return graph.add("Gemm", x, *weights, transB=1)
 
 
-def _scaled(graph: _Network, value: str, scale: Tensor | None) -> str:
-    return value if scale is None else graph.add("Mul", value, graph.weights(scale))
+def _last(layer: nn.Module) -> nn.Linear:
+    return cast(nn.Linear, layer.linear2 if isinstance(layer, LoRaLin) else layer)
+
+
+def _scaled(graph: _Network, value: Tensor, scale: Tensor | None) -> str:
+    """Keep a parameter, and return it with each of its rows multiplied."""
+    name = graph.weights(value)
+    if scale is None:
+        return name
+    factors = graph.weights(scale)
+    if value.dim() > 1:
+        factors = graph.add("Unsqueeze", factors, graph.numbers(1))
+    return graph.add("Mul", name, factors)
+
+
+def _map(graph: _Network, x: str, side: int, channels: int) -> str:
+    """Lay places out as maps, N x C x H x W."""
+    x = graph.add("Reshape", x, graph.numbers(-1, side, side, channels))
+    return graph.add("Transpose", x, perm=(0, 3, 1, 2))
+
+
+def _rows(graph: _Network, x: str, channels: int) -> str:
+    """Lay maps out as places, a row each."""
+    x = graph.add("Transpose", x, perm=(0, 2, 3, 1))
+    return graph.add("Reshape", x, graph.numbers(-1, channels))
+
+
+def _places(graph: _Network, x: str, layer: Any) -> str:
+    """Convolve maps, and lay the result out as places."""
+    return _rows(graph, _convolution(graph, x, layer), layer.out_channels)
 
 
 def _convolution(graph: _Network, x: str, layer: Any) -> str:
@@ -171,14 +201,9 @@ def _convolution(graph: _Network, x: str, layer: Any) -> str:
     return graph.add("Conv", x, *weights, group=layer.groups, pads=pads, strides=strides)
 
 
-def _channel_norm(graph: _Network, x: str, layer: Any) -> str:
-    places = graph.add("Transpose", x, perm=_TO_PLACES)
-    return graph.add("Transpose", _norm(graph, places, layer), perm=_TO_MAP)
-
-
 def _norm(graph: _Network, x: str, layer: nn.LayerNorm) -> str:
     weights = [graph.weights(value) for value in (layer.weight, layer.bias)]
-    return graph.add("LayerNormalization", x, *weights, axis=-1, epsilon=layer.eps)
+    return graph.add("LayerNormalization", x, *weights, epsilon=layer.eps)
 
 
 def _array(value: Tensor) -> NDArray[np.float32]:

@@ -56,9 +56,9 @@ class Graph:
         """Add a node with several outputs and return their names."""
         from onnx import helper
 
-        name = f"{operator.lower()}_{len(self._nodes)}"
-        results = [name if outputs == 1 else f"{name}_{index}" for index in range(outputs)]
-        self._nodes.append(helper.make_node(operator, inputs, results, name, **attributes))
+        number = len(self._nodes)
+        results = [f"x{number}_{index}" if index else f"x{number}" for index in range(outputs)]
+        self._nodes.append(helper.make_node(operator, inputs, results, **attributes))
         return results
 
     def rename(self, old: str, new: str) -> str:

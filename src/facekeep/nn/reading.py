@@ -13,8 +13,8 @@ from facekeep.errors import ModelError
 from facekeep.models import ModelEntry, checkpoint_path, locate
 from facekeep.models.files import read_model
 from facekeep.models.pack import opened
-from facekeep.nn.checkpoint import read_state, recognise
-from facekeep.nn.edgeface import EdgeFace, create_model
+from facekeep.nn.checkpoint import network_of, read_state
+from facekeep.nn.edgeface import EdgeFace
 from facekeep.nn.graph import PRODUCER
 
 __all__ = ["read_network"]
@@ -43,9 +43,9 @@ def read_network(source: ModelEntry | str | Path, *, input_size: int | None = No
         path, shown = Path(source), printable(path_text(source))
     content = read_model(path)
     if content.startswith(_ZIP):
-        return _network_of(read_state(path), input_size=size or 112)
+        return network_of(read_state(path), input_size=size or 112)
     state, side = _state(content, shown)
-    return _network_of(state, input_size=size or side)
+    return network_of(state, input_size=size or side)
 
 
 def _state(content: bytes, shown: str) -> tuple[dict[str, Tensor], int]:
@@ -63,7 +63,7 @@ def _state(content: bytes, shown: str) -> tuple[dict[str, Tensor], int]:
     if model.producer_name != PRODUCER:
         raise ModelError(foreign)
     found = opened(model.graph)
-    state = {name: torch.tensor(value) for name, value in found.items() if "." in name}
+    state = {name: torch.tensor(found[name]) for name in found if "." in name}
     if "stem.0.weight" not in state:
         raise ModelError(foreign)
     return state, _side(model.graph)
@@ -72,15 +72,3 @@ def _state(content: bytes, shown: str) -> tuple[dict[str, Tensor], int]:
 def _side(graph: Any) -> int:
     side: int = graph.input[0].type.tensor_type.shape.dim[-1].dim_value
     return side
-
-
-def _network_of(state: dict[str, Tensor], *, input_size: int) -> EdgeFace:
-    arch, gamma = recognise(state) or ("edgeface-xxs", None)
-    bias = state.get("head.fc.bias", state.get("head.fc.linear2.bias"))
-    width = 512 if bias is None else bias.numel()
-    model = create_model(arch, gamma=gamma, input_size=input_size, width=width)
-    try:
-        model.load_state_dict(state)
-    except RuntimeError as error:
-        raise ModelError(f"these are not the tensors of {arch}") from error
-    return model
