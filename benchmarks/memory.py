@@ -1,15 +1,19 @@
-"""Resident memory over many images: it must not grow.
+"""Resident memory over many images, which must not grow, and with many people.
 
     python benchmarks/memory.py --images 10000
+    python benchmarks/memory.py --people 10000 --model facekeep-xxs
 
-Identifies pictures of many sizes made from the demo's portraits, one after another with one
-engine, and prints the resident memory along the way. The first hundred images are warm-up.
+The first identifies pictures of many sizes made from the demo's portraits, one after another with
+one engine, and prints the resident memory along the way; the first hundred images are warm-up. The
+second prints what a new process takes that identifies a portrait six times among so many people.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -17,10 +21,40 @@ import cv2
 import numpy as np
 import psutil
 
-from facekeep import FaceEngine
+from facekeep import FaceEngine, Gallery
 from facekeep.apps.demo import bundled_cases
+from facekeep.gallery import NewTemplate, Space, edit
+from facekeep.image import save_image
+from facekeep.models import default_model, entry, space_id
 
 _WARM_UP = 100
+_IDENTIFY = """
+import json, sys
+from facekeep import FaceEngine, load_image
+picture = load_image(sys.argv[1])
+with FaceEngine(sys.argv[2], embedder=sys.argv[3], threads=1) as engine:
+    for _ in range(6):
+        engine.identify(picture)
+    lines = open("/proc/self/status").read().splitlines()
+print(json.dumps({name: round(int(line.split()[1]) / 1024, 1)
+    for line in lines for name in ("VmRSS", "VmHWM") if line.startswith(name)}))
+"""
+
+
+def with_people(count: int, model: str) -> str:
+    """Return resident memory and its peak, in MB, of a process that knows so many people."""
+    network = entry(model)
+    space = Space(space_id(network), network.name, network.width or 0)
+    vectors = np.random.default_rng(0).standard_normal((count, space.width), np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    with tempfile.TemporaryDirectory() as folder:
+        photo, path = Path(folder) / "photo.jpg", Path(folder) / "people.db"
+        save_image(photo, bundled_cases()[0].enrol[0])
+        with Gallery.open(path, space=space, create=True) as gallery, gallery._write() as rows:
+            for number, vector in enumerate(vectors):
+                edit.enroll(rows, f"Person {number}", [NewTemplate(vector)], {})
+        command = [sys.executable, "-c", _IDENTIFY, photo, path, model]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
 def main() -> None:
@@ -29,7 +63,12 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=10_000)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--people", type=int, help="measure a process that knows so many people")
+    parser.add_argument("--model", default=default_model("embed"), help="its embedder")
     options = parser.parse_args()
+    if options.people:
+        print(with_people(options.people, options.model))
+        return
     portraits = [case.enrol[0] for case in bundled_cases()]
     random = np.random.default_rng(0)
     process = psutil.Process()
