@@ -61,6 +61,8 @@ def taylor(
     Returns:
         float64 ``(size,)`` for each axis.
     """
+    if not axes:
+        return []
     sums = [torch.zeros(axis.size, dtype=torch.float64) for axis in axes]
     readers = [inner(axis, model) for axis in axes]
     means = [known[name].mean.float() for name in readers]
