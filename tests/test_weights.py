@@ -109,6 +109,7 @@ class Trainings:
                 self.stopped -= 1
                 return subprocess.CompletedProcess(command, 130)
             (run / "net.onnx").write_bytes(network())
+            (run / "holdout.tsv").write_text("key\tidentity\n1\tb\n")
             (run / "summary.json").write_text("{}")
         return subprocess.CompletedProcess(command, 0)
 
@@ -179,7 +180,7 @@ def test_commands_follow_each_other_on_the_faces_that_are_left(
         'commands = [["train", "--data", "{faces}", "--labels", "{labels}"],\n'
         '["models", "import", "{before}/net.onnx", "--name", "sface"],\n'
         '["models", "import", "{before}/net.onnx", "--name", "full"],\n'
-        '["compress", "lowrank", "full", "--gamma", "0.5", "--out", "thin"],\n'
+        '["compress", "lowrank", "full", "--data", "{learnt}", "--out", "thin"],\n'
         '["train", "--data", "{faces}", "--from", "{before}/model.pt"]]\n'
         'result = "net.onnx"\nwithout = ["films"]\n'
     )
@@ -194,11 +195,13 @@ def test_commands_follow_each_other_on_the_faces_that_are_left(
     assert trainings.seen == [
         ("train", "--data", faces, "--labels", labels, "--out", first),
         ("models", "import", f"{first}/net.onnx", "--name", "full"),
-        ("compress", "lowrank", "full", "--gamma", "0.5", "--out", "thin"),
+        ("compress", "lowrank", "full", "--data", f"{first}/learnt.tar", "--out", "thin"),
         ("train", "--data", faces, "--from", f"{first}/model.pt", "--out", second),
     ]
     with tarfile.open(faces) as tar:
         assert tar.getnames() == ["1.webp", "3.webp"]
+    with tarfile.open(f"{first}/learnt.tar") as tar:
+        assert tar.getnames() == ["3.webp"]
     assert Path(labels).read_text() == "key\tset\tidentity\n1\tparks\tb\n3\tparks\t\n"
 
 
