@@ -4,7 +4,8 @@
     python benchmarks/search.py recall --people 1000000 --model edgeface-xs-q
     python benchmarks/search.py crossover --people 5000 10000 20000 50000
     python benchmarks/search.py gallery --people 1000000
-    python benchmarks/search.py compare --people 100000 1000000
+    python benchmarks/search.py compare --people 100000
+    python benchmarks/search.py compare --people 1000000 --others faiss-flat sqlite-vec
     python benchmarks/search.py huge --people 10000000
 
 Probes and their mates are real faces (``data/faces``, never LFW); everybody else is made up in the
@@ -28,7 +29,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
-import psutil
 from common import arguments, report
 from numpy.typing import NDArray
 from search_others import OTHERS
@@ -160,30 +160,37 @@ def compare(args: argparse.Namespace) -> None:
             "facekeep, NumPy": Ours(blocks, faiss=False),
             "facekeep, faiss-cpu": Ours(blocks, faiss=True),
         }
-        table = [_row(name, search, real, best) for name, search in searches.items()]
+        title = f"{args.model}, {count} people, {len(real.probes)} mated probes"
+        table = [_row(name, search, args, real, best) for name, search in searches.items()]
+        report(args, title, table)
         rows = np.concatenate([widened(block.vectors) for block in blocks])
-        for name, make in OTHERS.items():
-            if "HNSW" in name and count > args.graphs_up_to:
-                continue
-            begin = time.process_time(), psutil.Process().memory_info().rss
-            search = make(rows, args)
-            took = time.process_time() - begin[0]
-            grown = psutil.Process().memory_info().rss - begin[1]
-            facts = {"build s": took, "bytes a row": grown / count}
-            table.append(_row(name, search, real, best) | facts)
+        for name in args.others:
+            begin = time.process_time(), anonymous()
+            search = OTHERS[name](rows, args)
+            facts = {
+                "build s": time.process_time() - begin[0],
+                "bytes a row": (anonymous() - begin[1]) / count,
+            }
+            report(args, title, [_row(name, search, args, real, best) | facts])
             del search
             gc.collect()
-        report(args, f"{args.model}, {count} people, {len(real.probes)} mated probes", table)
 
 
 def _row(
-    name: str, search: Callable[[Rows], int], real: Real, best: NDArray[np.intp]
+    name: str,
+    search: Callable[[Rows], int],
+    args: argparse.Namespace,
+    real: Real,
+    best: NDArray[np.intp],
 ) -> dict[str, object]:
-    found = np.array([search(probe) for probe in real.probes])
-    mated = best == real.owner
-    times = cpu_ms(search, real.probes[:100])
+    probes = real.probes[: args.turns] if name in OTHERS else real.probes
+    best = best[: len(probes)]
+    found = np.array([search(probe) for probe in probes])
+    mated = best == real.owner[: len(probes)]
+    times = cpu_ms(search, probes[: args.turns])
     return {
         "index": name,
+        "probes": len(probes),
         "recall, mates": float((found == best)[mated].mean()),
         "recall, all": float((found == best).mean()),
         "ms": float(np.median(times)),
@@ -328,7 +335,7 @@ def main() -> int:
     parser.add_argument("--turns", type=int, default=200, help="probes that are timed")
     parser.add_argument("--templates", type=int, default=1, help="templates of a real person")
     parser.add_argument("--ef", type=int, default=256, help="how far graphs are searched")
-    parser.add_argument("--graphs-up-to", type=int, default=100_000, help="people in a graph")
+    parser.add_argument("--others", nargs="*", choices=OTHERS, default=list(OTHERS))
     args = parser.parse_args()
     {command.__name__: command for command in COMMANDS}[args.what](args)
     return 0

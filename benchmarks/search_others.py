@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sqlite3
 import tempfile
 from collections.abc import Callable
 
@@ -44,31 +43,32 @@ def usearch_hnsw(rows: Rows, args: argparse.Namespace) -> Callable[[Rows], int]:
 
 def sqlite_vec(rows: Rows, args: argparse.Namespace) -> Callable[[Rows], int]:
     """Exact search by sqlite-vec, from a file."""
+    import apsw  # the sqlite3 of many Pythons cannot load extensions
     import sqlite_vec as extension
 
     file = tempfile.NamedTemporaryFile(suffix=".db", dir=args.cache)  # noqa: SIM115 - kept
-    connection = sqlite3.connect(file.name)
+    connection = apsw.Connection(file.name)
     connection.enable_load_extension(True)
-    extension.load(connection)
+    connection.load_extension(extension.loadable_path())
     width = rows.shape[1]
     connection.execute(
         f"CREATE VIRTUAL TABLE v USING vec0(x float[{width}] distance_metric=cosine)"
     )
     with connection:
         connection.executemany(
-            "INSERT INTO v (rowid, x) VALUES (?, ?)", ((i, row) for i, row in enumerate(rows))
+            "INSERT INTO v (rowid, x) VALUES (?, ?)", ((i, r.tobytes()) for i, r in enumerate(rows))
         )
     query = "SELECT rowid FROM v WHERE x MATCH ? AND k = 5 ORDER BY distance"
 
     def search(probe: Rows, kept: object = file) -> int:
-        return int(connection.execute(query, (probe,)).fetchone()[0])
+        return int(next(iter(connection.execute(query, (probe.tobytes(),))))[0])
 
     return search
 
 
 OTHERS = {
-    "faiss flat, float32": faiss_flat,
-    "sqlite-vec, float32": sqlite_vec,
-    "faiss HNSW, M 32": faiss_hnsw,
-    "usearch HNSW, int8, M 16": usearch_hnsw,
+    "faiss-flat": faiss_flat,
+    "sqlite-vec": sqlite_vec,
+    "faiss-hnsw": faiss_hnsw,
+    "usearch-hnsw": usearch_hnsw,
 }

@@ -12,13 +12,14 @@ templates. So the index may round, and nothing that is wrong with it makes a wro
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from facekeep.gallery.blocks import Block, spread, widened
-from facekeep.gallery.sketch import nearest, sketches
+from facekeep.gallery.ranking import Known
+from facekeep.gallery.sketch import BITS, agreement, nearest, sketches
 
 __all__ = ["DEPTH", "EXACT_BELOW", "Index"]
 
@@ -31,11 +32,16 @@ EXACT_BELOW = 20_000
 and all people are compared exactly."""
 
 DEPTH = 1000
-"""Rows compared exactly after the sketches, at least."""
+"""Rows of 512 dimensions whose sketches are looked at more closely, at least."""
 
 _SHARE = 250
-"""One row in so many is compared exactly: the more strangers, the more lie nearer than the mate.
-The recall is in docs/search.md."""
+"""One row in so many is looked at more closely: the more strangers, the more are near."""
+
+_SIEVE = 8
+"""One in so many of these is then compared exactly."""
+
+_KEPT = 250
+"""Rows compared exactly, at least."""
 
 _ROWS_AT_ONCE = 2048
 """Rows brought to float32 at once: they stay in the cache of a core."""
@@ -46,19 +52,21 @@ _MAX_PRODUCT = 1 << 24
 
 @dataclass(frozen=True, eq=False)
 class Index:
-    """One searchable state of a gallery; it never changes.
+    """One searchable state of a gallery; what it holds of the people never changes.
 
     Attributes:
         blocks: The people.
         changes: ``meta.changes`` of the state.
         rewrites: ``meta.rewrites`` of the state.
         last_template: The highest number of a template in it.
+        known: People whose stored templates were read for a search in this state.
     """
 
     blocks: tuple[Block, ...]
     changes: int
     rewrites: int
     last_template: int
+    known: Known = field(default_factory=Known)
 
     def __len__(self) -> int:
         return sum(map(len, self.blocks))
@@ -75,14 +83,23 @@ class Index:
         if len(self) < EXACT_BELOW:
             return self._search_all(probes, count)
         words = [block.sketches for block in self.blocks]
-        depth = max(DEPTH, len(self) // _SHARE, 2 * count)
+        depth = max(self._depth(probes.shape[1]), 2 * count)
         return [
             self._search_some(nearest(words, sketch, depth), probe, count)
             for probe, sketch in zip(probes, sketches(probes), strict=True)
         ]
 
+    def _depth(self, width: int) -> int:
+        # Narrow vectors have impostors nearer to the mates and take less time (docs/search.md).
+        return max(DEPTH, len(self) // _SHARE) * BITS // width
+
     def _search_some(self, rows: Ints, probe: Floats, count: int) -> list[int]:
-        parts = list(spread(np.sort(rows), self.blocks))
+        rows.sort()
+        words = np.concatenate([b.sketches[at] for b, at in spread(rows, self.blocks)])
+        kept = max(len(rows) // _SIEVE, _KEPT, 2 * count)
+        if kept < len(rows):
+            rows = np.sort(rows[np.argpartition(agreement(words, probe), -kept)[-kept:]])
+        parts = list(spread(rows, self.blocks))
         people = np.concatenate([block.people[at] for block, at in parts])
         scores = np.concatenate([widened(block.vectors[at]) @ probe for block, at in parts])
         return _best(people, scores, count)

@@ -13,12 +13,15 @@ from facekeep.gallery.reading import VectorBatch, vectors_of
 from facekeep.gallery.records import Hit
 from facekeep.gallery.rows import Rows
 
-__all__ = ["ranked"]
+__all__ = ["Known", "ranked"]
 
 Floats = NDArray[np.float32]
 
 _PROBES_AT_ONCE = 256
 """Probes whose candidates are read together, to bound memory."""
+
+_KEPT = 2048
+"""Templates kept for the next search, to bound memory (4 MiB at 512 dimensions)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,8 +46,26 @@ class _Candidate:
         )
 
 
+class Known:
+    """Candidates of one state of a gallery, kept so that the same few are not read every time."""
+
+    def __init__(self) -> None:
+        """Know nobody."""
+        self._state: tuple[dict[int, _Candidate], int] = {}, 0
+
+    def of(self, rows: Rows, people: Sequence[int]) -> dict[int, _Candidate]:
+        """Return the candidates among some people; threads may ask at the same time."""
+        known, templates = self._state
+        read = _candidates(rows, [person for person in people if person not in known])
+        found = {person: known[person] for person in people if person in known} | read
+        if read:
+            templates += sum(len(person.templates) for person in read.values())
+            self._state = (known | read, templates) if templates <= _KEPT else ({}, 0)
+        return found
+
+
 def ranked(
-    rows: Rows, probes: Floats, found: Sequence[Sequence[int]], top_k: int
+    rows: Rows, probes: Floats, found: Sequence[Sequence[int]], top_k: int, known: Known
 ) -> Iterator[list[Hit]]:
     """Yield for each probe the hits among the people found for it, best first.
 
@@ -53,12 +74,14 @@ def ranked(
         probes: float32 ``(n, d)`` of unit length.
         found: The numbers of some people for each probe.
         top_k: The most hits to return for each probe.
+        known: Candidates of this very state of the gallery.
     """
     for first in range(0, len(probes), _PROBES_AT_ONCE):
         chunk = slice(first, first + _PROBES_AT_ONCE)
-        known = _candidates(rows, sorted({person for people in found[chunk] for person in people}))
+        everybody = {person for people in found[chunk] for person in people}
+        candidates = known.of(rows, sorted(everybody))
         for probe, people in zip(probes[chunk], found[chunk], strict=True):
-            hits = [known[person].hit(probe) for person in people if person in known]
+            hits = [candidates[who].hit(probe) for who in people if who in candidates]
             yield sorted(hits, key=lambda hit: -hit.similarity)[:top_k]
 
 

@@ -11,13 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facekeep._files import one_line
+from facekeep._memory import give_memory_back
 from facekeep.errors import InputError
 from facekeep.gallery import index
 from facekeep.gallery.blocks import Block, gathered, grouped, replaced, up_to_date
 from facekeep.gallery.index import Index
 from facekeep.gallery.index_file import UnusableError
 from facekeep.gallery.opened import OpenGallery
-from facekeep.gallery.ranking import ranked
+from facekeep.gallery.ranking import Known, ranked
 from facekeep.gallery.reading import blocks_of, last_template, listing, since
 from facekeep.gallery.records import Hit, clean_vectors
 from facekeep.gallery.rows import Rows
@@ -83,7 +84,8 @@ class SearchableGallery(OpenGallery):
             with self._read() as rows:
                 # What others erase, merge or split meanwhile may vanish from the file under us.
                 if rows.meta.rewrites == present.rewrites or tries == _TRIES:
-                    return list(ranked(rows, clean, found, top_k))
+                    known = present.known if rows.meta.changes == present.changes else Known()
+                    return list(ranked(rows, clean, found, top_k, known))
 
     def _fresh(self) -> Index:
         """Return the index of the gallery's present state."""
@@ -94,6 +96,8 @@ class SearchableGallery(OpenGallery):
                 fresh = self._refreshed(rows, known)
             if fresh is None:
                 fresh = self._written()
+            if known is None or known.rewrites != fresh.rewrites:
+                give_memory_back()
             self._index = fresh
             return fresh
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +10,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from facekeep._memory import give_memory_back
 from facekeep.errors import (
     InputError,
     ModelCorrupt,
@@ -110,14 +109,8 @@ def open_onnx(model: Path | bytes, *, device: str, precision: str, threads: int)
             f"device {device!r} did not start, its driver or libraries are missing;"
             f" working here: {', '.join(_available(ort))}"
         )
-    _give_memory_back()
+    give_memory_back()  # what loading the network freed
     return OnnxSession(session)
-
-
-def _give_memory_back() -> None:
-    """Return to the system what loading a network freed; glibc would keep tens of megabytes."""
-    with contextlib.suppress(OSError, AttributeError):  # another C library
-        ctypes.CDLL(None).malloc_trim(0)
 
 
 def device_statuses() -> list[DeviceStatus]:
