@@ -102,15 +102,16 @@ def test_only_the_right_runtime_runs_a_model(tflite: Path, network: Path) -> Non
     import_model(tflite, "lite", arch="tflite")
     import_model(network, "plain")
     for name, right, wrong in (
-        ("lite", "litert", "onnxruntime"),
-        ("plain", "onnxruntime", "litert"),
+        ("lite", ("litert",), "onnxruntime"),
+        ("plain", ("onnxruntime", "openvino"), "litert"),
     ):
         open_model(entry(name)).close()
-        open_model(entry(name), runtime=right).close()
-        with pytest.raises(InputError, match=f"'{name}' runs with {right} only, not") as caught:
+        open_model(entry(name), runtime=right[0]).close()
+        runs = f"'{name}' runs with {' or '.join(right)} only, not with '{wrong}'"
+        with pytest.raises(InputError, match=runs) as caught:
             Embedder(name, runtime=wrong)
         assert "\n" not in str(caught.value)
-    with pytest.raises(InputError, match="unknown runtime 'caffe'; known: onnxruntime, litert"):
+    with pytest.raises(InputError, match="unknown runtime 'caffe'; known: onnxruntime, openvino"):
         Embedder("plain", runtime="caffe")
 
 
@@ -124,7 +125,7 @@ def test_the_road_takes_each_model_with_its_own_runtime(
     assert face.embedding.shape == (4,)
     with (
         FaceEngine(embedder="lite", runtime="litert") as engine,
-        pytest.raises(InputError, match="'yunet' runs with onnxruntime only"),
+        pytest.raises(InputError, match="'yunet' runs with onnxruntime or openvino only"),
     ):
         engine.analyse(hopper)
 

@@ -40,8 +40,8 @@ def open_model(
     readers = _READERS.get(entry.runtime, (entry.runtime,))
     if runtime not in (None, *readers):
         raise InputError(
-            f"model {entry.name!r} runs with {' or '.join(readers)}, not with {runtime!r};"
-            " leave the runtime unset"
+            f"model {entry.name!r} runs with {' or '.join(readers)} only, not with"
+            f" {runtime!r}; leave the runtime unset"
         )
     return open_session(
         weights(entry),
