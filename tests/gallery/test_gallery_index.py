@@ -18,10 +18,11 @@ from hypothesis import strategies as st
 from facekeep.errors import GalleryBusy, StorageFull
 from facekeep.gallery import Gallery, Key, NewTemplate, edit, index_file
 from facekeep.gallery import sketch as sketch_module
-from facekeep.gallery.blocks import Block, widened
+from facekeep.gallery.blocks import Block, packed, widened
+from facekeep.gallery.index import Index
 from facekeep.gallery.reading import blocks_of
 from facekeep.gallery.rows import Rows
-from facekeep.gallery.sketch import nearest, sketches
+from facekeep.gallery.sketch import agreement, nearest, sketches
 
 PEOPLE = 30
 VECTORS = units(PEOPLE, 7)
@@ -335,3 +336,36 @@ def test_nobody_waits_for_ever_for_the_index(path: Path) -> None:
         with gallery._index_file.locked(0), pytest.raises(GalleryBusy, match="search index"):
             found(gallery)
         assert found(gallery) == NAMES
+
+
+@pytest.mark.parametrize("width", [512, 128])
+def test_known_numbers_tell_more_than_their_signs(width: int) -> None:
+    vectors = units(2000, width=width)
+    probe = vectors[0]
+    words = sketches(vectors)
+    cosines = (vectors @ probe)[1:]
+    by_numbers = agreement(words, probe)
+    by_signs = -np.bitwise_count(words ^ words[0]).sum(axis=1).astype(float)
+    assert by_numbers.argmax() == 0
+    signs, numbers = (np.corrcoef(x[1:], cosines)[0, 1] for x in (by_signs, by_numbers))
+    assert numbers > signs + 0.05
+
+
+def test_sketches_find_the_mates_among_strangers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At a hard cosine, with all stages at work: most would be lost without any of them."""
+    rng = np.random.default_rng(5)
+    strangers = units(5000, 3, width=128)
+    mates = strangers[:200]
+    noise = rng.normal(size=mates.shape).astype(np.float32) / np.sqrt(128)
+    probes = 0.42 * mates + np.sqrt(1 - 0.42**2) * noise
+    probes /= np.linalg.norm(probes, axis=1, keepdims=True)
+    people = np.arange(1, 5001)
+    index = Index((packed(people, people.astype(np.uint64), strangers),), 0, 0, 0)
+    exact = (probes @ strangers.T).argmax(axis=1) + 1
+    found = [best[0] for best in index.search(probes, 1)]
+    assert np.mean(found == exact) >= 0.99
+    monkeypatch.setattr("facekeep.gallery.index._SHARE", 10**9)
+    monkeypatch.setattr("facekeep.gallery.index.DEPTH", 1)
+    monkeypatch.setattr("facekeep.gallery.index._KEPT", 2)
+    few = [best[0] for best in index.search(probes, 1)]
+    assert 0.2 < np.mean(few == exact) < 0.98

@@ -16,7 +16,7 @@ from facekeep.errors import InputError
 from facekeep.gallery import Gallery, NewTemplate
 from facekeep.gallery.blocks import Block
 from facekeep.gallery.index import Index
-from facekeep.gallery.reading import blocks_of
+from facekeep.gallery.reading import blocks_of, vectors_of
 from facekeep.gallery.rows import Rows
 
 
@@ -180,6 +180,28 @@ def test_only_what_changed_is_read_again(path: Path, monkeypatch: pytest.MonkeyP
         gallery.remove("Cleo")
         gallery.search(units(1))
         assert read == [1, 0, 0, 1, 0]
+
+
+def test_the_same_candidates_are_read_once_but_never_too_many_kept(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with make(path) as gallery:
+        gallery.enroll("Ada", [new(1), new(2)])
+        gallery.enroll("Bea", [new(3)])
+        first = gallery.search(units(1))
+        read: list[int] = []
+
+        def spy(rows: Rows, people: Sequence[int]) -> Any:
+            read.extend(people)
+            return vectors_of(rows, people)
+
+        monkeypatch.setattr("facekeep.gallery.ranking.vectors_of", spy)
+        assert gallery.search(units(1)) == first
+        assert read == []
+        gallery.update("Ada", metadata={"a": 1})
+        monkeypatch.setattr("facekeep.gallery.ranking._KEPT", 2)
+        assert gallery.search(units(1)) == gallery.search(units(1)) == first
+        assert len(read) == 4
 
 
 def test_rows_of_people_who_changed_do_not_pile_up(path: Path) -> None:
