@@ -13,6 +13,7 @@ from facekeep.errors import ModelError
 from facekeep.models import ModelEntry, checkpoint_path, locate
 from facekeep.models.files import read_model
 from facekeep.models.pack import opened
+from facekeep.models.sparse import spread
 from facekeep.nn.checkpoint import network_of, read_state
 from facekeep.nn.edgeface import EdgeFace
 from facekeep.nn.graph import PRODUCER
@@ -27,7 +28,7 @@ def read_network(source: ModelEntry | str | Path, *, input_size: int | None = No
 
     Args:
         source: A model of the catalogue, a PyTorch checkpoint, or an ONNX file that facekeep
-            exported, packed or not; a packed one gives the numbers that are run.
+            exported, packed, sparse or neither; a packed one gives the numbers that are run.
         input_size: Height and width of the crops; None for what the source says, which for a
             checkpoint alone is 112.
 
@@ -57,7 +58,7 @@ def _state(content: bytes, shown: str) -> tuple[dict[str, Tensor], int]:
         " start from a .pt checkpoint or a model trained here"
     )
     try:
-        model = onnx.load_model_from_string(content)
+        model = onnx.load_model_from_string(spread(content))
     except Exception as error:
         raise ModelError(foreign) from error
     if model.producer_name != PRODUCER:
