@@ -143,7 +143,7 @@ def test_a_name_taken_meanwhile_is_refused(
     models: Path, network: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = import_model(network, "mine")
-    monkeypatch.setattr("facekeep.models.importing._free_folder", lambda name: models / name)
+    monkeypatch.setattr("facekeep.models.importing.free_folder", lambda name: models / name)
     with pytest.raises(InputError, match="exists already"):
         import_model(network, "mine")
     assert verify(first).state == "ok"
@@ -181,7 +181,7 @@ def test_an_unknown_order_of_colours_names_the_known_ones(models: Path, network:
 
 
 def test_an_unknown_architecture_lists_the_known_ones(models: Path, network: Path) -> None:
-    with pytest.raises(InputError, match="'caffe'; known: onnx, tflite, edgeface-base, edgeface-s"):
+    with pytest.raises(InputError, match="'caffe'; known: onnx, tflite, ncnn, edgeface-base"):
         import_model(network, "mine", arch="caffe")
 
 
