@@ -1,0 +1,180 @@
+"""A model computed in 8 bits but for the layers that do not bear it: calibrated, tried, checked."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facekeep.compress.calibration import activation_ranges
+from facekeep.compress.faces import LEAST, Faces, crops_of
+from facekeep.compress.layers import layers
+from facekeep.compress.made import Made
+from facekeep.compress.measure import Measuring
+from facekeep.compress.options import Quantize
+from facekeep.compress.quantize import static_int8
+from facekeep.compress.sensitivity import (
+    Mixed,
+    Sensitivity,
+    embedded,
+    search_mix,
+    sensitivities,
+)
+from facekeep.compress.staging import staged
+from facekeep.embed import Embedder
+from facekeep.errors import InputError
+from facekeep.models import ModelEntry, locate
+
+__all__ = ["Mixing"]
+
+Crops = NDArray[np.uint8]
+
+_COMPARED: Final = 16  # faces by which the sensitivity of layers is ordered
+_NAMED: Final = 6
+
+
+class Mixing:
+    """The making of one static network.
+
+    Args:
+        model: What it is made of.
+        content: The model's ONNX file, its constants folded.
+        options: Its bounds and its calibration.
+        measuring: Measures TAR on known people, where there are any, and shows progress.
+        skip: Nodes that stay float32 in any case.
+        reduce_range: Use 7 bits for the weights.
+    """
+
+    def __init__(
+        self,
+        model: ModelEntry,
+        content: bytes,
+        options: Quantize,
+        measuring: Measuring,
+        skip: frozenset[str],
+        *,
+        reduce_range: bool,
+    ) -> None:
+        self._model, self._content, self._options = model, content, options
+        self._measuring, self._skip, self._reduce_range = measuring, skip, reduce_range
+
+    def done(self, faces: Faces) -> Made:
+        """Calibrate on faces, order the layers, and spare as few as the bounds allow.
+
+        Raises:
+            InputError: Too few of the images show a face.
+            ModelError: No mix is within the bounds.
+        """
+        crops = self._crops(faces)
+        ranges = self._ranges(crops)
+        order = self._order(ranges, crops)
+        mixed = self._searched(ranges, crops, order)
+        return self._made(mixed, order, len(crops))
+
+    def _crops(self, faces: Faces) -> Crops:
+        measuring = self._measuring
+        with (
+            Embedder(self._model, threads=1) as embedder,
+            measuring.watch("Cutting out faces", len(faces.samples)) as advance,
+        ):
+            crops = crops_of(faces, embedder.size, cache=measuring.trial.cache, progress=advance)
+        if len(crops) < LEAST:
+            raise InputError(
+                f"{len(crops)} of {len(faces.samples)} images show a face, and calibration needs"
+                f" {LEAST}; name more with --data, or say --aligned if they are face crops"
+            )
+        return crops
+
+    def _ranges(self, crops: Crops) -> Any:
+        with Embedder(self._model, threads=1) as embedder:
+            tensors = embedder.tensor(crops)
+        with self._measuring.watch("Calibrating", len(tensors)) as advance:
+            method = self._options.calibration
+            return activation_ranges(self._content, tensors, method, progress=advance)
+
+    def _order(self, ranges: Any, crops: Crops) -> tuple[Sensitivity, ...]:
+        few = crops[:: max(1, len(crops) // _COMPARED)][:_COMPARED]
+        count = len(layers(self._content)) - len(self._skip) - 1
+        with self._measuring.watch("Trying layers one by one", count) as advance:
+            return sensitivities(
+                self._content,
+                ranges,
+                self._model,
+                few,
+                skip=self._skip,
+                reduce_range=self._reduce_range,
+                progress=advance,
+            )
+
+    def _searched(self, ranges: Any, crops: Crops, order: tuple[Sensitivity, ...]) -> Mixed:
+        def make(spared: Collection[str]) -> bytes:
+            skip = {*self._skip, *spared}
+            return static_int8(self._content, ranges, skip=skip, reduce_range=self._reduce_range)
+
+        bounds = _Bounds(self._model, self._options, self._measuring, crops)
+        mixed = search_mix(order, make, bounds.agrees)
+        if bounds.recognises(mixed.content):
+            return mixed
+        return search_mix(order, make, bounds.recognises, least=len(mixed.spared) + 1)
+
+    def _made(self, mixed: Mixed, order: tuple[Sensitivity, ...], faces: int) -> Made:
+        options, every = self._options, len(layers(self._content))
+        computed = len(order) - len(mixed.spared)
+        return Made(
+            mixed.content,
+            f"8 bits in {computed} of {every} layers, ranges by {options.calibration} of {faces}"
+            " faces",
+            tuple(_remarks(mixed)),
+            {
+                "mode": "static",
+                "calibration": options.calibration,
+                "faces": faces,
+                "reduce_range": self._reduce_range,
+                "layers": every,
+                "computed_in_8_bits": computed,
+                "spared": [each.layer.node for each in mixed.spared],
+                "sensitivity": [
+                    {"layer": s.layer.node, "weights": s.layer.weights, "cosine": s.cosine}
+                    for s in order
+                ],
+            },
+        )
+
+
+class _Bounds:
+    """Tells whether networks made of a model are as good as was asked for."""
+
+    def __init__(
+        self, model: ModelEntry, options: Quantize, measuring: Measuring, crops: Crops
+    ) -> None:
+        self._model, self._options, self._measuring = model, options, measuring
+        self._crops = crops
+        self._rows = embedded(locate(model).read_bytes(), model, crops)
+
+    def agrees(self, content: bytes) -> bool:
+        """Compare the embeddings with the model's."""
+        rows = embedded(content, self._model, self._crops)
+        cosine = float(np.einsum("ij,ij->i", rows, self._rows).mean())
+        return cosine >= self._options.min_cosine
+
+    def recognises(self, content: bytes) -> bool:
+        """Measure TAR, where people are known; it takes longer, so it is asked last."""
+        before = self._measuring.tar(self._model)
+        if before is None:
+            return True
+        with tempfile.TemporaryDirectory() as folder:
+            trial = staged(Made(content, "a trial"), self._model, Path(folder))
+            after = self._measuring.tar(trial)
+        return after is not None and 100 * (before - after) <= self._options.max_tar_loss
+
+
+def _remarks(mixed: Mixed) -> Iterator[str]:
+    """Say which layers were left float32, the most sensitive first."""
+    if mixed.spared:
+        names = ", ".join(each.layer.node for each in mixed.spared[:_NAMED])
+        more = len(mixed.spared) - _NAMED
+        yield f"left float32 for the bounds' sake: {names}" + (f", {more} more" * (more > 0))
