@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
@@ -21,7 +21,6 @@ __all__ = ["BITS", "WORDS", "agreement", "nearest", "sketches"]
 Floats = NDArray[np.float32]
 Ints = NDArray[np.intp]
 Words = NDArray[np.uint64]
-_Scan = Callable[[Words, Words, int], tuple[NDArray[np.uint16], Ints]]
 
 BITS = 512
 WORDS = BITS // 64
@@ -88,17 +87,16 @@ def nearest(blocks: Sequence[Words], probe: Words, depth: int) -> Ints:
         depth: How many rows to return, or all there are where there are fewer.
     """
     scan = _scan_with_faiss if _has_faiss() else _scan
-    distances: list[NDArray[np.uint16]] = []
-    rows: list[Ints] = []
-    first = 0
+    distances, rows = np.empty(0, np.uint16), np.empty(0, np.intp)
+    first, limit = 0, BITS + 1
     for block in blocks:
-        near, found = scan(block, probe, depth)
-        distances.append(near)
-        rows.append(found + first)
+        near, found = scan(block, probe, depth, limit)
+        distances, rows = np.append(distances, near), np.append(rows, found + first)
+        distances, rows = _best(distances, rows, depth)
+        if len(rows) == depth:
+            limit = int(distances.max())
         first += len(block)
-    if not rows:
-        return np.empty(0, np.intp)
-    return _best(np.concatenate(distances), np.concatenate(rows), depth)[1]
+    return rows
 
 
 def _best(distances: NDArray[np.uint16], rows: Ints, depth: int) -> tuple[NDArray[np.uint16], Ints]:
@@ -108,14 +106,14 @@ def _best(distances: NDArray[np.uint16], rows: Ints, depth: int) -> tuple[NDArra
     return distances[chosen], rows[chosen]
 
 
-def _scan(block: Words, probe: Words, depth: int) -> tuple[NDArray[np.uint16], Ints]:
+def _scan(block: Words, probe: Words, depth: int, limit: int) -> tuple[NDArray[np.uint16], Ints]:
+    """Return distances and rows of a block's nearest that are nearer than ``limit``."""
     size = max(1, min(_ROWS_AT_ONCE, len(block)))
     # Repeated, because NumPy is slow where one operand is eight words long.
     probes = np.tile(probe, size)
     differing = np.empty(size * WORDS, np.uint64)
     counts = np.empty(size * WORDS, np.uint8)
     distances, rows = np.empty(0, np.uint16), np.empty(0, np.intp)
-    limit = BITS + 1
     for first in range(0, len(block), size):
         words = block[first : first + size].reshape(-1)
         np.bitwise_xor(words, probes[: len(words)], out=differing[: len(words)])
@@ -146,7 +144,10 @@ def _has_faiss() -> bool:
     return importlib.util.find_spec("faiss") is not None
 
 
-def _scan_with_faiss(block: Words, probe: Words, depth: int) -> tuple[NDArray[np.uint16], Ints]:
+def _scan_with_faiss(
+    block: Words, probe: Words, depth: int, limit: int
+) -> tuple[NDArray[np.uint16], Ints]:
+    """Do the same, whatever the limit."""
     import faiss
 
     depth = min(depth, len(block))
