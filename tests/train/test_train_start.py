@@ -9,7 +9,7 @@ import torch
 
 from facekeep.errors import InputError, ModelError, ModelNotFound
 from facekeep.models import import_model
-from facekeep.nn import EdgeFace, create_model, save_checkpoint
+from facekeep.nn import EdgeFace, create_model, export_onnx, save_checkpoint
 from facekeep.train.config import Recipe
 from facekeep.train.start import starting_model
 
@@ -98,8 +98,21 @@ def test_another_form_than_the_models_is_refused(trained, values, message: str):
         starting_model(recipe(from_="mine", **values))
 
 
-def test_a_model_that_is_only_onnx_is_refused_with_the_reason():
-    with pytest.raises(ModelError, match="'sface' is there only to be run, not as PyTorch"):
+def test_an_onnx_file_of_ours_gives_its_weights(trained, tmp_path: Path):
+    export_onnx(trained[1], tmp_path / "mine.onnx")
+    found = starting_model(recipe(from_=str(tmp_path / "mine.onnx")))
+    assert same(found, trained[1])
+    assert (found.arch, found.gamma, found.input_size) == ("edgeface-xxs", 0.5, 64)
+    import_model(tmp_path / "mine.onnx", "run")
+    found = starting_model(recipe(from_="run", input_size=80))
+    assert same(found, trained[1])
+    assert found.input_size == 80
+    with pytest.raises(InputError, match=r"--gamma 0\.3 does not fit --from run: it has 0\.5"):
+        starting_model(recipe(from_="run", gamma=0.3))
+
+
+def test_a_model_that_is_none_of_ours_is_refused_with_the_reason():
+    with pytest.raises(ModelError, match="'sface' is no EdgeFace that facekeep wrote, so it can"):
         starting_model(recipe(from_="sface"))
 
 

@@ -6,6 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import Final
 
+from facekeep._files import printable
 from facekeep.errors import InputError, ModelError, ModelNotFound
 from facekeep.models import ModelEntry, checkpoint_path, entry, list_models
 from facekeep.nn import (
@@ -14,6 +15,7 @@ from facekeep.nn import (
     create_model,
     load_checkpoint,
     network_of,
+    read_network,
     read_state,
 )
 from facekeep.nn.shapes import full_rank
@@ -23,6 +25,7 @@ __all__ = ["origin", "starting_model"]
 
 _ARCH: Final = "edgeface-xxs"
 _SIZE: Final = 112
+_ONNX: Final = ".onnx"
 
 
 def starting_model(recipe: Recipe) -> EdgeFace:
@@ -47,20 +50,15 @@ def starting_model(recipe: Recipe) -> EdgeFace:
             layer_scale=recipe.layer_scale,
         )
     if _is_file(recipe.from_):
-        return _loaded(Path(recipe.from_), recipe, *_form(Path(recipe.from_), recipe))
+        file = Path(recipe.from_)
+        if file.suffix.lower() == _ONNX:
+            return _fitting(read_network(file, input_size=recipe.input_size), recipe)
+        return _loaded(file, recipe, *_form(file, recipe))
     known = _entry(recipe)
     path = checkpoint_path(known)
-    if path is None:
-        raise ModelError(
-            f"model {known.name!r} is there only to be run, not as PyTorch weights;"
-            " give --from a .pt checkpoint"
-        )
-    for what, wanted, found in (
-        ("arch", recipe.arch, known.architecture),
-        ("gamma", recipe.gamma, known.gamma),
-    ):
-        if wanted not in (None, found):
-            raise InputError(f"--{what} {wanted} does not fit --from {known.name}: it has {found}")
+    if path is None or path.suffix == _ONNX:
+        return _fitting(read_network(known, input_size=recipe.input_size), recipe)
+    _check_form(recipe, known.architecture, known.gamma, known.name)
     return _loaded(path, recipe, known.architecture, known.gamma, known.input_size)
 
 
@@ -69,8 +67,21 @@ def origin(recipe: Recipe) -> ModelEntry | None:
     return None if recipe.from_ is None or _is_file(recipe.from_) else _entry(recipe)
 
 
+def _fitting(model: EdgeFace, recipe: Recipe) -> EdgeFace:
+    _check_form(recipe, model.arch, model.gamma, recipe.from_ or "")
+    return model
+
+
+def _check_form(recipe: Recipe, arch: str, gamma: float | None, name: str) -> None:
+    """Refuse a recipe that asks for another network than it begins with."""
+    for what, wanted, found in (("arch", recipe.arch, arch), ("gamma", recipe.gamma, gamma)):
+        if wanted not in (None, found):
+            shown = printable(name)
+            raise InputError(f"--{what} {wanted} does not fit --from {shown}: it has {found}")
+
+
 def _is_file(name: str) -> bool:
-    return "/" in name or name.endswith((".pt", ".pth")) or Path(name).is_file()
+    return "/" in name or name.endswith((".pt", ".pth", _ONNX)) or Path(name).is_file()
 
 
 def _form(path: Path, recipe: Recipe) -> tuple[str, float | None]:
