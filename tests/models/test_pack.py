@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from facekeep.errors import InputError, ModelCorrupt
-from facekeep.models.pack import Numbers, pack
+from facekeep.models.pack import Numbers, opened, pack
 from facekeep.runtime import open_session
 
 PACKED: list[Numbers] = ["float16", "int8"]
@@ -36,6 +36,8 @@ WEIGHTS: dict[str, NDArray[Any]] = {
     "odd": normal(53, 64).T.copy(),  # no block fits 53 or divides 64 unevenly
 }
 
+MATRICES = ["kernel", "depthwise", "matrix", "last", "odd"]
+
 
 @pytest.fixture(scope="module")
 def source() -> bytes:
@@ -52,9 +54,14 @@ def source() -> bytes:
     return network(nodes, WEIGHTS, ["n", 3, 16, 16], ["n", 53])
 
 
-def constants(content: bytes) -> dict[str, NDArray[Any]]:
-    initializers = onnx.load_model_from_string(content).graph.initializer
-    return {item.name: numpy_helper.to_array(item) for item in initializers}
+def stored(content: bytes) -> dict[str, list[NDArray[Any]]]:
+    """What is stored for each constant of the network: itself, or what it is opened out from."""
+    graph = onnx.load_model_from_string(content).graph
+    found = {item.name: [numpy_helper.to_array(item)] for item in graph.initializer}
+    for node in graph.node:
+        if all(name in found for name in node.input):
+            found[node.output[0]] = [each for name in node.input for each in found[name]]
+    return {name: found[name] for name in WEIGHTS if name in found}
 
 
 def results(content: bytes) -> NDArray[np.float32]:
@@ -79,25 +86,58 @@ def test_the_file_shrinks_and_stays_the_same(source: bytes, numbers: Numbers, sh
 
 def test_what_is_small_or_no_weight_keeps_its_precision(source: bytes) -> None:
     for numbers in PACKED:
-        kept = constants(pack(source, numbers))
-        np.testing.assert_array_equal(kept["bias"], WEIGHTS["bias"])
-        assert kept["places_float16"].dtype == np.float16
-    assert {name for name, value in kept.items() if value.dtype == np.int8} == {
-        f"{name}_int8" for name in ("kernel", "depthwise", "matrix", "last", "odd")
-    }
+        kept = stored(pack(source, numbers))
+        np.testing.assert_array_equal(kept["bias"][0], WEIGHTS["bias"])
+        assert [each.dtype for each in kept["places"]] == [np.float16]
+    assert {name for name, parts in kept.items() if parts[0].dtype == np.int8} == set(MATRICES)
 
 
-@pytest.mark.parametrize("name", ["kernel", "depthwise", "matrix", "last", "odd"])
+@pytest.mark.parametrize("name", MATRICES)
 def test_weights_are_rounded_to_half_a_step_of_their_block(source: bytes, name: str) -> None:
-    kept, wanted = constants(pack(source, "int8")), WEIGHTS[name]
-    whole, step = kept[f"{name}_int8"], kept[f"{name}_step"]
-    opened = whole * step
-    blocks = wanted.reshape(opened.shape)
-    assert np.all(np.abs(opened - blocks) <= step * 0.501)
+    (whole, step, _), wanted = stored(pack(source, "int8"))[name], WEIGHTS[name]
+    values = whole * step
+    blocks = wanted.reshape(values.shape)
+    assert np.all(np.abs(values - blocks) <= step * 0.501)
     assert np.abs(whole).max() == 127
     assert step.size >= wanted.size / 64
     largest = np.abs(blocks).max(axis=int(np.argmin(step.shape[1:])) + 1, keepdims=True)
     np.testing.assert_allclose(step, largest / 127, rtol=1e-6)
+
+
+def test_weights_behind_constant_nodes_are_rounded_too() -> None:
+    nodes = [
+        helper.make_node("Unsqueeze", ["scale", "axis"], ["column"]),
+        helper.make_node("Mul", ["last", "column"], ["scaled"]),
+        helper.make_node("Transpose", ["scaled"], ["turned"], perm=[1, 0]),
+        helper.make_node("GlobalMaxPool", ["x"], ["a"]),
+        helper.make_node("Flatten", ["a"], ["b"]),
+        helper.make_node("MatMul", ["b", "first"], ["c"]),
+        helper.make_node("MatMul", ["c", "turned"], ["y"]),
+    ]
+    weights = {"last": normal(600, 32), "scale": normal(600), "axis": np.array([1])}
+    content = network(nodes, weights | {"first": normal(3, 32)}, ["n", 3, 16, 16], ["n", 600])
+    graph = onnx.load_model_from_string(pack(content, "int8")).graph
+    kinds = [numpy_helper.to_array(item).dtype for item in graph.initializer]
+    assert kinds.count(np.dtype(np.int8)) == 1, "a scale is no matrix, and rounded to 16 bits only"
+    assert kinds.count(np.dtype(np.float16)) == 1
+
+
+@pytest.mark.parametrize("numbers", get_args(Numbers))
+def test_packed_constants_are_opened_out_as_they_are_run(source: bytes, numbers: Numbers) -> None:
+    found = opened(onnx.load_model_from_string(pack(source, numbers)).graph)
+    for name, wanted in WEIGHTS.items():
+        assert found[name].dtype == np.float32
+        np.testing.assert_allclose(found[name], wanted, atol=np.abs(wanted).max() / 254 + 1e-3)
+    if numbers == "float32":
+        assert all(np.array_equal(found[name], wanted) for name, wanted in WEIGHTS.items())
+
+
+def test_damaged_constants_are_told(source: bytes) -> None:
+    model = onnx.load_model_from_string(pack(source, "int8"))
+    shape = next(item for item in model.graph.initializer if item.name.startswith("shape"))
+    shape.CopyFrom(numpy_helper.from_array(np.array([7, 7]), shape.name))
+    with pytest.raises(ModelCorrupt, match="a packed constant of the network is damaged"):
+        opened(model.graph)
 
 
 def test_rows_of_nothing_stay_nothing() -> None:

@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import torch
 from networks_kit import crops, lively
+from onnx import numpy_helper
 
 from facekeep.errors import ModelError
 from facekeep.nn import export_onnx
@@ -75,7 +77,32 @@ def test_is_compact(tmp_path: Path) -> None:
         "Gelu": 18,
         "Softmax": 3,
     }
+    assert kinds.count("Gemm") == 86, "one for each matrix, its bias in it"
+    assert kinds.count("MatMul") == 6, "those of attention"
     assert set(kinds).isdisjoint({"Erf", "Sin", "Cos", "Shape", "Pow"})
+
+
+def test_the_constants_are_the_parameters(tmp_path: Path) -> None:
+    model = lively(gamma=0.5)
+    graph = onnx.load(exported(tmp_path, gamma=0.5)).graph
+    found = {item.name: numpy_helper.to_array(item) for item in graph.initializer}
+    for name, value in model.state_dict().items():
+        np.testing.assert_array_equal(found.pop(name), value)
+    rest = [value.shape for value in found.values() if value.dtype == np.float32]
+    assert rest == [(1, 32, 14)], "only waves of the places"
+
+
+def test_the_runtime_computes_what_is_derived_once(tmp_path: Path) -> None:
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    options.optimized_model_filepath = str(tmp_path / "run.onnx")
+    options.log_severity_level = 4
+    path = str(exported(tmp_path))
+    onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    graph = onnx.load(tmp_path / "run.onnx").graph
+    constants = {item.name for item in graph.initializer}
+    assert [node.op_type for node in graph.node if constants.issuperset(node.input)] == []
+    assert {node.op_type for node in graph.node}.isdisjoint({"Expand", "Unsqueeze"})
 
 
 def test_equal_networks_give_equal_bytes(tmp_path: Path) -> None:
