@@ -42,3 +42,27 @@ def test_bench_for_people(cli):
     assert header.split()[:3] == ["stage", "median", "ms"]
     assert row.startswith("align a face")
     assert end.startswith("threads: all; ")
+
+
+def test_bench_of_one_network(cli, monkeypatch):
+    for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
+        monkeypatch.setenv(name, "1")
+    outcome = cli(
+        "bench", "embed", "--model", "sface", "--repeats", "3", "--threads", "1", "--json"
+    )
+    assert (outcome.status, outcome.err) == (0, "")
+    document = outcome.json
+    assert (document["model"], document["threads"], document["repeats"]) == ("sface", 1, 3)
+    assert 0 < document["median_ms"] <= document["p95_ms"]
+    assert (document["plain_export_ms"], document["ratio"]) == (None, None)
+    assert document["plain_export"].startswith("model 'sface' is no EdgeFace that facekeep wrote")
+    told = cli("bench", "embed", "--model", "sface", "--repeats", "3")
+    assert told.out.splitlines()[1].startswith("sface")
+    assert told.out.splitlines()[2].startswith("plain export: model 'sface' is no EdgeFace")
+
+
+@pytest.mark.parametrize("words", [["detect"], [], ["embed", "--image", "hopper.jpg"]])
+def test_one_network_is_timed_alone(cli, words):
+    outcome = cli("bench", *words, "--model", "sface")
+    assert (outcome.status, outcome.out) == (2, "")
+    assert "run: facekeep bench embed --model NAME" in outcome.err

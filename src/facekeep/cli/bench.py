@@ -19,7 +19,11 @@ app = group()
     app,
     "bench",
     uses=("threads",),
-    examples=["facekeep bench --threads 1", "facekeep bench detect embed --json"],
+    examples=[
+        "facekeep bench --threads 1",
+        "facekeep bench detect embed --json",
+        "facekeep bench embed --model facekeep-xxs --threads 1",
+    ],
 )
 def bench(
     run: Run,
@@ -34,6 +38,14 @@ def bench(
         Path | None,
         typer.Option("--image", metavar="PATH", help="A photo with a face to measure with."),
     ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            metavar="NAME",
+            help="Time this model's bare network beside its export by PyTorch; only with embed.",
+        ),
+    ] = None,
     repeats: Annotated[
         int, typer.Option("--repeats", min=3, max=100_000, metavar="N", help="Runs of each stage.")
     ] = 50,
@@ -47,9 +59,17 @@ def bench(
         # Read by numpy's linear algebra when it is imported, which happens below.
         os.environ.update(OPENBLAS_NUM_THREADS=str(threads), OMP_NUM_THREADS=str(threads))
     from facekeep.bench import STAGES, run_bench
+    from facekeep.errors import InputError
 
-    picture = _picture(image)
     chosen = tuple(stages or STAGES)
+    if model is not None:
+        if chosen != ("embed",) or image is not None:
+            raise InputError(
+                "--model times a network alone; run: facekeep bench embed --model NAME"
+            )
+        _network(run, model, threads, repeats)
+        return
+    picture = _picture(image)
     results = []
     with run.progress("Measuring") as advance:
         for result in run_bench(picture, stages=chosen, threads=threads, repeats=repeats):
@@ -77,6 +97,32 @@ def bench(
             for result in results
         ],
     )
+    run.say(f"threads: {threads or 'all'}; {_machine()}")
+
+
+def _network(run: Run, model: str, threads: int, repeats: int) -> None:
+    """Time the bare network of one model."""
+    from facekeep.bench_network import network_speed
+
+    with run.progress("Measuring"):
+        found = network_speed(model, threads=threads, repeats=repeats)
+    if run.json:
+        where = {"threads": threads, "machine": _machine()}
+        run.emit({**asdict(found), "ratio": found.ratio, **where})
+    run.table(
+        ["network", "median ms", "p95 ms", "plain export ms", "ratio", "limit ms"],
+        [
+            [
+                found.model,
+                f"{found.median_ms:.2f}",
+                f"{found.p95_ms:.2f}",
+                _number(found.plain_export_ms),
+                _number(found.ratio),
+                _number(found.limit_ms),
+            ]
+        ],
+    )
+    run.say(f"plain export: {found.plain_export}")
     run.say(f"threads: {threads or 'all'}; {_machine()}")
 
 
