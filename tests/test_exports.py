@@ -145,12 +145,14 @@ def test_a_param_gets_its_names_its_size_and_its_axes_back() -> None:
         "Reduction                norm_1                   1 1 in0 1 0=8 1=0 -23303=0 4=1 5=1\n"
         "Reduction                mean_2    1 1 1 out0 0=3 1=0 -23303=2,1,2 4=0 5=1\n"
     )
-    (magic, counts, source, norm, mean) = to_ncnn.mended(text, session, 64).splitlines()
+    (magic, counts, source, norm, mean) = to_ncnn.mended(
+        text, session, 64, [(-1,), (1, 2)]
+    ).splitlines()
     assert (magic, counts) == ("7767517", "3 3")
     assert source.split() == ["Input", "crop", "0", "1", "crop", "0=64", "1=64", "2=3"]
     assert norm.split()[4:] == ["crop", "1", "0=8", "1=0", "-23303=1,-1", "4=1", "5=1"]
     assert mean.split()[4:] == ["1", "landmarks", "0=3", "1=0", "-23303=2,1,2", "4=0", "5=1"]
-    assert "=64" not in to_ncnn.mended(text, session, None)
+    assert "=64" not in to_ncnn.mended(text, session, None, [])
 
 
 def test_the_command_says_what_was_written(

@@ -9,7 +9,11 @@ import importlib.util
 import re
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from facekeep.errors import InputError, ModelError, RuntimeUnavailable
 from facekeep.exports.running import Run, outputs_of
@@ -19,6 +23,7 @@ from facekeep.runtime import Session, open_session
 
 _SIZES = (320, 256)  # of pictures, where any size will do: pnnx learns from two what is free
 _TIMEOUT = 600
+_SMALLEST = "facekeep_smallest_norm"
 
 
 def convert(model: ModelEntry, target: Path) -> Run:
@@ -31,35 +36,96 @@ def convert(model: ModelEntry, target: Path) -> Run:
     content = source if isinstance(source, bytes) else read_model(source)
     with tempfile.TemporaryDirectory() as folder:
         made = Path(folder) / "network.onnx"
-        made.write_bytes(content)
+        plain = with_plain_norms(content)
+        made.write_bytes(plain)
         _call(program, made, model)
         text = made.with_suffix(".ncnn.param").read_text(encoding="utf-8")
-        keep(target, mended(text, session, model.input_size).encode())
+        keep(target, mended(text, session, model.input_size, reduced_axes(plain)).encode())
         keep(target.with_suffix(".bin"), made.with_suffix(".ncnn.bin").read_bytes())
     return outputs_of(open_session(target, runtime="ncnn", threads=1))
 
 
-def mended(text: str, session: Session, size: int | None) -> str:
-    """Give a ``.param`` the names of the ONNX file and the size of its pictures.
+def with_plain_norms(content: bytes) -> bytes:
+    """Write each ``LpNormalization``, which ncnn has not, as a length and a division by it.
 
-    pnnx calls the inputs ``in0``, ``in1``, ... and the outputs ``out0``, ... Of an L2 norm along
-    the last axis it forgets the axis (20261020 does), the only one that such a norm has here.
+    Args:
+        content: An ONNX file.
+
+    Returns:
+        The same network.
+    """
+    import onnx
+
+    model = onnx.load_model_from_string(content)
+    nodes = [each for node in model.graph.node for each in _plain(node)]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    floor = onnx.helper.make_tensor(_SMALLEST, onnx.TensorProto.FLOAT, (), (1e-12,))
+    model.graph.initializer.append(floor)
+    plain: bytes = model.SerializeToString()
+    return plain
+
+
+def _plain(node: Any) -> list[Any]:
+    from onnx import helper
+
+    if node.op_type != "LpNormalization":
+        return [node]
+    axis = next((each.i for each in node.attribute if each.name == "axis"), -1)
+    (source,), (result,) = node.input, node.output
+    axes, length, least = (f"{result}_{end}" for end in ("axes", "length", "least"))
+    return [
+        helper.make_node("Constant", [], [axes], value_ints=[axis]),
+        helper.make_node("ReduceL2", [source, axes], [length], keepdims=1),
+        helper.make_node("Max", [length, _SMALLEST], [least]),
+        helper.make_node("Div", [source, least], [result]),
+    ]
+
+
+def reduced_axes(content: bytes) -> list[tuple[int, ...]]:
+    """List the axes of each node that reduces, in order, as ncnn counts them: without the batch."""
+    import onnx
+    from onnx import numpy_helper
+
+    graph = onnx.load_model_from_string(content).graph
+    values = {each.name: numpy_helper.to_array(each) for each in graph.initializer}
+    for node in graph.node:
+        if node.op_type == "Constant" and node.attribute[0].name == "value_ints":
+            values[node.output[0]] = np.array(node.attribute[0].ints)
+    found = (
+        values.get(node.input[1], np.array([], np.int64))
+        for node in graph.node
+        if node.op_type in ("ReduceL2", "ReduceMean") and len(node.input) > 1
+    )
+    return [tuple(int(axis) - (axis > 0) for axis in axes) for axes in found]
+
+
+def mended(
+    text: str, session: Session, size: int | None, reductions: Sequence[tuple[int, ...]]
+) -> str:
+    """Give a ``.param`` the names of the ONNX file, the size of its pictures and its axes.
+
+    pnnx calls the inputs ``in0``, ``in1``, ... and the outputs ``out0``, ... Of what reduces along
+    one axis it forgets the axis (20261020 does).
 
     Args:
         text: The ``.param`` as pnnx wrote it.
         session: The network, opened from the ONNX file.
         size: The side of its pictures; None where any will do.
+        reductions: The axes of each node that reduces, in order.
     """
     names = {f"in{place}": tensor.name for place, tensor in enumerate(session.inputs)}
     names |= {f"out{place}": tensor.name for place, tensor in enumerate(session.outputs)}
+    remaining = iter(reductions)
     lines = []
     for line in text.splitlines():
-        words = re.split(r"( +)", line)
-        words = [names.get(word, word) for word in words]
+        words = [names.get(word, word) for word in re.split(r"( +)", line)]
         if words[0] == "Input" and size is not None:
             words.append(f" 0={size} 1={size} 2=3")
         if words[0] == "Reduction":
-            words = ["-23303=1,-1" if word == "-23303=0" else word for word in words]
+            axes = next(remaining, ())
+            known = f"-23303={','.join(map(str, (len(axes), *axes)))}"
+            words = [known if word == "-23303=0" else word for word in words]
         lines.append("".join(words))
     return "\n".join(lines) + "\n"
 
