@@ -102,7 +102,7 @@ def _macs(node: Any, shapes: _Shapes) -> int:
         return math.prod(shapes[node.output[0]]) * math.prod(shapes[node.input[1]][1:])
     if node.op_type == "ConvTranspose":  # each input goes to the channels of a group and the kernel
         return math.prod(shapes[node.input[0]]) * math.prod(shapes[node.input[1]][1:])
-    if node.op_type in ("Gemm", "MatMul", "MatMulInteger"):  # each output is a sum over what the factors share
+    if node.op_type in ("Gemm", "MatMul", "MatMulInteger"):  # a sum over what the factors share
         turned = any(each.name == "transA" and each.i for each in node.attribute)
         return math.prod(shapes[node.output[0]]) * shapes[node.input[0]][-2 if turned else -1]
     return 0
