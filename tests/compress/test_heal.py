@@ -19,7 +19,7 @@ from facekeep.errors import InputError
 from facekeep.nn import EdgeFace
 from facekeep.train import run as training
 
-OPTIONS: dict[str, Any] = {"steps": 12, "batch": 16, "lr": 2e-4, "augment": "none", "threads": 1}
+OPTIONS: dict[str, Any] = {"steps": 12, "batch": 16, "lr": 2e-4, "threads": 1}
 
 
 @pytest.fixture
@@ -109,5 +109,5 @@ def test_the_original_sees_what_a_smaller_network_cannot(faces: Path, tmp_path: 
     small = resize(whole, SIDE)
     heal(small, whole, tmp_path / "healing", faces, **OPTIONS | {"steps": 2})
     recipe = (tmp_path / "healing" / "run" / "recipe.toml").read_text()
-    assert 'teacher-sees = "full"' in recipe
-    assert "input-size = 32" in recipe
+    assert 'teacher_sees = "full"' in recipe
+    assert "input_size = 32" in recipe

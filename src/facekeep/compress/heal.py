@@ -10,7 +10,7 @@ import os
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import torch
 
@@ -25,8 +25,15 @@ from facekeep.train.lessons import FULL_SIDE, Watch
 __all__ = ["Healed", "heal"]
 
 _LR: Final = 5e-5  # more throws a finished network back before it learns
-_POWER: Final = 1.0  # a straight fall
-_EMA: Final = 0.97  # an average over some tens of steps, as runs are short
+_ALWAYS: Final[dict[str, Any]] = {
+    "head": "none",
+    "optimizer": "muon",
+    "power": 1.0,  # a straight fall
+    "ema": 0.97,  # an average over some tens of steps, as runs are short
+    "augment": "none",  # most runs see no face often
+    "precision": "fp32",  # in bf16 published networks are no longer themselves
+    "holdout": 0,
+}
 _CUT: Final = "changed.pt"
 _RUN: Final = "run"
 
@@ -46,7 +53,7 @@ class Healed:
     steps: int
 
 
-def heal(  # noqa: PLR0913 - what a run needs, all by keyword
+def heal(
     model: EdgeFace,
     original: EdgeFace,
     folder: Path,
@@ -55,8 +62,6 @@ def heal(  # noqa: PLR0913 - what a run needs, all by keyword
     steps: int = 1000,
     batch: int = 64,
     lr: float = _LR,
-    augment: str = "published",
-    precision: str = "fp32",
     threads: int = 0,
     watch: Watch = lambda what, images: nullcontext(lambda done: None),
 ) -> Healed:
@@ -70,8 +75,6 @@ def heal(  # noqa: PLR0913 - what a run needs, all by keyword
         steps: Length of the run.
         batch: Faces in a step.
         lr: Highest learning rate.
-        augment: Random changes to faces; see ``Recipe``.
-        precision: Arithmetic; see ``Recipe``. In bf16 published networks are no longer themselves.
         threads: CPU threads; 0 for PyTorch's own choice.
         watch: Shows how far it is.
 
@@ -80,27 +83,20 @@ def heal(  # noqa: PLR0913 - what a run needs, all by keyword
         FacekeepError: As ``facekeep.train.train``.
     """
     resume = (folder / _RUN / RECIPE).is_file()
-    teacher = folder / ("original.pt" if _on_gpu(original) else "original.onnx")
     if resume:
         recipe = _begun(folder, model)
     else:
-        _prepare(folder, model, original, teacher)
+        teacher = _prepare(folder, model, original)
         recipe = Recipe(
             data=Path(data),
-            from_=str(folder / _CUT),
-            input_size=model.input_size,
-            head="none",
             teacher=(str(teacher),),
             teacher_sees="full" if original.input_size > model.input_size else "changed",
-            augment=augment,
-            optimizer="muon",
+            from_=str(folder / _CUT),
+            input_size=model.input_size,
             lr=lr,
-            power=_POWER,
-            ema=_EMA,
             steps=steps,
             batch=batch,
-            holdout=0,
-            precision=precision,
+            **_ALWAYS,
         )
     outcome = train(recipe, folder / _RUN, resume=resume, threads=threads, watch=watch)
     if not outcome.finished:
@@ -114,14 +110,18 @@ def _on_gpu(original: EdgeFace) -> bool:
     return torch.cuda.is_available() and original.input_size == FULL_SIDE
 
 
-def _prepare(folder: Path, model: EdgeFace, original: EdgeFace, teacher: Path) -> None:
+def _prepare(folder: Path, model: EdgeFace, original: EdgeFace) -> Path:
+    """Write what a run begins with, and return the file of the teacher."""
     if not (folder / _CUT).is_file():
         make(folder)
     save_checkpoint(model, folder / _CUT)
-    if teacher.suffix == ".pt":
+    if _on_gpu(original):
+        teacher = folder / "original.pt"
         save_checkpoint(original, teacher)
     else:
+        teacher = folder / "original.onnx"
         export_onnx(original, teacher)
+    return teacher
 
 
 def _begun(folder: Path, model: EdgeFace) -> Recipe:

@@ -82,17 +82,8 @@ def low_rank(
     _check(gamma, energy, multiple)
     known = {} if crops is None else moments(model, crops, progress=progress)
     thin = copy.deepcopy(model)
-    chosen = [
-        (name, layer)
-        for name, layer in linear_layers(model)
-        if any(fnmatchcase(name, pattern) for pattern in layers)
-    ]
-    if not chosen:
-        raise InputError(
-            f"no linear layer is called {' or '.join(layers)}; name some as stages.3.* or *.mlp.fc1"
-        )
     done = []
-    for name, layer in chosen:
+    for name, layer in _chosen(model, layers):
         changed, told = _thinned(name, layer, gamma, energy, known, multiple)
         thin.set_submodule(name, changed)
         done.append(told)
@@ -101,6 +92,20 @@ def low_rank(
     found = recognise(thin.state_dict())
     thin.gamma = None if found is None else found[1]
     return LowRank(thin, tuple(done))
+
+
+def _chosen(model: EdgeFace, patterns: Sequence[str]) -> list[tuple[str, nn.Linear | LoRaLin]]:
+    chosen = [
+        (name, layer)
+        for name, layer in linear_layers(model)
+        if any(fnmatchcase(name, pattern) for pattern in patterns)
+    ]
+    if not chosen:
+        raise InputError(
+            f"no linear layer is called {' or '.join(patterns)};"
+            " name some as stages.3.* or *.mlp.fc1"
+        )
+    return chosen
 
 
 def product(

@@ -84,19 +84,24 @@ def taylor(
         for batch in torch.split(crops, _BATCH):
             factors[:] = [torch.ones(len(batch), axis.size, requires_grad=True) for axis in axes]
             rows = functional.normalize(model(batch))
-            for draw in range(_DRAWS):
-                direction = torch.randn(rows.shape, generator=generator)
-                last = draw + 1 == _DRAWS
-                slopes = torch.autograd.grad(
-                    (rows * direction).sum(), factors, retain_graph=not last
-                )
-                for total, slope in zip(sums, slopes, strict=True):
-                    total.add_(slope.double().square().sum(0))
+            _add_slopes(rows, factors, sums, generator)
             progress(len(batch))
     finally:
         for hook in hooks:
             hook.remove()
     return [total / (len(crops) * _DRAWS) for total in sums]
+
+
+def _add_slopes(
+    rows: Tensor, factors: list[Tensor], sums: list[Tensor], generator: torch.Generator
+) -> None:
+    """Add the squared slopes of the embeddings in random directions."""
+    for draw in range(_DRAWS):
+        direction = torch.randn(rows.shape, generator=generator)
+        last = draw + 1 == _DRAWS
+        slopes = torch.autograd.grad((rows * direction).sum(), factors, retain_graph=not last)
+        for total, slope in zip(sums, slopes, strict=True):
+            total.add_(slope.double().square().sum(0))
 
 
 @torch.no_grad()
