@@ -4,12 +4,11 @@
     python scripts/weights.py --data ../shared/data [NAME ...]
 
 Each file of recipes/ says how one network is made: `commands`, each the words after `facekeep`
-({data} is the folder of --data, {before} the run before, {learnt} a tar of what it learnt from; one
-that trains gets an --out of its own, another ends with the name of the model it makes, and is not
-done again where that is known); `result`, the file of the last run that is shipped; `numbers`, what
-its weights are stored in; `teachers`, the models of the catalogue that must be here first;
-`threads`, on which the result depends a little; and `without`, the sets of faces that {faces} and
-{labels} leave out. A run that was interrupted goes on; one that is done is not done again.
+({data} is the folder of --data, {before} the run of the command before); `result`, the file of the
+last run that is shipped; `numbers`, what its weights are stored in; `teachers`, the models of the
+catalogue that must be here first; `threads`, on which the result depends a little; and `without`,
+the sets of faces that {faces} and {labels} leave out. A run that was interrupted goes on; one that
+is done is not done again.
 """
 
 from __future__ import annotations
@@ -21,7 +20,6 @@ import subprocess
 import sys
 import tarfile
 import tomllib
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice, takewhile
 from pathlib import Path
@@ -90,12 +88,6 @@ def train(recipe: Recipe, data: Path, out: Path) -> Path:
         facekeep("models", "pull", teacher)
     paths = {"data": data, **(chosen_faces(recipe, data, out) if recipe.without else {})}
     for number, command in enumerate(recipe.commands, 1):
-        if "{learnt}" in command:
-            paths["learnt"] = learnt_faces(paths["faces"], paths["before"])
-        if command[0] != "train":
-            if not listed(command[-1]):
-                facekeep(*(word.format(**paths) for word in command), threads=recipe.threads)
-            continue
         run = out / (f"{recipe.name}-{number}" if len(recipe.commands) > 1 else recipe.name)
         if not (run / DONE).is_file():
             begin = [word.format(**paths) for word in command]
@@ -103,15 +95,6 @@ def train(recipe: Recipe, data: Path, out: Path) -> Path:
             facekeep(*words, "--out", run, threads=recipe.threads)
         paths["before"] = run
     return paths["before"]
-
-
-def listed(name: str) -> bool:
-    """Tell whether the catalogue has a model of this name."""
-    try:
-        entry(name)
-    except ModelNotFound:
-        return False
-    return True
 
 
 def chosen_faces(recipe: Recipe, data: Path, out: Path) -> dict[str, Path]:
@@ -122,31 +105,22 @@ def chosen_faces(recipe: Recipe, data: Path, out: Path) -> dict[str, Path]:
     column = head.split("\t").index("set")
     kept = [row for row in rows if row.split("\t")[column] not in recipe.without]
     labels.write_text("\n".join([head, *kept, ""]), "utf-8")
-    keys = {row.split("\t")[0] for row in kept}
-    copy(sorted((data / "faces").glob("*.tar")), faces, keys.__contains__)
+    if not faces.exists():
+        keys = {row.split("\t")[0] for row in kept}
+        part = Path(f"{faces}.part")
+        with tarfile.open(part, "w") as target:
+            for each in sorted((data / "faces").glob("*.tar")):
+                copy(each, target, keys)
+        part.replace(faces)
     return {"faces": faces, "labels": labels}
 
 
-def learnt_faces(faces: Path, run: Path) -> Path:
-    """Write a tar of the faces of a run less those of the people kept out of it."""
-    rows = (run / "holdout.tsv").read_text("utf-8").splitlines()[1:]
-    kept_out = {row.split("\t")[0] for row in rows}
-    copy([faces], run / "learnt.tar", lambda key: key not in kept_out)
-    return run / "learnt.tar"
-
-
-def copy(sources: Sequence[Path], target: Path, wanted: Callable[[str], bool]) -> None:
-    """Write a tar of the members of others whose names, less the ending, are wanted, once."""
-    if target.exists():
-        return
-    part = Path(f"{target}.part")
-    with tarfile.open(part, "w") as made:
-        for source in sources:
-            with tarfile.open(source) as tar:
-                for member in tar:
-                    if wanted(Path(member.name).stem):
-                        made.addfile(member, tar.extractfile(member))
-    part.replace(target)
+def copy(source: Path, target: tarfile.TarFile, keys: set[str]) -> None:
+    """Copy the members of a tar whose names, less the ending, are among the keys."""
+    with tarfile.open(source) as tar:
+        for member in tar:
+            if Path(member.name).stem in keys:
+                target.addfile(member, tar.extractfile(member))
 
 
 def make(recipe: Recipe, data: Path, out: Path) -> Path:
