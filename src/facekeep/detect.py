@@ -82,7 +82,7 @@ class Detector(Closing):
         RuntimeUnavailable: The runtime, device or precision does not work here.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - knobs of one stage of the road, all by keyword
         self,
         model: str | ModelEntry | None = None,
         *,
