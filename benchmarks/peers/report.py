@@ -62,7 +62,11 @@ _SIZE = (
     Column("TAR at FMR 1e-3, %", "lfw_tar", "{:.2f}".format, threads=False, most=True),
     Column("photos without a face", "lfw_failed", "{:.0f}".format, threads=False),
 )
-_SEARCH = tuple(Column(f"{size:,}", f"search_{size}_ms", _ms) for size in SIZES)
+_SEARCH = tuple(
+    Column(f"{size:,}{what}", f"search_{size}{key}", _ms)
+    for size in SIZES
+    for what, key in (("", "_ms"), (", processor", "_cpu_ms"))
+)
 
 
 def publish(results: Facts, page: Path) -> None:
@@ -98,7 +102,8 @@ def text(results: Facts, picture: str) -> str:
         "### As many threads as each library takes by itself\n",
         table(facts, _SPEED, "all"),
         "### Search for one among so many people\n",
-        "Milliseconds, one thread and all; one template a person.\n",
+        "Milliseconds by the clock and of the processor, first on one thread, then on all; one"
+        " template a person.\n",
         table(facts, _SEARCH, "one", own=True),
         table(facts, _SEARCH, "all", own=True),
         "### What stands behind the rows\n",
@@ -141,7 +146,7 @@ def table(
             cells = map(_cell, columns, row, best, found[peer])
             name = peer.search if own else _name(peer)
             lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines) + "\n" if any(map(any, rows.values())) else "Not measured.\n"
 
 
 def _name(peer: Peer) -> str:
