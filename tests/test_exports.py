@@ -34,6 +34,11 @@ def require(target: str) -> None:
         pytest.skip(str(error))
 
 
+def read(model: str) -> bytes:
+    source = weights(entry(model))
+    return source if isinstance(source, bytes) else source.read_bytes()
+
+
 @pytest.fixture
 def own_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FACEKEEP_MODELS", str(tmp_path / "models"))
@@ -135,6 +140,37 @@ def test_what_starts_from_pytorch_refuses_other_networks_or_names_the_cure(
     assert "no EdgeFace" in str(caught.value) or "facekeep[export]" in str(caught.value)
     assert_one_line(caught.value)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_places_get_an_axis_of_their_picture_before_them() -> None:
+    onnx = pytest.importorskip("onnx", reason="the extra 'export' is not installed")
+    made = onnx.load_model_from_string(
+        to_ncnn.with_picture_axis(to_ncnn.with_plain_norms(read("facekeep-xxs")))
+    )
+    shapes = {
+        each.name: [axis.dim_value for axis in each.type.tensor_type.shape.dim]
+        for each in onnx.shape_inference.infer_shapes(made, data_prop=True).graph.value_info
+    }
+    norms = [each for each in made.graph.node if each.op_type == "LayerNormalization"]
+    *places, pooled = (shapes[norm.output[0]] for norm in norms)
+    assert {(len(shape), shape[0]) for shape in places} == {(3, 1)}
+    assert len(pooled) == 2
+    original, again = (
+        open_session(content, threads=1)
+        for content in (read("facekeep-xxs"), made.SerializeToString())
+    )
+    x = {"image": np.random.default_rng(1).random((1, 3, 112, 112), dtype=np.float32)}
+    np.testing.assert_allclose(again.run(x)[0], original.run(x)[0], atol=1e-4)
+
+
+def test_networks_without_places_keep_their_nodes() -> None:
+    onnx = pytest.importorskip("onnx", reason="the extra 'export' is not installed")
+    source = read(SMALL)
+    before, after = (
+        [node.SerializeToString() for node in onnx.load_model_from_string(content).graph.node]
+        for content in (source, to_ncnn.with_picture_axis(source))
+    )
+    assert after == before
 
 
 def test_a_param_gets_its_names_its_size_and_its_axes_back() -> None:

@@ -1,6 +1,7 @@
 """ncnn's form, ``.param`` and ``.bin``, made by pnnx from the ONNX file.
 
-pnnx is Tencent's converter. Its wheel brings a program that needs no PyTorch to read ONNX.
+pnnx is Tencent's converter. Its wheel brings a program that needs no PyTorch to read ONNX. What
+pnnx or ncnn cannot take is first written in other nodes that do the same arithmetic.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import importlib.util
 import re
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from facekeep.runtime import Session, open_session
 _SIZES = (320, 256)  # of pictures, where any size will do: pnnx learns from two what is free
 _TIMEOUT = 600
 _SMALLEST = "facekeep_smallest_norm"
+_GEMM = {"alpha": 1.0, "beta": 1.0, "transA": 0, "transB": 0}  # what a Gemm does unless told
 
 
 def convert(model: ModelEntry, target: Path) -> Run:
@@ -36,7 +38,7 @@ def convert(model: ModelEntry, target: Path) -> Run:
     content = source if isinstance(source, bytes) else read_model(source)
     with tempfile.TemporaryDirectory() as folder:
         made = Path(folder) / "network.onnx"
-        plain = with_plain_norms(content)
+        plain = with_picture_axis(with_plain_norms(content))
         made.write_bytes(plain)
         _call(program, made, model)
         text = made.with_suffix(".ncnn.param").read_text(encoding="utf-8")
@@ -80,6 +82,85 @@ def _plain(node: Any) -> list[Any]:
         helper.make_node("Max", [length, _SMALLEST], [least]),
         helper.make_node("Div", [source, least], [result]),
     ]
+
+
+def with_picture_axis(content: bytes) -> bytes:
+    """Put an axis for the picture before each matrix whose rows are the places of one picture.
+
+    ncnn has no batches, so pnnx drops the axis that it takes for the batch: the first one of what a
+    linear layer reads. Of a matrix of places those are the places.
+
+    Args:
+        content: An ONNX file.
+
+    Returns:
+        The same network, for one picture at a time if it has such matrices.
+    """
+    import onnx
+
+    model = onnx.load_model_from_string(content)
+    matrices = _matrices(content)
+    nodes = [each for node in model.graph.node for each in _raised(node, matrices)]
+    del model.graph.value_info[:], model.graph.node[:]
+    model.graph.node.extend(nodes)
+    raised: bytes = model.SerializeToString()
+    return raised
+
+
+def _matrices(content: bytes) -> dict[str, tuple[int, int]]:
+    """Find the shapes of what a picture is computed to with two axes, the first not the batch."""
+    import onnx
+
+    model = onnx.load_model_from_string(content)
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
+    del model.graph.value_info[:]  # what the exporter noted says "batch" where it is now one
+    graph = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
+    constant = {each.name for each in graph.initializer}
+    for node in graph.node:
+        if constant.issuperset(node.input):
+            constant.update(node.output)
+    shapes = {
+        each.name: tuple(axis.dim_value for axis in each.type.tensor_type.shape.dim)
+        for each in graph.value_info
+        if each.name not in constant
+    }
+    return {
+        name: (shape[0], shape[1])
+        for name, shape in shapes.items()
+        if len(shape) == 2 and shape[0] > 1
+    }
+
+
+def _raised(node: Any, matrices: Mapping[str, tuple[int, int]]) -> list[Any]:
+    """Return what makes the same as a node, of three axes where that is one of the matrices."""
+    from onnx import helper
+
+    result = node.output[0]
+    if result in matrices and node.op_type == "Reshape":
+        shape = f"{result}_shape"
+        return [
+            helper.make_node("Constant", [], [shape], value_ints=[1, *matrices[result]]),
+            helper.make_node("Reshape", [node.input[0], shape], [result]),
+        ]
+    if result in matrices and node.op_type == "Gemm":
+        return _product(node)
+    return [node]
+
+
+def _product(node: Any) -> list[Any]:
+    """Write a linear layer as the nodes that take more axes than a Gemm's two."""
+    from onnx import helper
+
+    given = {each.name: helper.get_attribute_value(each) for each in node.attribute}
+    if _GEMM | given != _GEMM | {"transB": 1}:
+        return [node]
+    (source, weights, *bias), (result,) = node.input, node.output
+    turned, product = f"{result}_turned", f"{result}_product" if bias else result
+    nodes = [
+        helper.make_node("Transpose", [weights], [turned], perm=(1, 0)),
+        helper.make_node("MatMul", [source, turned], [product]),
+    ]
+    return [*nodes, helper.make_node("Add", [product, *bias], [result])] if bias else nodes
 
 
 def reduced_axes(content: bytes) -> list[tuple[int, ...]]:
