@@ -182,7 +182,7 @@ def prune(
     ] = 1,
     heal: Heal = 0,
     batch: Batch = 64,
-    lr: Rate = 5e-5,
+    lr: Rate = 1.5e-4,
 ) -> None:
     """Leave out what a network misses least, and register the result.
 
@@ -238,7 +238,7 @@ def lowrank(
     ] = 1,
     heal: Heal = 0,
     batch: Batch = 64,
-    lr: Rate = 5e-5,
+    lr: Rate = 1.5e-4,
 ) -> None:
     """Replace linear layers by products of thinner ones, and register the result.
 

@@ -24,14 +24,13 @@ from facekeep.train.lessons import FULL_SIDE, Watch
 
 __all__ = ["Healed", "heal"]
 
-_LR: Final = 5e-5  # more throws a finished network back before it learns
+_LR: Final = 1.5e-4  # more throws a finished network back before it learns
 _ALWAYS: Final[dict[str, Any]] = {
     "head": "none",
     "optimizer": "muon",
     "power": 1.0,  # a straight fall
     "ema": 0.97,  # an average over some tens of steps, as runs are short
     "augment": "none",  # most runs see no face often
-    "precision": "fp32",  # in bf16 published networks are no longer themselves
     "holdout": 0,
 }
 _CUT: Final = "changed.pt"

@@ -67,7 +67,7 @@ class Heal:
 
     heal: int = 0
     batch: int = 64
-    lr: float = 5e-5
+    lr: float = 1.5e-4
 
     def __post_init__(self) -> None:
         require(self.heal >= 0, f"heal must be a number of steps, 0 for none, not {self.heal}")
