@@ -277,7 +277,7 @@ def test_a_trial_tells_detectors_apart(annotated: Annotated):
     assert other["all"]["landmarks"]["mean"] == pytest.approx(0.1)
     assert other["all"]["landmarks"]["faces"] == one["all"]["landmarks"]["faces"] == 24 - lost
     assert other["all"]["refined"] is None
-    found, landmarks, scores = tables(results)
+    found, landmarks, scores, times = tables(results)
     assert [row[:2] for row in found.rows][:3] == [
         ["perfect", "all"],
         ["perfect", "20 px"],
@@ -285,6 +285,7 @@ def test_a_trial_tells_detectors_apart(annotated: Annotated):
     ]
     assert len(landmarks.rows) == 3 * 3, "nothing refines the worse detector's"
     assert scores.headers[-1] == "boxes a photo without annotations"
+    assert times.rows[0] == ["perfect", "1.00"]
 
 
 def test_a_size_that_no_face_has_is_in_no_table(annotated: Annotated):
