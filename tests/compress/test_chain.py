@@ -172,6 +172,7 @@ def test_further_models_are_measured_but_not_compared(
     assert "tiny → small" in text
     assert "other" in text
     assert "real people" not in text
+    assert "<td></td>" in text, "what was not measured is left open"
     assert (tmp_path / "report" / "trade-off.png").read_bytes().startswith(b"\x89PNG")
     assert (
         write_report(tmp_path / "again", done, "facekeep compress run it.toml").read_text() == text

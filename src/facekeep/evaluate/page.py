@@ -145,14 +145,15 @@ def figures_html(tables: Iterable[Table]) -> str:
 def table_html(headers: Iterable[str], rows: Iterable[Sequence[str]]) -> str:
     """Write a table."""
     head = "".join(f"<th>{escape(text)}</th>" for text in headers)
-    body = "\n".join(
-        "<tr>" + "".join(f"<td>{escape(printable(cell))}</td>" for cell in row) + "</tr>"
-        for row in rows
-    )
+    body = "\n".join("<tr>" + "".join(map(_cell, row)) + "</tr>" for row in rows)
     return (
         f'<div class="wide"><table><thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody></table>'
         "</div>"
     )
+
+
+def _cell(text: str) -> str:
+    return f"<td>{escape(printable(text)) if text else ''}</td>"
 
 
 def picture_html(picture: Picture) -> str:
