@@ -25,6 +25,7 @@ from facekeep.errors import (
 from facekeep.runtime.quiet import quiet
 from facekeep.runtime.session import (
     DeviceStatus,
+    Opened,
     TensorInfo,
     check_feeds,
     name_of,
@@ -37,31 +38,20 @@ _FAILURES = (RuntimeError, ValueError)  # all that LiteRT raises
 _CHATTER = b"INFO: "  # LiteRT greets when its first network is opened
 
 
-class LiteRtSession:
+class LiteRtSession(Opened):
     """A network opened by LiteRT; see ``Session`` for what it promises.
 
     An interpreter holds one input and one output, so threads that share it take turns.
     """
 
     def __init__(self, interpreter: Any) -> None:
+        inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
+        super().__init__(tuple(map(_tensor, inputs)), tuple(map(_tensor, outputs)))
         self._interpreter = interpreter
         self._lock = threading.Lock()
-        inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
-        self._inputs = tuple(_tensor(detail) for detail in inputs)
-        self._outputs = tuple(_tensor(detail) for detail in outputs)
         self._feeding = {detail["name"]: detail["index"] for detail in inputs}
         self._giving = [detail["index"] for detail in outputs]
         self._shapes = {detail["name"]: tuple(detail["shape"]) for detail in inputs}
-
-    @property
-    def inputs(self) -> tuple[TensorInfo, ...]:
-        """The tensors that ``run`` must be fed."""
-        return self._inputs
-
-    @property
-    def outputs(self) -> tuple[TensorInfo, ...]:
-        """The tensors that ``run`` returns."""
-        return self._outputs
 
     def run(self, feeds: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
         """Run the network once; see ``Session.run``."""

@@ -26,6 +26,7 @@ from facekeep.errors import (
 from facekeep.runtime.quiet import quiet
 from facekeep.runtime.session import (
     DeviceStatus,
+    Opened,
     TensorInfo,
     check_feeds,
     name_of,
@@ -38,26 +39,16 @@ _AXES = ("2", "1", "0")  # an Input's channels, height and width among its param
 _HALVES = ("use_fp16_packed", "use_fp16_storage", "use_fp16_arithmetic")
 
 
-class NcnnSession:
+class NcnnSession(Opened):
     """A network opened by ncnn; see ``Session`` for what it promises.
 
     The file does not say what shapes come out, so those of the outputs are empty.
     """
 
     def __init__(self, network: Any, inputs: tuple[TensorInfo, ...]) -> None:
+        names = network.output_names()
+        super().__init__(inputs, tuple(TensorInfo(name, (), "float32") for name in names))
         self._network = network
-        self._inputs = inputs
-        self._outputs = tuple(TensorInfo(name, (), "float32") for name in network.output_names())
-
-    @property
-    def inputs(self) -> tuple[TensorInfo, ...]:
-        """The tensors that ``run`` must be fed."""
-        return self._inputs
-
-    @property
-    def outputs(self) -> tuple[TensorInfo, ...]:
-        """The tensors that ``run`` returns, their shapes not told."""
-        return self._outputs
 
     def run(self, feeds: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
         """Run the network once; see ``Session.run``."""

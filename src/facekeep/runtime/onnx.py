@@ -20,6 +20,7 @@ from facekeep.errors import (
 )
 from facekeep.runtime.session import (
     DeviceStatus,
+    Opened,
     TensorInfo,
     name_of,
     require_float32,
@@ -43,23 +44,15 @@ _DTYPES = {"float": "float32", "double": "float64"}
 _FATAL = 4  # ONNX Runtime's quietest log level: its errors reach us as exceptions anyway
 
 
-class OnnxSession:
+class OnnxSession(Opened):
     """A network opened by ONNX Runtime; see ``Session`` for what it promises."""
 
     def __init__(self, session: Any) -> None:
+        super().__init__(
+            tuple(_tensor(node) for node in session.get_inputs()),
+            tuple(_tensor(node) for node in session.get_outputs()),
+        )
         self._session = session
-        self._inputs = tuple(_tensor(node) for node in session.get_inputs())
-        self._outputs = tuple(_tensor(node) for node in session.get_outputs())
-
-    @property
-    def inputs(self) -> tuple[TensorInfo, ...]:
-        """The tensors that ``run`` must be fed."""
-        return self._inputs
-
-    @property
-    def outputs(self) -> tuple[TensorInfo, ...]:
-        """The tensors that ``run`` returns."""
-        return self._outputs
 
     def run(self, feeds: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
         """Run the network once; see ``Session.run``."""

@@ -19,14 +19,14 @@ from facekeep.errors import (
     ModelNotFound,
     RuntimeUnavailable,
 )
-from facekeep.runtime.session import DeviceStatus, TensorInfo, check_feeds, name_of, short
+from facekeep.runtime.session import DeviceStatus, Opened, TensorInfo, check_feeds, name_of, short
 
 _DEVICES = {"cpu": "CPU", "gpu": "GPU", "npu": "NPU"}
 _PRECISIONS = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}
 _TELEMETRY = "openvino_telemetry"
 
 
-class OpenVinoSession:
+class OpenVinoSession(Opened):
     """A network opened by OpenVINO; see ``Session`` for what it promises.
 
     A request of OpenVINO's serves one run at a time, so there are as many as runs at once.
@@ -35,19 +35,9 @@ class OpenVinoSession:
     def __init__(
         self, compiled: Any, inputs: tuple[TensorInfo, ...], outputs: tuple[TensorInfo, ...]
     ) -> None:
+        super().__init__(inputs, outputs)
         self._compiled = compiled
-        self._inputs, self._outputs = inputs, outputs
         self._idle: deque[Any] = deque()
-
-    @property
-    def inputs(self) -> tuple[TensorInfo, ...]:
-        """The tensors that ``run`` must be fed."""
-        return self._inputs
-
-    @property
-    def outputs(self) -> tuple[TensorInfo, ...]:
-        """The tensors that ``run`` returns."""
-        return self._outputs
 
     def run(self, feeds: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
         """Run the network once; see ``Session.run``."""

@@ -87,6 +87,23 @@ class Session(Protocol):
         ...
 
 
+class Opened:
+    """What an opened network is fed and gives: the part of ``Session`` that all runtimes share."""
+
+    def __init__(self, inputs: tuple[TensorInfo, ...], outputs: tuple[TensorInfo, ...]) -> None:
+        self._inputs, self._outputs = inputs, outputs
+
+    @property
+    def inputs(self) -> tuple[TensorInfo, ...]:
+        """The tensors that ``run`` must be fed, in the network's order."""
+        return self._inputs
+
+    @property
+    def outputs(self) -> tuple[TensorInfo, ...]:
+        """The tensors that ``run`` returns, in this order."""
+        return self._outputs
+
+
 def short(error: Exception) -> str:
     """Return a runtime's message as one line of bearable length."""
     text = one_line(error)
