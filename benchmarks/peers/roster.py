@@ -74,17 +74,6 @@ PEERS = (
         licence="weights for research",
     ),
     Peer(
-        name="facekeep-xs",
-        title="facekeep, its own XS",
-        adapter="adapters.facekeep_",
-        venv="facekeep",
-        install=("{wheel}",),
-        options={"embedder": "facekeep-xs"},
-        searches_as="facekeep-xxs",
-        commercial=False,
-        licence="weights for research",
-    ),
-    Peer(
         name="opencv",
         title="OpenCV 5: FaceDetectorYN, FaceRecognizerSF",
         adapter="adapters.opencv",
