@@ -181,6 +181,24 @@ def test_erasure_leaves_nothing_in_the_index(path: Path, searched: bool) -> None
             assert "P9" not in found(opened)
 
 
+def test_an_index_that_was_copied_without_its_lock_is_erased_too(path: Path) -> None:
+    with filled(path) as gallery:
+        found(gallery)
+    Path(f"{index_of(path)}.lock").unlink()
+    with Gallery.open(path, space=SPACE) as gallery:
+        gallery.remove("P9")
+    left = index_of(path).read_bytes()
+    assert [secret for secret in kept(VECTORS[9]) if secret in left] == []
+    assert all(secret in left for secret in kept(VECTORS[10]))
+
+
+def test_a_stranger_in_place_of_the_index_is_left_alone_by_an_erasure(path: Path) -> None:
+    with filled(path) as gallery:
+        index_of(path).write_bytes(b"somebody's own file")
+        gallery.remove("P9")
+        assert index_of(path).read_bytes() == b"somebody's own file"
+
+
 def test_an_encrypted_gallery_leaves_no_vector_on_the_disk(path: Path) -> None:
     with filled(path, KEY) as gallery:
         assert found(gallery) == NAMES

@@ -145,8 +145,17 @@ class IndexFile:
     # Writing, which needs the lock
 
     def may_exist(self) -> bool:
-        """Whether anybody ever began to write the file."""
-        return Path(self._lock).exists()
+        """Whether anybody ever began to write the file, or it was copied here without its lock.
+
+        Raises:
+            OSError: What is in its place cannot be read.
+        """
+        if Path(self._lock).exists():
+            return True
+        if not self.path.is_file():
+            return False
+        with self.path.open("rb") as file:
+            return file.read(len(_MAGIC)) == _MAGIC
 
     @contextmanager
     def locked(self, patience: float) -> Iterator[None]:

@@ -165,9 +165,9 @@ class OpenGallery(Closing):
                 self._rows(connection).mark_swept(unswept)
 
     def _erase_from_index(self) -> None:
-        if not self._index_file.may_exist():
-            return
         try:
+            if not self._index_file.may_exist():
+                return
             with self._index_file.locked(self._database.timeout), self._read() as rows:
                 self._index_file.erase(rows)
         except OSError as error:
