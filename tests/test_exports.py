@@ -15,7 +15,7 @@ from facekeep.errors import FacekeepError, InputError, ModelError, RuntimeUnavai
 from facekeep.exports import TARGETS, export_model, exporting
 from facekeep.exports import ncnn as to_ncnn
 from facekeep.models import entry, import_model, weights
-from facekeep.runtime import open_session
+from facekeep.runtime import TensorInfo, open_session
 from facekeep.runtime.openvino import import_openvino
 from session_kit import assert_one_line
 
@@ -109,6 +109,28 @@ def test_an_output_of_another_shape_or_without_numbers_is_far_off() -> None:
     assert exporting._apart(row, row) == 0
     assert exporting._apart(row, row[:, :2]) == float("inf")
     assert exporting._apart(row, row * np.float32("nan")) == float("inf")
+
+
+@pytest.mark.parametrize("value", [0, float("nan"), float("inf")])
+def test_a_network_that_gives_no_numbers_or_only_zeros_is_compared_too(
+    monkeypatch: pytest.MonkeyPatch, value: float
+) -> None:
+    rows = np.full((2, 3), value, np.float32)
+
+    class Giving:
+        inputs = outputs = (TensorInfo("out", (None, 3), "float32"),)
+
+        def run(self, feeds: object) -> list[NDArray[np.float32]]:
+            return [rows]
+
+        def close(self) -> None:
+            pass
+
+    monkeypatch.setattr(exporting, "open_model", lambda *_, **__: Giving())
+    small = entry(SMALL)
+    assert exporting._difference(small, lambda _: {"out": rows + 1}) > exporting.TOLERANCE
+    same = exporting._difference(small, lambda _: {"out": rows})
+    assert same == (0 if value == 0 else float("inf"))
 
 
 @pytest.mark.parametrize("target", TARGETS)

@@ -128,8 +128,9 @@ def _difference(model: ModelEntry, run: Any) -> float:
     finally:
         session.close()
     found = run(pictures)
+    apart = max(_apart(value, found[name]) for name, value in expected.items())
     largest = max(float(np.abs(value).max()) for value in expected.values())
-    return max(_apart(value, found[name]) for name, value in expected.items()) / largest
+    return apart / largest if 0 < largest < float("inf") else apart
 
 
 def _pictures(model: ModelEntry) -> NDArray[np.float32]:
@@ -142,6 +143,6 @@ def _pictures(model: ModelEntry) -> NDArray[np.float32]:
 
 
 def _apart(expected: NDArray[Any], found: NDArray[Any]) -> float:
-    if expected.shape != found.shape or not np.isfinite(found).all():
+    if expected.shape != found.shape or not np.isfinite([expected, found]).all():
         return float("inf")
     return float(np.abs(expected - found).max())
