@@ -12,8 +12,9 @@ from facekeep.compress.calibration import METHODS, activation_ranges
 from facekeep.compress.folding import folded
 from facekeep.compress.layers import head, layers
 from facekeep.compress.quantize import dynamic_int8, saturates, static_int8
+from facekeep.compress.quantizing import _stored
 from facekeep.errors import InputError, ModelCorrupt, ModelError
-from facekeep.models.pack import pack
+from facekeep.models.pack import Numbers, pack
 from facekeep.runtime import open_session
 from tiny_kit import LAYERS, faces, tensor, tiny_network
 
@@ -143,3 +144,9 @@ def test_this_processor_is_asked(
     monkeypatch.setattr("platform.machine", lambda: "x86_64")
     monkeypatch.setattr("pathlib.Path.read_text", lambda *args, **more: f"flags : {words}")
     assert saturates() is expected
+
+
+@pytest.mark.parametrize("first", ["int8", "float16"])
+def test_a_packed_network_is_packed_anew(content: bytes, first: Numbers) -> None:
+    made = _stored(pack(content, first), "packed", chosen=True)
+    open_session(made.content, threads=1).close()

@@ -13,8 +13,9 @@ from networks import network
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
+from facekeep.compress.folding import folded
 from facekeep.errors import InputError, ModelCorrupt
-from facekeep.models.pack import Numbers, opened, pack
+from facekeep.models.pack import Numbers, opened, pack, packed
 from facekeep.runtime import open_session
 
 PACKED: list[Numbers] = ["float16", "int8"]
@@ -130,6 +131,20 @@ def test_packed_constants_are_opened_out_as_they_are_run(source: bytes, numbers:
         np.testing.assert_allclose(found[name], wanted, atol=np.abs(wanted).max() / 254 + 1e-3)
     if numbers == "float32":
         assert all(np.array_equal(found[name], wanted) for name, wanted in WEIGHTS.items())
+
+
+@pytest.mark.parametrize("first", PACKED)
+@pytest.mark.parametrize("then", PACKED)
+def test_what_is_packed_is_packed_anew_once_opened(
+    source: bytes, first: Numbers, then: Numbers
+) -> None:
+    before = pack(source, first)
+    assert packed(before)
+    assert not packed(source)
+    assert not packed(folded(before))
+    again = results(pack(folded(before), then))
+    whole = results(source)
+    assert np.abs(again - whole).max() < 0.03 * np.abs(whole).max()
 
 
 def test_damaged_constants_are_told(source: bytes) -> None:

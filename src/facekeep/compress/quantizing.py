@@ -17,7 +17,7 @@ from facekeep.compress.options import Quantize
 from facekeep.compress.quantize import Mode, dynamic_int8, saturates
 from facekeep.errors import InputError
 from facekeep.models import ModelEntry, locate
-from facekeep.models.pack import Numbers, pack
+from facekeep.models.pack import Numbers, pack, packed
 
 __all__ = ["quantised"]
 
@@ -78,6 +78,8 @@ def _stored(source: bytes, mode: Mode, *, chosen: bool) -> Made:
     numbers: Numbers = "float16" if mode == "float16" else "int8"
     told = "weights in 16 bits" if mode == "float16" else "weights in 8 bits"
     remarks = () if chosen else (_NOT_CALIBRATED,)
+    if packed(source):
+        source = folded(source)  # packing what is packed would give two constants one name
     return Made(pack(source, numbers), told, remarks, {"mode": mode})
 
 

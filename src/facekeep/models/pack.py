@@ -8,6 +8,7 @@ activation is rounded.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from typing import Any, Literal, get_args
 
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from facekeep.errors import InputError, ModelCorrupt
 
-__all__ = ["Numbers", "opened", "pack"]
+__all__ = ["Numbers", "opened", "pack", "packed"]
 
 Numbers = Literal["float32", "float16", "int8"]
 
@@ -24,6 +25,8 @@ _SMALL = 512  # numbers below which a constant is left as it is
 _TOP = 127
 _BLOCK = range(8, 33)  # numbers that share a step
 _WEIGHED = ("Conv", "ConvTranspose", "Gemm", "MatMul")  # their second input is the weights
+
+_PACKED = re.compile(r"(int8|float16)_\d+")  # as `_in_halves` and `_in_bytes` name them
 
 _Array = NDArray[Any]
 
@@ -72,8 +75,23 @@ def pack(source: bytes, numbers: Numbers) -> bytes:
     for field, items in ((model.graph.initializer, stored.values()), (model.graph.node, nodes)):
         del field[:]
         field.extend(items)
-    packed: bytes = model.SerializeToString(deterministic=True)
-    return packed
+    result: bytes = model.SerializeToString(deterministic=True)
+    return result
+
+
+def packed(source: bytes) -> bool:
+    """Tell whether a network holds constants that `pack` stored in fewer bits.
+
+    Raises:
+        ModelCorrupt: ``source`` is no ONNX network.
+    """
+    import onnx
+
+    try:
+        constants = onnx.load_model_from_string(source).graph.initializer
+    except Exception as error:
+        raise ModelCorrupt("the network to pack cannot be read as ONNX") from error
+    return any(_PACKED.fullmatch(constant.name) for constant in constants)
 
 
 def _weights(graph: Any) -> set[str]:
