@@ -19,7 +19,7 @@ app = group(
     "compress",
     "Make a network smaller and faster, and see what that costs.",
     examples=[
-        "facekeep compress quantize edgeface-xs --out edgeface-xs-int8 --data faces/",
+        "facekeep compress quantize edgeface-xs-q --out edgeface-xs-int8 --data faces/",
         "facekeep compress run recipe.toml",
     ],
 )
@@ -51,8 +51,8 @@ _Layers = Annotated[
     "quantize",
     examples=[
         "facekeep compress quantize facekeep-xxs --out small",
-        "facekeep compress quantize edgeface-xs --out xs-int8 --data faces.tar --aligned --json",
-        "facekeep compress quantize edgeface-xs --out xs-int8 --data faces/ --eval-data people/",
+        "facekeep compress quantize edgeface-xs-q --out xs-int8 --data faces.tar --aligned --json",
+        "facekeep compress quantize edgeface-xs-q --out xs-int8 --data faces/ --eval-data people/",
     ],
 )
 def quantize(
@@ -124,7 +124,7 @@ def quantize(
     app,
     "prune",
     examples=[
-        "facekeep compress prune edgeface-xs --out xs-30 --macs 0.7 --data faces.tar --aligned",
+        "facekeep compress prune edgeface-xs-q --out xs-30 --macs 0.7 --data faces.tar --aligned",
         "facekeep compress prune facekeep-xxs --out lean --params 0.8 --by magnitude",
         "facekeep compress prune facekeep-xxs --out sparse --zeros 2:4 --data faces.tar --aligned",
     ],
@@ -262,7 +262,7 @@ def lowrank(
     app,
     "resize",
     examples=[
-        "facekeep compress resize edgeface-xs --out xs-64 --size 64 --data faces.tar --aligned"
+        "facekeep compress resize edgeface-xs-q --out xs-64 --size 64 --data faces.tar --aligned"
         " --heal 1000",
     ],
 )
