@@ -199,6 +199,34 @@ def test_a_stranger_in_place_of_the_index_is_left_alone_by_an_erasure(path: Path
         assert index_of(path).read_bytes() == b"somebody's own file"
 
 
+def test_a_stranger_in_place_of_the_index_is_left_alone_by_a_search(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    mine = path.parent / "mine"
+    mine.write_bytes(b"somebody's own file")
+    with filled(path) as gallery:
+        index_of(path).symlink_to(mine)
+        assert found(gallery) == NAMES
+    assert "kept in memory" in caplog.text
+    assert mine.read_bytes() == b"somebody's own file"
+
+
+def test_a_file_that_is_taken_away_under_a_search_is_noticed(path: Path) -> None:
+    with filled(path) as gallery:
+        found(gallery)
+        with Gallery.open(path, space=SPACE, read_only=True) as other:
+            assert found(other) == NAMES
+            gallery._index_file.discard()
+            assert found(other) == NAMES
+
+
+def test_a_file_of_anybodys_becomes_private(path: Path) -> None:
+    with filled(path) as gallery:
+        index_of(path).touch(0o644)
+        assert found(gallery) == NAMES
+    assert stat.S_IMODE(index_of(path).stat().st_mode) == 0o600
+
+
 def test_an_encrypted_gallery_leaves_no_vector_on_the_disk(path: Path) -> None:
     with filled(path, KEY) as gallery:
         assert found(gallery) == NAMES

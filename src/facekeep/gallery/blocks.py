@@ -53,14 +53,25 @@ class Block:
         marks: uint64 ``(n,)``, which templates each row was made from.
         sketches: uint64 ``(n, 8)``.
         vectors: float16 ``(n, d)``, mean templates of unit length.
-        stored: Whether it lies in a file.
+        file: The beginning of the mapped file it lies in, which is all noughts once the file was
+            taken away; None for a block in memory.
     """
 
     people: Numbers
     marks: Words
     sketches: Words
     vectors: Halves
-    stored: bool = False
+    file: NDArray[np.uint8] | None = None
+
+    @property
+    def stored(self) -> bool:
+        """Whether it lies in a file."""
+        return self.file is not None
+
+    @property
+    def stands(self) -> bool:
+        """Whether its rows are still what they were: nobody overwrote the file under it."""
+        return self.file is None or bool(self.file.any())
 
     def __len__(self) -> int:
         return len(self.people)
@@ -76,7 +87,7 @@ class Block:
             return self
         if self.stored:
             people = np.where(dead, 0, self.people)
-            return Block(people, self.marks, self.sketches, self.vectors, stored=True)
+            return Block(people, self.marks, self.sketches, self.vectors, self.file)
         return _block(column[~dead] for column in self.columns)
 
 

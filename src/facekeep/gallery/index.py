@@ -71,6 +71,11 @@ class Index:
     def __len__(self) -> int:
         return sum(map(len, self.blocks))
 
+    @property
+    def stands(self) -> bool:
+        """Whether no file under it was overwritten."""
+        return all(block.stands for block in self.blocks)
+
     def search(self, probes: Floats, count: int) -> list[list[int]]:
         """Return for each probe the numbers of the people it is most like, best first.
 

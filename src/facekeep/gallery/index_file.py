@@ -18,6 +18,7 @@ write down somebody who was erased meanwhile.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import mmap
 import os
@@ -128,7 +129,9 @@ class IndexFile:
         if _digest(columns[:3]) != digest:
             raise UnusableError
         self._read_singly(view, self._firsts(start)[3], count)
-        return Block(people, own_marks, sketches, vectors, stored=True)
+        return Block(
+            people, own_marks, sketches, vectors, np.frombuffer(view, np.uint8, len(_MAGIC))
+        )
 
     def _read_singly(self, view: mmap.mmap, first: int, count: int) -> None:
         """Have no vectors read ahead: a search wants one here and there."""
@@ -199,14 +202,14 @@ class IndexFile:
         truth = listing(rows)
         blocks, missing = up_to_date(self.load(rows), truth)
         if sum(int(np.sum(block.people == 0)) for block in blocks) > len(truth[0]) // 3:
-            # Not overwritten: others may be searching it, and will until the gallery changes.
-            self.path.unlink()
+            self.discard()
             missing = truth[0]
         self._extend(rows, missing.tolist())
 
     def _extend(self, rows: Rows, people: Sequence[int]) -> None:
-        handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        with os.fdopen(handle, "r+b", buffering=0) as file:
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        with os.fdopen(os.open(self.path, flags, 0o600), "r+b", buffering=0) as file:
+            os.fchmod(file.fileno(), 0o600)
             header = _HEADER.pack(_MAGIC, self._identity, *anchor(rows))
             _write(file, header, 0)
             start, count = self._end(file)
@@ -261,6 +264,8 @@ class IndexFile:
         Raises:
             OSError: It cannot be written.
         """
+        if not self._is_ours():
+            return
         if rows.meta.key_check is not None or not self._usable(rows):
             self.discard()
             return
@@ -288,8 +293,25 @@ class IndexFile:
             _zero(file, first + count * column.row, left_over)
         self._count(file, start, count)
 
+    def _is_ours(self) -> bool:
+        """Whether the file is one of facekeep's, whole, just begun or half overwritten."""
+        if self.path.is_symlink() or not self.path.is_file():
+            return False
+        with self.path.open("rb") as file:
+            return file.read(len(_MAGIC)) in (_MAGIC, bytes(len(_MAGIC)), b"")
+
     def discard(self) -> None:
-        """Overwrite the file, if there is one, and take it away; needs the lock."""
+        """Overwrite the file, if there is one, and take it away; needs the lock.
+
+        Its beginning goes first, by which those who have it mapped see that it is gone.
+
+        Raises:
+            OSError: It cannot be written, or is somebody else's.
+        """
+        if not self._is_ours():
+            if os.path.lexists(self.path):
+                raise FileExistsError(errno.EEXIST, "it is no index of facekeep's", str(self.path))
+            return
         with contextlib.suppress(FileNotFoundError), self.path.open("r+b", buffering=0) as file:
             _zero(file, 0, os.fstat(file.fileno()).st_size)
             os.fsync(file.fileno())

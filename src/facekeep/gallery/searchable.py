@@ -81,6 +81,8 @@ class SearchableGallery(OpenGallery):
             tries += 1
             present = self._fresh()
             found = present.search(clean, top_k + _SPARE)
+            if not present.stands and tries < _TRIES:
+                continue
             with self._read() as rows:
                 # What others erase, merge or split meanwhile may vanish from the file under us.
                 if rows.meta.rewrites == present.rewrites or tries == _TRIES:
@@ -92,6 +94,8 @@ class SearchableGallery(OpenGallery):
         with self._refreshing:
             # Nothing half refreshed may be left behind, whatever happens from here on.
             known, self._index = self._index, None
+            if known is not None and not known.stands:
+                known = None
             with self._read() as rows:
                 fresh = self._refreshed(rows, known)
             if fresh is None:
