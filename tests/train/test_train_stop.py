@@ -6,6 +6,7 @@ import signal
 import threading
 
 import pytest
+from stopping_kit import ask_to_stop
 
 from facekeep.train.interrupt import stop_gently
 
@@ -14,21 +15,21 @@ from facekeep.train.interrupt import stop_gently
 def test_the_first_signal_is_noted(number: signal.Signals):
     with stop_gently() as stop:
         assert not stop.asked
-        signal.raise_signal(number)
+        ask_to_stop(number)
         assert stop.asked
 
 
 def test_the_second_signal_acts_at_once():
     with stop_gently():
-        signal.raise_signal(signal.SIGINT)
+        ask_to_stop()
         with pytest.raises(KeyboardInterrupt):
-            signal.raise_signal(signal.SIGINT)
+            ask_to_stop()
 
 
 def test_a_launcher_may_repeat_itself():
     with stop_gently(patient=True) as stop:
-        signal.raise_signal(signal.SIGINT)
-        signal.raise_signal(signal.SIGTERM)
+        ask_to_stop()
+        ask_to_stop(signal.SIGTERM)
         assert stop.asked
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from stopping_kit import ask_to_stop
 
 from facekeep import save_image
 from facekeep.train.config import Recipe
@@ -80,7 +80,7 @@ def stopping_after(images: int) -> Callable[[int], Any]:
             nonlocal total
             total += done
             if total == images:
-                signal.raise_signal(signal.SIGINT)
+                ask_to_stop()
 
         yield advance
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from stopping_kit import ask_to_stop
 
 from facekeep import Detector
 from facekeep.errors import ConfigError, InputError
@@ -33,7 +33,7 @@ def interrupted(what: str, images: int) -> Iterator[Callable[[int], None]]:
         nonlocal seen
         seen += count
         if what == "Training" and seen == 2 * SMALL["batch"]:
-            signal.raise_signal(signal.SIGINT)
+            ask_to_stop()
 
     yield advance
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
-import signal
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
+from stopping_kit import ask_to_stop
 
 from facekeep.detect import Detector
 from facekeep.errors import ConfigError, InputError, ModelCorrupt, ModelError
@@ -43,7 +43,7 @@ def stopping_after(images: int):
             nonlocal done
             done += count
             if what == "Training" and done >= images:
-                signal.raise_signal(signal.SIGINT)
+                ask_to_stop()
 
         yield advance
 
