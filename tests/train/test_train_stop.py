@@ -6,9 +6,9 @@ import signal
 import threading
 
 import pytest
-from stopping_kit import ask_to_stop
 
 from facekeep.train.interrupt import stop_gently
+from stopping_kit import ask_to_stop
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -10,10 +10,10 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from stopping_kit import ask_to_stop
 
 from facekeep import save_image
 from facekeep.train.config import Recipe
+from stopping_kit import ask_to_stop
 
 SIDE = 64
 

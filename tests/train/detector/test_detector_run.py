@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from stopping_kit import ask_to_stop
 
 from facekeep import Detector
 from facekeep.errors import ConfigError, InputError
@@ -20,6 +19,7 @@ from facekeep.train.detector.recipe import DetectorRecipe
 from facekeep.train.detector.run import train_detector
 from facekeep.train.log import read_log
 from facekeep.train.small import read_recipe, recipe_json
+from stopping_kit import ask_to_stop
 
 SMALL = {"steps": 4, "batch": 2, "side": 96, "holdout": 1}
 

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from stopping_kit import ask_to_stop
 
 from facekeep.detect import Detector
 from facekeep.errors import ConfigError, InputError, ModelCorrupt, ModelError
@@ -19,6 +18,7 @@ from facekeep.train.refiner import run
 from facekeep.train.refiner.recipe import RefinerRecipe
 from facekeep.train.refiner.run import train_refiner
 from facekeep.train.small import read_recipe, recipe_json
+from stopping_kit import ask_to_stop
 
 SMALL = {"steps": 10, "batch": 8, "holdout": 2}
 FLAGS = [word for name, value in SMALL.items() for word in (f"--{name}", value)]
