@@ -253,3 +253,19 @@ def test_a_real_face_has_the_same_embedding(hopper: NDArray[np.uint8]) -> None:
     with Embedder(model, threads=1) as first, Embedder(model, runtime="openvino") as second:
         crop = align(hopper, expected[0].landmarks, first.size)[None]
         np.testing.assert_allclose(second.embed(crop), first.embed(crop), atol=1e-4)
+
+
+def test_signals_are_caught_after_networks_ended_out_of_order(tmp_path: Path) -> None:
+    """In a process of its own, which would otherwise end."""
+    (tmp_path / "net.onnx").write_bytes(network())
+    code = (
+        "import gc, signal, sys; from pathlib import Path;"
+        "from facekeep.runtime import open_session;"
+        "opened = [open_session(Path(sys.argv[1]), runtime='openvino', threads=n) for n in (1, 2)];"
+        "opened.pop(0); gc.collect(); opened.pop(); gc.collect();"
+        "signal.signal(signal.SIGINT, lambda number, frame: print('caught'));"
+        "signal.raise_signal(signal.SIGINT)"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "net.onnx")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == "caught\n"

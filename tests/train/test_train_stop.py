@@ -8,28 +8,27 @@ import threading
 import pytest
 
 from facekeep.train.interrupt import stop_gently
-from stopping_kit import ask_to_stop
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_first_signal_is_noted(number: signal.Signals):
     with stop_gently() as stop:
         assert not stop.asked
-        ask_to_stop(number)
+        signal.raise_signal(number)
         assert stop.asked
 
 
 def test_the_second_signal_acts_at_once():
     with stop_gently():
-        ask_to_stop()
+        signal.raise_signal(signal.SIGINT)
         with pytest.raises(KeyboardInterrupt):
-            ask_to_stop()
+            signal.raise_signal(signal.SIGINT)
 
 
 def test_a_launcher_may_repeat_itself():
     with stop_gently(patient=True) as stop:
-        ask_to_stop()
-        ask_to_stop(signal.SIGTERM)
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGTERM)
         assert stop.asked
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +14,6 @@ from numpy.typing import NDArray
 
 from facekeep import save_image
 from facekeep.train.config import Recipe
-from stopping_kit import ask_to_stop
 
 SIDE = 64
 
@@ -80,7 +80,7 @@ def stopping_after(images: int) -> Callable[[int], Any]:
             nonlocal total
             total += done
             if total == images:
-                ask_to_stop()
+                signal.raise_signal(signal.SIGINT)
 
         yield advance
 

@@ -20,6 +20,7 @@ from facekeep.errors import (
     RuntimeUnavailable,
 )
 from facekeep.runtime.session import DeviceStatus, Opened, TensorInfo, check_feeds, name_of, short
+from facekeep.runtime.signals import kept_signal_stack
 
 _DEVICES = {"cpu": "CPU", "gpu": "GPU", "npu": "NPU"}
 _PRECISIONS = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}
@@ -68,6 +69,7 @@ class OpenVinoSession(Opened):
         self._idle.clear()
 
 
+@kept_signal_stack()
 def open_openvino(
     model: Path | bytes, *, device: str, precision: str, threads: int
 ) -> OpenVinoSession:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +20,6 @@ from facekeep.train.detector.recipe import DetectorRecipe
 from facekeep.train.detector.run import train_detector
 from facekeep.train.log import read_log
 from facekeep.train.small import read_recipe, recipe_json
-from stopping_kit import ask_to_stop
 
 SMALL = {"steps": 4, "batch": 2, "side": 96, "holdout": 1}
 
@@ -33,7 +33,7 @@ def interrupted(what: str, images: int) -> Iterator[Callable[[int], None]]:
         nonlocal seen
         seen += count
         if what == "Training" and seen == 2 * SMALL["batch"]:
-            ask_to_stop()
+            signal.raise_signal(signal.SIGINT)
 
     yield advance
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,7 +19,6 @@ from facekeep.train.refiner import run
 from facekeep.train.refiner.recipe import RefinerRecipe
 from facekeep.train.refiner.run import train_refiner
 from facekeep.train.small import read_recipe, recipe_json
-from stopping_kit import ask_to_stop
 
 SMALL = {"steps": 10, "batch": 8, "holdout": 2}
 FLAGS = [word for name, value in SMALL.items() for word in (f"--{name}", value)]
@@ -43,7 +43,7 @@ def stopping_after(images: int):
             nonlocal done
             done += count
             if what == "Training" and done >= images:
-                ask_to_stop()
+                signal.raise_signal(signal.SIGINT)
 
         yield advance
 
