@@ -104,6 +104,23 @@ def test_the_nearest_are_the_nearest(
     assert sorted(distances[rows]) == sorted(distances)[: len(rows)]
 
 
+def test_a_faiss_that_cannot_be_imported_is_done_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "faiss.py").write_text("raise ImportError('libgomp.so.1:\\nno such file')\n")
+    monkeypatch.delitem(sys.modules, "faiss", raising=False)
+    monkeypatch.syspath_prepend(tmp_path)
+    sketch_module._has_faiss.cache_clear()
+    blocks = [sketches(units(20, width=512))]
+    try:
+        for row in (3, 5):
+            assert nearest(blocks, blocks[0][row], 1).tolist() == [row]
+    finally:
+        sketch_module._has_faiss.cache_clear()
+    told = "faiss cannot be imported (libgomp.so.1: no such file); NumPy searches instead"
+    assert caplog.messages == [told]
+
+
 def test_widening_is_exact() -> None:
     every = np.arange(2**16).astype(np.uint16).view(np.float16)
     finite = every[np.isfinite(every)]

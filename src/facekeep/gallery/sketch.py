@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import itertools
+import logging
 import threading
 from collections.abc import Sequence
 from functools import cache
@@ -19,7 +20,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from facekeep._files import one_line
+
 __all__ = ["BITS", "WORDS", "agreement", "nearest", "sketches"]
+
+_log = logging.getLogger(__name__)
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.intp]
@@ -180,7 +185,14 @@ def _sums(counts: Words, room: Words) -> Words:
 
 @cache
 def _has_faiss() -> bool:
-    return importlib.util.find_spec("faiss") is not None
+    if importlib.util.find_spec("faiss") is None:
+        return False
+    try:
+        import faiss  # noqa: F401 - installed is not yet usable
+    except ImportError as error:
+        _log.warning("faiss cannot be imported (%s); NumPy searches instead", one_line(error))
+        return False
+    return True
 
 
 def _scan_with_faiss(blocks: Sequence[Words], probe: Words, best: _Nearest) -> None:
