@@ -4,11 +4,13 @@
     python scripts/weights.py --data ../shared/data [NAME ...]
 
 Each file of recipes/ says how one network is made: `commands`, each the words after `facekeep`
-({data} is the folder of --data, {before} the run of the command before); `result`, the file of the
-last run that is shipped; `numbers`, what its weights are stored in; `teachers`, the models of the
-catalogue that must be here first; `threads`, on which the result depends a little; and `without`,
-the sets of faces that {faces} and {labels} leave out. A run that was interrupted goes on; one that
-is done is not done again.
+({data} is the folder of --data, {before} the run before, {learnt} a tar of what it learnt from; one
+that trains gets an --out of its own, another ends with the name of the model it makes in the
+catalogue of this work, and is not done again where it is there); `result`, the file of the last run
+that is shipped; `numbers`, what its weights are stored in; `teachers`, the models of the catalogue
+that must be here first; `threads`, on which the result depends a little; and `without`, the sets of
+faces that {faces} and {labels} leave out. A run that was interrupted goes on; one that is done is
+not done again.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ import subprocess
 import sys
 import tarfile
 import tomllib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice, takewhile
 from pathlib import Path
@@ -37,6 +40,7 @@ from facekeep.runtime import open_session
 ROOT = Path(__file__).resolve().parents[1]
 RECIPES = ROOT / "recipes"
 INTERRUPTED = 130
+MODELS = "models"  # the catalogue of what is made on the way
 DONE = "summary.json"  # what a run writes at its end
 COMPARED = 64  # images that two networks are compared on
 ANY_SIZE = 320  # the side of an image for a network that takes any
@@ -71,9 +75,12 @@ def recipes(names: list[str]) -> list[Recipe]:
     ]
 
 
-def facekeep(*words: object, threads: int = 0) -> None:
-    """Run a command of facekeep, and end with it where it fails."""
-    environment = os.environ | {"FACEKEEP_THREADS": str(threads)}
+def facekeep(out: Path, *words: object, threads: int = 0) -> None:
+    """Run a command of facekeep on a catalogue in a folder; end with it where it fails."""
+    environment = os.environ | {
+        "FACEKEEP_THREADS": str(threads),
+        "FACEKEEP_MODELS": str(out / MODELS),
+    }
     command = [sys.executable, "-m", "facekeep", *map(str, words)]
     done = subprocess.run(command, check=False, env=environment)
     if done.returncode == INTERRUPTED:
@@ -85,14 +92,20 @@ def facekeep(*words: object, threads: int = 0) -> None:
 def train(recipe: Recipe, data: Path, out: Path) -> Path:
     """Run the commands of a recipe, or go on with them; return the folder of the last run."""
     for teacher in recipe.teachers:
-        facekeep("models", "pull", teacher)
+        facekeep(out, "models", "pull", teacher)
     paths = {"data": data, **(chosen_faces(recipe, data, out) if recipe.without else {})}
     for number, command in enumerate(recipe.commands, 1):
+        if "{learnt}" in command:
+            paths["learnt"] = learnt_faces(paths["faces"], paths["before"])
+        if command[0] != "train":
+            if not (out / MODELS / command[-1]).exists():
+                facekeep(out, *(word.format(**paths) for word in command), threads=recipe.threads)
+            continue
         run = out / (f"{recipe.name}-{number}" if len(recipe.commands) > 1 else recipe.name)
         if not (run / DONE).is_file():
             begin = [word.format(**paths) for word in command]
             words = [*verbs(command), "--resume"] if run.exists() else begin
-            facekeep(*words, "--out", run, threads=recipe.threads)
+            facekeep(out, *words, "--out", run, threads=recipe.threads)
         paths["before"] = run
     return paths["before"]
 
@@ -105,22 +118,31 @@ def chosen_faces(recipe: Recipe, data: Path, out: Path) -> dict[str, Path]:
     column = head.split("\t").index("set")
     kept = [row for row in rows if row.split("\t")[column] not in recipe.without]
     labels.write_text("\n".join([head, *kept, ""]), "utf-8")
-    if not faces.exists():
-        keys = {row.split("\t")[0] for row in kept}
-        part = Path(f"{faces}.part")
-        with tarfile.open(part, "w") as target:
-            for each in sorted((data / "faces").glob("*.tar")):
-                copy(each, target, keys)
-        part.replace(faces)
+    keys = {row.split("\t")[0] for row in kept}
+    copy(sorted((data / "faces").glob("*.tar")), faces, keys.__contains__)
     return {"faces": faces, "labels": labels}
 
 
-def copy(source: Path, target: tarfile.TarFile, keys: set[str]) -> None:
-    """Copy the members of a tar whose names, less the ending, are among the keys."""
-    with tarfile.open(source) as tar:
-        for member in tar:
-            if Path(member.name).stem in keys:
-                target.addfile(member, tar.extractfile(member))
+def learnt_faces(faces: Path, run: Path) -> Path:
+    """Write a tar of the faces of a run less those of the people kept out of it."""
+    rows = (run / "holdout.tsv").read_text("utf-8").splitlines()[1:]
+    kept_out = {row.split("\t")[0] for row in rows}
+    copy([faces], run / "learnt.tar", lambda key: key not in kept_out)
+    return run / "learnt.tar"
+
+
+def copy(sources: Sequence[Path], target: Path, wanted: Callable[[str], bool]) -> None:
+    """Write a tar of the members of others whose names, less the ending, are wanted, once."""
+    if target.exists():
+        return
+    part = Path(f"{target}.part")
+    with tarfile.open(part, "w") as made:
+        for source in sources:
+            with tarfile.open(source) as tar:
+                for member in tar:
+                    if wanted(Path(member.name).stem):
+                        made.addfile(member, tar.extractfile(member))
+    part.replace(target)
 
 
 def make(recipe: Recipe, data: Path, out: Path) -> Path:

@@ -79,10 +79,10 @@ def test_the_recipes_are_command_lines_that_are_understood(script: ModuleType) -
     for recipe in script.recipes([]):
         for words in recipe.commands:
             command: Any = build()
-            verbs = script.verbs(words)
-            for word in verbs:
-                command = command.commands[word]
-            command.make_context("facekeep", [*words[len(verbs) :], "--out", "run"])
+            rest = [*words, "--out", "run"] if words[0] == "train" else [*words]
+            while hasattr(command, "commands") and rest[0] in command.commands:
+                command = command.commands[rest.pop(0)]
+            command.make_context("facekeep", rest)
         assert recipe.result.endswith(".onnx")
         assert set(recipe.teachers) <= {model.name for model in list_models()}
 
@@ -101,6 +101,7 @@ class Trainings:
         self.threads.append(env["FACEKEEP_THREADS"])
         words = tuple(command[3:])
         assert list(command[1:3]) == ["-m", "facekeep"]
+        assert env["FACEKEEP_MODELS"].endswith("/out/models")
         self.seen.append(words)
         if words[0] == "train":
             run = Path(words[words.index("--out") + 1])
@@ -109,6 +110,7 @@ class Trainings:
                 self.stopped -= 1
                 return subprocess.CompletedProcess(command, 130)
             (run / "net.onnx").write_bytes(network())
+            (run / "holdout.tsv").write_text("key\tidentity\n1\tb\n")
             (run / "summary.json").write_text("{}")
         return subprocess.CompletedProcess(command, 0)
 
@@ -177,6 +179,9 @@ def test_commands_follow_each_other_on_the_faces_that_are_left(
 ) -> None:
     (own_recipes / "mine.toml").write_text(
         'commands = [["train", "--data", "{faces}", "--labels", "{labels}"],\n'
+        '["models", "import", "{before}/net.onnx", "--name", "old"],\n'
+        '["models", "import", "{before}/net.onnx", "--name", "full"],\n'
+        '["compress", "lowrank", "full", "--data", "{learnt}", "--out", "thin"],\n'
         '["train", "--data", "{faces}", "--from", "{before}/model.pt"]]\n'
         'result = "net.onnx"\nwithout = ["films"]\n'
     )
@@ -184,16 +189,21 @@ def test_commands_follow_each_other_on_the_faces_that_are_left(
     rows = ["key\tset\tidentity", "0\tfilms\ta", "1\tparks\tb", "2\tfilms\t", "3\tparks\t", ""]
     (tmp_path / "data" / "faces" / "index.tsv").write_text("\n".join(rows))
     trainings, out = Trainings(), tmp_path / "out"
+    (out / "models" / "old").mkdir(parents=True)
     monkeypatch.setattr(subprocess, "run", trainings)
     assert script.main(["--data", str(tmp_path / "data"), "--out", str(out)]) == 0
     faces, labels = (str(out / f"faces-without-films.{end}") for end in ("tar", "tsv"))
-    first, second = (str(out / f"mine-{number}") for number in (1, 2))
+    first, second = (str(out / f"mine-{number}") for number in (1, 5))
     assert trainings.seen == [
         ("train", "--data", faces, "--labels", labels, "--out", first),
+        ("models", "import", f"{first}/net.onnx", "--name", "full"),
+        ("compress", "lowrank", "full", "--data", f"{first}/learnt.tar", "--out", "thin"),
         ("train", "--data", faces, "--from", f"{first}/model.pt", "--out", second),
     ]
     with tarfile.open(faces) as tar:
         assert tar.getnames() == ["1.webp", "3.webp"]
+    with tarfile.open(f"{first}/learnt.tar") as tar:
+        assert tar.getnames() == ["3.webp"]
     assert Path(labels).read_text() == "key\tset\tidentity\n1\tparks\tb\n3\tparks\t\n"
 
 
