@@ -15,7 +15,9 @@ from facekeep.nn import create_model, save_checkpoint
 pytestmark = pytest.mark.usefixtures("ready_models")
 
 
-def test_a_network_of_ours_beside_its_plain_export(tmp_path: Path) -> None:
+def test_a_network_of_ours_beside_its_plain_export(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     torch.manual_seed(0)
     model = create_model("edgeface-xxs", input_size=32, layer_scale=0.5)
     save_checkpoint(model, tmp_path / "it.pt")
@@ -25,7 +27,8 @@ def test_a_network_of_ours_beside_its_plain_export(tmp_path: Path) -> None:
     assert 0 < found.median_ms <= found.p95_ms
     assert found.plain_export_ms is not None
     assert found.ratio == pytest.approx(found.median_ms / found.plain_export_ms)
-    assert found.plain_export.startswith(f"PyTorch {torch.__version__}")
+    assert found.plain_export == f"PyTorch {torch.__version__}, by torch.export"
+    assert capfd.readouterr() == ("", "")
     assert found.difference is not None
     assert found.difference < 1e-5
     assert found.macs is not None
