@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import importlib
+import resource
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,13 @@ from facekeep.align import align
 from facekeep.cli.main import main
 from facekeep.detect import Detector
 from facekeep.embed import Embedder
-from facekeep.errors import FacekeepError, InputError, ModelError, RuntimeUnavailable
+from facekeep.errors import (
+    FacekeepError,
+    InputError,
+    ModelError,
+    RuntimeUnavailable,
+    StorageFull,
+)
 from facekeep.exports import TARGETS, export_model, exporting
 from facekeep.exports import ncnn as to_ncnn
 from facekeep.models import entry, import_model, weights
@@ -100,6 +108,67 @@ def test_other_numbers_are_an_error_and_nothing_is_written(
     real = exporting._apart
     monkeypatch.setattr(exporting, "_apart", lambda one, other: real(one, other + 0.1))
     with pytest.raises(ModelError, match="gives other numbers: they differ by"):
+        export_model(SMALL, "openvino", tmp_path / "made.xml")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("error", [TypeError, AssertionError, KeyError, OSError, RuntimeError])
+def test_whatever_a_converter_raises_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: str, error: type[Exception]
+) -> None:
+    failing(monkeypatch, target, error("no lowering for\n  aten.erf", 3))
+    with pytest.raises(ModelError) as caught:
+        export_model(SMALL, target, tmp_path / f"made{TARGETS[target][-1]}")
+    assert f"cannot convert 'facekeep-refiner' to {target}: " in str(caught.value)
+    assert "aten.erf" in str(caught.value)
+    assert_one_line(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
+def test_interruptions_and_want_of_memory_come_through(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
+) -> None:
+    failing(monkeypatch, "coreml", error())
+    with pytest.raises(error):
+        export_model(SMALL, "coreml", tmp_path / "made.mlpackage")
+    assert list(tmp_path.iterdir()) == []
+
+
+def failing(monkeypatch: pytest.MonkeyPatch, target: str, error: BaseException) -> None:
+    def convert(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(importlib.import_module(f"facekeep.exports.{target}"), "convert", convert)
+
+
+@pytest.mark.parametrize("limit", [100, 100_000, 370_000])
+@pytest.mark.parametrize("target", ["openvino", "ncnn"])
+def test_a_full_disk_is_named_and_nothing_is_left(tmp_path: Path, target: str, limit: int) -> None:
+    require(target)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+    try:
+        with pytest.raises(StorageFull, match=r"no room to write .*; free some space") as caught:
+            export_model(SMALL, target, tmp_path / f"made{TARGETS[target][-1]}")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert_one_line(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_all_files_are_placed_or_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    require("openvino")
+    real = Path.rename
+
+    def rename(self: Path, target: Path) -> Path:
+        if target == tmp_path / "made.xml":
+            raise PermissionError(13, "Permission denied")
+        return real(self, target)
+
+    monkeypatch.setattr(Path, "rename", rename)
+    with pytest.raises(ModelError, match=r"cannot write .*made\.xml: permission denied"):
         export_model(SMALL, "openvino", tmp_path / "made.xml")
     assert list(tmp_path.iterdir()) == []
 

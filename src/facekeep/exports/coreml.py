@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
 from facekeep.exports.torch_program import missing, program
 from facekeep.models import ModelEntry
+
+BY: Final = "coremltools"
 
 
 def convert(model: ModelEntry, target: Path) -> None:
@@ -13,7 +16,7 @@ def convert(model: ModelEntry, target: Path) -> None:
     try:
         import coremltools
     except ImportError as error:
-        raise missing("coremltools", error) from error
+        raise missing(BY, error) from error
     made = coremltools.convert(
         program(model).run_decompositions({}),
         outputs=[coremltools.TensorType(name="embedding")],

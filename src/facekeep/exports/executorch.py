@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,8 @@ from facekeep.exports.torch_program import missing, program
 from facekeep.models import ModelEntry
 from facekeep.models.files import keep
 
+BY: Final = "ExecuTorch"
+
 
 def convert(model: ModelEntry, target: Path) -> Run:
     """Write ``target``, which takes one picture a run; return what runs it."""
@@ -21,7 +23,7 @@ def convert(model: ModelEntry, target: Path) -> Run:
         from executorch.exir import to_edge_transform_and_lower
         from executorch.runtime import Runtime
     except ImportError as error:
-        raise missing("ExecuTorch", error) from error
+        raise missing(BY, error) from error
     lowered = to_edge_transform_and_lower(program(model), partitioner=[XnnpackPartitioner()])
     keep(target, lowered.to_executorch().buffer)
     method = Runtime.get().load_program(target).load_method("forward")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,10 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from facekeep._files import path_text, printable, why
+from facekeep._files import path_text, printable, why, write_whole
 from facekeep.errors import InputError, ModelError
 from facekeep.models import ModelEntry, entry, open_model
 from facekeep.models.files import cannot_write
+from facekeep.runtime.session import failing_as
 
 __all__ = ["TARGETS", "TOLERANCE", "Exported", "export_model"]
 
@@ -32,6 +35,7 @@ TOLERANCE = 1e-3
 """How far outputs may lie from ONNX Runtime's, as a share of the largest number in them."""
 
 _ANY_SIZE = 320  # the side of the pictures that a network of any size is compared with
+_ROOM = 2**20  # a disk with fewer bytes left is full
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +65,7 @@ def export_model(model: str | ModelEntry, target: str, out: str | Path | None = 
         InputError: The target is unknown, a file is already there, the ending is not the target's,
             or the model cannot be exported to it.
         RuntimeUnavailable: What converts is not installed.
+        StorageFull: There is no room.
         ModelError: The conversion failed, or its result gives other numbers; nothing is written.
     """
     chosen = model if isinstance(model, ModelEntry) else entry(model)
@@ -70,8 +75,10 @@ def export_model(model: str | ModelEntry, target: str, out: str | Path | None = 
     converter: Any = importlib.import_module(f"facekeep.exports.{target}")
     with _scratch(files[-1]) as folder:
         made = [Path(folder) / file.name for file in files]
-        run = converter.convert(chosen, made[-1])
-        difference = None if run is None else _difference(chosen, run)
+        told = f"{converter.BY} cannot convert {chosen.name!r} to {target}"
+        with _converting(told, Path(folder), files[-1]):
+            run = converter.convert(chosen, made[-1])
+            difference = None if run is None else _difference(chosen, run)
         if difference is not None and difference > TOLERANCE:
             raise ModelError(
                 f"the export of {chosen.name!r} to {target} gives other numbers: they differ by"
@@ -102,13 +109,40 @@ def _scratch(beside: Path) -> tempfile.TemporaryDirectory[str]:
         raise InputError(f"cannot write {printable(beside)}: {why(error)}") from error
 
 
+@contextmanager
+def _converting(told: str, folder: Path, final: Path) -> Iterator[None]:
+    """Tell of failures in one line, and of a full disk as such: converters do not name it."""
+    try:
+        with failing_as(told):
+            yield
+    except ModelError:
+        _require_room(folder, final)
+        raise
+
+
+def _require_room(folder: Path, final: Path) -> None:
+    """Find out whether there is room for more than the largest file in a folder.
+
+    Raises:
+        StorageFull: There is none.
+    """
+    largest = max((each.stat().st_size for each in folder.rglob("*")), default=0)
+    try:
+        write_whole(folder / "room", bytes(largest + _ROOM))
+    except OSError as error:
+        raise cannot_write(final, error) from error
+
+
 def _place(made: list[Path], files: tuple[Path, ...]) -> None:
-    """Move the files into place, the one that is opened last."""
-    for source, file in zip(made, files, strict=True):
-        try:
-            source.rename(file)
-        except OSError as error:
-            raise cannot_write(file, error) from error
+    """Move the files into place, the one that is opened last; all of them or none."""
+    with ExitStack() as undoing:
+        for source, file in zip(made, files, strict=True):
+            try:
+                source.rename(file)
+            except OSError as error:
+                raise cannot_write(file, error) from error
+            undoing.callback(file.rename, source)
+        undoing.pop_all()
 
 
 def _difference(model: ModelEntry, run: Any) -> float:

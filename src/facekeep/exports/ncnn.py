@@ -9,18 +9,19 @@ from __future__ import annotations
 import importlib.util
 import re
 import subprocess
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
-from facekeep.errors import InputError, ModelError, RuntimeUnavailable
+from facekeep.errors import InputError, RuntimeUnavailable
 from facekeep.exports.running import Run, outputs_of
 from facekeep.models import ModelEntry, weights
 from facekeep.models.files import keep, read_model
 from facekeep.runtime import Session, open_session
+
+BY: Final = "pnnx"
 
 _SIZES = (320, 256)  # of pictures, where any size will do: pnnx learns from two what is free
 _TIMEOUT = 600
@@ -29,21 +30,23 @@ _GEMM = {"alpha": 1.0, "beta": 1.0, "transA": 0, "transB": 0}  # what a Gemm doe
 
 
 def convert(model: ModelEntry, target: Path) -> Run:
-    """Write ``target`` (``.ncnn.param``) and its ``.ncnn.bin``; return what runs them."""
+    """Write ``target`` (``.ncnn.param``) and its ``.ncnn.bin``; return what runs them.
+
+    What pnnx writes besides stays in the folder.
+    """
     program = _pnnx()
     if model.runtime != "onnxruntime":
         raise InputError(f"model {model.name!r} is no ONNX file, so it cannot go to ncnn")
     source = weights(model)
     session = open_session(source, threads=1)
     content = source if isinstance(source, bytes) else read_model(source)
-    with tempfile.TemporaryDirectory() as folder:
-        made = Path(folder) / "network.onnx"
-        plain = with_picture_axis(with_plain_norms(content))
-        made.write_bytes(plain)
-        _call(program, made, model)
-        text = made.with_suffix(".ncnn.param").read_text(encoding="utf-8")
-        keep(target, mended(text, session, model.input_size, reduced_axes(plain)).encode())
-        keep(target.with_suffix(".bin"), made.with_suffix(".ncnn.bin").read_bytes())
+    plain = with_picture_axis(with_plain_norms(content))
+    made = target.with_name("network.onnx")
+    keep(made, plain)
+    _call(program, made, model)
+    text = made.with_suffix(".ncnn.param").read_text(encoding="utf-8")
+    keep(target, mended(text, session, model.input_size, reduced_axes(plain)).encode())
+    made.with_suffix(".ncnn.bin").replace(target.with_suffix(".bin"))
     return outputs_of(open_session(target, runtime="ncnn", threads=1))
 
 
@@ -229,14 +232,16 @@ def _call(program: Path, source: Path, model: ModelEntry) -> None:
         for key, side in zip(("inputshape", "inputshape2"), _sides(model), strict=False)
     ]
     command = [str(program), source.name, *shapes, "fp16=0"]
-    try:
-        subprocess.run(
-            command, cwd=source.parent, check=True, capture_output=True, timeout=_TIMEOUT
-        )
-    except (OSError, subprocess.SubprocessError) as error:
-        raise ModelError(f"pnnx cannot convert {model.name!r} to ncnn") from error
-    if not source.with_suffix(".ncnn.bin").is_file():
-        raise ModelError(f"pnnx cannot convert {model.name!r} to ncnn")
+    done = subprocess.run(
+        command,
+        cwd=source.parent,
+        check=False,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        timeout=_TIMEOUT,
+    )
+    if done.returncode or not source.with_suffix(".ncnn.bin").is_file():
+        raise RuntimeError(f"it ended with status {done.returncode}")
 
 
 def _sides(model: ModelEntry) -> tuple[int, ...]:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
-from facekeep.errors import InputError, ModelCorrupt
+from facekeep.errors import InputError
 from facekeep.exports.running import Run, outputs_of
 from facekeep.models import ModelEntry, weights
 from facekeep.runtime import open_session
 from facekeep.runtime.openvino import import_openvino, read_openvino
+
+BY: Final = "OpenVINO"
 
 
 def convert(model: ModelEntry, target: Path) -> Run:
@@ -16,9 +19,6 @@ def convert(model: ModelEntry, target: Path) -> Run:
     openvino = import_openvino()
     if model.runtime != "onnxruntime":
         raise InputError(f"model {model.name!r} is no ONNX file, so it cannot go to openvino")
-    try:
-        network = read_openvino(openvino.Core(), weights(model))
-        openvino.save_model(network, target, compress_to_fp16=False)
-    except RuntimeError as error:
-        raise ModelCorrupt(f"OpenVINO cannot convert {model.name!r}") from error
+    network = read_openvino(openvino.Core(), weights(model))
+    openvino.save_model(network, target, compress_to_fp16=False)
     return outputs_of(open_session(target, runtime="openvino", threads=1))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,13 +13,15 @@ from facekeep.exports.torch_program import missing, network
 from facekeep.models import ModelEntry
 from facekeep.runtime import open_session
 
+BY: Final = "litert-torch"
+
 
 def convert(model: ModelEntry, target: Path) -> Run:
     """Write ``target``, which takes one picture a run, 1 x 3 x S x S; return what runs it."""
     try:
         import litert_torch
     except ImportError as error:
-        raise missing("litert-torch", error) from error
+        raise missing(BY, error) from error
     made, example = network(model)
     litert_torch.convert(made, (example,)).export(str(target))
     session = open_session(target, runtime="litert", threads=1)

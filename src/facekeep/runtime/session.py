@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
-from facekeep._files import one_line
-from facekeep.errors import InputError, RuntimeUnavailable
+from facekeep._files import is_full, one_line
+from facekeep.errors import (
+    FacekeepError,
+    InputError,
+    ModelError,
+    RuntimeUnavailable,
+    StorageFull,
+)
 
 PRECISIONS = ("float32", "bfloat16", "float16")
 """What a network may compute in."""
@@ -108,6 +115,26 @@ def short(error: Exception) -> str:
     """Return a runtime's message as one line of bearable length."""
     text = one_line(error)
     return text if len(text) <= 200 else text[:199] + "…"
+
+
+@contextmanager
+def failing_as(told: str) -> Iterator[None]:
+    """Tell of whatever another library raises in one line, which begins with ``told``.
+
+    For libraries that raise all there is. What facekeep raises, and want of memory, comes through.
+
+    Raises:
+        StorageFull: There is no room for what it writes.
+        ModelError: It failed otherwise.
+    """
+    try:
+        yield
+    except (FacekeepError, MemoryError):
+        raise
+    except Exception as error:
+        if is_full(error):
+            raise StorageFull(f"{told}: no room is left to write; free some space") from error
+        raise ModelError(f"{told}: {short(error)}") from error
 
 
 def name_of(model: Path | bytes) -> str:
