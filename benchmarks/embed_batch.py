@@ -1,6 +1,6 @@
 """Milliseconds a face of the bare embedder, by how many faces go through it at once.
 
-python benchmarks/embed_batch.py --threads 1
+python benchmarks/embed_batch.py --model sface --threads 1
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ _SIZES = (1, 2, 4, 8, 16)
 def main() -> None:
     """Time the sizes in turns and print the medians."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", default=default_model("embed"))
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=15)
     options = parser.parse_args()
-    model = entry(default_model("embed"))
+    model = entry(options.model)
     session = open_session(weights(model), threads=options.threads)
     random = np.random.default_rng(0)
     side = model.input_size

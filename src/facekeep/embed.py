@@ -11,7 +11,7 @@ from facekeep.models import ModelEntry, default_model, entry, open_model, space_
 
 __all__ = ["Embedder"]
 
-# Crops that go through the network at once: what more of them compute no longer fits the
+# Crops that go through a small network at once: what more of them compute no longer fits the
 # processor's caches (benchmarks/embed_batch.py).
 _BATCH = 4
 

@@ -172,7 +172,7 @@ class ModelEntry:
         gamma: The share of the full rank that an EdgeFace's linear layers keep; None where they are
             full.
         runtime: What its network is made for: ``onnxruntime``, ``litert`` or ``ncnn``.
-        max_batch: How many images one run takes; None where any number will do.
+        max_batch: How many images one run is given at most; None where any number will do.
         width: The length of an embedding; None where it does not embed.
         alignment: The template that faces are aligned to before they are embedded.
         params: The number of its parameters.
