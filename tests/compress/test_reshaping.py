@@ -10,7 +10,7 @@ import pytest
 from cutting_kit import SIDE, lively
 from numpy.typing import NDArray
 
-from facekeep.compress import reshaping
+from facekeep.compress import healing
 from facekeep.compress.faces import Faces, read_faces
 from facekeep.compress.heal import Healed
 from facekeep.compress.made import Made
@@ -103,7 +103,7 @@ def test_healing_learns_from_the_original_and_goes_on_where_it_stopped(
         calls.append({"sizes": sizes, "folder": folder.name, "data": data.name, **options})
         return Healed(changed, finished=len(calls) > 1, steps=3)
 
-    monkeypatch.setattr(reshaping, "heal", heal)
+    monkeypatch.setattr(healing, "heal", heal)
     step = Resize(size=48, heal=30, batch=8)
     with pytest.raises(KeyboardInterrupt):
         take(step, model, faces, Measuring(model, Trial()), tmp_path / "work")
@@ -124,7 +124,7 @@ def test_the_rounds_of_pruning_share_the_steps(
         calls.append((folder.name, how["steps"]))
         return Healed(changed, finished=True, steps=how["steps"])
 
-    monkeypatch.setattr(reshaping, "heal", heal)
+    monkeypatch.setattr(healing, "heal", heal)
     step = Prune(params=0.9, rounds=2, heal=40)
     take(step, model, faces, Measuring(model, Trial()), tmp_path / "work")
     assert calls == [("healing-1", 20), ("healing-2", 20)]

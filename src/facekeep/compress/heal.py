@@ -19,8 +19,9 @@ from facekeep.errors import InputError
 from facekeep.nn import EdgeFace, export_onnx, read_network, save_checkpoint
 from facekeep.train import Recipe, train
 from facekeep.train.finish import MODEL
-from facekeep.train.folder import RECIPE, make, resumed_recipe
+from facekeep.train.folder import RECIPE, keep, make, resumed_recipe
 from facekeep.train.lessons import FULL_SIDE, Watch
+from facekeep.train.rounding import Rounding, read_rounding
 
 __all__ = ["Healed", "heal"]
 
@@ -34,6 +35,7 @@ _ALWAYS: Final[dict[str, Any]] = {
     "holdout": 0,
 }
 _CUT: Final = "changed.pt"
+_ROUNDING: Final = "rounding.json"
 _RUN: Final = "run"
 
 
@@ -61,6 +63,7 @@ def heal(
     steps: int = 1000,
     batch: int = 64,
     lr: float = _LR,
+    rounding: Rounding | None = None,
     threads: int = 0,
     watch: Watch = lambda what, images: nullcontext(lambda done: None),
 ) -> Healed:
@@ -74,6 +77,7 @@ def heal(
         steps: Length of the run.
         batch: Faces in a step.
         lr: Highest learning rate.
+        rounding: What the network rounds while it learns; None for nothing.
         threads: CPU threads; 0 for PyTorch's own choice.
         watch: Shows how far it is.
 
@@ -83,9 +87,9 @@ def heal(
     """
     resume = (folder / _RUN / RECIPE).is_file()
     if resume:
-        recipe = _begun(folder, model)
+        recipe = _begun(folder, model, rounding)
     else:
-        teacher = _prepare(folder, model, original)
+        teacher = _prepare(folder, model, original, rounding)
         recipe = Recipe(
             data=Path(data),
             teacher=(str(teacher),),
@@ -95,6 +99,8 @@ def heal(
             lr=lr,
             steps=steps,
             batch=batch,
+            rounding=None if rounding is None else folder / _ROUNDING,
+            precision="auto" if rounding is None else "fp32",
             **_ALWAYS,
         )
     outcome = train(recipe, folder / _RUN, resume=resume, threads=threads, watch=watch)
@@ -109,11 +115,13 @@ def _on_gpu(original: EdgeFace) -> bool:
     return torch.cuda.is_available() and original.input_size == FULL_SIDE
 
 
-def _prepare(folder: Path, model: EdgeFace, original: EdgeFace) -> Path:
+def _prepare(folder: Path, model: EdgeFace, original: EdgeFace, rounding: Rounding | None) -> Path:
     """Write what a run begins with, and return the file of the teacher."""
     if not (folder / _CUT).is_file():
         make(folder)
     save_checkpoint(model, folder / _CUT)
+    if rounding is not None:
+        keep(folder / _ROUNDING, rounding.serialise())
     if _on_gpu(original):
         teacher = folder / "original.pt"
         save_checkpoint(original, teacher)
@@ -123,14 +131,16 @@ def _prepare(folder: Path, model: EdgeFace, original: EdgeFace) -> Path:
     return teacher
 
 
-def _begun(folder: Path, model: EdgeFace) -> Recipe:
-    """Return the recipe of a stopped run, if it is one of this network."""
+def _begun(folder: Path, model: EdgeFace, rounding: Rounding | None) -> Recipe:
+    """Return the recipe of a stopped run, if it is one of this network, rounded so."""
+    recipe = resumed_recipe(folder / _RUN, {})
     begun = read_network(folder / _CUT, input_size=model.input_size).state_dict()
     now = model.state_dict()
     same = begun.keys() == now.keys() and all(torch.equal(now[name], begun[name]) for name in now)
-    if not same:
+    rounded = None if recipe.rounding is None else read_rounding(recipe.rounding)
+    if not same or rounded != rounding:
         raise InputError(
             f"{printable(folder)} holds the healing of another network; name another folder, or"
             " remove it"
         )
-    return resumed_recipe(folder / _RUN, {})
+    return recipe

@@ -28,6 +28,7 @@ __all__ = [
     "TARGETS",
     "Mode",
     "Target",
+    "chosen",
     "dynamic_int8",
     "saturates",
     "static_int8",
@@ -69,7 +70,7 @@ def static_int8(
     """
     from onnxruntime.quantization import QDQQuantizer, QuantType
 
-    chosen, model = _chosen(content, skip), load(content)
+    nodes, model = chosen(content, skip), load(content)
     opset = next(each.version for each in model.opset_import if each.domain in ("", "ai.onnx"))
     if opset < _PER_CHANNEL:
         raise ModelError(
@@ -84,7 +85,7 @@ def static_int8(
             weight_qType=QuantType.QInt8,
             activation_qType=QuantType.QUInt8,
             tensors_range=ranges,
-            nodes_to_quantize=chosen,
+            nodes_to_quantize=nodes,
             nodes_to_exclude=[],
             op_types_to_quantize=list(OPERATORS),
             extra_options={
@@ -116,7 +117,7 @@ def dynamic_int8(
     """
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    chosen = _chosen(content, skip)
+    nodes = chosen(content, skip)
     convolutions = {each.node for each in layers(content) if each.operator == "Conv"}
     with _quietly(), _scratch() as folder:
         quantize_dynamic(
@@ -126,11 +127,31 @@ def dynamic_int8(
             per_channel=True,
             reduce_range=reduce_range,
             weight_type=QuantType.QInt8,
-            nodes_to_quantize=[name for name in chosen if name not in convolutions],
+            nodes_to_quantize=[name for name in nodes if name not in convolutions],
             extra_options={"MatMulConstBOnly": True},
         )
         made = load((folder / "made.onnx").read_bytes())
     return _stored(made, "int8")
+
+
+def chosen(content: bytes, skip: Collection[str] = ()) -> list[str]:
+    """Name the nodes that are quantised: all layers but the last and those to be skipped.
+
+    Args:
+        content: An ONNX file, its constants folded.
+        skip: Nodes that stay float32.
+
+    Raises:
+        ModelError: No layer is left.
+    """
+    every = layers(content)
+    nodes = [each.node for each in every if each.node not in skip and each.node != head(every)]
+    if not nodes:
+        raise ModelError(
+            "no layer of the network is left to compute in 8 bits;"
+            " allow a greater loss, or store its weights alone in 8 bits with --mode packed"
+        )
+    return nodes
 
 
 def saturates(target: Target = "here") -> bool:
@@ -157,17 +178,6 @@ def saturates(target: Target = "here") -> bool:
     except OSError:
         return True  # what cannot be known is better taken for the older kind
     return words.isdisjoint(_VNNI)
-
-
-def _chosen(content: bytes, skip: Collection[str]) -> list[str]:
-    every = layers(content)
-    chosen = [each.node for each in every if each.node not in skip and each.node != head(every)]
-    if not chosen:
-        raise ModelError(
-            "no layer of the network is left to compute in 8 bits;"
-            " allow a greater loss, or store its weights alone in 8 bits with --mode packed"
-        )
-    return chosen
 
 
 def _stored(model: Any, weights: Numbers) -> bytes:

@@ -14,7 +14,7 @@ from torch import Tensor
 from facekeep.compress.axes import Kind
 from facekeep.compress.faces import Faces, crops_of
 from facekeep.compress.folding import load
-from facekeep.compress.heal import heal
+from facekeep.compress.healing import aligned_data, exported, healed
 from facekeep.compress.lowrank import low_rank
 from facekeep.compress.made import Made
 from facekeep.compress.measure import Measuring, latencies
@@ -28,7 +28,7 @@ from facekeep.errors import InputError
 from facekeep.models import ModelEntry, locate
 from facekeep.models.pack import Numbers, pack
 from facekeep.models.sparse import thin
-from facekeep.nn import EdgeFace, export_onnx, read_network
+from facekeep.nn import EdgeFace, read_network
 
 __all__ = ["reshaped"]
 
@@ -76,8 +76,7 @@ class _Job:
         measuring: Measuring,
         folder: Path,
     ) -> None:
-        if step.heal:
-            _require_aligned(faces)
+        self._data = aligned_data(faces) if step.heal else None
         self.network = read_network(model)
         self._model, self._step, self._faces = model, step, faces
         self._measuring, self._folder = measuring, folder
@@ -127,17 +126,17 @@ class _Job:
         crops = self._crops()
         with self._measuring.watch("Finding what matters least", None) as advance:
             done = sparsify(self.network, share, crops=crops, progress=advance)
-        content = pack(_exported(done.model), _numbers(self._model))
+        content = pack(exported(done.model), _numbers(self._model))
         told = f"{100 * done.zeros:.0f} % of the weights nought"
         return Made(thin(content), told, (_NO_FASTER,), {"zeros": done.zeros})
 
     def made(self, network: EdgeFace, told: str, details: dict[str, Any]) -> Made:
         """Store a network as the model was stored."""
-        healed = f", healed for {self._step.heal} steps" if self._step.heal else ""
+        how = f", healed for {self._step.heal} steps" if self._step.heal else ""
         return Made(
-            pack(_exported(network), _numbers(self._model)),
-            told + healed,
-            () if healed else (_UNHEALED,),
+            pack(exported(network), _numbers(self._model)),
+            told + how,
+            () if how else (_UNHEALED,),
             details,
             params=sum(weight.numel() for weight in network.parameters()),
             input_size=network.input_size,
@@ -145,24 +144,19 @@ class _Job:
 
     def heal(self, network: EdgeFace, part: int = 1) -> EdgeFace:
         """Train a changed network, where that is asked for, to be like the original."""
-        step, faces = self._step, self._faces
-        if not step.heal or faces is None or faces.path is None:
+        step, measuring = self._step, self._measuring
+        if self._data is None:
             return network
         rounds = step.rounds if isinstance(step, Prune) else 1
-        done = heal(
+        return healed(
             network,
-            read_network(self._measuring.original),
+            read_network(measuring.original),
             self._folder / f"healing-{part}",
-            faces.path,
+            self._data,
+            step,
+            measuring,
             steps=max(1, step.heal // rounds),
-            batch=step.batch,
-            lr=step.lr,
-            threads=self._measuring.trial.threads,
-            watch=self._measuring.watch,
         )
-        if not done.finished:
-            raise KeyboardInterrupt
-        return done.model
 
     def _crops(self) -> Tensor | None:
         """Return faces as the network takes them."""
@@ -174,28 +168,11 @@ class _Job:
 
     def _milliseconds(self, network: EdgeFace) -> float:
         """Time a network."""
-        made = Made(_exported(network), "a trial", input_size=network.input_size)
+        made = Made(exported(network), "a trial", input_size=network.input_size)
         with tempfile.TemporaryDirectory() as folder:
             trial = staged(made, self._model, Path(folder))
             (median,) = latencies([trial], threads=self._measuring.trial.threads or 1)
         return median
-
-
-def _require_aligned(faces: Faces | None) -> None:
-    """Refuse healing without the faces that it needs, before anything is done."""
-    if faces is None:
-        raise InputError("healing needs faces to learn from; name some with --data")
-    if not faces.samples.aligned:
-        raise InputError(
-            "healing needs aligned face crops; cut them out with facekeep align, and say --aligned"
-        )
-
-
-def _exported(network: EdgeFace) -> bytes:
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "network.onnx"
-        export_onnx(network, path)
-        return path.read_bytes()
 
 
 def _numbers(model: ModelEntry) -> Numbers:

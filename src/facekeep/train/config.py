@@ -215,6 +215,15 @@ class Recipe:
             _named("KIND", kinds.choice("auto", "fp32", "bf16", "fp16")),
         ),
     )
+    rounding: Path | None = field(
+        default=None,
+        metadata=_about(
+            "Compute with numbers rounded as this file says, to bear 8 bits; facekeep compress"
+            " quantize --heal writes it. Needs fp32.",
+            _named("FILE", kinds.path("a path of a file")),
+            "none are rounded",
+        ),
+    )
     device: str = field(
         default="auto",
         metadata=_about(

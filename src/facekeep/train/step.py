@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Final
 
 import torch
@@ -21,6 +22,7 @@ from facekeep.train.lessons import Lesson
 from facekeep.train.optimizers import TIMES, make_optimizers
 from facekeep.train.parallel import Parallel
 from facekeep.train.pixels import normalise, resized
+from facekeep.train.rounding import RoundingMode, read_rounding
 
 __all__ = ["Learner", "precision_of"]
 
@@ -46,7 +48,8 @@ class Learner:
         precision: ``fp32``, ``bf16`` or ``fp16``.
 
     Raises:
-        InputError: There is nothing to learn from, or the head cannot be made so.
+        InputError: There is nothing to learn from, the head cannot be made so, or numbers cannot be
+            rounded as the recipe says.
         RuntimeUnavailable: The device lacks the precision.
     """
 
@@ -73,6 +76,7 @@ class Learner:
         self.precision = precision_of(recipe.precision, parallel.device)
         self.parts = ("loss", *_loss_names(classes, self._lessons), "grad_norm")
         self._network = _distributed(self.model, parallel)
+        self._rounding = _rounding(self.model, recipe, self.precision)
         self._head = _head(recipe, model.width, classes, parallel)
         decay = recipe.weight_decay
         self._own_optimizers = make_optimizers(model, recipe.optimizer, decay)
@@ -174,7 +178,8 @@ class Learner:
         device = self._parallel.device
         pixels = images.to(device, non_blocking=True, memory_format=torch.channels_last)
         kind = _TYPES[self.precision]
-        with torch.autocast(device.type, dtype=kind, enabled=self.precision != "fp32"):
+        autocast = torch.autocast(device.type, dtype=kind, enabled=self.precision != "fp32")
+        with autocast, self._rounding:
             rows = self._network(normalise(resized(pixels, self.model.input_size))).float()
         losses = [] if self._head is None else [self._head(rows, labels)]
         if self._lessons:
@@ -221,6 +226,17 @@ def _distributed(model: nn.Module, parallel: Parallel) -> nn.Module:
         return model
     gpus = [parallel.device.index] if parallel.device.type == "cuda" else None
     return DistributedDataParallel(model, device_ids=gpus, broadcast_buffers=False)
+
+
+def _rounding(
+    model: EdgeFace, recipe: Recipe, precision: str
+) -> AbstractContextManager[object, bool | None]:
+    """Return the context in which the network computes with rounded numbers, if it does."""
+    if recipe.rounding is None:
+        return nullcontext()
+    if precision != "fp32":
+        raise InputError(f"rounding to 8 bits needs --precision fp32: {precision} rounds too")
+    return RoundingMode(model, read_rounding(recipe.rounding))
 
 
 def _head(recipe: Recipe, width: int, classes: int, parallel: Parallel) -> Head | None:
