@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -108,6 +109,19 @@ def test_wrong_input_is_one_line_and_spoils_nothing(
     assert session.run({"x": pictures(3)})[0].shape == (3, 4)
 
 
+def test_inputs_of_different_batches_are_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "sum.param"
+    lines = ["7767517", "3 3", "Input x 0 1 x", "Input z 0 1 z", "BinaryOp sum 2 1 x z y 0=0"]
+    path.write_text("\n".join(lines) + "\n")
+    path.with_suffix(".bin").write_bytes(b"")
+    session = opened(path)
+    with pytest.raises(InputError, match="of one batch, but x has 2, z has 3") as caught:
+        session.run({"x": pictures(2), "z": pictures(3)})
+    assert_one_line(caught.value)
+    (y,) = session.run({"x": pictures(2), "z": pictures(2)})
+    np.testing.assert_allclose(y, 2 * pictures(2), rtol=1e-6)
+
+
 @pytest.mark.parametrize("damage", ["empty", "text", "zeros", "cut", "a layer less", "no input"])
 def test_a_damaged_param_is_one_line(
     tmp_path: Path, damage: str, capfd: pytest.CaptureFixture[str]
@@ -186,6 +200,23 @@ def test_without_ncnn_the_cure_is_named(tmp_path: Path, monkeypatch: pytest.Monk
     with pytest.raises(RuntimeUnavailable, match=r"pip install 'facekeep\[ncnn\]'") as caught:
         opened(means(tmp_path))
     assert_one_line(caught.value)
+
+
+def test_what_others_write_meanwhile_comes_through(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = means(tmp_path)
+    path.with_suffix(".bin").write_bytes(b"")
+
+    class Loud(ncnn.Net):  # type: ignore[misc]
+        def load_model(self, name: str) -> int:
+            os.write(2, b"out of memory\n")
+            return super().load_model(name)
+
+    monkeypatch.setattr(ncnn, "Net", Loud)
+    with pytest.raises(ModelCorrupt):
+        opened(path)
+    assert capfd.readouterr().err == "out of memory\n"
 
 
 def test_nothing_is_printed(tmp_path: Path) -> None:

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from facekeep.exports.torch_program import missing, program
+from facekeep.exports.torch_program import program
 from facekeep.models import ModelEntry
+from facekeep.runtime.session import imported
 
 BY: Final = "coremltools"
 
 
 def convert(model: ModelEntry, target: Path) -> None:
     """Write ``target``: takes ``image``, 1 x 3 x S x S, gives ``embedding``; for iOS 16 and on."""
-    try:
-        import coremltools
-    except ImportError as error:
-        raise missing(BY, error) from error
+    coremltools: Any = imported("coremltools", BY, "export")
     made = coremltools.convert(
         program(model).run_decompositions({}),
         outputs=[coremltools.TensorType(name="embedding")],

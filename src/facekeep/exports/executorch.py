@@ -9,24 +9,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facekeep.exports.running import Run
-from facekeep.exports.torch_program import missing, program
+from facekeep.exports.torch_program import program
 from facekeep.models import ModelEntry
 from facekeep.models.files import keep
+from facekeep.runtime.session import imported
 
 BY: Final = "ExecuTorch"
 
 
 def convert(model: ModelEntry, target: Path) -> Run:
     """Write ``target``, which takes one picture a run; return what runs it."""
-    try:
-        from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
-        from executorch.exir import to_edge_transform_and_lower
-        from executorch.runtime import Runtime
-    except ImportError as error:
-        raise missing(BY, error) from error
-    lowered = to_edge_transform_and_lower(program(model), partitioner=[XnnpackPartitioner()])
+    xnnpack = _part("backends.xnnpack.partition.xnnpack_partitioner")
+    exir, runtime = _part("exir"), _part("runtime")
+    lowered = exir.to_edge_transform_and_lower(
+        program(model), partitioner=[xnnpack.XnnpackPartitioner()]
+    )
     keep(target, lowered.to_executorch().buffer)
-    method = Runtime.get().load_program(target).load_method("forward")
+    method = runtime.Runtime.get().load_program(target).load_method("forward")
 
     def run(pictures: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
         import torch
@@ -35,3 +34,7 @@ def convert(model: ModelEntry, target: Path) -> Run:
         return {"embedding": np.concatenate(rows)}
 
     return run
+
+
+def _part(name: str) -> Any:
+    return imported(f"executorch.{name}", BY, "export")

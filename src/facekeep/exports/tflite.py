@@ -9,19 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facekeep.exports.running import Run
-from facekeep.exports.torch_program import missing, network
+from facekeep.exports.torch_program import network
 from facekeep.models import ModelEntry
 from facekeep.runtime import open_session
+from facekeep.runtime.session import imported
 
 BY: Final = "litert-torch"
 
 
 def convert(model: ModelEntry, target: Path) -> Run:
     """Write ``target``, which takes one picture a run, 1 x 3 x S x S; return what runs it."""
-    try:
-        import litert_torch
-    except ImportError as error:
-        raise missing(BY, error) from error
+    litert_torch: Any = imported("litert_torch", BY, "export")
     made, example = network(model)
     litert_torch.convert(made, (example,)).export(str(target))
     session = open_session(target, runtime="litert", threads=1)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from facekeep.errors import RuntimeUnavailable
 from facekeep.models import ModelEntry
-from facekeep.runtime.session import short
 
 if TYPE_CHECKING:
     from facekeep.nn import EdgeFace
@@ -33,11 +31,3 @@ def program(model: ModelEntry) -> Any:
 
     made, example = network(model)
     return torch.export.export(made, (example,))
-
-
-def missing(converter: str, error: ImportError) -> RuntimeUnavailable:
-    """Make the error that names the cure."""
-    return RuntimeUnavailable(
-        f"{converter} cannot be imported ({short(error)});"
-        " install it with: pip install 'facekeep[export]'"
-    )

@@ -14,20 +14,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from facekeep._files import open_regular, why
-from facekeep.errors import (
-    InputError,
-    ModelCorrupt,
-    ModelError,
-    ModelNotFound,
-    RuntimeUnavailable,
-)
+from facekeep.errors import InputError, ModelCorrupt, ModelError
 from facekeep.runtime.quiet import quiet
 from facekeep.runtime.session import (
     DeviceStatus,
     Opened,
     TensorInfo,
     check_feeds,
+    content_of,
+    imported,
     name_of,
     require_cpu,
     require_float32,
@@ -91,7 +86,7 @@ def open_litert(model: Path | bytes, *, device: str, precision: str, threads: in
     require_cpu("LiteRT", device)
     require_float32("LiteRT", precision)
     name = name_of(model)
-    content = _read(model) if isinstance(model, Path) else model
+    content = content_of(model) if isinstance(model, Path) else model
     if not content:
         raise ModelCorrupt(f"LiteRT cannot open {name}: it is empty")
     try:
@@ -117,23 +112,7 @@ def device_statuses() -> list[DeviceStatus]:
 
 
 def _litert() -> ModuleType:
-    try:
-        from ai_edge_litert import interpreter
-    except ImportError as error:
-        raise RuntimeUnavailable(
-            f"LiteRT cannot be imported ({short(error)});"
-            " install it with: pip install 'facekeep[litert]'"
-        ) from error
-    module: ModuleType = interpreter
-    return module
-
-
-def _read(path: Path) -> bytes:
-    try:
-        with open_regular(path) as stream:
-            return stream.read()
-    except (OSError, ValueError) as error:
-        raise ModelNotFound(f"no model file at {path}: {why(error)}") from error
+    return imported("ai_edge_litert.interpreter", "LiteRT", "litert")
 
 
 def _tensor(detail: dict[str, Any]) -> TensorInfo:

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from facekeep._files import open_regular, why
 from facekeep.errors import (
     InputError,
     ModelCorrupt,
@@ -29,13 +28,25 @@ from facekeep.runtime.session import (
     Opened,
     TensorInfo,
     check_feeds,
+    content_of,
+    imported,
     name_of,
     require_cpu,
-    short,
 )
 
 _MAGIC = "7767517"  # the first line of every .param
 _AXES = ("2", "1", "0")  # an Input's channels, height and width among its parameters
+_CHATTER = (  # of why a file cannot be opened, which an error of ours says
+    b"ModelBin ",
+    b"ParamDict ",
+    b"create overwritten layer ",
+    b"fopen ",
+    b"invalid ",
+    b"layer ",
+    b"param is too old",
+    b"parse ",
+    b"too many blobs ",
+)
 _HALVES = ("use_fp16_packed", "use_fp16_storage", "use_fp16_arithmetic")
 
 
@@ -56,6 +67,7 @@ class NcnnSession(Opened):
         if network is None:
             raise InputError("this session is closed; open a new one")
         check_feeds(feeds, self._inputs)
+        _require_one_batch(feeds)
         rows = [
             self._run_one(network, [np.ascontiguousarray(each) for each in pictures])
             for pictures in zip(*(feeds[tensor.name] for tensor in self._inputs), strict=True)
@@ -87,13 +99,13 @@ def open_ncnn(model: Path | bytes, *, device: str, precision: str, threads: int)
     require_cpu("ncnn", device)
     if not isinstance(model, Path):
         raise InputError("a network of ncnn's is two files; give the path of its .param")
-    inputs = _inputs(_text(model), model)
+    inputs = _inputs(content_of(model).decode(errors="replace"), model)
     weights = model.with_suffix(".bin")
     if not weights.is_file():
         raise ModelNotFound(f"no model file at {weights}: it belongs to {model.name}")
     network = ncnn.Net()
     _set(ncnn, network.opt, precision, threads)
-    with quiet():
+    with quiet(*_CHATTER):
         opened = network.load_param(str(model)) == 0 and network.load_model(str(weights)) == 0
     if not opened:
         raise ModelCorrupt(f"ncnn cannot open {name_of(model)}: it or its .bin is damaged")
@@ -111,15 +123,18 @@ def device_statuses() -> list[DeviceStatus]:
 
 
 def _ncnn() -> ModuleType:
-    try:
-        import ncnn
-    except ImportError as error:
-        raise RuntimeUnavailable(
-            f"ncnn cannot be imported ({short(error)});"
-            " install it with: pip install 'facekeep[ncnn]'"
-        ) from error
-    module: ModuleType = ncnn
-    return module
+    return imported("ncnn", "ncnn", "ncnn")
+
+
+def _require_one_batch(feeds: Mapping[str, NDArray[Any]]) -> None:
+    """Refuse inputs that are not of the same pictures.
+
+    Raises:
+        InputError: One has more than another.
+    """
+    if len({len(value) for value in feeds.values()}) > 1:
+        counts = ", ".join(f"{name} has {len(value)}" for name, value in feeds.items())
+        raise InputError(f"the network refuses its input: each must be of one batch, but {counts}")
 
 
 def _set(ncnn: ModuleType, options: Any, precision: str, threads: int) -> None:
@@ -137,14 +152,6 @@ def _set(ncnn: ModuleType, options: Any, precision: str, threads: int) -> None:
         setattr(options, name, halves)
     options.use_bf16_storage = precision == "bfloat16"
     options.num_threads = threads
-
-
-def _text(path: Path) -> str:
-    try:
-        with open_regular(path) as stream:
-            return stream.read().decode(errors="replace")
-    except (OSError, ValueError) as error:
-        raise ModelNotFound(f"no model file at {path}: {why(error)}") from error
 
 
 def _inputs(text: str, path: Path) -> tuple[TensorInfo, ...]:

@@ -19,7 +19,15 @@ from facekeep.errors import (
     ModelNotFound,
     RuntimeUnavailable,
 )
-from facekeep.runtime.session import DeviceStatus, Opened, TensorInfo, check_feeds, name_of, short
+from facekeep.runtime.session import (
+    DeviceStatus,
+    Opened,
+    TensorInfo,
+    check_feeds,
+    imported,
+    name_of,
+    short,
+)
 from facekeep.runtime.signals import kept_signal_stack
 
 _DEVICES = {"cpu": "CPU", "gpu": "GPU", "npu": "NPU"}
@@ -126,17 +134,10 @@ def import_openvino() -> ModuleType:
     if hidden:
         sys.modules[_TELEMETRY] = None  # type: ignore[assignment]
     try:
-        import openvino
-    except ImportError as error:
-        raise RuntimeUnavailable(
-            f"OpenVINO cannot be imported ({short(error)});"
-            " install it with: pip install 'facekeep[openvino]'"
-        ) from error
+        return imported("openvino", "OpenVINO", "openvino")
     finally:
         if hidden:
             sys.modules.pop(_TELEMETRY, None)
-    module: ModuleType = openvino
-    return module
 
 
 def _target(core: Any, device: str) -> str:

@@ -12,8 +12,8 @@ _redirecting = threading.Lock()
 
 
 @contextmanager
-def quiet(chatter: bytes = b"") -> Iterator[None]:
-    """Swallow the lines on stderr that begin with ``chatter``; what else is written comes through.
+def quiet(*chatter: bytes) -> Iterator[None]:
+    """Swallow lines on stderr that begin with one of these; what else is written comes through.
 
     For libraries without a switch for it, whose native code writes to file descriptor 2.
     """

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
-from facekeep._files import is_full, one_line
+from facekeep._files import is_full, one_line, open_regular, why
 from facekeep.errors import (
     FacekeepError,
     InputError,
     ModelError,
+    ModelNotFound,
     RuntimeUnavailable,
     StorageFull,
 )
@@ -135,6 +138,39 @@ def failing_as(told: str) -> Iterator[None]:
         if is_full(error):
             raise StorageFull(f"{told}: no room is left to write; free some space") from error
         raise ModelError(f"{told}: {short(error)}") from error
+
+
+def imported(module: str, title: str, extra: str) -> ModuleType:
+    """Import a module that an extra of facekeep's brings.
+
+    Args:
+        module: Its name.
+        title: What people call the project it belongs to.
+        extra: The extra.
+
+    Raises:
+        RuntimeUnavailable: It cannot be imported.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise RuntimeUnavailable(
+            f"{title} cannot be imported ({short(error)});"
+            f" install it with: pip install 'facekeep[{extra}]'"
+        ) from error
+
+
+def content_of(path: Path) -> bytes:
+    """Read the file of a network.
+
+    Raises:
+        ModelNotFound: There is none, or it cannot be read.
+    """
+    try:
+        with open_regular(path) as stream:
+            return stream.read()
+    except (OSError, ValueError) as error:
+        raise ModelNotFound(f"no model file at {path}: {why(error)}") from error
 
 
 def name_of(model: Path | bytes) -> str:
