@@ -106,6 +106,19 @@ def test_a_reduced_range_needs_seven_bits(content: bytes, crops: Crops) -> None:
     assert widest(reduce_range=True) <= 64 < widest(reduce_range=False)
 
 
+@pytest.mark.parametrize("error", [TypeError, AssertionError, NotImplementedError])
+def test_whatever_the_quantiser_raises_is_one_line(
+    content: bytes, crops: Crops, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
+    def failing(_: object) -> None:
+        raise error("no rounding of\n Erf")
+
+    monkeypatch.setattr("onnxruntime.quantization.QDQQuantizer.quantize_model", failing)
+    ranges = activation_ranges(content, tensor(crops), "minmax")
+    with pytest.raises(ModelError, match="cannot be quantised: no rounding of Erf"):
+        static_int8(content, ranges)
+
+
 def test_the_range_of_minmax_is_that_of_all_batches(content: bytes, crops: Crops) -> None:
     fed = tensor(crops)
     low, high = activation_ranges(content, fed, "minmax")["image"].range_value

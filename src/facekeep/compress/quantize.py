@@ -8,12 +8,11 @@ small whichever layers are chosen.
 
 from __future__ import annotations
 
-import contextlib
 import io
 import logging
 import platform
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
@@ -21,7 +20,7 @@ from facekeep.compress.folding import load
 from facekeep.compress.layers import OPERATORS, head, layers
 from facekeep.errors import InputError, ModelError
 from facekeep.models.pack import Numbers, pack
-from facekeep.runtime.session import short
+from facekeep.runtime.session import failing_as
 
 __all__ = [
     "MODES",
@@ -192,10 +191,8 @@ def _quietly() -> Iterator[None]:
     before = root.level
     root.setLevel(logging.ERROR)
     try:
-        with contextlib.redirect_stdout(io.StringIO()):
+        with failing_as("the network cannot be quantised"), redirect_stdout(io.StringIO()):
             yield
-    except (RuntimeError, ValueError, KeyError, NotImplementedError) as error:
-        raise ModelError(f"the network cannot be quantised: {short(error)}") from error
     finally:
         root.setLevel(before)
 
