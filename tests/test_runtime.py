@@ -150,6 +150,13 @@ def test_unknown_names_list_the_known_ones(network: bytes) -> None:
         open_session(network, runtime="caffe")
 
 
+@pytest.mark.parametrize("device", ["tensorrt", "cuda", "coreml"])
+def test_a_device_asked_for_as_a_runtime_is_pointed_at(network: bytes, device: str) -> None:
+    with pytest.raises(InputError, match=f"known: onnxruntime, .*--device {device}$") as caught:
+        open_session(network, runtime=device)
+    assert_one_line(caught.value)
+
+
 def test_a_precision_that_is_not_offered_is_an_error(network: bytes) -> None:
     with pytest.raises(RuntimeUnavailable, match="ONNX Runtime computes in float32 only"):
         open_session(network, precision="bfloat16")

@@ -69,7 +69,10 @@ def require_known(runtime: str) -> None:
         InputError: It is unknown.
     """
     if runtime not in _RUNTIMES:
-        raise InputError(f"unknown runtime {runtime!r}; known: {', '.join(_RUNTIMES)}")
+        told = f"unknown runtime {runtime!r}; known: {', '.join(_RUNTIMES)}"
+        if runtime in _module("onnxruntime").DEVICES:
+            told += f"; it is a device of onnxruntime's, asked for by --device {runtime}"
+        raise InputError(told)
 
 
 def runtimes() -> list[DeviceStatus]:

@@ -28,7 +28,7 @@ from facekeep.runtime.session import (
 )
 
 # device: ONNX Runtime's name of the provider, and what makes it available.
-_DEVICES = {
+DEVICES = {
     "cpu": ("CPUExecutionProvider", "install onnxruntime"),
     "cuda": ("CUDAExecutionProvider", "install onnxruntime-gpu in place of onnxruntime"),
     "tensorrt": ("TensorrtExecutionProvider", "install onnxruntime-gpu and TensorRT"),
@@ -117,7 +117,7 @@ def device_statuses() -> list[DeviceStatus]:
             available=device in present,
             detail=f"ONNX Runtime {ort.__version__}" if device in present else advice,
         )
-        for device, (_, advice) in _DEVICES.items()
+        for device, (_, advice) in DEVICES.items()
     ]
 
 
@@ -136,9 +136,9 @@ def _onnxruntime() -> ModuleType:
 
 
 def _provider(ort: ModuleType, device: str) -> str:
-    if device not in _DEVICES:
-        raise InputError(f"unknown device {device!r}; known: {', '.join(_DEVICES)}")
-    provider, advice = _DEVICES[device]
+    if device not in DEVICES:
+        raise InputError(f"unknown device {device!r}; known: {', '.join(DEVICES)}")
+    provider, advice = DEVICES[device]
     available = _available(ort)
     if device not in available:
         raise RuntimeUnavailable(
@@ -150,7 +150,7 @@ def _provider(ort: ModuleType, device: str) -> str:
 
 def _available(ort: ModuleType) -> list[str]:
     present = ort.get_available_providers()
-    return [device for device, (provider, _) in _DEVICES.items() if provider in present]
+    return [device for device, (provider, _) in DEVICES.items() if provider in present]
 
 
 def _options(ort: ModuleType, threads: int) -> Any:
