@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from gallery_kit import KEY, make
+from gallery_kit import KEY, make, sketched
 
 from facekeep.gallery import Gallery, Key
 
@@ -28,3 +28,11 @@ def gallery(path: Path, key: Key | None) -> Iterator[Gallery]:
     """An empty gallery, plain and encrypted in turn."""
     with make(path, key) as opened:
         yield opened
+
+
+@pytest.fixture
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Any gallery is a large one, with small blocks."""
+    sketched(monkeypatch)
+    for module in ("blocks", "block_file", "index_file"):
+        monkeypatch.setattr(f"facekeep.gallery.{module}.BLOCK_ROWS", 8)

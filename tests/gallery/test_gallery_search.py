@@ -98,7 +98,8 @@ def test_many_probes_at_once_equal_one_by_one(
         gallery.enroll(f"P{number % 7}", [NewTemplate(vector)])
     probes = units(11, 2)
     together = gallery.search(probes, 3)
-    monkeypatch.setattr("facekeep.gallery.index._MAX_PRODUCT", 45)
+    monkeypatch.setattr("facekeep.gallery.index._PROBES_AT_ONCE", 4)
+    monkeypatch.setattr("facekeep.gallery.index._ROWS_AT_ONCE", 3)
     for hits, in_chunks, probe in zip(together, gallery.search(probes, 3), probes, strict=True):
         (alone,) = gallery.search(probe[None], 3)
         for other in (in_chunks, alone):

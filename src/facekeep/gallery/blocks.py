@@ -19,6 +19,7 @@ from facekeep.gallery.sketch import sketches
 __all__ = [
     "BLOCK_ROWS",
     "Block",
+    "Source",
     "Truth",
     "gathered",
     "grouped",
@@ -45,6 +46,29 @@ BLOCK_ROWS = 65536
 
 
 @dataclass(frozen=True, eq=False)
+class Source:
+    """The file that blocks are mapped from.
+
+    Attributes:
+        beginning: The mapped bytes that change before any of its rows does.
+        seen: What they were.
+    """
+
+    beginning: NDArray[np.uint8]
+    seen: bytes
+
+    @classmethod
+    def of(cls, beginning: NDArray[np.uint8]) -> Source:
+        """Return the file as it is now."""
+        return cls(beginning, beginning.tobytes())
+
+    @property
+    def stands(self) -> bool:
+        """Whether no row was overwritten since."""
+        return self.beginning.tobytes() == self.seen
+
+
+@dataclass(frozen=True, eq=False)
 class Block:
     """Up to ``BLOCK_ROWS`` people.
 
@@ -53,15 +77,14 @@ class Block:
         marks: uint64 ``(n,)``, which templates each row was made from.
         sketches: uint64 ``(n, 8)``.
         vectors: float16 ``(n, d)``, mean templates of unit length.
-        file: The beginning of the mapped file it lies in, which is all noughts once the file was
-            taken away; None for a block in memory.
+        file: The mapped file it lies in; None for a block in memory.
     """
 
     people: Numbers
     marks: Words
     sketches: Words
     vectors: Halves
-    file: NDArray[np.uint8] | None = None
+    file: Source | None = None
 
     @property
     def stored(self) -> bool:
@@ -70,8 +93,13 @@ class Block:
 
     @property
     def stands(self) -> bool:
-        """Whether its rows are still what they were: nobody overwrote the file under it."""
-        return self.file is None or bool(self.file.any())
+        """Whether its rows are still what they were: nobody overwrote any under it."""
+        return self.file is None or self.file.stands
+
+    @property
+    def nbytes(self) -> int:
+        """The memory it takes."""
+        return sum(column.nbytes for column in self.columns)
 
     def __len__(self) -> int:
         return len(self.people)

@@ -12,6 +12,8 @@ templates. So the index may round, and nothing that is wrong with it makes a wro
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -21,7 +23,7 @@ from facekeep.gallery.blocks import Block, spread, widened
 from facekeep.gallery.ranking import Known
 from facekeep.gallery.sketch import BITS, agreement, nearest, sketches
 
-__all__ = ["DEPTH", "EXACT_BELOW", "Index"]
+__all__ = ["DEPTH", "EXACT_BELOW", "Index", "exact"]
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.intp]
@@ -46,8 +48,8 @@ _KEPT = 250
 _ROWS_AT_ONCE = 2048
 """Rows brought to float32 at once: they stay in the cache of a core."""
 
-_MAX_PRODUCT = 1 << 24
-"""Similarities held at once, to bound memory (64 MiB) when many probes meet many people."""
+_PROBES_AT_ONCE = 8192
+"""Probes compared with everybody at once, to bound memory (64 MiB of similarities)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +88,9 @@ class Index:
         if not len(self):
             return [[] for _ in probes]
         if len(self) < EXACT_BELOW:
-            return self._search_all(probes, count)
+            steps = range(0, len(probes), _PROBES_AT_ONCE)
+            parts = (exact(self.blocks, probes[at : at + _PROBES_AT_ONCE], count) for at in steps)
+            return list(itertools.chain.from_iterable(parts))
         words = [block.sketches for block in self.blocks]
         depth = max(self._depth(probes.shape[1]), 2 * count)
         return [
@@ -109,26 +113,44 @@ class Index:
         scores = np.concatenate([widened(block.vectors[at]) @ probe for block, at in parts])
         return _best(people, scores, count)
 
-    def _search_all(self, probes: Floats, count: int) -> list[list[int]]:
-        people = np.concatenate([block.people for block in self.blocks])
-        step = max(1, _MAX_PRODUCT // len(people))
-        found: list[list[int]] = []
-        for first in range(0, len(probes), step):
-            for scores in self._all_products(probes[first : first + step]):
-                found.append(_best(people, scores, count))
-        return found
 
-    def _all_products(self, probes: Floats) -> Floats:
-        scores = np.empty((len(probes), len(self)), np.float32)
-        done = 0
-        for block in self.blocks:
-            for first in range(0, len(block), _ROWS_AT_ONCE):
-                vectors = widened(block.vectors[first : first + _ROWS_AT_ONCE])
-                # For one probe the product with a vector is much faster than with a matrix.
-                product = vectors @ probes[0] if len(probes) == 1 else probes @ vectors.T
-                scores[:, done : done + len(vectors)] = product
-                done += len(vectors)
-        return scores
+def exact(blocks: Iterable[Block], probes: Floats, count: int) -> list[list[int]]:
+    """Compare probes with everybody in blocks, of which one at a time is needed.
+
+    Args:
+        blocks: The people.
+        probes: float32 ``(n, d)`` of unit length.
+        count: The most people to return for each probe.
+
+    Returns:
+        The numbers of the people each probe is most like, best first.
+    """
+    people = np.empty((len(probes), 0), np.int64)
+    scores = np.empty((len(probes), 0), np.float32)
+    for block in blocks:
+        for first in range(0, len(block), _ROWS_AT_ONCE):
+            rows = slice(first, first + _ROWS_AT_ONCE)
+            product = _product(probes, widened(block.vectors[rows]))
+            product[:, block.people[rows] == 0] = -np.inf
+            best = _highest(product, count)
+            people = np.hstack([people, block.people[rows][best]])
+            scores = np.hstack([scores, np.take_along_axis(product, best, 1)])
+            best = _highest(scores, count)
+            people = np.take_along_axis(people, best, 1)
+            scores = np.take_along_axis(scores, best, 1)
+    return [_best(*found, count) for found in zip(people, scores, strict=True)]
+
+
+def _product(probes: Floats, vectors: Floats) -> Floats:
+    # For one probe the product with a vector is much faster than with a matrix.
+    return (vectors @ probes[0])[None] if len(probes) == 1 else probes @ vectors.T
+
+
+def _highest(scores: Floats, count: int) -> Ints:
+    """Return the places of the ``count`` highest of each row, in no order."""
+    if count >= scores.shape[1]:
+        return np.broadcast_to(np.arange(scores.shape[1]), scores.shape)
+    return np.argpartition(scores, -count, axis=1)[:, -count:]
 
 
 def _best(people: Numbers, scores: Floats, count: int) -> list[int]:

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any, Self
 
 from facekeep._closing import Closing
+from facekeep._files import why
 from facekeep.errors import (
     FacekeepError,
-    GalleryBusy,
+    GalleryError,
     GalleryNotFound,
     GalleryReadOnly,
     InputError,
@@ -149,13 +150,14 @@ class OpenGallery(Closing):
             GalleryBusy: Another program is reading an older state of the gallery, so what was
                 deleted may still lie in its files.
             StorageFull: The same, for want of room to rewrite it.
+            GalleryError: The same, because the index cannot be overwritten.
         """
         with self._read() as rows:
             unswept = rows.meta.unswept
         try:
             self._database.sweep()
             self._erase_from_index()
-        except (GalleryBusy, GalleryReadOnly, StorageFull) as error:
+        except (GalleryError, StorageFull) as error:
             raise type(error)(
                 f"{error}; what was asked is done, but what was erased may still lie in the files:"
                 " mend that and run `facekeep gallery compact`"
@@ -171,7 +173,7 @@ class OpenGallery(Closing):
             with self._index_file.locked(self._database.timeout), self._read() as rows:
                 self._index_file.erase(rows)
         except OSError as error:
-            raise file_fault(error, self._index_file.path) from error
+            raise _index_fault(error, self._index_file.path) from error
 
     def _finish_erasure(self) -> None:
         """Wipe what a process left behind that was killed between deleting and wiping."""
@@ -187,6 +189,12 @@ class OpenGallery(Closing):
 def scope(gallery: str) -> str:
     """Return what the key of a gallery is used for."""
     return f"gallery {gallery}"
+
+
+def _index_fault(error: OSError, path: Path) -> FacekeepError:
+    fault = file_fault(error, path)
+    kind = type(fault) if isinstance(fault, GalleryReadOnly | StorageFull) else GalleryError
+    return kind(f"the search index {path} cannot be overwritten: {why(error)}")
 
 
 def _create(path: Path, space: Space | None, key: Key | None) -> None:

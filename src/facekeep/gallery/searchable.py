@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from facekeep._files import one_line
+from facekeep._files import why
 from facekeep._memory import give_memory_back
-from facekeep.errors import InputError
+from facekeep.errors import GalleryBusy, InputError
 from facekeep.gallery import index
+from facekeep.gallery.block_file import UnusableError
 from facekeep.gallery.blocks import Block, gathered, grouped, replaced, up_to_date
 from facekeep.gallery.index import Index
-from facekeep.gallery.index_file import UnusableError
 from facekeep.gallery.opened import OpenGallery
 from facekeep.gallery.ranking import Known, ranked
 from facekeep.gallery.reading import blocks_of, last_template, listing, since
@@ -24,6 +24,8 @@ from facekeep.gallery.records import Hit, clean_vectors
 from facekeep.gallery.rows import Rows
 
 __all__ = ["SearchableGallery"]
+
+Floats = NDArray[np.float32]
 
 _log = logging.getLogger(__name__)
 
@@ -34,7 +36,7 @@ _SPARE = 4
 """People looked at beyond those asked for, because the index that proposes them rounds."""
 
 _TRIES = 3
-"""Searches at most, while others erase, merge or split people at the same time."""
+"""Searches of the index, while others erase, merge or split people at the same time."""
 
 
 class SearchableGallery(OpenGallery):
@@ -46,13 +48,15 @@ class SearchableGallery(OpenGallery):
         self._refreshing = threading.Lock()
         self._index: Index | None = None
         self._writes_index = not self._database.read_only
+        self._fault = ""
+        self._told: set[str] = set()
 
     def close(self) -> None:
         """Close the file and forget the vectors; doing it twice does no harm."""
         super().close()
         self._index = None
 
-    def search(self, probes: NDArray[np.float32], top_k: int = 5) -> list[list[Hit]]:
+    def search(self, probes: Floats, top_k: int = 5) -> list[list[Hit]]:
         """Return for each probe the people it is most like, best first.
 
         Up to some tens of thousands of people all are compared exactly. Above, sketches choose
@@ -76,18 +80,26 @@ class SearchableGallery(OpenGallery):
         clean = clean_vectors(probes, self.space.width, "probes")
         if top_k < 1:
             raise InputError(f"top_k must be 1 or more, not {top_k!r}")
-        tries = 0
-        while True:
-            tries += 1
+        for _ in range(_TRIES):
             present = self._fresh()
             found = present.search(clean, top_k + _SPARE)
-            if not present.stands and tries < _TRIES:
+            if not present.stands:
                 continue
             with self._read() as rows:
-                # What others erase, merge or split meanwhile may vanish from the file under us.
-                if rows.meta.rewrites == present.rewrites or tries == _TRIES:
+                # Whom others merged or split meanwhile the index knows as they were.
+                if rows.meta.rewrites == present.rewrites:
                     known = present.known if rows.meta.changes == present.changes else Known()
                     return list(ranked(rows, clean, found, top_k, known))
+        return self._searched_without_index(clean, top_k)
+
+    def _searched_without_index(self, probes: Floats, top_k: int) -> list[list[Hit]]:
+        """Search one state of the gallery by reading all its templates, whatever others do."""
+        _log.info("others keep changing the gallery: all templates are read for this search")
+        with self._database.snapshot() as connection:
+            rows = self._rows(connection)
+            everybody = blocks_of(rows, listing(rows)[0].tolist())
+            found = index.exact(everybody, probes, top_k + _SPARE)
+            return list(ranked(rows, probes, found, top_k, Known()))
 
     def _fresh(self) -> Index:
         """Return the index of the gallery's present state."""
@@ -96,14 +108,30 @@ class SearchableGallery(OpenGallery):
             known, self._index = self._index, None
             if known is not None and not known.stands:
                 known = None
+            self._fault = ""
             with self._read() as rows:
                 fresh = self._refreshed(rows, known)
             if fresh is None:
-                fresh = self._written()
+                fresh = self._written(known)
             if known is None or known.rewrites != fresh.rewrites:
                 give_memory_back()
+            self._tell(fresh)
             self._index = fresh
             return fresh
+
+    def _tell(self, fresh: Index) -> None:
+        """Warn, once for each reason, where a fault of the file costs memory and time."""
+        held = [block for block in fresh.blocks if not block.stored]
+        if held and self._fault not in ("", *self._told):
+            self._told.add(self._fault)
+            _log.warning(
+                "the search index is kept in memory, which takes %.1f MB in each process and the"
+                " time to read %d people: %s cannot be used: %s",
+                sum(block.nbytes for block in held) / 1e6,
+                sum(map(len, held)),
+                self._index_file.path,
+                self._fault,
+            )
 
     def _refreshed(self, rows: Rows, known: Index | None) -> Index | None:
         """Return the index of the present state, or None where its file should be written first."""
@@ -124,7 +152,7 @@ class SearchableGallery(OpenGallery):
 
     def _outdated(self, rows: Rows, known: Index | None) -> tuple[Sequence[Block], Sequence[int]]:
         """Return blocks of which every row holds, and the people who are in none of them."""
-        if known is not None and known.rewrites == rows.meta.rewrites:
+        if known is not None and known.stands and known.rewrites == rows.meta.rewrites:
             changed = since(rows, known.last_template)
             return replaced(known.blocks, changed), changed
         blocks: Sequence[Block]
@@ -140,20 +168,29 @@ class SearchableGallery(OpenGallery):
             return []
         try:
             return self._index_file.load(rows)
-        except (UnusableError, OSError):
-            return []
+        except UnusableError as error:
+            self._fault = self._fault or str(error)
+        except OSError as error:
+            self._fault = self._fault or why(error)
+        return []
 
-    def _written(self) -> Index:
+    def _written(self, known: Index | None) -> Index:
         """Return the index of the present state, after writing what its file lacks."""
+        # Reading everybody takes as long as what another process writes; reading a few does not.
+        patience = self._database.timeout if known is None else 0
+        self._fault = ""
         try:
-            with self._index_file.locked(self._database.timeout), self._read() as rows:
+            with self._index_file.locked(patience), self._read() as rows:
                 if rows.meta.key_check is None:
                     self._index_file.update(rows)
-        except (OSError, ImportError) as error:
-            _log.warning("the search index is kept in memory: %s", one_line(error))
+            known = None
+        except GalleryBusy:
+            self._fault = "another program is writing it"
+        except OSError as error:
+            self._fault = why(error)
             self._writes_index = False
         with self._read() as rows:
-            blocks, missing = self._outdated(rows, None)
+            blocks, missing = self._outdated(rows, known)
             return _state(rows, [*blocks, *gathered(blocks_of(rows, missing), len(missing))])
 
 
