@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -107,17 +107,38 @@ def people_blocks(real: Real, count: int) -> Iterator[Block]:
         done += size
 
 
-def exact_best(blocks: list[Block], probes: Rows) -> NDArray[np.intp]:
+class Exact:
+    """Exact search of blocks that go by.
+
+    Attributes:
+        best: The row that is most like each probe, so far.
+    """
+
+    def __init__(self, probes: Rows) -> None:
+        self.best = np.zeros(len(probes), np.intp)
+        self._probes = probes
+        self._scores = np.full(len(probes), -1, np.float32)
+        self._seen = 0
+
+    def watch(self, blocks: Iterable[Block]) -> Iterator[Block]:
+        """Yield the blocks, each once it was compared."""
+        for block in blocks:
+            for first in range(0, len(block), 4096):
+                self._compare(widened(block.vectors[first : first + 4096]))
+            yield block
+
+    def _compare(self, vectors: Rows) -> None:
+        found = self._probes @ vectors.T
+        rows = found.argmax(axis=1)
+        top = found[np.arange(len(found)), rows]
+        better = top > self._scores
+        self.best[better], self._scores[better] = rows[better] + self._seen, top[better]
+        self._seen += len(vectors)
+
+
+def exact_best(blocks: Iterable[Block], probes: Rows) -> NDArray[np.intp]:
     """Return the row that is most like each probe."""
-    best = np.zeros(len(probes), np.intp)
-    scores = np.full(len(probes), -1, np.float32)
-    done = 0
-    for block in blocks:
-        for first in range(0, len(block), 4096):
-            found = probes @ widened(block.vectors[first : first + 4096]).T
-            rows = found.argmax(axis=1)
-            top = found[np.arange(len(probes)), rows]
-            better = top > scores
-            best[better], scores[better] = rows[better] + done + first, top[better]
-        done += len(block)
-    return best
+    exact = Exact(probes)
+    for _ in exact.watch(blocks):
+        pass
+    return exact.best
