@@ -53,12 +53,15 @@ _Layers = Annotated[
         "facekeep compress quantize facekeep-xxs --out small",
         "facekeep compress quantize edgeface-xs-q --out xs-int8 --data faces.tar --aligned --json",
         "facekeep compress quantize edgeface-xs-q --out xs-int8 --data faces/ --eval-data people/",
+        "facekeep compress quantize edgeface-xs-q --out xs-int8 --data faces.tar --aligned"
+        " --heal 300",
     ],
 )
 def quantize(
     run: Run,
     name: Model,
     shared: Common,
+    *,
     mode: Annotated[
         str | None,
         typer.Option(
@@ -101,11 +104,23 @@ def quantize(
             help="Where it will run: here, vnni, avx2 (x86 without VNNI: 7-bit weights) or arm.",
         ),
     ] = "here",
+    heal: Annotated[
+        int,
+        typer.Option(
+            "--heal",
+            min=0,
+            metavar="STEPS",
+            help="First train it for so many steps with rounded numbers, to be like the original"
+            " again; static and dynamic; needs aligned --data.",
+        ),
+    ] = 0,
+    batch: Batch = 64,
+    lr: Rate = 1.5e-4,
 ) -> None:
     """Compute a network in 8 bits, or store it in fewer, and register the result.
 
     Layers that suffer most stay float32 until the loss is within the bounds; their weights are
-    stored in 8 bits all the same.
+    stored in 8 bits all the same. Where too much is lost, --heal trains the network to bear it.
     """
     from facekeep.compress.options import Quantize
 
@@ -116,6 +131,9 @@ def quantize(
         max_tar_loss=max_tar_loss,
         skip=tuple(skip or ()),
         target=cast("Target", target),
+        heal=heal,
+        batch=batch,
+        lr=lr,
     )
     compressed(run, name, step, shared)
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Any, Final
 
 from facekeep.compress.folding import load
+from facekeep.errors import InputError
 
-__all__ = ["OPERATORS", "Layer", "head", "layers"]
+__all__ = ["OPERATORS", "Layer", "head", "layers", "named"]
 
 OPERATORS: Final = ("Conv", "Gemm", "MatMul")
 
@@ -52,6 +54,26 @@ def layers(content: bytes) -> tuple[Layer, ...]:
 def head(every: Sequence[Layer]) -> str:
     """Return the node of the layer that makes the embedding: the last."""
     return every[-1].node if every else ""
+
+
+def named(every: Sequence[Layer], patterns: Collection[str]) -> frozenset[str]:
+    """Return the nodes that patterns name, by their own names or those of their weights.
+
+    Raises:
+        InputError: A pattern names none.
+    """
+    found: set[str] = set()
+    for pattern in patterns:
+        fitting = {
+            each.node
+            for each in every
+            if fnmatchcase(each.node, pattern) or fnmatchcase(each.weights, pattern)
+        }
+        if not fitting:
+            names = ", ".join(each.node for each in every[:3])
+            raise InputError(f"no layer is called {pattern!r}; the first are {names}")
+        found |= fitting
+    return frozenset(found)
 
 
 def _is_float(item: Any) -> bool:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Collection, Iterator
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -13,6 +11,7 @@ from numpy.typing import NDArray
 from facekeep.compress.calibration import activation_ranges
 from facekeep.compress.faces import LEAST, Faces, crops_of
 from facekeep.compress.layers import layers
+from facekeep.compress.loss import tar_loss
 from facekeep.compress.made import Made
 from facekeep.compress.measure import Measuring
 from facekeep.compress.options import Quantize
@@ -24,7 +23,6 @@ from facekeep.compress.sensitivity import (
     search_mix,
     sensitivities,
 )
-from facekeep.compress.staging import staged
 from facekeep.embed import Embedder
 from facekeep.errors import InputError
 from facekeep.models import ModelEntry, locate
@@ -74,6 +72,25 @@ class Mixing:
         order = self._order(ranges, crops)
         mixed = self._searched(ranges, crops, order)
         return self._made(mixed, order, len(crops))
+
+    def everything(self, faces: Faces) -> bytes:
+        """Calibrate on faces, and compute all layers in 8 bits that are not to be skipped.
+
+        Returns:
+            The network, all weights that stay float32 as they were.
+
+        Raises:
+            InputError: Too few of the images show a face.
+            ModelError: No layer is left.
+        """
+        ranges = self._ranges(self._crops(faces))
+        return static_int8(
+            self._content,
+            ranges,
+            skip=self._skip,
+            reduce_range=self._reduce_range,
+            weights="float32",
+        )
 
     def _crops(self, faces: Faces) -> Crops:
         measuring = self._measuring
@@ -163,13 +180,8 @@ class _Bounds:
 
     def recognises(self, content: bytes) -> bool:
         """Measure TAR, where people are known; it takes longer, so it is asked last."""
-        before = self._measuring.tar(self._model)
-        if before is None:
-            return True
-        with tempfile.TemporaryDirectory() as folder:
-            trial = staged(Made(content, "a trial"), self._model, Path(folder))
-            after = self._measuring.tar(trial)
-        return after is not None and 100 * (before - after) <= self._options.max_tar_loss
+        loss = tar_loss(content, self._model, self._measuring)
+        return loss is None or loss <= self._options.max_tar_loss
 
 
 def _remarks(mixed: Mixed) -> Iterator[str]:

@@ -23,8 +23,28 @@ def require(condition: bool, told: str) -> None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Quantize:
-    """Compute, or store, in fewer bits.
+class Heal:
+    """Training that brings a changed network back to what the original makes of faces.
+
+    Attributes:
+        heal: How many steps; 0 for none.
+        batch: Faces in a step.
+        lr: The highest learning rate.
+    """
+
+    heal: int = 0
+    batch: int = 64
+    lr: float = 1.5e-4
+
+    def __post_init__(self) -> None:
+        require(self.heal >= 0, f"heal must be a number of steps, 0 for none, not {self.heal}")
+        require(self.batch >= 1, f"batch must be 1 at least, not {self.batch}")
+        require(self.lr > 0, f"lr must be above 0, not {self.lr}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quantize(Heal):
+    """Compute, or store, in fewer bits; healing is training with rounded numbers.
 
     Attributes:
         mode: ``static``, ``dynamic``, ``float16`` or ``packed`` (weights alone in 8 bits); None for
@@ -47,32 +67,18 @@ class Quantize:
     target: Target = "here"
 
     def __post_init__(self) -> None:
+        Heal.__post_init__(self)
         for name, kind in (("mode", Mode), ("calibration", Method), ("target", Target)):
             value, known = getattr(self, name), get_args(kind)
             told = f"{name} must be one of {', '.join(known)}, not {value!r}"
             require(value in known or (name == "mode" and value is None), told)
         require(0 < self.min_cosine < 1, "min-cosine must lie between 0 and 1")
         require(0 <= self.max_tar_loss <= 100, "max-tar-loss is in points, from 0 to 100")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Heal:
-    """Training that brings a changed network back to what the original makes of faces.
-
-    Attributes:
-        heal: How many steps; 0 for none.
-        batch: Faces in a step.
-        lr: The highest learning rate.
-    """
-
-    heal: int = 0
-    batch: int = 64
-    lr: float = 1.5e-4
-
-    def __post_init__(self) -> None:
-        require(self.heal >= 0, f"heal must be a number of steps, 0 for none, not {self.heal}")
-        require(self.batch >= 1, f"batch must be 1 at least, not {self.batch}")
-        require(self.lr > 0, f"lr must be above 0, not {self.lr}")
+        require(
+            not self.heal or self.mode in (None, "static", "dynamic"),
+            f"mode {self.mode} computes in float32, so that there is nothing to heal;"
+            " static and dynamic can be healed",
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

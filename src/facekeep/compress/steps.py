@@ -8,8 +8,8 @@ from facekeep.compress.faces import Faces
 from facekeep.compress.made import Made
 from facekeep.compress.measure import Measuring
 from facekeep.compress.options import Quantize, Step
+from facekeep.compress.pytorch import importing_pytorch
 from facekeep.compress.quantizing import quantised
-from facekeep.errors import RuntimeUnavailable
 from facekeep.models import ModelEntry
 
 __all__ = ["take"]
@@ -32,12 +32,7 @@ def take(
         KeyboardInterrupt: It was stopped, and can go on.
     """
     if isinstance(step, Quantize):
-        return quantised(model, step, faces, measuring)
-    try:
+        return quantised(model, step, faces, measuring, folder)
+    with importing_pytorch():
         from facekeep.compress.reshaping import reshaped
-    except ImportError as error:
-        raise RuntimeUnavailable(
-            "networks are changed with PyTorch, which is not installed;"
-            " run: pip install 'facekeep[compress]'"
-        ) from error
     return reshaped(model, step, faces, measuring, folder)
