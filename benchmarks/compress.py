@@ -1,6 +1,6 @@
 r"""Fewer bits, compared: every mode of ``facekeep compress quantize`` on one model, in one run.
 
-    python benchmarks/compress.py edgeface-xs --data faces.tar --eval-data people.tar \
+    python benchmarks/compress.py edgeface-xs-q --data faces.tar --eval-data people.tar \
         --labels people.tsv --lfw-images lfw/ --lfw-pairs pairs.txt --work bits/
 
 Prints the table of docs/compress.md and writes the picture of the trade-off. What was made and

@@ -91,7 +91,7 @@ def lfw(
     "folder",
     examples=[
         "facekeep evaluate folder people/ --model sface --json",
-        "facekeep evaluate folder people/ --model sface --model edgeface-xs --report report/",
+        "facekeep evaluate folder people/ --model sface --model edgeface-xs-q --report report/",
     ],
 )
 def folder(
