@@ -31,8 +31,8 @@ def test_every_stage_is_measured(hopper: NDArray[np.uint8]) -> None:
         "refine a face",
         "align a face",
         "align + embed (sface)",
-        "identify in 100 templates",
-        "identify in 300 templates",
+        "identify among 100 people",
+        "identify among 300 people",
         "import facekeep",
         "identify, cold",
     ]
