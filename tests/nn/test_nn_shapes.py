@@ -112,9 +112,13 @@ def test_what_makes_no_network_is_one_line(spoil: Any, words: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_a_size_that_no_network_has_is_refused() -> None:
-    with pytest.raises(InputError, match="multiple of 16"):
-        network_of(lively().state_dict(), input_size=50)
+@pytest.mark.parametrize("size", [-16, 0, 5, 16, 50, 528])
+def test_a_size_that_no_network_has_is_refused(size: int) -> None:
+    with pytest.raises(InputError, match=f"multiple of 16 from 32 to 512, not {size}$"):
+        network_of(lively().state_dict(), input_size=size)
+
+
+def test_a_network_keeps_to_sizes_that_networks_have() -> None:
     with pytest.raises(InputError, match="multiple of 16"):
         lively().resize(50)
 

@@ -14,7 +14,14 @@ import torch
 from torch import Tensor, nn
 
 from facekeep.errors import ModelError
-from facekeep.nn.edgeface import MODELS, WIDTHS, Architecture, EdgeFace, create_model
+from facekeep.nn.edgeface import (
+    MODELS,
+    WIDTHS,
+    Architecture,
+    EdgeFace,
+    check_size,
+    create_model,
+)
 from facekeep.nn.edgenext import SplitBlock
 from facekeep.nn.lora import LoRaLin, rank_of
 
@@ -44,6 +51,7 @@ def network_of(state: State, *, input_size: int = 112) -> EdgeFace:
         InputError: ``input_size`` is none that networks have.
         ModelError: The tensors are those of no EdgeFace.
     """
+    check_size(input_size)
     try:
         model = _hollow(state, input_size)
     except _Unfit as error:
