@@ -151,7 +151,7 @@ def test_damaged_constants_are_told(source: bytes) -> None:
     model = onnx.load_model_from_string(pack(source, "int8"))
     shape = next(item for item in model.graph.initializer if item.name.startswith("shape"))
     shape.CopyFrom(numpy_helper.from_array(np.array([7, 7]), shape.name))
-    with pytest.raises(ModelCorrupt, match="a packed constant of the network is damaged"):
+    with pytest.raises(ModelCorrupt, match="a constant of the network is damaged"):
         opened(model.graph)
 
 

@@ -76,12 +76,26 @@ def test_what_saves_nothing_is_left(weight: NDArray[np.float32]) -> None:
     assert thin(content) == content == spread(content)
 
 
-def test_damage_is_told() -> None:
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("w_nonzero", np.zeros(7, np.float32)),
+        ("w_mask", np.zeros(8192, np.float32)),
+        ("w_places", np.array([256.0, 256.0])),
+        ("w_places", np.array([2**40, 2**10])),
+        ("w_places", np.array([2**40, 2**40])),
+        ("w_places", np.array([16, 16])),
+    ],
+)
+def test_damage_is_told(name: str, value: NDArray[Any]) -> None:
     model = onnx.load_model_from_string(thin(network(sparse(256, 256, 0.8))))
-    values = next(each for each in model.graph.initializer if each.name == "w_nonzero")
-    values.CopyFrom(numpy_helper.from_array(np.zeros(7, np.float32), "w_nonzero"))
+    constant = next(each for each in model.graph.initializer if each.name == name)
+    constant.CopyFrom(numpy_helper.from_array(value, name))
     with pytest.raises(ModelCorrupt, match="sparse constant"):
         spread(model.SerializeToString())
+
+
+def test_what_is_no_network_is_told() -> None:
     for change in (thin, spread):
         with pytest.raises(ModelCorrupt, match="cannot be read as ONNX"):
             change(b"no network")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import get_args
 
@@ -125,6 +126,55 @@ def test_what_is_none_of_ours_is_told_in_one_line(tmp_path: Path) -> None:
         read_network(entry("sface"))
     with pytest.raises(ModelNotFound, match="check the path"):
         read_network(tmp_path / "none.onnx")
+
+
+def no_input(graph: onnx.GraphProto) -> None:
+    del graph.input[:]
+
+
+def no_size(graph: onnx.GraphProto) -> None:
+    graph.input[0].type.tensor_type.shape.dim[-1].dim_param = "side"
+
+
+def short(graph: onnx.GraphProto) -> None:
+    graph.initializer[0].raw_data = graph.initializer[0].raw_data[:-1]
+
+
+def unknown_type(graph: onnx.GraphProto) -> None:
+    graph.initializer[0].data_type = 99
+
+
+def elsewhere(graph: onnx.GraphProto) -> None:
+    weight = graph.initializer[0]
+    weight.data_location = onnx.TensorProto.EXTERNAL
+    weight.external_data.add(key="location", value="none.bin")
+    weight.ClearField("raw_data")
+
+
+def words(graph: onnx.GraphProto) -> None:
+    name = graph.initializer[0].name
+    graph.initializer[0].CopyFrom(onnx.numpy_helper.from_array(np.array(["a"], object), name))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (no_input, "no EdgeFace that facekeep wrote"),
+        (no_size, "no EdgeFace that facekeep wrote"),
+        (short, "is damaged"),
+        (unknown_type, "is damaged"),
+        (elsewhere, "is damaged"),
+        (words, "a parameter that is no number"),
+    ],
+)
+def test_a_file_that_was_tampered_with_is_told(
+    tmp_path: Path, spoil: Callable[[onnx.GraphProto], None], said: str
+) -> None:
+    model = onnx.load(written(lively(), tmp_path))
+    spoil(model.graph)
+    (tmp_path / "odd.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(ModelError, match=said):
+        read_network(tmp_path / "odd.onnx")
 
 
 def test_a_file_that_lacks_a_parameter_is_told(tmp_path: Path) -> None:

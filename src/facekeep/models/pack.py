@@ -119,7 +119,7 @@ def opened(graph: Any) -> dict[str, _Array]:
         graph: An ``onnx.GraphProto``.
 
     Raises:
-        ModelCorrupt: A packed constant is damaged.
+        ModelCorrupt: A constant is damaged, or of another file.
     """
     from onnx import numpy_helper
 
@@ -129,8 +129,8 @@ def opened(graph: Any) -> dict[str, _Array]:
             if node.op_type in _OPENING and found.keys() >= set(node.input):
                 values = [found[name] for name in node.input]
                 found[node.output[0]] = _OPENING[node.op_type](*values)
-    except (IndexError, TypeError, ValueError) as error:
-        raise ModelCorrupt("a packed constant of the network is damaged") from error
+    except Exception as error:
+        raise ModelCorrupt("a constant of the network is damaged") from error
     return found
 
 

@@ -75,10 +75,10 @@ def spread(source: bytes) -> bytes:
             mask, values, shape = (
                 numpy_helper.to_array(found.pop(name + end)) for end in (_MASK, _VALUES, _SHAPE)
             )
-            flat = np.zeros(math.prod(shape), values.dtype)
-            flat[np.unpackbits(mask.ravel(), bitorder="little")[: flat.size] > 0] = values[1:]
+            flat = np.zeros(8 * mask.size, values.dtype)  # not of the shape, which may claim much
+            flat[np.unpackbits(mask.ravel(), bitorder="little") > 0] = values[1:]
             whole.append(numpy_helper.from_array(flat.reshape(shape), name))
-    except (KeyError, IndexError, ValueError) as error:
+    except (KeyError, IndexError, TypeError, ValueError) as error:
         raise ModelCorrupt("a sparse constant of the network is damaged") from error
     kept = [each for name, each in found.items() if name not in _shared()]
     nodes = [each for each in model.graph.node if not each.name.startswith("sparse:")]

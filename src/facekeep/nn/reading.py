@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -63,13 +64,17 @@ def _state(content: bytes, shown: str) -> tuple[dict[str, Tensor], int]:
         raise ModelError(foreign) from error
     if model.producer_name != PRODUCER:
         raise ModelError(foreign)
-    found = opened(model.graph)
-    state = {name: torch.tensor(found[name]) for name in found if "." in name}
-    if "stem.0.weight" not in state:
+    found = {name: value for name, value in opened(model.graph).items() if "." in name}
+    side = _side(model.graph)
+    if "stem.0.weight" not in found or not side:
         raise ModelError(foreign)
-    return state, _side(model.graph)
+    try:
+        return {name: torch.from_numpy(found[name].astype(np.float32)) for name in found}, side
+    except ValueError as error:
+        raise ModelError(f"{shown} holds a parameter that is no number") from error
 
 
 def _side(graph: Any) -> int:
-    side: int = graph.input[0].type.tensor_type.shape.dim[-1].dim_value
-    return side
+    """Return the side of the crops; 0 where the graph tells none."""
+    sizes = [axis.dim_value for each in graph.input for axis in each.type.tensor_type.shape.dim]
+    return sizes[-1] if sizes else 0
