@@ -57,3 +57,12 @@ def test_what_is_no_conversion_is_told(tmp_path: Path) -> None:
         (tmp_path / "bad.tflite").write_bytes(content)
         with pytest.raises(ModelCorrupt, match="read as TFLite"):
             read_litert(tmp_path / "bad.tflite", "edgeface-xs")
+
+
+@pytest.mark.shared
+def test_a_conversion_that_embeds_in_no_numbers_is_none(
+    conversion: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("facekeep.nn.litert._likeness", lambda model, path: float("nan"))
+    with pytest.raises(ModelError, match="it embeds otherwise, at a cosine of nan"):
+        read_litert(conversion, "edgeface-xs", gamma=0.6)

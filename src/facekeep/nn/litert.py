@@ -60,7 +60,7 @@ def read_litert(
     try:
         model.load_state_dict(_state(_constants(read_model(path)), model))
         likeness = _likeness(model, Path(path))
-        if likeness < _ALIKE:
+        if not likeness >= _ALIKE:  # also where it is no number
             raise _Unmatched(f"it embeds otherwise, at a cosine of {likeness:.2f}")
     except _Unmatched as error:
         kind = arch if gamma is None else f"{arch} of gamma {gamma:g}"
