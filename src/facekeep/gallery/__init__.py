@@ -1,4 +1,4 @@
-"""The gallery: who is enrolled, kept in one SQLite file, searched exactly, encrypted on request."""
+"""The gallery: who is enrolled, kept in one SQLite file, searched, encrypted on request."""
 
 from facekeep.gallery.exchange import Imported
 from facekeep.gallery.gallery import Gallery
