@@ -115,8 +115,12 @@ def _set_up(args: argparse.Namespace, workshop: Workshop, results: Results) -> T
 def _size(_: argparse.Namespace, workshop: Workshop, team: Team, results: Results) -> None:
     picture = frames(workshop.folder)["one"]
     for peer, runner in team:
-        with Worker(runner, threads=1) as worker:  # what it writes at its first use is counted
-            worker.ask("embed", image=str(picture))
+        try:
+            with Worker(runner, threads=1) as worker:  # what it writes at its first use is counted
+                worker.ask("embed", image=str(picture))
+        except PeerError as error:
+            results.add({peer.name: {"installed": {"failed": str(error)}}})
+            continue
         results.add(
             {
                 peer.name: {

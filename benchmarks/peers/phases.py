@@ -105,7 +105,7 @@ def _note(
     answers: Mapping[str, Sequence[Mapping[str, Any]]],
     failed: Mapping[str, str],
 ) -> None:
-    """Write down medians of all calls of all turns, and how many cores were at work."""
+    """Write down medians of all calls of all turns, by the clock and of the processor."""
     for name, turns in answers.items():
         wall = [ms for turn in turns for ms in turn["ms"]]
         cpu = [ms for turn in turns for ms in turn["cpu_ms"]]

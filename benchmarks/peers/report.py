@@ -203,8 +203,8 @@ def _left_out(facts: Mapping[str, Facts]) -> str:
         entry = facts.get(peer.name, {})
         if entry.get("failed"):
             reasons[peer.title] = entry["failed"]
-        for limit in entry.get("threads", {}).values():
-            failed = {c: v["failed"] for c, v in limit.items() if isinstance(v, dict)}
-            for column, why in failed.items():
-                reasons[f"{peer.title}: {column}"] = why
+        for limit in (entry, *entry.get("threads", {}).values()):
+            for column, value in limit.items():
+                if isinstance(value, dict) and "failed" in value:
+                    reasons[f"{peer.title}: {column}"] = value["failed"]
     return "\n".join(f"- {who}: {why}." for who, why in reasons.items()) + "\n"

@@ -69,7 +69,7 @@ class Worker:
         return {"right": answers == [place * self._step], **times}
 
     def embed_files(self, images: str, out: str) -> dict[str, Any]:
-        """Take the main face of each image of a file, and save rows, boxes and whose they are."""
+        """Embed all faces of each image of a file, and save rows, boxes and whose they are."""
         rows, boxes, owner = [], [], []
         for number, image in enumerate(np.load(images)):
             for face in self._adapter.faces(self._adapter.native(image)):
