@@ -119,7 +119,7 @@ def opened(graph: Any) -> dict[str, _Array]:
         graph: An ``onnx.GraphProto``.
 
     Raises:
-        ModelCorrupt: A constant is damaged, or of another file.
+        ModelCorrupt: A constant is damaged, or kept outside of the network.
     """
     from onnx import numpy_helper
 
