@@ -85,6 +85,10 @@ def test_a_finished_run_gets_its_name_without_its_photos(cli, straight: Path, tm
     done = cli("train", "refiner", "--resume", "--out", folder, "--name", "late", "--json")
     assert done.status == 0, done.err
     assert entry("late").task == "refine"
+    (folder / "refiner.onnx").unlink()
+    done = cli("train", "refiner", "--resume", "--out", folder, "--name", "later")
+    assert done.status == 2
+    assert "no model file at" in done.err
 
 
 def test_it_learns(tmp_path: Path, photos: Path):

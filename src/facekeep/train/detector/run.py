@@ -11,6 +11,7 @@ from facekeep._files import printable
 from facekeep.detect import Detector
 from facekeep.evaluate.readers.annotated import Annotated, by_person, open_annotated
 from facekeep.models import ModelEntry, entry, weights
+from facekeep.models.files import read_model
 from facekeep.models.importing import add_model
 from facekeep.nn.detector import FaceDetector, begin_evenly, load_yunet
 from facekeep.nn.detector_export import export_detector
@@ -127,7 +128,7 @@ def _register(folder: Path, name: str, recipe: DetectorRecipe) -> ModelEntry:
     """Put a trained detector into the catalogue."""
     begun = "" if recipe.begin is None else f", begun with the weights of {recipe.begin}"
     return add_model(
-        (folder / "detector.onnx").read_bytes(),
+        read_model(folder / "detector.onnx"),
         ModelEntry(
             name=name,
             task="detect",

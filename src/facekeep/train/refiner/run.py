@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from facekeep._files import printable
 from facekeep.evaluate.readers.annotated import by_person, open_annotated
+from facekeep.models.files import read_model
 from facekeep.models.importing import add_model
 from facekeep.models.schema import ModelEntry
 from facekeep.nn.refiner import SIDE, LandmarkRefiner, export_refiner
@@ -72,7 +73,7 @@ def train_refiner(
 def _register(folder: Path, name: str) -> ModelEntry:
     """Put a trained refiner into the catalogue."""
     return add_model(
-        (folder / "refiner.onnx").read_bytes(),
+        read_model(folder / "refiner.onnx"),
         ModelEntry(
             name=name,
             task="refine",
