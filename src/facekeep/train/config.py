@@ -92,7 +92,7 @@ class Recipe:
     from_: str | None = field(
         default=None,
         metadata=_about(
-            "Start from these weights: a model's name, an architecture's, or a .pt file.",
+            "Start from these weights: a model's name, an architecture's, or a .pt or .onnx file.",
             kinds.text("NAME|FILE", "a model's name or a file"),
             "from scratch",
         ),
