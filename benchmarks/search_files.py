@@ -65,7 +65,6 @@ def child(folder: str, *more: str) -> dict[str, Any]:
 
 def in_child(args: argparse.Namespace) -> None:
     """Search the files in a folder and tell what it took: for ``gallery`` and ``huge``."""
-    limit_threads()
     probes = np.load(args.cache / "probes.npy")
     facts = in_index if (args.cache / "index").exists() else in_gallery
     print(json.dumps(facts(args, probes)))
@@ -73,6 +72,7 @@ def in_child(args: argparse.Namespace) -> None:
 
 def in_index(args: argparse.Namespace, probes: np.ndarray) -> dict[str, object]:
     """Search an index file, by NumPy and by faiss."""
+    limit_threads()
     path, before = args.cache / "index", (anonymous(), resident("RssFile"))
     best, owner = np.load(args.cache / "best.npy"), np.load(args.cache / "owner.npy")
     begin = time.process_time()
