@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 from pathlib import Path
 from typing import Any
 
@@ -220,3 +221,18 @@ def test_a_teacher_may_see_larger_crops_than_the_network():
     told = [pupil.step(each, torch.full((4,), -1), torch.arange(4), 0.0) for each in (large, even)]
     assert seen == [large.shape, even.shape]
     torch.testing.assert_close(told[0][0], told[1][0], atol=1e-4, rtol=0)
+
+
+def test_the_table_of_people_kept_out_takes_any_name(tmp_path: Path, hopper):
+    names = [b"J\xfcrgen", "Zo\u00eb".encode(), b'Ada\t"Countess"']
+    write_people(tmp_path, [hopper], people=3, images=1)
+    for number, name in enumerate(names):
+        (tmp_path / f"person {number:02}").rename(tmp_path / os.fsdecode(name))
+    table = Holdout(open_source(tmp_path), size=32, width=3, parallel=Parallel()).table()
+    assert sorted(table.split(b"\n")) == [
+        b"",
+        b'"Ada\t""Countess""/0.png"\t"Ada\t""Countess"""',
+        b"J\xfcrgen/0.png\tJ\xfcrgen",
+        "Zo\u00eb/0.png\tZo\u00eb".encode(),
+        b"key\tidentity",
+    ]

@@ -80,17 +80,18 @@ class Holdout:
         data = self._set(places.numpy())
         return Measured(data, all_rows.numpy(), holdout_tar(all_rows.numpy(), data.person, FMRS))
 
-    def table(self) -> str:
+    def table(self) -> bytes:
         """Say in tab-separated lines who is on which face, as ``evaluate --labels`` takes it.
 
-        With this table the same data show these people and nobody else.
+        With this table the same data show these people and nobody else. It is UTF-8 but for names
+        of files that are not.
         """
         text, source = io.StringIO(), self._source
         table = csv.writer(text, csv.excel_tab, lineterminator="\n")
         table.writerow(["key", "identity"])
         labels = enumerate(source.labels)
         table.writerows([source.key(place), source.names[int(label)]] for place, label in labels)
-        return text.getvalue()
+        return text.getvalue().encode("utf-8", "surrogateescape")
 
     def _set(self, places: NDArray[np.int64]) -> PersonSet:
         source, size = self._source, self._size

@@ -137,7 +137,7 @@ class _Job:
             self.loader.require_usable()
             begin(self.folder, self._settled())
             if self.holdout is not None:
-                keep(self.folder / KEPT_OUT, self.holdout.table().encode())
+                keep(self.folder / KEPT_OUT, self.holdout.table())
             self._warn()
         self.parallel.barrier()
         for lesson in self.remembered:
