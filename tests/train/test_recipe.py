@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from facekeep.errors import ConfigError
+from facekeep.errors import ConfigError, InputError
 from facekeep.train.config import OPTIONS, Recipe
+from facekeep.train.folder import begin
 from facekeep.train.recipe import given_values, make_recipe, read_recipe, recipe_toml
 
 FULL = Recipe(
@@ -128,3 +130,10 @@ def test_the_table_names_every_field_and_accepts_its_default():
     ]
     for option in OPTIONS.values():
         assert option.default is None or option.kind.check(option.default) == option.default
+
+
+def test_a_path_that_no_recipe_can_hold_is_refused_before_anything_is_made(tmp_path: Path):
+    recipe = Recipe(data=tmp_path / os.fsdecode(b"caf\xe9"))
+    with pytest.raises(InputError, match="is not UTF-8, so no recipe can hold it; rename it"):
+        begin(tmp_path / "run", recipe)
+    assert not (tmp_path / "run").exists()

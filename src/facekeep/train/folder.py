@@ -35,9 +35,21 @@ def require_new(folder: Path) -> None:
 
 
 def begin(folder: Path, recipe: Recipe) -> None:
-    """Make the folder of a run, with its recipe; raises as `make` and `keep` do."""
+    """Make the folder of a run, with its recipe.
+
+    Raises:
+        InputError: A path in the recipe is not UTF-8, which a recipe must be.
+        ModelError: The folder cannot be made, or the recipe not be written.
+        StorageFull: There is no room.
+    """
+    try:
+        content = recipe_toml(recipe).encode()
+    except UnicodeEncodeError as error:
+        raise InputError(
+            "a path of the data or an option is not UTF-8, so no recipe can hold it; rename it"
+        ) from error
     make(folder)
-    keep(folder / RECIPE, recipe_toml(recipe).encode())
+    keep(folder / RECIPE, content)
 
 
 def make(folder: Path) -> None:

@@ -77,7 +77,7 @@ def recipe_json(recipe: SmallRecipe) -> bytes:
         name: str(value.absolute()) if isinstance(value, Path) else value
         for name, value in dataclasses.asdict(recipe).items()
     }
-    return (json.dumps(values, indent=2, ensure_ascii=False) + "\n").encode()
+    return (json.dumps(values, indent=2) + "\n").encode()  # in ASCII, for paths that are no UTF-8
 
 
 def read_recipe(kind: type[Kind], folder: Path) -> Kind:

@@ -144,5 +144,5 @@ def write_results(
         "facekeep": __version__,
         "torch": torch.__version__,
     }
-    keep(folder / SUMMARY, (json.dumps(summary, indent=2, ensure_ascii=False) + "\n").encode())
+    keep(folder / SUMMARY, (json.dumps(summary, indent=2) + "\n").encode())
     return summary

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -110,8 +111,11 @@ def test_a_recipe_refuses_what_makes_no_sense(name: str, value: float):
         DetectorRecipe(data=Path("photos"), **{name: value})
 
 
-def test_a_recipe_reads_back_as_what_it_is(tmp_path: Path):
-    recipe = DetectorRecipe(data=tmp_path / "photos", scenes=tmp_path / "scenes.tar", lr=3e-4)
+@pytest.mark.parametrize("name", [b"photos", "Fotos \u00fc".encode(), b"caf\xe9"])
+def test_a_recipe_reads_back_as_what_it_is(tmp_path: Path, name: bytes):
+    recipe = DetectorRecipe(
+        data=tmp_path / os.fsdecode(name), scenes=tmp_path / "scenes.tar", lr=3e-4
+    )
     (tmp_path / "recipe.json").write_bytes(recipe_json(recipe))
     assert read_recipe(DetectorRecipe, tmp_path) == recipe
     assert dataclasses.asdict(recipe)["crops"] is None
