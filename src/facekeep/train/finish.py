@@ -105,7 +105,7 @@ def write_results(folder: Path, model: EdgeFace, facts: dict[str, Any]) -> dict[
         "facekeep": __version__,
         "torch": torch.__version__,
     }
-    keep(folder / SUMMARY, (json.dumps(summary, indent=2, ensure_ascii=False) + "\n").encode())
+    keep(folder / SUMMARY, (json.dumps(summary, indent=2) + "\n").encode())
     return summary
 
 
