@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import Annotated
 
 import typer
 
 from facekeep.cli.command import Run, command, group
-from facekeep.cli.compressing import Common, common, compressed, tell_done, tell_step
+from facekeep.cli.compressing import step_command, tell_done, tell_step
 from facekeep.cli.evaluating import command_line
-
-if TYPE_CHECKING:
-    from facekeep.compress.calibration import Method
-    from facekeep.compress.quantize import Mode, Target
 
 app = group(
     "compress",
@@ -24,7 +20,7 @@ app = group(
     ],
 )
 
-Heal = Annotated[
+_Heal = Annotated[
     int,
     typer.Option(
         "--heal",
@@ -33,22 +29,12 @@ Heal = Annotated[
         help="Train it for so many steps to be like the original; needs aligned --data.",
     ),
 ]
-Batch = Annotated[int, typer.Option("--batch", min=1, metavar="N", help="Faces in such a step.")]
-Rate = Annotated[float, typer.Option("--lr", metavar="X", help="Highest learning rate.")]
-Model = Annotated[str, typer.Argument(metavar="NAME", help="A model, as `models list` names it.")]
-_Layers = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--skip",
-        metavar="PATTERN",
-        help="Leave layers of such names float32, as '*head*'; repeatable.",
-    ),
-]
+_Batch = Annotated[int, typer.Option("--batch", min=1, metavar="N", help="Faces in such a step.")]
+_Rate = Annotated[float, typer.Option("--lr", metavar="X", help="Highest learning rate.")]
 
 
-@common(
+@step_command(
     app,
-    "quantize",
     examples=[
         "facekeep compress quantize facekeep-xxs --out small",
         "facekeep compress quantize edgeface-xs-q --out xs-int8 --data faces.tar --aligned --json",
@@ -58,9 +44,6 @@ _Layers = Annotated[
     ],
 )
 def quantize(
-    run: Run,
-    name: Model,
-    shared: Common,
     *,
     mode: Annotated[
         str | None,
@@ -95,7 +78,14 @@ def quantize(
             help="Spare layers until TAR at FMR 1e-3 falls by no more, where people are known.",
         ),
     ] = 0.3,
-    skip: _Layers = None,
+    skip: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--skip",
+            metavar="PATTERN",
+            help="Leave layers of such names float32, as '*head*'; repeatable.",
+        ),
+    ] = None,
     target: Annotated[
         str,
         typer.Option(
@@ -114,33 +104,18 @@ def quantize(
             " again; static and dynamic; needs aligned --data.",
         ),
     ] = 0,
-    batch: Batch = 64,
-    lr: Rate = 1.5e-4,
+    batch: _Batch = 64,
+    lr: _Rate = 1.5e-4,
 ) -> None:
     """Compute a network in 8 bits, or store it in fewer, and register the result.
 
     Layers that suffer most stay float32 until the loss is within the bounds; their weights are
     stored in 8 bits all the same. Where too much is lost, --heal trains the network to bear it.
     """
-    from facekeep.compress.options import Quantize
-
-    step = Quantize(
-        mode=cast("Mode | None", mode),
-        calibration=cast("Method", calibration),
-        min_cosine=min_cosine,
-        max_tar_loss=max_tar_loss,
-        skip=tuple(skip or ()),
-        target=cast("Target", target),
-        heal=heal,
-        batch=batch,
-        lr=lr,
-    )
-    compressed(run, name, step, shared)
 
 
-@common(
+@step_command(
     app,
-    "prune",
     examples=[
         "facekeep compress prune edgeface-xs-q --out xs-30 --macs 0.7 --data faces.tar --aligned",
         "facekeep compress prune facekeep-xxs --out lean --params 0.8 --by magnitude",
@@ -148,9 +123,6 @@ def quantize(
     ],
 )
 def prune(
-    run: Run,
-    name: Model,
-    shared: Common,
     *,
     macs: Annotated[
         float | None,
@@ -174,7 +146,7 @@ def prune(
         ),
     ] = None,
     by: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--by",
             metavar="SCORE",
@@ -182,7 +154,7 @@ def prune(
             " magnitude. [default: taylor with --data]",
             show_default=False,
         ),
-    ] = "",
+    ] = None,
     kinds: Annotated[
         list[str] | None,
         typer.Option(
@@ -198,45 +170,26 @@ def prune(
     rounds: Annotated[
         int, typer.Option("--rounds", min=1, metavar="N", help="Cut, and heal, so many times.")
     ] = 1,
-    heal: Heal = 0,
-    batch: Batch = 64,
-    lr: Rate = 1.5e-4,
+    heal: _Heal = 0,
+    batch: _Batch = 64,
+    lr: _Rate = 1.5e-4,
 ) -> None:
     """Leave out what a network misses least, and register the result.
 
     Cut are the hidden widths of MLPs, the ranks of low-rank layers and whole blocks; with --data
     what is left makes up for what is gone as well as it can, even before healing.
     """
-    from facekeep.compress.options import Prune
-
-    step = Prune(
-        macs=macs,
-        params=params,
-        latency=latency,
-        zeros=zeros,
-        by=by or ("magnitude" if shared.data is None else "taylor"),
-        kinds=tuple(kinds or ("hidden", "rank")),
-        multiple=multiple,
-        rounds=rounds,
-        heal=heal,
-        batch=batch,
-        lr=lr,
-    )
-    compressed(run, name, step, shared)
 
 
-@common(
+@step_command(
     app,
-    "lowrank",
     examples=[
         "facekeep compress lowrank edgeface-xs-q --out thin --energy 0.99 --data faces/",
         "facekeep compress lowrank facekeep-xxs --out thin --gamma 0.5 --layers 'stages.3.*'",
     ],
 )
 def lowrank(
-    run: Run,
-    name: Model,
-    shared: Common,
+    *,
     gamma: Annotated[
         float | None,
         typer.Option("--gamma", metavar="SHARE", help="Keep this share of the full rank."),
@@ -254,54 +207,36 @@ def lowrank(
     multiple: Annotated[
         int, typer.Option("--multiple", min=1, metavar="N", help="Ranks become multiples of it.")
     ] = 1,
-    heal: Heal = 0,
-    batch: Batch = 64,
-    lr: Rate = 1.5e-4,
+    heal: _Heal = 0,
+    batch: _Batch = 64,
+    lr: _Rate = 1.5e-4,
 ) -> None:
     """Replace linear layers by products of thinner ones, and register the result.
 
     Layers that would cost more as a product stay as they are.
     """
-    from facekeep.compress.options import LowRank
-
-    step = LowRank(
-        gamma=gamma,
-        energy=energy,
-        layers=tuple(layers or ("*",)),
-        multiple=multiple,
-        heal=heal,
-        batch=batch,
-        lr=lr,
-    )
-    compressed(run, name, step, shared)
 
 
-@common(
+@step_command(
     app,
-    "resize",
     examples=[
         "facekeep compress resize edgeface-xs-q --out xs-64 --size 64 --data faces.tar --aligned"
         " --heal 1000",
     ],
 )
 def resize(
-    run: Run,
-    name: Model,
-    shared: Common,
+    *,
     size: Annotated[
         int, typer.Option("--size", metavar="PIXELS", help="The side of its crops: 96, 80, 64.")
     ],
-    heal: Heal = 0,
-    batch: Batch = 64,
-    lr: Rate = 3e-4,
+    heal: _Heal = 0,
+    batch: _Batch = 64,
+    lr: _Rate = 3e-4,
 ) -> None:
     """Make a network take smaller crops, and register the result.
 
     What it makes of faces suffers until it is healed: give --heal.
     """
-    from facekeep.compress.options import Resize
-
-    compressed(run, name, Resize(size=size, heal=heal, batch=batch, lr=lr), shared)
 
 
 @command(

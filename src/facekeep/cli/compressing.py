@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import inspect
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
 from facekeep.cli.command import Run, command
 from facekeep.cli.evaluating import command_line
+from facekeep.cli.options import Model
 
 if TYPE_CHECKING:
     from facekeep.compress.chain import Done, StepDone
     from facekeep.compress.options import Step
     from facekeep.compress.setting import Setting
 
-__all__ = ["Common", "common", "compressed", "tell_done", "tell_step"]
+__all__ = ["step_command", "tell_done", "tell_step"]
 
 _Out = Annotated[
     str, typer.Option("--out", metavar="NEW", help="What to call the result.", show_default=False)
@@ -82,7 +83,7 @@ _Work = Annotated[
 
 
 @dataclass(frozen=True, kw_only=True)
-class Common:
+class _Common:
     """The options that all commands of the group but ``run`` have."""
 
     out: _Out
@@ -95,7 +96,6 @@ class Common:
     lfw_pairs: _LfwPairs = None
     cache: _Cache = None
     work: _Work = None
-    line: str = ""
 
     def setting(self) -> Setting:
         """Return which data that is."""
@@ -105,40 +105,60 @@ class Common:
         return Setting(**{name: value for name, value in vars(self).items() if name in own})
 
 
-def common(
-    app: typer.Typer, name: str, *, examples: Sequence[str]
+def step_command(
+    app: typer.Typer, *, examples: Sequence[str]
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Add a command to which the common options are given as ``shared``.
+    """Add the command for one step, which a function without a body describes.
+
+    It is called like the step, its parameters are options for the step's attributes, and its
+    docstring is the help. What all steps have in common is added.
 
     Args:
         app: From ``group``.
-        name: The verb.
         examples: Command lines for the end of the help.
     """
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
-        given = inspect.signature(Common, eval_str=True).parameters
-        options = [each for option, each in given.items() if option != "line"]
+        common = list(inspect.signature(_Common, eval_str=True).parameters.values())
+        own = list(inspect.signature(function, eval_str=True).parameters.values())
+        # What stands first in an Option of Annotated typer calls its default: it is the flag.
+        flags = {each.name: get_args(each.annotation)[1].default for each in own}
 
-        def entry(run: Run, name: str, context: typer.Context, **values: Any) -> None:
-            own = {option.name: values.pop(option.name) for option in options}
-            function(run, name, Common(**own, line=command_line(context)), **values)
+        def entry(run: Run, name: Model, context: typer.Context, **values: Any) -> None:
+            shared = _Common(**{each.name: values.pop(each.name) for each in common})
+            step = _step(function.__name__, values, flags)
+            _compressed(run, name, step, shared, command_line(context))
 
-        first, model, _, *rest = inspect.signature(function, eval_str=True).parameters.values()
+        run, *first, _ = inspect.signature(entry, eval_str=True).parameters.values()
         keyword = inspect.Parameter.KEYWORD_ONLY
-        context = inspect.Parameter("context", keyword, annotation=typer.Context)
-        every = [first, model.replace(kind=keyword), context, options[0], *rest, *options[1:]]
+        options = [*first, common[0], *own, *common[1:]]
         entry.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-            [each.replace(kind=keyword) if each is not first else each for each in every]
+            [run, *(each.replace(kind=keyword) for each in options)]
         )
         entry.__doc__ = function.__doc__
-        command(app, name, uses=("threads",), examples=examples)(entry)
+        command(app, function.__name__, uses=("threads",), examples=examples)(entry)
         return function
 
     return decorate
 
 
-def compressed(run: Run, name: str, step: Step, shared: Common) -> None:
+def _step(kind: str, values: Mapping[str, Any], flags: Mapping[str, str]) -> Step:
+    """Make the step that options ask for; one that is not given has the step's own default.
+
+    Raises:
+        OptionError: They make no sense; they are called by their flags.
+    """
+    from facekeep.compress.options import STEPS, OptionError
+
+    given = {name: value for name, value in values.items() if value not in (None, [])}
+    listed = {name: tuple(value) for name, value in given.items() if isinstance(value, list)}
+    try:
+        return STEPS[kind](**given | listed)
+    except OptionError as error:
+        raise error.with_flags(flags) from error
+
+
+def _compressed(run: Run, name: str, step: Step, shared: _Common, line: str) -> None:
     """Do one step, register what came of it, and tell."""
     from facekeep.compress.chain import Chain, run_chain
     from facekeep.compress.measure import Measuring
@@ -148,7 +168,7 @@ def compressed(run: Run, name: str, step: Step, shared: Common) -> None:
     free_folder(shared.out)
     original = entry(name)
     faces, trial = shared.setting().open(run.settings.threads)
-    chain = Chain(out=shared.out, steps=(step,), faces=faces, command=shared.line)
+    chain = Chain(out=shared.out, steps=(step,), faces=faces, command=line)
     measuring = Measuring(original, trial, watch=run.progress)
     with ExitStack() as stack:
         folder = shared.work

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from facekeep.cli.command import ExitStatus, Run, command, group
+from facekeep.cli.options import Model
 
 if TYPE_CHECKING:
     from facekeep.models import ModelEntry
@@ -19,8 +20,6 @@ app = group(
     "The models: what there is, whose terms, and whether the files are whole.",
     examples=["facekeep models list", "facekeep models info sface"],
 )
-
-Model = Annotated[str, typer.Argument(metavar="NAME", help="A model, as `models list` names it.")]
 
 
 _CALIBRATE = (

@@ -9,7 +9,17 @@ import typer
 
 from facekeep.config import KNOBS, Knob
 
-__all__ = ["ENGINE", "GALLERY", "Folder", "Image", "Images", "Out", "default_of", "setting_option"]
+__all__ = [
+    "ENGINE",
+    "GALLERY",
+    "Folder",
+    "Image",
+    "Images",
+    "Model",
+    "Out",
+    "default_of",
+    "setting_option",
+]
 
 ENGINE: Final = (
     "detector",
@@ -31,6 +41,7 @@ GALLERY: Final = ("gallery", "key")
 
 Image = Annotated[Path, typer.Argument(metavar="IMAGE", help="A picture.")]
 Images = Annotated[list[Path], typer.Argument(metavar="IMAGE", help="One or more pictures.")]
+Model = Annotated[str, typer.Argument(metavar="NAME", help="A model, as `models list` names it.")]
 Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="A folder of pictures.")]
 Out = Annotated[
     Path | None, typer.Option("--out", "-o", metavar="PATH", help="Write the result to this file.")

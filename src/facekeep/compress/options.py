@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Final, get_args
 
@@ -9,17 +10,32 @@ from facekeep.compress.calibration import Method
 from facekeep.compress.quantize import Mode, Target
 from facekeep.errors import InputError
 
-__all__ = ["STEPS", "Heal", "LowRank", "Prune", "Quantize", "Resize", "Step", "require"]
+__all__ = ["STEPS", "Heal", "LowRank", "OptionError", "Prune", "Quantize", "Resize", "Step"]
+
+_BY: Final = (None, "taylor", "magnitude")
+_SHARES: Final = ("macs", "params", "latency", "zeros")
 
 
-def require(condition: bool, told: str) -> None:
-    """Refuse options that make no sense.
+class OptionError(InputError):
+    """Options of a step make no sense.
 
-    Raises:
-        InputError: The condition does not hold; ``told`` is its message.
+    Args:
+        names: Which: the names of attributes.
+        told: What is wrong with them, for behind their names.
     """
+
+    def __init__(self, names: Sequence[str], told: str) -> None:
+        super().__init__(f"{' or '.join(names)} {told}")
+        self._names, self._told = names, told
+
+    def with_flags(self, flags: Mapping[str, str]) -> OptionError:
+        """Return the same error with what the command line calls the options."""
+        return OptionError([flags[name] for name in self._names], self._told)
+
+
+def _require(condition: bool, name: str | Sequence[str], told: str) -> None:
     if not condition:
-        raise InputError(told)
+        raise OptionError([name] if isinstance(name, str) else name, told)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,9 +53,10 @@ class Heal:
     lr: float = 1.5e-4
 
     def __post_init__(self) -> None:
-        require(self.heal >= 0, f"heal must be a number of steps, 0 for none, not {self.heal}")
-        require(self.batch >= 1, f"batch must be 1 at least, not {self.batch}")
-        require(self.lr > 0, f"lr must be above 0, not {self.lr}")
+        told = f"must be a number of steps, 0 for none, not {self.heal}"
+        _require(self.heal >= 0, "heal", told)
+        _require(self.batch >= 1, "batch", f"must be 1 at least, not {self.batch}")
+        _require(self.lr > 0, "lr", f"must be above 0, not {self.lr}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,13 +87,14 @@ class Quantize(Heal):
         Heal.__post_init__(self)
         for name, kind in (("mode", Mode), ("calibration", Method), ("target", Target)):
             value, known = getattr(self, name), get_args(kind)
-            told = f"{name} must be one of {', '.join(known)}, not {value!r}"
-            require(value in known or (name == "mode" and value is None), told)
-        require(0 < self.min_cosine < 1, "min-cosine must lie between 0 and 1")
-        require(0 <= self.max_tar_loss <= 100, "max-tar-loss is in points, from 0 to 100")
-        require(
+            told = f"must be one of {', '.join(known)}, not {value!r}"
+            _require(value in known or (name == "mode" and value is None), name, told)
+        _require(0 < self.min_cosine < 1, "min_cosine", "must lie between 0 and 1")
+        _require(0 <= self.max_tar_loss <= 100, "max_tar_loss", "is in points, from 0 to 100")
+        _require(
             not self.heal or self.mode in (None, "static", "dynamic"),
-            f"mode {self.mode} computes in float32, so that there is nothing to heal;"
+            "mode",
+            f"{self.mode} computes in float32, so that there is nothing to heal;"
             " static and dynamic can be healed",
         )
 
@@ -89,7 +107,8 @@ class Prune(Heal):
         macs: The share of the multiply-accumulates that is left.
         params: The share of the parameters that is left.
         latency: The share of the time for one face that is left. One of the three is given.
-        by: ``taylor`` or ``magnitude``; see ``facekeep.compress.prune``.
+        by: ``taylor`` or ``magnitude``; see ``facekeep.compress.prune``. None for ``taylor`` where
+            there are faces, and ``magnitude`` where there are none.
         kinds: What may go: ``hidden``, ``rank``, ``blocks``.
         multiple: Widths become multiples of it.
         rounds: In how many rounds, each scored anew and healed.
@@ -101,7 +120,7 @@ class Prune(Heal):
     macs: float | None = None
     params: float | None = None
     latency: float | None = None
-    by: str = "taylor"
+    by: str | None = None
     kinds: tuple[str, ...] = ("hidden", "rank")
     multiple: int = 8
     rounds: int = 1
@@ -109,10 +128,26 @@ class Prune(Heal):
 
     def __post_init__(self) -> None:
         Heal.__post_init__(self)
-        given = [each for each in (self.macs, self.params, self.latency, self.zeros) if each]
-        require(len(given) == 1, "say how much is left by one of macs, params, latency, or zeros")
-        require(not (self.zeros and self.heal), "zeros cannot be healed: they would be filled")
-        require(self.rounds >= 1, f"rounds must be 1 at least, not {self.rounds}")
+        given = [name for name in _SHARES if getattr(self, name) is not None]
+        _require(len(given) == 1, _SHARES, "must say how much is left, and one of them alone")
+        if self.zeros is None:
+            share = getattr(self, given[0])
+            _require(0 < share < 1, given[0], f"must be above 0 and below 1, not {share}")
+        else:
+            told = f"must be a share above 0 and below 1, or 2:4, not {self.zeros!r}"
+            _require(_is_sparse(self.zeros), "zeros", told)
+            _require(not self.heal, "zeros", "cannot be healed: they would be filled")
+        _require(self.by in _BY, "by", f"must be taylor or magnitude, not {self.by!r}")
+        for name in ("multiple", "rounds"):
+            value = getattr(self, name)
+            _require(value >= 1, name, f"must be 1 at least, not {value}")
+
+
+def _is_sparse(zeros: str) -> bool:
+    try:
+        return zeros == "2:4" or 0 < float(zeros) < 1
+    except ValueError:
+        return False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,8 +171,12 @@ class LowRank(Heal):
 
     def __post_init__(self) -> None:
         Heal.__post_init__(self)
-        given = [each for each in (self.gamma, self.energy) if each is not None]
-        require(len(given) == 1, "say how much is left by gamma or by energy")
+        shares = {"gamma": self.gamma, "energy": self.energy}
+        given = [(name, share) for name, share in shares.items() if share is not None]
+        _require(len(given) == 1, tuple(shares), "must say how much is left, and one of them alone")
+        name, share = given[0]
+        _require(0 < share <= 1, name, f"must be above 0 and at most 1, not {share}")
+        _require(self.multiple >= 1, "multiple", f"must be 1 at least, not {self.multiple}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,13 +184,18 @@ class Resize(Heal):
     """Take smaller crops.
 
     Attributes:
-        size: Their side in pixels: a multiple of 16.
+        size: Their side in pixels: a multiple of 16 from 32 to 512.
     """
 
     kind: ClassVar[str] = "resize"
 
     size: int
     lr: float = 3e-4  # there is more to learn anew than after a cut
+
+    def __post_init__(self) -> None:
+        Heal.__post_init__(self)
+        fits = self.size in range(32, 513, 16)
+        _require(fits, "size", f"must be a multiple of 16 from 32 to 512, not {self.size}")
 
 
 Step = Quantize | Prune | LowRank | Resize

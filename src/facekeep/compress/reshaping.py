@@ -24,7 +24,6 @@ from facekeep.compress.resize import resize
 from facekeep.compress.sparsify import Pattern, sparsify
 from facekeep.compress.staging import staged
 from facekeep.embed import Embedder
-from facekeep.errors import InputError
 from facekeep.models import ModelEntry, locate
 from facekeep.models.pack import Numbers, pack
 from facekeep.models.sparse import thin
@@ -89,20 +88,21 @@ class _Job:
         )
         keep, of, words = next((share, goal, text) for share, goal, text in goals if share)
         crops = self._crops()
+        by = step.by or ("magnitude" if crops is None else "taylor")
         with self._measuring.watch("Finding what matters least", None) as advance:
             done = prune(
                 self.network,
                 keep,
                 of=of,
                 crops=crops,
-                by=cast(By, step.by),
+                by=cast(By, by),
                 kinds=cast("tuple[Kind, ...]", step.kinds),
                 multiple=step.multiple,
                 rounds=step.rounds,
                 heal=self.heal if step.heal else None,
                 progress=advance,
             )
-        told = f"{100 * keep:.0f} % of the {words} left, by {step.by}"
+        told = f"{100 * keep:.0f} % of the {words} left, by {by}"
         return self.made(done.model, told, {"cuts": [asdict(each) for each in done.cuts]})
 
     def thin(self, step: LowRank) -> Made:
@@ -122,7 +122,7 @@ class _Job:
         return self.made(self.heal(done.model), f"low rank, {share}", details)
 
     def sparsify(self, zeros: str) -> Made:
-        share: float | Pattern = "2:4" if zeros == "2:4" else _number(zeros)
+        share: float | Pattern = "2:4" if zeros == "2:4" else float(zeros)
         crops = self._crops()
         with self._measuring.watch("Finding what matters least", None) as advance:
             done = sparsify(self.network, share, crops=crops, progress=advance)
@@ -183,10 +183,3 @@ def _numbers(model: ModelEntry) -> Numbers:
     if TensorProto.INT8 in kinds:
         return "int8"
     return "float16" if TensorProto.FLOAT16 in kinds else "float32"
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError as error:
-        raise InputError(f"zeros must be a share, as 0.5, or 2:4, not {text!r}") from error
