@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
+import os
+import subprocess
+import sys
 from collections.abc import Sequence
 from html.parser import HTMLParser
 from pathlib import Path
@@ -261,3 +264,18 @@ def test_bars_without_figures_or_intervals_are_drawn_all_the_same():
     moved = [(0.8, 0.8, 0.95), *shares[1:]]
     assert one == plots.bars(rows, [("TAR", [("a", shares)]), ("FMR", [("a", shares)])])
     assert one != plots.bars(rows, [("TAR", [("a", moved)]), ("FMR", [("a", shares)])])
+
+
+def test_the_first_picture_ever_says_nothing(tmp_path: Path) -> None:
+    """matplotlib lists the fonts then, and if that takes seconds, says so: here at once."""
+    code = (
+        "import threading; real = threading.Timer;"
+        "threading.Timer = lambda _, function: real(0, function);"
+        "from facekeep.evaluate.plots import png, styled_figure\n"
+        "with styled_figure() as figure: png(figure)"
+    )
+    environment = os.environ | {"MPLCONFIGDIR": str(tmp_path)}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert list(tmp_path.glob("fontlist*"))
+    assert (done.stdout, done.stderr) == ("", "")

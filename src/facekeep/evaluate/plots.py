@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import io
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -95,13 +96,26 @@ def require_matplotlib(extra: str = "evaluate") -> None:
 @contextmanager
 def styled_figure(height: float = _HEIGHT) -> Iterator[Any]:
     """Give an empty figure, so many inches high, in our style and nobody else's."""
-    import matplotlib
-    from matplotlib.figure import Figure
+    with _silent_fonts():
+        import matplotlib
+        from matplotlib.figure import Figure
 
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()
-        matplotlib.rcParams.update(_STYLE)
-        yield Figure(figsize=(_WIDTH, height), dpi=_DPI, layout="constrained")
+        with matplotlib.rc_context():
+            matplotlib.rcdefaults()
+            matplotlib.rcParams.update(_STYLE)
+            yield Figure(figsize=(_WIDTH, height), dpi=_DPI, layout="constrained")
+
+
+@contextmanager
+def _silent_fonts() -> Iterator[None]:
+    """Keep matplotlib from telling that it makes a list of the fonts, as it does when it is new."""
+    log = logging.getLogger("matplotlib.font_manager")
+    before = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(before)
 
 
 def look(place: int) -> dict[str, Any]:
