@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from facekeep.models import ModelEntry, entry
+from facekeep.models import ModelEntry, entry, import_model
+from facekeep.nn import create_model, save_checkpoint
 from tiny_kit import import_tiny, write_people
 
 KEYS = {"parameters", "macs", "bytes", "latency_ms", "cosine", "tar", "lfw"}
@@ -37,6 +38,28 @@ def test_quantise_prints_before_and_after(cli, tiny: ModelEntry, people: Path) -
     assert entry("small").notes.startswith("Made of tiny by: facekeep compress quantize tiny")
 
 
+def test_quantise_heals_and_prints_before_and_after(cli, people: Path, tmp_path: Path) -> None:
+    save_checkpoint(create_model("edgeface-xxs", input_size=32, layer_scale=0.5), tmp_path / "m.pt")
+    import_model(tmp_path / "m.pt", "own", arch="edgeface-xxs", input_size=32)
+    words = ["--data", people, "--aligned", "--mode", "dynamic", "--heal", 2, "--batch", 8]
+    outcome = cli("compress", "quantize", "own", "--out", "small", *words, "--json")
+    assert outcome.status == 0, outcome.err
+    document = outcome.json
+    for side in ("before", "after"):
+        assert set(document[side]) >= KEYS
+    assert document["steps"][0]["told"].endswith("trained with rounded numbers for 2 steps")
+    assert document["after"]["bytes"] < document["before"]["bytes"]
+
+
+def test_a_foreign_network_cannot_be_healed(cli, tiny: ModelEntry, people: Path) -> None:
+    words = ["--data", people, "--aligned", "--heal", 2]
+    outcome = cli("compress", "quantize", "tiny", "--out", "small", *words)
+    assert outcome.status == 2
+    assert "no EdgeFace that facekeep wrote" in outcome.err
+    assert "leave out --heal" in outcome.err
+    assert outcome.err.count("\n") == 1
+
+
 def test_without_faces_only_weights_are_rounded_and_that_is_said(cli, tiny: ModelEntry) -> None:
     outcome = cli("compress", "quantize", "tiny", "--out", "small")
     assert outcome.status == 0, outcome.err
@@ -55,6 +78,9 @@ def test_without_faces_only_weights_are_rounded_and_that_is_said(cli, tiny: Mode
         (["--target", "mips"], "--target must be one of here"),
         (["--min-cosine", "2"], "--min-cosine must lie"),
         (["--lfw-pairs", "pairs.txt"], "--lfw-images"),
+        (["--mode", "packed", "--heal", "10"], "static and dynamic can be healed"),
+        (["--mode", "float16", "--heal", "10"], "static and dynamic can be healed"),
+        (["--mode", "dynamic", "--heal", "10"], "--data"),
         (["--mode", "dynamic", "--skip", "nothing*"], "no layer is called 'nothing*'"),
     ],
 )
