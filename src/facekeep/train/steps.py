@@ -18,12 +18,14 @@ from facekeep.train.ema import Ema
 from facekeep.train.interrupt import stop_gently
 from facekeep.train.log import Log
 from facekeep.train.schedule import Schedule
+from facekeep.train.small import SmallRecipe
 
 __all__ = ["LOG", "Stepper"]
 
 LOG: Final = "log.csv"
 
 _VERSION: Final = 1
+_EMA: Final = 0.998
 _LOOKS: Final = 40  # rows of the log, and checkpoints, of a run
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -39,12 +41,9 @@ class Stepper(ABC, Generic[Network]):
     Args:
         model: The network to train, but for what of it needs no gradient.
         folder: Where the run is.
-        steps: Length of the run.
-        batch: How many images a step learns from.
-        lr: The highest learning rate.
+        recipe: Says how long the run is, what a step learns from, and the highest learning rate.
         weight_decay: Of AdamW.
         clip: The longest gradient.
-        ema: The decay of the averaged weights.
 
     Attributes:
         parts: What the parts of the loss are called in the log; none where it is one.
@@ -60,22 +59,20 @@ class Stepper(ABC, Generic[Network]):
         self,
         model: Network,
         folder: Path,
+        recipe: SmallRecipe,
         *,
-        steps: int,
-        batch: int,
-        lr: float,
         weight_decay: float,
         clip: float,
-        ema: float,
     ) -> None:
         self.step, self.seconds = 0, 0.0
         self.model = model.train()
-        self._folder, self._steps, self._batch, self._clip = folder, steps, batch, clip
+        self._folder, self._clip = folder, clip
+        self._steps, self._batch = recipe.steps, recipe.batch
         learning = [each for each in model.parameters() if each.requires_grad]
-        self._optimizer = torch.optim.AdamW(learning, lr, weight_decay=weight_decay)
-        self._ema = Ema(model, ema)
-        self._schedule = Schedule(lr, max(1, steps // 20), steps, 1.0)
-        self._every = max(1, steps // _LOOKS)
+        self._optimizer = torch.optim.AdamW(learning, recipe.lr, weight_decay=weight_decay)
+        self._ema = Ema(model, _EMA)
+        self._schedule = Schedule(recipe.lr, max(1, recipe.steps // 20), recipe.steps, 1.0)
+        self._every = max(1, recipe.steps // _LOOKS)
         self._rows: list[list[float]] = []
         self._since = 0.0
         self._position = 0

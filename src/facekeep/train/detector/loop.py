@@ -23,7 +23,6 @@ HOLDOUT: Final = "holdout_"
 
 _HELD_OUT: Final = 48  # canvases to measure with
 _TRAINING, _HOLDOUT = 0, 1  # streams of canvases
-_EMA: Final = 0.998
 _CLIP: Final = 10.0
 _WEIGHT_DECAY: Final = 1e-4
 
@@ -64,16 +63,7 @@ class Trainer(Stepper[FaceDetector]):
         folder: Path,
     ) -> None:
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        super().__init__(
-            model,
-            folder,
-            steps=recipe.steps,
-            batch=recipe.batch,
-            lr=recipe.lr,
-            weight_decay=_WEIGHT_DECAY,
-            clip=_CLIP,
-            ema=_EMA,
-        )
+        super().__init__(model, folder, recipe, weight_decay=_WEIGHT_DECAY, clip=_CLIP)
         self._recipe, self._canvases, self._held_out = recipe, canvases, held_out
 
     def losses(self, step: int) -> Tensor:

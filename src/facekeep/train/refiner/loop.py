@@ -23,7 +23,6 @@ ERROR: Final = "holdout_error"
 """The mean distance of the landmarks of people kept out from where they should be, in distances of
 their eyes."""
 
-_EMA: Final = 0.998
 _CLIP: Final = 5.0
 _WEIGHT_DECAY: Final = 0.05
 _TRAINING, _HOLDOUT = 0, 1  # streams of crops
@@ -51,16 +50,7 @@ class Trainer(Stepper[LandmarkRefiner]):
         held_out: Faces,
         folder: Path,
     ) -> None:
-        super().__init__(
-            model,
-            folder,
-            steps=recipe.steps,
-            batch=recipe.batch,
-            lr=recipe.lr,
-            weight_decay=_WEIGHT_DECAY,
-            clip=_CLIP,
-            ema=_EMA,
-        )
+        super().__init__(model, folder, recipe, weight_decay=_WEIGHT_DECAY, clip=_CLIP)
         self._faces, self._seed, self._count = faces, recipe.seed, recipe.batch
         rng, every = np.random.default_rng((recipe.seed, _HOLDOUT)), np.arange(len(held_out))
         self._held_out = batch(held_out, every, rng, Augment.none())
