@@ -105,7 +105,7 @@ def quantize(
         ),
     ] = 0,
     batch: _Batch = 64,
-    lr: _Rate = 1.5e-4,
+    lr: _Rate = 2e-5,
 ) -> None:
     """Compute a network in 8 bits, or store it in fewer, and register the result.
 

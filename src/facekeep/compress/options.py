@@ -82,6 +82,7 @@ class Quantize(Heal):
     max_tar_loss: float = 0.3
     skip: tuple[str, ...] = ()
     target: Target = "here"
+    lr: float = 2e-5  # there is little to learn, and much to unlearn at a larger one
 
     def __post_init__(self) -> None:
         Heal.__post_init__(self)
