@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from facekeep.errors import ModelCorrupt, ModelError, ModelNotFound
 from facekeep.models import import_model, remove_model
 from facekeep.nn import cost, load_checkpoint
-from facekeep.nn.litert import read_litert
+from facekeep.nn.litert import _in_use, read_litert
 
 pytest.importorskip("ai_edge_litert")
 
@@ -66,3 +68,15 @@ def test_a_conversion_that_embeds_in_no_numbers_is_none(
     monkeypatch.setattr("facekeep.nn.litert._likeness", lambda model, path: float("nan"))
     with pytest.raises(ModelError, match="it embeds otherwise, at a cosine of nan"):
         read_litert(conversion, "edgeface-xs", gamma=0.6)
+
+
+def test_an_input_that_is_left_out_is_no_constant() -> None:
+    data = np.arange(3, dtype="<f4").tobytes()
+    tensor = SimpleNamespace(buffer=0, type=0, shape=[3])
+    step = SimpleNamespace(opcodeIndex=0, inputs=[0, -1], outputs=[1])
+    file = SimpleNamespace(
+        subgraphs=[SimpleNamespace(operators=[step], tensors=[tensor, tensor])],
+        operatorCodes=[SimpleNamespace(builtinCode=9, deprecatedBuiltinCode=9)],
+        buffers=[SimpleNamespace(data=data)],
+    )
+    assert [value.tolist() for value in _in_use(file, dequantize=6)] == [[0, 1, 2]]

@@ -96,6 +96,8 @@ def _in_use(file: Any, dequantize: int) -> Iterator[Array]:
         if codes[step.opcodeIndex] == dequantize:
             continue
         for place in step.inputs:
+            if place < 0:  # an input that is left out
+                continue
             tensor = graph.tensors[opened.get(place, place)]
             data = file.buffers[tensor.buffer].data
             if data is not None and tensor.type in _FLOATS:
