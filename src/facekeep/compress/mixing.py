@@ -25,7 +25,7 @@ from facekeep.compress.sensitivity import (
 )
 from facekeep.embed import Embedder
 from facekeep.errors import InputError
-from facekeep.models import ModelEntry, locate
+from facekeep.models import ModelEntry
 
 __all__ = ["Mixing"]
 
@@ -39,8 +39,9 @@ class Mixing:
     """The making of one static network.
 
     Args:
-        model: What it is made of.
-        content: The model's ONNX file, its constants folded.
+        model: What it is made of, with which TAR is compared.
+        content: The ONNX file to quantise, its constants folded: the model's, or what became of it
+            by healing.
         options: Its bounds and its calibration.
         measuring: Measures TAR on known people, where there are any, and shows progress.
         skip: Nodes that stay float32 in any case.
@@ -132,7 +133,7 @@ class Mixing:
             skip = {*self._skip, *spared}
             return static_int8(self._content, ranges, skip=skip, reduce_range=self._reduce_range)
 
-        bounds = _Bounds(self._model, self._options, self._measuring, crops)
+        bounds = _Bounds(self._model, self._content, self._options, self._measuring, crops)
         mixed = search_mix(order, make, bounds.agrees)
         if bounds.recognises(mixed.content):
             return mixed
@@ -166,14 +167,19 @@ class _Bounds:
     """Tells whether networks made of a model are as good as was asked for."""
 
     def __init__(
-        self, model: ModelEntry, options: Quantize, measuring: Measuring, crops: Crops
+        self,
+        model: ModelEntry,
+        original: bytes,
+        options: Quantize,
+        measuring: Measuring,
+        crops: Crops,
     ) -> None:
         self._model, self._options, self._measuring = model, options, measuring
         self._crops = crops
-        self._rows = embedded(locate(model).read_bytes(), model, crops)
+        self._rows = embedded(original, model, crops)
 
     def agrees(self, content: bytes) -> bool:
-        """Compare the embeddings with the model's."""
+        """Compare the embeddings with those of the same network in float32."""
         rows = embedded(content, self._model, self._crops)
         cosine = float(np.einsum("ij,ij->i", rows, self._rows).mean())
         return cosine >= self._options.min_cosine

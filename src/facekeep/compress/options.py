@@ -67,7 +67,8 @@ class Quantize(Heal):
         mode: ``static``, ``dynamic``, ``float16`` or ``packed`` (weights alone in 8 bits); None for
             ``static`` where there are faces to calibrate on, and ``packed`` where there are none.
         calibration: Where the range of an activation ends; see ``activation_ranges``.
-        min_cosine: Layers are spared until the mean cosine to the original is no less. Static only.
+        min_cosine: Layers are spared until the mean cosine to the network in float32 (where it is
+            healed, to the healed one) is no less. Static only.
         max_tar_loss: Layers are spared until TAR at FMR 1e-3 falls by no more than so many points,
             where faces of known people are given. Static only.
         skip: Layers that are not computed in 8 bits: patterns of the names of nodes or weights.
