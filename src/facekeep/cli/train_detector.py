@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from facekeep.cli.command import ExitStatus, Run
-from facekeep.cli.training import Name, Out, Resume, conclude, recipe_of, takes
+from facekeep.cli.training import Name, Out, Resume, carry_out, takes
 from facekeep.train.detector.recipe import DetectorRecipe
 
 __all__ = ["EXAMPLES", "detector"]
@@ -17,11 +17,6 @@ EXAMPLES = (
 )
 
 _OPTIONS = {
-    "data": (
-        "--data",
-        "PHOTOS",
-        "Annotated photos: pictures, each with a .json; tar or folder.",
-    ),
     "scenes": (
         "--scenes",
         "TAR",
@@ -39,16 +34,11 @@ _OPTIONS = {
         "NAME",
         "Begin with the weights of this small YuNet. [default: from scratch]",
     ),
-    "steps": ("--steps", "N", "Length of the run in steps."),
-    "batch": ("--batch", "N", "Canvases in a step."),
     "side": ("--side", "N", "Side of a canvas, a multiple of 32 pixels."),
-    "lr": ("--lr", "X", "Highest learning rate."),
-    "holdout": ("--holdout", "N", "People kept out to measure with."),
-    "seed": ("--seed", "N", "Start of all random numbers."),
 }
 
 
-@takes(DetectorRecipe, _OPTIONS)
+@takes(DetectorRecipe, "Canvases", _OPTIONS)
 def detector(
     run: Run, *, out: Out, name: Name = None, resume: Resume = False, **given: object
 ) -> ExitStatus:
@@ -58,19 +48,7 @@ def detector(
     detector.onnx, detector.pt, curves.png, summary.json, log.csv, recipe.json, and checkpoints.
     Ctrl-C finishes the step and saves a checkpoint; --resume goes on. It runs on the CPU.
     """
-    recipe = recipe_of(DetectorRecipe, given, out, resume=resume)
-    import facekeep.nn  # noqa: F401 - its error names the cure
-    from facekeep.train.detector.run import train_detector
-
-    outcome = train_detector(
-        recipe,
-        out,
-        resume=resume,
-        name=name,
-        threads=run.settings.threads,
-        watch=lambda what, images: run.progress(what, images, unit="images"),
-    )
-    status = conclude(run, outcome, out, DetectorRecipe, _words)
+    status = carry_out(run, DetectorRecipe, given, out, resume=resume, name=name, words=_words)
     if name is not None:
         run.say(
             f"{name}: in the catalogue; measure it with: facekeep evaluate detect PHOTOS"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from facekeep.cli.command import ExitStatus, Run
-from facekeep.cli.training import Name, Out, Resume, conclude, recipe_of, takes
+from facekeep.cli.training import Name, Out, Resume, carry_out, takes
 from facekeep.train.refiner.recipe import RefinerRecipe
 
 __all__ = ["EXAMPLES", "refiner"]
@@ -17,25 +17,15 @@ EXAMPLES = (
 )
 
 _OPTIONS = {
-    "data": (
-        "--data",
-        "PHOTOS",
-        "Annotated photos: pictures, each with a .json; tar or folder.",
-    ),
-    "steps": ("--steps", "N", "Length of the run in steps."),
-    "batch": ("--batch", "N", "Crops in a step."),
-    "lr": ("--lr", "X", "Highest learning rate."),
     "lift": (
         "--lift",
         "X",
         "Teach landmarks higher than annotated, by this share of the distance of the eyes.",
     ),
-    "holdout": ("--holdout", "N", "People kept out to measure with."),
-    "seed": ("--seed", "N", "Start of all random numbers."),
 }
 
 
-@takes(RefinerRecipe, _OPTIONS)
+@takes(RefinerRecipe, "Crops", _OPTIONS)
 def refiner(
     run: Run, *, out: Out, name: Name = None, resume: Resume = False, **given: object
 ) -> ExitStatus:
@@ -45,19 +35,7 @@ def refiner(
     recipe.json, and checkpoints. Ctrl-C finishes the step and saves a checkpoint; --resume goes on.
     It runs on the CPU.
     """
-    recipe = recipe_of(RefinerRecipe, given, out, resume=resume)
-    import facekeep.nn  # noqa: F401 - its error names the cure
-    from facekeep.train.refiner.run import train_refiner
-
-    outcome = train_refiner(
-        recipe,
-        out,
-        resume=resume,
-        name=name,
-        threads=run.settings.threads,
-        watch=lambda what, images: run.progress(what, images, unit="images"),
-    )
-    status = conclude(run, outcome, out, RefinerRecipe, _words)
+    status = carry_out(run, RefinerRecipe, given, out, resume=resume, name=name, words=_words)
     if name is not None:
         run.say(f"{name}: in the catalogue")
     return status

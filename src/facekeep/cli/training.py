@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import shlex
 from collections.abc import Callable, Mapping
@@ -15,7 +16,7 @@ from facekeep.cli.command import INTERRUPTED, ExitStatus, Run
 from facekeep.errors import InputError
 from facekeep.train.small import Outcome, SmallRecipe, read_recipe
 
-__all__ = ["Name", "Out", "Resume", "conclude", "recipe_of", "takes"]
+__all__ = ["Name", "Out", "Resume", "carry_out", "takes"]
 
 Out = Annotated[
     Path,
@@ -41,14 +42,29 @@ Recipe = TypeVar("Recipe", bound=SmallRecipe)
 
 
 def takes(
-    kind: type[SmallRecipe], options: Mapping[str, tuple[str, str, str]]
+    kind: type[SmallRecipe], images: str, own: Mapping[str, tuple[str, str, str]]
 ) -> Callable[[Command], Command]:
     """Give a command an option for fields of its recipe, behind ``out``, in place of ``**given``.
 
     Args:
         kind: Of the recipe.
-        options: For each field its flag, what the flag is followed by, and the help.
+        images: What a batch is of.
+        own: For each field that other small networks have not, its flag, what the flag is followed
+            by, and the help.
     """
+    options = {
+        "data": (
+            "--data",
+            "PHOTOS",
+            "Annotated photos: pictures, each with a .json; tar or folder.",
+        ),
+        **own,
+        "steps": ("--steps", "N", "Length of the run in steps."),
+        "batch": ("--batch", "N", f"{images} in a step."),
+        "lr": ("--lr", "X", "Highest learning rate."),
+        "holdout": ("--holdout", "N", "People kept out to measure with."),
+        "seed": ("--seed", "N", "Start of all random numbers."),
+    }
     hints = get_type_hints(kind)
     defaults = {field.name: field.default for field in fields(kind)}
 
@@ -73,15 +89,50 @@ def takes(
     return decorate
 
 
-def recipe_of(
-    kind: type[Recipe], options: Mapping[str, object], out: Path, *, resume: bool
-) -> Recipe:
-    """Make the recipe of a new run, or read that of the run that is to go on.
+def carry_out(
+    run: Run,
+    kind: type[SmallRecipe],
+    given: Mapping[str, object],
+    out: Path,
+    *,
+    resume: bool,
+    name: str | None,
+    words: Callable[[dict[str, Any]], str],
+) -> ExitStatus:
+    """Train, and tell what became of it.
+
+    Args:
+        run: Of the command.
+        kind: Of the recipe.
+        given: Its values that were given; None where one was not.
+        out: The folder of the run.
+        resume: Go on with the run that is there.
+        name: What the catalogue will call the network; None to leave it out.
+        words: Says what there is to say of a summary.
 
     Raises:
-        InputError: Options are missing, out of range, or given again; or there is no such run.
-        ConfigError: The recipe of the run is damaged.
+        FacekeepError: It cannot be done.
+        typer.Exit: The run was interrupted.
     """
+    recipe = _recipe_of(kind, given, out, resume=resume)
+    import facekeep.nn  # noqa: F401 - its error names the cure
+
+    room: Any = importlib.import_module(f"facekeep.train.{kind.network}.run")
+    outcome: Outcome = getattr(room, f"train_{kind.network}")(
+        recipe,
+        out,
+        resume=resume,
+        name=name,
+        threads=run.settings.threads,
+        watch=lambda what, images: run.progress(what, images, unit="images"),
+    )
+    return _conclude(run, outcome, out, kind, words)
+
+
+def _recipe_of(
+    kind: type[Recipe], options: Mapping[str, object], out: Path, *, resume: bool
+) -> Recipe:
+    """Make the recipe of a new run, or read that of the run that is to go on."""
     given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
     if resume:
         if given:
@@ -92,25 +143,13 @@ def recipe_of(
     return kind(**given)
 
 
-def conclude(
+def _conclude(
     run: Run,
     outcome: Outcome,
     out: Path,
     kind: type[SmallRecipe],
     words: Callable[[dict[str, Any]], str],
 ) -> ExitStatus:
-    """Tell what became of a run.
-
-    Args:
-        run: Of the command.
-        outcome: What became of it.
-        out: Its folder.
-        kind: Of its recipe.
-        words: Says what there is to say of a summary.
-
-    Raises:
-        typer.Exit: The run was interrupted.
-    """
     if outcome.summary is None:
         resume = f"facekeep train {kind.network} --resume --out {shlex.quote(str(out))}"
         if run.json:
