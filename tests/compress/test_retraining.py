@@ -183,6 +183,16 @@ def test_the_network_that_was_trained_is_the_one_quantised(
     assert made[0] == plain.content != made[1]
 
 
+def test_the_bound_is_on_what_rounding_loses_of_the_healed_network(
+    model: ModelEntry, faces: Faces, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    far = Healed(lively(seed=5), finished=True, steps=1)
+    monkeypatch.setattr(healing, "heal", lambda *_, **__: far)
+    step = Quantize(heal=1, min_cosine=0.99, skip=("gemm_*", "conv_??*"))
+    made = take(step, model, faces, Measuring(model, Trial()), tmp_path)
+    assert made.details["spared"] == []
+
+
 @pytest.mark.parametrize(("loss", "told"), [(1.06, True), (0.29, False), (None, False)])
 def test_a_great_loss_is_told_with_what_helps(
     loss: float | None,
