@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 __all__ = ["ABSENT", "PEERS", "Peer"]
 
@@ -48,52 +48,67 @@ class Peer:
     notes: str = ""
 
 
-_ZOO = {"yunet": "yunet.onnx", "sface": "sface.onnx"}
 _BESIDE = "the weights lie beside it and are counted"
 
+_FACEKEEP = Peer(
+    name="facekeep",
+    title="facekeep (its default: YuNet, refiner, SFace)",
+    adapter="adapters.facekeep_",
+    venv="facekeep",
+    install=("{wheel}",),
+    search="facekeep, 128 numbers a face",
+    commercial=True,
+    licence="code Apache-2.0; YuNet MIT, SFace Apache-2.0, refiner for research",
+)
+
+_OPENCV = Peer(
+    name="opencv",
+    title="OpenCV 5: FaceDetectorYN, FaceRecognizerSF",
+    adapter="adapters.opencv",
+    venv="opencv",
+    install=("opencv-python-headless>=5,<6",),
+    weights={"yunet": "yunet.onnx", "sface": "sface.onnx"},
+    search="NumPy, 128 numbers a face (OpenCV, DeepFace)",
+    commercial=True,
+    licence="code Apache-2.0; YuNet MIT, SFace Apache-2.0",
+    notes=f"{_BESIDE}; search by NumPy, as its own match compares one with one",
+)
+
+_INSIGHTFACE = Peer(
+    name="insightface",
+    title="insightface: ArcFaceONNX with a MobileFaceNet",
+    adapter="adapters.insightface_",
+    venv="insightface",
+    install=("insightface==2.1",),
+    weights={"mobilefacenet-fp": "arcface.onnx"},
+    detects=False,
+    recognises=False,
+    searches_as="facenet-pytorch",
+    commercial=False,
+    licence="code MIT; its own weights are for research",
+    notes="its detectors' and embedders' weights come from a code host only; search by NumPy",
+)
+
 PEERS = (
-    Peer(
-        name="facekeep",
-        title="facekeep (its default: YuNet, refiner, SFace)",
-        adapter="adapters.facekeep_",
-        venv="facekeep",
-        install=("{wheel}",),
-        search="facekeep, 128 numbers a face",
-        commercial=True,
-        licence="code Apache-2.0; YuNet MIT, SFace Apache-2.0, refiner for research",
-    ),
-    Peer(
+    _FACEKEEP,
+    replace(
+        _FACEKEEP,
         name="facekeep-xxs",
         title="facekeep, its own XXS",
-        adapter="adapters.facekeep_",
-        venv="facekeep",
-        install=("{wheel}",),
         options={"embedder": "facekeep-xxs"},
         search="facekeep, 512 numbers a face",
         commercial=False,
         licence="weights for research",
     ),
-    Peer(
-        name="opencv",
-        title="OpenCV 5: FaceDetectorYN, FaceRecognizerSF",
-        adapter="adapters.opencv",
-        venv="opencv",
-        install=("opencv-python-headless>=5,<6",),
-        weights=_ZOO,
-        search="NumPy, 128 numbers a face (OpenCV, DeepFace)",
-        commercial=True,
-        licence="code Apache-2.0; YuNet MIT, SFace Apache-2.0",
-        notes=f"{_BESIDE}; search by NumPy, as its own match compares one with one",
-    ),
-    Peer(
+    _OPENCV,
+    replace(
+        _OPENCV,
         name="opencv-4",
         title="OpenCV 4: the same",
-        adapter="adapters.opencv",
         venv="opencv-4",
         install=("opencv-python-headless>=4.13,<5",),
-        weights=_ZOO,
+        search="",
         searches_as="opencv",
-        commercial=True,
         licence="as OpenCV 5",
         notes=f"{_BESIDE}; search by NumPy",
     ),
@@ -167,33 +182,15 @@ PEERS = (
             " bytes are not counted; search by NumPy"
         ),
     ),
-    Peer(
-        name="insightface",
-        title="insightface: ArcFaceONNX with a MobileFaceNet",
-        adapter="adapters.insightface_",
-        venv="insightface",
-        install=("insightface==2.1",),
-        weights={"mobilefacenet-fp": "arcface.onnx"},
-        detects=False,
-        recognises=False,
-        searches_as="facenet-pytorch",
-        commercial=False,
-        licence="code MIT; its own weights are for research",
-        notes="its detectors' and embedders' weights come from a code host only; search by NumPy",
-    ),
-    Peer(
+    _INSIGHTFACE,
+    replace(
+        _INSIGHTFACE,
         name="uniface",
         title="uniface: its recogniser with a MobileFaceNet",
         adapter="adapters.uniface_",
         venv="uniface",
         install=("uniface[cpu]==4.2.1",),
-        weights={"mobilefacenet-fp": "arcface.onnx"},
-        detects=False,
-        recognises=False,
-        searches_as="facenet-pytorch",
-        commercial=False,
         licence="code MIT; of its weights some are for research",
-        notes="its detectors' and embedders' weights come from a code host only; search by NumPy",
     ),
 )
 
