@@ -3,7 +3,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from facekeep import runtime
 from facekeep.errors import InputError, ModelCorrupt, ModelNotFound, RuntimeUnavailable
 from facekeep.runtime import Session, TensorInfo, open_session
 from ncnn_kit import WEIGHT, means
-from session_kit import assert_one_line, close_while_others_run
+from session_kit import assert_one_line
 
 ncnn = pytest.importorskip("ncnn", reason="the extra 'ncnn' is not installed")
 
@@ -54,59 +53,12 @@ def test_pictures_of_odd_sizes_are_read_as_they_lie(tmp_path: Path, size: tuple[
     np.testing.assert_allclose(y, x.mean((2, 3)) @ WEIGHT.T, rtol=1e-5, atol=1e-6)
 
 
-def test_a_view_of_other_memory_order_is_fed_as_it_reads(session: Session) -> None:
-    x = pictures(2)
-    turned = np.ascontiguousarray(x.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
-    np.testing.assert_array_equal(session.run({"x": turned})[0], session.run({"x": x})[0])
-
-
 def test_what_is_fed_stays_as_it_is(session: Session) -> None:
     x = pictures(1) - 1
     before = x.copy()
     (y,) = session.run({"x": x})
     np.testing.assert_array_equal(x, before)
     np.testing.assert_allclose(y, np.zeros((1, 4)), atol=1e-6)
-
-
-def test_threads_share_a_session(session: Session) -> None:
-    inputs = [pictures(1 + seed % 3, seed) for seed in range(100)]
-    serial = [session.run({"x": x})[0] for x in inputs]
-    with ThreadPoolExecutor(8) as pool:
-        together = list(pool.map(lambda x: session.run({"x": x})[0], inputs))
-    for one, other in zip(serial, together, strict=True):
-        np.testing.assert_array_equal(one, other)
-
-
-def test_a_closed_session_says_so(session: Session) -> None:
-    session.close()
-    session.close()
-    with pytest.raises(InputError, match="closed"):
-        session.run({"x": pictures(1)})
-
-
-def test_closing_while_others_run_harms_nobody(session: Session) -> None:
-    close_while_others_run(session, {"x": pictures(16)})
-
-
-@pytest.mark.parametrize(
-    "feeds",
-    [
-        {},
-        {"y": pictures(1)},
-        {"x": pictures(1)[:, :2]},
-        {"x": pictures(1)[0]},
-        {"x": pictures(0)},
-        {"x": pictures(1).astype(np.float64)},
-    ],
-    ids=["nothing", "other name", "other size", "other rank", "no rows", "other dtype"],
-)
-def test_wrong_input_is_one_line_and_spoils_nothing(
-    session: Session, feeds: dict[str, NDArray[Any]]
-) -> None:
-    with pytest.raises(InputError) as caught:
-        session.run(feeds)
-    assert_one_line(caught.value)
-    assert session.run({"x": pictures(3)})[0].shape == (3, 4)
 
 
 def test_inputs_of_different_batches_are_one_line(tmp_path: Path) -> None:

@@ -3,23 +3,19 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
 import pytest
-from onnx import TensorProto, helper, numpy_helper
 
 from facekeep import runtime
 from facekeep.errors import (
     InputError,
-    ModelCorrupt,
-    ModelNotFound,
     RuntimeUnavailable,
 )
 from facekeep.runtime import Session, TensorInfo, open_session
-from session_kit import assert_one_line, close_while_others_run
+from session_kit import assert_one_line, product
 
 WEIGHT = np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32)
 
@@ -27,16 +23,7 @@ WEIGHT = np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32)
 @pytest.fixture(scope="module")
 def network() -> bytes:
     """x (n, 4) -> y = x @ WEIGHT."""
-    graph = helper.make_graph(
-        [helper.make_node("MatMul", ["x", "w"], ["y"])],
-        "small",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 4])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 3])],
-        [numpy_helper.from_array(WEIGHT, "w")],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    content: bytes = model.SerializeToString()
-    return content
+    return product(WEIGHT)
 
 
 @pytest.fixture
@@ -54,79 +41,6 @@ def test_runs_the_network(session: Session, rows: int) -> None:
     x = np.random.default_rng(1).normal(size=(rows, 4)).astype(np.float32)
     (y,) = session.run({"x": x})
     np.testing.assert_allclose(y, x @ WEIGHT, rtol=1e-5, atol=1e-6)
-
-
-def test_opens_a_file_and_its_content_alike(
-    session: Session, network: bytes, tmp_path: Path
-) -> None:
-    path = tmp_path / "network.onnx"
-    path.write_bytes(network)
-    x = np.ones((2, 4), np.float32)
-    np.testing.assert_array_equal(open_session(path).run({"x": x})[0], session.run({"x": x})[0])
-
-
-def test_threads_share_a_session(session: Session) -> None:
-    inputs = np.random.default_rng(2).normal(size=(200, 3, 4)).astype(np.float32)
-    serial = [session.run({"x": x})[0] for x in inputs]
-    with ThreadPoolExecutor(8) as pool:
-        together = list(pool.map(lambda x: session.run({"x": x})[0], inputs))
-    np.testing.assert_array_equal(together, serial)
-
-
-def test_a_closed_session_says_so(session: Session) -> None:
-    session.close()
-    session.close()
-    with pytest.raises(InputError, match="closed"):
-        session.run({"x": np.ones((1, 4), np.float32)})
-
-
-def test_closing_while_others_run_harms_nobody(network: bytes) -> None:
-    session = open_session(network, threads=1)
-    close_while_others_run(session, {"x": np.ones((64, 4), np.float32)})
-
-
-@pytest.mark.parametrize(
-    "feeds",
-    [
-        {},
-        {"y": np.ones((1, 4), np.float32)},
-        {"x": np.ones((1, 5), np.float32)},
-        {"x": np.ones(4, np.float32)},
-        {"x": np.ones((1, 4), np.float64)},
-        {"x": np.ones((1, 4), np.float32), "z": np.ones(1, np.float32)},
-    ],
-    ids=["nothing", "other name", "other size", "other rank", "other dtype", "too much"],
-)
-def test_wrong_input_is_one_line(session: Session, feeds: dict[str, np.ndarray]) -> None:
-    with pytest.raises(InputError) as caught:
-        session.run(feeds)
-    assert_one_line(caught.value)
-
-
-@pytest.mark.parametrize("damage", ["empty", "text", "zeros", "truncated", "no graph"])
-@pytest.mark.parametrize("as_file", [True, False])
-def test_a_damaged_network_is_one_line(
-    network: bytes, tmp_path: Path, damage: str, as_file: bool
-) -> None:
-    content = {
-        "empty": b"",
-        "text": b"this is no network" * 10,
-        "zeros": bytes(1000),
-        "truncated": network[: len(network) // 2],
-        "no graph": helper.make_model(helper.make_graph([], "", [], [])).SerializeToString()[:4],
-    }[damage]
-    path = tmp_path / "damaged.onnx"
-    path.write_bytes(content)
-    with pytest.raises(ModelCorrupt) as caught:
-        open_session(path if as_file else content)
-    assert_one_line(caught.value)
-    assert ("damaged.onnx" if as_file else "memory") in str(caught.value)
-
-
-@pytest.mark.parametrize("name", ["missing.onnx", "."])
-def test_no_file_at_the_path(tmp_path: Path, name: str) -> None:
-    with pytest.raises(ModelNotFound, match="no model file at"):
-        open_session(tmp_path / name)
 
 
 @pytest.mark.parametrize("threads", [-1, True, 1.0, "2", None])
