@@ -83,5 +83,5 @@ emulated python3 -c "'import platform; print(platform.machine(), platform.python
 emulated python3 scripts/embeddings.py found.npz --expected expected.npz
 emulated python3 -m pytest -q -p no:cacheprovider -o timeout=3600 \
     tests/test_align.py tests/test_decide.py tests/test_face.py tests/test_runtime.py \
-    tests/test_ncnn.py tests/test_litert.py
+    tests/test_sessions.py tests/test_ncnn.py tests/test_litert.py
 emulated python3 -m facekeep bench detect align embed --threads 1 --repeats 3
