@@ -6,10 +6,11 @@ python benchmarks/embed_batch.py --model sface --threads 1
 from __future__ import annotations
 
 import argparse
-import time
+from functools import partial
 
 import numpy as np
 
+from facekeep._turns import in_turns
 from facekeep.models import default_model, entry, weights
 from facekeep.runtime import open_session
 
@@ -28,15 +29,11 @@ def main() -> None:
     random = np.random.default_rng(0)
     side = model.input_size
     stacks = {n: (random.random((n, 3, side, side)) * 255).astype(np.float32) for n in _SIZES}
-    times: dict[int, list[float]] = {n: [] for n in _SIZES}
-    for turn in range(options.repeats + 2):
-        for count, stack in stacks.items():
-            start = time.perf_counter()
-            session.run({session.inputs[0].name: stack})
-            if turn >= 2:
-                times[count].append((time.perf_counter() - start) / count * 1e3)
+    name = session.inputs[0].name
+    runs = {n: partial(session.run, {name: stack}) for n, stack in stacks.items()}
+    times = in_turns(runs, options.repeats, warm_up=2)
     for count, each in times.items():
-        print(f"{count:>3} at once  {np.median(each):6.2f} ms a face")
+        print(f"{count:>3} at once  {np.median(each) / count:6.2f} ms a face")
 
 
 if __name__ == "__main__":

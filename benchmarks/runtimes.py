@@ -15,7 +15,6 @@ import importlib.metadata
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,6 +23,7 @@ import numpy as np
 from common import arguments, report
 from numpy.typing import NDArray
 
+from facekeep._turns import in_turns
 from facekeep.align import align
 from facekeep.detect import Detector
 from facekeep.embed import Embedder
@@ -39,7 +39,6 @@ PACKAGES = {
     "ncnn": ("ncnn",),
     "litert": ("ai-edge-litert",),
 }
-_WARM_UP = 3
 _ALONE = """
 import sys, numpy as np
 from pathlib import Path
@@ -113,14 +112,9 @@ def measure(listed: list[Way], feed: Path, repeats: int, threads: int) -> list[d
             print(f"left out: {error}", file=sys.stderr)
             continue
         runs[way] = runner(session, picture)
-    times: dict[Way, list[float]] = {way: [] for way in runs}
-    for turn in range(_WARM_UP + repeats):
-        for way, run in runs.items():
-            start = time.perf_counter()
-            run()
-            if turn >= _WARM_UP:
-                times[way].append(time.perf_counter() - start)
-    return [row(way, runs, times, feed) for way in runs]
+    times = in_turns(runs, repeats)
+    medians = {way: float(np.median(each)) for way, each in times.items()}
+    return [row(way, runs, medians, feed) for way in runs]
 
 
 def runner(session: Session, picture: NDArray[np.float32]) -> Callable[[], NDArray[Any]]:
@@ -133,7 +127,7 @@ def runner(session: Session, picture: NDArray[np.float32]) -> Callable[[], NDArr
 def row(
     way: Way,
     runs: dict[Way, Callable[[], NDArray[Any]]],
-    times: dict[Way, list[float]],
+    medians: dict[Way, float],
     feed: Path,
 ) -> dict[str, Any]:
     """Return a row of the table; the first way is what the others are compared with."""
@@ -143,8 +137,8 @@ def row(
         "runtime": way.runtime,
         "precision": way.precision,
         "installed MB": installed(PACKAGES[way.runtime]),
-        "ms": float(np.median(times[way])) * 1e3,
-        "ratio": float(np.median(times[way]) / np.median(times[first])),
+        "ms": medians[way],
+        "ratio": medians[way] / medians[first],
         "peak RSS MB": alone(way, feed),
         "largest difference": float(np.abs(expected - found).max()),
     }

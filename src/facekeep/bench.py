@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from facekeep._turns import in_turns
 from facekeep.align import align_batch, template
 from facekeep.detect import Detector
 from facekeep.embed import Embedder
@@ -164,18 +165,10 @@ class _Bench:
         bare: Callable[[], object] | None = None,
     ) -> Result:
         """Time a stage, in turns with the bare network inside it."""
-        own: list[float] = []
-        inner: list[float] = []
-        for turn in range(_WARM_UP + self.repeats):
-            for times, run in ((own, function), (inner, bare)):
-                if run is None:
-                    continue
-                start = time.perf_counter()
-                run()
-                if turn >= _WARM_UP:
-                    times.append(time.perf_counter() - start)
-        bare_ms = float(np.median(inner)) * 1e3 if inner else None
-        return _result(stage, own, bare_ms=bare_ms)
+        both = {"own": function} if bare is None else {"own": function, "bare": bare}
+        times = in_turns(both, self.repeats, warm_up=_WARM_UP)
+        bare_ms = None if bare is None else float(np.median(times["bare"]))
+        return _result(stage, times["own"], bare_ms=bare_ms)
 
 
 STAGES = ("decode", "detect", "align", "embed", "identify", "start")
@@ -211,8 +204,7 @@ def run_bench(
         yield from getattr(bench, stage)()
 
 
-def _result(stage: str, seconds: list[float], **more: float | None) -> Result:
-    times = np.array(seconds) * 1e3
+def _result(stage: str, times: list[float], **more: float | None) -> Result:
     return Result(
         stage, float(np.median(times)), float(np.percentile(times, 95)), len(times), **more
     )
@@ -224,7 +216,7 @@ def _started(stage: str, command: list[str], rss_mb: float | None = None) -> Res
     for _ in range(_STARTS):
         start = time.perf_counter()
         _ran(command)
-        times.append(time.perf_counter() - start)
+        times.append((time.perf_counter() - start) * 1e3)
     return _result(stage, times, rss_mb=rss_mb)
 
 

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from facekeep._turns import in_turns
 from facekeep.errors import FacekeepError, InputError
 from facekeep.models import ModelEntry, entry, model_cost, open_model
 from facekeep.runtime import Session, open_session
 
 __all__ = ["NetworkSpeed", "network_speed"]
 
-_WARM_UP = 3
 _PRODUCT = 1024  # the side of the matrices by which the processor is measured
 
 
@@ -77,7 +76,7 @@ def network_speed(name: str, *, threads: int = 1, repeats: int = 200) -> Network
     if plain is not None:
         turns["plain"] = lambda: plain.run({plain.inputs[0].name: crops})
     turns["product"] = lambda: matrix @ matrix
-    times = _in_turns(turns, repeats)
+    times = in_turns(turns, repeats)
     macs = _macs(model)
     product = float(np.median(times["product"]))
     return NetworkSpeed(
@@ -108,20 +107,6 @@ def _plain(model: ModelEntry, threads: int) -> tuple[Session | None, str]:
 def _shape(session: Session, model: ModelEntry) -> tuple[int, int, int, int]:
     side = model.input_size or 112
     return (1, side, side, 3) if session.inputs[0].channels_last else (1, 3, side, side)
-
-
-def _in_turns(
-    functions: Mapping[str, Callable[[], object]], repeats: int
-) -> dict[str, list[float]]:
-    """Run functions in turns; return the milliseconds of each after some to warm up."""
-    times: dict[str, list[float]] = {name: [] for name in functions}
-    for turn in range(_WARM_UP + repeats):
-        for name, run in functions.items():
-            start = time.perf_counter()
-            run()
-            if turn >= _WARM_UP:
-                times[name].append((time.perf_counter() - start) * 1e3)
-    return times
 
 
 def _difference(own: Session, plain: Session, crops: NDArray[np.float32]) -> float:
