@@ -58,13 +58,25 @@ def quantised(
             " or store the weights alone in 8 bits with --mode packed"
         )
     reduce_range = saturates(options.target)
-    if options.heal:
-        with importing_pytorch():
-            from facekeep.compress.retraining import retrained
-        source = retrained(model, options, faces, measuring, folder, reduce_range=reduce_range)
-    else:
-        source = locate(model).read_bytes()
+    source = _source(model, options, faces, measuring, folder, reduce_range=reduce_range)
     return _computed(model, source, options, faces, measuring, reduce_range=reduce_range)
+
+
+def _source(
+    model: ModelEntry,
+    options: Quantize,
+    faces: Faces | None,
+    measuring: Measuring,
+    folder: Path,
+    *,
+    reduce_range: bool,
+) -> bytes:
+    """Return the ONNX file to quantise: the model's, or what healing makes of it."""
+    if not options.heal:
+        return locate(model).read_bytes()
+    with importing_pytorch():
+        from facekeep.compress.retraining import retrained
+    return retrained(model, options, faces, measuring, folder, reduce_range=reduce_range)
 
 
 def _computed(
