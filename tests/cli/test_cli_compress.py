@@ -100,6 +100,14 @@ def test_a_taken_name_is_refused_before_anything_is_done(cli, tiny: ModelEntry) 
     assert "already called 'tiny'" in outcome.err
 
 
+def test_scores_that_need_faces_name_the_option(cli) -> None:
+    words = ["--macs", 0.7, "--by", "taylor"]
+    outcome = cli("compress", "prune", "facekeep-xxs", "--out", "small", *words)
+    assert outcome.status == 2
+    assert "need faces; name some with --data" in outcome.err
+    assert outcome.err.count("\n") == 1
+
+
 def test_a_foreign_network_cannot_be_reshaped(cli, tiny: ModelEntry) -> None:
     for words in (["prune", "--macs", 0.5], ["lowrank", "--gamma", 0.5], ["resize", "--size", 64]):
         verb, *options = words

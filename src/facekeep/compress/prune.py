@@ -262,6 +262,6 @@ def _check(
     if min(multiple, rounds) < 1:
         raise InputError("multiple and rounds must be at least 1")
     if crops is None and by == "taylor":
-        raise InputError("Taylor scores need faces; give crops, or score by magnitude")
+        raise InputError("Taylor scores need faces; name some with --data, or score by magnitude")
     if by == "magnitude" and "blocks" in kinds:
         raise InputError("blocks are scored on faces; use taylor, or leave blocks out")
