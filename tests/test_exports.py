@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import importlib
 import resource
 from pathlib import Path
@@ -124,6 +125,15 @@ def test_whatever_a_converter_raises_is_one_line(
     assert "aten.erf" in str(caught.value)
     assert_one_line(caught.value)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_converter_that_names_a_full_disk_is_believed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failing(monkeypatch, "coreml", OSError(errno.ENOSPC, "No space left on device"))
+    with pytest.raises(StorageFull, match=r"coremltools cannot convert .*: no room") as caught:
+        export_model(SMALL, "coreml", tmp_path / "made.mlpackage")
+    assert_one_line(caught.value)
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
