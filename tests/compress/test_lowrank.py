@@ -48,6 +48,19 @@ def test_with_faces_the_network_stays_nearer() -> None:
     assert cost(seen) == cost(blind)
 
 
+def test_blocks_that_fell_silent_are_not_shouted_at() -> None:
+    """Least squares would make up for what others lost by weights of any size."""
+    model = lively()
+    quiet, faint = model.stages[2].blocks[1], model.stages[2].blocks[2]
+    with torch.no_grad():
+        quiet.mlp.fc1.bias.sub_(6.0)  # GELU then gives next to nothing
+        faint.gamma[::2] = 1e-5
+    thin = low_rank(model, gamma=0.3, crops=smooth_crops(128)).model
+    largest = max(float(weight.detach().abs().max()) for weight in model.parameters())
+    for name, weight in thin.named_parameters():
+        assert float(weight.detach().abs().max()) < 10 * largest, name
+
+
 def test_energy_chooses_the_rank_of_each_layer() -> None:
     model = lively()
     half, most = (low_rank(model, energy=share, crops=smooth_crops(64)) for share in (0.5, 0.95))

@@ -22,7 +22,8 @@ __all__ = ["refit"]
 
 _BATCH: Final = 32
 _RIDGE: Final = 0.01  # of the mean square of the inputs: matrices stay near what they were
-_SMALLEST_SCALE: Final = 1e-6  # of a layer scale, below which a channel is left as it is
+_FAINT: Final = 1e-4  # mean square of inputs that say nothing, as of an MLP that fell silent
+_SMALLEST_SCALE: Final = 1e-2  # of a layer scale, below which a channel is left as it is
 
 
 class _Stream:
@@ -49,7 +50,8 @@ class _Equations:
 
     def solve(self) -> tuple[Tensor, Tensor]:
         """Return what to add to weight and bias."""
-        ridge = _RIDGE * self.left.diagonal()[:-1].mean().clamp(min=1e-12)
+        rows = self.left[-1, -1].clamp(min=1)
+        ridge = _RIDGE * torch.maximum(self.left.diagonal()[:-1].mean(), _FAINT * rows)
         self.left.diagonal()[:-1].add_(ridge)
         solution = torch.linalg.solve(self.left, self.right)
         return solution[:-1].T, solution[-1]
