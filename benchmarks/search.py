@@ -152,6 +152,7 @@ def main() -> int:
     parser.add_argument("--turns", type=int, default=200, help="probes that are timed")
     parser.add_argument("--templates", type=int, default=1, help="templates of a real person")
     parser.add_argument("--ef", type=int, default=256, help="how far graphs are searched")
+    parser.add_argument("--numpy", action="store_true", help="compare sketches by NumPy (in_child)")
     parser.add_argument("--others", nargs="*", choices=OTHERS, default=list(OTHERS))
     args = parser.parse_args()
     {command.__name__: command for command in COMMANDS}[args.what](args)

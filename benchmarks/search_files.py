@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from common import report
 from search_compare import anonymous, limit_threads, resident
-from search_indexes import Ours, on_disk, timed
+from search_indexes import Ours, on_disk, timed, use_faiss
 from search_people import Exact, Real, people_blocks, real_faces, unit
 
 from facekeep.gallery import Gallery, Space
@@ -30,8 +30,8 @@ def gallery(args: argparse.Namespace) -> None:
         with tempfile.TemporaryDirectory(dir=args.cache) as folder:
             fill(Path(folder) / "people.db", real, count)
             np.save(Path(folder) / "probes.npy", real.probes[: args.turns])
-            for when in ("first", "second"):
-                row = {"process": when, "people": count} | child(folder)
+            for when, more in (("first", ()), ("second", ()), ("by NumPy", ("--numpy",))):
+                row = {"process": when, "people": count} | child(folder, *more)
                 report(args, f"One process after another, {args.model}", [row])
 
 
@@ -110,7 +110,10 @@ def in_gallery(args: argparse.Namespace, probes: np.ndarray) -> dict[str, object
     """Search a gallery."""
     begin, before = time.process_time(), anonymous()
     space = Space("0" * 64, "benchmark", probes.shape[1])
-    with Gallery.open(args.cache / "people.db", space=space) as opened:
+    with (
+        use_faiss(not args.numpy),
+        Gallery.open(args.cache / "people.db", space=space) as opened,
+    ):
         opened.search(probes[:1])
         first = time.process_time() - begin
         opened.search(probes[:1])
