@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from cutting_kit import SIDE, lively, smooth_crops
@@ -23,7 +24,7 @@ from facekeep.compress.healing import exported
 from facekeep.compress.layers import head, layers, named
 from facekeep.compress.measure import Measuring, Trial
 from facekeep.compress.options import Quantize
-from facekeep.compress.quantize import static_int8
+from facekeep.compress.quantize import dynamic_int8, static_int8
 from facekeep.compress.recipe import read_recipe
 from facekeep.compress.rounding import dynamic_rounding, static_rounding
 from facekeep.compress.steps import take
@@ -115,6 +116,9 @@ def test_dynamic_networks_round_matrices_by_the_face(network: EdgeFace, source: 
     assert {network.get_parameter(name).ndim for name in rounding.layers} == {2}
     assert "stages.2.blocks.0.mlp.fc2.weight" in rounding.layers  # its weights are scaled
     assert "head.fc.weight" not in rounding.layers
+    made = onnx.load_model_from_string(dynamic_int8(folded(source), skip=skip, reduce_range=True))
+    kinds = [node.op_type for node in made.graph.node]
+    assert kinds.count("MatMulInteger") == len(rounding.layers)
 
 
 def test_healing_raises_what_a_rounded_network_can_do(

@@ -116,8 +116,8 @@ def dynamic_int8(
     """
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    nodes = chosen(content, skip)
     convolutions = {each.node for each in layers(content) if each.operator == "Conv"}
+    products = [name for name in chosen(content, skip) if name not in convolutions]
     with _quietly(), _scratch() as folder:
         quantize_dynamic(
             load(content),
@@ -126,7 +126,8 @@ def dynamic_int8(
             per_channel=True,
             reduce_range=reduce_range,
             weight_type=QuantType.QInt8,
-            nodes_to_quantize=[name for name in nodes if name not in convolutions],
+            # It makes of a Gemm a MatMul and an Add first.
+            nodes_to_quantize=[*products, *(f"{name}_MatMul" for name in products)],
             extra_options={"MatMulConstBOnly": True},
         )
         made = load((folder / "made.onnx").read_bytes())
