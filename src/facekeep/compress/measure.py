@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
 
+from facekeep._turns import in_turns
 from facekeep.compress.faces import Faces
 from facekeep.embed import Embedder
 from facekeep.evaluate import all_pairs, at_rates, folds, listed, pair_scores
@@ -22,8 +23,6 @@ __all__ = ["FMR", "Accuracy", "Facts", "Measuring", "Trial", "latencies"]
 
 FMR: Final = 1e-3
 """The false-match rate at which TAR is told."""
-
-_WARM_UP: Final = 3
 
 Watch = Callable[[str, int | None], AbstractContextManager[Callable[[int], None]]]
 """Shows progress: told what is done and in how many steps, where that is known; gives what is told
@@ -230,23 +229,17 @@ def latencies(models: Sequence[ModelEntry], *, threads: int = 1, repeats: int = 
         FacekeepError: One cannot be opened or run.
     """
     random = np.random.default_rng(0)
-    times: list[list[float]] = [[] for _ in models]
     with ExitStack() as stack:
-        runs = []
-        for model in models:
+        runs = {}
+        for place, model in enumerate(models):
             session = open_model(model, threads=threads)
             stack.callback(session.close)
             source = session.inputs[0]
             shape = [1 if axis is None else axis for axis in source.shape]
             feeds = {source.name: random.standard_normal(shape, np.float32)}
-            runs.append((session, feeds))
-        for turn in range(_WARM_UP + repeats):
-            for (session, feeds), taken in zip(runs, times, strict=True):
-                start = time.perf_counter()
-                session.run(feeds)
-                if turn >= _WARM_UP:
-                    taken.append(time.perf_counter() - start)
-    return [float(np.median(each)) * 1e3 for each in times]
+            runs[place] = partial(session.run, feeds)
+        times = in_turns(runs, repeats)
+    return [float(np.median(times[place])) for place in runs]
 
 
 def _facts(model: ModelEntry, latency_ms: float, accuracy: Accuracy) -> Facts:
