@@ -112,20 +112,6 @@ _HEAL: Final = (
     "{:.2f} points of TAR are lost: training with rounded numbers may win some of them back, for an"
     " EdgeFace network and with aligned --data: --heal STEPS"
 )
-_SATURATES,) if reduce_range else ()
-    if options.heal:
-        told = f"{made.told}, trained with rounded numbers for {options.heal} steps"
-        return replace(made, told=told, remarks=(*remarks, *made.remarks))
-    loss = tar_loss(made.content, model, measuring)
-    advice = () if loss is None or loss <= _MUCH else (_HEAL.format(loss),)
-    return replace(made, remarks=(*remarks, *made.remarks, *advice))
-
-
-_MUCH: Final = 0.3  # points of TAR
-_HEAL: Final = (
-    "{:.2f} points of TAR are lost: EdgeFace networks lose less if they are trained with rounded"
-    " numbers; give --heal 300 and aligned --data"
-)
 _SATURATES: Final = (
     "weights are rounded to 7 bits: x86 processors without VNNI cut off sums of products of 8 bits"
 )
