@@ -130,7 +130,7 @@ def search_mix(
     if best is None:
         raise ModelError(
             "no mix of 8 bits and float32 stays within the bounds; allow a greater loss"
-            " (--min-cosine, --max-tar-loss), train it with rounded numbers (--heal), or use"
-            " --mode packed"
+            " (--min-cosine, --max-tar-loss), train it with rounded numbers, or for longer"
+            " (--heal), or use --mode packed"
         )
     return best
