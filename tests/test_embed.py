@@ -249,6 +249,18 @@ def test_the_same_person_is_nearer_than_another(detector, embedder, hopper, coll
     assert cosine[:2, 2:].max() < 0.3
 
 
+@pytest.mark.parametrize("name", ["facekeep-xs", "facekeep-xxs"])
+def test_our_own_embedders_tell_people_apart(name, detector, hopper, collins):
+    images = [hopper, altered(hopper, "jpeg 30"), altered(hopper, "mirrored"), collins]
+    faces = [(image, detector.detect(image)[0].landmarks) for image in images]
+    with Embedder(name, threads=1) as embedder:
+        rows = embedder.embed(np.stack([align(*face, embedder.size) for face in faces]))
+    assert rows.shape == (4, 512)
+    strictest = embedder.entry.thresholds[-1][1]
+    assert (rows[0] @ rows[1:3].T).min() > strictest
+    assert (rows[:3] @ rows[3]).max() < embedder.entry.thresholds[0][1]
+
+
 # Wrong use
 
 
