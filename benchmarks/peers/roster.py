@@ -100,6 +100,16 @@ PEERS = (
         commercial=False,
         licence="weights for research",
     ),
+    replace(
+        _FACEKEEP,
+        name="facekeep-xs",
+        title="facekeep, its own XS",
+        options={"embedder": "facekeep-xs"},
+        search="",
+        searches_as="facekeep-xxs",
+        commercial=False,
+        licence="weights for research",
+    ),
     _OPENCV,
     replace(
         _OPENCV,
