@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -51,6 +52,32 @@ def test_a_file_that_is_taken_away_under_a_search_is_noticed(path: Path) -> None
             assert found(other) == NAMES
             gallery._index_file.discard()
             assert found(other) == NAMES
+
+
+def test_a_file_that_is_taken_away_while_it_is_opened_is_noticed(path: Path) -> None:
+    """Its vectors, which no digest covers, may be overwritten after the rows were checked."""
+    with filled(path) as gallery:
+        found(gallery)
+    with index_of(path).open("r+b", buffering=0) as file:
+        index = BlockFile(file, SPACE.width)
+        assert index.header
+        os.pwrite(file.fileno(), bytes(16), 0)
+        with pytest.raises(UnusableError, match="taken away"):
+            index.mapped()
+
+
+def test_a_file_that_grows_while_it_is_opened_is_opened(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with filled(path) as gallery:
+        found(gallery)
+        sizes = [index_of(path).stat().st_size]
+        gallery.enroll("Late", [new(100)])
+        found(gallery)
+    size = BlockFile._size
+    monkeypatch.setattr(BlockFile, "_size", lambda self: sizes.pop() if sizes else size(self))
+    with index_of(path).open("rb", buffering=0) as file:
+        assert sum(map(len, BlockFile(file, SPACE.width).mapped())) == len(NAMES) + 1
 
 
 def test_encrypting_a_gallery_takes_its_index_away(path: Path) -> None:

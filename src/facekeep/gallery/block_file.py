@@ -87,14 +87,24 @@ class BlockFile:
         """Return the blocks, mapped into memory.
 
         Raises:
-            UnusableError: The file is damaged, or rows are being overwritten.
+            UnusableError: The file is damaged, or being overwritten.
         """
         size = self._size()
+        try:
+            return self._blocks(size)
+        except UnusableError:
+            if self._size() <= size:
+                raise
+            return self.mapped()  # rows were added meanwhile, behind the end of the map
+
+    def _blocks(self, size: int) -> list[Block]:
         if size <= _PAGE:
             return []
         view = mmap.mmap(self._handle, size, access=mmap.ACCESS_READ)
         # Noted before any row is looked at.
         source = Source.of(np.frombuffer(view, np.uint8, _BEGINNING.size))
+        if not source.seen.startswith(_MAGIC):  # since the header was read
+            raise UnusableError("it is being taken away")
         if _BEGINNING.unpack(source.seen)[1] % 2:
             raise UnusableError("somebody is erasing people from it, or was cut off")
         blocks = (self._mapped(view, start, source) for start in self._starts())
