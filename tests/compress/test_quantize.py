@@ -106,6 +106,12 @@ def test_a_reduced_range_needs_seven_bits(content: bytes, crops: Crops) -> None:
     assert widest(reduce_range=True) <= 64 < widest(reduce_range=False)
 
 
+def test_a_dynamic_network_without_products_is_refused(content: bytes) -> None:
+    """ONNX Runtime's quantiser takes a list of no layers for all, the last and skipped ones too."""
+    with pytest.raises(ModelError, match="no layer of the network is left"):
+        dynamic_int8(content, skip=["hidden"])
+
+
 @pytest.mark.parametrize("error", [TypeError, AssertionError, NotImplementedError])
 def test_whatever_the_quantiser_raises_is_one_line(
     content: bytes, crops: Crops, monkeypatch: pytest.MonkeyPatch, error: type[Exception]

@@ -27,8 +27,8 @@ __all__ = [
     "TARGETS",
     "Mode",
     "Target",
-    "chosen",
     "dynamic_int8",
+    "products",
     "saturates",
     "static_int8",
 ]
@@ -69,7 +69,7 @@ def static_int8(
     """
     from onnxruntime.quantization import QDQQuantizer, QuantType
 
-    nodes, model = chosen(content, skip), load(content)
+    nodes, model = _chosen(content, skip), load(content)
     opset = next(each.version for each in model.opset_import if each.domain in ("", "ai.onnx"))
     if opset < _PER_CHANNEL:
         raise ModelError(
@@ -116,8 +116,7 @@ def dynamic_int8(
     """
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    convolutions = {each.node for each in layers(content) if each.operator == "Conv"}
-    products = [name for name in chosen(content, skip) if name not in convolutions]
+    names = products(content, skip)
     with _quietly(), _scratch() as folder:
         quantize_dynamic(
             load(content),
@@ -127,23 +126,29 @@ def dynamic_int8(
             reduce_range=reduce_range,
             weight_type=QuantType.QInt8,
             # It makes of a Gemm a MatMul and an Add first.
-            nodes_to_quantize=[*products, *(f"{name}_MatMul" for name in products)],
+            nodes_to_quantize=[*names, *(f"{name}_MatMul" for name in names)],
             extra_options={"MatMulConstBOnly": True},
         )
         made = load((folder / "made.onnx").read_bytes())
     return _stored(made, "int8")
 
 
-def chosen(content: bytes, skip: Collection[str] = ()) -> list[str]:
-    """Name the nodes that are quantised: all layers but the last and those to be skipped.
+def products(content: bytes, skip: Collection[str] = ()) -> list[str]:
+    """Name the nodes that a dynamic network computes in 8 bits.
 
     Args:
         content: An ONNX file, its constants folded.
-        skip: Nodes that stay float32.
+        skip: Nodes that stay float32, besides convolutions and the last layer.
 
     Raises:
-        ModelError: No layer is left.
+        ModelError: None is left, which ONNX Runtime's quantiser would take for all.
     """
+    convolutions = {each.node for each in layers(content) if each.operator == "Conv"}
+    return _chosen(content, convolutions.union(skip))
+
+
+def _chosen(content: bytes, skip: Collection[str]) -> list[str]:
+    """Name all layers but the last and those to be skipped."""
     every = layers(content)
     nodes = [each.node for each in every if each.node not in skip and each.node != head(every)]
     if not nodes:

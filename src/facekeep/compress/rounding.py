@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from facekeep.compress.folding import folded, load
 from facekeep.compress.layers import layers
-from facekeep.compress.quantize import chosen
+from facekeep.compress.quantize import products
 from facekeep.train.rounding import Grid, Rounded, Rounding
 
 __all__ = ["dynamic_rounding", "static_rounding"]
@@ -51,11 +51,12 @@ def dynamic_rounding(
         exported: The network as ``export_onnx`` writes it.
         skip: As for ``dynamic_int8``.
         reduce_range: Likewise.
+
+    Raises:
+        ModelError: No layer is left to round.
     """
-    content = folded(exported)
-    products = {each.node for each in layers(content) if each.operator != "Conv"}
     names = _parameters(exported)
-    found = {names[node]: Rounded() for node in chosen(content, skip) if node in products}
+    found = {names[node]: Rounded() for node in products(folded(exported), skip)}
     return Rounding(found, _MOST[reduce_range])
 
 
