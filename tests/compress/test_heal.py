@@ -18,6 +18,7 @@ from facekeep.compress.resize import resize
 from facekeep.errors import InputError
 from facekeep.nn import EdgeFace
 from facekeep.train import run as training
+from facekeep.train.rounding import Rounded, Rounding
 
 OPTIONS: dict[str, Any] = {"steps": 12, "batch": 16, "lr": 2e-4, "threads": 1}
 
@@ -82,6 +83,9 @@ def test_healing_brings_a_network_nearer_to_the_original(faces: Path, tmp_path: 
     assert likeness(again.model, found.model) > 0.99999
     with pytest.raises(InputError, match="holds the healing of another network"):
         heal(lively(seed=1), whole, tmp_path / "healing", faces, **OPTIONS)
+    for other in ({"steps": 24}, {"batch": 8}, {"lr": 1e-4}):
+        with pytest.raises(InputError, match=r"with steps 12, batch 16, lr 0\.0002; ask for"):
+            heal(cut, whole, tmp_path / "healing", faces, **OPTIONS | other)
 
 
 def test_a_stopped_healing_goes_on(
@@ -89,6 +93,9 @@ def test_a_stopped_healing_goes_on(
 ) -> None:
     cut, whole = damaged()
     run = training.Trainer.run
+    options = OPTIONS | {"rounding": Rounding({"stem.0.weight": Rounded()})}
+    monkeypatch.chdir(tmp_path)
+    folder, data = Path("healing"), faces.relative_to(tmp_path)  # as people give them
 
     def stopped(trainer: training.Trainer, advance: Any) -> bool:
         trainer._stopped = lambda stop: trainer.step == 5  # type: ignore[method-assign]
@@ -96,10 +103,10 @@ def test_a_stopped_healing_goes_on(
 
     with monkeypatch.context() as patch:
         patch.setattr(training.Trainer, "run", stopped)
-        found = heal(cut, whole, tmp_path / "healing", faces, **OPTIONS)
+        found = heal(cut, whole, folder, data, **options)
     assert (found.finished, found.steps, found.model) == (False, 5, cut)
-    found = heal(cut, whole, tmp_path / "healing", faces, **OPTIONS)
-    straight = heal(cut, whole, tmp_path / "straight", faces, **OPTIONS)
+    found = heal(cut, whole, folder, data, **options)
+    straight = heal(cut, whole, Path("straight"), data, **options)
     assert (found.finished, found.steps) == (True, 12)
     assert likeness(found.model, straight.model) > 0.99999
 

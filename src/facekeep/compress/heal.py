@@ -82,25 +82,25 @@ def heal(
         watch: Shows how far it is.
 
     Raises:
-        InputError: Something else lies in the folder, or an option makes no sense.
+        InputError: Another run lies in the folder, or something else; or an option makes no sense.
         FacekeepError: As ``facekeep.train.train``.
     """
+    folder = folder.absolute()  # a recipe's relative paths begin at its own folder
+    asked: dict[str, Any] = {"steps": steps, "batch": batch, "lr": lr}
     resume = (folder / _RUN / RECIPE).is_file()
     if resume:
-        recipe = _begun(folder, model, rounding)
+        recipe = _begun(folder, model, rounding, asked)
     else:
         teacher = _prepare(folder, model, original, rounding)
         recipe = Recipe(
-            data=Path(data),
+            data=Path(data).absolute(),
             teacher=(str(teacher),),
             teacher_sees="full" if original.input_size > model.input_size else "changed",
             from_=str(folder / _CUT),
             input_size=model.input_size,
-            lr=lr,
-            steps=steps,
-            batch=batch,
             rounding=None if rounding is None else folder / _ROUNDING,
             precision="auto" if rounding is None else "fp32",
+            **asked,
             **_ALWAYS,
         )
     outcome = train(recipe, folder / _RUN, resume=resume, threads=threads, watch=watch)
@@ -131,8 +131,10 @@ def _prepare(folder: Path, model: EdgeFace, original: EdgeFace, rounding: Roundi
     return teacher
 
 
-def _begun(folder: Path, model: EdgeFace, rounding: Rounding | None) -> Recipe:
-    """Return the recipe of a stopped run, if it is one of this network, rounded so."""
+def _begun(
+    folder: Path, model: EdgeFace, rounding: Rounding | None, asked: dict[str, Any]
+) -> Recipe:
+    """Return the recipe of a stopped run, if it is one of this network, rounded and trained so."""
     recipe = resumed_recipe(folder / _RUN, {})
     begun = read_network(folder / _CUT, input_size=model.input_size).state_dict()
     now = model.state_dict()
@@ -142,5 +144,12 @@ def _begun(folder: Path, model: EdgeFace, rounding: Rounding | None) -> Recipe:
         raise InputError(
             f"{printable(folder)} holds the healing of another network; name another folder, or"
             " remove it"
+        )
+    begun_with = {name: getattr(recipe, name) for name in asked}
+    if begun_with != asked:
+        shown = ", ".join(f"{name} {value}" for name, value in begun_with.items())
+        raise InputError(
+            f"{printable(folder)} holds a healing that began with {shown}; ask for the same, name"
+            " another folder, or remove it"
         )
     return recipe
