@@ -127,6 +127,8 @@ def test_a_foreign_network_cannot_be_reshaped(cli, tiny: ModelEntry) -> None:
         (["prune", "--zeros", "3:5"], "--zeros must be a share above 0 and below 1, or 2:4"),
         (["prune", "--macs", "0.5", "--by", "luck"], "--by must be taylor or magnitude"),
         (["prune", "--macs", "0.5", "--lr", "-1"], "--lr must be above 0"),
+        (["prune", "--macs", "0.5", "--lr", "inf"], "--lr must be above 0 and at most 10, not inf"),
+        (["prune", "--macs", "0.5", "--batch", "1"], "--batch"),
         (["lowrank"], "--gamma or --energy must say how much is left"),
         (["lowrank", "--energy", "2"], "--energy must be above 0 and at most 1"),
         (["resize", "--size", "70"], "--size must be a multiple of 16 from 32 to 512, not 70"),

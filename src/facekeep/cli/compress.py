@@ -29,7 +29,7 @@ _Heal = Annotated[
         help="Train it for so many steps to be like the original; needs aligned --data.",
     ),
 ]
-_Batch = Annotated[int, typer.Option("--batch", min=1, metavar="N", help="Faces in such a step.")]
+_Batch = Annotated[int, typer.Option("--batch", min=2, metavar="N", help="Faces in such a step.")]
 _Rate = Annotated[float, typer.Option("--lr", metavar="X", help="Highest learning rate.")]
 
 

@@ -55,8 +55,8 @@ class Heal:
     def __post_init__(self) -> None:
         told = f"must be a number of steps, 0 for none, not {self.heal}"
         _require(self.heal >= 0, "heal", told)
-        _require(self.batch >= 1, "batch", f"must be 1 at least, not {self.batch}")
-        _require(self.lr > 0, "lr", f"must be above 0, not {self.lr}")
+        _require(self.batch >= 2, "batch", f"must be 2 at least, not {self.batch}")
+        _require(0 < self.lr <= 10, "lr", f"must be above 0 and at most 10, not {self.lr}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
