@@ -164,6 +164,9 @@ def test_a_rounding_is_read_as_it_was_written(tmp_path: Path) -> None:
         '{"layers": {"a": {"input": {"step": NaN, "zero": 1}}}, "most": 127}',
         '{"layers": {"a": {"input": {"step": 1, "zero": 256}}}, "most": 127}',
         '{"layers": {"a": {"input": {"step": "1", "zero": 1}}}, "most": 127}',
+        '{"layers": {"a": {"input": {"step": 1, "zero": 1.5}}}, "most": 127}',
+        '{"layers": {"a": {"input": {"step": 1%s, "zero": 1}}}, "most": 127}' % (400 * "0"),
+        100_000 * "[",
     ],
 )
 def test_other_files_are_refused_in_one_line(text: str, tmp_path: Path) -> None:

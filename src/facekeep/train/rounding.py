@@ -28,6 +28,14 @@ __all__ = ["Grid", "Rounded", "Rounding", "RoundingMode", "read_rounding"]
 
 _LEVELS: Final = 255  # steps between the ends of an activation's range
 _SIGNED: Final = (127, 64)  # largest weights of 8 bits, and of 7
+_UNREADABLE: Final = (  # what JSON of any form may raise
+    ValueError,
+    TypeError,
+    KeyError,
+    AttributeError,
+    OverflowError,
+    RecursionError,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +51,8 @@ class Grid:
     zero: int
 
     def __post_init__(self) -> None:
-        if not (0 < self.step < math.inf and 0 <= self.zero <= _LEVELS):
+        finite = self.step > 0 and math.isfinite(self.step)
+        if not (finite and self.zero in range(_LEVELS + 1)):
             raise ValueError(f"no grid has a step of {self.step} and its zero at {self.zero}")
 
 
@@ -87,7 +96,7 @@ def read_rounding(path: Path) -> Rounding:
         return _rounding(json.loads(path.read_bytes()))
     except OSError as error:
         raise InputError(f"cannot read {printable(path)}: {why(error)}") from error
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except _UNREADABLE as error:
         raise InputError(
             f"{printable(path)} does not say what is rounded; facekeep compress quantize --heal"
             " writes such files"
