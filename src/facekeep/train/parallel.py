@@ -6,6 +6,7 @@ environment who each of them is; without it there is one process and every excha
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -108,6 +109,7 @@ class Parallel(Closing):
     def close(self) -> None:
         """Leave the group of processes."""
         if self.world > 1 and dist.is_initialized():
+            gc.collect()  # a group that something still refers to ends with the interpreter: abort
             dist.destroy_process_group()
 
     def _received(self, like: Tensor, rank: int) -> Tensor:

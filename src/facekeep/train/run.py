@@ -92,15 +92,28 @@ def train(
     if threads:
         torch.set_num_threads(threads)
     with from_environment(recipe.device) as parallel:
-        if not resume and parallel.is_main:
-            require_new(folder)
-        job = _Job(recipe, folder, parallel)
-        job.prepare(resume=resume, watch=watch)
-        with watch("Training", job.images_left) as advance:
-            finished = job.trainer.run(advance)
-        if not finished:
-            return Outcome(finished=False, step=job.trainer.step)
-        return job.finish(name)
+        return _trained(recipe, folder, parallel, resume=resume, name=name, watch=watch)
+
+
+def _trained(
+    recipe: Recipe,
+    folder: Path,
+    parallel: Parallel,
+    *,
+    resume: bool,
+    name: str | None,
+    watch: Watch,
+) -> Outcome:
+    """Do a run; nothing of it is left when the group of processes ends."""
+    if not resume and parallel.is_main:
+        require_new(folder)
+    job = _Job(recipe, folder, parallel)
+    job.prepare(resume=resume, watch=watch)
+    with watch("Training", job.images_left) as advance:
+        finished = job.trainer.run(advance)
+    if not finished:
+        return Outcome(finished=False, step=job.trainer.step)
+    return job.finish(name)
 
 
 class _Job:
