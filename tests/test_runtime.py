@@ -168,3 +168,17 @@ def test_nothing_is_reported_to_the_makers_of_the_runtime(tmp_path: Path) -> Non
     )
     assert run.stdout.strip() == "1"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_error_is_told_as_itself_where_nobody_reads_stderr() -> None:
+    code = (
+        "import os; from facekeep.runtime.quiet import quiet\n"
+        "read, write = os.pipe(); os.close(read); os.dup2(write, 2)\n"
+        "try:\n"
+        "    with quiet(b'chat'):\n"
+        "        os.write(2, b'told\\n'); raise KeyError('mine')\n"
+        "except KeyError:\n"
+        "    print('well')\n"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False, text=True)
+    assert run.stdout == "well\n"
