@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from facekeep.errors import InputError
-from facekeep.gallery import Gallery, NewTemplate
+from facekeep.gallery import Gallery, NewTemplate, index
 from facekeep.gallery.blocks import Block
 from facekeep.gallery.index import Index
 from facekeep.gallery.reading import blocks_of, vectors_of
@@ -107,6 +107,27 @@ def test_many_probes_at_once_equal_one_by_one(
             np.testing.assert_allclose(
                 [h.similarity for h in hits], [h.similarity for h in other], atol=1e-6
             )
+
+
+def test_whatever_reads_everybody_bounds_what_is_compared_at_once(
+    gallery: Gallery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number, vector in enumerate(units(20, 1)):
+        gallery.enroll(f"P{number}", [NewTemplate(vector)])
+    probes, sizes = units(11, 2), []
+    expected = gallery.search(probes, 3)
+    product = index._product
+
+    def spy(chunk: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+        sizes.append(len(chunk))
+        return product(chunk, vectors)
+
+    monkeypatch.setattr(index, "_product", spy)
+    monkeypatch.setattr(index, "_PROBES_AT_ONCE", 4)
+    found = gallery._searched_without_index(probes, 3)
+    names = [[[hit.name for hit in hits] for hits in each] for each in (found, expected)]
+    assert names[0] == names[1]
+    assert sizes == [4, 4, 3]
 
 
 def test_negative_templates_speak_against_their_person_only(gallery: Gallery) -> None:

@@ -12,7 +12,6 @@ templates. So the index may round, and nothing that is wrong with it makes a wro
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -88,9 +87,7 @@ class Index:
         if not len(self):
             return [[] for _ in probes]
         if len(self) < EXACT_BELOW:
-            steps = range(0, len(probes), _PROBES_AT_ONCE)
-            parts = (exact(self.blocks, probes[at : at + _PROBES_AT_ONCE], count) for at in steps)
-            return list(itertools.chain.from_iterable(parts))
+            return exact(self.blocks, probes, count)
         words = [block.sketches for block in self.blocks]
         depth = max(self._depth(probes.shape[1]), 2 * count)
         return [
@@ -125,20 +122,32 @@ def exact(blocks: Iterable[Block], probes: Floats, count: int) -> list[list[int]
     Returns:
         The numbers of the people each probe is most like, best first.
     """
-    people = np.empty((len(probes), 0), np.int64)
-    scores = np.empty((len(probes), 0), np.float32)
+    chunks = [probes[at : at + _PROBES_AT_ONCE] for at in range(0, len(probes), _PROBES_AT_ONCE)]
+    found = [
+        (np.empty((len(chunk), 0), np.int64), np.empty((len(chunk), 0), np.float32))
+        for chunk in chunks
+    ]
     for block in blocks:
         for first in range(0, len(block), _ROWS_AT_ONCE):
             rows = slice(first, first + _ROWS_AT_ONCE)
-            product = _product(probes, widened(block.vectors[rows]))
-            product[:, block.people[rows] == 0] = -np.inf
-            best = _highest(product, count)
-            people = np.hstack([people, block.people[rows][best]])
-            scores = np.hstack([scores, np.take_along_axis(product, best, 1)])
-            best = _highest(scores, count)
-            people = np.take_along_axis(people, best, 1)
-            scores = np.take_along_axis(scores, best, 1)
-    return [_best(*found, count) for found in zip(people, scores, strict=True)]
+            people, vectors = block.people[rows], widened(block.vectors[rows])
+            found = [
+                _better(known, people, _product(chunk, vectors), count)
+                for known, chunk in zip(found, chunks, strict=True)
+            ]
+    return [_best(*each, count) for some in found for each in zip(*some, strict=True)]
+
+
+def _better(
+    known: tuple[Numbers, Floats], people: Numbers, scores: Floats, count: int
+) -> tuple[Numbers, Floats]:
+    """Return the best of the people known so far and of more, for each probe."""
+    scores[:, people == 0] = -np.inf
+    best = _highest(scores, count)
+    numbers = np.hstack([known[0], people[best]])
+    values = np.hstack([known[1], np.take_along_axis(scores, best, 1)])
+    best = _highest(values, count)
+    return np.take_along_axis(numbers, best, 1), np.take_along_axis(values, best, 1)
 
 
 def _product(probes: Floats, vectors: Floats) -> Floats:
