@@ -54,6 +54,26 @@ def test_a_file_that_is_taken_away_under_a_search_is_noticed(path: Path) -> None
             assert found(other) == NAMES
 
 
+def test_a_reader_that_met_a_change_takes_the_file_again_later(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with filled(path) as gallery:
+        found(gallery)
+        with Gallery.open(path, space=SPACE, read_only=True) as other:
+
+            def changed(*_: object) -> None:
+                raise UnusableError("it is being changed")
+
+            with monkeypatch.context() as patch:
+                patch.setattr(BlockFile, "mapped", changed)
+                assert found(other) == NAMES
+            assert other._index is not None
+            assert not any(block.stored for block in other._index.blocks)
+            gallery.remove("P9")
+            assert "P9" not in found(other)
+            assert all(block.stored for block in other._index.blocks)
+
+
 def test_a_file_that_is_taken_away_while_it_is_opened_is_noticed(path: Path) -> None:
     """Its vectors, which no digest covers, may be overwritten after the rows were checked."""
     with filled(path) as gallery:

@@ -155,11 +155,9 @@ class SearchableGallery(OpenGallery):
         if known is not None and known.stands and known.rewrites == rows.meta.rewrites:
             changed = since(rows, known.last_template)
             return replaced(known.blocks, changed), changed
-        blocks: Sequence[Block]
-        if known is not None and not any(block.stored for block in known.blocks):
+        blocks: Sequence[Block] = self._stored(rows)
+        if not blocks and known is not None and not any(block.stored for block in known.blocks):
             blocks = known.blocks
-        else:
-            blocks = self._stored(rows)
         kept, missing = up_to_date(blocks, listing(rows))
         return kept, missing.tolist()
 
