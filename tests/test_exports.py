@@ -4,6 +4,7 @@ import errno
 import importlib
 import resource
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,7 +24,8 @@ from facekeep.errors import (
 )
 from facekeep.exports import TARGETS, export_model, exporting
 from facekeep.exports import ncnn as to_ncnn
-from facekeep.models import entry, import_model, weights
+from facekeep.exports import openvino as to_openvino
+from facekeep.models import ModelEntry, entry, import_model, weights
 from facekeep.runtime import TensorInfo, open_session
 from facekeep.runtime.openvino import import_openvino
 from session_kit import assert_one_line
@@ -221,6 +223,23 @@ def test_nothing_is_overwritten(tmp_path: Path, target: str) -> None:
             export_model(SMALL, target, tmp_path / f"made{TARGETS[target][-1]}")
         assert there.read_text() == "mine"
         there.unlink()
+
+
+def test_what_appears_while_it_is_converted_is_not_overwritten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = tmp_path / "made.xml"
+    real = to_openvino.convert
+
+    def convert(model: ModelEntry, target: Path) -> Any:
+        there.write_text("mine")
+        return real(model, target)
+
+    monkeypatch.setattr(to_openvino, "convert", convert)
+    with pytest.raises(InputError, match="is already there"):
+        export_model(SMALL, "openvino", there)
+    assert [each.name for each in tmp_path.iterdir()] == ["made.xml"]
+    assert there.read_text() == "mine"
 
 
 def test_wrong_words_are_one_line(tmp_path: Path) -> None:

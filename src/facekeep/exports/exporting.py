@@ -97,9 +97,13 @@ def _files(model: ModelEntry, target: str, out: str | Path | None) -> tuple[Path
     stem = final.removesuffix(endings[-1])
     files = tuple(Path(f"{stem}{ending}") for ending in endings)
     for file in files:
-        if os.path.lexists(file):
-            raise InputError(f"{printable(file)} is already there; give another --out")
+        _require_free(file)
     return files
+
+
+def _require_free(file: Path) -> None:
+    if os.path.lexists(file):
+        raise InputError(f"{printable(file)} is already there; give another --out")
 
 
 def _scratch(beside: Path) -> tempfile.TemporaryDirectory[str]:
@@ -137,6 +141,7 @@ def _place(made: list[Path], files: tuple[Path, ...]) -> None:
     """Move the files into place, the one that is opened last; all of them or none."""
     with ExitStack() as undoing:
         for source, file in zip(made, files, strict=True):
+            _require_free(file)  # a conversion takes minutes, in which others write
             try:
                 source.rename(file)
             except OSError as error:
