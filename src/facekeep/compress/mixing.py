@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from facekeep.compress.calibration import activation_ranges
 from facekeep.compress.faces import LEAST, Faces, crops_of
-from facekeep.compress.layers import layers
+from facekeep.compress.folding import folded
+from facekeep.compress.layers import layers, named
 from facekeep.compress.loss import tar_loss
 from facekeep.compress.made import Made
 from facekeep.compress.measure import Measuring
@@ -40,26 +41,27 @@ class Mixing:
 
     Args:
         model: What it is made of, with which TAR is compared.
-        content: The ONNX file to quantise, its constants folded: the model's, or what became of it
-            by healing.
-        options: Its bounds and its calibration.
+        source: The ONNX file to quantise: the model's, or what became of it by healing.
+        options: Its bounds, its calibration, and what stays float32 in any case.
         measuring: Measures TAR on known people, where there are any, and shows progress.
-        skip: Nodes that stay float32 in any case.
         reduce_range: Use 7 bits for the weights.
+
+    Raises:
+        InputError: No layer has a name that is to be skipped.
     """
 
     def __init__(
         self,
         model: ModelEntry,
-        content: bytes,
+        source: bytes,
         options: Quantize,
         measuring: Measuring,
-        skip: frozenset[str],
         *,
         reduce_range: bool,
     ) -> None:
-        self._model, self._content, self._options = model, content, options
-        self._measuring, self._skip, self._reduce_range = measuring, skip, reduce_range
+        self._model, self._content, self._options = model, folded(source), options
+        self._measuring, self._reduce_range = measuring, reduce_range
+        self._skip = named(layers(self._content), options.skip)
 
     def done(self, faces: Faces) -> Made:
         """Calibrate on faces, order the layers, and spare as few as the bounds allow.

@@ -89,15 +89,14 @@ def _computed(
     reduce_range: bool,
 ) -> Made:
     """Make a network that computes in 8 bits, and say what should be known of it."""
-    content = folded(source)
-    skip = named(layers(content), options.skip)
     if options.mode == "dynamic" or faces is None:
+        content = folded(source)
+        skip = named(layers(content), options.skip)
         dynamic = dynamic_int8(content, skip=skip, reduce_range=reduce_range)
         details = {"mode": "dynamic", "reduce_range": reduce_range}
         made = Made(dynamic, "8 bits, ranges found anew for each face", details=details)
     else:
-        job = Mixing(model, content, options, measuring, skip, reduce_range=reduce_range)
-        made = job.done(faces)
+        made = Mixing(model, source, options, measuring, reduce_range=reduce_range).done(faces)
     remarks = (_SATURATES,) if reduce_range else ()
     if options.heal:
         told = f"{made.told}, trained with rounded numbers for {options.heal} steps"

@@ -54,11 +54,10 @@ def retrained(
     source = exported(network)
 
     def rounding() -> Rounding:
-        content = folded(source)
-        skip = named(layers(content), options.skip)
         if options.mode == "dynamic" or faces is None:
+            skip = named(layers(folded(source)), options.skip)
             return dynamic_rounding(source, skip=skip, reduce_range=reduce_range)
-        job = Mixing(model, content, options, measuring, skip, reduce_range=reduce_range)
+        job = Mixing(model, source, options, measuring, reduce_range=reduce_range)
         return static_rounding(source, job.everything(faces), reduce_range=reduce_range)
 
     done = healed(
