@@ -70,8 +70,7 @@ class Mixing:
             InputError: Too few of the images show a face.
             ModelError: No mix is within the bounds.
         """
-        crops = self._crops(faces)
-        ranges = self._ranges(crops)
+        ranges, crops = self._calibrated(faces)
         order = self._order(ranges, crops)
         mixed = self._searched(ranges, crops, order)
         return self._made(mixed, order, len(crops))
@@ -86,7 +85,7 @@ class Mixing:
             InputError: Too few of the images show a face.
             ModelError: No layer is left.
         """
-        ranges = self._ranges(self._crops(faces))
+        ranges, _ = self._calibrated(faces)
         return static_int8(
             self._content,
             ranges,
@@ -95,26 +94,21 @@ class Mixing:
             weights="float32",
         )
 
-    def _crops(self, faces: Faces) -> Crops:
-        measuring = self._measuring
-        with (
-            Embedder(self._model, threads=1) as embedder,
-            measuring.watch("Cutting out faces", len(faces.samples)) as advance,
-        ):
-            crops = crops_of(faces, embedder.size, cache=measuring.trial.cache, progress=advance)
-        if len(crops) < LEAST:
-            raise InputError(
-                f"{len(crops)} of {len(faces.samples)} images show a face, and calibration needs"
-                f" {LEAST}; name more with --data, or say --aligned if they are face crops"
-            )
-        return crops
-
-    def _ranges(self, crops: Crops) -> Any:
+    def _calibrated(self, faces: Faces) -> tuple[Any, Crops]:
+        """Return the ranges of activations, and the crops they were found on."""
+        measuring, method = self._measuring, self._options.calibration
         with Embedder(self._model, threads=1) as embedder:
+            with measuring.watch("Cutting out faces", len(faces.samples)) as advance:
+                cache = measuring.trial.cache
+                crops = crops_of(faces, embedder.size, cache=cache, progress=advance)
+            if len(crops) < LEAST:
+                raise InputError(
+                    f"{len(crops)} of {len(faces.samples)} images show a face, and calibration"
+                    f" needs {LEAST}; name more with --data, or say --aligned if they are face crops"
+                )
             tensors = embedder.tensor(crops)
-        with self._measuring.watch("Calibrating", len(tensors)) as advance:
-            method = self._options.calibration
-            return activation_ranges(self._content, tensors, method, progress=advance)
+        with measuring.watch("Calibrating", len(tensors)) as advance:
+            return activation_ranges(self._content, tensors, method, progress=advance), crops
 
     def _order(self, ranges: Any, crops: Crops) -> tuple[Sensitivity, ...]:
         few = crops[:: max(1, len(crops) // _COMPARED)][:_COMPARED]
