@@ -103,8 +103,9 @@ class Mixing:
                 crops = crops_of(faces, embedder.size, cache=cache, progress=advance)
             if len(crops) < LEAST:
                 raise InputError(
-                    f"{len(crops)} of {len(faces.samples)} images show a face, and calibration"
-                    f" needs {LEAST}; name more with --data, or say --aligned if they are face crops"
+                    f"{len(crops)} of {len(faces.samples)} images show a face, and"
+                    f" calibration needs {LEAST}; name more with --data, or say --aligned if they"
+                    " are face crops"
                 )
             tensors = embedder.tensor(crops)
         with measuring.watch("Calibrating", len(tensors)) as advance:
