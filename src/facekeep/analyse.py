@@ -88,6 +88,10 @@ class Analyser:
         """Load an image as uint8 ``(H, W, 3)`` RGB."""
         return load_image(image, max_pixels=self._max_pixels)
 
+    def prepare(self) -> None:
+        """Open the embedder; before the detector, as opening takes more memory than running."""
+        self._embedder.get()
+
     def find(self, image: NDArray[np.uint8]) -> Found:
         """Find the faces of a loaded image, with refined landmarks and quality."""
         detector = self._detector.get()
@@ -128,8 +132,7 @@ class Analyser:
         try:
             for image in islice(images, _CHUNK):
                 pixels = self.load(image)
-                # Before the detector runs: opening a network takes more memory than running it.
-                self._embedder.get()
+                self.prepare()
                 found.append(self.find(pixels))
         except FacekeepError as error:
             return found, error

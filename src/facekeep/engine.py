@@ -331,6 +331,7 @@ class FaceEngine(Closing):
         if digest in known:
             text = "this photo was enrolled for this person before"
             return Rejection(label, "already_enrolled", text)
+        self._analyser.prepare()
         faces, crops = self._analyser.find(image)
         fault = reject(faces, self._policy)
         if fault is not None:

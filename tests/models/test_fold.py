@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -59,9 +60,19 @@ def test_a_batch_fixed_in_a_reshape_is_freed() -> None:
     np.testing.assert_allclose(folded.run({"x": x})[0], singles, rtol=1e-6)
 
 
-@pytest.mark.parametrize("slopes", [[0.25, 0.0, -0.5, 1.0], [0.25, 1.25, -3.0, 0.0]])
-def test_prelu_is_replaced_by_equal_nodes(slopes: list[float]) -> None:
-    slope = np.array(slopes, np.float32).reshape(4, 1, 1)
+@pytest.mark.parametrize(
+    "slopes",
+    [
+        [[[0.25]], [[0.0]], [[-0.5]], [[0.75]]],
+        [[[0.25]], [[1.0]], [[-0.5]], [[0.0]]],
+        [[[0.25]], [[1.25]], [[-3.0]], [[0.0]]],
+        [[0.25, 1.5, -1.0, 0.0, 1.0]],
+        [0.25],
+    ],
+    ids=["below 1", "1", "above 1", "by column", "one"],
+)
+def test_prelu_is_replaced_by_equal_nodes(slopes: list[Any]) -> None:
+    slope = np.array(slopes, np.float32)
     shape = ["n", 4, 5, 5]
     graph = onnx.helper.make_graph(
         [onnx.helper.make_node("PRelu", ["x", "slope"], ["y"])],
@@ -77,7 +88,7 @@ def test_prelu_is_replaced_by_equal_nodes(slopes: list[float]) -> None:
     assert "PRelu" not in kinds
     x = np.random.default_rng(0).normal(size=(2, 4, 5, 5)).astype(np.float32)
     (result,) = open_session(folded).run({"x": x})
-    np.testing.assert_array_equal(result, np.where(x < 0, slope * x, x))
+    np.testing.assert_allclose(result, np.where(x < 0, slope * x, x), rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("source", [b"no network", b"\x00" * 64])

@@ -170,6 +170,17 @@ def test_a_converted_model_is_kept_and_used_again(models: Path, own_cache: Path)
     assert open_session(path).outputs
 
 
+def test_what_an_older_version_converted_is_removed(models: Path, own_cache: Path) -> None:
+    folder = own_cache / "models"
+    folder.mkdir(parents=True)
+    old = folder / f"yunet-{'0' * 16}.onnx"
+    others = [folder / name for name in (f"yunet-2-{'0' * 16}.onnx", f"sface-{'0' * 16}.onnx")]
+    for path in [old, *others]:
+        path.write_bytes(b"converted")
+    kept = locate(entry("yunet"))
+    assert set(folder.glob("*.onnx")) == {kept, *others}
+
+
 @pytest.mark.parametrize("content", [b"", b"something else"])
 def test_a_damaged_conversion_is_made_again(models: Path, own_cache: Path, content: bytes) -> None:
     path = locate(entry("yunet"))

@@ -116,23 +116,36 @@ def _without_prelu(nodes: list[Any], constants: _Constants) -> list[Any]:
 
 
 def _vectorised(node: Any, constants: _Constants) -> list[Any]:
-    """Give ``max(x, slope x)`` or, where a slope exceeds 1, ``relu(x) + slope (x - relu(x))``."""
+    """Give ``slope x + (1 - slope) relu(x)``, by channel where there is a slope for each.
+
+    Products with a number for each channel are written as depthwise convolutions: the blocked
+    layout of the convolutions around them holds for these, but ends before a ``Mul``.
+    """
     from onnx import helper
 
     (data, slope), (result,) = node.input, node.output
-    scaled = f"{result}_scaled"
-    if slope in constants and constants[slope].max() <= 1:
+    kept, positive, passed = (f"{result}_{part}" for part in ("kept", "positive", "passed"))
+    slopes = constants.get(slope)
+    if slopes is None or slopes.ndim != 3 or slopes.size != len(slopes):
         return [
-            helper.make_node("Mul", [data, slope], [scaled]),
-            helper.make_node("Max", [data, scaled], [result]),
+            helper.make_node("Relu", [data], [positive]),
+            helper.make_node("Sub", [data, positive], [passed]),
+            helper.make_node("Mul", [passed, slope], [kept]),
+            helper.make_node("Add", [positive, kept], [result]),
         ]
-    positive, negative = f"{result}_positive", f"{result}_negative"
-    return [
-        helper.make_node("Relu", [data], [positive]),
-        helper.make_node("Sub", [data, positive], [negative]),
-        helper.make_node("Mul", [negative, slope], [scaled]),
-        helper.make_node("Add", [positive, scaled], [result]),
-    ]
+    weights, rest = f"{result}_slope", f"{result}_rest"
+    constants[weights] = slopes[:, None]
+    constants[rest] = 1 - slopes[:, None]
+
+    def scaled(source: str, by: str, out: str) -> Any:
+        return helper.make_node("Conv", [source, by], [out], group=len(slopes))
+
+    if slopes.max() < 1:  # what is scaled keeps its sign, and a Relu behind a Conv costs nothing
+        middle = scaled(data, rest, passed), helper.make_node("Relu", [passed], [positive])
+    else:
+        middle = helper.make_node("Relu", [data], [passed]), scaled(passed, rest, positive)
+    add = helper.make_node("Add", [kept, positive], [result])
+    return [*middle, scaled(data, weights, kept), add]
 
 
 def _keep(graph: Any, constants: _Constants, nodes: list[Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.metadata
 import logging
@@ -33,6 +34,8 @@ WEIGHTS = Path(__file__).parent / "weights"
 
 # A version that gave the files that the catalogue describes.
 _KNOWN_ONNX = "1.23.2"
+# Digits of a digest in the name of a converted file.
+_DIGITS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +65,7 @@ def locate(entry: ModelEntry) -> Path:
     """
     path, content = _prepare(entry)
     if content is not None:
-        keep(path, content)
+        _keep(entry, path, content)
     return path
 
 
@@ -77,7 +80,7 @@ def weights(entry: ModelEntry) -> Path | bytes:
     if content is None:
         return path
     try:
-        keep(path, content)
+        _keep(entry, path, content)
     except FacekeepError as error:
         _log.warning("%s; model %r is converted in memory at each start", error, entry.name)
         return content
@@ -114,10 +117,19 @@ def _prepare(entry: ModelEntry) -> tuple[Path, bytes | None]:
         return found[0], None
     if conversion.name == EXPORT:
         return _exported(entry, conversion), None
-    path = cache_dir() / "models" / f"{entry.name}-{conversion.sha256[:16]}.onnx"
+    path = cache_dir() / "models" / f"{entry.name}-{conversion.sha256[:_DIGITS]}.onnx"
     if _fault(path, conversion.sha256, conversion.size) is None:
         return path, None
     return path, _convert(entry, conversion, found[0])
+
+
+def _keep(entry: ModelEntry, path: Path, content: bytes) -> None:
+    """Keep a converted file in the cache, in place of those that older versions made."""
+    keep(path, content)
+    for other in path.parent.glob(f"{entry.name}-{'[0-9a-f]' * _DIGITS}.onnx"):
+        if other != path:
+            with contextlib.suppress(OSError):
+                other.unlink()
 
 
 def verify(entry: ModelEntry) -> ModelStatus:

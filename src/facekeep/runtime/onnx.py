@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
@@ -44,6 +46,42 @@ _DTYPES = {"float": "float32", "double": "float64"}
 _FATAL = 4  # ONNX Runtime's quietest log level: its errors reach us as exceptions anyway
 
 
+# Bytes of input that take hundreds of megabytes to compute with: tiles of photos, not frames.
+_LARGE_INPUT = 26_000_000
+
+
+class _Memory:
+    """What all networks of the process compute in, in turns: one arena of ONNX Runtime's."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._made = False
+        self._large = False
+
+    def share(self, ort: ModuleType, options: Any) -> None:
+        """Let a network to be opened with these options compute in it."""
+        with self._lock:
+            if not self._made:
+                kinds = ort.OrtAllocatorType, ort.OrtMemType
+                info = ort.OrtMemoryInfo("Cpu", kinds[0].ORT_ARENA_ALLOCATOR, 0, kinds[1].DEFAULT)
+                with contextlib.suppress(*_failures(ort)):  # the program has an arena of its own
+                    ort.create_and_register_allocator(info, ort.OrtArenaCfg({}))
+                self._made = True
+        options.add_session_config_entry("session.use_env_allocators", "1")
+
+    def shrinks(self, feeds: Mapping[str, NDArray[Any]]) -> bool:
+        """Whether a run is to give memory back: the first usual one behind a large one."""
+        before, self._large = self._large, _size(feeds) > _LARGE_INPUT
+        return before and not self._large
+
+
+_memory = _Memory()
+
+
+def _size(feeds: Mapping[str, NDArray[Any]]) -> int:
+    return sum(getattr(array, "nbytes", 0) for array in feeds.values())
+
+
 class OnnxSession(Opened):
     """A network opened by ONNX Runtime; see ``Session`` for what it promises."""
 
@@ -60,12 +98,18 @@ class OnnxSession(Opened):
         if session is None:
             raise InputError("this session is closed; open a new one")
         ort = _onnxruntime()
+        options = ort.RunOptions()
+        shrinks = _memory.shrinks(feeds)
+        if shrinks:
+            options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
         try:
-            outputs: list[NDArray[Any]] = session.run(None, dict(feeds))
+            outputs: list[NDArray[Any]] = session.run(None, dict(feeds), options)
         except (_state(ort).InvalidArgument, ValueError) as error:
             raise InputError(f"the network refuses its input: {short(error)}") from error
         except _failures(ort) as error:
             raise ModelError(f"the network failed to run: {short(error)}") from error
+        if shrinks:
+            give_memory_back()
         return outputs
 
     def close(self) -> None:
@@ -88,6 +132,7 @@ def open_onnx(model: Path | bytes, *, device: str, precision: str, threads: int)
         raise ModelNotFound(f"no model file at {model}")
     source = str(model) if isinstance(model, Path) else model
     options = _options(ort, threads)
+    _memory.share(ort, options)
     if (model.stat().st_size if isinstance(model, Path) else len(model)) > _LARGE:
         options.add_session_config_entry("session.disable_prepacking", "1")
     try:
