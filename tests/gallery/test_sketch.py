@@ -39,11 +39,12 @@ def test_sketches_of_other_widths_tell_angles_and_stay_the_same_for_ever() -> No
     sizes=st.lists(st.integers(0, 40), max_size=4),
     depth=st.integers(1, 50),
     step=st.integers(1, 20),
+    few=st.integers(1, 5),
     seed=st.integers(0, 99),
 )
 @settings(max_examples=60, deadline=None)
 def test_the_nearest_are_the_nearest(
-    faiss: bool, sizes: list[int], depth: int, step: int, seed: int
+    faiss: bool, sizes: list[int], depth: int, step: int, few: int, seed: int
 ) -> None:
     if faiss:
         pytest.importorskip("faiss")
@@ -53,11 +54,23 @@ def test_the_nearest_are_the_nearest(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sketch_module, "_has_faiss", lambda: faiss)
         patch.setattr(sketch_module, "_ROWS_AT_ONCE", step)
+        patch.setattr(sketch_module, "_FEW", few)
         rows = nearest(blocks, probe, depth)
     every = np.concatenate([np.empty((0, 8), np.uint64), *blocks])
     distances = np.bitwise_count(every ^ probe).sum(axis=1)
     assert len(set(rows.tolist())) == len(rows) == min(depth, len(every))
     assert sorted(distances[rows]) == sorted(distances)[: len(rows)]
+
+
+def test_a_block_that_holds_all_of_the_nearest_is_asked_again() -> None:
+    pytest.importorskip("faiss")
+    rng = np.random.default_rng(0)
+    blocks = [rng.integers(0, 2**64, (5000, 8), np.uint64) for _ in range(4)]
+    probe = rng.integers(0, 2**64, 8, np.uint64)
+    blocks[2][1000:1600] = probe ^ np.uint64(3)
+    found = nearest(blocks, probe, 500)
+    assert set(found.tolist()) < set(range(11_000, 11_600))
+    assert len(found) == len(set(found.tolist())) == 500
 
 
 def test_a_faiss_that_cannot_be_imported_is_done_without(

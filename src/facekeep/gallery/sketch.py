@@ -37,6 +37,9 @@ _ROWS_AT_ONCE = 16384
 """Sketches compared at once: enough that NumPy's calls do not count, and what they need stays in
 the cache."""
 
+_FEW = 64
+"""Rows that each block is asked for besides its share."""
+
 _EVEN = np.uint64(0x00FF00FF00FF00FF)
 _SUM = np.uint64(0x0001000100010001)
 
@@ -196,10 +199,30 @@ def _has_faiss() -> bool:
 
 
 def _scan_with_faiss(blocks: Sequence[Words], probe: Words, best: _Nearest) -> None:
+    """Ask each block for twice its share of the nearest, and for more where that was too few.
+
+    For each row that it is asked for, faiss takes 4 kB of memory.
+    """
+    share = 2 * best.depth / max(1, sum(map(len, blocks)))
+    cut = []
+    for first, block in zip(_firsts(blocks), blocks, strict=True):
+        wanted = min(best.depth, len(block))
+        asked = min(wanted, int(share * len(block)) + _FEW)
+        distances, rows = _by_faiss(block, probe, asked)
+        best.add(distances, rows + first)
+        if asked < wanted:
+            cut.append((first, block, rows, distances[-1]))
+    best.rows()  # the limit is known from here on
+    for first, block, known, farthest in cut:
+        if farthest < best.limit:
+            distances, rows = _by_faiss(block, probe, min(best.depth, len(block)))
+            new = np.isin(rows, known, invert=True)
+            best.add(distances[new], rows[new] + first)
+
+
+def _by_faiss(block: Words, probe: Words, count: int) -> tuple[NDArray[Any], Ints]:
+    """The rows of a block that are nearest to a probe, and their distances, the least first."""
     import faiss
 
-    probes = probe.view(np.uint8)[None]
-    for first, block in zip(_firsts(blocks), blocks, strict=True):
-        depth = min(best.depth, len(block))
-        distances, rows = faiss.knn_hamming(probes, block.view(np.uint8), depth, variant="mc")
-        best.add(distances[0], rows[0].astype(np.intp) + first)
+    found = faiss.knn_hamming(probe.view(np.uint8)[None], block.view(np.uint8), count, variant="mc")
+    return found[0][0], found[1][0].astype(np.intp)
