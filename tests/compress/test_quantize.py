@@ -14,6 +14,7 @@ from facekeep.compress.layers import head, layers
 from facekeep.compress.quantize import dynamic_int8, saturates, static_int8
 from facekeep.compress.quantizing import _stored
 from facekeep.errors import InputError, ModelCorrupt, ModelError
+from facekeep.models import entry, locate
 from facekeep.models.pack import Numbers, pack
 from facekeep.runtime import open_session
 from tiny_kit import LAYERS, faces, tensor, tiny_network
@@ -69,6 +70,13 @@ def test_folding_refuses_what_is_no_network(content: bytes) -> None:
 def test_the_last_layer_is_the_head(content: bytes) -> None:
     assert head(layers(content)) == "head"
     assert head(()) == ""
+
+
+def test_a_factor_for_each_channel_is_no_layer(content: bytes) -> None:
+    assert len(layers(content)) == len(LAYERS)
+    sface = folded(locate(entry("sface")).read_bytes())
+    kinds = [node.op_type for node in onnx.load_model_from_string(sface).graph.node]
+    assert len(layers(sface)) == 28 < kinds.count("Conv")
 
 
 @pytest.mark.parametrize("method", METHODS)

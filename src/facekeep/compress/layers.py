@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -35,15 +36,14 @@ class Layer:
 def layers(content: bytes) -> tuple[Layer, ...]:
     """List the layers of a network whose constants are folded, in the order they are run.
 
-    Products of two activations, as in attention, are none of them.
+    Products of two activations, as in attention, are none of them, nor are convolutions that give
+    each channel a factor, as the catalogue's PReLU does: rounding them costs more than it saves.
 
     Raises:
         ModelCorrupt: The file is no ONNX network.
     """
-    import math
-
     graph = load(content).graph
-    sizes = {item.name: math.prod(item.dims) for item in graph.initializer if _is_float(item)}
+    sizes = {item.name: math.prod(item.dims) for item in graph.initializer if _multiplies(item)}
     return tuple(
         Layer(node.name, node.input[1], node.op_type, sizes[node.input[1]])
         for node in graph.node
@@ -76,7 +76,8 @@ def named(every: Sequence[Layer], patterns: Collection[str]) -> frozenset[str]:
     return frozenset(found)
 
 
-def _is_float(item: Any) -> bool:
+def _multiplies(constant: Any) -> bool:
+    """Whether its numbers are real and more than one for each of what comes out."""
     from onnx import TensorProto
 
-    return bool(item.data_type == TensorProto.FLOAT)
+    return constant.data_type == TensorProto.FLOAT and math.prod(constant.dims[1:]) > 1
