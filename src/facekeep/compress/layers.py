@@ -80,4 +80,4 @@ def _multiplies(constant: Any) -> bool:
     """Whether its numbers are real and more than one for each of what comes out."""
     from onnx import TensorProto
 
-    return constant.data_type == TensorProto.FLOAT and math.prod(constant.dims[1:]) > 1
+    return bool(constant.data_type == TensorProto.FLOAT and math.prod(constant.dims[1:]) > 1)
