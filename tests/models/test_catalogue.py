@@ -11,6 +11,8 @@ import pytest
 from facekeep import models as room
 from facekeep.errors import ModelError, ModelNotFound
 from facekeep.models.catalogue import ENTRY_FILE
+from facekeep.models.schema import Conversion
+from facekeep.models.write import write_entry
 
 GOOD = """
 task = "embed"
@@ -228,6 +230,22 @@ def test_an_unknown_name_lists_the_known_ones(models: Path, name: str) -> None:
 def test_the_beginning_of_a_name_is_completed() -> None:
     with pytest.raises(ModelNotFound, match=r"is it edgeface-xs-gamma-06 or edgeface-xs-q\?$"):
         room.entry("edgeface-xs")
+
+
+@pytest.mark.parametrize("conversion", [None, Conversion("fold-block-quantised", "0" * 64, 1)])
+def test_what_an_older_version_pulled_is_converted_as_now(
+    models: Path, conversion: Conversion | None
+) -> None:
+    offered = room.entry("mobilefacenet-fp")
+    (file,) = offered.files
+    before = dataclasses.replace(file, conversion=conversion)
+    write_entry(dataclasses.replace(offered, files=(before,)), models / offered.name)
+    pulled = room.entry(offered.name)
+    assert pulled.files[0].conversion == file.conversion
+    assert room.space_id(pulled) == room.space_id(offered)
+    other = dataclasses.replace(before, sha256="1" * 64)
+    write_entry(dataclasses.replace(offered, files=(other,)), models / offered.name)
+    assert room.entry(offered.name).files[0].conversion == conversion
 
 
 def test_hidden_folders_are_no_models(models: Path) -> None:

@@ -6,6 +6,7 @@ user's own under its name, which from then on is the one that is found.
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.resources
 import os
 import tomllib
@@ -129,7 +130,19 @@ def _read_own(folder: Path) -> ModelEntry:
         raise ModelError(f"{where} cannot be read: {why(error)}") from error
     except ValueError as error:
         raise ModelError(f"{where}: the folder's name {error}") from error
-    return parse_entry(name, content, where, folder)
+    return _converted_as_now(parse_entry(name, content, where, folder))
+
+
+def _converted_as_now(pulled: ModelEntry) -> ModelEntry:
+    """Let what an older version pulled be converted as this one does: the published file counts."""
+    offer = _builtin()[0].get(pulled.name)
+    if offer is None or [file.sha256 for file in offer.files] != [f.sha256 for f in pulled.files]:
+        return pulled
+    files = [
+        dataclasses.replace(file, conversion=now.conversion or file.conversion)
+        for file, now in zip(pulled.files, offer.files, strict=True)
+    ]
+    return dataclasses.replace(pulled, files=tuple(files))
 
 
 @cache
