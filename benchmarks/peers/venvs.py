@@ -14,6 +14,8 @@ from pathlib import Path
 
 from facekeep.errors import FacekeepError
 from facekeep.models import entry, list_models, locate
+from facekeep.models.fold import fold_block_quantised
+from facekeep.models.local import find
 
 from .driver import PeerError, Runner
 from .roster import Peer
@@ -106,12 +108,20 @@ def _site(python: Path) -> Path:
 
 
 def _lay(model: str, target: Path) -> None:
+    """Lay the weights of a model as published, but for 8-bit constants, which few can read."""
+    known = entry(model)
     try:
-        source = locate(entry(model))
+        source = locate(known)
     except FacekeepError as error:
         raise PeerError(f"its weights are missing: {error}") from error
     target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(source, target)
+    published = known.files[0].conversion and find(known, known.files[0])
+    if published:
+        content = published.read_bytes()
+        any_size = known.input_size is None
+        target.write_bytes(fold_block_quantised(content, any_size=any_size, quick=False))
+    else:
+        shutil.copyfile(source, target)
 
 
 def _run(command: Sequence[str | os.PathLike[str]]) -> None:

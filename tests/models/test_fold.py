@@ -86,6 +86,8 @@ def test_prelu_is_replaced_by_equal_nodes(slopes: list[Any]) -> None:
     folded = fold_block_quantised(model.SerializeToString(), any_size=False)
     kinds = {node.op_type for node in onnx.load_model_from_string(folded).graph.node}
     assert "PRelu" not in kinds
+    plain = fold_block_quantised(model.SerializeToString(), any_size=False, quick=False)
+    assert [node.op_type for node in onnx.load_model_from_string(plain).graph.node] == ["PRelu"]
     x = np.random.default_rng(0).normal(size=(2, 4, 5, 5)).astype(np.float32)
     (result,) = open_session(folded).run({"x": x})
     np.testing.assert_allclose(result, np.where(x < 0, slope * x, x), rtol=1e-6, atol=1e-6)

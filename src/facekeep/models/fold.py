@@ -19,12 +19,13 @@ from facekeep.errors import ModelCorrupt
 _Constants = dict[str, NDArray[Any]]
 
 
-def fold_block_quantised(source: bytes, *, any_size: bool) -> bytes:
+def fold_block_quantised(source: bytes, *, any_size: bool, quick: bool = True) -> bytes:
     """Return the same network with float32 constants and a free batch axis.
 
     Args:
         source: An ONNX file whose constants are quantised.
         any_size: Whether height and width become free too (a fully convolutional network).
+        quick: Whether PReLU is written as ONNX Runtime runs it faster.
 
     Returns:
         An ONNX file; equal input gives equal bytes.
@@ -40,7 +41,9 @@ def fold_block_quantised(source: bytes, *, any_size: bool) -> bytes:
         raise ModelCorrupt("the quantised network cannot be read as ONNX") from error
     graph = model.graph
     constants, nodes = _compute_constants(graph)
-    nodes = _without_prelu(_without_dropout(nodes), constants)
+    nodes = _without_dropout(nodes)
+    if quick:
+        nodes = _without_prelu(nodes, constants)
     _keep(graph, constants, nodes)
     _free_axes(graph, any_size=any_size)
     folded: bytes = model.SerializeToString(deterministic=True)
