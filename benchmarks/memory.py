@@ -2,10 +2,13 @@
 
     python benchmarks/memory.py --images 10000
     python benchmarks/memory.py --people 10000 --model facekeep-xxs
+    python benchmarks/memory.py --large
 
 The first identifies pictures of many sizes made from the demo's portraits, one after another with
 one engine, and prints the resident memory along the way; the first hundred images are warm-up. The
-second prints what a new process takes that identifies a portrait six times among so many people.
+second prints what a new process takes that identifies a portrait six times among so many people; the
+third, what one takes that looks for small faces in a small picture, three times in a photo of twelve
+megapixels, and in the small picture again: at its peak and at its end.
 """
 
 from __future__ import annotations
@@ -28,6 +31,11 @@ from facekeep.image import save_image
 from facekeep.models import default_model, entry, space_id
 
 _WARM_UP = 100
+_TELL = """
+    lines = open("/proc/self/status").read().splitlines()
+print(json.dumps({name: round(int(line.split()[1]) / 1024, 1)
+    for line in lines for name in ("VmRSS", "VmHWM") if line.startswith(name)}))
+"""
 _IDENTIFY = """
 import json, sys
 from facekeep import FaceEngine, load_image
@@ -35,9 +43,19 @@ picture = load_image(sys.argv[1])
 with FaceEngine(sys.argv[2], embedder=sys.argv[3], threads=1) as engine:
     for _ in range(6):
         engine.identify(picture)
-    lines = open("/proc/self/status").read().splitlines()
-print(json.dumps({name: round(int(line.split()[1]) / 1024, 1)
-    for line in lines for name in ("VmRSS", "VmHWM") if line.startswith(name)}))
+"""
+_LARGE = """
+import json, sys
+import numpy as np
+from facekeep import Detector, load_image
+picture = load_image(sys.argv[1])
+large = np.tile(picture, (8, 8, 1))[:3000, :4000]
+with Detector(min_face=20, threads=1) as detector:
+    detector.detect(picture)
+    for _ in range(3):
+        detector.detect(large)
+    del large
+    detector.detect(picture)
 """
 
 
@@ -53,8 +71,20 @@ def with_people(count: int, model: str) -> str:
         with Gallery.open(path, space=space, create=True) as gallery, gallery._write() as rows:
             for number, vector in enumerate(vectors):
                 edit.enroll(rows, f"Person {number}", [NewTemplate(vector)], {})
-        command = [sys.executable, "-c", _IDENTIFY, photo, path, model]
-        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+        return _told(_IDENTIFY, photo, path, model)
+
+
+def with_a_large_photo() -> str:
+    """Return the same of a process that looked for small faces in a large photo."""
+    with tempfile.TemporaryDirectory() as folder:
+        photo = Path(folder) / "photo.jpg"
+        save_image(photo, bundled_cases()[0].enrol[0])
+        return _told(_LARGE, photo)
+
+
+def _told(code: str, *arguments: str | Path) -> str:
+    command = [sys.executable, "-c", code + _TELL, *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
 def main() -> None:
@@ -65,7 +95,11 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--people", type=int, help="measure a process that knows so many people")
     parser.add_argument("--model", default=default_model("embed"), help="its embedder")
+    parser.add_argument("--large", action="store_true", help="measure one with a large photo")
     options = parser.parse_args()
+    if options.large:
+        print(with_a_large_photo())
+        return
     if options.people:
         print(with_people(options.people, options.model))
         return
