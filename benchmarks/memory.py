@@ -6,9 +6,9 @@
 
 The first identifies pictures of many sizes made from the demo's portraits, one after another with
 one engine, and prints the resident memory along the way; the first hundred images are warm-up. The
-second prints what a new process takes that identifies a portrait six times among so many people; the
-third, what one takes that looks for small faces in a small picture, three times in a photo of twelve
-megapixels, and in the small picture again: at its peak and at its end.
+second prints what a new process takes that identifies a portrait six times among so many people.
+The third prints what one takes that looks for small faces in a small picture, three times in a
+photo of twelve megapixels, and in the small picture again: at its peak and at its end.
 """
 
 from __future__ import annotations

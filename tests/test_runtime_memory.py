@@ -83,11 +83,53 @@ for session in sessions:
     assert last < first + 40  # each takes 60 MB and more
 
 
-def test_a_program_may_have_an_arena_of_its_own(network: Path) -> None:
+def test_what_ends_while_others_run_is_given_back_too(network: Path) -> None:
+    code = """
+import threading
+session = open_session(sys.argv[1], threads=1)
+run(session, 1000)
+print(resident())
+large = threading.Thread(target=run, args=(session, 450_000))
+large.start()
+while large.is_alive():
+    run(session, 1000)
+for _ in range(3):
+    run(session, 1000)
+print(resident())
+"""
+    before, after = printed(code, network)
+    assert after < before + 60
+
+
+def test_a_large_run_that_fails_is_remembered(network: Path) -> None:
+    code = """
+from facekeep.errors import InputError
+session = open_session(sys.argv[1], threads=1)
+run(session, 1000)
+run(session, 450_000)
+try:
+    session.run({"x": np.ones((1000, 17), np.float32)})
+except InputError:
+    run(session, 1000)
+    print(resident())
+"""
+    (after,) = printed(code, network)
+    assert after < 200
+
+
+def test_where_no_arena_can_be_registered_each_network_has_its_own(network: Path) -> None:
     code = """
 import onnxruntime as ort
-info = ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)
-ort.create_and_register_allocator(info, ort.OrtArenaCfg({}))
-run(open_session(sys.argv[1], threads=1), 10)
+def refuses(*arguments):
+    raise RuntimeError("an allocator for this device has already been registered")
+ort.create_and_register_allocator = refuses
+session = open_session(sys.argv[1], threads=1)
+run(session, 450_000)
+run(session, 10)
+options = session._session.get_session_options()
+try:
+    print(options.get_session_config_entry("session.use_env_allocators"))
+except RuntimeError:
+    print(0)
 """
-    assert printed(code, network) == []
+    assert printed(code, network) == [0]

@@ -17,6 +17,7 @@ from facekeep.errors import InputError, ModelCorrupt, ModelError
 from facekeep.models import entry, locate
 from facekeep.models.pack import Numbers, pack
 from facekeep.runtime import open_session
+from session_kit import product
 from tiny_kit import LAYERS, faces, tensor, tiny_network
 
 Crops = NDArray[np.uint8]
@@ -77,6 +78,8 @@ def test_a_factor_for_each_channel_is_no_layer(content: bytes) -> None:
     sface = folded(locate(entry("sface")).read_bytes())
     kinds = [node.op_type for node in onnx.load_model_from_string(sface).graph.node]
     assert len(layers(sface)) == 28 < kinds.count("Conv")
+    column = product(np.ones((4, 1), np.float32))
+    assert [each.numbers for each in layers(column)] == [4]
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -66,10 +66,12 @@ def test_a_batch_fixed_in_a_reshape_is_freed() -> None:
         [[[0.25]], [[0.0]], [[-0.5]], [[0.75]]],
         [[[0.25]], [[1.0]], [[-0.5]], [[0.0]]],
         [[[0.25]], [[1.25]], [[-3.0]], [[0.0]]],
+        [[[0.25]], [[1e4]], [[-0.5]], [[0.0]]],
         [[0.25, 1.5, -1.0, 0.0, 1.0]],
         [0.25],
+        [[[0.25]]],
     ],
-    ids=["below 1", "1", "above 1", "by column", "one"],
+    ids=["below 1", "1", "above 1", "steep", "by column", "one", "one for all"],
 )
 def test_prelu_is_replaced_by_equal_nodes(slopes: list[Any]) -> None:
     slope = np.array(slopes, np.float32)
@@ -91,6 +93,27 @@ def test_prelu_is_replaced_by_equal_nodes(slopes: list[Any]) -> None:
     x = np.random.default_rng(0).normal(size=(2, 4, 5, 5)).astype(np.float32)
     (result,) = open_session(folded).run({"x": x})
     np.testing.assert_allclose(result, np.where(x < 0, slope * x, x), rtol=1e-6, atol=1e-6)
+
+
+def test_a_constant_called_like_a_slope_is_left_alone() -> None:
+    slope = np.array([0.25, 0.5], np.float32).reshape(2, 1, 1)
+    shape = ["n", 2, 3, 3]
+    graph = onnx.helper.make_graph(
+        [
+            onnx.helper.make_node("PRelu", ["x", "a_slope"], ["a"]),
+            onnx.helper.make_node("PRelu", ["a", "a_slope"], ["y"]),
+        ],
+        "prelus",
+        [onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, shape)],
+        [onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, shape)],
+        [onnx.numpy_helper.from_array(slope, "a_slope")],
+    )
+    opset = [onnx.helper.make_opsetid("", 21)]
+    model = onnx.helper.make_model(graph, opset_imports=opset, ir_version=10)
+    folded = open_session(fold_block_quantised(model.SerializeToString(), any_size=False))
+    x = np.random.default_rng(0).normal(size=(1, 2, 3, 3)).astype(np.float32)
+    expected = np.where(x < 0, slope**2 * x, x)
+    np.testing.assert_allclose(folded.run({"x": x})[0], expected, rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("source", [b"no network", b"\x00" * 64])

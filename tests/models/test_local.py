@@ -174,11 +174,14 @@ def test_what_an_older_version_converted_is_removed(models: Path, own_cache: Pat
     folder = own_cache / "models"
     folder.mkdir(parents=True)
     old = folder / f"yunet-{'0' * 16}.onnx"
+    young = folder / f"yunet-{'1' * 16}.onnx"
     others = [folder / name for name in (f"yunet-2-{'0' * 16}.onnx", f"sface-{'0' * 16}.onnx")]
-    for path in [old, *others]:
+    for path in [old, young, *others]:
         path.write_bytes(b"converted")
+    for path in [old, *others]:
+        os.utime(path, (0, 0))
     kept = locate(entry("yunet"))
-    assert set(folder.glob("*.onnx")) == {kept, *others}
+    assert set(folder.glob("*.onnx")) == {kept, young, *others}
 
 
 @pytest.mark.parametrize("content", [b"", b"something else"])

@@ -43,11 +43,13 @@ def layers(content: bytes) -> tuple[Layer, ...]:
         ModelCorrupt: The file is no ONNX network.
     """
     graph = load(content).graph
-    sizes = {item.name: math.prod(item.dims) for item in graph.initializer if _multiplies(item)}
+    shapes = {item.name: tuple(item.dims) for item in graph.initializer if _is_float(item)}
     return tuple(
-        Layer(node.name, node.input[1], node.op_type, sizes[node.input[1]])
+        Layer(node.name, node.input[1], node.op_type, math.prod(shapes[node.input[1]]))
         for node in graph.node
-        if node.op_type in OPERATORS and node.input[1] in sizes
+        if node.op_type in OPERATORS
+        and node.input[1] in shapes
+        and not (node.op_type == "Conv" and math.prod(shapes[node.input[1]][1:]) == 1)
     )
 
 
@@ -76,8 +78,7 @@ def named(every: Sequence[Layer], patterns: Collection[str]) -> frozenset[str]:
     return frozenset(found)
 
 
-def _multiplies(constant: Any) -> bool:
-    """Whether its numbers are real and more than one for each of what comes out."""
+def _is_float(item: Any) -> bool:
     from onnx import TensorProto
 
-    return bool(constant.data_type == TensorProto.FLOAT and math.prod(constant.dims[1:]) > 1)
+    return bool(item.data_type == TensorProto.FLOAT)

@@ -4,7 +4,8 @@ OpenCV's zoo stores some networks with int8 weights behind ``DequantizeLinear`` 
 nodes, in blocks along one axis (ONNX opset 21). ONNX Runtime refuses them: per-tensor biases carry
 a block size that the standard forbids, and weights stay listed as graph inputs. What the nodes
 would compute from constants is computed here instead, by the ONNX specification of
-``DequantizeLinear``: ``(x - zero_point) * scale``.
+``DequantizeLinear``: ``(x - zero_point) * scale``. And PReLU is written as what ONNX Runtime runs
+faster.
 """
 
 from __future__ import annotations
@@ -17,6 +18,9 @@ from numpy.typing import NDArray
 from facekeep.errors import ModelCorrupt
 
 _Constants = dict[str, NDArray[Any]]
+
+# Slopes above are a difference of large numbers in `slope x + (1 - slope) relu(x)`.
+_STEEP = 4
 
 
 def fold_block_quantised(source: bytes, *, any_size: bool, quick: bool = True) -> bytes:
@@ -107,7 +111,7 @@ def _without_dropout(nodes: list[Any]) -> list[Any]:
 
 
 def _without_prelu(nodes: list[Any], constants: _Constants) -> list[Any]:
-    """Replace each ``PRelu`` by nodes with the same result that ONNX Runtime runs vectorised.
+    """Replace each ``PRelu`` by nodes that ONNX Runtime runs vectorised, equal but for rounding.
 
     Its PRelu kernel branches on the sign of every value: half of SFace's time.
     """
@@ -129,14 +133,14 @@ def _vectorised(node: Any, constants: _Constants) -> list[Any]:
     (data, slope), (result,) = node.input, node.output
     kept, positive, passed = (f"{result}_{part}" for part in ("kept", "positive", "passed"))
     slopes = constants.get(slope)
-    if slopes is None or slopes.ndim != 3 or slopes.size != len(slopes):
+    if slopes is None or not _by_channel(slopes):
         return [
             helper.make_node("Relu", [data], [positive]),
             helper.make_node("Sub", [data, positive], [passed]),
             helper.make_node("Mul", [passed, slope], [kept]),
             helper.make_node("Add", [positive, kept], [result]),
         ]
-    weights, rest = f"{result}_slope", f"{result}_rest"
+    weights, rest = (_unused(f"{result}_{part}", constants) for part in ("slope", "rest"))
     constants[weights] = slopes[:, None]
     constants[rest] = 1 - slopes[:, None]
 
@@ -149,6 +153,18 @@ def _vectorised(node: Any, constants: _Constants) -> list[Any]:
         middle = helper.make_node("Relu", [data], [passed]), scaled(passed, rest, positive)
     add = helper.make_node("Add", [kept, positive], [result])
     return [*middle, scaled(data, weights, kept), add]
+
+
+def _by_channel(slopes: NDArray[Any]) -> bool:
+    """Whether there is a slope for each channel of N x C x H x W, and none that rounds badly."""
+    many = slopes.ndim == 3 and slopes.shape[1:] == (1, 1) and len(slopes) > 1
+    return bool(many and np.abs(slopes).max() <= _STEEP)
+
+
+def _unused(name: str, constants: _Constants) -> str:
+    while name in constants:
+        name += "_"
+    return name
 
 
 def _keep(graph: Any, constants: _Constants, nodes: list[Any]) -> None:

@@ -7,6 +7,7 @@ import hashlib
 import importlib.metadata
 import logging
 import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -36,6 +37,7 @@ WEIGHTS = Path(__file__).parent / "weights"
 _KNOWN_ONNX = "1.23.2"
 # Digits of a digest in the name of a converted file.
 _DIGITS = 16
+_LONG = 30 * 86400.0  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,11 +126,14 @@ def _prepare(entry: ModelEntry) -> tuple[Path, bytes | None]:
 
 
 def _keep(entry: ModelEntry, path: Path, content: bytes) -> None:
-    """Keep a converted file in the cache, in place of those that older versions made."""
+    """Keep a converted file in the cache, and remove those that older versions made long ago.
+
+    Not younger ones: two versions may share a cache, and would make theirs anew in turns.
+    """
     keep(path, content)
     for other in path.parent.glob(f"{entry.name}-{'[0-9a-f]' * _DIGITS}.onnx"):
-        if other != path:
-            with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):
+            if other != path and time.time() - other.stat().st_mtime > _LONG:
                 other.unlink()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import threading
 from collections.abc import Mapping
@@ -48,6 +47,8 @@ _FATAL = 4  # ONNX Runtime's quietest log level: its errors reach us as exceptio
 
 # Bytes of input that take hundreds of megabytes to compute with: tiles of photos, not frames.
 _LARGE_INPUT = 26_000_000
+# Usual runs that let go of it: one alone may stand in the way with what it computes itself.
+_RETURNS = 3
 
 
 class _Memory:
@@ -55,24 +56,42 @@ class _Memory:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._made = False
-        self._large = False
+        self._shared: bool | None = None
+        self._returns = 0
 
     def share(self, ort: ModuleType, options: Any) -> None:
-        """Let a network to be opened with these options compute in it."""
+        """Let a network to be opened with these options compute in it, where there is one."""
         with self._lock:
-            if not self._made:
-                kinds = ort.OrtAllocatorType, ort.OrtMemType
-                info = ort.OrtMemoryInfo("Cpu", kinds[0].ORT_ARENA_ALLOCATOR, 0, kinds[1].DEFAULT)
-                with contextlib.suppress(*_failures(ort)):  # the program has an arena of its own
-                    ort.create_and_register_allocator(info, ort.OrtArenaCfg({}))
-                self._made = True
-        options.add_session_config_entry("session.use_env_allocators", "1")
+            if self._shared is None:
+                self._shared = _register_arena(ort)
+        if self._shared:
+            options.add_session_config_entry("session.use_env_allocators", "1")
 
-    def shrinks(self, feeds: Mapping[str, NDArray[Any]]) -> bool:
-        """Whether a run is to give memory back: the first usual one behind a large one."""
-        before, self._large = self._large, _size(feeds) > _LARGE_INPUT
-        return before and not self._large
+    def large_run_ended(self) -> None:
+        """Note that there is memory to be given back."""
+        with self._lock:
+            self._returns = _RETURNS
+
+    def due(self) -> bool:
+        """Whether a usual run is to let go of what others took, and does not need itself."""
+        return bool(self._shared and self._returns)
+
+    def give_back(self) -> None:
+        """Give to the system what a run has let go of."""
+        with self._lock:
+            self._returns = max(0, self._returns - 1)
+        give_memory_back()
+
+
+def _register_arena(ort: ModuleType) -> bool:
+    """Register an arena for all of the process; older versions refuse where there is one."""
+    kinds = ort.OrtAllocatorType, ort.OrtMemType
+    info = ort.OrtMemoryInfo("Cpu", kinds[0].ORT_ARENA_ALLOCATOR, 0, kinds[1].DEFAULT)
+    try:
+        ort.create_and_register_allocator(info, ort.OrtArenaCfg({}))
+    except _failures(ort):
+        return False
+    return True
 
 
 _memory = _Memory()
@@ -98,9 +117,10 @@ class OnnxSession(Opened):
         if session is None:
             raise InputError("this session is closed; open a new one")
         ort = _onnxruntime()
+        large = _size(feeds) > _LARGE_INPUT
+        due = not large and _memory.due()
         options = ort.RunOptions()
-        shrinks = _memory.shrinks(feeds)
-        if shrinks:
+        if due:
             options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
         try:
             outputs: list[NDArray[Any]] = session.run(None, dict(feeds), options)
@@ -108,8 +128,11 @@ class OnnxSession(Opened):
             raise InputError(f"the network refuses its input: {short(error)}") from error
         except _failures(ort) as error:
             raise ModelError(f"the network failed to run: {short(error)}") from error
-        if shrinks:
-            give_memory_back()
+        finally:
+            if large:
+                _memory.large_run_ended()
+        if due:
+            _memory.give_back()
         return outputs
 
     def close(self) -> None:
