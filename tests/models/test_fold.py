@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -75,45 +76,43 @@ def test_a_batch_fixed_in_a_reshape_is_freed() -> None:
 )
 def test_prelu_is_replaced_by_equal_nodes(slopes: list[Any]) -> None:
     slope = np.array(slopes, np.float32)
-    shape = ["n", 4, 5, 5]
-    graph = onnx.helper.make_graph(
-        [onnx.helper.make_node("PRelu", ["x", "slope"], ["y"])],
-        "prelu",
-        [onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, shape)],
-        [onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, shape)],
-        [onnx.numpy_helper.from_array(slope, "slope")],
-    )
-    opset = [onnx.helper.make_opsetid("", 21)]
-    model = onnx.helper.make_model(graph, opset_imports=opset, ir_version=10)
-    folded = fold_block_quantised(model.SerializeToString(), any_size=False)
-    kinds = {node.op_type for node in onnx.load_model_from_string(folded).graph.node}
-    assert "PRelu" not in kinds
-    plain = fold_block_quantised(model.SerializeToString(), any_size=False, quick=False)
-    assert [node.op_type for node in onnx.load_model_from_string(plain).graph.node] == ["PRelu"]
+    source = prelus(["x", "y"], "slope", slope)
+    folded = fold_block_quantised(source, any_size=False)
+    assert "PRelu" not in kinds(folded)
+    assert kinds(fold_block_quantised(source, any_size=False, quick=False)) == ["PRelu"]
     x = np.random.default_rng(0).normal(size=(2, 4, 5, 5)).astype(np.float32)
     (result,) = open_session(folded).run({"x": x})
     np.testing.assert_allclose(result, np.where(x < 0, slope * x, x), rtol=1e-6, atol=1e-6)
 
 
 def test_a_constant_called_like_a_slope_is_left_alone() -> None:
-    slope = np.array([0.25, 0.5], np.float32).reshape(2, 1, 1)
-    shape = ["n", 2, 3, 3]
-    graph = onnx.helper.make_graph(
-        [
-            onnx.helper.make_node("PRelu", ["x", "a_slope"], ["a"]),
-            onnx.helper.make_node("PRelu", ["a", "a_slope"], ["y"]),
-        ],
-        "prelus",
-        [onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, shape)],
-        [onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, shape)],
-        [onnx.numpy_helper.from_array(slope, "a_slope")],
+    slope = np.array([0.25, 0.5, -0.5, 0.75], np.float32).reshape(4, 1, 1)
+    source = prelus(["x", "a", "b", "y"], "a_slope", slope)
+    folded = open_session(fold_block_quantised(source, any_size=False))
+    x = np.random.default_rng(0).normal(size=(1, 4, 5, 5)).astype(np.float32)
+    expected = x
+    for _ in range(3):
+        expected = np.where(expected < 0, slope * expected, expected)
+    np.testing.assert_allclose(folded.run({"x": x})[0], expected, rtol=1e-6, atol=1e-6)
+
+
+def prelus(path: list[str], name: str, slope: NDArray[np.float32]) -> bytes:
+    """A network of PReLUs, one behind the other, that share a slope."""
+    nodes = [onnx.helper.make_node("PRelu", [a, name], [b]) for a, b in itertools.pairwise(path)]
+    ends = (
+        onnx.helper.make_tensor_value_info(end, onnx.TensorProto.FLOAT, ["n", 4, 5, 5])
+        for end in (path[0], path[-1])
     )
+    slopes = [onnx.numpy_helper.from_array(slope, name)]
+    graph = onnx.helper.make_graph(nodes, "prelus", *([end] for end in ends), slopes)
     opset = [onnx.helper.make_opsetid("", 21)]
     model = onnx.helper.make_model(graph, opset_imports=opset, ir_version=10)
-    folded = open_session(fold_block_quantised(model.SerializeToString(), any_size=False))
-    x = np.random.default_rng(0).normal(size=(1, 2, 3, 3)).astype(np.float32)
-    expected = np.where(x < 0, slope**2 * x, x)
-    np.testing.assert_allclose(folded.run({"x": x})[0], expected, rtol=1e-6, atol=1e-6)
+    content: bytes = model.SerializeToString()
+    return content
+
+
+def kinds(network: bytes) -> list[str]:
+    return [node.op_type for node in onnx.load_model_from_string(network).graph.node]
 
 
 @pytest.mark.parametrize("source", [b"no network", b"\x00" * 64])

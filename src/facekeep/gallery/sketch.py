@@ -211,11 +211,11 @@ def _scan_with_faiss(blocks: Sequence[Words], probe: Words, best: _Nearest) -> N
         distances, rows = _by_faiss(block, probe, asked)
         best.add(distances, rows + first)
         if asked < wanted:
-            cut.append((first, block, rows, distances[-1]))
+            cut.append((first, block, wanted, rows, distances[-1]))
     best.rows()  # the limit is known from here on
-    for first, block, known, farthest in cut:
+    for first, block, wanted, known, farthest in cut:
         if farthest < best.limit:
-            distances, rows = _by_faiss(block, probe, min(best.depth, len(block)))
+            distances, rows = _by_faiss(block, probe, wanted)
             new = np.isin(rows, known, invert=True)
             best.add(distances[new], rows[new] + first)
 

@@ -4,8 +4,7 @@ OpenCV's zoo stores some networks with int8 weights behind ``DequantizeLinear`` 
 nodes, in blocks along one axis (ONNX opset 21). ONNX Runtime refuses them: per-tensor biases carry
 a block size that the standard forbids, and weights stay listed as graph inputs. What the nodes
 would compute from constants is computed here instead, by the ONNX specification of
-``DequantizeLinear``: ``(x - zero_point) * scale``. And PReLU is written as what ONNX Runtime runs
-faster.
+``DequantizeLinear``: ``(x - zero_point) * scale``.
 """
 
 from __future__ import annotations
@@ -16,11 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facekeep.errors import ModelCorrupt
+from facekeep.models.prelu import without_prelu
 
 _Constants = dict[str, NDArray[Any]]
-
-# Slopes above are a difference of large numbers in `slope x + (1 - slope) relu(x)`.
-_STEEP = 4
 
 
 def fold_block_quantised(source: bytes, *, any_size: bool, quick: bool = True) -> bytes:
@@ -47,7 +44,7 @@ def fold_block_quantised(source: bytes, *, any_size: bool, quick: bool = True) -
     constants, nodes = _compute_constants(graph)
     nodes = _without_dropout(nodes)
     if quick:
-        nodes = _without_prelu(nodes, constants)
+        nodes = without_prelu(nodes, constants)
     _keep(graph, constants, nodes)
     _free_axes(graph, any_size=any_size)
     folded: bytes = model.SerializeToString(deterministic=True)
@@ -108,63 +105,6 @@ def _without_dropout(nodes: list[Any]) -> list[Any]:
             node.input[position] = bypassed.get(name, name)
     used = {name for node in kept for name in node.input}
     return [node for node in kept if node.op_type != "Constant" or node.output[0] in used]
-
-
-def _without_prelu(nodes: list[Any], constants: _Constants) -> list[Any]:
-    """Replace each ``PRelu`` by nodes that ONNX Runtime runs vectorised, equal but for rounding.
-
-    Its PRelu kernel branches on the sign of every value: half of SFace's time.
-    """
-    return [
-        each
-        for node in nodes
-        for each in (_vectorised(node, constants) if node.op_type == "PRelu" else [node])
-    ]
-
-
-def _vectorised(node: Any, constants: _Constants) -> list[Any]:
-    """Give ``slope x + (1 - slope) relu(x)``, by channel where there is a slope for each.
-
-    Products with a number for each channel are written as depthwise convolutions: the blocked
-    layout of the convolutions around them holds for these, but ends before a ``Mul``.
-    """
-    from onnx import helper
-
-    (data, slope), (result,) = node.input, node.output
-    kept, positive, passed = (f"{result}_{part}" for part in ("kept", "positive", "passed"))
-    slopes = constants.get(slope)
-    if slopes is None or not _by_channel(slopes):
-        return [
-            helper.make_node("Relu", [data], [positive]),
-            helper.make_node("Sub", [data, positive], [passed]),
-            helper.make_node("Mul", [passed, slope], [kept]),
-            helper.make_node("Add", [positive, kept], [result]),
-        ]
-    weights, rest = (_unused(f"{result}_{part}", constants) for part in ("slope", "rest"))
-    constants[weights] = slopes[:, None]
-    constants[rest] = 1 - slopes[:, None]
-
-    def scaled(source: str, by: str, out: str) -> Any:
-        return helper.make_node("Conv", [source, by], [out], group=len(slopes))
-
-    if slopes.max() < 1:  # what is scaled keeps its sign, and a Relu behind a Conv costs nothing
-        middle = scaled(data, rest, passed), helper.make_node("Relu", [passed], [positive])
-    else:
-        middle = helper.make_node("Relu", [data], [passed]), scaled(passed, rest, positive)
-    add = helper.make_node("Add", [kept, positive], [result])
-    return [*middle, scaled(data, weights, kept), add]
-
-
-def _by_channel(slopes: NDArray[Any]) -> bool:
-    """Whether there is a slope for each channel of N x C x H x W, and none that rounds badly."""
-    many = slopes.ndim == 3 and slopes.shape[1:] == (1, 1) and len(slopes) > 1
-    return bool(many and np.abs(slopes).max() <= _STEEP)
-
-
-def _unused(name: str, constants: _Constants) -> str:
-    while name in constants:
-        name += "_"
-    return name
 
 
 def _keep(graph: Any, constants: _Constants, nodes: list[Any]) -> None:

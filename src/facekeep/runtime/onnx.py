@@ -51,8 +51,8 @@ _LARGE_INPUT = 26_000_000
 _RETURNS = 3
 
 
-class _Memory:
-    """What all networks of the process compute in, in turns: one arena of ONNX Runtime's."""
+class _Arena:
+    """The memory that all networks of the process compute in, in turns."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -73,7 +73,7 @@ class _Memory:
             self._returns = _RETURNS
 
     def due(self) -> bool:
-        """Whether a usual run is to let go of what others took, and does not need itself."""
+        """Whether a usual run is to let go of what nothing computes with any more."""
         return bool(self._shared and self._returns)
 
     def give_back(self) -> None:
@@ -94,7 +94,7 @@ def _register_arena(ort: ModuleType) -> bool:
     return True
 
 
-_memory = _Memory()
+_arena = _Arena()
 
 
 def _size(feeds: Mapping[str, NDArray[Any]]) -> int:
@@ -118,7 +118,7 @@ class OnnxSession(Opened):
             raise InputError("this session is closed; open a new one")
         ort = _onnxruntime()
         large = _size(feeds) > _LARGE_INPUT
-        due = not large and _memory.due()
+        due = not large and _arena.due()
         options = ort.RunOptions()
         if due:
             options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
@@ -130,9 +130,9 @@ class OnnxSession(Opened):
             raise ModelError(f"the network failed to run: {short(error)}") from error
         finally:
             if large:
-                _memory.large_run_ended()
+                _arena.large_run_ended()
         if due:
-            _memory.give_back()
+            _arena.give_back()
         return outputs
 
     def close(self) -> None:
@@ -155,7 +155,7 @@ def open_onnx(model: Path | bytes, *, device: str, precision: str, threads: int)
         raise ModelNotFound(f"no model file at {model}")
     source = str(model) if isinstance(model, Path) else model
     options = _options(ort, threads)
-    _memory.share(ort, options)
+    _arena.share(ort, options)
     if (model.stat().st_size if isinstance(model, Path) else len(model)) > _LARGE:
         options.add_session_config_entry("session.disable_prepacking", "1")
     try:
