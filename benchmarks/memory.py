@@ -31,6 +31,7 @@ from facekeep.image import save_image
 from facekeep.models import default_model, entry, space_id
 
 _WARM_UP = 100
+# Goes on within the `with` at the end of what a process does.
 _TELL = """
     lines = open("/proc/self/status").read().splitlines()
 print(json.dumps({name: round(int(line.split()[1]) / 1024, 1)
