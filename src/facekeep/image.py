@@ -17,7 +17,6 @@ How other kinds of picture become RGB:
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import io
 import os
@@ -30,7 +29,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facekeep._decode import Stream, decode
-from facekeep._files import is_full, open_regular, path_text, printable, why, write_whole
+from facekeep._files import (
+    is_full,
+    open_regular,
+    path_text,
+    printable,
+    replaceable,
+    why,
+    write_whole,
+)
 from facekeep.errors import FacekeepError, ImageError, InputError, StorageFull
 
 __all__ = [
@@ -172,8 +179,7 @@ def check_output(path: str | os.PathLike[str]) -> None:
     try:
         final = Path(os.path.realpath(target))
         with tempfile.TemporaryFile(dir=final.parent):
-            if final.is_dir():
-                raise IsADirectoryError(errno.EISDIR, "is a directory")
+            replaceable(final)
     except (OSError, ValueError) as error:
         raise _unwritten(target, error) from error
 
