@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -190,9 +189,6 @@ def device_statuses() -> list[DeviceStatus]:
 
 
 def _onnxruntime() -> ModuleType:
-    # From 1.31 on ONNX Runtime reports its use to its makers unless this is set before it is
-    # imported. Nothing leaves the machine here.
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     try:
         import onnxruntime
     except ImportError as error:
