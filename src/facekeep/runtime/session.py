@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from numpy.typing import NDArray
 
 from facekeep._files import is_full, one_line, open_regular, why
+from facekeep._libraries import broken_library
 from facekeep.errors import (
     FacekeepError,
     InputError,
@@ -128,6 +129,7 @@ def failing_as(told: str) -> Iterator[None]:
 
     Raises:
         StorageFull: There is no room for what it writes.
+        DependencyError: A library that it needs cannot be loaded.
         ModelError: It failed otherwise.
     """
     try:
@@ -135,6 +137,8 @@ def failing_as(told: str) -> Iterator[None]:
     except (FacekeepError, MemoryError):
         raise
     except Exception as error:
+        if broken := broken_library(error):
+            raise broken from error
         if is_full(error):
             raise StorageFull(f"{told}: no room is left to write; free some space") from error
         raise ModelError(f"{told}: {short(error)}") from error
