@@ -39,7 +39,7 @@ from facekeep.apps.cache_file import (
     transaction,
 )
 from facekeep.apps.packing import pack, unpack
-from facekeep.errors import TemplateTampered
+from facekeep.errors import ConfigError, InputError, TemplateTampered
 from facekeep.face import Face
 from facekeep.gallery.keys import Key
 
@@ -65,12 +65,15 @@ class PhotoCache(Closing):
     """
 
     def __init__(self, path: Path | None = None, *, key: Key | None = None) -> None:
-        self.path = path or cache_path()
+        self._key = key
         self._lock = threading.Lock()
         self._met: set[tuple[str, str]] = set()
         self._connection: sqlite3.Connection | None = None
         try:
+            self.path = path or cache_path()
             self._connection, self._cipher = open_cache(self.path, key)
+        except ConfigError as error:
+            _log.warning("going without a cache of photos: %s", error)
         except (sqlite3.Error, OSError, ValueError, UnusableError) as error:
             self._give_up(error)
         self._run(_forget_unused)
@@ -150,7 +153,7 @@ class PhotoCache(Closing):
         self._connection = None
         if is_broken(error):
             _log.warning("%s was damaged and was discarded; this run goes without it", self.path)
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, InputError):
                 clear_cache(self.path)
             return
         reason = why(error) if isinstance(error, OSError | ValueError) else error
