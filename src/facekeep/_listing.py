@@ -17,10 +17,9 @@ __all__ = ["Skip", "is_picture", "list_files", "list_images", "list_people"]
 
 _log = logging.getLogger(__name__)
 
-_EXTENSIONS = frozenset(
-    (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif")
-    + (".heic", ".heif", ".avif")
-)
+_JPEG = (".jpg", ".jpeg", ".jpe", ".jfif")
+_OTHERS = (".png", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif", ".heic", ".heif", ".avif")
+_EXTENSIONS = frozenset((*_JPEG, *_OTHERS))
 _GONE = (errno.ENOENT, errno.ENOTDIR)  # it vanished, or became a file, since its name was read
 _SHOWN = 3  # folders that a warning names
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from facekeep._fork import Forking, watch
 from facekeep._memory import give_memory_back
 from facekeep.errors import (
     InputError,
@@ -50,13 +51,20 @@ _LARGE_INPUT = 26_000_000
 _RETURNS = 3
 
 
-class _Arena:
+class _Arena(Forking):
     """The memory that all networks of the process compute in, in turns."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._shared: bool | None = None
         self._returns = 0
+        watch(self)
+
+    def after_fork(self, *, child: bool) -> None:
+        """Do without in the child: a thread of the parent may have been at work in it."""
+        if child:
+            self._lock = threading.Lock()
+            self._shared = self._shared and False
 
     def share(self, ort: ModuleType, options: Any) -> None:
         """Let a network to be opened with these options compute in it, where there is one."""
