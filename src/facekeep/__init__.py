@@ -15,9 +15,14 @@ Names are loaded when they are first used, so that importing the package costs n
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING
 
 from facekeep._version import __version__
+
+# From 1.31 on ONNX Runtime reports its use to its makers unless this is set before it is imported,
+# by whatever part of facekeep, or of the program around it. Nothing leaves the machine here.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
     from facekeep.align import align_batch, similarity_transform

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facekeep._files import printable
+from facekeep._libraries import broken_library
 from facekeep.errors import FacekeepError, ImageError
 
 if TYPE_CHECKING:
@@ -75,6 +76,8 @@ def decode(stream: Stream, name: str, max_pixels: int) -> NDArray[np.uint8]:
     except FacekeepError:
         raise
     except Exception as error:  # what decoders raise on hostile bytes has no common type
+        if broken_library(error) is not None:  # that is not the picture's fault
+            raise
         raise ImageError(f"{name}: {_complaint(error)}") from error
 
 
@@ -96,7 +99,9 @@ def _open_picture(stream: Stream, name: str) -> ImageFile.ImageFile:
     module, decoder = _DECODERS[style]
     try:
         opener = getattr(importlib.import_module(module), decoder)
-    except ImportError as error:
+    except (ImportError, AttributeError) as error:
+        if style not in _EXTRAS:
+            raise
         raise ImageError(f"{name}: is {style}, which needs: {_EXTRAS[style]}") from error
     picture: ImageFile.ImageFile = opener(stream)
     return picture

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from facekeep._closing import Closing
 from facekeep._files import printable
+from facekeep._fork import Forking, watch
 from facekeep.analyse import Analyser, ImageSource
 from facekeep.decide import Threshold, Verification, compare, decide, threshold
 from facekeep.detect import Detector
@@ -37,11 +38,13 @@ _ROAD = 2
 _WEIGHED = 20
 
 
-class FaceEngine(Closing):
+class FaceEngine(Closing, Forking):
     """Enrol people from photos and recognise them in others.
 
     Threads may share one engine and get the same results as one thread. Networks are loaded when
-    they are first needed; ``close``, or leaving the ``with`` block, lets go of everything.
+    they are first needed; ``close``, or leaving the ``with`` block, lets go of everything. In a
+    process that is forked from this one, networks and gallery are opened again when they are
+    first needed there.
 
     Every image argument may be a path, the bytes of a picture file, a binary stream, or a uint8
     ``(H, W, 3)`` RGB array (``facekeep.from_bgr`` converts OpenCV's).
@@ -107,6 +110,7 @@ class FaceEngine(Closing):
         self._read_only = read_only
         self._gallery: Gallery | None = None
         self._opening = threading.Lock()
+        watch(self)
         self._analyser = Analyser(
             lambda: Detector(
                 detector,
@@ -299,6 +303,11 @@ class FaceEngine(Closing):
             if self._gallery is not None:
                 self._gallery.close()
             self._gallery = None
+
+    def after_fork(self, *, child: bool) -> None:
+        """Forget, in the child, which thread of the parent was opening the gallery."""
+        if child:
+            self._opening = threading.Lock()
 
     # Steps
 

@@ -29,6 +29,13 @@ class ConfigError(InputError):
     kind = "config"
 
 
+class DependencyError(FacekeepError):
+    """A library that facekeep needs is not there, or cannot be loaded."""
+
+    kind = "dependency"
+    exit_status = 3
+
+
 class ImageError(FacekeepError):
     """A picture cannot be read: missing, empty, truncated, not a picture, too large."""
 

@@ -498,7 +498,7 @@ KEYS = [
         "people list -g locked.db --key env:NO_SUCH_KEY",
         2,
         "key",
-        "the environment variable NO_SUCH_KEY holds no key; set it",
+        "the variable that env:NAME names holds no key; set it",
     ),
     Case(
         "typed in full",

@@ -77,7 +77,8 @@ def whole_people(path: Path) -> set[str]:
 
 STOPS = [
     (signal.SIGINT, 130, "facekeep: error: interrupted\n"),
-    (signal.SIGTERM, -signal.SIGTERM, ""),
+    (signal.SIGTERM, 143, "facekeep: error: terminated\n"),
+    (signal.SIGHUP, 129, "facekeep: error: the terminal was closed\n"),
     (signal.SIGKILL, -signal.SIGKILL, ""),
 ]
 

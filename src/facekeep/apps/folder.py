@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
 from collections import deque
@@ -43,7 +44,7 @@ class Photo:
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """A photo that cannot be read, and why."""
+    """A photo or folder that cannot be read, and why."""
 
     path: Path
     reason: str
@@ -57,11 +58,13 @@ class Photos:
         photos: Those that could be read.
         unreadable: The others. Photos that vanished meanwhile are in neither.
         analysed: How many had to be looked at; the others were known.
+        skipped: Folders that cannot be read; nothing is known of what is in them.
     """
 
     photos: tuple[Photo, ...]
     unreadable: tuple[Unreadable, ...]
     analysed: int
+    skipped: tuple[Unreadable, ...] = ()
 
     @property
     def faces(self) -> int:
@@ -92,10 +95,17 @@ def read_folder(
     Raises:
         ImageError: The folder cannot be read, or holds no pictures.
     """
-    paths = list_images(folder)
+    skipped: list[Unreadable] = []
+
+    def skip(path: Path, reason: str) -> None:
+        skipped.append(Unreadable(path, f"the folder cannot be read: {reason}"))
+
+    paths = list_images(folder, on_skip=skip)
     if not paths:
-        raise ImageError(f"{printable(folder)}: the folder holds no pictures; name another one")
-    return read_photos(engine, paths, cache=cache, progress=progress)
+        where = f"{printable(folder)}: the folder holds no pictures"
+        raise ImageError(f"{where} that can be read; name another one")
+    photos = read_photos(engine, paths, cache=cache, progress=progress)
+    return dataclasses.replace(photos, skipped=tuple(skipped))
 
 
 def read_photos(
@@ -189,9 +199,7 @@ class _Reader:
             stamp = stamp_of(path)
             self._look_up(task, stamp)
             if task.known is None:
-                self._load(task)
-                if stamp_of(path) != stamp:  # changed meanwhile: the digest may be of other bytes
-                    task.digest = ""
+                self._load(task, stamp)
         except (OSError, ValueError) as error:
             task.known = f"cannot be read: {why(error)}"
         except ImageError as error:
@@ -209,13 +217,18 @@ class _Reader:
                 self._cache.link(stamp, task.digest)
         task.known = self._cache.find(task.digest, self._recipe)
 
-    def _load(self, task: _Task) -> None:
+    def _load(self, task: _Task, stamp: bytes) -> None:
+        """Load a photo; why it cannot be read is remembered where the photo is the reason."""
+        fault: ImageError | None = None
         try:
             task.image = load_image(task.path, max_pixels=self._engine.max_pixels)
         except ImageError as error:
+            fault = error
             task.known = _reason(error, task.path)
-            if os.path.lexists(task.path):
-                self._keep(task.digest, task.known)
+        if stamp_of(task.path) != stamp:  # changed meanwhile: the digest may be of other bytes
+            task.digest = ""
+        if fault is not None and _is_the_files(fault):
+            self._keep(task.digest, _reason(fault, task.path))
 
     def _keep(self, digest: str, found: list[Face] | str) -> None:
         if self._cache is not None and digest:
@@ -233,6 +246,21 @@ class _Reader:
     def _report(self) -> None:
         if self._progress is not None:
             self._progress(self._done, len(self._paths))
+
+
+def _is_the_files(error: ImageError) -> bool:
+    """Tell whether the bytes themselves are why a photo cannot be read.
+
+    They are not where this machine lacked memory, could not read them, or lacks a library: what
+    decoders say of that, in errors of all kinds, stands behind the error.
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        system = isinstance(cause, OSError) and cause.errno is not None
+        if system or isinstance(cause, MemoryError | ImportError) or "memory" in str(cause).lower():
+            return False
+        cause = cause.__cause__ or cause.__context__
+    return True
 
 
 def _reason(error: ImageError, path: Path) -> str:

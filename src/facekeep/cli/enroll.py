@@ -203,14 +203,13 @@ def _expanded(images: Sequence[Path]) -> list[Path]:
 
 def _folders(people: Path) -> Iterator[tuple[str, list[Path]]]:
     """Give the name and the pictures of each person's folder, sorted by name."""
-    from facekeep.image import list_images
+    from facekeep.image import list_people
 
     if not people.is_dir():
         raise InputError(
             f"{people} is no folder: give a name and photos, or a folder with one folder a person"
         )
-    folders = sorted(each for each in people.iterdir() if each.is_dir() and each.name[0] != ".")
-    named = [(folder.name, list_images(folder)) for folder in folders]
+    named = list(list_people(people))
     if not any(photos for _, photos in named):
         raise InputError(f"{people} holds no folders with pictures, one for each person")
     yield from ((name, photos) for name, photos in named if photos)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from facekeep._drafts import scratch_folder
 from facekeep._files import path_text, printable, why, write_whole
 from facekeep.errors import InputError, ModelError
 from facekeep.models import ModelEntry, entry, open_model
@@ -74,9 +74,9 @@ def export_model(model: str | ModelEntry, target: str, out: str | Path | None = 
     files = _files(chosen, target, out)
     converter: Any = importlib.import_module(f"facekeep.exports.{target}")
     with _scratch(files[-1]) as folder:
-        made = [Path(folder) / file.name for file in files]
+        made = [folder / file.name for file in files]
         told = f"{converter.BY} cannot convert {chosen.name!r} to {target}"
-        with _converting(told, Path(folder), files[-1]):
+        with _converting(told, folder, files[-1]):
             run = converter.convert(chosen, made[-1])
             difference = None if run is None else _difference(chosen, run)
         if difference is not None and difference > TOLERANCE:
@@ -106,11 +106,14 @@ def _require_free(file: Path) -> None:
         raise InputError(f"{printable(file)} is already there; give another --out")
 
 
-def _scratch(beside: Path) -> tempfile.TemporaryDirectory[str]:
-    try:
-        return tempfile.TemporaryDirectory(dir=beside.parent, prefix=".export-")
-    except (OSError, ValueError) as error:
-        raise InputError(f"cannot write {printable(beside)}: {why(error)}") from error
+@contextmanager
+def _scratch(beside: Path) -> Iterator[Path]:
+    with ExitStack() as stack:
+        try:
+            folder = stack.enter_context(scratch_folder(beside.parent, ".export-"))
+        except (OSError, ValueError) as error:
+            raise InputError(f"cannot write {printable(beside)}: {why(error)}") from error
+        yield folder
 
 
 @contextmanager

@@ -16,7 +16,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
+from facekeep._fork import Forking, keep_forever, watch
 from facekeep.errors import (
     GalleryBusy,
     GalleryCorrupt,
@@ -39,6 +41,9 @@ _PRAGMAS = (
     "PRAGMA trusted_schema = OFF",
     "PRAGMA cell_size_check = ON",
 )
+
+
+_FORK_PATIENCE = 2.0  # seconds that a fork waits for other threads to end what they do
 
 
 def _connect(path: Path, options: str, timeout: float) -> sqlite3.Connection:
@@ -154,8 +159,12 @@ def _may_write(path: Path) -> bool:
     return os.access(path, os.W_OK, effective_ids=True)
 
 
-class Database:
-    """A gallery file that exists; may be shared by threads, but not carried across a fork."""
+class Database(Forking):
+    """A gallery file that exists; may be shared by threads, and used on in a forked process.
+
+    SQLite must not be carried across a fork: so the connections are closed before one, and opened
+    again when they are needed next, in the parent as in the child.
+    """
 
     def __init__(self, path: Path, *, read_only: bool, busy_timeout: float) -> None:
         """Connect and make sure that the file is a gallery of a version we know.
@@ -167,18 +176,49 @@ class Database:
         self.path = path
         self.read_only = read_only
         self.timeout = busy_timeout
-        self._pid = os.getpid()
+        self._carried = False
+        self._held: list[Any] = []
         self._read_lock = threading.RLock()
         self._write_lock = threading.RLock()
         self._writer: sqlite3.Connection | None = None
         self._closed = False
+        self._reader: sqlite3.Connection | None = None
         with sqlite_faults(path):
+            self._read_connection()
+        watch(self)
+
+    def before_fork(self) -> None:
+        """Close the connections, unless another thread keeps them, or this one is using them."""
+        locks = (self._write_lock, self._read_lock)
+        self._held = [lock for lock in locks if lock.acquire(timeout=_FORK_PATIENCE)]
+        open_ones = [each for each in (self._writer, self._reader) if each is not None]
+        if len(self._held) == len(locks) and not any(each.in_transaction for each in open_ones):
+            for each in open_ones:
+                each.close()
+            self._writer = self._reader = None
+
+    def after_fork(self, *, child: bool) -> None:
+        """Go on; a child leaves alone for ever what could not be closed."""
+        held, self._held = self._held, []
+        for lock in held:
+            lock.release()
+        if child:
+            self._read_lock, self._write_lock = threading.RLock(), threading.RLock()
+            for each in (self._writer, self._reader):
+                if each is not None:
+                    keep_forever(each)
+                    self._carried = True
+            self._writer = self._reader = None
+
+    def _read_connection(self) -> sqlite3.Connection:
+        if self._reader is None:
             self._reader = self._open_reader()
             try:
-                self._admit()
+                self._admit(self._reader)
             except BaseException:
                 self.close()
                 raise
+        return self._reader
 
     def _open_reader(self) -> sqlite3.Connection:
         try:
@@ -224,9 +264,9 @@ class Database:
         except FileNotFoundError:
             return False
 
-    def _admit(self) -> None:
-        (application,) = self._reader.execute("PRAGMA application_id").fetchone()
-        (version,) = self._reader.execute("PRAGMA user_version").fetchone()
+    def _admit(self, reader: sqlite3.Connection) -> None:
+        (application,) = reader.execute("PRAGMA application_id").fetchone()
+        (version,) = reader.execute("PRAGMA user_version").fetchone()
         if application != schema.APPLICATION_ID or version < 1:
             raise GalleryCorrupt(f"{self.path} is not a facekeep gallery: give the path of one")
         if version > schema.VERSION:
@@ -250,8 +290,9 @@ class Database:
         """Give a connection inside a transaction that sees one state of the gallery."""
         with self._read_lock, sqlite_faults(self.path):
             self._check_usable()
-            with _transaction(self._reader, "DEFERRED", self.timeout):
-                yield self._reader
+            connection = self._read_connection()
+            with _transaction(connection, "DEFERRED", self.timeout):
+                yield connection
 
     @contextmanager
     def snapshot(self) -> Iterator[sqlite3.Connection]:
@@ -307,8 +348,10 @@ class Database:
     def _check_usable(self) -> None:
         if self._closed:
             raise GalleryError(f"the gallery {self.path} was closed: open it again")
-        if os.getpid() != self._pid:
-            raise GalleryError("a gallery cannot be shared with a child process: open it there")
+        if self._carried:
+            raise GalleryError(
+                f"{self.path} was in use while this process was forked: open it again here"
+            )
 
     def close(self) -> None:
         """Close the connections; doing it twice does no harm."""

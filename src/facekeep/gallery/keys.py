@@ -12,7 +12,7 @@ import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from facekeep._files import one_line, open_regular, printable, why
+from facekeep._files import one_line, open_regular, printable, sync_folder, why
 from facekeep.errors import GalleryKeyError
 
 __all__ = ["Key", "generate_key", "load_key"]
@@ -105,7 +105,7 @@ def _from_base64(text: str) -> bytes:
 
 def _read_file(value: str) -> str:
     path = _at_home(value)
-    shown = printable(path)
+    shown = _shown(path)
     try:
         with open_regular(path) as file:
             mode = os.fstat(file.fileno()).st_mode
@@ -125,24 +125,38 @@ def _at_home(value: str) -> Path:
         raise GalleryKeyError(f"there is no home folder for {printable(value)}") from error
 
 
+def _shown(name: str | Path) -> str:
+    """Return the name of where a key is, unless it is one itself, typed in the wrong place."""
+    for text in (str(name), Path(name).name):
+        with contextlib.suppress(ValueError, binascii.Error):
+            if (
+                len(bytes.fromhex(text) if len(text) == 2 * _BYTES else _from_base64(text))
+                == _BYTES
+            ):
+                return "..."
+    return printable(name)
+
+
 def _read_env(name: str) -> str:
     text = os.environ.get(name)
     if not text:
-        raise GalleryKeyError(f"the environment variable {name} holds no key; set it, or use file:")
+        # The name is not repeated: somebody may have typed the key itself, here and below.
+        raise GalleryKeyError("the variable that env:NAME names holds no key; set it, or use file:")
     return text
 
 
 def _read_keyring(value: str) -> str:
     text = _keyring_get(*_service_user(value))
     if text is None:
-        raise GalleryKeyError(f"the keyring has no key for {value}; make one with generate_key()")
+        shown = _shown(value)
+        raise GalleryKeyError(f"the keyring has no key for {shown}; make one with generate_key()")
     return text
 
 
 def _service_user(value: str) -> tuple[str, str]:
     service, _, user = value.rpartition("/")
     if not service or not user:
-        raise GalleryKeyError(f"a key in the keyring is named keyring:SERVICE/USER, not {value!r}")
+        raise GalleryKeyError("a key in the keyring is named keyring:SERVICE/USER")
     return service, user
 
 
@@ -164,7 +178,8 @@ def _keyring_get(service: str, user: str) -> str | None:
 def _write_keyring(value: str, key: Key) -> None:
     service, user = _service_user(value)
     if _keyring_get(service, user) is not None:
-        raise GalleryKeyError(f"the keyring already has a key for {value}; it is not overwritten")
+        shown = _shown(value)
+        raise GalleryKeyError(f"the keyring already has a key for {shown}; it is not overwritten")
     import keyring
 
     try:
@@ -176,7 +191,7 @@ def _write_keyring(value: str, key: Key) -> None:
 
 
 def _write_file(path: Path, key: Key) -> None:
-    shown = printable(path)
+    shown = _shown(path)
     try:
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError as error:
@@ -188,6 +203,7 @@ def _write_file(path: Path, key: Key) -> None:
             file.write(key.text + "\n")
             file.flush()
             os.fsync(file.fileno())
+        sync_folder(path.parent)
     except OSError as error:
         with contextlib.suppress(OSError):
             path.unlink()
