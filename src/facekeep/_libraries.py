@@ -31,7 +31,7 @@ def broken_library(error: BaseException) -> DependencyError | None:
         module = _culprit(cause)
         if module is not None:
             return _told(module, cause)
-        cause = cause.__cause__ or cause.__context__
+        cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
     return None
 
 
