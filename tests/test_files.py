@@ -33,7 +33,7 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
         raise PermissionError(1, "Operation not permitted")
 
     if request.param == "named":
-        monkeypatch.delattr(os, "O_TMPFILE")
+        monkeypatch.setattr(_drafts, "_NAMELESS", False)
     if request.param == "copied":
         monkeypatch.setattr(os, "link", refuse)
     return str(request.param)

@@ -21,6 +21,7 @@ from typing import BinaryIO
 
 __all__ = ["open_draft", "publish", "scratch_folder"]
 
+_NAMELESS = hasattr(os, "O_TMPFILE")
 _SWEPT = 4  # drafts of one file that are looked for: so many may have been written at once
 
 
@@ -38,7 +39,7 @@ def open_draft(final: Path, mode: int) -> tuple[BinaryIO, Path | None]:
         OSError: It cannot be made.
     """
     _sweep(final)
-    if hasattr(os, "O_TMPFILE") and Path("/proc/self/fd").is_dir():
+    if _NAMELESS and Path("/proc/self/fd").is_dir():
         with suppress(OSError):  # not every file system has files without names
             flags = os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC
             return os.fdopen(os.open(final.parent, flags, mode), "w+b"), None

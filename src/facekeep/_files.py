@@ -164,7 +164,10 @@ def private_folder(folder: Path) -> None:
         OSError: It cannot be made.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    folder.mkdir(mode=0o700, exist_ok=True)
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+    except FileExistsError as error:
+        raise NotADirectoryError(errno.ENOTDIR, "not a directory", str(folder)) from error
 
 
 def sync_folder(folder: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.metadata
 import os
 import sys
 from collections.abc import Iterator
@@ -31,7 +30,7 @@ def broken_library(error: BaseException) -> DependencyError | None:
         module = _culprit(cause)
         if module is not None:
             return _told(module, cause)
-        cause = cause.__cause__ or cause.__context__
+        cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
     return None
 
 
@@ -85,6 +84,8 @@ def _distribution(module: str) -> str:
     known = {name: package for package, name in MODULES.items()}
     if module in known:
         return known[module]
+    import importlib.metadata  # slow, and needed only here
+
     with contextlib.suppress(Exception):  # what is installed is broken; its records may be too
         return importlib.metadata.packages_distributions()[module][0]
     return module

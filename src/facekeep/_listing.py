@@ -21,6 +21,7 @@ _JPEG = (".jpg", ".jpeg", ".jpe", ".jfif")
 _OTHERS = (".png", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif", ".heic", ".heif", ".avif")
 _EXTENSIONS = frozenset((*_JPEG, *_OTHERS))
 _GONE = (errno.ENOENT, errno.ENOTDIR)  # it vanished, or became a file, since its name was read
+_NO_FILE = (*_GONE, errno.ELOOP)
 _SHOWN = 3  # folders that a warning names
 
 Skip = Callable[[Path, str], object]
@@ -110,7 +111,7 @@ def _is_file(path: Path) -> bool:
     try:
         return stat.S_ISREG(path.stat().st_mode)
     except OSError as error:
-        return error.errno not in _GONE
+        return error.errno not in _NO_FILE
 
 
 def _unlisted(top: str | Path, error: OSError | ValueError) -> ImageError:

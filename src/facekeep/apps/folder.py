@@ -259,7 +259,7 @@ def _is_the_files(error: ImageError) -> bool:
         system = isinstance(cause, OSError) and cause.errno is not None
         if system or isinstance(cause, MemoryError | ImportError) or "memory" in str(cause).lower():
             return False
-        cause = cause.__cause__ or cause.__context__
+        cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
     return True
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from facekeep.cli.command import Run
 from facekeep.config import default_gallery_path
+from facekeep.errors import ConfigError
 
 if TYPE_CHECKING:
     from facekeep.engine import FaceEngine
@@ -88,5 +90,6 @@ def space_of(run: Run) -> Space:
 
 def _make_default_folder(gallery: Path) -> None:
     """Make the folder of the default gallery; a missing folder that was asked for is a mistake."""
-    if gallery == default_gallery_path():
-        gallery.parent.mkdir(parents=True, exist_ok=True)
+    with suppress(ConfigError):  # there is no home: then the gallery was named
+        if gallery == default_gallery_path():
+            gallery.parent.mkdir(parents=True, exist_ok=True)
