@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facekeep.errors import GalleryCorrupt, InputError
-from facekeep.gallery import checks, edit, exchange, schema
+from facekeep.gallery import checks, edit, exchange
 from facekeep.gallery.cipher import Cipher
 from facekeep.gallery.keys import Key
 from facekeep.gallery.opened import require_space, scope
@@ -152,7 +152,7 @@ class Gallery(SearchableGallery):
                 older state, so traces may be left in the files until ``compact`` succeeds.
         """
         with self._write() as rows:
-            person = edit.full_person(rows, name)
+            person = edit.leaving_person(rows, name)
             edit.erase(rows, [person], "removed")
         self.compact()
         return person
@@ -168,7 +168,7 @@ class Gallery(SearchableGallery):
         """
         with self._write() as rows:
             edit.remove_templates(rows, name, template_ids)
-            person = edit.full_person(rows, name)
+            person = edit.leaving_person(rows, name)
         self.compact()
         return person
 
@@ -196,7 +196,7 @@ class Gallery(SearchableGallery):
         cipher = Cipher(new_key, scope(self._meta.gallery))
         # Before the change is seen by other threads, which choose by the check value.
         self._ciphers[cipher.check] = cipher
-        with self._write() as rows:
+        with self._write(rekeyed=True) as rows:
             edit.rekey(rows, cipher)
         self._key = new_key
         self.compact()
@@ -229,7 +229,7 @@ class Gallery(SearchableGallery):
             return GalleryInfo(
                 path=self.path,
                 id=meta.gallery,
-                version=schema.VERSION,
+                version=self._database.version,
                 space=meta.space,
                 encrypted=meta.key_check is not None,
                 created_at=from_stamp(meta.created_at),
@@ -246,9 +246,10 @@ class Gallery(SearchableGallery):
         """Look through the whole file and return what is wrong; an empty list is good news."""
         try:
             with self._database.snapshot() as connection:
-                return checks.findings(self._rows(connection))
+                found = checks.findings(self._rows(connection), self.path)
         except GalleryCorrupt as error:
-            return [Finding("structure", str(error))]
+            found = [Finding("structure", str(error))]
+        return found + checks.beside(self.path)
 
     # Exchange
 
