@@ -77,7 +77,7 @@ def in_index(args: argparse.Namespace, probes: np.ndarray) -> dict[str, object]:
     best, owner = np.load(args.cache / "best.npy"), np.load(args.cache / "owner.npy")
     begin = time.process_time()
     with path.open("rb", buffering=0) as file:
-        blocks = BlockFile(file, probes.shape[1]).mapped()
+        blocks = BlockFile(file, probes.shape[1]).blocks()
     opened, people = time.process_time() - begin, sum(map(len, blocks))
     mapped = (resident("RssFile") - before[1]) / people  # searches map vectors besides
     rows = []

@@ -50,7 +50,7 @@ def on_disk(file: BinaryIO, width: int, blocks: Iterable[Block]) -> list[Block]:
     whole = BlockFile(file, width)
     whole.header = b"benchmark"
     whole.append(blocks)
-    return whole.mapped()
+    return whole.blocks()
 
 
 def blocks_of(rows: Rows) -> Iterator[Block]:
