@@ -25,10 +25,11 @@ from facekeep.errors import (
 from facekeep.gallery import schema
 from facekeep.gallery.drafts import draft
 from facekeep.gallery.faults import RESTORE, file_fault, is_busy, sqlite_faults
+from facekeep.gallery.folder import in_use, opening
 
-__all__ = ["Database", "create_file"]
+__all__ = ["LOG_VERSIONS", "Database", "create_file"]
 
-_LOG_VERSIONS = slice(18, 20)
+LOG_VERSIONS = slice(18, 20)
 """Bytes of a SQLite file that say by 2 that changes go to a write-ahead log."""
 
 _PRAGMAS = (
@@ -93,7 +94,7 @@ def _new_file(setup: Callable[[sqlite3.Connection], None]) -> bytes:
         if line != "ok":
             raise GalleryError(f"SQLite made a new gallery that is damaged ({line}): try again")
         data = bytearray(connection.serialize())
-    data[_LOG_VERSIONS] = b"\2\2"
+    data[LOG_VERSIONS] = b"\2\2"
     return bytes(data)
 
 
@@ -181,8 +182,13 @@ class Database:
         self._write_lock = threading.RLock()
         self._writer: sqlite3.Connection | None = None
         self._closed = False
-        with sqlite_faults(path):
-            self._reader = self._open_reader()
+        with sqlite_faults(path), opening(path, busy_timeout):
+            self._no_longer_used = in_use(path)
+            try:
+                self._reader = self._open_reader()
+            except BaseException:
+                self._no_longer_used()
+                raise
             try:
                 self._admit()
             except BaseException:
@@ -345,7 +351,9 @@ class Database:
     def close(self) -> None:
         """Close the connections; doing it twice does no harm."""
         with self._write_lock, self._read_lock:
-            self._closed = True
             for connection in (self._writer, self._reader):
                 if connection is not None:
                     connection.close()
+            if not self._closed:
+                self._closed = True
+                self._no_longer_used()

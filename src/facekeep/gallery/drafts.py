@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-__all__ = ["draft", "is_held", "leftovers", "part_of", "sweep", "sync_folder"]
+__all__ = ["draft", "is_held", "leftovers", "part_of", "sweep", "sync_folder", "take"]
 
 _SUFFIX = ".facekeep-part"
 _PATIENCE = 5.0
@@ -28,6 +28,7 @@ _PATIENCE = 5.0
 
 _NO_LINKS = {errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.ENOSYS, errno.EXDEV, errno.ENOENT}
 _NO_UNNAMED = {errno.EISDIR, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS, errno.ENOENT}
+_DRAFT = re.compile(r"\..*\.facekeep-part(-wal|-shm|-journal)?", re.DOTALL)
 # What facekeep wrote before drafts had no name.
 _OLD_DRAFT = re.compile(r"\.facekeep-[a-z0-9_]{8}\.new(-wal|-shm|-journal)?")
 _OLD_PART = re.compile(r"\.[0-9a-f]{16}\.part")
@@ -134,16 +135,29 @@ def _give_name(stream: BinaryIO, name: Path) -> None:
 
 
 @contextmanager
-def _named(target: Path, mode: int, *, replace: bool) -> Iterator[BinaryIO]:
-    part = part_of(target)
+def take(part: Path, mode: int = 0o600) -> Iterator[int]:
+    """Create a draft that has a name, and hold its lock; the caller renames it or takes it away.
+
+    Raises:
+        OSError: It cannot be created, or another process is writing it.
+    """
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0)
     try:
         handle = os.open(part, flags, mode)
     except FileExistsError:
-        raise _busy(target) from None
-    with os.fdopen(handle, "w+b") as stream:
+        raise _busy(part) from None
+    try:
+        _lock(handle)
+        yield handle
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def _named(target: Path, mode: int, *, replace: bool) -> Iterator[BinaryIO]:
+    part = part_of(target)
+    with take(part, mode) as handle, os.fdopen(handle, "w+b", closefd=False) as stream:
         try:
-            _lock(handle)
             yield stream
             _finish(stream)
         except BaseException:
@@ -206,7 +220,7 @@ def leftovers(gallery: Path) -> list[Path]:
         return []
     found = []
     for file in files:
-        mine = file.name.startswith(".") and file.name.endswith(_SUFFIX)
+        mine = _DRAFT.fullmatch(file.name) is not None
         if (mine and not is_held(file)) or _is_old(file, gallery):
             found.append(file)
     return found

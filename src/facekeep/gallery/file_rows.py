@@ -103,7 +103,7 @@ class OpenFile:
 
 @functools.cache
 def _copy() -> _Copy | None:
-    """Return ``process_vm_readv``, where the system has it and its structures are as we fill them."""
+    """Return ``process_vm_readv``, where the system has it in the form that is used here."""
     if sys.platform != "linux" or sys.maxsize < 1 << 32:
         return None
     import ctypes
