@@ -6,6 +6,7 @@ held up by a writer, so a search goes on while an enrolment waits for the disk o
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import sqlite3
@@ -182,7 +183,8 @@ class Database:
         self._write_lock = threading.RLock()
         self._writer: sqlite3.Connection | None = None
         self._closed = False
-        with sqlite_faults(path), opening(path, busy_timeout):
+        self._damaged = False
+        with self._faults(), opening(path, busy_timeout):
             self._no_longer_used = in_use(path)
             try:
                 self._reader = self._open_reader()
@@ -195,6 +197,15 @@ class Database:
                 self.close()
                 raise
 
+    @contextmanager
+    def _faults(self) -> Iterator[None]:
+        try:
+            with sqlite_faults(self.path):
+                yield
+        except GalleryCorrupt:
+            self._damaged = True
+            raise
+
     def _open_reader(self) -> sqlite3.Connection:
         try:
             return self._try_reader(self._reader_mode())
@@ -203,6 +214,11 @@ class Database:
                 raise
         # On a medium that nobody can write, SQLite can do without its log and shared memory.
         return self._try_reader("mode=ro&immutable=1")
+
+    @staticmethod
+    def _is_about_access(error: sqlite3.OperationalError) -> bool:
+        codes = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
+        return getattr(error, "sqlite_errorcode", 0) & 0xFF in codes
 
     def _reader_mode(self) -> str:
         """Read so that nothing is left beside the file, where that changes no byte of it.
@@ -228,7 +244,7 @@ class Database:
     def _is_frozen(self, error: sqlite3.OperationalError) -> bool:
         return (
             self.read_only
-            and error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
+            and self._is_about_access(error)
             and not self._has_log()
             and not _may_write(self.path.parent)
         )
@@ -283,7 +299,7 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[sqlite3.Connection]:
         """Give a connection inside a transaction that sees one state of the gallery."""
-        with self._read_lock, sqlite_faults(self.path):
+        with self._read_lock, self._faults():
             self._check_usable()
             with _transaction(self._reader, "DEFERRED", self.timeout):
                 yield self._reader
@@ -293,7 +309,7 @@ class Database:
         """Like ``read``, for long reading: on a connection of its own, so nobody waits for it."""
         self._check_usable()
         with (
-            sqlite_faults(self.path),
+            self._faults(),
             closing(self._open_reader()) as connection,
             _transaction(connection, "DEFERRED", self.timeout),
         ):
@@ -308,7 +324,7 @@ class Database:
             GalleryReadOnly: The gallery cannot be written.
             StorageFull: There is no room to write.
         """
-        with self._write_lock, sqlite_faults(self.path):
+        with self._write_lock, self._faults():
             connection = self._write_connection()
             with _transaction(connection, "IMMEDIATE", self.timeout):
                 self._compare_schema(connection)
@@ -320,7 +336,7 @@ class Database:
         Raises:
             GalleryBusy: Somebody is still reading an older state, so the log could not be emptied.
         """
-        with self._write_lock, self._read_lock, sqlite_faults(self.path):
+        with self._write_lock, self._read_lock, self._faults():
             connection = self._write_connection()
             _patiently(lambda: connection.execute("VACUUM"), self.timeout)
             deadline = time.monotonic() + self.timeout
@@ -350,10 +366,24 @@ class Database:
 
     def close(self) -> None:
         """Close the connections; doing it twice does no harm."""
-        with self._write_lock, self._read_lock:
+        with self._write_lock, self._read_lock, self._log_kept():
             for connection in (self._writer, self._reader):
                 if connection is not None:
                     connection.close()
             if not self._closed:
                 self._closed = True
                 self._no_longer_used()
+
+    @contextmanager
+    def _log_kept(self) -> Iterator[None]:
+        """Where damage was found, leave file and log as they are, for whoever mends them.
+
+        The log may be an old one beside a copy that was put over the gallery. The last connection
+        that closes and may write moves it into the file, so that another one outlasts it.
+        """
+        with contextlib.ExitStack() as stack:
+            if self._damaged and not self._closed and self._has_log():
+                with contextlib.suppress(sqlite3.Error):
+                    guard = stack.enter_context(closing(_connect(self.path, "mode=ro", 0)))
+                    guard.execute("SELECT 1 FROM sqlite_schema").fetchall()
+            yield
