@@ -12,7 +12,7 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-__all__ = ["BYTES", "COLUMNS", "add", "content", "description", "digests_of", "number"]
+__all__ = ["BYTES", "COLUMNS", "add", "content", "counters", "description", "digests_of", "number"]
 
 BYTES = 32
 _MODULUS = 1 << (8 * BYTES)
@@ -40,15 +40,22 @@ _COUNTERS = "SELECT name, seq FROM sqlite_sequence ORDER BY name, seq"
 def content(table: str, row: Sequence[Any]) -> bytes:
     """Return a row as bytes, such that no other row of any table has the same."""
     blobs = [value for value in row if type(value) is bytes]
-    words = tuple((len(value),) if type(value) is bytes else value for value in row)
-    return b"".join((repr((table, words)).encode("utf-8", "surrogatepass"), *blobs))
+    words = [(len(value),) if type(value) is bytes else value for value in row] if blobs else row
+    return b"".join([repr((table, *words)).encode("utf-8", "surrogatepass"), *blobs])
 
 
-def description(connection: sqlite3.Connection) -> bytes:
-    """Return what ``meta.digest`` covers, as it is stored now."""
-    meta = connection.execute(_DESCRIPTION).fetchall()
-    counters = connection.execute(_COUNTERS).fetchall()
-    return content("meta", [len(meta), *(v for row in (*meta, *counters) for v in row)])
+def counters(connection: sqlite3.Connection) -> list[tuple[Any, Any]]:
+    """Return the highest number that each table ever gave a row, as SQLite keeps them."""
+    return connection.execute(_COUNTERS).fetchall()
+
+
+def description(
+    connection: sqlite3.Connection, counted: Sequence[tuple[Any, Any]] | None = None
+) -> bytes:
+    """Return what ``meta.digest`` covers, as it is stored now; ``counted`` are the counters."""
+    rows = connection.execute(_DESCRIPTION).fetchall()
+    rows += counters(connection) if counted is None else counted
+    return content("meta", [len(rows), *(value for row in rows for value in row)])
 
 
 def number(digest: object) -> int:

@@ -29,6 +29,7 @@ from facekeep.gallery.records import (
     now_stamp,
     to_stamp,
 )
+from facekeep.gallery.rows import well_formed
 from facekeep.gallery.searchable import SearchableGallery
 
 __all__ = ["Gallery"]
@@ -226,13 +227,15 @@ class Gallery(SearchableGallery):
         """Return facts about the gallery."""
         with self._read() as rows:
             meta = rows.meta
+            with well_formed("the description"):
+                created_at = from_stamp(meta.created_at)
             return GalleryInfo(
                 path=self.path,
                 id=meta.gallery,
                 version=self._database.version,
                 space=meta.space,
                 encrypted=meta.key_check is not None,
-                created_at=from_stamp(meta.created_at),
+                created_at=created_at,
                 people=rows.count("people"),
                 templates=rows.count("templates"),
                 negatives=rows.count("templates", "negative = 1"),

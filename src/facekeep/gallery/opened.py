@@ -51,6 +51,8 @@ class OpenGallery(Closing):
         self._declared = space
         with self._read() as rows:
             self._meta = rows.meta
+            if space is not None and not (rows.meta.space == space or rows.is_sound()):
+                raise _changed_description(self.path)
             if space is not None:
                 require_space(rows.meta.space, space, "the gallery")
         self._index_file = IndexFile(self.path, self._meta)
@@ -132,9 +134,7 @@ class OpenGallery(Closing):
             except GalleryKeyError as error:
                 if Rows(connection, meta, Cipher(None, ""), version).is_sound():
                     raise
-                raise GalleryCorrupt(
-                    f"the description of {self.path} was changed outside facekeep: {RESTORE}"
-                ) from error
+                raise _changed_description(self.path) from error
             self._ciphers[meta.key_check] = cipher
         return Rows(connection, meta, cipher, version)
 
@@ -238,6 +238,10 @@ class OpenGallery(Closing):
                     hurried.compact()
             except FacekeepError as error:
                 _log.warning("an erasure is still unfinished: %s", error)
+
+
+def _changed_description(path: Path) -> GalleryCorrupt:
+    return GalleryCorrupt(f"the description of {path} was changed outside facekeep: {RESTORE}")
 
 
 def scope(gallery: str) -> str:

@@ -118,11 +118,9 @@ def read_meta(connection: sqlite3.Connection, version: int) -> Meta:
         raise GalleryCorrupt(f"the gallery has lost its description: {RESTORE}")
     gallery, created_at, space_row, digest, model, width, check, *rest = row
     with well_formed("the description"):
-        if str(uuid.UUID(gallery)) != gallery or not all(type(n) is int for n in rest[:3]):
-            raise ValueError("a value is of the wrong type")
-        if check is not None and type(check) is not bytes:
-            raise TypeError("the check value must be bytes")
-        from_stamp(created_at)
+        types = [type(value) for value in (gallery, *rest[:3])]
+        if types != [str, int, int, int] or not isinstance(check, bytes | None):
+            raise TypeError("a value is of the wrong type")
         return Meta(gallery, created_at, space_row, Space(digest, model, width), check, *rest)
 
 
@@ -149,14 +147,16 @@ class Rows:
         self.has_digests = version >= DIGESTS_SINCE
         self._columns = _DIGESTED if self.has_digests else _UNDIGESTED
         self._change = 0  # what was added to the sum of all digests
-        self._last_ids: dict[str, int] = {}
+        self._last_ids: dict[str, int] | None = None
         self._owners: dict[str, int] = {}
 
     # People
 
     def people(self, after: str | None, limit: int | None) -> list[Person]:
         """Return people by name, from after the name ``after``; damaged facts are left out."""
-        rows = self._people("name > ? ORDER BY name LIMIT ?", after or "", _limit(limit))
+        rows = self._people(
+            "(?1 IS NULL OR name > ?1) ORDER BY name LIMIT ?2", after, _limit(limit)
+        )
         return [self._loose_person(row) for row in rows]
 
     def everybody(self) -> Iterator[Person]:
@@ -471,14 +471,16 @@ class Rows:
 
     def _next_id(self, table: str) -> int:
         """Return a number that no row of the table ever had."""
-        last: object = self._last_ids.get(table)
-        if last is None:
-            last = self._one("SELECT seq FROM sqlite_sequence WHERE name = ?", table) or 0
+        last: object = self._counters().get(table, 0)
         if type(last) is not int or not 0 <= last < _LAST_ID:
             raise GalleryCorrupt(f"the count of {table} is damaged in the gallery: {RESTORE}")
-        number = last + 1
-        self._last_ids[table] = number
-        return number
+        self._counters()[table] = last + 1
+        return last + 1
+
+    def _counters(self) -> dict[str, int]:
+        if self._last_ids is None:
+            self._last_ids = dict(digests.counters(self.connection))
+        return self._last_ids
 
     def _change_row(
         self,
@@ -550,7 +552,9 @@ class Rows:
         """Whether the description of the gallery is what was written."""
         if not self.has_digests:
             return True
-        return plain_digest(digests.description(self.connection)) == self.meta.digest
+        counted = digests.counters(self.connection)
+        self._last_ids = dict(counted)
+        return plain_digest(digests.description(self.connection, counted)) == self.meta.digest
 
     def is_signed(self) -> bool:
         """Whether whoever wrote last had the key, where there is one."""
