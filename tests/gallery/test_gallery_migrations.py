@@ -1,6 +1,6 @@
 """Galleries written by every released version must open, whole, for ever.
 
-``v1_*.sql`` were dumped from galleries of version 1. They are never to be made anew; a new version
+``vN_*.sql`` were dumped from galleries of version N. They are never to be made anew; a new version
 of the schema gets files of its own.
 """
 
@@ -18,7 +18,7 @@ from facekeep.errors import GalleryVersion
 from facekeep.gallery import Consent, Gallery, Key, schema
 
 HERE = Path(__file__).parent
-FROZEN = [("v1_plain", None), ("v1_encrypted", KEY)]
+FROZEN = [("v1_plain", None), ("v1_encrypted", KEY), ("v2_plain", None), ("v2_encrypted", KEY)]
 
 
 def thaw(name: str, path: Path) -> None:
