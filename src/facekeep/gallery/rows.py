@@ -558,7 +558,9 @@ class Rows:
 
     def is_signed(self) -> bool:
         """Whether whoever wrote last had the key, where there is one."""
-        return not self.cipher.signs or self.meta.mac == self._mac(self.cipher, self.meta.digest)
+        if self.meta.key_check is None:
+            return True
+        return self.cipher.signs and self.meta.mac == self._mac(self.cipher, self.meta.digest)
 
     def _mac(self, cipher: Cipher, digest: object) -> bytes | None:
         if not cipher.signs or type(digest) is not bytes:
