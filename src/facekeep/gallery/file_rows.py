@@ -53,7 +53,7 @@ class OpenFile:
 
     def run(self, first: int, size: int) -> NDArray[np.uint8]:
         """Return neighboring bytes as ``(size,)``; zeros for what is missing."""
-        found = np.zeros(size, np.uint8)
+        found = np.empty(size, np.uint8)
         self._read(found, first)
         return found
 
@@ -64,7 +64,7 @@ class OpenFile:
             firsts: int64 ``(n,)``, where each row begins.
             size: The bytes of a row.
         """
-        found = np.zeros((len(firsts), size), np.uint8)
+        found = np.empty((len(firsts), size), np.uint8)
         if self._map is None or not self._copied(firsts, found):
             for row, first in zip(found, firsts.tolist(), strict=True):
                 self._read(row, first)
@@ -72,9 +72,15 @@ class OpenFile:
 
     def _read(self, room: NDArray[np.uint8], first: int) -> None:
         try:
-            if len(room) and os.preadv(self._handle, [room.data], first) != len(room):
-                self.broken = True
+            done = os.preadv(self._handle, [room.data], first) if len(room) else 0
         except OSError:
+            done = 0
+        self._fill(room, done)
+
+    def _fill(self, room: NDArray[np.uint8], done: int) -> None:
+        """Note, and fill with zeros, what could not be read."""
+        if done < len(room):
+            room[max(0, done) :] = 0
             self.broken = True
 
     def _copied(self, firsts: NDArray[np.int64], found: NDArray[np.uint8]) -> bool:
@@ -96,8 +102,7 @@ class OpenFile:
             done = copy(pid, room.ctypes.data, 1, source[at:].ctypes.data, count, 0)
             if done < 0 and not at:
                 return False
-            if done != count * size:
-                self.broken = True
+            self._fill(found[at : at + count].reshape(-1), done)
         return True
 
 
