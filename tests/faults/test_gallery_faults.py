@@ -481,6 +481,8 @@ def test_a_child_process_may_not_use_its_parents_connection(
 
 # Faults that are no damage
 
+_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_IOERR_SHORT_READ)
+
 
 @pytest.mark.parametrize(
     ("code", "kind"),
@@ -494,6 +496,7 @@ def test_a_child_process_may_not_use_its_parents_connection(
         (sqlite3.SQLITE_LOCKED, GalleryBusy),
         (sqlite3.SQLITE_READONLY, GalleryReadOnly),
         (sqlite3.SQLITE_CORRUPT, GalleryCorrupt),
+        (sqlite3.SQLITE_IOERR_SHORT_READ, GalleryCorrupt),
         (sqlite3.SQLITE_NOTADB, GalleryCorrupt),
     ],
 )
@@ -504,7 +507,7 @@ def test_only_damage_is_called_damage(path: Path, code: int, kind: type[Facekeep
         raise error
     assert type(caught.value) is kind
     assert_one_line(caught.value)
-    assert ("damaged" in str(caught.value)) == (code == sqlite3.SQLITE_CORRUPT)
+    assert ("is damaged (" in str(caught.value)) == (code in _DAMAGED)
 
 
 @pytest.mark.parametrize("free", [60, 100, 104, 110, 120, 140, 160, 180, 200])

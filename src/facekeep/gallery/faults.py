@@ -79,7 +79,8 @@ def _other_fault(error: sqlite3.Error, path: Path) -> FacekeepError:
     primary = _primary(error)
     if isinstance(error, sqlite3.ProgrammingError):
         return GalleryError(f"the gallery {path} was closed: open it again")
-    if primary in _DAMAGE:
+    cut_off = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_IOERR_SHORT_READ
+    if primary in _DAMAGE or cut_off:
         no_gallery = primary == sqlite3.SQLITE_NOTADB
         return _damaged(path, "not a gallery" if no_gallery else f"damaged ({one_line(error)})")
     return GalleryError(
