@@ -539,8 +539,8 @@ KEYS = [
         f"identify hopper.jpg -g locked.db {KEY}",
         2,
         "template_tampered",
-        " of Grace Hopper was changed outside facekeep: restore a copy, or run"
-        " `facekeep people remove 'Grace Hopper'` and enrol again",
+        " of Grace Hopper was changed outside facekeep: restore a copy with `facekeep gallery"
+        " restore COPY`, or run `facekeep people remove 'Grace Hopper'` and enroll again",
         lambda w: w.sql(
             "locked.db",
             "UPDATE templates SET vector = CAST(substr(vector, 1, 40) || x'00'"

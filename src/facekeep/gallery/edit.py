@@ -8,13 +8,12 @@ from datetime import datetime
 from types import EllipsisType
 from typing import Any
 
-from facekeep.errors import InputError, PersonExists
+from facekeep.errors import GalleryCorrupt, InputError, PersonExists
 from facekeep.gallery.cipher import Cipher
 from facekeep.gallery.records import (
     Consent,
     NewTemplate,
     Person,
-    Template,
     clean_metadata,
     clean_name,
     clean_template,
@@ -28,6 +27,7 @@ __all__ = [
     "enroll",
     "erase",
     "full_person",
+    "leaving_person",
     "merge",
     "merged_columns",
     "person_columns",
@@ -73,8 +73,11 @@ def _consent_columns(consent: Consent | None) -> Columns:
 def enroll(rows: Rows, name: str, templates: Sequence[NewTemplate], columns: Columns) -> Person:
     """Add templates to a person, who is created where there is none of this name."""
     known = rows.find(name)
-    person_id = known.id if known else rows.add_person(clean_name(name))
-    rows.set_person(person_id, **columns)
+    if known is None:
+        person_id = rows.add_person(clean_name(name), **columns)
+    else:
+        person_id = known.id
+        rows.set_person(person_id, **columns)
     for new in templates:
         rows.add_template(person_id, new)
     rows.record("enrolled", person_id, templates=len(templates), new=known is None)
@@ -87,6 +90,15 @@ def full_person(rows: Rows, name: str) -> Person:
     return replace(person, templates=rows.templates(person.id))
 
 
+def leaving_person(rows: Rows, name: str) -> Person:
+    """Return somebody who is to be erased, without the facts that are damaged."""
+    person = rows.loose_person(name)
+    try:
+        return replace(person, templates=rows.templates(person.id))
+    except GalleryCorrupt:
+        return replace(person, templates=())
+
+
 def checked_templates(templates: Sequence[NewTemplate], width: int) -> list[NewTemplate]:
     """Return the templates to enrol, each checked; there must be one at least."""
     if not templates:
@@ -96,7 +108,7 @@ def checked_templates(templates: Sequence[NewTemplate], width: int) -> list[NewT
 
 def update(rows: Rows, name: str, columns: Columns) -> None:
     """Change facts about a person."""
-    person = rows.person(name)
+    person = rows.loose_person(name)
     rows.set_person(person.id, **columns)
     rows.record("updated", person.id, fields=sorted(columns))
 
@@ -147,28 +159,29 @@ def split(rows: Rows, name: str, template_ids: Sequence[str], new_name: str) -> 
     """Move some of a person's templates to a new person with the same consent and retention."""
     person = rows.person(name)
     wanted = _some_templates(rows, person, template_ids, "rename")
+    own = {template.id: template for template in rows.templates(person.id)}
     _require_free(rows, new_name)
-    new_id = rows.add_person(clean_name(new_name))
-    rows.set_person(new_id, **person_columns(..., person.consent, person.retain_until))
-    for template in wanted:
-        rows.replace(template, new_id, rows.cipher)
+    columns = person_columns(..., person.consent, person.retain_until)
+    new_id = rows.add_person(clean_name(new_name), **columns)
+    for template_id in wanted:
+        rows.replace(own[template_id], new_id, rows.cipher)
     rows.record("split", person.id, into=new_id, templates=len(wanted))
 
 
 def _some_templates(
     rows: Rows, person: Person, template_ids: Sequence[str], instead: str
-) -> list[Template]:
-    """Return those of a person's templates that have these ids: one at least, but not all."""
-    own = {template.id: template for template in rows.templates(person.id)}
+) -> list[str]:
+    """Return these ids, which must be of a person's templates: one at least, but not all."""
+    own = set(rows.template_ids(person.id))
     wanted = set(template_ids)
-    if not wanted or not wanted <= own.keys():
-        strange = ", ".join(sorted(wanted - own.keys())) or "none given"
+    if not wanted or not wanted <= own:
+        strange = ", ".join(sorted(wanted - own)) or "none given"
         raise InputError(f"not templates of {person.name!r}: {strange}; see `people show`")
-    if wanted == own.keys():
+    if wanted == own:
         raise InputError(
             f"these are all templates of {person.name!r}: {instead} the person instead"
         )
-    return [own[template_id] for template_id in sorted(wanted)]
+    return sorted(wanted)
 
 
 def erase(rows: Rows, people: Sequence[Person], action: str) -> None:
@@ -181,20 +194,23 @@ def erase(rows: Rows, people: Sequence[Person], action: str) -> None:
 
 def remove_templates(rows: Rows, name: str, template_ids: Sequence[str]) -> None:
     """Delete some of a person's templates."""
-    person = rows.person(name)
-    for template in _some_templates(rows, person, template_ids, "remove"):
-        rows.delete_template(template.id)
-        rows.record("template removed", person.id, template=template.id)
+    person = rows.loose_person(name)
+    for template_id in _some_templates(rows, person, template_ids, "remove"):
+        rows.delete_template(template_id)
+        rows.record("template removed", person.id, template=template_id)
     rows.mark_unswept()
 
 
 def rekey(rows: Rows, cipher: Cipher) -> None:
-    """Seal every template anew; without encryption before or after, this turns it on or off."""
+    """Seal every template and sign every row anew; this also turns encryption on or off."""
     rows.cipher.seal(b"", "")  # an error where the old key is missing, though nobody is enrolled
     for (template_id,) in rows.connection.execute("SELECT uuid FROM templates").fetchall():
         template = rows.template(template_id)
         if template is not None:
             rows.replace(template, template.person_id, cipher)
+    for table in ("people", "audit"):
+        rows.sign(table, cipher)
     rows.set_key_check(cipher.check)
+    rows.cipher = cipher
     rows.record("rekeyed", None, encrypted=cipher.check is not None)
     rows.mark_unswept()
