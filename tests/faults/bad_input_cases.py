@@ -353,7 +353,7 @@ GALLERIES = [
         "people list",
         2,
         "gallery_version",
-        "has format 99, this facekeep knows up to 1: install a newer facekeep",
+        "has format 99, this facekeep knows up to 2: install a newer facekeep",
         lambda w: w.sql("people.db", "PRAGMA user_version = 99"),
     ),
     Case(
@@ -498,7 +498,7 @@ KEYS = [
         "people list -g locked.db --key env:NO_SUCH_KEY",
         2,
         "key",
-        "the variable that env:NAME names holds no key; set it",
+        "the environment variable named after env: is not set or is empty; set it",
     ),
     Case(
         "typed in full",
