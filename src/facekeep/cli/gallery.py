@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,6 +12,9 @@ from facekeep.cli.command import ExitStatus, Run, command, group
 from facekeep.cli.opening import open_gallery
 from facekeep.cli.options import GALLERY
 from facekeep.cli.output import counted
+
+if TYPE_CHECKING:
+    from facekeep.gallery.records import AuditEntry
 
 app = group(
     "gallery",
@@ -150,5 +153,15 @@ def audit(
         return
     run.table(
         ["at", "action", "person", "detail"],
-        [[row["at"], row["action"], row["person_id"], row["detail"] or ""] for row in rows],
+        [
+            [f"{each.at:%Y-%m-%d %H:%M:%S}", each.action, (each.person_id or "")[:8], _said(each)]
+            for each in entries
+        ],
     )
+
+
+def _said(entry: AuditEntry) -> str:
+    """Write the detail of a line of the audit table; ids as their beginnings."""
+    words = {True: "yes", False: "no"}
+    facts = ((k, words[v] if isinstance(v, bool) else str(v)) for k, v in entry.detail.items())
+    return ", ".join(f"{key} {value[:8] if len(value) == 36 else value}" for key, value in facts)

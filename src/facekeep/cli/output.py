@@ -27,6 +27,9 @@ __all__ = [
 PLAIN_PROGRESS_SECONDS: Final = 5.0
 """Seconds between lines of progress where no bar can be drawn."""
 
+_UUID: Final = 36
+"""Characters of an id: nothing that short is broken over lines in a table unless it has spaces."""
+
 _BIDI_CONTROLS: Final = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 """They reorder the text around them, so that a name could forge a line."""
 
@@ -124,8 +127,9 @@ def _print_rich_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> 
     from rich.text import Text
 
     table = Table(box=SIMPLE_HEAD, header_style="bold")
-    for header in headers:
-        table.add_column(header, overflow="fold")
+    for header, *column in zip(headers, *rows, strict=True):
+        whole = all(len(cell) <= _UUID and not cell.count(" ") for cell in column)
+        table.add_column(header, overflow="fold", no_wrap=whole)
     for row in rows:
         table.add_row(*map(Text, row))
     Console().print(table)

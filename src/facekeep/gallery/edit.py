@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from types import EllipsisType
@@ -10,6 +10,7 @@ from typing import Any
 
 from facekeep.errors import InputError, PersonExists
 from facekeep.gallery.cipher import Cipher
+from facekeep.gallery.names import Names, new_name
 from facekeep.gallery.records import (
     Consent,
     NewTemplate,
@@ -35,6 +36,7 @@ __all__ = [
     "remove_templates",
     "rename",
     "split",
+    "stored_name",
     "update",
 ]
 
@@ -70,15 +72,41 @@ def _consent_columns(consent: Consent | None) -> Columns:
     }
 
 
-def enroll(rows: Rows, name: str, templates: Sequence[NewTemplate], columns: Columns) -> Person:
-    """Add templates to a person, who is created where there is none of this name."""
-    known = rows.find(name)
-    person_id = known.id if known else rows.add_person(clean_name(name))
+def enroll(
+    rows: Rows,
+    name: str,
+    templates: Sequence[NewTemplate],
+    columns: Columns,
+    names: Names | None = None,
+) -> Person:
+    """Add templates to a person, who is created where there is none of this name.
+
+    Names that look alike are told apart by ``names``; None where the person is said to be new.
+    """
+    name = stored_name(rows, name, names)
+    known = rows.find(name, exact=True)
+    person_id = known.id if known else rows.add_person(name)
     rows.set_person(person_id, **columns)
     for new in templates:
         rows.add_template(person_id, new)
     rows.record("enrolled", person_id, templates=len(templates), new=known is None)
     return full_person(rows, name)
+
+
+def stored_name(rows: Rows, name: str, names: Names | None) -> str:
+    """Return the name that a person to be enrolled has, or will have, in the gallery.
+
+    Raises:
+        NameConflict: Somebody else's name looks like it; never where ``names`` is None.
+        InputError: Nobody has the name, and it cannot be given to anybody.
+    """
+    known = rows.find(name, exact=names is None)
+    if known is not None:
+        return known.name
+    fresh = new_name(name)
+    if names is not None:
+        names.require_distinct(rows, fresh)
+    return fresh
 
 
 def full_person(rows: Rows, name: str) -> Person:
@@ -101,19 +129,25 @@ def update(rows: Rows, name: str, columns: Columns) -> None:
     rows.record("updated", person.id, fields=sorted(columns))
 
 
-def rename(rows: Rows, name: str, new_name: str) -> None:
-    """Give a person another name."""
+def rename(rows: Rows, name: str, wanted: str, names: Names | None) -> str:
+    """Give a person another name, and return it as stored."""
     person = rows.person(name)
-    new_name = clean_name(new_name)
-    if new_name != person.name:
-        _require_free(rows, new_name)
-        rows.set_person(person.id, name=new_name)
-        rows.record("renamed", person.id)
+    if clean_name(wanted) == person.name:
+        return person.name
+    free = _free_name(rows, wanted, names, person)
+    rows.set_person(person.id, name=free)
+    rows.record("renamed", person.id)
+    return free
 
 
-def _require_free(rows: Rows, name: str) -> None:
-    if rows.find(name) is not None:
-        raise PersonExists(f"somebody is enrolled as {clean_name(name)!r} already: merge them")
+def _free_name(rows: Rows, name: str, names: Names | None, besides: Person | None = None) -> str:
+    """Return a name as it is stored, after making sure that nobody else has it or one like it."""
+    fresh = new_name(name)
+    if rows.find(fresh, exact=True) is not None:
+        raise PersonExists(f"somebody is enrolled as {fresh!r} already: merge them")
+    if names is not None:
+        names.require_distinct(rows, fresh, besides.id if besides else None)
+    return fresh
 
 
 def merge(rows: Rows, sources: Sequence[str], into: str) -> None:
@@ -143,32 +177,55 @@ def merged_columns(target: Person, others: Sequence[Person]) -> Columns:
     return person_columns(metadata, ..., min(ends) if ends else None)
 
 
-def split(rows: Rows, name: str, template_ids: Sequence[str], new_name: str) -> None:
-    """Move some of a person's templates to a new person with the same consent and retention."""
+def split(
+    rows: Rows, name: str, template_ids: Sequence[str], wanted_name: str, names: Names | None
+) -> str:
+    """Move some of a person's templates to a new person with the same consent and retention.
+
+    Returns:
+        The new person's name as stored.
+    """
     person = rows.person(name)
     wanted = _some_templates(rows, person, template_ids, "rename")
-    _require_free(rows, new_name)
-    new_id = rows.add_person(clean_name(new_name))
+    free = _free_name(rows, wanted_name, names)
+    new_id = rows.add_person(free)
     rows.set_person(new_id, **person_columns(..., person.consent, person.retain_until))
     for template in wanted:
         rows.replace(template, new_id, rows.cipher)
     rows.record("split", person.id, into=new_id, templates=len(wanted))
+    return free
 
 
 def _some_templates(
     rows: Rows, person: Person, template_ids: Sequence[str], instead: str
 ) -> list[Template]:
-    """Return those of a person's templates that have these ids: one at least, but not all."""
+    """Return those of a person's templates that have these ids: one at least, but not all.
+
+    An id may be cut short as long as only one of the person's templates begins so.
+    """
     own = {template.id: template for template in rows.templates(person.id)}
-    wanted = set(template_ids)
-    if not wanted or not wanted <= own.keys():
-        strange = ", ".join(sorted(wanted - own.keys())) or "none given"
-        raise InputError(f"not templates of {person.name!r}: {strange}; see `people show`")
+    found = {each: _beginning_so(each, own.keys()) for each in template_ids}
+    strange = sorted(each for each, ids in found.items() if not ids)
+    if strange or not found:
+        named = ", ".join(strange) or "none given"
+        raise InputError(f"not templates of {person.name!r}: {named}; see `people show`")
+    for each, ids in found.items():
+        if len(ids) > 1:
+            raise InputError(f"several templates of {person.name!r} begin with {each}: give more")
+    wanted = {ids[0] for ids in found.values()}
     if wanted == own.keys():
         raise InputError(
             f"these are all templates of {person.name!r}: {instead} the person instead"
         )
     return [own[template_id] for template_id in sorted(wanted)]
+
+
+def _beginning_so(beginning: str, ids: Collection[str]) -> list[str]:
+    return (
+        [beginning]
+        if beginning in ids
+        else [x for x in ids if beginning and x.startswith(beginning)]
+    )
 
 
 def erase(rows: Rows, people: Sequence[Person], action: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 import uuid
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facekeep._files import printable
-from facekeep.errors import GalleryCorrupt, PersonNotFound, TemplateTampered
+from facekeep.errors import GalleryCorrupt, InputError, PersonNotFound, TemplateTampered
 from facekeep.gallery.cipher import Cipher
 from facekeep.gallery.records import (
     AuditEntry,
@@ -39,6 +40,10 @@ _PERSON = (
 _OWNER = (
     "SELECT name, (SELECT count(*) FROM templates WHERE person = p.id) FROM people p WHERE uuid = ?"
 )
+_NAMES_SINCE = (
+    "SELECT id, name FROM people WHERE id > ? UNION SELECT p.id, p.name FROM audit a"
+    " JOIN people p ON p.uuid = a.person WHERE a.id > ? AND a.action = 'renamed' ORDER BY 1"
+)
 _TEMPLATE = (
     "SELECT t.uuid, p.uuid, t.negative, t.quality, t.source, t.crop IS NOT NULL, t.created_at"
     " FROM templates t JOIN people p ON p.id = t.person"
@@ -47,6 +52,7 @@ _SEALED = (
     "SELECT t.uuid, p.uuid, t.negative, t.space, t.vector, t.crop"
     " FROM templates t JOIN people p ON p.id = t.person"
 )
+_ID = re.compile("[0-9a-f]{8}[0-9a-f-]{0,28}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,18 +135,53 @@ class Rows:
         )
         return [_person(row) for row in rows.fetchall()]
 
-    def find(self, name: str) -> Person | None:
-        """Return the person of this name, or None."""
-        row = self.connection.execute(f"{_PERSON} WHERE p.name = ?", (clean_name(name),)).fetchone()
-        return _person(row) if row else None
+    def find(self, name: str, *, exact: bool = False) -> Person | None:
+        """Return the person of this name, or None; unless ``exact``, spaces may be underscores."""
+        clean = clean_name(name)
+        spellings = (clean,) if exact else (clean, _spaces(clean), _spaces(clean).replace(" ", "_"))
+        for spelling in dict.fromkeys(spellings):
+            query = f"{_PERSON} WHERE p.name = ?"
+            row = self.connection.execute(query, (spelling,)).fetchone()
+            if row:
+                return _person(row)
+        return None
+
+    def _find_by_id(self, beginning: str) -> Person | None:
+        """Return the person whose UUID begins so, if that is long enough to be meant as one."""
+        if not _ID.fullmatch(beginning):
+            return None
+        query = f"{_PERSON} WHERE p.uuid >= ? AND p.uuid < ? LIMIT 2"
+        rows = self.connection.execute(query, (beginning, beginning + "~")).fetchall()
+        if len(rows) > 1:
+            raise InputError(f"the ids of several people begin with {beginning}: give more of it")
+        return _person(rows[0]) if rows else None
 
     def person(self, name: str) -> Person:
-        """Return the person of this name; PersonNotFound where there is none."""
-        found = self.find(name)
+        """Return the person of this name or, where nobody has it, of this UUID or its beginning.
+
+        Raises:
+            PersonNotFound: There is none.
+            InputError: Several people's UUIDs begin so.
+        """
+        found = self.find(name) or self._find_by_id(name)
         if found is None:
             raise PersonNotFound(
                 f"nobody is enrolled as {clean_name(name)!r}: see `facekeep people list`"
             )
+        return found
+
+    def last_line(self) -> int:
+        """Return the number of the newest line of the audit table; 0 where there is none."""
+        return int(self._one("SELECT max(id) FROM audit") or 0)
+
+    def names_since(self, person: int, line: int) -> list[tuple[int, str]]:
+        """Return the number and name of who came after ``person`` or got a name after ``line``."""
+        return self.connection.execute(_NAMES_SINCE, (person, line)).fetchall()
+
+    def name_of(self, number: int) -> tuple[str, str] | None:
+        """Return UUID and name of a person by number; None where the person is gone."""
+        query = "SELECT uuid, name FROM people WHERE id = ?"
+        found: tuple[str, str] | None = self.connection.execute(query, (number,)).fetchone()
         return found
 
     def has_person_id(self, person_id: str) -> bool:
@@ -337,6 +378,10 @@ class Rows:
     def _one(self, query: str, *values: str) -> Any:
         row = self.connection.execute(query, values).fetchone()
         return row[0] if row else None
+
+
+def _spaces(name: str) -> str:
+    return " ".join(name.replace("_", " ").split()) or name
 
 
 def _person(row: tuple[Any, ...]) -> Person:
