@@ -76,9 +76,7 @@ def test_case_is_told_in_every_script_and_forms_of_letters() -> None:
     assert [pair for pair in pairs if not skeletons(pair[0]) & skeletons(pair[1])] == []
 
 
-@pytest.mark.parametrize(
-    ("stored", "asked"), [("Tony Blair", "Tony_Blair"), ("A_B_C", "A B C"), ("A B", "A\u00a0 B")]
-)
+@pytest.mark.parametrize(("stored", "asked"), [("Tony Blair", "Tony_Blair"), ("A_B_C", "A B C")])
 def test_underscores_stand_for_spaces(gallery: Gallery, stored: str, asked: str) -> None:
     person = gallery.enroll(stored, [new(1)])
     assert gallery.enroll(asked, [new(2)]).id == person.id
