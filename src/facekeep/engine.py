@@ -298,6 +298,12 @@ class FaceEngine(Closing):
         for faces in self.analyse_batch(images):
             yield self._decided(gallery, faces, fmr, top_k)
 
+    def recognize(
+        self, faces: Sequence[Face], *, fmr: float | None = None, top_k: int = 5
+    ) -> list[Face]:
+        """Do the same for the faces of one image that ``analyse`` found before."""
+        return self._decided(self.gallery, list(faces), fmr, top_k)
+
     # Life
 
     def close(self) -> None:
