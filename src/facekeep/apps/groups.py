@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -127,15 +127,24 @@ def _decisions(
     means = np.stack([each.mean(axis=0) for each in groups])
     means /= np.linalg.norm(means, axis=1, keepdims=True)
     people = gallery.count()
-    decisions = []
-    for faces, hits in zip(map(len, groups), gallery.search(means, _WEIGHED), strict=True):
+    found = zip(map(len, groups), gallery.search(means, _WEIGHED), strict=True)
+    return [decide(hits, _limit(engine, fmr, faces), people) for faces, hits in found]
 
-        def limit(templates: int, faces: int = faces) -> Threshold:
-            # The faces of a group are chances for a stranger to match as templates are.
-            return engine.threshold(fmr, templates=templates * faces)
 
-        decisions.append(decide(hits, limit, people))
-    return decisions
+def _limit(engine: FaceEngine, fmr: float | None, faces: int) -> Callable[[int], Threshold]:
+    """Return what gives the threshold between a group and a person of so many templates.
+
+    Faces and templates are both chances for a stranger to match, so that the rate is shared by
+    their product (benchmarks/group_score.py).
+    """
+    single = engine.threshold(fmr).cosine
+    more = engine.threshold(fmr, templates=faces).cosine - single
+
+    def limit(templates: int) -> Threshold:
+        alone = engine.threshold(fmr, templates=templates)
+        return replace(alone, cosine=alone.cosine + more)
+
+    return limit
 
 
 def _similarity(decision: Decision) -> float:
