@@ -148,6 +148,10 @@ class FaceEngine(Closing):
         """
         return self._analyser.analyse(images)
 
+    def embed(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Embed aligned crops; see ``Embedder.embed``."""
+        return self._analyser.embed(crops)
+
     def verify(
         self, first: ImageSource, second: ImageSource, *, fmr: float | None = None
     ) -> Verification:

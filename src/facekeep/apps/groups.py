@@ -134,15 +134,14 @@ def _decisions(
 def _limit(engine: FaceEngine, fmr: float | None, faces: int) -> Callable[[int], Threshold]:
     """Return what gives the threshold between a group and a person of so many templates.
 
-    Faces and templates are both chances for a stranger to match, so that the rate is shared by
-    their product (benchmarks/group_score.py).
+    Faces and templates are both chances for a stranger to match and share the rate, the faces twice
+    where both sides are means (benchmarks/group_score.py).
     """
-    single = engine.threshold(fmr).cosine
-    more = engine.threshold(fmr, templates=faces).cosine - single
+    more = engine.threshold(fmr, templates=faces).cosine - engine.threshold(fmr).cosine
 
     def limit(templates: int) -> Threshold:
         alone = engine.threshold(fmr, templates=templates)
-        return replace(alone, cosine=alone.cosine + more)
+        return replace(alone, cosine=alone.cosine + more * (1 if templates == 1 else 2))
 
     return limit
 

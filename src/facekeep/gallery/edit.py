@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from types import EllipsisType
@@ -15,6 +15,7 @@ from facekeep.gallery.records import (
     Consent,
     NewTemplate,
     Person,
+    Space,
     Template,
     clean_metadata,
     clean_name,
@@ -31,6 +32,7 @@ __all__ = [
     "full_person",
     "merge",
     "merged_columns",
+    "migrate",
     "person_columns",
     "rekey",
     "remove_templates",
@@ -41,6 +43,8 @@ __all__ = [
 ]
 
 Columns = dict[str, str | None]
+Remake = Callable[[Person, Template, NewTemplate], NewTemplate | None]
+"""Makes a template anew for another embedding space; None where that cannot be."""
 
 
 def person_columns(
@@ -254,4 +258,41 @@ def rekey(rows: Rows, cipher: Cipher) -> None:
             rows.replace(template, template.person_id, cipher)
     rows.set_key_check(cipher.check)
     rows.record("rekeyed", None, encrypted=cipher.check is not None)
+    rows.mark_unswept()
+
+
+def migrate(rows: Rows, space: Space, remake: Remake) -> None:
+    """Put every template into another embedding space; what cannot be remade is deleted.
+
+    Ids, times and all facts stay. Who is left without a template that says who they are is erased.
+    """
+    old, new = rows.meta, replace(rows.meta, space=space)
+    kept = dropped = 0
+    for person in rows.people(None, None):
+        positive = False
+        for template in rows.templates(person.id):
+            rows.meta = old
+            made = remake(person, template, rows.stored(template))
+            rows.delete_template(template.id)
+            if made is None:
+                rows.record("template removed", person.id, template=template.id)
+                dropped += 1
+                continue
+            rows.meta = new
+            clean = clean_template(made, space.width)
+            stamp = to_stamp(template.created_at, "created_at")
+            rows.add_template(person.id, clean, template_id=template.id, at=stamp)
+            positive = positive or not clean.negative
+            kept += 1
+        if not positive:
+            erase(rows, [person], "removed")
+    rows.meta = new
+    rows.set_space(space)
+    rows.record(
+        "migrated",
+        None,
+        templates=kept,
+        removed=dropped,
+        **{"from": old.space.model, "to": space.model},
+    )
     rows.mark_unswept()

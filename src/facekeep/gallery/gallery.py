@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import datetime
 from types import EllipsisType
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from facekeep.errors import GalleryCorrupt, InputError, PersonNotFound
 from facekeep.gallery import checks, edit, exchange, schema
 from facekeep.gallery.cipher import Cipher
+from facekeep.gallery.index_file import IndexFile
 from facekeep.gallery.keys import Key
 from facekeep.gallery.names import Names
 from facekeep.gallery.opened import require_space, scope
@@ -25,6 +26,7 @@ from facekeep.gallery.records import (
     GalleryInfo,
     NewTemplate,
     Person,
+    Space,
     clean_name,
     from_stamp,
     now_stamp,
@@ -237,6 +239,47 @@ class Gallery(SearchableGallery):
             edit.rekey(rows, cipher)
         self._key = new_key
         self.compact()
+
+    def migrate(
+        self, space: Space, remake: edit.Remake, *, approve: Callable[[], None] | None = None
+    ) -> None:
+        """Put all templates into another embedding space, in one transaction.
+
+        Ids, times, names and all other facts stay, and so does the history. Programs that have the
+        gallery open with the old space get ``SpaceMismatch`` from then on.
+
+        Args:
+            space: The new space.
+            remake: Called with each person, template and its content; returns the content for the
+                new space, or None where there is none, and the template is erased. Who is left
+                without a template that is not negative is erased.
+            approve: Called when all is made anew; may raise, and the gallery is as it was before.
+
+        Raises:
+            GalleryKeyError: The gallery is encrypted and no key was given.
+            GalleryBusy: Done, but as with ``remove`` traces of the old templates may be left.
+        """
+        with self._write() as rows:
+            edit.migrate(rows, space, remake)
+            if approve is not None:
+                approve()
+            meta = rows.meta
+        self._meta, self._space, self._declared, self._index = meta, space, space, None
+        self._index_file = IndexFile(self.path, meta)
+        self.compact()
+
+    def backup(self, path: str | os.PathLike[str]) -> None:
+        """Write a copy of the whole gallery, as it is now, to a new file.
+
+        Raises:
+            InputError: There is something of this name, or it cannot be written.
+            StorageFull: There is no room.
+        """
+        target = exchange.export_target(path, self.path)
+        if os.path.lexists(target):
+            raise InputError(f"{target} exists: choose a new file for the copy")
+        with self._database.snapshot() as connection, exchange.replacing(target) as file:
+            file.write(connection.serialize())
 
     def vectors(self, name: str) -> dict[str, NDArray[np.float32]]:
         """Return a person's vectors, float32 ``(d,)`` each, by the template's UUID."""

@@ -46,8 +46,10 @@ class OpenGallery(Closing):
         self._key = key
         self._ciphers: dict[bytes | None, Cipher] = {}
         self._declared = space
+        self._space: Space | None = None
         with self._read() as rows:
             self._meta = rows.meta
+            self._space = rows.meta.space
             if space is not None:
                 require_space(rows.meta.space, space, "the gallery")
         self._index_file = IndexFile(self.path, self._meta)
@@ -118,6 +120,11 @@ class OpenGallery(Closing):
 
     def _rows(self, connection: Any) -> Rows:
         meta = read_meta(connection)
+        if self._space is not None and meta.space != self._space:
+            raise SpaceMismatch(
+                f"{self.path} was migrated from {self._space.model} to {meta.space.model}"
+                " meanwhile: open it again, with that model"
+            )
         # Chosen anew each time: another process may have changed the key meanwhile.
         cipher = self._ciphers.get(meta.key_check)
         if cipher is None:

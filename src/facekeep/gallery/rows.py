@@ -375,6 +375,13 @@ class Rows:
         """Store the check value of a new key."""
         self.connection.execute("UPDATE meta SET key_check = ?", (check,))
 
+    def set_space(self, space: Space) -> None:
+        """Store which embedding space the templates are of; they must all have been made anew."""
+        self.connection.execute(
+            "UPDATE spaces SET digest = ?, model = ?, width = ? WHERE id = ?",
+            (space.id, space.model, space.width, self.meta.space_row),
+        )
+
     def _one(self, query: str, *values: str) -> Any:
         row = self.connection.execute(query, values).fetchone()
         return row[0] if row else None
