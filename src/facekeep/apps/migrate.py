@@ -230,8 +230,8 @@ class _Carrier:
         return _embedding(faces[best])
 
 
-_NOTHING_KEPT = "no crop was kept, and its photo was not found: name its folder with --photos"
-_NO_PHOTO = "no crop was kept, and no photo was recorded: enroll the person anew"
+_NOTHING_KEPT = "no crop was kept, and the photo was not found (--photos)"
+_NO_PHOTO = "no crop was kept, and no photo was recorded"
 
 
 def _found(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -240,16 +241,14 @@ def _tell_migration(run: Run, result: Migration) -> None:
         )
         return
     if result.lost:
-        rows = [
-            [each.person, each.template_id[:8], "is not" if each.negative else "", each.reason]
-            for each in result.lost
-        ]
-        run.table(["person", "template", "", "cannot be carried over, because"], rows)
+        table = Counter((each.person, each.reason) for each in result.lost)
+        rows = [[name, count, reason] for (name, reason), count in table.items()]
+        run.table(["person", "templates", "cannot be carried over, because"], rows)
     if not result.done:
         names = {each.person_id for each in result.lost}
         run.say(
             f"nothing was changed: {counted(len(names), 'person', 'people')} cannot be carried over"
-            " whole; name them with --drop, or say --drop-all, to go on without"
+            " whole; --drop NAME or --drop-all goes on without"
         )
         return
     if result.old == result.new:
@@ -258,7 +257,8 @@ def _tell_migration(run: Run, result: Migration) -> None:
     made = f"{result.from_crops} templates from crops, {result.from_photos} from photos"
     run.say(f"migrated from {result.old.model} to {result.new.model}: {made}")
     if result.lost:
-        run.say(f"{counted(len(result.lost), 'template')} and {len(result.erased)} people erased")
+        people = counted(len(result.erased), "person", "people")
+        run.say(f"{counted(len(result.lost), 'template')} erased, and {people} with them")
 
 
 @command(app, "audit", uses=GALLERY, examples=["facekeep gallery audit --last 20"])
