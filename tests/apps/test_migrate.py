@@ -293,6 +293,10 @@ def test_a_crop_that_cannot_be_read_is_lost(tmp_path: Path, engine: FaceEngine, 
         assert "not a picture" in done.lost[0].reason
 
 
+def interrupt(done: int, total: int) -> None:
+    raise KeyboardInterrupt
+
+
 def test_a_backup_is_the_gallery_as_it_was(
     path: Path, key: Key | None, small: FaceEngine, album: Path, tmp_path: Path
 ):
@@ -301,7 +305,13 @@ def test_a_backup_is_the_gallery_as_it_was(
         gallery.backup(tmp_path / "old.db")
         with pytest.raises(InputError, match="exists"):
             gallery.backup(tmp_path / "old.db")
-        migrate_gallery(gallery, small, photos=[album])
+        kept = tmp_path / "kept.db"
+        assert not migrate_gallery(gallery, small, backup=kept).done
+        with pytest.raises(KeyboardInterrupt):
+            migrate_gallery(gallery, small, photos=[album], backup=kept, progress=interrupt)
+        assert not kept.exists(), "nothing was changed"
+        assert migrate_gallery(gallery, small, photos=[album], backup=kept).done
+        assert kept.exists()
     assert (tmp_path / "old.db").stat().st_mode & 0o777 == 0o600
     with Gallery.open(tmp_path / "old.db", key=key) as old:
         assert everything(old) == before

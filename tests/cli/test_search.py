@@ -174,3 +174,4 @@ def test_an_enrolled_person_is_looked_for_by_name(
     of_file = cli("search", "Grace Hopper", album, "--json").json
     assert of_file["name"] is None
     assert {Path(each["image"]).stem for each in of_file["found"]} == {"collins"}
+    assert "which is a file here, not for a name" in cli("search", "Grace Hopper", album).out

@@ -81,6 +81,7 @@ def named_groups(
     groups: Sequence[NDArray[np.intp]],
     *,
     fmr: float | None = None,
+    collage: bool = False,
 ) -> list[tuple[NDArray[np.intp], Decision]]:
     """Decide who groups of faces are; those of one enrolled person become one.
 
@@ -94,6 +95,7 @@ def named_groups(
         photos: The photo of each face.
         groups: The places of the faces of each group, among ``rows``.
         fmr: The false-match rate to decide at; the engine's own by default.
+        collage: Photos may show a person several times.
 
     Returns:
         The groups, joined where they are of one person, each with its decision.
@@ -111,7 +113,7 @@ def named_groups(
             strangers.append((members, decision))
             continue
         parts, _, known = people.setdefault(decision.match.person_id, ([], decision, set()))
-        if known & seen:
+        if known & seen and not collage:
             unknown = Decision(None, decision.candidates, decision.threshold, decision.people)
             strangers.append((members, unknown))
             continue

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -85,6 +86,7 @@ def migrate_gallery(
     photos: Sequence[str | os.PathLike[str]] = (),
     drop: Collection[str] = (),
     drop_all: bool = False,
+    backup: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
 ) -> Migration:
     """Make all templates of a gallery anew with the model of an engine.
@@ -103,6 +105,7 @@ def migrate_gallery(
         drop: People, by name or id, of whom what cannot be carried over is erased. Who would be
             left without a template that says who they are is erased whole.
         drop_all: The same for everybody.
+        backup: A new file for the gallery as it was; taken away again if nothing is changed.
         progress: Told how many templates are done, and how many there are.
 
     Returns:
@@ -112,6 +115,7 @@ def migrate_gallery(
         PersonNotFound: One of ``drop`` is not enrolled.
         ImageError: A folder of photos cannot be read.
         GalleryKeyError: The gallery is encrypted, and was opened without its key.
+        InputError: The backup's file exists, or cannot be written.
         StorageFull: There is no room for the new templates beside the old.
     """
     result = Migration(gallery.space, engine.space)
@@ -119,33 +123,42 @@ def migrate_gallery(
         result.done, result.people = True, gallery.count()
         return result
     may_go = {gallery.person(name).id for name in drop}
-    everybody = [gallery.person(person.id) for person in gallery.people()]
-    result.people = len(everybody)
-    found = _found(photos, everybody)
+    result.people = gallery.count()
+    found = _found(photos, gallery)
     carrier = _Carrier(engine, old_engine, found, result, progress)
-    hopeless = [
-        lost
-        for person in everybody
-        for template in person.templates or ()
-        if (lost := carrier.hopeless(person, template)) is not None
-    ]
+    for person in _everybody(gallery):
+        result.lost += carrier.hopeless(person)
 
     def refuse_losses() -> None:
         if not drop_all and any(lost.person_id not in may_go for lost in result.lost):
             raise _RefusedError
 
-    result.lost += hopeless
     try:
         refuse_losses()
         result.lost.clear()
-        carrier.total = sum(person.template_count for person in everybody)
-        gallery.migrate(engine.space, carrier.remake, approve=refuse_losses)
+        with _backup(gallery, backup):
+            gallery.migrate(engine.space, carrier.remake, approve=refuse_losses)
     except _RefusedError:
         result.from_crops = result.from_photos = 0
         return result
     result.erased = [name for name, whole in carrier.kept.items() if not whole]
     result.done = True
     return result
+
+
+@contextmanager
+def _backup(gallery: Gallery, file: str | os.PathLike[str] | None) -> Iterator[None]:
+    """Keep a copy of the gallery, unless what follows leaves the gallery as it is."""
+    if file is None:
+        yield
+        return
+    gallery.backup(file)
+    old = gallery.space
+    try:
+        yield
+    finally:
+        if gallery.space == old:
+            Path(file).unlink(missing_ok=True)
 
 
 class _Carrier:
@@ -166,14 +179,16 @@ class _Carrier:
         self._progress = progress
         self._size = engine.model.input_size or 112
         self._done = 0
-        self.total = 0
+        self._total = 0
         self.kept: dict[str, bool] = {}
 
-    def hopeless(self, person: Person, template: Template) -> Lost | None:
-        """Say of a template that can plainly not be carried over why not."""
-        if template.has_crop or _digest(template.source) in self._photos:
-            return None
-        return _lost(person, template, _NOTHING_KEPT if _digest(template.source) else _NO_PHOTO)
+    def hopeless(self, person: Person) -> Iterator[Lost]:
+        """Count a person's templates, and say which can plainly not be carried over."""
+        for template in person.templates or ():
+            self._total += 1
+            digest = _digest(template.source)
+            if not template.has_crop and digest not in self._photos:
+                yield _lost(person, template, _NOTHING_KEPT if digest else _NO_PHOTO)
 
     def remake(
         self, person: Person, template: Template, content: NewTemplate
@@ -187,7 +202,7 @@ class _Carrier:
             vector = None
         self._done += 1
         if self._progress is not None:
-            self._progress(self._done, self.total)
+            self._progress(self._done, self._total)
         if vector is None:
             return None
         self.kept[person.name] = self.kept[person.name] or not template.negative
@@ -234,13 +249,22 @@ _NOTHING_KEPT = "no crop was kept, and the photo was not found (--photos)"
 _NO_PHOTO = "no crop was kept, and no photo was recorded"
 
 
-def _found(
-    folders: Sequence[str | os.PathLike[str]], everybody: Sequence[Person]
-) -> dict[str, Path]:
+def _everybody(gallery: Gallery) -> Iterator[Person]:
+    """Yield everybody with the facts about their templates, a few at a time."""
+    after = None
+    while some := gallery.people(after=after, limit=1000):
+        for person in some:
+            yield gallery.person(person.name)
+        after = some[-1].name
+
+
+def _found(folders: Sequence[str | os.PathLike[str]], gallery: Gallery) -> dict[str, Path]:
     """Find photos of templates by their digest; those that have the recorded name come first."""
+    if not folders:
+        return {}
     wanted = {
         digest: str(template.source).rpartition(" sha256:")[0]
-        for person in everybody
+        for person in _everybody(gallery)
         for template in person.templates or ()
         if (digest := _digest(template.source))
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping
@@ -20,6 +21,7 @@ __all__ = ["UNSORTED", "Sorted", "check_folder", "sort_into"]
 UNSORTED = "unsorted"
 """The folder of photos that show nobody of a group."""
 
+_OURS = re.compile(f"{UNSORTED}|group [0-9a-f]{{8}}")  # no person's folder has such a name
 _MOST_BYTES = 200  # of a folder's or file's name, with room for what is added to it
 
 
@@ -128,7 +130,7 @@ def _folder_name(name: str, people: dict[str, str]) -> str:
     clean = "".join("_" if c in '/\\:*?"<>|' or not c.isprintable() else c for c in name)
     clean = _shortened(clean.strip(" ."), _MOST_BYTES) or "_"
     number, folder = 1, clean
-    while folder.casefold() == UNSORTED or people.get(folder.casefold(), name) != name:
+    while _OURS.fullmatch(folder.casefold()) or people.get(folder.casefold(), name) != name:
         number += 1
         folder = f"{clean} ({number})"
     people[folder.casefold()] = name

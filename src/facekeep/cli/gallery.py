@@ -196,8 +196,6 @@ def migrate(
         _engine_of(run, gallery.space) as old_engine,
         photo_progress(run, "Migrating") as show,
     ):
-        if backup is not None and gallery.space != engine.space:
-            gallery.backup(backup)
         result = migrate_gallery(
             gallery,
             engine,
@@ -205,6 +203,7 @@ def migrate(
             photos=photos or (),
             drop=drop or (),
             drop_all=drop_all,
+            backup=backup,
             progress=show,
         )
     _tell_migration(run, result)

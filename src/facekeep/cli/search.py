@@ -60,7 +60,7 @@ def search(
     that the next run is quick and an interrupted one goes on where it stopped. Exit status: 0 when
     a photo shows the face, 1 when none does.
     """
-    from facekeep.image import save_image
+    from facekeep.image import is_picture, save_image
 
     if out is not None:
         check_sheet(out, folder, Path(probe))
@@ -90,6 +90,8 @@ def search(
     photos = result.photos
     if result.name and not run.quiet:
         run.say(f"looked for {result.name}, who is enrolled")
+    elif not is_picture(probe) and not run.quiet:
+        run.say(f"looked for the face of {probe}, which is a file here, not for a name")
     run.say(
         f"found in {len(result.found)} of {len(photos.photos)} photos with {photos.faces} faces;"
         f" about {result.expected_false:.2g} faces of others are expected to be as similar"

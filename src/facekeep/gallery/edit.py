@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from types import EllipsisType
@@ -41,6 +41,9 @@ __all__ = [
     "stored_name",
     "update",
 ]
+
+_AT_ONCE = 1000
+"""People read together, to bound memory."""
 
 Columns = dict[str, str | None]
 Remake = Callable[[Person, Template, NewTemplate], NewTemplate | None]
@@ -261,6 +264,13 @@ def rekey(rows: Rows, cipher: Cipher) -> None:
     rows.mark_unswept()
 
 
+def _everybody(rows: Rows) -> Iterator[Person]:
+    after = None
+    while some := rows.people(after, _AT_ONCE):
+        yield from some
+        after = some[-1].name
+
+
 def migrate(rows: Rows, space: Space, remake: Remake) -> None:
     """Put every template into another embedding space; what cannot be remade is deleted.
 
@@ -268,7 +278,7 @@ def migrate(rows: Rows, space: Space, remake: Remake) -> None:
     """
     old, new = rows.meta, replace(rows.meta, space=space)
     kept = dropped = 0
-    for person in rows.people(None, None):
+    for person in _everybody(rows):
         positive = False
         for template in rows.templates(person.id):
             rows.meta = old
