@@ -65,7 +65,7 @@ def test_a_reader_that_met_a_change_takes_the_file_again_later(
                 raise UnusableError("it is being changed")
 
             with monkeypatch.context() as patch:
-                patch.setattr(BlockFile, "mapped", changed)
+                patch.setattr(BlockFile, "blocks", changed)
                 assert found(other) == NAMES
             assert other._index is not None
             assert not any(block.stored for block in other._index.blocks)
@@ -83,7 +83,7 @@ def test_a_file_that_is_taken_away_while_it_is_opened_is_noticed(path: Path) -> 
         assert index.header
         os.pwrite(file.fileno(), bytes(16), 0)
         with pytest.raises(UnusableError, match="taken away"):
-            index.mapped()
+            index.blocks()
 
 
 def test_a_file_that_grows_while_it_is_opened_is_opened(
@@ -97,7 +97,7 @@ def test_a_file_that_grows_while_it_is_opened_is_opened(
     size = BlockFile._size
     monkeypatch.setattr(BlockFile, "_size", lambda self: sizes.pop() if sizes else size(self))
     with index_of(path).open("rb", buffering=0) as file:
-        assert sum(map(len, BlockFile(file, SPACE.width).mapped())) == len(NAMES) + 1
+        assert sum(map(len, BlockFile(file, SPACE.width).blocks())) == len(NAMES) + 1
 
 
 def test_encrypting_a_gallery_takes_its_index_away(path: Path) -> None:
@@ -107,7 +107,7 @@ def test_encrypting_a_gallery_takes_its_index_away(path: Path) -> None:
         gallery.rekey(KEY)
         assert not index_of(path).exists()
         assert view is not None
-        assert not view.blocks[0].vectors.any()  # what somebody still has open was overwritten
+        assert not view.blocks[0].vectors[:].any()  # what somebody still has open was overwritten
         assert found(gallery) == NAMES
 
 
@@ -279,7 +279,7 @@ def test_an_index_whose_erasure_was_cut_off_is_made_anew(
             with pytest.raises(GalleryError):
                 gallery.remove("P9")
     with index_of(path).open("rb", buffering=0) as file, pytest.raises(UnusableError, match="cut"):
-        BlockFile(file, SPACE.width).mapped()
+        BlockFile(file, SPACE.width).blocks()
     with Gallery.open(path, space=SPACE) as gallery:
         assert found(gallery) == [*NAMES[:9], found(gallery)[9], *NAMES[10:]]
         left = index_of(path).read_bytes()

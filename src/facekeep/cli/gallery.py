@@ -13,7 +13,7 @@ import typer
 
 from facekeep.cli.command import ExitStatus, Run, command, group
 from facekeep.cli.looking import photo_progress
-from facekeep.cli.opening import open_engine, open_gallery
+from facekeep.cli.opening import open_engine, open_gallery, open_key
 from facekeep.cli.options import ENGINE, GALLERY
 from facekeep.cli.output import counted
 
@@ -57,8 +57,14 @@ def _text(value: object) -> object:
 @command(app, "check", uses=GALLERY, examples=["facekeep gallery check --key file:gallery.key"])
 def check(run: Run) -> ExitStatus:
     """Look through the whole gallery for damage and tampering; exit status 1 if there is any."""
-    with open_gallery(run, read_only=True) as gallery:
-        findings = gallery.check()
+    from facekeep.errors import GalleryCorrupt
+    from facekeep.gallery import Finding
+
+    try:
+        with open_gallery(run, read_only=True) as gallery:
+            findings = gallery.check()
+    except GalleryCorrupt as error:  # so damaged, or changed so much, that it is not opened
+        findings = [Finding("structure", str(error))]
     if run.json:
         run.emit({"ok": not findings, "findings": [asdict(each) for each in findings]})
     for finding in findings:
@@ -66,6 +72,42 @@ def check(run: Run) -> ExitStatus:
     if not findings:
         run.say("the gallery is whole")
     return ExitStatus.NO if findings else ExitStatus.YES
+
+
+@command(
+    app,
+    "restore",
+    uses=GALLERY,
+    examples=[
+        "facekeep gallery restore backup.db",
+        "facekeep gallery restore backup.db --gallery people.db --key file:gallery.key",
+    ],
+)
+def restore_(
+    run: Run,
+    copy: Annotated[Path, typer.Argument(metavar="COPY", help="A copy of a gallery's file.")],
+) -> None:
+    """Put a copy in the place of the gallery, which may be damaged or missing.
+
+    The copy is checked first; if it is damaged nothing changes. The old gallery goes with all that
+    belongs to it (-wal, -shm, -index). Never copy a backup over a gallery by hand: an old -wal
+    beside it damages it.
+    """
+    from facekeep.gallery import restore
+
+    done = restore(copy, run.settings.gallery, key=open_key(run))
+    if run.json:
+        run.emit(
+            {
+                "gallery": str(done.path),
+                "people": done.people,
+                "replaced": done.replaced,
+                "remarks": list(done.remarks),
+            }
+        )
+    for remark in done.remarks:
+        run.say(f"note: {remark}")
+    run.say(f"{done.path}: restored, {counted(done.people, 'person', 'people')}")
 
 
 @command(app, "compact", uses=GALLERY, examples=["facekeep gallery compact"])

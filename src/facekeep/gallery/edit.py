@@ -8,7 +8,7 @@ from datetime import datetime
 from types import EllipsisType
 from typing import Any
 
-from facekeep.errors import InputError, PersonExists
+from facekeep.errors import GalleryCorrupt, InputError, PersonExists
 from facekeep.gallery.cipher import Cipher
 from facekeep.gallery.names import Names, new_name
 from facekeep.gallery.records import (
@@ -30,6 +30,7 @@ __all__ = [
     "enroll",
     "erase",
     "full_person",
+    "leaving_person",
     "merge",
     "merged_columns",
     "migrate",
@@ -92,8 +93,11 @@ def enroll(
     """
     name = stored_name(rows, name, names)
     known = rows.find(name, exact=True)
-    person_id = known.id if known else rows.add_person(name)
-    rows.set_person(person_id, **columns)
+    if known is None:
+        person_id = rows.add_person(name, **columns)
+    else:
+        person_id = known.id
+        rows.set_person(person_id, **columns)
     for new in templates:
         rows.add_template(person_id, new)
     rows.record("enrolled", person_id, templates=len(templates), new=known is None)
@@ -122,6 +126,15 @@ def full_person(rows: Rows, name: str) -> Person:
     return replace(person, templates=rows.templates(person.id))
 
 
+def leaving_person(rows: Rows, name: str) -> Person:
+    """Return somebody who is to be erased, without the facts that are damaged."""
+    person = rows.loose_person(name)
+    try:
+        return replace(person, templates=rows.templates(person.id))
+    except GalleryCorrupt:
+        return replace(person, templates=())
+
+
 def checked_templates(templates: Sequence[NewTemplate], width: int) -> list[NewTemplate]:
     """Return the templates to enrol, each checked; there must be one at least."""
     if not templates:
@@ -131,7 +144,7 @@ def checked_templates(templates: Sequence[NewTemplate], width: int) -> list[NewT
 
 def update(rows: Rows, name: str, columns: Columns) -> None:
     """Change facts about a person."""
-    person = rows.person(name)
+    person = rows.loose_person(name)
     rows.set_person(person.id, **columns)
     rows.record("updated", person.id, fields=sorted(columns))
 
@@ -194,24 +207,25 @@ def split(
     """
     person = rows.person(name)
     wanted = _some_templates(rows, person, template_ids, "rename")
+    own = {template.id: template for template in rows.templates(person.id)}
     free = _free_name(rows, wanted_name, names)
-    new_id = rows.add_person(free)
-    rows.set_person(new_id, **person_columns(..., person.consent, person.retain_until))
-    for template in wanted:
-        rows.replace(template, new_id, rows.cipher)
+    columns = person_columns(..., person.consent, person.retain_until)
+    new_id = rows.add_person(free, **columns)
+    for template_id in wanted:
+        rows.replace(own[template_id], new_id, rows.cipher)
     rows.record("split", person.id, into=new_id, templates=len(wanted))
     return free
 
 
 def _some_templates(
     rows: Rows, person: Person, template_ids: Sequence[str], instead: str
-) -> list[Template]:
-    """Return those of a person's templates that have these ids: one at least, but not all.
+) -> list[str]:
+    """Return these ids, which must be of a person's templates: one at least, but not all.
 
     An id may be cut short as long as only one of the person's templates begins so.
     """
-    own = {template.id: template for template in rows.templates(person.id)}
-    found = {each: _beginning_so(each, own.keys()) for each in template_ids}
+    own = set(rows.template_ids(person.id))
+    found = {each: _beginning_so(each, own) for each in template_ids}
     strange = sorted(each for each, ids in found.items() if not ids)
     if strange or not found:
         named = ", ".join(strange) or "none given"
@@ -220,11 +234,11 @@ def _some_templates(
         if len(ids) > 1:
             raise InputError(f"several templates of {person.name!r} begin with {each}: give more")
     wanted = {ids[0] for ids in found.values()}
-    if wanted == own.keys():
+    if wanted == own:
         raise InputError(
             f"these are all templates of {person.name!r}: {instead} the person instead"
         )
-    return [own[template_id] for template_id in sorted(wanted)]
+    return sorted(wanted)
 
 
 def _beginning_so(beginning: str, ids: Collection[str]) -> list[str]:
@@ -245,21 +259,24 @@ def erase(rows: Rows, people: Sequence[Person], action: str) -> None:
 
 def remove_templates(rows: Rows, name: str, template_ids: Sequence[str]) -> None:
     """Delete some of a person's templates."""
-    person = rows.person(name)
-    for template in _some_templates(rows, person, template_ids, "remove"):
-        rows.delete_template(template.id)
-        rows.record("template removed", person.id, template=template.id)
+    person = rows.loose_person(name)
+    for template_id in _some_templates(rows, person, template_ids, "remove"):
+        rows.delete_template(template_id)
+        rows.record("template removed", person.id, template=template_id)
     rows.mark_unswept()
 
 
 def rekey(rows: Rows, cipher: Cipher) -> None:
-    """Seal every template anew; without encryption before or after, this turns it on or off."""
+    """Seal every template and sign every row anew; this also turns encryption on or off."""
     rows.cipher.seal(b"", "")  # an error where the old key is missing, though nobody is enrolled
     for (template_id,) in rows.connection.execute("SELECT uuid FROM templates").fetchall():
         template = rows.template(template_id)
         if template is not None:
             rows.replace(template, template.person_id, cipher)
+    for table in ("people", "audit"):
+        rows.sign(table, cipher)
     rows.set_key_check(cipher.check)
+    rows.cipher = cipher
     rows.record("rekeyed", None, encrypted=cipher.check is not None)
     rows.mark_unswept()
 

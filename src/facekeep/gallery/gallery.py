@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facekeep.errors import GalleryCorrupt, InputError, PersonNotFound
-from facekeep.gallery import checks, edit, exchange, schema
+from facekeep.gallery import checks, edit, exchange
 from facekeep.gallery.cipher import Cipher
 from facekeep.gallery.index_file import IndexFile
 from facekeep.gallery.keys import Key
@@ -32,6 +32,7 @@ from facekeep.gallery.records import (
     now_stamp,
     to_stamp,
 )
+from facekeep.gallery.rows import well_formed
 from facekeep.gallery.searchable import SearchableGallery
 
 __all__ = ["Gallery"]
@@ -191,7 +192,7 @@ class Gallery(SearchableGallery):
                 older state, so traces may be left in the files until ``compact`` succeeds.
         """
         with self._write() as rows:
-            person = edit.full_person(rows, name)
+            person = edit.leaving_person(rows, name)
             edit.erase(rows, [person], "removed")
         self.compact()
         return person
@@ -207,7 +208,7 @@ class Gallery(SearchableGallery):
         """
         with self._write() as rows:
             edit.remove_templates(rows, name, template_ids)
-            person = edit.full_person(rows, name)
+            person = edit.leaving_person(rows, name)
         self.compact()
         return person
 
@@ -235,7 +236,7 @@ class Gallery(SearchableGallery):
         cipher = Cipher(new_key, scope(self._meta.gallery))
         # Before the change is seen by other threads, which choose by the check value.
         self._ciphers[cipher.check] = cipher
-        with self._write() as rows:
+        with self._write(rekeyed=True) as rows:
             edit.rekey(rows, cipher)
         self._key = new_key
         self.compact()
@@ -275,9 +276,9 @@ class Gallery(SearchableGallery):
             InputError: There is something of this name, or it cannot be written.
             StorageFull: There is no room.
         """
+        if os.path.lexists(path):
+            raise InputError(f"{path} exists: choose a new file for the copy")
         target = exchange.export_target(path, self.path)
-        if os.path.lexists(target):
-            raise InputError(f"{target} exists: choose a new file for the copy")
         with self._database.snapshot() as connection, exchange.replacing(target) as file:
             file.write(connection.serialize())
 
@@ -306,13 +307,15 @@ class Gallery(SearchableGallery):
         """Return facts about the gallery."""
         with self._read() as rows:
             meta = rows.meta
+            with well_formed("the description"):
+                created_at = from_stamp(meta.created_at)
             return GalleryInfo(
                 path=self.path,
                 id=meta.gallery,
-                version=schema.VERSION,
+                version=self._database.version,
                 space=meta.space,
                 encrypted=meta.key_check is not None,
-                created_at=from_stamp(meta.created_at),
+                created_at=created_at,
                 people=rows.count("people"),
                 templates=rows.count("templates"),
                 negatives=rows.count("templates", "negative = 1"),
@@ -326,9 +329,10 @@ class Gallery(SearchableGallery):
         """Look through the whole file and return what is wrong; an empty list is good news."""
         try:
             with self._database.snapshot() as connection:
-                return checks.findings(self._rows(connection))
+                found = checks.findings(self._rows(connection), self.path)
         except GalleryCorrupt as error:
-            return [Finding("structure", str(error))]
+            found = [Finding("structure", str(error))]
+        return found + checks.beside(self.path)
 
     # Exchange
 
