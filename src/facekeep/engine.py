@@ -25,7 +25,7 @@ from facekeep.enrol import Enrolment, Rejection, conflict, policy_named, reject,
 from facekeep.errors import GalleryNotFound, ImageError, InputError, ModelError, PersonNotFound
 from facekeep.face import Face
 from facekeep.gallery import Consent, Gallery, Key, NewTemplate, Person, Space
-from facekeep.gallery.records import clean_name
+from facekeep.gallery.names import new_name
 from facekeep.image import content_digest
 from facekeep.landmarks import refiner_entry
 from facekeep.models import ModelEntry, default_model, entry, space_id
@@ -152,6 +152,10 @@ class FaceEngine(Closing, Forking):
         """
         return self._analyser.analyse(images)
 
+    def embed(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Embed aligned crops; see ``Embedder.embed``."""
+        return self._analyser.embed(crops)
+
     def verify(
         self, first: ImageSource, second: ImageSource, *, fmr: float | None = None
     ) -> Verification:
@@ -205,6 +209,7 @@ class FaceEngine(Closing, Forking):
         metadata: Mapping[str, Any] | None = None,
         consent: Consent | None = None,
         retain_until: datetime | None = None,
+        new_person: bool = False,
     ) -> Enrolment:
         """Enrol a person from photos, one template for each that passes the review.
 
@@ -217,14 +222,16 @@ class FaceEngine(Closing, Forking):
             metadata: Your own facts about the person.
             consent: On what ground the person is enrolled.
             retain_until: When ``Gallery.purge`` shall erase the person.
+            new_person: This is somebody else than those whose names look like this one.
 
         Raises:
+            NameConflict: Somebody's name looks like this one, but is not the same.
             ImageError: None of the photos can be read. When only some cannot, they are among the
                 rejected.
             InputError: No photo was given, or the model promises no such rate as ``fmr``.
             ModelError: The model was never calibrated, and ``review`` is not ``off``.
         """
-        name = clean_name(name)
+        name = self._stored_name(name, new_person=new_person)
         sources: list[Any] = list(images) if isinstance(images, list | tuple) else [images]
         if not sources:
             raise InputError(f"there is nothing to enrol {name} from: give at least one photo")
@@ -249,7 +256,12 @@ class FaceEngine(Closing, Forking):
         person = None
         if templates:
             person = self._open(create=True).enroll(
-                name, templates, metadata=metadata, consent=consent, retain_until=retain_until
+                name,
+                templates,
+                metadata=metadata,
+                consent=consent,
+                retain_until=retain_until,
+                new_person=new_person,
             )
         return Enrolment(name, len(templates), tuple(rejected), person)
 
@@ -263,7 +275,7 @@ class FaceEngine(Closing, Forking):
             PersonNotFound: There is no such person.
         """
         gallery = self.gallery
-        gallery.person(name)
+        name = gallery.person(name).name
         faces = self.analyse(image)
         if not faces or faces[0].embedding is None:
             raise ImageError(f"no face was found in {_label(image)}; use one that shows the face")
@@ -293,6 +305,12 @@ class FaceEngine(Closing, Forking):
         self.threshold(fmr)  # a rate that cannot be promised fails before any photo is read
         for faces in self.analyse_batch(images):
             yield self._decided(gallery, faces, fmr, top_k)
+
+    def recognize(
+        self, faces: Sequence[Face], *, fmr: float | None = None, top_k: int = 5
+    ) -> list[Face]:
+        """Do the same for the faces of one image that ``analyse`` found before."""
+        return self._decided(self.gallery, list(faces), fmr, top_k)
 
     # Life
 
@@ -330,6 +348,11 @@ class FaceEngine(Closing, Forking):
         if self._gallery is None and self._path is not None and not os.path.lexists(self._path):
             return None
         return self.gallery
+
+    def _stored_name(self, name: str, *, new_person: bool) -> str:
+        """The name of somebody enrolled, or else the one that a new person gets."""
+        gallery = self._existing()
+        return gallery.name_for(name, new_person=new_person) if gallery else new_name(name)
 
     def _examine(
         self, name: str, source: ImageSource, label: str, known: set[str]

@@ -150,6 +150,12 @@ class PersonExists(GalleryError):
     kind = "person_exists"
 
 
+class NameConflict(PersonExists):
+    """The gallery has a person whose name looks the same, and nobody said it is somebody else."""
+
+    kind = "name_conflict"
+
+
 class ExportInvalid(GalleryError):
     """An export file is damaged, incomplete or of an unknown version."""
 

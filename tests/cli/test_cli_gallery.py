@@ -209,3 +209,51 @@ def test_an_export_does_not_replace_the_key(cli, album, key):
     assert refused.status == 2
     assert "holds a key" in refused.err
     assert (album / "g.key").read_bytes() == before
+
+
+def test_migrate_from_photos(cli, album):
+    refused = cli("gallery", "migrate", "--embedder", "facekeep-xxs", "--json")
+    assert refused.status == 1
+    assert refused.json["done"] is False
+    assert {each["person"] for each in refused.json["lost"]} == {"Grace Hopper", "Eileen Collins"}
+    table = cli("gallery", "migrate", "--embedder", "facekeep-xxs")
+    assert table.status == 1
+    assert "nothing was changed: 2 people cannot be carried over whole" in table.out
+    assert cli("gallery", "info", "--json").json["space"]["model"] == "sface"
+    done = cli(
+        *("gallery", "migrate", "--embedder", "facekeep-xxs", "--json"),
+        *("--photos", ".", "--backup", "old.db"),
+    )
+    assert done.status == 0
+    assert done.json["done"] is True
+    assert (done.json["from"]["model"], done.json["to"]["model"]) == ("sface", "facekeep-xxs")
+    assert (done.json["people"], done.json["from_photos"], done.json["lost"]) == (2, 2, [])
+    found = cli("identify", "hopper2.jpg", "--embedder", "facekeep-xxs", "--fmr", "1e-3", "--json")
+    assert found.json["faces"][0]["candidates"][0]["name"] == "Grace Hopper"
+    assert cli("gallery", "check").status == 0
+    assert cli("identify", "hopper2.jpg", "-g", "old.db").status == 0
+    again = cli("gallery", "migrate", "--embedder", "facekeep-xxs")
+    assert (again.status, again.out) == (0, "the gallery is of facekeep-xxs already\n")
+
+
+def test_migrate_drops_whom_it_is_told_to(cli, key):
+    words = ("gallery", "migrate", "--embedder", "facekeep-xxs", *key)
+    assert cli(*words, "--drop", "Grace Hopper").status == 1
+    assert cli(*words, "--drop", "Nobody").status == 2
+    cli("enroll", "Ada", "hopper.jpg", "--review", "off", "--keep-crops", *key)
+    done = cli(*words, "--drop", "Grace Hopper", "--drop", "Eileen Collins", "--json")
+    assert done.status == 0
+    assert done.json["erased"] == ["Eileen Collins", "Grace Hopper"]
+    people = cli("people", "list", "--json").json["people"]
+    assert [(person["name"], person["template_count"]) for person in people] == [("Ada", 1)]
+    assert cli("gallery", "info", "--json").json["encrypted"] is True
+
+
+def test_audit_fits_a_terminal(cli):
+    cli("people", "rename", "Grace Hopper", "Admiral Hopper")
+    person = cli("people", "show", "Admiral Hopper", "--json").json
+    lines = cli("gallery", "audit").out.splitlines()
+    assert all(len(line) <= 80 for line in lines)
+    assert lines[1].split()[2:] == ["renamed", person["id"][:8]]
+    assert "{" not in "".join(lines), "no literals of Python"
+    assert cli("people", "show", person["id"][:8], "--json").json == person

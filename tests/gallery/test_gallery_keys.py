@@ -200,17 +200,3 @@ def test_the_check_value_tells_keys_apart_and_tells_nothing_else() -> None:
     assert check != Cipher(Key(bytes(32)), "gallery 1").check
     assert check != Cipher(Key(SECRET), "gallery 2").check
     assert Cipher(None, "gallery 1").check is None
-
-
-@pytest.mark.parametrize("kind", ["env", "file", "keyring"])
-def test_a_key_typed_in_place_of_its_name_is_not_repeated(
-    kind: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(keyring, "get_password", lambda *_: None)
-    for secret in (TEXT, SECRET.hex()):
-        with pytest.raises(GalleryKeyError) as caught:
-            load_key(f"{kind}:{secret}")
-        assert secret not in str(caught.value)
-    with pytest.raises(GalleryKeyError) as caught:
-        load_key("env:hunter2")
-    assert "hunter2" not in str(caught.value)

@@ -69,14 +69,14 @@ def open_cache(run: Run, wanted: bool) -> AbstractContextManager[PhotoCache | No
 
 
 @contextmanager
-def photo_progress(run: Run) -> Iterator[Callable[[int, int], None]]:
+def photo_progress(run: Run, what: str = "Reading photos") -> Iterator[Callable[[int, int], None]]:
     """Show how many photos are done, as ``facekeep.apps`` tells it."""
     with ExitStack() as stack:
         bar: list[Callable[..., None]] = []
 
         def show(done: int, total: int) -> None:
             if not bar:  # the number of photos is known only now
-                bar.append(stack.enter_context(run.progress("Reading photos", total)))
+                bar.append(stack.enter_context(run.progress(what, total)))
             bar[0](1 if done else 0)
 
         yield show

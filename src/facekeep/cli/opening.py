@@ -24,12 +24,18 @@ def open_key(run: Run) -> Key | None:
     return None if run.settings.key is None else load_key(run.settings.key)
 
 
-def open_engine(run: Run, gallery: Literal["none", "read", "write"] = "none") -> FaceEngine:
+def open_engine(
+    run: Run,
+    gallery: Literal["none", "read", "write"] = "none",
+    *,
+    embedder: str | None = None,
+) -> FaceEngine:
     """Make the engine that the settings describe.
 
     Args:
         run: The run.
         gallery: Whether the command uses their gallery, and whether it changes it.
+        embedder: Another embedder than theirs.
     """
     from facekeep.engine import FaceEngine
 
@@ -42,7 +48,7 @@ def open_engine(run: Run, gallery: Literal["none", "read", "write"] = "none") ->
         read_only=gallery == "read",
         detector=settings.detector,
         refiner=settings.refiner,
-        embedder=settings.embedder,
+        embedder=embedder or settings.embedder,
         fmr=settings.fmr,
         review=settings.review,
         keep_crops=settings.keep_crops,

@@ -131,8 +131,9 @@ def _print_rich_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> 
     from rich.text import Text
 
     table = Table(box=SIMPLE_HEAD, header_style="bold")
-    for header in headers:
-        table.add_column(header, overflow="fold")
+    for header, *column in zip(headers, *rows, strict=True):
+        whole = all(len(cell) <= 36 and not cell.count(" ") for cell in column)
+        table.add_column(header, overflow="fold", no_wrap=whole)
     for row in rows:
         table.add_row(*map(Text, row))
     Console().print(table)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from types import EllipsisType
@@ -10,10 +10,13 @@ from typing import Any
 
 from facekeep.errors import GalleryCorrupt, InputError, PersonExists
 from facekeep.gallery.cipher import Cipher
+from facekeep.gallery.names import Names, new_name
 from facekeep.gallery.records import (
     Consent,
     NewTemplate,
     Person,
+    Space,
+    Template,
     clean_metadata,
     clean_name,
     clean_template,
@@ -30,15 +33,22 @@ __all__ = [
     "leaving_person",
     "merge",
     "merged_columns",
+    "migrate",
     "person_columns",
     "rekey",
     "remove_templates",
     "rename",
     "split",
+    "stored_name",
     "update",
 ]
 
+_AT_ONCE = 1000
+"""People read together, to bound memory."""
+
 Columns = dict[str, str | None]
+Remake = Callable[[Person, Template, NewTemplate], NewTemplate | None]
+"""Makes a template anew for another embedding space; None where that cannot be."""
 
 
 def person_columns(
@@ -70,11 +80,21 @@ def _consent_columns(consent: Consent | None) -> Columns:
     }
 
 
-def enroll(rows: Rows, name: str, templates: Sequence[NewTemplate], columns: Columns) -> Person:
-    """Add templates to a person, who is created where there is none of this name."""
-    known = rows.find(name)
+def enroll(
+    rows: Rows,
+    name: str,
+    templates: Sequence[NewTemplate],
+    columns: Columns,
+    names: Names | None = None,
+) -> Person:
+    """Add templates to a person, who is created where there is none of this name.
+
+    Names that look alike are told apart by ``names``; None where the person is said to be new.
+    """
+    name = stored_name(rows, name, names)
+    known = rows.find(name, exact=True)
     if known is None:
-        person_id = rows.add_person(clean_name(name), **columns)
+        person_id = rows.add_person(name, **columns)
     else:
         person_id = known.id
         rows.set_person(person_id, **columns)
@@ -82,6 +102,22 @@ def enroll(rows: Rows, name: str, templates: Sequence[NewTemplate], columns: Col
         rows.add_template(person_id, new)
     rows.record("enrolled", person_id, templates=len(templates), new=known is None)
     return full_person(rows, name)
+
+
+def stored_name(rows: Rows, name: str, names: Names | None) -> str:
+    """Return the name that a person to be enrolled has, or will have, in the gallery.
+
+    Raises:
+        NameConflict: Somebody else's name looks like it; never where ``names`` is None.
+        InputError: Nobody has the name, and it cannot be given to anybody.
+    """
+    known = rows.find(name, exact=names is None)
+    if known is not None:
+        return known.name
+    fresh = new_name(name)
+    if names is not None:
+        names.require_distinct(rows, fresh)
+    return fresh
 
 
 def full_person(rows: Rows, name: str) -> Person:
@@ -113,19 +149,25 @@ def update(rows: Rows, name: str, columns: Columns) -> None:
     rows.record("updated", person.id, fields=sorted(columns))
 
 
-def rename(rows: Rows, name: str, new_name: str) -> None:
-    """Give a person another name."""
+def rename(rows: Rows, name: str, wanted: str, names: Names | None) -> str:
+    """Give a person another name, and return it as stored."""
     person = rows.person(name)
-    new_name = clean_name(new_name)
-    if new_name != person.name:
-        _require_free(rows, new_name)
-        rows.set_person(person.id, name=new_name)
-        rows.record("renamed", person.id)
+    if clean_name(wanted) == person.name:
+        return person.name
+    free = _free_name(rows, wanted, names, person)
+    rows.set_person(person.id, name=free)
+    rows.record("renamed", person.id)
+    return free
 
 
-def _require_free(rows: Rows, name: str) -> None:
-    if rows.find(name) is not None:
-        raise PersonExists(f"somebody is enrolled as {clean_name(name)!r} already: merge them")
+def _free_name(rows: Rows, name: str, names: Names | None, besides: Person | None = None) -> str:
+    """Return a name as it is stored, after making sure that nobody else has it or one like it."""
+    fresh = new_name(name)
+    if rows.find(fresh, exact=True) is not None:
+        raise PersonExists(f"somebody is enrolled as {fresh!r} already: merge them")
+    if names is not None:
+        names.require_distinct(rows, fresh, besides.id if besides else None)
+    return fresh
 
 
 def merge(rows: Rows, sources: Sequence[str], into: str) -> None:
@@ -155,33 +197,56 @@ def merged_columns(target: Person, others: Sequence[Person]) -> Columns:
     return person_columns(metadata, ..., min(ends) if ends else None)
 
 
-def split(rows: Rows, name: str, template_ids: Sequence[str], new_name: str) -> None:
-    """Move some of a person's templates to a new person with the same consent and retention."""
+def split(
+    rows: Rows, name: str, template_ids: Sequence[str], wanted_name: str, names: Names | None
+) -> str:
+    """Move some of a person's templates to a new person with the same consent and retention.
+
+    Returns:
+        The new person's name as stored.
+    """
     person = rows.person(name)
     wanted = _some_templates(rows, person, template_ids, "rename")
     own = {template.id: template for template in rows.templates(person.id)}
-    _require_free(rows, new_name)
+    free = _free_name(rows, wanted_name, names)
     columns = person_columns(..., person.consent, person.retain_until)
-    new_id = rows.add_person(clean_name(new_name), **columns)
+    new_id = rows.add_person(free, **columns)
     for template_id in wanted:
         rows.replace(own[template_id], new_id, rows.cipher)
     rows.record("split", person.id, into=new_id, templates=len(wanted))
+    return free
 
 
 def _some_templates(
     rows: Rows, person: Person, template_ids: Sequence[str], instead: str
 ) -> list[str]:
-    """Return these ids, which must be of a person's templates: one at least, but not all."""
+    """Return these ids, which must be of a person's templates: one at least, but not all.
+
+    An id may be cut short as long as only one of the person's templates begins so.
+    """
     own = set(rows.template_ids(person.id))
-    wanted = set(template_ids)
-    if not wanted or not wanted <= own:
-        strange = ", ".join(sorted(wanted - own)) or "none given"
-        raise InputError(f"not templates of {person.name!r}: {strange}; see `people show`")
+    found = {each: _beginning_so(each, own) for each in template_ids}
+    strange = sorted(each for each, ids in found.items() if not ids)
+    if strange or not found:
+        named = ", ".join(strange) or "none given"
+        raise InputError(f"not templates of {person.name!r}: {named}; see `people show`")
+    for each, ids in found.items():
+        if len(ids) > 1:
+            raise InputError(f"several templates of {person.name!r} begin with {each}: give more")
+    wanted = {ids[0] for ids in found.values()}
     if wanted == own:
         raise InputError(
             f"these are all templates of {person.name!r}: {instead} the person instead"
         )
     return sorted(wanted)
+
+
+def _beginning_so(beginning: str, ids: Collection[str]) -> list[str]:
+    return (
+        [beginning]
+        if beginning in ids
+        else [x for x in ids if beginning and x.startswith(beginning)]
+    )
 
 
 def erase(rows: Rows, people: Sequence[Person], action: str) -> None:
@@ -213,4 +278,48 @@ def rekey(rows: Rows, cipher: Cipher) -> None:
     rows.set_key_check(cipher.check)
     rows.cipher = cipher
     rows.record("rekeyed", None, encrypted=cipher.check is not None)
+    rows.mark_unswept()
+
+
+def _everybody(rows: Rows) -> Iterator[Person]:
+    after = None
+    while some := rows.people(after, _AT_ONCE):
+        yield from some
+        after = some[-1].name
+
+
+def migrate(rows: Rows, space: Space, remake: Remake) -> None:
+    """Put every template into another embedding space; what cannot be remade is deleted.
+
+    Ids, times and all facts stay. Who is left without a template that says who they are is erased.
+    """
+    old, new = rows.meta, replace(rows.meta, space=space)
+    kept = dropped = 0
+    for person in _everybody(rows):
+        positive = False
+        for template in rows.templates(person.id):
+            rows.meta = old
+            made = remake(person, template, rows.stored(template))
+            rows.delete_template(template.id)
+            if made is None:
+                rows.record("template removed", person.id, template=template.id)
+                dropped += 1
+                continue
+            rows.meta = new
+            clean = clean_template(made, space.width)
+            stamp = to_stamp(template.created_at, "created_at")
+            rows.add_template(person.id, clean, template_id=template.id, at=stamp)
+            positive = positive or not clean.negative
+            kept += 1
+        if not positive:
+            erase(rows, [person], "removed")
+    rows.meta = new
+    rows.set_space(space)
+    rows.record(
+        "migrated",
+        None,
+        templates=kept,
+        removed=dropped,
+        **{"from": old.space.model, "to": space.model},
+    )
     rows.mark_unswept()

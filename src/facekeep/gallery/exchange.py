@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import IO, Literal, get_args
 
 from facekeep._files import is_full, open_regular, why
-from facekeep.errors import InputError, PersonExists, StorageFull
+from facekeep.errors import InputError, NameConflict, PersonExists, StorageFull
 from facekeep.gallery import edit
 from facekeep.gallery.drafts import draft
 from facekeep.gallery.export_file import ExportReader, ExportWriter, ReadTemplate
 from facekeep.gallery.faults import real_path
 from facekeep.gallery.keys import Key, holds_key
+from facekeep.gallery.names import Names, shown, skeletons
 from facekeep.gallery.records import MAX_NAME_CHARS, Person, to_stamp
 from facekeep.gallery.rows import Rows
 
@@ -121,15 +122,18 @@ def reader(path: str | os.PathLike[str], key: Key | None) -> Iterator[ExportRead
         raise InputError(f"cannot read {source}: {why(error)}") from error
 
 
-def import_into(rows: Rows, source: ExportReader, on_conflict: OnConflict) -> Imported:
-    """Add everybody of an export inside one transaction."""
+def import_into(
+    rows: Rows, source: ExportReader, on_conflict: OnConflict, names: Names | None
+) -> Imported:
+    """Add everybody of an export inside one transaction; without ``names`` no look is compared."""
     if on_conflict not in get_args(OnConflict):
         raise InputError(f"on_conflict must be one of: {', '.join(get_args(OnConflict))}")
     counts = dict.fromkeys(("added", "merged", "skipped", "templates"), 0)
     person_id: str | None = None
+    taken = _Taken(rows, names)
     for item in source:
         if isinstance(item, Person):
-            person_id, what = _settle(rows, item, on_conflict)
+            person_id, what = _settle(rows, item, on_conflict, taken)
             counts[what] += 1
         elif person_id is not None:
             counts["templates"] += _add(rows, person_id, item)
@@ -137,22 +141,58 @@ def import_into(rows: Rows, source: ExportReader, on_conflict: OnConflict) -> Im
     return Imported(**counts)
 
 
-def _settle(rows: Rows, person: Person, on_conflict: OnConflict) -> tuple[str | None, str]:
+class _Taken:
+    """Who has a name, or one that looks like it: in the gallery before, or since by the import."""
+
+    def __init__(self, rows: Rows, names: Names | None) -> None:
+        self._rows = rows
+        self._names = names
+        self._added: dict[str, str] = {}
+
+    def by(self, name: str) -> Person | None:
+        if self._names is None:
+            return self._rows.find(name, exact=True)
+        found = self._rows.find(name)
+        if found is not None:
+            return found
+        alike = self._names.alike(self._rows, name) or next(
+            (self._added[look] for look in skeletons(name) if look in self._added), None
+        )
+        return None if alike is None else self._rows.find(alike, exact=True)
+
+    def add(self, name: str) -> None:
+        if self._names is not None:
+            self._added |= dict.fromkeys(skeletons(name), name)
+
+
+def _settle(
+    rows: Rows, person: Person, on_conflict: OnConflict, taken: _Taken
+) -> tuple[str | None, str]:
     """Find or make the person that an imported one becomes."""
-    known = rows.find(person.name)
+    known = taken.by(person.name)
     if known is None:
+        taken.add(person.name)
         return _add_person(rows, person, person.name), "added"
     if on_conflict == "error":
-        raise PersonExists(
-            f"somebody is enrolled as {person.name!r} already: import with --on-conflict merge,"
-            " rename or skip"
-        )
+        raise _conflict(person.name, known.name)
     if on_conflict == "skip":
         return None, "skipped"
     if on_conflict == "rename":
-        return _add_person(rows, person, _free_name(rows, person.name)), "added"
+        name = _free_name(rows, person.name)
+        taken.add(name)
+        return _add_person(rows, person, name), "added"
     rows.set_person(known.id, **edit.merged_columns(known, [person]))
     return known.id, "merged"
+
+
+def _conflict(name: str, known: str) -> PersonExists:
+    ways = "import with --on-conflict merge, rename or skip"
+    if name == known:
+        return PersonExists(f"somebody is enrolled as {name!r} already: {ways}")
+    return NameConflict(
+        f"{shown(name, known)} looks like {known!r}, who is enrolled already: {ways}, or with"
+        " --new-person where it is somebody else"
+    )
 
 
 def _add_person(rows: Rows, person: Person, name: str) -> str:

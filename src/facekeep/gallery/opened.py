@@ -49,8 +49,10 @@ class OpenGallery(Closing):
         self._key = key
         self._ciphers: dict[bytes | None, Cipher] = {}
         self._declared = space
+        self._space: Space | None = None
         with self._read() as rows:
             self._meta = rows.meta
+            self._space = rows.meta.space
             if space is not None and not (rows.meta.space == space or rows.is_sound()):
                 raise _changed_description(self.path)
             if space is not None:
@@ -126,6 +128,11 @@ class OpenGallery(Closing):
     def _rows(self, connection: Any) -> Rows:
         version = self._database.version
         meta = read_meta(connection, version)
+        if self._space is not None and meta.space != self._space:
+            raise SpaceMismatch(
+                f"{self.path} was migrated from {self._space.model} to {meta.space.model}"
+                " meanwhile: open it again, with that model"
+            )
         # Chosen anew each time: another process may have changed the key meanwhile.
         cipher = self._ciphers.get(meta.key_check)
         if cipher is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import re
 import sqlite3
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -55,6 +56,10 @@ _COUNT = "(SELECT count(*) FROM templates t WHERE t.person = people.id)"
 _OWNER = (
     "SELECT name, (SELECT count(*) FROM templates WHERE person = p.id) FROM people p WHERE uuid = ?"
 )
+_NAMES_SINCE = (
+    "SELECT id, name FROM people WHERE id > ? UNION SELECT p.id, p.name FROM audit a"
+    " JOIN people p ON p.uuid = a.person WHERE a.id > ? AND a.action = 'renamed' ORDER BY 1"
+)
 _TEMPLATE = (
     "SELECT t.uuid, p.uuid, t.negative, t.quality, t.source, t.crop IS NOT NULL, t.created_at"
     " FROM templates t JOIN people p ON p.id = t.person"
@@ -63,6 +68,7 @@ _META = (
     "SELECT gallery, created_at, s.id, s.digest, model, width, key_check, changes, rewrites,"
     " unswept, {} FROM meta JOIN spaces s ON s.id = meta.space"
 )
+_ID = re.compile("[0-9a-f]{8}[0-9a-f-]{0,28}")
 _AT_ONCE = 256
 """Rows read together where every row of a table is signed anew."""
 
@@ -169,28 +175,66 @@ class Rows:
         rows = self._people("retain_until <= ? ORDER BY name", stamp)
         return [self._loose_person(row) for row in rows]
 
-    def find(self, name: str) -> Person | None:
-        """Return the person of this name, or None.
+    def find(self, name: str, *, exact: bool = False) -> Person | None:
+        """Return the person of this name, or None; unless ``exact``, spaces may be underscores.
 
         Raises:
             GalleryCorrupt: The person was changed outside facekeep.
         """
-        rows = self._people("name = ?", clean_name(name))
-        return self._sound_person(rows[0]) if rows else None
+        row = self._row_of(name, exact=exact)
+        return self._sound_person(row) if row else None
+
+    def _row_of(self, name: str, *, exact: bool = False) -> tuple[Any, ...] | None:
+        clean = clean_name(name)
+        spaces = _spaces(clean)
+        for spelling in (
+            (clean,) if exact else dict.fromkeys((clean, spaces, spaces.replace(" ", "_")))
+        ):
+            if rows := self._people("name = ?", spelling):
+                return rows[0]
+        return None
+
+    def _row_by_id(self, beginning: str) -> tuple[Any, ...] | None:
+        """Return the person whose UUID begins so, if that is long enough to be meant as one."""
+        if not _ID.fullmatch(beginning):
+            return None
+        rows = self._people("uuid >= ? AND uuid < ? LIMIT 2", beginning, beginning + "~")
+        if len(rows) > 1:
+            raise InputError(f"the ids of several people begin with {beginning}: give more of it")
+        return rows[0] if rows else None
 
     def person(self, name: str) -> Person:
-        """Return the person of this name; PersonNotFound where there is none."""
-        found = self.find(name)
-        if found is None:
+        """Return the person of this name or, where nobody has it, of this UUID or its beginning.
+
+        Raises:
+            PersonNotFound: There is none.
+            InputError: Several people's UUIDs begin so.
+        """
+        row = self._row_of(name) or self._row_by_id(name)
+        if row is None:
             raise _nobody(name)
+        return self._sound_person(row)
+
+    def last_line(self) -> int:
+        """Return the number of the newest line of the audit table; 0 where there is none."""
+        return int(self._one("SELECT max(id) FROM audit") or 0)
+
+    def names_since(self, person: int, line: int) -> list[tuple[int, str]]:
+        """Return the number and name of who came after ``person`` or got a name after ``line``."""
+        return self.connection.execute(_NAMES_SINCE, (person, line)).fetchall()
+
+    def name_of(self, number: int) -> tuple[str, str] | None:
+        """Return UUID and name of a person by number; None where the person is gone."""
+        query = "SELECT uuid, name FROM people WHERE id = ?"
+        found: tuple[str, str] | None = self.connection.execute(query, (number,)).fetchone()
         return found
 
     def loose_person(self, name: str) -> Person:
-        """Return the person of this name, without the facts that are damaged."""
-        rows = self._people("name = ?", clean_name(name))
-        if not rows:
+        """Return the person of this name or UUID, without the facts that are damaged."""
+        row = self._row_of(name) or self._row_by_id(name)
+        if row is None:
             raise _nobody(name)
-        return self._loose_person(rows[0])
+        return self._loose_person(row)
 
     def _people(self, condition: str, *values: object) -> list[tuple[Any, ...]]:
         return self.connection.execute(
@@ -444,6 +488,14 @@ class Rows:
         """Store the check value of a new key."""
         self._describe("key_check = ?", check)
 
+    def set_space(self, space: Space) -> None:
+        """Store which embedding space the templates are of; they must all have been made anew."""
+        done = self.connection.execute(
+            "UPDATE spaces SET digest = ?, model = ?, width = ? WHERE id = ?",
+            (space.id, space.model, space.width, self.meta.space_row),
+        )
+        _require(done.rowcount == 1)
+
     def _describe(self, assignments: str, *values: object) -> None:
         done = self.connection.execute(f"UPDATE meta SET {assignments}", values)  # noqa: S608
         _require(done.rowcount == 1)
@@ -603,6 +655,10 @@ def _limit(limit: int | None) -> int:
     if limit < 0:
         raise InputError(f"a limit must be 0 or more, not {limit}")
     return limit
+
+
+def _spaces(name: str) -> str:
+    return " ".join(name.replace("_", " ").split()) or name
 
 
 def _nobody(name: str) -> PersonNotFound:
