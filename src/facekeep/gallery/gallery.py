@@ -275,9 +275,9 @@ class Gallery(SearchableGallery):
             InputError: There is something of this name, or it cannot be written.
             StorageFull: There is no room.
         """
+        if os.path.lexists(path):
+            raise InputError(f"{path} exists: choose a new file for the copy")
         target = exchange.export_target(path, self.path)
-        if os.path.lexists(target):
-            raise InputError(f"{target} exists: choose a new file for the copy")
         with self._database.snapshot() as connection, exchange.replacing(target) as file:
             file.write(connection.serialize())
 
