@@ -157,6 +157,34 @@ def test_only_what_the_bytes_say_is_remembered(
     assert len(found.photos) == 6
 
 
+def test_nothing_is_remembered_while_memory_is_short(
+    engine: FaceEngine, album: Path, cache_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some decoders call a picture damaged when they lack the memory for it."""
+    monkeypatch.setattr(folder_module, "has_room", lambda size: False)
+    found = read(engine, album, cache_file)
+    assert [each.path.name for each in found.unreadable] == ["broken.jpg"]
+    assert cache_info(cache_file).unreadable == 0
+
+
+def test_a_photo_that_fails_once_is_tried_again(
+    engine: FaceEngine, album: Path, cache_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another thread may have had the memory."""
+    load, failed = folder_module.load_image, set[Path]()
+
+    def flaky(path: Path, **options: Any) -> Any:
+        if path not in failed:
+            failed.add(path)
+            raise ImageError(f"{path}: is damaged (broken data stream)")
+        return load(path, **options)
+
+    monkeypatch.setattr(folder_module, "load_image", flaky)
+    found = read(engine, album, cache_file)
+    assert [each.path.name for each in found.unreadable] == ["broken.jpg"]
+    assert len(found.photos) == 6
+
+
 def test_what_the_bytes_say_is_remembered(
     engine: FaceEngine, album: Path, cache_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facekeep._files import printable, why
+from facekeep._memory import has_room
 from facekeep.apps.cache import PhotoCache, stamp_of
 from facekeep.engine import FaceEngine
 from facekeep.errors import ImageError
@@ -28,6 +29,8 @@ _log = logging.getLogger(__name__)
 # Photos are read and decoded so far ahead of the networks, by so many threads: enough to keep the
 # networks busy, few enough to bound memory where photos are large.
 _AHEAD = 3
+# Bytes for each pixel that any decoder takes. Where there are fewer, one may have failed for it.
+_DECODING = 16
 _THREADS = 2
 
 Progress = Callable[[int, int], object]
@@ -219,16 +222,29 @@ class _Reader:
 
     def _load(self, task: _Task, stamp: bytes) -> None:
         """Load a photo; why it cannot be read is remembered where the photo is the reason."""
-        fault: ImageError | None = None
+        fault = self._try(task)
+        certain = fault is not None and self._is_the_photos(fault)
+        if certain:  # decoders do not always say that they lacked memory: another thread had it
+            again = self._try(task)
+            certain = again is not None and self._is_the_photos(again) and str(again) == str(fault)
+            fault = again
+        if fault is not None:
+            task.known = _reason(fault, task.path)
+        if stamp_of(task.path) != stamp:  # changed meanwhile: the digest may be of other bytes
+            task.digest = ""
+        if certain and isinstance(task.known, str):
+            self._keep(task.digest, task.known)
+
+    def _try(self, task: _Task) -> ImageError | None:
         try:
             task.image = load_image(task.path, max_pixels=self._engine.max_pixels)
         except ImageError as error:
-            fault = error
-            task.known = _reason(error, task.path)
-        if stamp_of(task.path) != stamp:  # changed meanwhile: the digest may be of other bytes
-            task.digest = ""
-        if fault is not None and _is_the_files(fault):
-            self._keep(task.digest, _reason(fault, task.path))
+            return error
+        return None
+
+    def _is_the_photos(self, error: ImageError) -> bool:
+        """Tell whether the bytes of a photo are why it cannot be read, not this machine."""
+        return _is_the_bytes(error) and has_room(_DECODING * self._engine.max_pixels)
 
     def _keep(self, digest: str, found: list[Face] | str) -> None:
         if self._cache is not None and digest:
@@ -248,7 +264,7 @@ class _Reader:
             self._progress(self._done, len(self._paths))
 
 
-def _is_the_files(error: ImageError) -> bool:
+def _is_the_bytes(error: ImageError) -> bool:
     """Tell whether the bytes themselves are why a photo cannot be read.
 
     They are not where this machine lacked memory, could not read them, or lacks a library: what

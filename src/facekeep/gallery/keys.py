@@ -112,7 +112,8 @@ def holds_key(content: bytes) -> bool:
 
 def _shown(value: str, path: Path | None = None) -> str:
     """Return what names a key, to be shown, unless somebody gave the key itself in its place."""
-    return "that was named" if _secret(value) else printable(path or value)
+    typed = _secret(value) or _secret(Path(value).name)
+    return "that was named" if typed else printable(path or value)
 
 
 def _from_base64(text: str) -> bytes:
