@@ -85,6 +85,11 @@ class OpenGallery(Closing):
         """
         schema.require_sqlite()
         file = real_path(path)
+        if not create and not os.path.lexists(file):
+            raise GalleryNotFound(
+                f"nobody is enrolled yet, there is no gallery at {file}: check the path, or enroll "
+                "somebody to create it"
+            )
         if not existing_file(file):
             if not create:
                 raise GalleryNotFound(
