@@ -33,8 +33,8 @@ __all__ = [
 # three" (ISO/IEC 19795-1); a claim of rate f needs as many comparisons.
 _RULE_OF_THREE = 3
 
-# Photos of one person are at least so alike as three in a hundred pairs of two people: a false-match
-# rate, chosen in benchmarks/consistency.py.
+# Photos of one person are at least so alike as three in a hundred pairs of two people; the rate was
+# chosen in benchmarks/consistency.py.
 _CONSISTENT = 0.03
 
 # A person of several templates is several chances for a stranger to match. Compared with their mean
@@ -249,8 +249,8 @@ def consistent_cosine(model: ModelEntry) -> float:
     rates, cosines = zip(*sorted(model.thresholds), strict=True)
     rate, logs = math.log10(_CONSISTENT), np.log10(rates)
     if rate > logs[-1] and len(rates) > 1:
-        slope = (cosines[-1] - cosines[-2]) / (logs[-1] - logs[-2])
-        return float(cosines[-1] + slope * float(rate - logs[-1]))
+        slope = float((cosines[-1] - cosines[-2]) / (logs[-1] - logs[-2]))
+        return float(cosines[-1]) + slope * (rate - float(logs[-1]))
     return _cosine_at(rate, logs, cosines)
 
 
@@ -327,7 +327,7 @@ def _embedding(face: Face) -> NDArray[np.float32]:
 def _rounded_up(share: float) -> float:
     """Round to two digits, never down, so that what is offered can be asked for."""
     digits = 1 - math.floor(math.log10(share))
-    return math.ceil(share * 10**digits) / 10**digits
+    return float(math.ceil(share * 10**digits) / 10**digits)
 
 
 def _cosine_at(rate: float, rates: NDArray[np.float64], cosines: Sequence[float]) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,14 +37,24 @@ NEWCOMERS = 1e-3
 # image, which is 1 at the middle of each border. The next numbers were chosen with it, on other
 # photos than they are tested on: benchmarks/main_face.py.
 _SPREAD = 0.6
-# The photo is a portrait of its main face when that fills such a share of the shorter side, no
-# further from the middle than this. Other faces of a portrait are bystanders when they are so far
-# from the middle and no larger than so many times the main face.
-_FILLS, _MIDDLE, _ASIDE, _LARGER = 0.25, 0.4, 0.55, 1.05
-# Elsewhere a bystander's face has at most such a share of the main face's size.
-_BYSTANDER = 0.6
-# The same with the strict review.
-_STRICT_ASIDE, _STRICT_LARGER, _STRICT_BYSTANDER = 0.7, 0.8, 0.4
+# A main face no further from the middle than this makes the others bystanders more easily.
+_MIDDLE = 0.4
+# If it fills such a share of the shorter side as well, the photo is a portrait.
+_FILLS = 0.25
+
+
+class _Bystander(NamedTuple):
+    """The largest faces beside the main one that do not compete with it, as shares of its size."""
+
+    anywhere: float
+    with_main_in_the_middle: float
+    aside: float
+    """In a portrait, at least ``far`` from the middle."""
+    far: float
+
+
+_BYSTANDER = _Bystander(0.4, 0.6, 1.05, 0.55)
+_STRICT = _Bystander(0.3, 0.4, 0.8, 0.7)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,8 +138,8 @@ def main_face(faces: Sequence[Face], shape: Sequence[int], policy: Policy) -> in
     """Return the place of the face that an image is plainly of, or None where two compete.
 
     The main face is the one that stands out most by size and place. Another face competes with it
-    unless it is much smaller, or the image is a portrait of the main face and the other is at its
-    border and not larger.
+    unless it is much smaller, or the image is a portrait (of the main face: in the middle, large)
+    and the other is at the border and not larger.
 
     Args:
         faces: The faces of an image.
@@ -144,14 +155,13 @@ def main_face(faces: Sequence[Face], shape: Sequence[int], policy: Policy) -> in
     main = max(range(len(faces)), key=weight.__getitem__, default=None)
     if main is None:
         return None
-    strict = policy is POLICIES["strict"]
-    size = faces[main].size
-    small = (_STRICT_BYSTANDER if strict else _BYSTANDER) * size
-    aside = _STRICT_ASIDE if strict else _ASIDE
-    large = (_STRICT_LARGER if strict else _LARGER) * size
-    portrait = size >= _FILLS * min(shape[:2]) and away[main] <= _MIDDLE
+    limits = _STRICT if policy is POLICIES["strict"] else _BYSTANDER
+    size, middle = faces[main].size, away[main] <= _MIDDLE
+    portrait = middle and size >= _FILLS * min(shape[:2])
+    small = limits.with_main_in_the_middle if middle else limits.anywhere
     bystanders = (
-        face.size <= small or (portrait and away[place] >= aside and face.size <= large)
+        face.size <= small * size
+        or (portrait and away[place] >= limits.far and face.size <= limits.aside * size)
         for place, face in enumerate(faces)
         if place != main
     )

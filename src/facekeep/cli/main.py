@@ -23,6 +23,7 @@ __all__ = ["GROUPS", "build", "main"]
 
 GROUPS: Final = (
     "faces",
+    "verify",
     "enroll",
     "search",
     "cluster",

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from facekeep.cli.command import Run, command, group
-from facekeep.cli.enroll import Basis, Days, Facts, consent_of, metadata_of
-from facekeep.cli.opening import open_engine, open_gallery, open_key, space_of
+from facekeep.cli.enroll import Basis, Days, Facts, Largest, consent_of, metadata_of
+from facekeep.cli.opening import nobody, open_engine, open_gallery, open_key, space_of
 from facekeep.cli.options import ENGINE, GALLERY, Image
 from facekeep.cli.output import counted
 from facekeep.errors import InputError, SpaceMismatch
@@ -69,11 +69,20 @@ def list_(run: Run) -> None:
     if run.json:
         run.emit({"people": [_document(person) for person in people]})
         return
+    if not people:
+        run.say(nobody(run.settings.gallery))
+        return
     rows = [
-        [p.name, p.template_count, p.created_at.date(), p.retain_until and p.retain_until.date()]
+        [
+            p.name,
+            p.template_count,
+            p.negative_count,
+            p.created_at.date(),
+            p.retain_until and p.retain_until.date(),
+        ]
         for p in people
     ]
-    run.table(["name", "templates", "enrolled", "kept until"], rows)
+    run.table(["name", "templates", "refused", "enrolled", "kept until"], rows)
 
 
 @command(app, "show", uses=GALLERY, examples=['facekeep people show "Ada Lovelace"'])
@@ -199,10 +208,15 @@ def remove(run: Run, name: Name, templates: Some = None, yes: Sure = False) -> N
     uses=(*GALLERY, *ENGINE),
     examples=['facekeep people refuse "Ada Lovelace" her-sister.jpg'],
 )
-def refuse(run: Run, name: Name, image: Image) -> None:
-    """Say "this is not NAME": faces as similar to this picture's are no longer given the name."""
+def refuse(run: Run, name: Name, image: Image, largest: Largest = False) -> None:
+    """Say "this is not NAME": faces as similar to this picture's are no longer given the name.
+
+    Of several faces in the picture one must plainly be the main one. The picture must not be one
+    that the person is enrolled with.
+    """
     with open_engine(run, gallery="write") as engine:
-        _report(run, engine.refuse(name, image), "noted what this person is not")
+        person = engine.refuse(name, image, largest=largest)
+        _report(run, person, "noted what this person is not")
 
 
 @command(
@@ -291,7 +305,8 @@ def _file_key(spec: str | None) -> Key | None:
 def _report(run: Run, person: Person, what: str) -> None:
     if run.json:
         run.emit(_document(person))
-    run.say(f"{person.name}: {what}, {counted(person.template_count, 'template')}")
+    refused = f" and {person.negative_count} refused" if person.negative_count else ""
+    run.say(f"{person.name}: {what}, {counted(person.template_count, 'template')}{refused}")
 
 
 def _document(person: Person) -> dict[str, Any]:
@@ -300,6 +315,7 @@ def _document(person: Person) -> dict[str, Any]:
         "id": person.id,
         "created_at": person.created_at.isoformat(),
         "template_count": person.template_count,
+        "negative_count": person.negative_count,
         "metadata": person.metadata,
         "consent": person.consent
         and {"basis": person.consent.basis, "given_at": person.consent.given_at.isoformat()},

@@ -130,7 +130,7 @@ def merge(rows: Rows, sources: Sequence[str], into: str) -> None:
         for template in rows.templates(person.id):
             rows.replace(template, target.id, rows.cipher)
         rows.delete_person(person.id)
-        rows.record("merged", person.id, into=target.id, templates=person.template_count)
+        rows.record("merged", person.id, into=target.id, templates=_total(person))
     rows.set_person(target.id, **merged_columns(target, list(people.values())))
 
 
@@ -158,24 +158,31 @@ def split(rows: Rows, name: str, template_ids: Sequence[str], new_name: str) -> 
 def _some_templates(
     rows: Rows, person: Person, template_ids: Sequence[str], instead: str
 ) -> list[Template]:
-    """Return those of a person's templates that have these ids: one at least, but not all."""
+    """Return those of a person's templates that have these ids: at least one.
+
+    One that shows the person must be left.
+    """
     own = {template.id: template for template in rows.templates(person.id)}
     wanted = set(template_ids)
     if not wanted or not wanted <= own.keys():
         strange = ", ".join(sorted(wanted - own.keys())) or "none given"
         raise InputError(f"not templates of {person.name!r}: {strange}; see `people show`")
-    if wanted == own.keys():
+    if all(template.negative for template in own.values() if template.id not in wanted):
         raise InputError(
             f"these are all templates of {person.name!r}: {instead} the person instead"
         )
     return [own[template_id] for template_id in sorted(wanted)]
 
 
+def _total(person: Person) -> int:
+    return person.template_count + person.negative_count
+
+
 def erase(rows: Rows, people: Sequence[Person], action: str) -> None:
     """Delete people with everything that belongs to them."""
     for person in people:
         rows.delete_person(person.id)
-        rows.record(action, person.id, templates=person.template_count)
+        rows.record(action, person.id, templates=_total(person))
     rows.mark_unswept()
 
 

@@ -34,7 +34,8 @@ __all__ = ["Meta", "Rows", "read_meta", "well_formed", "write_meta"]
 
 _PERSON = (
     "SELECT p.uuid, p.name, p.created_at, p.metadata, p.consent_basis, p.consent_at,"
-    " p.retain_until, (SELECT count(*) FROM templates t WHERE t.person = p.id) FROM people p"
+    " p.retain_until, (SELECT count(*) FROM templates t WHERE t.person = p.id AND NOT t.negative),"
+    " (SELECT count(*) FROM templates t WHERE t.person = p.id AND t.negative) FROM people p"
 )
 _OWNER = (
     "SELECT name, (SELECT count(*) FROM templates WHERE person = p.id) FROM people p WHERE uuid = ?"
@@ -340,7 +341,7 @@ class Rows:
 
 
 def _person(row: tuple[Any, ...]) -> Person:
-    uuid_, name, created_at, metadata, basis, consent_at, retain_until, count = row
+    uuid_, name, created_at, metadata, basis, consent_at, retain_until, count, negatives = row
     with well_formed(f"person {uuid_}"):
         if not isinstance(name, str):
             raise TypeError("a name must be text")
@@ -352,6 +353,7 @@ def _person(row: tuple[Any, ...]) -> Person:
             consent=None if basis is None else Consent(basis, from_stamp(consent_at)),
             retain_until=None if retain_until is None else from_stamp(retain_until),
             template_count=count,
+            negative_count=negatives,
         )
 
 
