@@ -265,7 +265,7 @@ GALLERIES = [
         "identify hopper.jpg -g new.db",
         2,
         "gallery_not_found",
-        "new.db: check the path, or enrol somebody to create it",
+        "nobody is enrolled yet; begin with: facekeep enroll NAME PHOTO",
     ),
     Case(
         "none, in no folder",

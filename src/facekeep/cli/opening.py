@@ -103,7 +103,9 @@ def _require_somebody(gallery: Path) -> None:
     if not os.path.lexists(gallery):
         from facekeep.errors import GalleryNotFound
 
-        raise GalleryNotFound(f"{nobody(gallery)} (there is no gallery at {gallery})")
+        raise GalleryNotFound(
+            f"{nobody(gallery)} (there is no gallery at {gallery}: check the path)"
+        )
 
 
 def _make_default_folder(gallery: Path) -> None:

@@ -73,16 +73,10 @@ def list_(run: Run) -> None:
         run.say(nobody(run.settings.gallery))
         return
     rows = [
-        [
-            p.name,
-            p.template_count,
-            p.negative_count,
-            p.created_at.date(),
-            p.retain_until and p.retain_until.date(),
-        ]
+        [p.name, _counts(p), p.created_at.date(), p.retain_until and p.retain_until.date()]
         for p in people
     ]
-    run.table(["name", "templates", "refused", "enrolled", "kept until"], rows)
+    run.table(["name", "templates", "enrolled", "kept until"], rows)
 
 
 @command(app, "show", uses=GALLERY, examples=['facekeep people show "Ada Lovelace"'])
@@ -94,6 +88,7 @@ def show(run: Run, name: Name) -> None:
         run.emit(_document(person))
         return
     run.say(f"{person.name}, enrolled {person.created_at:%Y-%m-%d %H:%M} UTC")
+    run.say(f"{counted(person.template_count, 'template')}{_against(person)}")
     if person.consent:
         run.say(f"consent: {person.consent.basis}, {person.consent.given_at:%Y-%m-%d}")
     if person.retain_until:
@@ -305,8 +300,18 @@ def _file_key(spec: str | None) -> Key | None:
 def _report(run: Run, person: Person, what: str) -> None:
     if run.json:
         run.emit(_document(person))
-    refused = f" and {person.negative_count} refused" if person.negative_count else ""
-    run.say(f"{person.name}: {what}, {counted(person.template_count, 'template')}{refused}")
+    run.say(
+        f"{person.name}: {what}, {counted(person.template_count, 'template')}{_against(person)}"
+    )
+
+
+def _counts(person: Person) -> str:
+    return f"{person.template_count}{_against(person)}"
+
+
+def _against(person: Person) -> str:
+    """How many templates say "this is not the person", if any do."""
+    return f" + {person.negative_count} refused" if person.negative_count else ""
 
 
 def _document(person: Person) -> dict[str, Any]:
