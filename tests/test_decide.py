@@ -161,7 +161,7 @@ def test_the_best_pair_needs_more_than_the_largest_two() -> None:
 @given(st.floats(1e-6, 0.5), st.integers(1, 10**6))
 def test_many_chances_share_a_rate(share: float, chances: int) -> None:
     rate = fmr_among(share, chances)
-    assert 1 - (1 - rate) ** chances == pytest.approx(share, rel=1e-6)
+    assert Threshold(0.4, rate, 0).expected_fpir(chances) == pytest.approx(share, rel=1e-9)
     assert fmr_among(share, 0) == pytest.approx(share)
 
 

@@ -215,11 +215,12 @@ def conflict(
     needed = limit(nearest.templates)
     if nearest.similarity < needed.cosine:
         return None
+    others = float(f"{1 / needed.expected_fpir(people):.2g}")
     return (
         Reason.IDENTITY_CONFLICT,
         f"the face looks like {nearest.name}, who is already enrolled (similarity "
         f"{nearest.similarity:.3f}, {needed.cosine:.3f} is needed); check the name. It happens to "
-        f"about 1 new person in {1 / needed.expected_fpir(people):,.0f} by mistake: if this is "
+        f"about 1 new person in {others:,.0f} by mistake: if this is "
         "another person, say so (--new-person)",
     )
 

@@ -70,5 +70,4 @@ def _named(share: float) -> str:
     """Write which share of strangers gets a name: "about 1 stranger in 250 gets a name"."""
     if share > 0.15:
         return f"about {10 * share:.0f} strangers in 10 get a name"
-    digits = 1 - len(str(int(1 / share)))
-    return f"about 1 stranger in {round(1 / share, min(digits + 1, 0)):,.0f} gets a name"
+    return f"about 1 stranger in {float(f'{1 / share:.2g}'):,.0f} gets a name"
