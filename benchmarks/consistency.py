@@ -44,9 +44,9 @@ class Half:
         self.photos = {who: np.flatnonzero(self.person == who) for who in np.unique(self.person)}
         self.rng = np.random.default_rng(seed)
 
-    def draw(self, count: int) -> tuple[int, Rows]:
-        """Draw so many photos of somebody who has as many."""
-        often = [who for who, photos in self.photos.items() if len(photos) >= count]
+    def draw(self, count: int, but: int = -1) -> tuple[int, Rows]:
+        """Draw so many photos of somebody who has as many, and is not ``but``."""
+        often = [w for w, photos in self.photos.items() if len(photos) >= count and w != but]
         who = int(self.rng.choice(often))
         return who, self.rows[self.rng.choice(self.photos[who], count, replace=False)]
 
@@ -70,7 +70,7 @@ def figures(half: Half, count: int, bound: float, draws: int) -> dict[str, Any]:
         caught += not found[-1]
         lost += int((~found[:-1]).sum())
         strangers += int(main_group(half.strangers(), 0, bound).any())
-        two = np.concatenate([photos, half.draw(count)[1]])
+        two = np.concatenate([photos, half.draw(count, but=who)[1]])
         mixed += int(main_group(two, 0, bound).any())
     return {
         "photos": count,

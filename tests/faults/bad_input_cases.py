@@ -871,7 +871,7 @@ MODELS = [
         "enroll Ada hopper.jpg --gallery new.db --embedder mine",
         2,
         "model",
-        "(docs/evaluation.md); or enrol with review off",
+        "(docs/evaluation.md); or enroll with review off",
         _own_model,
     ),
     Case(
