@@ -170,6 +170,20 @@ def test_one_photo_of_somebody_else_is_the_odd_one_out(
             assert engine.identify(collins)[0].name is None
 
 
+@pytest.mark.shared
+def test_one_photo_of_a_and_two_of_b_are_no_person(engine: FaceEngine, shared: Path) -> None:
+    names = "Tony_Blair", "Gerhard_Schroeder", "Hugo_Chavez"
+    photos = [sorted((shared / "lfw" / "images" / name).iterdir())[:4] for name in names]
+    for first, second in ((0, 1), (1, 2), (2, 0)):
+        odd, *others = photos[first][0], *photos[second][:2]
+        result = engine.enroll(f"{names[second]} again", [odd, *others], new_person=True)
+        assert result.enrolled == 2
+        assert [each.image for each in result.rejected] == [str(odd)]
+    mixed = [each for three in photos for each in three]
+    assert engine.enroll("Mixed", mixed, new_person=True).enrolled == 0
+    assert engine.enroll("Tony Blair", photos[0], new_person=True).enrolled == 4
+
+
 def test_of_two_photos_that_disagree_neither_is_enrolled(
     engine: FaceEngine, photo: Photo, tmp_path: Path
 ) -> None:
