@@ -33,6 +33,7 @@ GOOD = {
     "keep_crops": ("yes", True),
     "review": ("strict", "strict"),
     "fmr": ("1e-3", 1e-3),
+    "fpir": ("0.1", 0.1),
     "detector": ("mine", "mine"),
     "refiner": ("none", "none"),
     "embedder": ("other", "other"),
@@ -98,6 +99,19 @@ def test_flag_beats_environment_beats_file_beats_default(name: str, toml):
     flags = {name: other}
     assert origin_and_value(resolve(flags, environ, in_file)) == ("flag", example)
     assert origin_and_value(resolve({name: None}, environ, in_file)) == ("environment", value)
+
+
+def test_of_fmr_and_fpir_the_one_said_last_counts(toml):
+    both = {"FACEKEEP_FMR": "1e-3", "FACEKEEP_FPIR": "0.01"}
+    assert "FACEKEEP_FMR and FACEKEEP_FPIR" in fails(environ=both)
+    assert "give one of them" in fails(flags={"fmr": "1e-3", "fpir": "0.01"})
+    assert "give one of them" in fails(file=toml("fmr = 1e-3\nfpir = 0.01"))
+    found = resolve({"fpir": "0.02"}, {}, toml("fmr = 1e-3"))
+    assert (found.settings.fpir, found.settings.fmr) == (0.02, 1e-4)
+    assert (found.origins["fpir"].source, found.origins["fmr"].source) == ("flag", "default")
+    found = resolve({}, {"FACEKEEP_FMR": "1e-3"}, toml("fpir = 0.01"))
+    assert (found.settings.fpir, found.settings.fmr) == (None, 1e-3)
+    assert found.origins["fpir"].source == "default"
 
 
 def test_origins_name_the_option_the_variable_and_the_file(toml):

@@ -9,8 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from facekeep.decide import Threshold, compare, decide, threshold
+from facekeep.decide import (
+    Threshold,
+    compare,
+    consistent_cosine,
+    decide,
+    fmr_among,
+    threshold,
+    threshold_among,
+    threshold_of_pairs,
+)
 from facekeep.errors import InputError, ModelError
+from facekeep.face import Face
 from facekeep.gallery import Hit
 from facekeep.models import ModelEntry, entry
 
@@ -117,10 +127,72 @@ def test_how_many_candidates_are_named_does_not_change_the_answer() -> None:
         decide(hits, limit, people=3, top_k=0)
 
 
+def face(*vector: float) -> Face:
+    bbox, landmarks = np.array([0, 0, 9, 9], np.float32), np.zeros((5, 2), np.float32)
+    return Face(bbox, landmarks, 0.9, embedding=np.array(vector, np.float32))
+
+
+def by_pairs(pairs: int) -> Threshold:
+    """Gives 0.6, and 0.1 more for every pair beyond the first."""
+    return Threshold(0.5 + 0.1 * pairs, 1e-4, 0)
+
+
 def test_compare() -> None:
-    first, second = np.array([1, 0], np.float32), np.array([0.6, 0.8], np.float32)
-    limit = Threshold(0.6, 1e-4, 0)
-    assert compare(first, first, limit).match
-    assert compare(first, second, limit).similarity == pytest.approx(0.6)
-    assert not compare(first, -first, limit).match
-    assert compare(first, None, limit).similarity is None
+    first, second, against = face(1, 0), face(0.6, 0.8), face(-1, 0)
+    assert compare([first], [first], by_pairs).match
+    assert compare([first], [second], by_pairs).similarity == pytest.approx(0.6)
+    assert not compare([first], [against], by_pairs).match
+    nobody = compare([first], [], by_pairs)
+    assert (nobody.match, nobody.similarity, nobody.compared) == (False, None, None)
+    assert nobody.faces == ((first,), ())
+    with pytest.raises(InputError, match="without an embedding"):
+        compare([first], [second.replace(embedding=None)], by_pairs)
+
+
+def test_the_best_pair_needs_more_than_the_largest_two() -> None:
+    groups = [face(-1, 0), face(0, 1)], [face(1, 0), face(0.6, 0.8)]
+    largest = compare(*groups, by_pairs)
+    assert (largest.similarity, largest.compared, largest.threshold.cosine) == (-1, (0, 0), 0.6)
+    best = compare(*groups, by_pairs, any_pair=True)
+    assert (best.similarity, best.compared) == (pytest.approx(0.8), (1, 1))
+    assert (best.threshold.cosine, best.match) == (pytest.approx(0.9), False)
+
+
+@given(st.floats(1e-6, 0.5), st.integers(1, 10**6))
+def test_many_chances_share_a_rate(share: float, chances: int) -> None:
+    rate = fmr_among(share, chances)
+    assert Threshold(0.4, rate, 0).expected_fpir(chances) == pytest.approx(share, rel=1e-9)
+    assert fmr_among(share, 0) == pytest.approx(share)
+
+
+def test_a_share_of_strangers_follows_the_number_of_people(model: ModelEntry) -> None:
+    found = threshold_among(model, 0.01, 100)
+    assert found.cosine == threshold(model, fmr_among(0.01, 100)).cosine
+    assert found.expected_fpir(100) == pytest.approx(0.01)
+    assert threshold_among(model, 0.01, 100, templates=3).cosine > found.cosine
+    assert threshold_among(model, 0.01, 0).cosine == threshold(model, 0.01).cosine
+    with pytest.raises(InputError, match=r"among 2,000.*down to 1e-05; it can promise 0.02"):
+        threshold_among(model, 0.01, 2000)
+    assert threshold_among(model, 0.02, 2000).fmr == pytest.approx(1.01e-5, rel=1e-2)
+    with pytest.raises(InputError, match="between 0 and 1"):
+        threshold_among(model, 1.0, 5)
+    with pytest.raises(ModelError):
+        threshold_among(dataclasses.replace(model, thresholds=()), 0.01, 5)
+
+
+def test_pairs_share_a_rate_without_changing_what_is_stated(model: ModelEntry) -> None:
+    found = threshold_of_pairs(model, 1e-3, 10)
+    assert (found.fmr, found.comparisons) == (1e-3, 100_000)
+    assert found.cosine == pytest.approx(threshold(model, 1e-4).cosine, abs=1e-4)
+    with pytest.raises(InputError, match=r"over 10 pairs.*it can promise 0.0001"):
+        threshold_of_pairs(model, 1e-5, 10)
+
+
+def test_the_bound_for_photos_of_one_person_is_the_models_own(model: ModelEntry) -> None:
+    assert consistent_cosine(model) == pytest.approx(0.2 - 0.1 * np.log10(3))
+    wide = dataclasses.replace(model, thresholds=((0.1, 0.1), (1e-2, 0.2)))
+    assert consistent_cosine(wide) == pytest.approx(0.1 + 0.1 * np.log10(0.1 / 0.03))
+    one = dataclasses.replace(model, thresholds=((1e-3, 0.3),))
+    assert consistent_cosine(one) == 0.3
+    with pytest.raises(ModelError):
+        consistent_cosine(dataclasses.replace(model, thresholds=()))

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from facekeep import Consent, FaceEngine, Gallery, save_image
+from facekeep import Consent, FaceEngine, Gallery, Threshold, save_image
 from facekeep.errors import (
     GalleryNotFound,
     ImageError,
@@ -156,6 +156,140 @@ def test_a_face_of_somebody_else_who_is_enrolled_is_refused(
     assert [person.name for person in engine.gallery.people()] == ["Grace Hopper"]
 
 
+def test_one_photo_of_somebody_else_is_the_odd_one_out(
+    tmp_path: Path, photo: Photo, collins: Image
+) -> None:
+    others = [photo("hopper"), photo("hopper", gain=0.7)]
+    for place in range(3):
+        photos = [*others[:place], photo("collins"), *others[place:]]
+        with FaceEngine(tmp_path / f"{place}.db") as engine:
+            result = engine.enroll("Grace Hopper", photos)
+            assert result.enrolled == 2
+            (odd,) = result.rejected
+            assert (odd.image, odd.reason) == (str(photo("collins")), "inconsistent_identity")
+            assert engine.identify(collins)[0].name is None
+
+
+@pytest.mark.shared
+def test_one_photo_of_a_and_two_of_b_are_no_person(engine: FaceEngine, shared: Path) -> None:
+    names = "Tony_Blair", "Gerhard_Schroeder", "Hugo_Chavez"
+    photos = [sorted((shared / "lfw" / "images" / name).iterdir())[:4] for name in names]
+    for first, second in ((0, 1), (1, 2), (2, 0)):
+        odd, *others = photos[first][0], *photos[second][:2]
+        result = engine.enroll(f"{names[second]} again", [odd, *others], new_person=True)
+        assert result.enrolled == 2
+        assert [each.image for each in result.rejected] == [str(odd)]
+    mixed = [each for three in photos for each in three]
+    assert engine.enroll("Mixed", mixed, new_person=True).enrolled == 0
+    assert engine.enroll("Tony Blair", photos[0], new_person=True).enrolled == 4
+
+
+def test_of_two_photos_that_disagree_neither_is_enrolled(
+    engine: FaceEngine, photo: Photo, tmp_path: Path
+) -> None:
+    result = engine.enroll("Somebody", [photo("hopper"), photo("collins"), photo("collins")])
+    assert (result.enrolled, result.person) == (0, None)
+    assert [each.reason for each in result.rejected] == ["inconsistent_identity"] * 3
+    assert not (tmp_path / "people.db").exists()
+    assert engine.enroll("Somebody", photo("collins")).enrolled == 1
+
+
+def test_new_photos_must_show_the_person_who_is_enrolled(
+    engine: FaceEngine, photo: Photo, hopper: Image
+) -> None:
+    engine.enroll("Grace Hopper", hopper)
+    result = engine.enroll("Grace Hopper", [photo("collins"), photo("collins", gain=0.8)])
+    assert [each.reason for each in result.rejected] == ["inconsistent_identity"] * 2
+    assert all("enrolled from before" in each.detail for each in result.rejected)
+    assert engine.enroll("Grace Hopper", [photo("hopper"), photo("collins")]).enrolled == 1
+
+
+def test_review_off_does_not_compare_photos(tmp_path: Path, hopper: Image, collins: Image) -> None:
+    with FaceEngine(tmp_path / "people.db", review="off") as engine:
+        assert engine.enroll("Both", [hopper, collins]).enrolled == 2
+
+
+def test_a_bystander_does_not_keep_a_portrait_from_being_enrolled(
+    engine: FaceEngine, hopper: Image, collins: Image
+) -> None:
+    crowd = hopper.copy()
+    crowd[380:580, 0:200] = cv2.resize(collins, (400, 400), interpolation=cv2.INTER_AREA)[
+        0:200, 60:260
+    ]
+    assert len(engine.detect(crowd)) == 2
+    result = engine.enroll("Grace Hopper", crowd)
+    assert (result.enrolled, result.rejected) == (1, ())
+    (chosen,) = result.chosen
+    assert chosen.faces == 2
+    np.testing.assert_allclose(chosen.bbox, engine.detect(hopper)[0].bbox, atol=8)
+    assert engine.identify(hopper)[0].name == "Grace Hopper"
+    assert engine.identify(collins)[0].name is None
+
+
+def test_of_two_faces_that_compete_the_largest_is_taken_when_asked(
+    engine: FaceEngine, hopper: Image, collins: Image
+) -> None:
+    group = both(hopper, collins)
+    assert [each.reason for each in engine.enroll("Ada", group).rejected] == ["multiple_faces"]
+    assert engine.enroll("Ada", group, largest=True).enrolled == 1
+    assert engine.identify(hopper)[0].name == "Ada"
+    with pytest.raises(ImageError, match="2 faces, and none is plainly the main one"):
+        engine.refuse("Ada", group)
+
+
+def test_a_new_person_may_look_like_somebody_else(
+    engine: FaceEngine, hopper: Image, photo: Photo
+) -> None:
+    engine.enroll("Grace Hopper", hopper)
+    result = engine.enroll("Her Twin", photo("hopper", gain=0.7))
+    assert [each.reason for each in result.rejected] == ["identity_conflict"]
+    assert "--new-person" in result.rejected[0].detail
+    assert engine.enroll("Her Twin", photo("hopper", gain=0.7), new_person=True).enrolled == 1
+
+
+def test_the_rate_of_mistaken_newcomers_does_not_grow_with_the_gallery(
+    engine: FaceEngine, hopper: Image, photo: Photo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine.enroll("Grace Hopper", hopper)
+    seen = []
+
+    def note(name: str, hits: object, limit: Callable[[int], Threshold], people: int) -> None:
+        seen.append((people, limit(1).fmr))
+
+    monkeypatch.setattr("facekeep.enroller.conflict", note)
+    for quality, people in enumerate((1, 100, 500, 100_000), 90):
+        monkeypatch.setattr(type(engine.gallery), "count", lambda self, count=people: count)
+        engine.enroll("Grace Hopper", photo("hopper", quality=quality))
+    rates = dict(seen)
+    assert rates[1] == 1e-4, "never more than faces are identified at"
+    for people in (100, 500):
+        assert 1 - (1 - rates[people]) ** people == pytest.approx(1e-3)
+    assert rates[100_000] == 1e-6, "the lowest that the model is calibrated for"
+
+
+def test_a_share_of_strangers_instead_of_a_rate(
+    tmp_path: Path, hopper: Image, collins: Image
+) -> None:
+    with FaceEngine(tmp_path / "people.db", fpir=0.01) as engine:
+        engine.enroll("Grace Hopper", hopper)
+        engine.enroll("Eileen Collins", collins)
+        (face,) = engine.identify(hopper)
+        assert face.decision is not None
+        assert face.name == "Grace Hopper"
+        assert face.decision.expected_fpir == pytest.approx(0.01)
+        (face,) = engine.identify(hopper, fmr=1e-3)
+        assert face.decision is not None
+        assert face.decision.threshold.fmr == 1e-3
+        with pytest.raises(InputError, match="it can promise 2e-06"):
+            engine.identify(hopper, fpir=1e-6)
+        with pytest.raises(InputError, match="two ways"):
+            engine.identify(hopper, fpir=0.01, fmr=1e-3)
+        assert engine.verify(hopper, hopper).threshold.fmr == 1e-4
+    for wrong in ({"fmr": 1e-3, "fpir": 0.01}, {"fpir": 0.0}, {"fpir": 2.0}):
+        with pytest.raises(InputError):
+            FaceEngine(**wrong)  # type: ignore[arg-type]
+
+
 def test_review_off_takes_the_largest_face_of_any_photo(
     tmp_path: Path, hopper: Image, collins: Image, photo: Photo
 ) -> None:
@@ -171,7 +305,7 @@ def test_a_rate_that_cannot_be_promised_stops_the_first_enrolment_already(
     gallery = tmp_path / "people.db"
     with (
         FaceEngine(gallery, fmr=1e-12) as engine,
-        pytest.raises(InputError, match=r"cannot be promised.*; or enrol with review off$"),
+        pytest.raises(InputError, match=r"cannot be promised.*; or enroll with review off$"),
     ):
         engine.enroll("Grace Hopper", tmp_path / "never-read.jpg")
     assert not gallery.exists()
@@ -238,6 +372,26 @@ def test_this_is_not_the_person(engine: FaceEngine, hopper: Image, photo: Photo)
         engine.refuse("Ada", hopper)
     with pytest.raises(ImageError, match="no face"):
         engine.refuse("Not Hopper", np.zeros((50, 50, 3), np.uint8))
+
+
+def test_an_enrolled_photo_cannot_be_refused_nor_a_refused_one_enrolled(
+    engine: FaceEngine, hopper: Image, collins: Image, photo: Photo
+) -> None:
+    person = engine.enroll("Grace Hopper", [photo("hopper"), photo("hopper", gain=0.6)]).person
+    assert person is not None
+    for again in (photo("hopper"), hopper, photo("hopper", gain=0.6)):
+        with pytest.raises(InputError, match=r"is enrolled with the face of .* --template "):
+            engine.refuse("Grace Hopper", again)
+    person = engine.refuse("Grace Hopper", photo("collins"))
+    assert (person.template_count, person.negative_count) == (2, 1)
+    assert [each.negative_count for each in engine.gallery.people()] == [1]
+    (refused,) = engine.enroll("Grace Hopper", photo("collins")).rejected
+    assert refused.reason == "refused_before"
+    negative = next(each.id for each in person.templates or () if each.negative)
+    assert negative in refused.detail
+    others = [each.id for each in person.templates or () if not each.negative]
+    with pytest.raises(InputError, match="all templates of"):
+        engine.gallery.remove_templates("Grace Hopper", others)
 
 
 def test_whom_a_face_is_known_not_to_be_is_no_hindrance(

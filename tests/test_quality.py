@@ -366,6 +366,7 @@ def test_reasons_are_the_words_that_scripts_rely_on() -> None:
         "mouth_covered",
         "eyes_covered",
         "identity_conflict",
+        "inconsistent_identity",
     ]
 
 

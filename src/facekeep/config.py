@@ -117,6 +117,15 @@ class Settings:
             "1e-4",
         ),
     )
+    fpir: float | None = field(
+        default=None,
+        metadata=_about(
+            "Instead of fmr, for identify: the share of strangers that may get a name.",
+            kinds.rate(1e-6, 0.5),
+            "0.01",
+            "what fmr makes it",
+        ),
+    )
     detector: str | None = field(
         default=None,
         metadata=_about(
@@ -293,7 +302,22 @@ def resolve(
             knob = KNOBS[name]
             values[name] = parse(knob.kind, given, f"{knob.option} {_shown(given, knob)}")
             origins[name] = Origin("flag", knob.option)
+    _choose_rate(values, origins)
     return Resolved(Settings(**values), origins, file)
+
+
+def _choose_rate(values: dict[str, Any], origins: dict[str, Origin]) -> None:
+    """Of fmr and fpir keep the one that was said last; both in one place are a mistake."""
+    if values.get("fpir") is None or "fmr" not in values:
+        return
+    order = ("flag", "environment", "file")
+    first, second = (order.index(origins[name].source) for name in ("fmr", "fpir"))
+    if first == second:
+        where = f"{origins['fmr'].where} and {origins['fpir'].where}"
+        raise ConfigError(f"{where}: fmr and fpir say both how often to err: give one of them")
+    other = "fpir" if first < second else "fmr"
+    del values[other]
+    origins[other] = Origin("default")
 
 
 def config_path(flag: str | Path | None, environ: Mapping[str, str] | None = None) -> Path | None:

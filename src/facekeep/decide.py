@@ -10,14 +10,32 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facekeep.errors import InputError, ModelError
+from facekeep.face import Face
 from facekeep.gallery import Hit
 from facekeep.models import ModelEntry
 
-__all__ = ["Candidate", "Decision", "Threshold", "Verification", "compare", "decide", "threshold"]
+__all__ = [
+    "Candidate",
+    "Decision",
+    "Threshold",
+    "Verification",
+    "compare",
+    "consistent_cosine",
+    "decide",
+    "fmr_among",
+    "lowest_fmr",
+    "threshold",
+    "threshold_among",
+    "threshold_of_pairs",
+]
 
 # With no false match among n comparisons the rate is below 3/n at 95 % confidence, the "rule of
 # three" (ISO/IEC 19795-1); a claim of rate f needs as many comparisons.
 _RULE_OF_THREE = 3
+
+# Photos of one person are at least so alike as three in a hundred pairs of two people; the rate was
+# chosen in benchmarks/consistency.py.
+_CONSISTENT = 0.03
 
 # A person of several templates is several chances for a stranger to match. Compared with their mean
 # the rate grows with the number of templates, to 4.3 times at fifteen (benchmarks/person_score.py).
@@ -97,13 +115,18 @@ class Verification:
 
     Attributes:
         match: Whether the similarity reaches the threshold.
-        similarity: Their cosine, -1 to 1; None where one of them has no face.
+        similarity: Their cosine, -1 to 1; None where one of the images has no face.
         threshold: What was decided by.
+        faces: The faces of both images, the largest first.
+        compared: Which face of each image the similarity is of: its place in ``faces``. None where
+            one of the images has no face.
     """
 
     match: bool
     similarity: float | None
     threshold: Threshold
+    faces: tuple[tuple[Face, ...], tuple[Face, ...]] = ((), ())
+    compared: tuple[int, int] | None = None
 
 
 def threshold(model: ModelEntry, fmr: float, *, templates: int = 1) -> Threshold:
@@ -138,6 +161,97 @@ def threshold(model: ModelEntry, fmr: float, *, templates: int = 1) -> Threshold
         )
     share = math.log10(fmr / min(max(templates, 1), _MOST_CHANCES))
     return Threshold(_cosine_at(share, np.log10(rates), cosines), fmr, model.comparisons)
+
+
+def fmr_among(share: float, chances: int) -> float:
+    """Return the false-match rate at which so many comparisons err at most so often, all in all.
+
+    Args:
+        share: How often at least one of them may be a false match: the false-positive
+            identification rate (FPIR), where each stranger is compared with ``chances`` people.
+        chances: How many comparisons; none counts as one.
+
+    Raises:
+        InputError: The share is no probability.
+    """
+    if not 0 < share < 1:
+        raise InputError(
+            f"the share of strangers lies between 0 and 1, such as 0.01; got {share!r}"
+        )
+    return -math.expm1(math.log1p(-share) / max(chances, 1))
+
+
+def lowest_fmr(model: ModelEntry) -> float:
+    """Return the lowest false-match rate that a model is calibrated for; 1 where it never was."""
+    return min((rate for rate, _ in model.thresholds), default=1.0)
+
+
+def threshold_among(
+    model: ModelEntry, fpir: float, people: int, *, templates: int = 1
+) -> Threshold:
+    """Find the cosine at which at most a share of all strangers gets a name among so many people.
+
+    Args:
+        model: An embedder's catalogue entry.
+        fpir: The share of strangers, such as 0.01 (the false-positive identification rate).
+        people: How many people each face is compared with.
+        templates: How many templates the person has whom a face is compared with.
+
+    Raises:
+        InputError: The share is no probability, or takes a lower false-match rate than anything
+            that was calibrated; the message says what can be promised.
+        ModelError: The model was never calibrated.
+    """
+    rate = _shared(model, fpir, people, f"name at most {fpir:g} of all strangers among {people:,}")
+    return threshold(model, rate, templates=templates)
+
+
+def threshold_of_pairs(model: ModelEntry, fmr: float, pairs: int) -> Threshold:
+    """Find the cosine for the best of many pairs of faces, two images that err at one rate as one.
+
+    Args:
+        model: An embedder's catalogue entry.
+        fmr: The false-match rate for the two images.
+        pairs: How many pairs of faces they hold.
+
+    Raises:
+        InputError: The rate is no probability, or one of so many pairs takes a lower rate than
+            anything that was calibrated; the message says what can be promised.
+        ModelError: The model was never calibrated.
+    """
+    whole = threshold(model, fmr)
+    share = _shared(model, fmr, pairs, f"err in at most {fmr:g} of cases over {pairs:,} pairs")
+    return Threshold(threshold(model, share).cosine, fmr, whole.comparisons // max(pairs, 1))
+
+
+def _shared(model: ModelEntry, share: float, chances: int, aim: str) -> float:
+    """Return the rate of one of so many comparisons; InputError where it was not calibrated."""
+    rate, lowest = fmr_among(share, chances), lowest_fmr(model)
+    if model.thresholds and rate < lowest * (1 - 1e-9):
+        promise = _rounded_up(-math.expm1(chances * math.log1p(-lowest)))
+        raise InputError(
+            f"to {aim} takes a false-match rate of {rate:.2g}, and model {model.name} is "
+            f"calibrated down to {lowest:g}; it can promise {promise:g}: ask for that or more"
+        )
+    return rate
+
+
+def consistent_cosine(model: ModelEntry) -> float:
+    """Return the mean cosine that photos of one person reach, however many years lie between them.
+
+    It stands for a false-match rate of 3 %; above the highest calibrated rate the last slope goes
+    on. See ``facekeep.enrol.main_group``.
+
+    Raises:
+        ModelError: The model was never calibrated.
+    """
+    threshold(model, max(rate for rate, _ in model.thresholds or ((0.5, 0.0),)))
+    rates, cosines = zip(*sorted(model.thresholds), strict=True)
+    rate, logs = math.log10(_CONSISTENT), np.log10(rates)
+    if rate > logs[-1] and len(rates) > 1:
+        slope = float((cosines[-1] - cosines[-2]) / (logs[-1] - logs[-2]))
+        return float(cosines[-1]) + slope * (rate - float(logs[-1]))
+    return _cosine_at(rate, logs, cosines)
 
 
 def decide(
@@ -179,16 +293,41 @@ def decide(
 
 
 def compare(
-    first: NDArray[np.float32] | None, second: NDArray[np.float32] | None, limit: Threshold
+    firsts: Sequence[Face],
+    seconds: Sequence[Face],
+    limit: Callable[[int], Threshold],
+    *,
+    any_pair: bool = False,
 ) -> Verification:
-    """Decide whether two embeddings, float32 ``(d,)`` of unit length, are of one person.
+    """Decide whether two images show the same person.
 
-    None stands for an image without a face, which matches nothing.
+    Args:
+        firsts: The faces of one image, the largest first, with their embeddings.
+        seconds: Those of the other. An image without a face matches nothing.
+        limit: Gives the threshold for the best of so many pairs.
+        any_pair: Compare each face with each, and take the most similar pair; by default the
+            largest two are compared.
     """
-    if first is None or second is None:
-        return Verification(match=False, similarity=None, threshold=limit)
-    similarity = float(first @ second)
-    return Verification(similarity >= limit.cosine, similarity, limit)
+    faces = tuple(firsts), tuple(seconds)
+    rows = [np.stack([_embedding(face) for face in each]) for each in faces if each]
+    if len(rows) < 2:
+        return Verification(False, None, limit(1), faces)
+    cosines = rows[0] @ rows[1].T if any_pair else rows[0][:1] @ rows[1][:1].T
+    first, second = divmod(int(cosines.argmax()), cosines.shape[1])
+    similarity, terms = float(cosines[first, second]), limit(cosines.size)
+    return Verification(similarity >= terms.cosine, similarity, terms, faces, (first, second))
+
+
+def _embedding(face: Face) -> NDArray[np.float32]:
+    if face.embedding is None:
+        raise InputError("a face without an embedding cannot be compared: use FaceEngine.analyse")
+    return face.embedding
+
+
+def _rounded_up(share: float) -> float:
+    """Round to two digits, never down, so that what is offered can be asked for."""
+    digits = 1 - math.floor(math.log10(share))
+    return float(math.ceil(share * 10**digits) / 10**digits)
 
 
 def _cosine_at(rate: float, rates: NDArray[np.float64], cosines: Sequence[float]) -> float:

@@ -6,27 +6,36 @@ import hashlib
 import json
 import os
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from facekeep._closing import Closing
-from facekeep._files import printable
 from facekeep._fork import Forking, watch
 from facekeep.analyse import Analyser, ImageSource
-from facekeep.decide import Threshold, Verification, compare, decide, threshold
+from facekeep.decide import (
+    Threshold,
+    Verification,
+    compare,
+    decide,
+    fmr_among,
+    threshold,
+    threshold_among,
+    threshold_of_pairs,
+)
 from facekeep.detect import Detector
 from facekeep.embed import Embedder
-from facekeep.enrol import Enrolment, Rejection, conflict, policy_named, reject, require_limit
-from facekeep.errors import GalleryNotFound, ImageError, InputError, ModelError, PersonNotFound
+from facekeep.enrol import Enrolment, require_limit
+from facekeep.enroller import Enroller
+from facekeep.errors import GalleryNotFound, InputError, ModelError
 from facekeep.face import Face
-from facekeep.gallery import Consent, Gallery, Key, NewTemplate, Person, Space
+from facekeep.gallery import Consent, Gallery, Key, Person, Space
 from facekeep.gallery.names import new_name
-from facekeep.image import content_digest
 from facekeep.landmarks import refiner_entry
 from facekeep.models import ModelEntry, default_model, entry, space_id
 
@@ -34,6 +43,8 @@ __all__ = ["FaceEngine", "ImageSource"]
 
 # Part of the recipe: raise it when the road finds other faces, facts or embeddings in one image.
 _ROAD = 2
+# The false-match rate to decide at where neither it nor an FPIR is asked for.
+_FMR = 1e-4
 # So many of the most similar people are weighed however few are asked for: some may be refused.
 _WEIGHED = 20
 
@@ -58,7 +69,10 @@ class FaceEngine(Closing, Forking):
         refiner: Name of what places landmarks better; None for the default, ``none`` for nothing.
         embedder: Name of the embedder; None for the default.
         fmr: The false-match rate to decide at: the share of comparisons between two different
-            people that may be taken for a match.
+            people that may be taken for a match. None for 1e-4.
+        fpir: The share of strangers that may be given a name by ``identify``, such as 0.01 (the
+            false-positive identification rate). The false-match rate then follows the number of
+            people in the gallery, and ``fmr`` cannot be given.
         review: How strictly photos are examined before they are enrolled: ``off``, ``standard``
             or ``strict``.
         keep_crops: Keep the aligned face with each template, so that a later change of model needs
@@ -73,7 +87,8 @@ class FaceEngine(Closing, Forking):
         runtime: What runs them; None for what the file of each needs.
 
     Attributes:
-        fmr: The false-match rate to decide at.
+        fmr: The false-match rate to decide at; for ``identify`` only where ``fpir`` is None.
+        fpir: The share of strangers that ``identify`` may give a name, or None.
         model: The embedder's catalogue entry.
         max_pixels: The largest image that is not refused.
     """
@@ -87,7 +102,8 @@ class FaceEngine(Closing, Forking):
         detector: str | None = None,
         refiner: str | None = None,
         embedder: str | None = None,
-        fmr: float = 1e-4,
+        fmr: float | None = None,
+        fpir: float | None = None,
         review: str = "standard",
         keep_crops: bool = False,
         min_face: float | None = None,
@@ -99,12 +115,12 @@ class FaceEngine(Closing, Forking):
         precision: str = "float32",
         runtime: str | None = None,
     ) -> None:
-        self.fmr = fmr
+        _require_one_rate(fmr, fpir)
+        self.fmr = _FMR if fmr is None else fmr
+        self.fpir = fpir
         self.model = model = _embedder(embedder)
         self.max_pixels = max_pixels
         self._looks = (detector, refiner, min_face, max_faces, max_pixels, flip, precision)
-        self._policy = policy_named(review)
-        self._keep_crops = keep_crops
         self._path = None if gallery is None else Path(gallery)
         self._key = key
         self._read_only = read_only
@@ -133,6 +149,14 @@ class FaceEngine(Closing, Forking):
             model,
             max_pixels=max_pixels,
         )
+        self._enroller = Enroller(
+            self._analyser,
+            model,
+            review=review,
+            keep_crops=keep_crops,
+            gallery=self._existing,
+            fmr=self._identification_fmr,
+        )
 
     # Faces
 
@@ -157,25 +181,65 @@ class FaceEngine(Closing, Forking):
         return self._analyser.embed(crops)
 
     def verify(
-        self, first: ImageSource, second: ImageSource, *, fmr: float | None = None
+        self,
+        first: ImageSource,
+        second: ImageSource,
+        *,
+        fmr: float | None = None,
+        any_pair: bool = False,
     ) -> Verification:
-        """Decide whether the largest faces of two images are of one person.
+        """Decide whether two images show the same person.
 
         An image without a face is no error but a failed comparison: ``match`` is False,
         ``similarity`` None.
-        """
-        limit = self.threshold(fmr)
-        found = self.analyse_batch([first, second])
-        embeddings = [faces[0].embedding if faces else None for faces in found]
-        return compare(embeddings[0], embeddings[1], limit)
 
-    def threshold(self, fmr: float | None = None, *, templates: int = 1) -> Threshold:
-        """Return the cosine to decide by at a false-match rate, the engine's own by default.
+        Args:
+            first: An image; of several faces the largest is compared.
+            second: Another.
+            fmr: The false-match rate to decide at; the engine's own by default.
+            any_pair: Compare every face of one image with every face of the other, and decide by
+                the most similar pair. Many pairs are many chances to err, so that the threshold
+                rises with them: the rate holds for the two images as a whole.
 
-        Against a person of several templates it is higher; see ``facekeep.threshold``.
+        Raises:
+            ImageError: An image cannot be read.
+            InputError: The model promises no such rate, or not for so many pairs.
         """
-        rate = self.fmr if fmr is None else fmr
-        return threshold(self.model, rate, templates=templates)
+        rate = self.threshold(fmr).fmr
+
+        def limit(pairs: int) -> Threshold:
+            return threshold_of_pairs(self.model, rate, pairs)
+
+        faces = list(self.analyse_batch([first, second]))
+        return compare(faces[0], faces[1], limit, any_pair=any_pair)
+
+    def threshold(
+        self,
+        fmr: float | None = None,
+        *,
+        fpir: float | None = None,
+        people: int | None = None,
+        templates: int = 1,
+    ) -> Threshold:
+        """Return the cosine to decide by, at the engine's own rate by default.
+
+        Args:
+            fmr: The false-match rate.
+            fpir: The share of strangers that may get a name, among ``people``.
+            people: With how many people a face is compared: the threshold of an identification,
+                which may follow an FPIR. None for a comparison of two faces.
+            templates: How many templates the person has whom a face is compared with; against
+                several the threshold is higher, see ``facekeep.threshold``.
+
+        Raises:
+            InputError: Both rates are given, or the model cannot promise the rate.
+            ModelError: The model was never calibrated.
+        """
+        _require_one_rate(fmr, fpir)
+        share = self.fpir if fmr is None and fpir is None else fpir
+        if people is not None and share is not None:
+            return threshold_among(self.model, share, people, templates=templates)
+        return threshold(self.model, self.fmr if fmr is None else fmr, templates=templates)
 
     # People
 
@@ -209,12 +273,15 @@ class FaceEngine(Closing, Forking):
         metadata: Mapping[str, Any] | None = None,
         consent: Consent | None = None,
         retain_until: datetime | None = None,
+        largest: bool = False,
         new_person: bool = False,
     ) -> Enrolment:
-        """Enrol a person from photos, one template for each that passes the review.
+        """Enroll a person from photos, one template for each that passes the review.
 
         All accepted photos are stored at once, or none. A photo whose bytes were enrolled for this
-        person before is not stored twice.
+        person before is not stored twice. Unless the review is off, photos must show one person,
+        and the same as the person's templates: an odd one is rejected as ``inconsistent_identity``,
+        and all of them are where most disagree.
 
         Args:
             name: The person; an existing one gains templates.
@@ -222,7 +289,9 @@ class FaceEngine(Closing, Forking):
             metadata: Your own facts about the person.
             consent: On what ground the person is enrolled.
             retain_until: When ``Gallery.purge`` shall erase the person.
-            new_person: This is somebody else than those whose names look like this one.
+            largest: Take the largest face of a photo, though others compete with it.
+            new_person: The person is none of the others who are enrolled, however alike in face
+                or name.
 
         Raises:
             NameConflict: Somebody's name looks like this one, but is not the same.
@@ -234,83 +303,87 @@ class FaceEngine(Closing, Forking):
         name = self._stored_name(name, new_person=new_person)
         sources: list[Any] = list(images) if isinstance(images, list | tuple) else [images]
         if not sources:
-            raise InputError(f"there is nothing to enrol {name} from: give at least one photo")
-        require_limit(self._policy, self.threshold)
-        known = self._known_digests(name)
-        templates: list[NewTemplate] = []
-        rejected: list[Rejection] = []
-        unreadable: list[ImageError] = []
-        for number, source in enumerate(sources, 1):
-            label = _label(source, f"image {number}")
-            try:
-                outcome = self._examine(name, source, label, known)
-            except ImageError as error:
-                unreadable.append(error)
-                outcome = Rejection(label, "unreadable", str(error))
-            if isinstance(outcome, NewTemplate):
-                templates.append(outcome)
-            else:
-                rejected.append(outcome)
-        if unreadable and len(unreadable) == len(sources):
-            raise unreadable[0]
+            raise InputError(f"there is nothing to enroll {name} from: give at least one photo")
+        require_limit(self._enroller.policy, self.threshold)
+        accepted, rejected = self._enroller.examine(
+            name, sources, largest=largest, new_person=new_person
+        )
         person = None
-        if templates:
+        if accepted:
             person = self._open(create=True).enroll(
                 name,
-                templates,
+                [each.template for each in accepted],
                 metadata=metadata,
                 consent=consent,
                 retain_until=retain_until,
                 new_person=new_person,
             )
-        return Enrolment(name, len(templates), tuple(rejected), person)
+        chosen = tuple(each.chosen for each in accepted if each.chosen.faces > 1)
+        return Enrolment(name, len(accepted), tuple(rejected), person, chosen)
 
-    def refuse(self, name: str, image: ImageSource) -> Person:
-        """Remember that the largest face of an image is *not* this person.
+    def refuse(self, name: str, image: ImageSource, *, largest: bool = False) -> Person:
+        """Remember that the main face of an image is *not* this person.
 
         The person is passed over for faces that are at least as similar to it as to the person.
 
+        Args:
+            name: The person.
+            image: The image.
+            largest: Take the largest face, though others compete with it.
+
         Raises:
-            ImageError: The image cannot be read, or shows no face.
+            ImageError: The image cannot be read, or shows no face, or several that compete.
+            InputError: The face is one that the person is enrolled with.
             PersonNotFound: There is no such person.
         """
         gallery = self.gallery
         name = gallery.person(name).name
-        faces = self.analyse(image)
-        if not faces or faces[0].embedding is None:
-            raise ImageError(f"no face was found in {_label(image)}; use one that shows the face")
-        return gallery.enroll(name, [NewTemplate(faces[0].embedding, negative=True)])
+        template = self._enroller.stranger(name, image, largest=largest)
+        return gallery.enroll(name, [template])
 
     def identify(
-        self, image: ImageSource, *, fmr: float | None = None, top_k: int = 5
+        self,
+        image: ImageSource,
+        *,
+        fmr: float | None = None,
+        fpir: float | None = None,
+        top_k: int = 5,
     ) -> list[Face]:
         """Find out who the people in an image are; each face gets its ``decision``.
 
         Args:
             image: The image.
             fmr: The false-match rate to decide at; the engine's own by default.
+            fpir: Instead of it, the share of strangers that may be given a name.
             top_k: How many candidates to report for each face.
 
         Raises:
             GalleryNotFound: Nobody was ever enrolled.
+            InputError: The model cannot promise the rate; the message says what it can.
             SpaceMismatch: The gallery was made with another model.
         """
-        return next(self.identify_batch([image], fmr=fmr, top_k=top_k))
+        return next(self.identify_batch([image], fmr=fmr, fpir=fpir, top_k=top_k))
 
     def identify_batch(
-        self, images: Iterable[ImageSource], *, fmr: float | None = None, top_k: int = 5
+        self,
+        images: Iterable[ImageSource],
+        *,
+        fmr: float | None = None,
+        fpir: float | None = None,
+        top_k: int = 5,
     ) -> Iterator[list[Face]]:
         """Do the same for many images; see ``analyse_batch``."""
         gallery = self.gallery
-        self.threshold(fmr)  # a rate that cannot be promised fails before any photo is read
+        limit = self._limits(fmr, fpir)
+        limit(gallery.count(), 1)  # what cannot be promised fails before any photo is read
         for faces in self.analyse_batch(images):
-            yield self._decided(gallery, faces, fmr, top_k)
+            yield self._decided(gallery, faces, limit, top_k)
 
     def recognize(
         self, faces: Sequence[Face], *, fmr: float | None = None, top_k: int = 5
     ) -> list[Face]:
         """Do the same for the faces of one image that ``analyse`` found before."""
-        return self._decided(self.gallery, list(faces), fmr, top_k)
+        return self._decided(self.gallery, list(faces), self._limits(fmr), top_k)
 
     # Life
 
@@ -354,67 +427,40 @@ class FaceEngine(Closing, Forking):
         gallery = self._existing()
         return gallery.name_for(name, new_person=new_person) if gallery else new_name(name)
 
-    def _examine(
-        self, name: str, source: ImageSource, label: str, known: set[str]
-    ) -> NewTemplate | Rejection:
-        """Make a template of a photo's main face, or say why not."""
-        image = self._analyser.load(source)
-        digest = content_digest(source) if _is_path(source) else _digest(image)
-        if digest in known:
-            text = "this photo was enrolled for this person before"
-            return Rejection(label, "already_enrolled", text)
-        self._analyser.prepare()
-        faces, crops = self._analyser.find(image)
-        fault = reject(faces, self._policy)
-        if fault is not None:
-            return Rejection(label, *fault)
-        (vector,) = self._analyser.embed(crops[:1])
-        fault = self._conflict(name, vector)
-        if fault is not None:
-            return Rejection(label, *fault)
-        known.add(digest)
-        quality = faces[0].quality
-        return NewTemplate(
-            vector,
-            quality=quality.overall if quality else None,
-            source=f"{printable(Path(label).name)} sha256:{digest}",
-            crop=_png(crops[0]) if self._keep_crops else None,
+    def _limits(
+        self, fmr: float | None, fpir: float | None = None
+    ) -> Callable[[int, int], Threshold]:
+        """What to decide by among so many people, for a person of so many templates."""
+        return lambda people, templates: self.threshold(
+            fmr, fpir=fpir, people=people, templates=templates
         )
 
-    def _conflict(self, name: str, vector: NDArray[np.float32]) -> tuple[str, str] | None:
-        gallery = self._existing()
-        if gallery is None or self._policy is policy_named("off"):
-            return None
-        (hits,) = gallery.search(vector[None], _WEIGHED)
-        return conflict(name, hits, lambda templates: self.threshold(templates=templates))
+    def _identification_fmr(self, people: int) -> float:
+        return self.fmr if self.fpir is None else fmr_among(self.fpir, people)
 
     def _decided(
-        self, gallery: Gallery, faces: list[Face], fmr: float | None, top_k: int
+        self,
+        gallery: Gallery,
+        faces: list[Face],
+        limit: Callable[[int, int], Threshold],
+        top_k: int,
     ) -> list[Face]:
         embeddings = [face.embedding for face in faces if face.embedding is not None]
         if not embeddings:
             return faces
-
-        def limit(templates: int) -> Threshold:
-            return self.threshold(fmr, templates=templates)
-
         people = gallery.count()
         hits = gallery.search(np.stack(embeddings), max(top_k, _WEIGHED))
         return [
-            face.replace(decision=decide(found, limit, people, top_k))
+            face.replace(decision=decide(found, partial(limit, people), people, top_k))
             for face, found in zip(faces, hits, strict=True)
         ]
 
-    def _known_digests(self, name: str) -> set[str]:
-        """Digests of the photos that a person's templates came from."""
-        gallery = self._existing()
-        if gallery is None:
-            return set()
-        try:
-            templates = gallery.person(name).templates or ()
-        except PersonNotFound:
-            return set()
-        return {each.source.rpartition("sha256:")[2] for each in templates if each.source}
+
+def _require_one_rate(fmr: float | None, fpir: float | None) -> None:
+    if fmr is not None and fpir is not None:
+        raise InputError("fmr and fpir are two ways to say how often to err: give one of them")
+    if fpir is not None:
+        fmr_among(fpir, 1)
 
 
 def _embedder(name: str | None) -> ModelEntry:
@@ -426,22 +472,3 @@ def _embedder(name: str | None) -> ModelEntry:
             "see 'facekeep models list'"
         )
     return model
-
-
-def _label(source: ImageSource, otherwise: str = "the image") -> str:
-    return os.fsdecode(source) if _is_path(source) else otherwise
-
-
-def _is_path(source: ImageSource) -> TypeGuard[str | os.PathLike[str]]:
-    return isinstance(source, str | os.PathLike)
-
-
-def _digest(image: NDArray[np.uint8]) -> str:
-    return hashlib.sha256(repr(image.shape).encode() + image.tobytes()).hexdigest()
-
-
-def _png(crop: NDArray[np.uint8]) -> bytes:
-    """Encode a crop without loss."""
-    import cv2
-
-    return bytes(cv2.imencode(".png", crop[..., ::-1])[1])

@@ -97,6 +97,7 @@ class Reason(StrEnum):
     MOUTH_COVERED = "mouth_covered"
     EYES_COVERED = "eyes_covered"
     IDENTITY_CONFLICT = "identity_conflict"
+    INCONSISTENT_IDENTITY = "inconsistent_identity"
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,12 @@ def test_enroll_as_json(cli):
     outcome = cli(*words, "--json")
     assert (outcome.status, outcome.err) == (0, "")
     (rejected,) = outcome.json["rejected"]
-    assert outcome.json == {"name": "Ada Lovelace", "enrolled": 2, "rejected": [rejected]}
+    assert outcome.json == {
+        "name": "Ada Lovelace",
+        "enrolled": 2,
+        "rejected": [rejected],
+        "chosen": [],
+    }
     assert list(rejected) == ["image", "reason", "detail"]
     assert (rejected["image"], rejected["reason"]) == ("grey.png", "no_face")
     assert cli("identify", "party.jpg", "-g", "new.db").status == 0
@@ -75,7 +80,7 @@ def test_a_folder_of_photos_for_one_person(cli, album):
     shutil.copy("hopper2.jpg", "ada")
     (album / "ada" / "notes.txt").write_text("no photo")
     outcome = cli("enroll", "Ada", "ada", "-g", "new.db", "--json")
-    assert outcome.json == {"name": "Ada", "enrolled": 2, "rejected": []}
+    assert outcome.json == {"name": "Ada", "enrolled": 2, "rejected": [], "chosen": []}
 
 
 @pytest.fixture
@@ -89,14 +94,14 @@ def people(album):
     (album / "folders" / "Empty").mkdir()
     (album / "folders" / ".hidden").mkdir()
     shutil.copy("hopper.jpg", album / "folders" / ".hidden")
-    shutil.copy("hopper.jpg", album / "folders" / "loose.jpg")
+    (album / "folders" / "loose.txt").write_text("no picture")
 
 
 def test_a_folder_for_each_person(cli, people):
     outcome = cli("enroll", "folders", "-g", "new.db", "--json")
     assert (outcome.status, outcome.err) == (1, "")
     bad, eileen, grace = outcome.json["people"]
-    assert grace == {"name": "Grace", "enrolled": 1, "rejected": []}
+    assert grace == {"name": "Grace", "enrolled": 1, "rejected": [], "chosen": []}
     assert (eileen["name"], eileen["enrolled"]) == ("Eileen", 1)
     assert [each["reason"] for each in eileen["rejected"]] == ["no_face"]
     assert (bad["name"], bad["enrolled"]) == ("Bad", 0)
@@ -137,6 +142,61 @@ def test_a_folder_for_each_person_enrolled_again_adds_nothing(cli, people, album
     assert again.status == 0
     assert [person["enrolled"] for person in again.json["people"]] == [0, 0]
     assert cli("gallery", "info", "-g", "new.db", "--json").json["templates"] == 2
+
+
+def test_pictures_beside_the_folders_of_people_stop_the_enrolment(cli, people, album):
+    for number in range(4):
+        shutil.copy("hopper.jpg", album / "folders" / f"loose{number}.jpg")
+    outcome = cli("enroll", "folders", "-g", "new.db")
+    assert outcome.status == 2
+    assert "4 pictures in folders lie beside the people's folders (loose0.jpg, " in outcome.err
+    assert not (album / "new.db").exists()
+    for number in range(3):
+        (album / "folders" / f"loose{number}.jpg").unlink()
+    assert "1 picture in folders lies beside" in cli("enroll", "folders", "-g", "new.db").err
+
+
+def test_a_folder_of_photos_is_no_folder_of_people(cli, album):
+    (album / "ada").mkdir()
+    shutil.copy("hopper.jpg", "ada")
+    outcome = cli("enroll", "ada", "-g", "new.db")
+    assert outcome.status == 2
+    assert "facekeep enroll NAME ada" in outcome.err
+
+
+def test_a_folder_of_different_people_is_no_person(cli, people, album):
+    (album / "folders" / "Anybody").mkdir()
+    shutil.copy("hopper.jpg", album / "folders" / "Anybody")
+    shutil.copy("collins.jpg", album / "folders" / "Anybody")
+    outcome = cli("enroll", "folders", "-g", "new.db", "--json")
+    assert outcome.status == 1
+    anybody = outcome.json["people"][0]
+    assert (anybody["name"], anybody["enrolled"]) == ("Anybody", 0)
+    assert [each["reason"] for each in anybody["rejected"]] == ["inconsistent_identity"] * 2
+    listed = cli("people", "list", "-g", "new.db", "--json").json["people"]
+    assert [each["name"] for each in listed] == ["Eileen", "Grace"]
+
+
+def test_the_odd_photo_is_listed(cli, album):
+    photos = ["hopper.jpg", "collins.jpg", "hopper2.jpg"]
+    outcome = cli("enroll", "Ada", *photos, "-g", "new.db", "--json")
+    assert (outcome.status, outcome.json["enrolled"]) == (0, 2)
+    (odd,) = outcome.json["rejected"]
+    assert (odd["image"], odd["reason"]) == ("collins.jpg", "inconsistent_identity")
+
+
+def test_which_face_was_taken_is_said(cli):
+    outcome = cli("enroll", "Ada", "party.jpg", "--largest", "-g", "new.db")
+    assert outcome.status == 0
+    first, second = outcome.out.splitlines()
+    assert first == "Ada: 1 photo enrolled"
+    assert second.startswith("  party.jpg: took the face at ")
+    assert second.endswith(", one of 2")
+
+
+def test_somebody_alike_is_enrolled_when_said_to_be_new(cli):
+    assert cli("enroll", "Somebody Else", "hopper2.jpg").status == 1
+    assert cli("enroll", "Somebody Else", "hopper2.jpg", "--new-person").status == 0
 
 
 def test_the_first_enrolment_makes_the_default_gallery(cli, monkeypatch, private_home):

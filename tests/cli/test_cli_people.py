@@ -10,7 +10,16 @@ from facekeep import Gallery
 
 pytestmark = pytest.mark.usefixtures("album")
 
-PERSON = ["name", "id", "created_at", "template_count", "metadata", "consent", "retain_until"]
+PERSON = [
+    "name",
+    "id",
+    "created_at",
+    "template_count",
+    "negative_count",
+    "metadata",
+    "consent",
+    "retain_until",
+]
 TEMPLATE = ["id", "negative", "quality", "source", "crop", "created_at"]
 
 
@@ -49,10 +58,11 @@ def test_show(cli):
     )
     lines = cli("people", "show", "Grace Hopper").out.splitlines()
     assert lines[0].startswith("Grace Hopper, enrolled 20")
-    assert lines[1].startswith("consent: form 12, 20")
-    assert lines[2].startswith("kept until 20")
-    assert lines[3] == "a: b"
-    assert template["id"] in lines[5]
+    assert lines[1] == "1 template"
+    assert lines[2].startswith("consent: form 12, 20")
+    assert lines[3].startswith("kept until 20")
+    assert lines[4] == "a: b"
+    assert template["id"] in lines[6]
 
 
 def test_set_changes_what_is_given_and_leaves_the_rest(cli):

@@ -265,7 +265,7 @@ GALLERIES = [
         "identify hopper.jpg -g new.db",
         2,
         "gallery_not_found",
-        "new.db: check the path, or enrol somebody to create it",
+        "nobody is enrolled yet; begin with: facekeep enroll NAME PHOTO",
     ),
     Case(
         "none, in no folder",
@@ -871,7 +871,7 @@ MODELS = [
         "enroll Ada hopper.jpg --gallery new.db --embedder mine",
         2,
         "model",
-        "(docs/evaluation.md); or enrol with review off",
+        "(docs/evaluation.md); or enroll with review off",
         _own_model,
     ),
     Case(

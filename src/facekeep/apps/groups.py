@@ -130,19 +130,22 @@ def _decisions(
     means /= np.linalg.norm(means, axis=1, keepdims=True)
     people = gallery.count()
     found = zip(map(len, groups), gallery.search(means, _WEIGHED), strict=True)
-    return [decide(hits, _limit(engine, fmr, faces), people) for faces, hits in found]
+    return [decide(hits, _limit(engine, fmr, people, faces), people) for faces, hits in found]
 
 
-def _limit(engine: FaceEngine, fmr: float | None, faces: int) -> Callable[[int], Threshold]:
+def _limit(
+    engine: FaceEngine, fmr: float | None, people: int, faces: int
+) -> Callable[[int], Threshold]:
     """Return what gives the threshold between a group and a person of so many templates.
 
     Faces and templates are both chances for a stranger to match and share the rate, the faces twice
     where both sides are means (benchmarks/group_score.py).
     """
-    more = engine.threshold(fmr, templates=faces).cosine - engine.threshold(fmr).cosine
+    one = engine.threshold(fmr, people=people).cosine
+    more = engine.threshold(fmr, people=people, templates=faces).cosine - one
 
     def limit(templates: int) -> Threshold:
-        alone = engine.threshold(fmr, templates=templates)
+        alone = engine.threshold(fmr, people=people, templates=templates)
         return replace(alone, cosine=alone.cosine + more * (1 if templates == 1 else 2))
 
     return limit

@@ -152,7 +152,7 @@ def search_person(
     own = [vectors[each.id] for each in person.templates or () if not each.negative]
     if not own:
         raise InputError(f"{person.name} has no templates to search by: enroll a photo first")
-    limit = engine.threshold(fmr, templates=len(own))
+    limit = engine.threshold(fmr, people=engine.gallery.count(), templates=len(own))
     photos = read_folder(engine, folder, cache=cache, progress=progress)
     mean = np.mean(own, axis=0)
     mean /= np.linalg.norm(mean)

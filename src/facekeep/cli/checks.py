@@ -280,7 +280,7 @@ def _gallery(settings: Settings) -> Check:
             info = gallery.info()
     except FacekeepError as error:
         return Check("files", "gallery", "fail", str(error))
-    detail = f"{path}, {info.people} people, {info.templates} templates"
+    detail = f"{path}, {info.people} people, {info.templates - info.negatives} templates"
     if not os.access(path, os.W_OK) or not os.access(path.parent, os.W_OK):
         return Check("files", "gallery", "warn", f"{detail}, but it cannot be written")
     return Check("files", "gallery", "ok", detail)

@@ -42,10 +42,15 @@ Days = Annotated[
         help="After so many days `facekeep gallery purge` erases the person.",
     ),
 ]
+Largest = Annotated[
+    bool,
+    typer.Option("--largest", help="Take the largest face, though others compete with it."),
+]
 NewPerson = Annotated[
     bool,
     typer.Option(
-        "--new-person", help="This is somebody else than the person whose name looks the same."
+        "--new-person",
+        help="The person is none of those who are enrolled, however alike in face or name.",
     ),
 ]
 
@@ -53,7 +58,7 @@ NewPerson = Annotated[
 @command(
     app,
     "enroll",
-    uses=(*GALLERY, "review", "keep_crops", "fmr", *ENGINE),
+    uses=(*GALLERY, "review", "keep_crops", "fmr", "fpir", *ENGINE),
     examples=[
         'facekeep enroll "Ada Lovelace" ada1.jpg ada2.jpg',
         'facekeep enroll "Ada Lovelace" ada/ --consent "signed form 12" --retain-days 365',
@@ -72,10 +77,13 @@ def enroll(
     meta: Facts = None,
     consent: Basis = None,
     retain_days: Days = None,
+    largest: Largest = False,
     new_person: NewPerson = False,
 ) -> ExitStatus:
-    """Enrol a person from photos; one template for each photo that passes the review.
+    """Enroll a person from photos; one template for each photo that passes the review.
 
+    The photos must show one person, and the same as those enrolled before under the name; of
+    several faces in a photo one must plainly be the main one. --review off asks for none of this.
     Given a folder alone, every folder in it is a person: its name is the person's name, its
     pictures are the photos. Each person is stored at once or not at all, so an interrupted run can
     simply be started again: photos that are enrolled already are not stored twice. Exit status: 0
@@ -85,7 +93,7 @@ def enroll(
 
     if images and is_picture(name):
         raise InputError(f"{name} looks like a picture, not a name: give the person's name first")
-    facts = _facts(meta, consent, retain_days) | {"new_person": new_person}
+    facts = _facts(meta, consent, retain_days) | {"largest": largest, "new_person": new_person}
     people = dict(_folders(Path(name))) if not images else {name: _expanded(images)}
     done: list[Enrolment] = []
     total = sum(len(photos) for photos in people.values())
@@ -155,6 +163,9 @@ def _print(run: Run, enrolment: Enrolment) -> None:
         run.say(f"{enrolment.name}: enrolled before, nothing new")
         return
     run.say(f"{enrolment.name}: {counted(enrolment.enrolled, 'photo')} enrolled")
+    for each in enrolment.chosen:
+        place = " ".join(f"{value:.0f}" for value in each.bbox)
+        run.say(f"  {each.image}: took the face at {place}, one of {each.faces}")
     for rejection in enrolment.rejected:
         run.say(f"  not enrolled: {rejection.image}: {rejection.reason}: {rejection.detail}")
 
@@ -166,6 +177,10 @@ def _document(enrolment: Enrolment) -> dict[str, Any]:
         "rejected": [
             {"image": each.image, "reason": each.reason, "detail": each.detail}
             for each in enrolment.rejected
+        ],
+        "chosen": [
+            {"image": each.image, "faces": each.faces, "bbox": each.bbox}
+            for each in enrolment.chosen
         ],
     }
 
@@ -212,14 +227,29 @@ def _expanded(images: Sequence[Path]) -> list[Path]:
 
 
 def _folders(people: Path) -> Iterator[tuple[str, list[Path]]]:
-    """Give the name and the pictures of each person's folder, sorted by name."""
-    from facekeep.image import list_people
+    """Give the name and the pictures of each person's folder, sorted by name.
+
+    Raises:
+        InputError: The folder holds no such folders, or pictures beside them: whose are those?
+    """
+    from facekeep._files import printable
+    from facekeep.image import list_images, list_people
 
     if not people.is_dir():
         raise InputError(
             f"{people} is no folder: give a name and photos, or a folder with one folder a person"
         )
     named = list(list_people(people))
+    loose = list_images(people, recursive=False)
     if not any(photos for _, photos in named):
-        raise InputError(f"{people} holds no folders with pictures, one for each person")
+        hint = f"; if all are of one person: facekeep enroll NAME {people}" if loose else ""
+        raise InputError(f"{people} holds no folders with pictures, one for each person{hint}")
+    if loose:
+        names = ", ".join(printable(each.name) for each in loose[:3])
+        more = ", ..." if len(loose) > 3 else ""
+        raise InputError(
+            f"{counted(len(loose), 'picture')} in {people} {'lies' if len(loose) == 1 else 'lie'} "
+            f"beside the people's folders ({names}{more}), so nobody was enrolled: move each into "
+            "the folder of its person, or away"
+        )
     yield from ((name, photos) for name, photos in named if photos)

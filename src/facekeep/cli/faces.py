@@ -1,4 +1,4 @@
-"""``facekeep detect``, ``identify`` and ``verify``: who and what is in pictures."""
+"""``facekeep detect`` and ``identify``: who and what is in pictures."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import typer
 from facekeep.cli.command import ExitStatus, Run, command, group
 from facekeep.cli.looking import check_targets
 from facekeep.cli.opening import open_engine
-from facekeep.cli.options import ENGINE, GALLERY, Image, Images
+from facekeep.cli.options import ENGINE, GALLERY, Images
 from facekeep.cli.output import counted
-from facekeep.cli.terms import box, say_terms
+from facekeep.cli.terms import box, likeness, say_identification
 from facekeep.errors import FacekeepError, ImageError, InputError
 
 if TYPE_CHECKING:
@@ -58,10 +58,11 @@ def detect(run: Run, images: Images, out: Pictures = None) -> ExitStatus:
 @command(
     app,
     "identify",
-    uses=(*GALLERY, "fmr", *ENGINE),
+    uses=(*GALLERY, "fmr", "fpir", *ENGINE),
     examples=[
         "facekeep identify party.jpg --gallery people.db",
         "facekeep identify door.jpg --fmr 1e-5 --json",
+        "facekeep identify door.jpg --fpir 0.01  # at most 1 stranger in 100 gets a name",
         "facekeep identify photos/*.jpg --out marked/",
     ],
 )
@@ -74,44 +75,8 @@ def identify(run: Run, images: Images, top: Top = 5, out: Pictures = None) -> Ex
     """
     with open_engine(run, gallery="read") as engine:
         status = _each(run, images, out, lambda image: engine.identify(image, top_k=top))
-        say_terms(run, engine.threshold(), engine.gallery.count())
+        say_identification(run, engine)
     return status
-
-
-@command(
-    app,
-    "verify",
-    uses=("fmr", *ENGINE),
-    examples=["facekeep verify id-card.jpg selfie.jpg", "facekeep verify a.jpg b.jpg --fmr 1e-5"],
-)
-def verify(
-    run: Run,
-    first: Image,
-    second: Annotated[Path, typer.Argument(metavar="IMAGE2", help="Another picture.")],
-) -> ExitStatus:
-    """Say whether two pictures show the same person; of several faces the largest counts.
-
-    Exit status: 0 yes, 1 no, or no face in one of them.
-    """
-    with open_engine(run) as engine:
-        result = engine.verify(first, second)
-    limit = result.threshold
-    if run.json:
-        run.emit(
-            {
-                "match": result.match,
-                "similarity": result.similarity,
-                "threshold": limit.cosine,
-                "fmr": limit.fmr,
-            }
-        )
-    elif result.similarity is None:
-        run.say("no: one of the pictures shows no face")
-    else:
-        word = "yes" if result.match else "no"
-        run.say(f"{word}: similarity {result.similarity:.3f}, threshold {limit.cosine:.3f}")
-    say_terms(run, limit)
-    return ExitStatus.YES if result.match else ExitStatus.NO
 
 
 def _each(
@@ -229,10 +194,7 @@ def _similarity(face: Face) -> str:
 
 def _others(face: Face) -> str:
     candidates = face.decision.candidates if face.decision else ()
-    return ", ".join(
-        f"{each.name} {each.similarity:.2f}{' (refused)' if each.refused else ''}"
-        for each in candidates[:3]
-    )
+    return ", ".join(map(likeness, candidates[:3]))
 
 
 def _report_failure(run: Run, image: Path, error: FacekeepError) -> None:

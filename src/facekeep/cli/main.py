@@ -19,6 +19,7 @@ __all__ = ["GROUPS", "build", "main"]
 
 GROUPS: Final = (
     "faces",
+    "verify",
     "enroll",
     "search",
     "cluster",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
     from facekeep.engine import FaceEngine
     from facekeep.gallery import Gallery, Key, Space
 
-__all__ = ["open_engine", "open_gallery", "open_key", "space_of"]
+__all__ = ["nobody", "open_engine", "open_gallery", "open_key", "space_of"]
 
 
 def open_key(run: Run) -> Key | None:
@@ -42,6 +44,8 @@ def open_engine(
     settings = run.settings
     if gallery == "write":
         _make_default_folder(settings.gallery)
+    elif gallery == "read":
+        _require_somebody(settings.gallery)
     return FaceEngine(
         None if gallery == "none" else settings.gallery,
         key=None if gallery == "none" else open_key(run),
@@ -49,7 +53,8 @@ def open_engine(
         detector=settings.detector,
         refiner=settings.refiner,
         embedder=embedder or settings.embedder,
-        fmr=settings.fmr,
+        fmr=settings.fmr if settings.fpir is None else None,
+        fpir=settings.fpir,
         review=settings.review,
         keep_crops=settings.keep_crops,
         min_face=settings.min_face,
@@ -76,6 +81,8 @@ def open_gallery(run: Run, *, create: bool = False, read_only: bool = False) -> 
     path = run.settings.gallery
     if create:
         _make_default_folder(path)
+    else:
+        _require_somebody(path)
     return Gallery.open(
         path,
         key=open_key(run),
@@ -92,6 +99,21 @@ def space_of(run: Run) -> Space:
 
     model = entry(run.settings.embedder or default_model("embed"))
     return Space(space_id(model), model.name, model.width or 0)
+
+
+def nobody(gallery: Path) -> str:
+    """Say that nobody is enrolled, and how to begin."""
+    option = "" if gallery == default_gallery_path() else f" --gallery {shlex.quote(str(gallery))}"
+    return f"nobody is enrolled yet; begin with: facekeep enroll NAME PHOTO{option}"
+
+
+def _require_somebody(gallery: Path) -> None:
+    if not os.path.lexists(gallery):
+        from facekeep.errors import GalleryNotFound
+
+        raise GalleryNotFound(
+            f"{nobody(gallery)} (there is no gallery at {gallery}: check the path)"
+        )
 
 
 def _make_default_folder(gallery: Path) -> None:

@@ -12,8 +12,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from facekeep.cli.command import Run, command, group
-from facekeep.cli.enroll import Basis, Days, Facts, NewPerson, consent_of, metadata_of
-from facekeep.cli.opening import open_engine, open_gallery, open_key, space_of
+from facekeep.cli.enroll import (
+    Basis,
+    Days,
+    Facts,
+    Largest,
+    NewPerson,
+    consent_of,
+    metadata_of,
+)
+from facekeep.cli.opening import nobody, open_engine, open_gallery, open_key, space_of
 from facekeep.cli.options import ENGINE, GALLERY, Image
 from facekeep.cli.output import counted
 from facekeep.errors import InputError, SpaceMismatch
@@ -74,8 +82,11 @@ def list_(run: Run) -> None:
     if run.json:
         run.emit({"people": [_document(person) for person in people]})
         return
+    if not people:
+        run.say(nobody(run.settings.gallery))
+        return
     rows = [
-        [p.name, p.template_count, p.created_at.date(), p.retain_until and p.retain_until.date()]
+        [p.name, _counts(p), p.created_at.date(), p.retain_until and p.retain_until.date()]
         for p in people
     ]
     run.table(["name", "templates", "enrolled", "kept until"], rows)
@@ -90,6 +101,7 @@ def show(run: Run, name: Name) -> None:
         run.emit(_document(person))
         return
     run.say(f"{person.name}, enrolled {person.created_at:%Y-%m-%d %H:%M} UTC, id {person.id[:8]}")
+    run.say(f"{counted(person.template_count, 'template')}{_against(person)}")
     if person.consent:
         run.say(f"consent: {person.consent.basis}, {person.consent.given_at:%Y-%m-%d}")
     if person.retain_until:
@@ -208,10 +220,15 @@ def remove(run: Run, name: Name, templates: Some = None, yes: Sure = False) -> N
     uses=(*GALLERY, *ENGINE),
     examples=['facekeep people refuse "Ada Lovelace" her-sister.jpg'],
 )
-def refuse(run: Run, name: Name, image: Image) -> None:
-    """Say "this is not NAME": faces as similar to this picture's are no longer given the name."""
+def refuse(run: Run, name: Name, image: Image, largest: Largest = False) -> None:
+    """Say "this is not NAME": faces as similar to this picture's are no longer given the name.
+
+    Of several faces in the picture one must plainly be the main one. The picture must not be one
+    that the person is enrolled with.
+    """
     with open_engine(run, gallery="write") as engine:
-        _report(run, engine.refuse(name, image), "noted what this person is not")
+        person = engine.refuse(name, image, largest=largest)
+        _report(run, person, "noted what this person is not")
 
 
 @command(
@@ -301,7 +318,18 @@ def _file_key(spec: str | None) -> Key | None:
 def _report(run: Run, person: Person, what: str) -> None:
     if run.json:
         run.emit(_document(person))
-    run.say(f"{person.name}: {what}, {counted(person.template_count, 'template')}")
+    run.say(
+        f"{person.name}: {what}, {counted(person.template_count, 'template')}{_against(person)}"
+    )
+
+
+def _counts(person: Person) -> str:
+    return f"{person.template_count}{_against(person)}"
+
+
+def _against(person: Person) -> str:
+    """How many templates say "this is not the person", if any do."""
+    return f" + {person.negative_count} refused" if person.negative_count else ""
 
 
 def _document(person: Person) -> dict[str, Any]:
@@ -310,6 +338,7 @@ def _document(person: Person) -> dict[str, Any]:
         "id": person.id,
         "created_at": person.created_at.isoformat(),
         "template_count": person.template_count,
+        "negative_count": person.negative_count,
         "metadata": person.metadata,
         "consent": person.consent
         and {"basis": person.consent.basis, "given_at": person.consent.given_at.isoformat()},

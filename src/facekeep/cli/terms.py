@@ -5,12 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from facekeep.cli.command import Run
+from facekeep.cli.opening import nobody
 
 if TYPE_CHECKING:
-    from facekeep.decide import Threshold
+    from facekeep.decide import Candidate, Threshold
+    from facekeep.engine import FaceEngine
     from facekeep.face import Face
 
-__all__ = ["box", "say_terms"]
+__all__ = ["box", "likeness", "say_identification", "say_terms"]
+
+_MANY = 1_000_000
+"""More templates than the threshold for one person goes on rising with."""
 
 
 def box(face: Face) -> str:
@@ -18,25 +23,51 @@ def box(face: Face) -> str:
     return " ".join(f"{value:.0f}" for value in face.bbox)
 
 
-def say_terms(run: Run, limit: Threshold, people: int = 1) -> None:
-    """Say on what terms was decided, and how far they can be trusted.
+def likeness(candidate: Candidate) -> str:
+    """Write how similar a face is to somebody, and the threshold that this person needs."""
+    against = ", refused" if candidate.refused else ""
+    return f"{candidate.name} {candidate.similarity:.3f} (needs {candidate.threshold:.3f}{against})"
 
-    Args:
-        run: The run.
-        limit: What was decided by.
-        people: How many people each face was compared with.
-    """
+
+def say_identification(run: Run, engine: FaceEngine) -> None:
+    """Say on what terms faces were identified, and what they mean for a stranger."""
+    if run.quiet or run.json:
+        return
+    people = engine.gallery.count()
+    if not people:
+        run.say(nobody(run.settings.gallery))
+        return
+    one = engine.threshold(people=people)
+    most = engine.threshold(people=people, templates=_MANY)
+    run.say(
+        f"decided at a false-match rate of {one.fmr:.2g} (cosine {one.cosine:.3f}; up to "
+        f"{most.cosine:.3f} for people of several templates)"
+    )
+    among = f"among {people:,} people" if people > 1 else "with one person enrolled"
+    run.say(
+        f"{among} at FMR {one.fmr:.2g} {_named(one.expected_fpir(people))}; --fpir sets this share"
+    )
+    _say_support(run, one)
+
+
+def say_terms(run: Run, limit: Threshold) -> None:
+    """Say on what terms two faces were compared, and how far they can be trusted."""
     if run.quiet:
         return
-    text = f"decided at a false-match rate of {limit.fmr:g} (cosine {limit.cosine:.3f})"
-    if people > 1:
-        text += (
-            f"; a stranger is taken for one of {people} enrolled with a probability of about "
-            f"{limit.expected_fpir(people):.2g}"
-        )
-    run.say(text)
+    run.say(f"decided at a false-match rate of {limit.fmr:g} (cosine {limit.cosine:.3f})")
+    _say_support(run, limit)
+
+
+def _say_support(run: Run, limit: Threshold) -> None:
     if not limit.supported:
         run.say(
             f"note: only {limit.comparisons} comparisons stand behind this threshold; a rate of "
-            f"{limit.fmr:g} would need {3 / limit.fmr:.0f}"
+            f"{limit.fmr:.2g} would need {3 / limit.fmr:.0f}"
         )
+
+
+def _named(share: float) -> str:
+    """Write which share of strangers gets a name: "about 1 stranger in 250 gets a name"."""
+    if share > 0.15:
+        return f"about {10 * share:.0f} strangers in 10 get a name"
+    return f"about 1 stranger in {float(f'{1 / share:.2g}'):,.0f} gets a name"

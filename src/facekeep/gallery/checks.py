@@ -75,7 +75,7 @@ def _people(rows: Rows) -> Iterator[Finding]:
         try:
             if vouched is False:
                 raise changed_row("people", columns)
-            person_of((*columns, None, 0))
+            person_of((*columns, None, 0, 0))
         except FacekeepError as error:
             yield Finding("person", str(error), person_id)
             continue

@@ -184,7 +184,7 @@ def merge(rows: Rows, sources: Sequence[str], into: str) -> None:
         for template in rows.templates(person.id):
             rows.replace(template, target.id, rows.cipher)
         rows.delete_person(person.id)
-        rows.record("merged", person.id, into=target.id, templates=person.template_count)
+        rows.record("merged", person.id, into=target.id, templates=_total(person))
     rows.set_person(target.id, **merged_columns(target, list(people.values())))
 
 
@@ -220,9 +220,10 @@ def split(
 def _some_templates(
     rows: Rows, person: Person, template_ids: Sequence[str], instead: str
 ) -> list[str]:
-    """Return these ids, which must be of a person's templates: one at least, but not all.
+    """Return these ids, which must be of a person's templates: at least one.
 
-    An id may be cut short as long as only one of the person's templates begins so.
+    One template that shows the person must be left. An id may be cut short as long as only one of
+    the person's templates begins so.
     """
     own = set(rows.template_ids(person.id))
     found = {each: _beginning_so(each, own) for each in template_ids}
@@ -234,7 +235,7 @@ def _some_templates(
         if len(ids) > 1:
             raise InputError(f"several templates of {person.name!r} begin with {each}: give more")
     wanted = {ids[0] for ids in found.values()}
-    if wanted == own:
+    if wanted.issuperset(rows.template_ids(person.id, positive=True)):
         raise InputError(
             f"these are all templates of {person.name!r}: {instead} the person instead"
         )
@@ -249,11 +250,15 @@ def _beginning_so(beginning: str, ids: Collection[str]) -> list[str]:
     )
 
 
+def _total(person: Person) -> int:
+    return person.template_count + person.negative_count
+
+
 def erase(rows: Rows, people: Sequence[Person], action: str) -> None:
     """Delete people with everything that belongs to them."""
     for person in people:
         rows.delete_person(person.id)
-        rows.record(action, person.id, templates=person.template_count)
+        rows.record(action, person.id, templates=_total(person))
     rows.mark_unswept()
 
 

@@ -93,10 +93,11 @@ class OpenGallery(Closing):
         """
         schema.require_sqlite()
         file = real_path(path)
-        if not existing_file(file):
+        if not _exists(file, create):
             if not create:
                 raise GalleryNotFound(
-                    f"there is no gallery at {file}: check the path, or enrol somebody to create it"
+                    f"nobody is enrolled yet, there is no gallery at {file}: check the path, or "
+                    "enroll somebody to create it"
                 )
             _create(file, space, key)
         database = Database(file, read_only=read_only, busy_timeout=busy_timeout)
@@ -260,6 +261,16 @@ def _index_fault(error: OSError, path: Path) -> FacekeepError:
     fault = file_fault(error, path)
     kind = type(fault) if isinstance(fault, GalleryReadOnly | StorageFull) else GalleryError
     return kind(f"the search index {path} cannot be overwritten: {why(error)}")
+
+
+def _exists(file: Path, create: bool) -> bool:
+    """Whether there is a gallery; one to be created needs its folder."""
+    try:
+        return existing_file(file)
+    except GalleryNotFound:
+        if create:
+            raise
+        return False
 
 
 def _create(path: Path, space: Space | None, key: Key | None) -> None:

@@ -135,8 +135,9 @@ class Person:
         metadata: The owner's own facts, as JSON types.
         consent: The ground on which the templates are kept, where it was recorded.
         retain_until: When the person is to be erased by ``purge``, where that was set (UTC).
-        template_count: Number of templates, negative ones included.
+        template_count: Number of templates that show the person.
         templates: Facts about each template, oldest first; None in a listing.
+        negative_count: Number of "this is not the person" templates.
     """
 
     id: str
@@ -147,6 +148,7 @@ class Person:
     retain_until: datetime | None
     template_count: int
     templates: tuple[Template, ...] | None = None
+    negative_count: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import sqlite3
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from shlex import quote
 from typing import Any
@@ -52,7 +52,10 @@ _log = logging.getLogger(__name__)
 
 _DIGESTED = {table: f"{', '.join(columns)}, digest" for table, columns in digests.COLUMNS.items()}
 _UNDIGESTED = {table: f"{', '.join(columns)}, NULL" for table, columns in digests.COLUMNS.items()}
-_COUNT = "(SELECT count(*) FROM templates t WHERE t.person = people.id)"
+_COUNTS = (
+    "(SELECT count(*) FROM templates t WHERE t.person = people.id AND NOT t.negative),"
+    " (SELECT count(*) FROM templates t WHERE t.person = people.id AND t.negative)"
+)
 _OWNER = (
     "SELECT name, (SELECT count(*) FROM templates WHERE person = p.id) FROM people p WHERE uuid = ?"
 )
@@ -238,12 +241,12 @@ class Rows:
 
     def _people(self, condition: str, *values: object) -> list[tuple[Any, ...]]:
         return self.connection.execute(
-            f"SELECT {self._columns['people']}, {_COUNT} FROM people WHERE {condition}",  # noqa: S608
+            f"SELECT {self._columns['people']}, {_COUNTS} FROM people WHERE {condition}",  # noqa: S608
             values,
         ).fetchall()
 
     def _sound_person(self, row: tuple[Any, ...]) -> Person:
-        *columns, digest, _ = row
+        *columns, digest, _, _ = row
         if self.vouches("people", columns, digest) is False:
             raise changed_person(row)
         return person_of(row)
@@ -253,8 +256,9 @@ class Rows:
             return person_of(row)
         except GalleryCorrupt as error:
             _log.warning("%s; the damaged facts are left out", error)
-            _, uuid_, name, *_, count = row
-            return Person(str(uuid_), str(name), _NEVER, {}, None, None, int(count))
+            _, uuid_, name, *_, count, negatives = row
+            person = Person(str(uuid_), str(name), _NEVER, {}, None, None, int(count))
+            return replace(person, negative_count=int(negatives))
 
     def has_person_id(self, person_id: str) -> bool:
         """Whether this UUID belongs to somebody."""
@@ -312,12 +316,12 @@ class Rows:
         row = self.connection.execute(f"{_TEMPLATE} WHERE t.uuid = ?", (template_id,)).fetchone()
         return _template(row) if row else None
 
-    def template_ids(self, person_id: str) -> list[str]:
-        """Return the UUIDs of a person's templates, oldest first."""
+    def template_ids(self, person_id: str, *, positive: bool = False) -> list[str]:
+        """Return the UUIDs of a person's templates, or of the positive ones only, oldest first."""
         rows = self.connection.execute(
             "SELECT t.uuid FROM templates t JOIN people p ON p.id = t.person WHERE p.uuid = ?"
-            " ORDER BY t.id",
-            (person_id,),
+            " AND NOT (? AND t.negative) ORDER BY t.id",
+            (person_id, positive),
         )
         return [template_id for (template_id,) in rows.fetchall()]
 
@@ -683,12 +687,12 @@ def changed_row(table: str, row: Sequence[Any]) -> GalleryCorrupt:
 
 
 def person_of(row: Sequence[Any]) -> Person:
-    """Return the person of a row: columns as in ``digests``, the digest, the number of templates.
+    """Return the person of a row: columns as in ``digests``, the digest, the numbers of templates.
 
     Raises:
         GalleryCorrupt: A fact is damaged.
     """
-    _, uuid_, name, metadata, basis, consent_at, retain_until, created_at, _, count = row
+    _, uuid_, name, metadata, basis, consent_at, retain_until, created_at, _, count, negatives = row
     with well_formed(f"person {printable(name)}"):
         return Person(
             id=_text(uuid_),
@@ -698,6 +702,7 @@ def person_of(row: Sequence[Any]) -> Person:
             consent=None if basis is None else Consent(_text(basis), from_stamp(consent_at)),
             retain_until=None if retain_until is None else from_stamp(retain_until),
             template_count=count,
+            negative_count=negatives,
         )
 
 

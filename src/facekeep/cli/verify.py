@@ -1,0 +1,95 @@
+"""``facekeep verify``: whether two pictures show the same person."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from facekeep.cli.command import ExitStatus, Run, command, group
+from facekeep.cli.opening import open_engine
+from facekeep.cli.options import ENGINE, Image
+from facekeep.cli.output import counted
+from facekeep.cli.terms import box, say_terms
+
+if TYPE_CHECKING:
+    from facekeep.decide import Verification
+
+app = group()
+
+
+@command(
+    app,
+    "verify",
+    uses=("fmr", *ENGINE),
+    examples=[
+        "facekeep verify id-card.jpg selfie.jpg",
+        "facekeep verify a.jpg b.jpg --fmr 1e-5",
+        "facekeep verify id-card.jpg party.jpg --any",
+    ],
+)
+def verify(
+    run: Run,
+    first: Image,
+    second: Annotated[Path, typer.Argument(metavar="IMAGE2", help="Another picture.")],
+    any_pair: Annotated[
+        bool,
+        typer.Option(
+            "--any", help="Compare each face with each, and decide by the most similar pair."
+        ),
+    ] = False,
+) -> ExitStatus:
+    """Say whether two pictures show the same person.
+
+    Of a picture with several faces the largest is compared, and said which. With --any every pair
+    of faces is; many pairs are many chances to err, so the threshold rises to keep the stated
+    rate. Exit status: 0 yes, 1 no, or no face in one of them.
+    """
+    with open_engine(run) as engine:
+        result = engine.verify(first, second, any_pair=any_pair)
+    images = [_side(result, side, image) for side, image in enumerate((first, second))]
+    if run.json:
+        run.emit(
+            {
+                "match": result.match,
+                "similarity": result.similarity,
+                "threshold": result.threshold.cosine,
+                "fmr": result.threshold.fmr,
+                "images": images,
+            }
+        )
+    _print(run, result, (first, second), any_pair)
+    say_terms(run, result.threshold)
+    return ExitStatus.YES if result.match else ExitStatus.NO
+
+
+def _side(result: Verification, side: int, image: Path) -> dict[str, Any]:
+    """What was seen in one of the pictures; ``face`` counts from 1, the largest."""
+    faces = result.faces[side]
+    place = result.compared[side] if result.compared else None
+    return {
+        "image": image,
+        "faces": len(faces),
+        "face": None if place is None else place + 1,
+        "bbox": None if place is None else faces[place].bbox,
+        "boxes": [face.bbox for face in faces],
+    }
+
+
+def _print(run: Run, result: Verification, images: tuple[Path, Path], any_pair: bool) -> None:
+    if result.compared is None or result.similarity is None:
+        without = [
+            str(image) for image, faces in zip(images, result.faces, strict=True) if not faces
+        ]
+        run.say(f"no: no face was found in {' and in '.join(without)}")
+        return
+    word = "yes" if result.match else "no"
+    run.say(f"{word}: similarity {result.similarity:.3f}, threshold {result.threshold.cosine:.3f}")
+    for image, faces, place in zip(images, result.faces, result.compared, strict=True):
+        if len(faces) > 1:
+            which = "the largest" if place == 0 else f"number {place + 1} by size"
+            found = counted(len(faces), "face")
+            run.say(f"{image}: compared {which} of {found}, at {box(faces[place])}")
+    if not any_pair and not result.match and any(len(faces) > 1 for faces in result.faces):
+        run.say("to compare each face with each: --any")

@@ -1,0 +1,79 @@
+"""``verify``: the answer, which faces it is about, and the best of many pairs."""
+
+from __future__ import annotations
+
+import pytest
+
+pytestmark = pytest.mark.usefixtures("album")
+
+
+def test_verify_as_json(cli):
+    yes = cli("verify", "hopper.jpg", "hopper2.jpg", "--json", "--fmr", "1e-5")
+    assert (yes.status, yes.err) == (0, "")
+    assert list(yes.json) == ["match", "similarity", "threshold", "fmr", "images"]
+    assert yes.json["match"] is True
+    assert yes.json["similarity"] > yes.json["threshold"]
+    assert yes.json["fmr"] == 1e-5
+    no = cli("verify", "hopper.jpg", "collins.jpg", "--json")
+    assert no.status == 1
+    assert no.json["match"] is False
+    assert no.json["similarity"] < no.json["threshold"] < yes.json["threshold"]
+    nobody = cli("verify", "hopper.jpg", "grey.png", "--json")
+    assert (nobody.status, nobody.json["match"], nobody.json["similarity"]) == (1, False, None)
+    with_face, without = nobody.json["images"]
+    assert (with_face["faces"], with_face["face"]) == (1, None)
+    assert without == {"image": "grey.png", "faces": 0, "face": None, "bbox": None, "boxes": []}
+
+
+def test_verify_for_people(cli):
+    yes = cli("verify", "hopper.jpg", "hopper2.jpg").out.splitlines()
+    assert yes[0].startswith("yes: similarity 0.9")
+    assert yes[1].startswith("decided at a false-match rate of 0.0001")
+    assert cli("verify", "hopper.jpg", "collins.jpg", "-q").out.startswith("no: similarity ")
+    outcome = cli("verify", "grey.png", "hopper.jpg", "-q")
+    assert outcome.out == "no: no face was found in grey.png\n"
+    outcome = cli("verify", "grey.png", "grey.png", "-q")
+    assert outcome.out == "no: no face was found in grey.png and in grey.png\n"
+
+
+def test_which_face_of_several_was_compared_is_said(cli):
+    words = ("verify", "party.jpg", "collins.jpg")
+    lines = cli(*words, "-q").out.splitlines()
+    assert lines[0].startswith("no: ")
+    assert lines[1].startswith("party.jpg: compared the largest of 2 faces, at ")
+    assert lines[2] == "to compare each face with each: --any"
+    party, single = cli(*words, "--json").json["images"]
+    assert (party["image"], party["faces"], party["face"]) == ("party.jpg", 2, 1)
+    assert party["bbox"] == party["boxes"][0] != party["boxes"][1]
+    assert (single["faces"], single["face"]) == (1, 1)
+
+
+def test_any_takes_the_best_pair_at_a_higher_threshold(cli):
+    plain = cli("verify", "party.jpg", "collins.jpg", "--json").json
+    words = ("verify", "party.jpg", "collins.jpg", "--any")
+    found = cli(*words, "--json")
+    assert (found.status, found.json["match"]) == (0, True)
+    assert found.json["images"][0]["face"] == 2
+    assert found.json["fmr"] == plain["fmr"]
+    assert found.json["threshold"] > plain["threshold"] + 0.01, "two pairs share the rate"
+    assert "compared number 2 by size of 2 faces" in cli(*words).out
+    single = cli("verify", "hopper.jpg", "collins.jpg", "--any", "--json").json
+    assert single["threshold"] == plain["threshold"]
+
+
+def test_what_so_many_pairs_cannot_promise_is_refused(cli):
+    outcome = cli("verify", "party.jpg", "party.jpg", "--any", "--fmr", "1e-6")
+    assert outcome.status == 2
+    assert "over 4 pairs" in outcome.err
+    assert "it can promise 4e-06" in outcome.err
+    assert cli("verify", "party.jpg", "party.jpg", "--any", "--fmr", "4e-6").status == 0
+
+
+def test_flip_threads_and_models_change_nothing_that_matters(cli):
+    plain = cli("verify", "hopper.jpg", "hopper2.jpg", "--json").json
+    options = ("--flip", "--threads", "1", "--detector", "yunet", "--embedder", "sface")
+    other = cli("verify", "hopper.jpg", "hopper2.jpg", "--json", *options).json
+    assert other["match"] is True
+    assert other["threshold"] == plain["threshold"]
+    assert other["similarity"] == pytest.approx(plain["similarity"], abs=0.05)
+    assert other["similarity"] != plain["similarity"]
