@@ -226,9 +226,9 @@ def test_the_similarity_is_smaller_than_the_name_and_goes_first() -> None:
     assert wide is not None
     assert (wide.text, wide.detail) == ("Ada Lovelace", "0.71")
     assert wide.side[3] - wide.side[1] < 0.8 * (wide.main[3] - wide.main[1])
-    narrow = place([label(100, 100, 140, 150, text="Ada Lovelace King")], (400, 300))[0]
+    narrow = place([label(100, 100, 135, 150, text="Ada Lovelace of London")], (400, 300))[0]
     assert narrow is not None
-    assert (narrow.text, narrow.detail) == ("Ada Lovelace King", "")
+    assert (narrow.text, narrow.detail) == ("Ada Lovelace of London", "")
 
 
 def test_a_long_label_is_shortened_to_the_width_of_the_picture() -> None:

@@ -18,6 +18,7 @@ from facekeep.decide import Threshold
 from facekeep.engine import FaceEngine, ImageSource
 from facekeep.errors import ImageError, InputError
 from facekeep.face import Face
+from facekeep.image import elsewhere
 
 __all__ = ["Clustering", "Group", "Search", "Sighting", "cluster_folder", "search_folder"]
 
@@ -176,7 +177,7 @@ def _main_face(engine: FaceEngine, probe: ImageSource, cache: PhotoCache | None)
         raise ImageError(f"{name}: {failed.reason}")
     for photo in read.photos:
         return _first(photo.faces, name)
-    raise ImageError(f"{name}: there is no such file; check the path")
+    raise ImageError(f"{name}: {elsewhere(probe) or 'there is no such file; check the path'}")
 
 
 def _first(faces: Sequence[Face], name: str) -> Face:

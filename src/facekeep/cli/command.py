@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -46,12 +47,14 @@ class Run:
         config: What ``--config`` said.
         json: Print one JSON document instead of text.
         quiet: Print no progress.
+        muted: Print no text: something else goes to standard output.
     """
 
     flags: Mapping[str, object]
     config: str | None = None
     json: bool = False
     quiet: bool = False
+    muted: bool = False
 
     @cached_property
     def resolved(self) -> Resolved:
@@ -69,12 +72,17 @@ class Run:
 
     def say(self, text: object) -> None:
         """Print one line of the answer for people; nothing under ``--json``."""
-        if not self.json:
+        if not (self.json or self.muted):
             output.say(text)
+
+    def warn(self, text: object) -> None:
+        """Print one line on stderr, whatever goes to stdout; nothing under ``--quiet``."""
+        if not self.quiet:
+            output.say(f"facekeep: warning: {text}", sys.stderr)
 
     def table(self, headers: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
         """Print a table for people; nothing under ``--json``."""
-        if not self.json:
+        if not (self.json or self.muted):
             output.print_table(headers, rows)
 
     @contextmanager

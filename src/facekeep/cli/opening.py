@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from facekeep.gallery import Gallery, Key, Space
 
 __all__ = ["open_engine", "open_gallery", "open_key", "space_of"]
+
+_log = logging.getLogger(__name__)
 
 
 def open_key(run: Run) -> Key | None:
@@ -32,6 +35,9 @@ def open_engine(run: Run, gallery: Literal["none", "read", "write"] = "none") ->
     from facekeep.engine import FaceEngine
 
     settings = run.settings
+    _log.debug("settings: %s", run.resolved.file or "no file; defaults, variables and options")
+    if gallery != "none":
+        _log.debug("gallery: %s, to %s", settings.gallery, gallery)
     if gallery == "write":
         _make_default_folder(settings.gallery)
     return FaceEngine(
@@ -66,6 +72,7 @@ def open_gallery(run: Run, *, create: bool = False, read_only: bool = False) -> 
     from facekeep.gallery import Gallery
 
     path = run.settings.gallery
+    _log.debug("gallery: %s, to %s", path, "read" if read_only else "write")
     if create:
         _make_default_folder(path)
     return Gallery.open(

@@ -40,7 +40,13 @@ GALLERY: Final = ("gallery", "key")
 """Settings that say which gallery, and how to open it."""
 
 Image = Annotated[Path, typer.Argument(metavar="IMAGE", help="A picture.")]
-Images = Annotated[list[Path], typer.Argument(metavar="IMAGE", help="One or more pictures.")]
+Images = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="IMAGE",
+        help="Pictures; folders, with the folders in them; or - for a picture on standard input.",
+    ),
+]
 Model = Annotated[str, typer.Argument(metavar="NAME", help="A model, as `models list` names it.")]
 Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="A folder of pictures.")]
 Out = Annotated[

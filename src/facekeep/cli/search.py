@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated
 
 import typer
 
 from facekeep.cli.command import ExitStatus, Run, command, group
+from facekeep.cli.csv_file import Csv, csv_rows
 from facekeep.cli.looking import CacheFlag, check_sheet, open_cache, photo_progress, remarks, terms
 from facekeep.cli.opening import open_engine
 from facekeep.cli.options import ENGINE, Folder, Image, Out
 from facekeep.cli.terms import box
 
 app = group()
+
+_COLUMNS = ("image", "similarity", "threshold", "x1", "y1", "x2", "y2")
 
 Top = Annotated[
     int | None,
@@ -30,6 +34,7 @@ Top = Annotated[
         "facekeep search ada.jpg photos/",
         "facekeep search ada.jpg photos/ --out found.jpg --top 40",
         "facekeep search ada.jpg photos/ --fmr 1e-5 --json",
+        "facekeep search ada.jpg photos/ --csv found.csv",
     ],
 )
 def search(
@@ -38,6 +43,7 @@ def search(
     folder: Folder,
     top: Top = None,
     out: Out = None,
+    csv: Csv = None,
     cache: CacheFlag = True,
 ) -> ExitStatus:
     """Find the photos of a folder that show a face.
@@ -46,15 +52,25 @@ def search(
     the photos that show it, the most similar first; --out writes a contact sheet of the faces
     found. What is found in each photo is remembered, encrypted where a key is set, so that the
     next run is quick and an interrupted one goes on where it stopped. Exit status: 0 when a photo
-    shows the face, 1 when none does.
+    shows the face, 1 when none does. --csv writes a row for each photo found, with the columns
+    image, similarity, threshold, x1, y1, x2, y2.
     """
     from facekeep.apps.photos import search_folder
     from facekeep.image import save_image
 
     if out is not None:
         check_sheet(out, folder, probe)
-    with open_engine(run) as engine, open_cache(run, cache) as known, photo_progress(run) as show:
+    with (
+        csv_rows(csv, _COLUMNS, json=run.json) as add,
+        open_engine(run) as engine,
+        open_cache(run, cache) as known,
+        photo_progress(run) as show,
+    ):
         result = search_folder(engine, probe, folder, top=top, cache=known, progress=show)
+        for each in result.found:
+            places = (each.path, each.similarity, result.threshold.cosine, *each.face.bbox.tolist())
+            add(dict(zip(_COLUMNS, places, strict=True)))
+    run = replace(run, muted=csv == "-")
     if out is not None:
         from facekeep.apps.sheet import search_sheet
 
