@@ -76,6 +76,74 @@ def test_help_fits_eighty_columns_in_a_pipe(cli, path: str, command):
         assert line.strip() in outcome.out, "examples keep their lines"
 
 
+@pytest.mark.parametrize(("path", "command"), TREE, ids=name_of)
+def test_help_is_in_words(cli, path: str, command):
+    """Neither typer nor Python shows through: no types, no literals, no comparisons."""
+    words = path.split()[1:]
+    outcome = cli(*words, "-h")
+    assert outcome.status == 0
+    assert outcome.out == cli(*words, "--help").out
+    for code in ("list[", "<str", "None", "<=x", "x>=", "True", "False", "e-0", "the catalogue's"):
+        assert code not in outcome.out, code
+
+
+def test_options_stand_in_groups(cli):
+    lines = cli("identify", "--help").out.splitlines()
+    titles = [line for line in lines if line.endswith(":") and not line.startswith(" ")]
+    assert titles == ["Arguments:", "Input:", "Output:", "Decision:", "Models:", "Advanced:"]
+    where = {title: lines.index(title) for title in titles}
+    for option, title, following in [
+        ("--gallery", "Input:", "Output:"),
+        ("--csv", "Output:", "Decision:"),
+        ("--fmr", "Decision:", "Models:"),
+        ("--detector", "Models:", "Advanced:"),
+    ]:
+        (place,) = [n for n, line in enumerate(lines) if f" {option} " in line[:30]]
+        assert where[title] < place < where[following], option
+    assert "[default: 5; 1 to 1000]" in " ".join(" ".join(lines).split())
+
+
+def test_defaults_are_told_by_their_real_values():
+    from facekeep.cli.options import default_of
+    from facekeep.models import default_model
+
+    tasks = {"detector": "detect", "refiner": "refine", "embedder": "embed"}
+    for name, task in tasks.items():
+        assert default_of(KNOBS[name]) == default_model(task)
+
+
+def completed(cli, monkeypatch, shell: str, *words: str) -> list[str]:
+    monkeypatch.setenv("_FACEKEEP_COMPLETE", f"complete_{shell}")
+    monkeypatch.setenv("COMP_WORDS", "facekeep " + " ".join(words))
+    monkeypatch.setenv("COMP_CWORD", str(len(words)))
+    outcome = cli()
+    assert outcome.err == ""
+    return outcome.out.splitlines()
+
+
+def test_the_shell_completes_choices_and_names_of_models(cli, monkeypatch):
+    def complete(*words: str) -> list[str]:
+        return completed(cli, monkeypatch, "bash", *words)
+
+    assert complete("detect", "--precision", "fl") == ["float32", "float16"]
+    assert complete("detect", "--detector", "yu") == ["yunet"]
+    assert "sface" not in complete("detect", "--detector", "''")
+    assert complete("models", "info", "sf") == ["sface"]
+    assert complete("bench", "--model", "sf") == ["sface"]
+
+
+def test_the_shell_completes_names_of_people(cli, monkeypatch, album):
+    before = sorted(album.iterdir())
+    for words, found in [
+        (("people", "show", "gra"), ["Grace\\ Hopper"]),
+        (("people", "show", "-g", "no.db", "gra"), []),
+        (("people", "show", "-g", "broken.jpg", "gra"), []),
+        (("enroll", "Ei"), ["Eileen\\ Collins"]),
+    ]:
+        assert completed(cli, monkeypatch, "bash", *words) == found
+    assert sorted(album.iterdir()) == before
+
+
 def example_lines():
     return [(line.strip()) for _, command in TREE for line in DOCS["examples"](command.epilog)]
 

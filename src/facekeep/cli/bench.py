@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from facekeep.cli.command import Run, command, group
+from facekeep.cli.completion import model_names
 
 app = group()
 
@@ -43,6 +44,7 @@ def bench(
         typer.Option(
             "--model",
             metavar="NAME",
+            autocompletion=model_names("embed"),
             help="Time this model's bare network beside its export by PyTorch; only with embed.",
         ),
     ] = None,

@@ -14,6 +14,7 @@ from typing import Any, Final
 import typer
 
 from facekeep.cli import output
+from facekeep.cli.help import CONTEXT, HelpedCommand, HelpedGroup
 from facekeep.cli.options import ConfigOption, JsonFlag, QuietFlag, VerboseFlag, setting_option
 from facekeep.config import Resolved, Settings, config_path, resolve
 from facekeep.errors import InputError
@@ -102,7 +103,14 @@ def group(
     name: str | None = None, help: str | None = None, *, examples: Sequence[str] = ()
 ) -> typer.Typer:
     """A set of commands; without a name they stand directly under ``facekeep``."""
-    return typer.Typer(name=name, help=help, epilog=_epilog(examples), rich_markup_mode=None)
+    return typer.Typer(
+        name=name,
+        help=help,
+        epilog=_epilog(examples),
+        rich_markup_mode=None,
+        cls=HelpedGroup,
+        context_settings=CONTEXT,
+    )
 
 
 def command(
@@ -119,7 +127,14 @@ def command(
 
     def decorate(function: CommandFunction) -> CommandFunction:
         epilog = _epilog(examples)
-        app.command(name, help=inspect.getdoc(function), epilog=epilog)(_entry(function, uses))
+        make = app.command(
+            name,
+            cls=HelpedCommand,
+            context_settings=CONTEXT,
+            help=inspect.getdoc(function),
+            epilog=epilog,
+        )
+        make(_entry(function, uses))
         return function
 
     return decorate
@@ -140,9 +155,13 @@ def group_command(
     """
 
     def decorate(function: CommandFunction) -> CommandFunction:
-        app.callback(invoke_without_command=True, help=inspect.getdoc(function))(
-            _unless_verb(_entry(function, uses))
+        make = app.callback(
+            cls=HelpedGroup,
+            context_settings=CONTEXT,
+            invoke_without_command=True,
+            help=inspect.getdoc(function),
         )
+        make(_unless_verb(_entry(function, uses)))
         app.info.epilog = _epilog(examples)
         return function
 

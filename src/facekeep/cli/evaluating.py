@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from facekeep.cli.command import Run, command
+from facekeep.cli.completion import model_names
 from facekeep.cli.options import Out
 from facekeep.cli.output import plain
 from facekeep.errors import InputError, StorageFull
@@ -71,6 +72,7 @@ _Models = Annotated[
     typer.Option(
         "--model",
         metavar="NAME",
+        autocompletion=model_names("embed"),
         help="Embedder to evaluate; repeat to compare several. [default: the setting embedder]",
     ),
 ]

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from facekeep.cli.completion import completion_of, model_names
 from facekeep.config import KNOBS, Knob
 
 __all__ = [
@@ -47,7 +48,14 @@ Images = Annotated[
         help="Pictures; folders, with the folders in them; or - for a picture on standard input.",
     ),
 ]
-Model = Annotated[str, typer.Argument(metavar="NAME", help="A model, as `models list` names it.")]
+Model = Annotated[
+    str,
+    typer.Argument(
+        metavar="NAME",
+        help="A model, as `models list` names it.",
+        autocompletion=model_names(),
+    ),
+]
 Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="A folder of pictures.")]
 Out = Annotated[
     Path | None, typer.Option("--out", "-o", metavar="PATH", help="Write the result to this file.")
@@ -85,7 +93,13 @@ def setting_option(name: str) -> Any:
         flags = f"{knob.option}/--no-{knob.option.removeprefix('--')}"
         return Annotated[bool | None, typer.Option(flags, help=text, show_default=False)]
     names = [knob.option, *([_SHORT[name]] if name in _SHORT else [])]
-    option = typer.Option(*names, metavar=knob.kind.metavar, help=text, show_default=False)
+    option = typer.Option(
+        *names,
+        metavar=knob.kind.metavar,
+        help=text,
+        show_default=False,
+        autocompletion=completion_of(knob),
+    )
     return Annotated[str | None, option]
 
 

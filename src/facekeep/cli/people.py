@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from facekeep.cli.command import Run, command, group
+from facekeep.cli.completion import people_names
 from facekeep.cli.enroll import Basis, Days, Facts, consent_of, metadata_of
 from facekeep.cli.opening import open_engine, open_gallery, open_key, space_of
 from facekeep.cli.options import ENGINE, GALLERY, Image
@@ -26,7 +27,9 @@ app = group(
     examples=["facekeep people list", 'facekeep people remove "Ada Lovelace"'],
 )
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="The person.")]
+Name = Annotated[
+    str, typer.Argument(metavar="NAME", help="The person.", autocompletion=people_names)
+]
 NewName = Annotated[str, typer.Argument(metavar="NEW_NAME", help="The new name.")]
 File = Annotated[Path, typer.Argument(metavar="FILE", help="The export file.")]
 FileKey = Annotated[
@@ -133,7 +136,11 @@ def merge(
     run: Run,
     names: Annotated[
         list[str],
-        typer.Argument(metavar="NAME...", help="People; all go into the last one."),
+        typer.Argument(
+            metavar="NAME...",
+            help="People; all go into the last one.",
+            autocompletion=people_names,
+        ),
     ],
 ) -> None:
     """Make one person of several: the templates of all go to the last one named."""
