@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from facekeep.cli.help import placeholder
+from facekeep.cli.help import in_words, placeholder
 from facekeep.cli.main import build
 from facekeep.cli.options import default_of
 from facekeep.config import KNOBS, example_toml
@@ -111,7 +111,7 @@ def default(option: Any) -> str:
     if isinstance(option.show_default, str):
         return f" [default: {option.show_default}]"
     shown = option.show_default and option.default not in (None, False)
-    return f" [default: {option.default}]" if shown else ""
+    return in_words(f" [default: {option.default}]") if shown else ""
 
 
 def configuration_page() -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import runpy
 import shlex
 import subprocess
@@ -83,8 +84,8 @@ def test_help_is_in_words(cli, path: str, command):
     outcome = cli(*words, "-h")
     assert outcome.status == 0
     assert outcome.out == cli(*words, "--help").out
-    for code in ("list[", "<str", "None", "<=x", "x>=", "True", "False", "e-0", "the catalogue's"):
-        assert code not in outcome.out, code
+    code = re.compile(r"list\[|<str|\bNone\b|<=|>=|\bTrue\b|\bFalse\b(?!-)|\de-0|the catalogue's")
+    assert not code.findall(outcome.out)
 
 
 def test_options_stand_in_groups(cli):
@@ -118,7 +119,7 @@ def completed(cli, monkeypatch, shell: str, *words: str) -> list[str]:
     monkeypatch.setenv("COMP_CWORD", str(len(words)))
     outcome = cli()
     assert outcome.err == ""
-    return outcome.out.splitlines()
+    return outcome.out.split("\n")[:-1] if outcome.out.strip() else []
 
 
 def test_the_shell_completes_choices_and_names_of_models(cli, monkeypatch):
@@ -135,10 +136,11 @@ def test_the_shell_completes_choices_and_names_of_models(cli, monkeypatch):
 def test_the_shell_completes_names_of_people(cli, monkeypatch, album):
     before = sorted(album.iterdir())
     for words, found in [
-        (("people", "show", "gra"), ["Grace\\ Hopper"]),
-        (("people", "show", "-g", "no.db", "gra"), []),
-        (("people", "show", "-g", "broken.jpg", "gra"), []),
+        (("people", "show", "Gra"), ["Grace\\ Hopper"]),
+        (("people", "show", "-g", "no.db", "Gra"), []),
+        (("people", "show", "-g", "broken.jpg", "Gra"), []),
         (("enroll", "Ei"), ["Eileen\\ Collins"]),
+        (("enroll", '"Ei'), ["Eileen Collins"]),
     ]:
         assert completed(cli, monkeypatch, "bash", *words) == found
     assert sorted(album.iterdir()) == before

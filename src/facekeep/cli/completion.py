@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
-from typing import Any, cast
+from typing import cast
 
 import typer
 
@@ -50,9 +50,8 @@ def people_names(ctx: typer.Context, incomplete: str) -> list[str]:
         with open_gallery(Run(flags, ctx.params.get("config")), read_only=True) as gallery:
             return [person.name for person in gallery.people()]
 
-    small = incomplete.casefold()
-    found = [name for name in _or_nothing(names) if name.casefold().startswith(small)]
-    return [_for_shell(name) for name in found if name.isprintable()]
+    found = [name for name in _or_nothing(names) if name.startswith(incomplete)]
+    return [_for_shell(name, incomplete) for name in found if name.isprintable()]
 
 
 def completion_of(knob: Knob) -> Completion | None:
@@ -72,10 +71,13 @@ def _or_nothing(names: Callable[[], list[str]]) -> list[str]:
         return []
 
 
-def _for_shell(name: str) -> str:
-    """Escape a name as bash must have it, unless the user has begun a quotation; others do it."""
-    shell: str = os.environ.get("_FACEKEEP_COMPLETE", "")
-    typed: Any = os.environ.get("COMP_WORDS", "").rpartition("\n")[2].rpartition(" ")[2]
-    if not shell.endswith("bash") or typed[:1] in ("'", '"'):
+def _for_shell(name: str, incomplete: str) -> str:
+    """Escape a name as bash must have it, unless the user has begun a quotation; others do it.
+
+    What is returned must begin as it was typed.
+    """
+    bash = os.environ.get("_FACEKEEP_COMPLETE", "").endswith("bash")
+    typed = os.environ.get("COMP_WORDS", "")
+    if not bash or typed.count('"') % 2 or typed.count("'") % 2:
         return name
-    return re.sub(r"([^\w@%+=:,./-])", r"\\\1", name)
+    return incomplete + re.sub(r"([^\w@%+=:,./-])", r"\\\1", name.removeprefix(incomplete))

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from typer.core import TyperCommand, TyperGroup
 
-__all__ = ["CONTEXT", "HelpedCommand", "HelpedGroup", "placeholder"]
+__all__ = ["CONTEXT", "HelpedCommand", "HelpedGroup", "in_words", "placeholder"]
 
 PANELS: Final = {
     "Input": (
@@ -64,12 +64,13 @@ def _options(command: Any, ctx: Any) -> dict[str, list[Any]]:
     for option in _parameters(command, ctx, "option"):
         record = option.get_help_record(ctx)
         if record is not None:
-            found[panels.get(option.name, "Options")].append((record[0], _in_words(record[1])))
+            found[panels.get(option.name, "Options")].append((record[0], in_words(record[1])))
     return {title: records for title, records in found.items() if records}
 
 
-def _in_words(text: str) -> str:
-    """Write the bounds of a number as people do: typer writes ``1<=x<=9``."""
+def in_words(text: str) -> str:
+    """Write numbers as people do: what typer adds reads ``1<=x<=9`` and ``2e-05``."""
+    text = re.sub(r"(\de-)0+(\d)", r"\1\2", text)
     text = re.sub(r"([\d.]+)<=x<=([\d.]+)", r"\1 to \2", text)
     return re.sub(r"x>=([\d.]+)", r"\1 or more", text)
 
