@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -85,7 +86,8 @@ def bench(
                 "stages": [{**asdict(result), "ratio": result.ratio} for result in results],
             }
         )
-    run.table(
+    _table(
+        run,
         ["stage", "median ms", "p95 ms", "bare network ms", "ratio", "peak RSS MB"],
         [
             [
@@ -111,7 +113,8 @@ def _network(run: Run, model: str, threads: int, repeats: int) -> None:
     if run.json:
         where = {"threads": threads, "machine": _machine()}
         run.emit({**asdict(found), "ratio": found.ratio, **where})
-    run.table(
+    _table(
+        run,
         ["network", "median ms", "p95 ms", "plain export ms", "ratio", "limit ms"],
         [
             [
@@ -126,6 +129,12 @@ def _network(run: Run, model: str, threads: int, repeats: int) -> None:
     )
     run.say(f"plain export: {found.plain_export}")
     run.say(f"threads: {threads or 'all'}; {_machine()}")
+
+
+def _table(run: Run, headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table without the columns in which nothing stands."""
+    kept = [place for place in range(len(headers)) if any(row[place] for row in rows)]
+    run.table([headers[i] for i in kept], [[row[i] for i in kept] for row in rows])
 
 
 def _picture(path: Path | None) -> Any:

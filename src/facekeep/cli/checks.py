@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
+from facekeep.cli.output import counted
 from facekeep.config import KNOBS, Settings
 from facekeep.errors import FacekeepError
 
@@ -268,7 +269,11 @@ def _gallery(settings: Settings) -> Check:
             info = gallery.info()
     except FacekeepError as error:
         return Check("files", "gallery", "fail", str(error))
-    detail = f"{path}, {info.people} people, {info.templates} templates"
+    people, templates = (
+        counted(info.people, "person", "people"),
+        counted(info.templates, "template"),
+    )
+    detail = f"{path}, {people}, {templates}"
     if not os.access(path, os.W_OK) or not os.access(path.parent, os.W_OK):
         return Check("files", "gallery", "warn", f"{detail}, but it cannot be written")
     return Check("files", "gallery", "ok", detail)

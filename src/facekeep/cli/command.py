@@ -81,10 +81,12 @@ class Run:
         if not self.quiet:
             output.say(f"facekeep: warning: {text}", sys.stderr)
 
-    def table(self, headers: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    def table(
+        self, headers: Sequence[str], rows: Sequence[Sequence[object]], *, fold: bool = False
+    ) -> None:
         """Print a table for people; nothing under ``--json``."""
         if not (self.json or self.muted):
-            output.print_table(headers, rows)
+            output.print_table(headers, rows, fold=fold)
 
     @contextmanager
     def progress(

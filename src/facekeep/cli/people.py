@@ -15,7 +15,7 @@ from facekeep.cli.completion import people_names
 from facekeep.cli.enroll import Basis, Days, Facts, consent_of, metadata_of
 from facekeep.cli.opening import open_engine, open_gallery, open_key, space_of
 from facekeep.cli.options import ENGINE, GALLERY, Image
-from facekeep.cli.output import counted
+from facekeep.cli.output import counted, words
 from facekeep.errors import InputError, SpaceMismatch
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def show(run: Run, name: Name) -> None:
     if person.retain_until:
         run.say(f"kept until {person.retain_until:%Y-%m-%d %H:%M} UTC")
     for key, value in person.metadata.items():
-        run.say(f"{key}: {value}")
+        run.say(f"{key}: {words(value)}")
     rows = [
         [t.id, "not this person" if t.negative else "", _number(t.quality), t.source]
         for t in person.templates or ()

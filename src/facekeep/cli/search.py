@@ -12,6 +12,7 @@ from facekeep.cli.csv_file import Csv, csv_rows
 from facekeep.cli.looking import CacheFlag, check_sheet, open_cache, photo_progress, remarks, terms
 from facekeep.cli.opening import open_engine
 from facekeep.cli.options import ENGINE, Folder, Image, Out
+from facekeep.cli.output import words
 from facekeep.cli.terms import box
 
 app = group()
@@ -93,9 +94,10 @@ def search(
         rows = [[each.path, f"{each.similarity:.3f}", box(each.face)] for each in result.found]
         run.table(["photo", "similarity", "box (x1 y1 x2 y2)"], rows)
     photos = result.photos
+    others = words(float(f"{result.expected_false:.2g}"))
     run.say(
         f"found in {len(result.found)} of {len(photos.photos)} photos with {photos.faces} faces;"
-        f" about {result.expected_false:.2g} faces of others are expected to be as similar"
+        f" about {others} faces of others are expected to be as similar"
     )
     remarks(run, photos, result.threshold)
     return ExitStatus.YES if result.found else ExitStatus.NO

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from facekeep.cli.command import Run
+from facekeep.cli.output import words
 
 if TYPE_CHECKING:
     from facekeep.decide import Threshold
@@ -28,15 +29,15 @@ def say_terms(run: Run, limit: Threshold, people: int = 1) -> None:
     """
     if run.quiet:
         return
-    text = f"decided at a false-match rate of {limit.fmr:g} (cosine {limit.cosine:.3f})"
+    text = f"decided at a false-match rate of {words(limit.fmr)} (cosine {limit.cosine:.3f})"
     if people > 1:
         text += (
             f"; a stranger is taken for one of {people} enrolled with a probability of about "
-            f"{limit.expected_fpir(people):.2g}"
+            f"{words(float(f'{limit.expected_fpir(people):.2g}'))}"
         )
     run.say(text)
     if not limit.supported:
         run.say(
-            f"note: only {limit.comparisons} comparisons stand behind this threshold; a rate of "
-            f"{limit.fmr:g} would need {3 / limit.fmr:.0f}"
+            f"note: only {limit.comparisons:,} comparisons stand behind this threshold; a rate of "
+            f"{words(limit.fmr)} would need {3 / limit.fmr:,.0f}"
         )
