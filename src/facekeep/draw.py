@@ -127,16 +127,19 @@ def _bottom(row: Sequence[Sequence[float]]) -> float:
 def contact_sheet(
     groups: Sequence[tuple[str, Sequence[NDArray[np.uint8]]]],
     *,
+    captions: Sequence[Sequence[str]] | None = None,
     tile: int = 112,
     columns: int = 8,
 ) -> NDArray[np.uint8]:
     """Lay out groups of crops, a titled row for each.
 
-    A group of more crops than columns ends in a "+N" for those not shown; groups that would make
-    the sheet higher than 16,000 pixels are counted in a last line.
+    A group of more crops than columns ends in a "+N" for those not shown, or with captions goes on
+    in the next row; groups that would make the sheet higher than 16,000 pixels are counted in a
+    last line.
 
     Args:
         groups: Title and crops (uint8 ``(h, w, 3)`` RGB of any size) of each group.
+        captions: What is written under each crop of each group, in up to two lines.
         tile: Side of a crop on the sheet, 32 to 512 pixels.
         columns: Crops per row, 1 to 64.
 
@@ -144,28 +147,82 @@ def contact_sheet(
         uint8 ``(H, W, 3)`` RGB.
 
     Raises:
-        InputError: A crop has the wrong form, or an argument is out of range.
+        InputError: A crop has the wrong form, there are not as many captions as crops, or an
+            argument is out of range.
     """
     from PIL import Image, ImageDraw
 
     if not (32 <= tile <= 512 and 1 <= columns <= 64):
         raise InputError(f"tile must be 32 to 512 and columns 1 to 64; got {tile} and {columns}")
     gap, line = tile // 14, tile // 4
-    row = line + tile + gap
+    under = 0 if captions is None else 2 * _caption_line(tile)
+    rows = _rows(groups, captions, columns)
+    row = line + tile + under + gap
     room = (_MAX_SHEET_HEIGHT - gap - line) // row
-    shown, left_out = groups[:room], max(0, len(groups) - room)
+    shown = rows[:room]
+    left_out = sum(each.first for each in rows[room:])
     note = f"+{left_out} groups" if left_out else "" if shown else "no groups"
     width, height = columns * (tile + gap) + gap, gap + row * len(shown) + (line if note else 0)
     sheet = Image.new("RGB", (width, height), _WHITE)
     draw = ImageDraw.Draw(sheet)
-    for index, (title, crops) in enumerate(shown):
+    for index, each in enumerate(shown):
         top = gap + index * row
-        write(draw, title, (gap, top, width - gap, top + line), _BLACK)
-        tiles = list(itertools.islice(_tiles(crops, tile, columns), columns))
-        for column, each in enumerate(tiles):
-            sheet.paste(each, (gap + column * (tile + gap), top + line))
+        write(draw, each.title, (gap, top, width - gap, top + line), _BLACK)
+        tiles = list(itertools.islice(_tiles(each.crops, tile, columns), columns))
+        for column, picture in enumerate(tiles):
+            sheet.paste(picture, (gap + column * (tile + gap), top + line))
+        for column, caption in enumerate(each.captions):
+            corner = (gap + column * (tile + gap), top + line + tile)
+            _write_caption(draw, caption, corner, tile)
     write(draw, note, (gap, height - line, width - gap, height), _GREY)
     return np.array(sheet)
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A row of a sheet; ``first`` of its group, or one that goes on with it."""
+
+    title: str
+    crops: Sequence[NDArray[np.uint8]]
+    captions: Sequence[str] = ()
+    first: bool = True
+
+
+def _rows(
+    groups: Sequence[tuple[str, Sequence[NDArray[np.uint8]]]],
+    captions: Sequence[Sequence[str]] | None,
+    columns: int,
+) -> list[_Row]:
+    """Give the rows: one a group, or with captions as many as it takes."""
+    if captions is None:
+        return [_Row(title, crops) for title, crops in groups]
+    counts = [len(crops) for _, crops in groups], [len(each) for each in captions]
+    if counts[0] != counts[1]:
+        raise InputError(f"there must be as many captions as crops: {counts[0]}, not {counts[1]}")
+    return [
+        _Row(
+            title if at == 0 else "",
+            crops[at : at + columns],
+            texts[at : at + columns],
+            first=at == 0,
+        )
+        for (title, crops), texts in zip(groups, captions, strict=True)
+        for at in range(0, max(len(crops), 1), columns)
+    ]
+
+
+def _caption_line(tile: int) -> int:
+    """The height of one of the two lines under a crop."""
+    return max(14, tile // 10)
+
+
+def _write_caption(
+    draw: ImageDraw.ImageDraw, caption: str, corner: tuple[int, int], tile: int
+) -> None:
+    x, y = corner
+    line = _caption_line(tile)
+    for number, text in enumerate(caption.split("\n")[:2]):
+        write(draw, text, (x, y + number * line, x + tile, y + (number + 1) * line), _BLACK)
 
 
 def _tiles(crops: Sequence[NDArray[np.uint8]], tile: int, columns: int) -> Iterator[Image.Image]:

@@ -57,7 +57,8 @@ def example(run: Run) -> None:
 
 
 def _shown(name: str, value: object) -> str:
-    """A value as the file would say it; of one that is not set, what holds then."""
+    """A value as the file would say it; of one that is not set, what holds then if a word says."""
     if value is None:
-        return default_of(KNOBS[name])
+        default = default_of(KNOBS[name])
+        return "-" if " " in default else default
     return str(value).lower() if isinstance(value, bool) else words(value)

@@ -385,6 +385,9 @@ def _tell_people(run: Run, results: Sequence[Result]) -> None:
         if table.caption:
             run.say(table.caption)
         run.table(table.headers, table.rows)
+    if not run.quiet:
+        for line in words.explanations(results):
+            run.say(line)
     for remark in (remark for result in results for remark in words.remarks(result)):
         run.say(remark)
     run.say(f"no face taken from {words.failures_text(first)}")
