@@ -278,6 +278,8 @@ def test_faces_are_numbered_in_reading_order() -> None:
     ]
     assert reading_order([face(*box) for box in boxes]) == [5, 1, 2, 4, 3]
     assert reading_order([]) == []
+    beside = [face(580, 58, 664, 162), face(144, 93, 283, 264)]
+    assert reading_order(beside) == [2, 1], "heads of two heights are one row"
 
 
 @pytest.mark.parametrize(
@@ -375,6 +377,19 @@ def test_a_sheet_of_very_many_groups_is_cut_and_says_so() -> None:
     assert 15_000 < sheet.shape[0] <= 16_000
     assert (sheet[-28:] < 128).any(), "no note"
     assert (sheet[-36:-28] == 255).all()
+
+
+def test_every_crop_has_its_caption_under_it() -> None:
+    groups = [("Ada", [crop(1), crop(2), crop(3)])]
+    sheet = contact_sheet(groups, captions=[["a\nb", "", "c"]], columns=2)
+    np.testing.assert_array_equal(sheet[36:148, 8:120], crop(1))
+    under = [(sheet[148:162, 8:120] < 100).any(), (sheet[162:176, 8:120] < 100).any()]
+    assert under == [True, True], "two lines"
+    assert (sheet[148:176, 128:240] == 255).all(), "an empty caption"
+    np.testing.assert_array_equal(sheet[184:296, 8:120], crop(3))
+    assert (sheet[296:310, 8:120] < 100).any()
+    with pytest.raises(InputError, match="as many captions as crops"):
+        contact_sheet(groups, captions=[["a"]])
 
 
 def test_a_sheet_of_nothing_says_so() -> None:

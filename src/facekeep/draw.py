@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import itertools
 import statistics
 from collections.abc import Iterator, Sequence
@@ -50,6 +51,8 @@ _KNOWN = _Style((0, 114, 178), _WHITE)
 _UNKNOWN = _Style((230, 159, 0), _BLACK, dash=5)
 _FOUND = _Style((86, 180, 233), _BLACK)
 _UNUSABLE = _Style((200, 200, 200), _BLACK, dash=2, weight=0.5)
+# What faces of one row share of the smaller one's height, at the least.
+_SHARED = 0.4
 # Landmarks are dots that would hide a smaller face.
 _LEAST_FOR_LANDMARKS = 40
 
@@ -102,7 +105,7 @@ def reading_order(faces: Sequence[Face]) -> list[int]:
     boxes = [face.bbox.astype(float).tolist() for face in faces]
     rows: list[list[int]] = []
     for index in sorted(range(len(faces)), key=lambda i: boxes[i][1] + boxes[i][3]):
-        if rows and _level(boxes[index]) < _bottom([boxes[i] for i in rows[-1]]):
+        if rows and _level(boxes[index], [boxes[i] for i in rows[-1]]):
             rows[-1].append(index)
         else:
             rows.append([index])
@@ -113,15 +116,11 @@ def reading_order(faces: Sequence[Face]) -> list[int]:
     return numbers
 
 
-def _level(box: Sequence[float]) -> float:
-    """The height of a face's middle."""
-    return (box[1] + box[3]) / 2
-
-
-def _bottom(row: Sequence[Sequence[float]]) -> float:
-    """The height below which a face's middle is no longer in the row."""
-    half = statistics.median(abs(box[3] - box[1]) / 2 for box in row)
-    return statistics.fmean(_level(box) for box in row) + half
+def _level(box: Sequence[float], row: Sequence[Sequence[float]]) -> bool:
+    """Tell whether a face stands in a row: it shares enough of its height with the row's middle."""
+    top, bottom = (statistics.fmean(each[side] for each in row) for side in (1, 3))
+    shared = min(box[3], bottom) - max(box[1], top)
+    return shared >= _SHARED * min(box[3] - box[1], bottom - top)
 
 
 def contact_sheet(
@@ -154,26 +153,25 @@ def contact_sheet(
 
     if not (32 <= tile <= 512 and 1 <= columns <= 64):
         raise InputError(f"tile must be 32 to 512 and columns 1 to 64; got {tile} and {columns}")
-    gap, line = tile // 14, tile // 4
+    gap, line = tile // 14, min(tile // 4, 40)
     under = 0 if captions is None else 2 * _caption_line(tile)
     rows = _rows(groups, captions, columns)
-    row = line + tile + under + gap
-    room = (_MAX_SHEET_HEIGHT - gap - line) // row
-    shown = rows[:room]
-    left_out = sum(each.first for each in rows[room:])
+    ends = list(itertools.accumulate(tile + under + gap + line * each.first for each in rows))
+    shown = rows[: bisect.bisect_right(ends, _MAX_SHEET_HEIGHT - gap - line)]
+    left_out = sum(each.first for each in rows[len(shown) :])
     note = f"+{left_out} groups" if left_out else "" if shown else "no groups"
-    width, height = columns * (tile + gap) + gap, gap + row * len(shown) + (line if note else 0)
+    used = ends[len(shown) - 1] if shown else 0
+    width, height = columns * (tile + gap) + gap, gap + used + (line if note else 0)
     sheet = Image.new("RGB", (width, height), _WHITE)
     draw = ImageDraw.Draw(sheet)
-    for index, each in enumerate(shown):
-        top = gap + index * row
-        write(draw, each.title, (gap, top, width - gap, top + line), _BLACK)
+    for each, end in zip(shown, ends, strict=False):
+        top = gap + end - (tile + under + gap)  # of the crops; the title is above them
+        write(draw, each.title, (gap, top - line, width - gap, top), _BLACK)
         tiles = list(itertools.islice(_tiles(each.crops, tile, columns), columns))
         for column, picture in enumerate(tiles):
-            sheet.paste(picture, (gap + column * (tile + gap), top + line))
+            sheet.paste(picture, (gap + column * (tile + gap), top))
         for column, caption in enumerate(each.captions):
-            corner = (gap + column * (tile + gap), top + line + tile)
-            _write_caption(draw, caption, corner, tile)
+            _write_caption(draw, caption, (gap + column * (tile + gap), top + tile), tile)
     write(draw, note, (gap, height - line, width - gap, height), _GREY)
     return np.array(sheet)
 
