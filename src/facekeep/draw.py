@@ -194,9 +194,8 @@ def _rows(
     """Give the rows: one a group, or with captions as many as it takes."""
     if captions is None:
         return [_Row(title, crops) for title, crops in groups]
-    counts = [len(crops) for _, crops in groups], [len(each) for each in captions]
-    if counts[0] != counts[1]:
-        raise InputError(f"there must be as many captions as crops: {counts[0]}, not {counts[1]}")
+    if [len(crops) for _, crops in groups] != [len(each) for each in captions]:
+        raise InputError("there must be as many captions as crops in each group")
     return [
         _Row(
             title if at == 0 else "",

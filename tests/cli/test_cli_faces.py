@@ -66,9 +66,11 @@ def test_detect_for_people(cli):
     assert outcome.status == 0
     first, header, row = outcome.out.splitlines()
     assert first == "hopper.jpg: 1 face"
-    assert " ".join(header.split()) == "face box (x1 y1 x2 y2) score quality"
+    assert " ".join(header.split()) == "face box (x1 y1 x2 y2) quality"
     assert row.startswith("1     ")
     assert "sharpness" in row
+    assert len(row) <= 80
+    assert " -0" not in row
 
 
 def test_a_picture_without_a_face_is_a_no(cli):
@@ -539,3 +541,25 @@ def test_a_run_in_words_says_what_is_done(cli, album, photos):
         assert told in outcome.err, told
     assert "marked.jpg: written" in outcome.err
     assert cli("identify", "hopper.jpg").err == ""
+
+
+def test_what_is_interrupted_leaves_whole_results(cli, album, photos, monkeypatch):
+    from facekeep.engine import FaceEngine
+
+    road, looked = FaceEngine.detect, []
+
+    def interrupted(self, image):
+        looked.append(image)
+        if len(looked) == 2:
+            raise KeyboardInterrupt
+        return road(self, image)
+
+    monkeypatch.setattr(FaceEngine, "detect", interrupted)
+    words = ["--csv", "faces.csv", "--out", "marked", "--crops", "crops"]
+    outcome = cli("detect", "photos", "--json", *words)
+    assert outcome.status == 130
+    first, last = outcome.json_lines
+    assert (first["image"], last["error"]["kind"]) == ("photos/b.jpg", "interrupted")
+    left = [path.name for name in ("marked", "crops") for path in (album / name).rglob("*.*")]
+    assert left == ["b.jpg", "b-1.png"]
+    assert not list(album.glob("*.csv")) + list(album.glob(".*.part"))

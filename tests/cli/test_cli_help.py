@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from facekeep.cli.completion import DEVICES, RUNTIMES
 from facekeep.cli.main import build
 from facekeep.config import KNOBS
 
@@ -131,6 +132,24 @@ def test_the_shell_completes_choices_and_names_of_models(cli, monkeypatch):
     assert "sface" not in complete("detect", "--detector", "''")
     assert complete("models", "info", "sf") == ["sface"]
     assert complete("bench", "--model", "sf") == ["sface"]
+
+
+def test_what_is_completed_is_what_there_is(cli, monkeypatch):
+    """The words stand in the command line, where they cost no import; here they are compared."""
+    from facekeep import runtime
+    from facekeep.bench import STAGES
+    from facekeep.exports.exporting import TARGETS
+    from facekeep.models.schema import EDGEFACE
+
+    assert set(RUNTIMES) == {each.runtime for each in runtime.runtimes()}
+    assert set(DEVICES) == {each.device for each in runtime.runtimes()}
+    for words, found in [
+        (("bench", "''"), list(STAGES)),
+        (("models", "export", "sface", "--to", "''"), list(TARGETS)),
+        (("models", "import", "x", "--arch", "e"), list(EDGEFACE)),
+        (("detect", "--runtime", "''"), list(RUNTIMES)),
+    ]:
+        assert sorted(completed(cli, monkeypatch, "bash", *words)) == sorted(found)
 
 
 def test_the_shell_completes_names_of_people(cli, monkeypatch, album):

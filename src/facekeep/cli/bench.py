@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from facekeep.cli.command import Run, command, group
-from facekeep.cli.completion import model_names
+from facekeep.cli.completion import choices, model_names
 
 app = group()
 
@@ -34,6 +34,7 @@ def bench(
         typer.Argument(
             metavar="[STAGE]...",
             help="decode, detect, align, embed, identify, start; all when none is named.",
+            autocompletion=choices("decode", "detect", "align", "embed", "identify", "start"),
         ),
     ] = None,
     image: Annotated[

@@ -11,10 +11,17 @@ import typer
 
 from facekeep.config import Knob
 
-__all__ = ["choices", "completion_of", "model_names", "people_names"]
+__all__ = ["DEVICES", "RUNTIMES", "choices", "completion_of", "model_names", "people_names"]
 
 Completion = Callable[[typer.Context, str], list[str]]
 
+RUNTIMES = ("onnxruntime", "openvino", "litert", "ncnn")
+DEVICES = (
+    *("cpu", "cuda", "tensorrt", "openvino", "coreml", "directml", "migraphx", "qnn", "xnnpack"),
+    *("gpu", "npu"),
+)
+
+_WORDS = {"runtime": RUNTIMES, "device": DEVICES}
 _TASKS = {"detector": "detect", "refiner": "refine", "embedder": "embed"}
 
 
@@ -58,6 +65,8 @@ def completion_of(knob: Knob) -> Completion | None:
     """What completes the value of a setting, where there is something to choose from."""
     if knob.name in _TASKS:
         return model_names(_TASKS[knob.name])
+    if knob.name in _WORDS:
+        return choices(*_WORDS[knob.name])
     if "|" in knob.kind.metavar:
         return choices(*knob.kind.metavar.split("|"))
     return None

@@ -390,8 +390,8 @@ def _print_faces(run: Run, image: str, faces: Sequence[tuple[int, Face]]) -> Non
         return
     run.say(f"{image}: {counted(len(faces), 'face')}")
     if faces[0][1].decision is None:
-        rows = [[number, box(face), f"{face.score:.2f}", _facts(face)] for number, face in faces]
-        run.table(["face", "box (x1 y1 x2 y2)", "score", "quality"], rows)
+        rows = [[number, box(face), _facts(face)] for number, face in faces]
+        run.table(["face", "box (x1 y1 x2 y2)", "quality"], rows)
         return
     rows = [[number, _who(face), _others(face), box(face)] for number, face in faces]
     run.table(["face", "who", "most like", "box (x1 y1 x2 y2)"], rows)
@@ -404,9 +404,8 @@ def _facts(face: Face) -> str:
     if quality is None:
         return ""
     return (
-        f"{quality.overall:.2f} (size {quality.size:.0f} px, sharpness {quality.sharpness:.3f}, "
-        f"brightness {quality.brightness:.2f}, yaw {quality.yaw:.0f}, pitch {quality.pitch:.0f}, "
-        f"roll {quality.roll:.0f})"
+        f"{quality.overall:.2f} ({quality.size:.0f} px, sharpness {quality.sharpness:.2f},"
+        f" yaw {round(quality.yaw)}, pitch {round(quality.pitch)})"
     )
 
 

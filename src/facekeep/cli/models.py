@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from facekeep.cli.command import ExitStatus, Run, command, group
+from facekeep.cli.completion import choices, model_names
 from facekeep.cli.options import Model
 from facekeep.cli.output import BYTES, size_text, words
 
@@ -121,7 +122,11 @@ def verify(
     run: Run,
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[NAME]...", help="Models; all when none is named."),
+        typer.Argument(
+            metavar="[NAME]...",
+            help="Models; all when none is named.",
+            autocompletion=model_names(),
+        ),
     ] = None,
 ) -> ExitStatus:
     """Compare the models' files with their digests; exit status 1 if one is missing or damaged."""
@@ -204,6 +209,15 @@ def import_(
         typer.Option(
             "--arch",
             metavar="ARCH",
+            autocompletion=choices(
+                "onnx",
+                "tflite",
+                "ncnn",
+                "edgeface-base",
+                "edgeface-s",
+                "edgeface-xs",
+                "edgeface-xxs",
+            ),
             help="The kind of file: onnx, tflite, ncnn, or the PyTorch weights of an "
             "edgeface-base, edgeface-s, edgeface-xs or edgeface-xxs. [default: what the file looks "
             "like]",
@@ -223,7 +237,13 @@ def import_(
         ),
     ] = None,
     colour: Annotated[
-        str, typer.Option("--colour", metavar="ORDER", help="Channels it expects: rgb or bgr.")
+        str,
+        typer.Option(
+            "--colour",
+            metavar="ORDER",
+            help="Channels it expects: rgb or bgr.",
+            autocompletion=choices("rgb", "bgr"),
+        ),
     ] = "rgb",
     mean: Annotated[
         float, typer.Option("--mean", metavar="X", help="Subtracted from pixels 0 to 255.")
@@ -277,7 +297,10 @@ def export(
     to: Annotated[
         str,
         typer.Option(
-            "--to", metavar="TARGET", help="openvino, ncnn, tflite, coreml or executorch."
+            "--to",
+            metavar="TARGET",
+            help="openvino, ncnn, tflite, coreml or executorch.",
+            autocompletion=choices("openvino", "ncnn", "tflite", "coreml", "executorch"),
         ),
     ],
     out: Annotated[

@@ -16,7 +16,7 @@ __all__ = ["box", "say_terms"]
 
 def box(face: Face) -> str:
     """Write the box of a face for people."""
-    return " ".join(f"{value:.0f}" for value in face.bbox)
+    return " ".join(f"{round(value)}" for value in face.bbox.tolist())
 
 
 def say_terms(run: Run, limit: Threshold, people: int = 1) -> None:
