@@ -42,7 +42,8 @@ def detect(
             "--model",
             metavar="NAME",
             autocompletion=model_names("detect"),
-            help="Detector to evaluate; repeat to compare several. [default: the setting detector]",
+            help="Detector to evaluate; repeat to compare several."
+            " [default: the setting detector: yunet]",
         ),
     ] = None,
     sizes: Annotated[

@@ -73,7 +73,8 @@ _Models = Annotated[
         "--model",
         metavar="NAME",
         autocompletion=model_names("embed"),
-        help="Embedder to evaluate; repeat to compare several. [default: the setting embedder]",
+        help="Embedder to evaluate; repeat to compare several."
+        " [default: the setting embedder: sface]",
     ),
 ]
 _Rates = Annotated[

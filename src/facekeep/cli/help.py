@@ -15,7 +15,9 @@ PANELS: Final = {
         " check_crops photos image sizes holdout scenes seed"
     ),
     "Output": "out crops csv json quiet verbose report sort_into",
-    "Decision": "fmr fpir rates any_quality review top min_size largest any_face one_person",
+    "Decision": (
+        "fmr fpir rates any_quality review top min_size largest any_pair collage new_person"
+    ),
     "Models": "detector refiner embedder models model flip runtime device precision",
     "Advanced": "threads cache config help install_completion show_completion",
 }
