@@ -81,7 +81,8 @@ class Album:
     @property
     def folders(self) -> list[str]:
         """Those words that name folders."""
-        return [word for word in self.words if word != STDIN and Path(word).is_dir()]
+        named = (word for word in self.words if word != STDIN)
+        return [word for word in named if os.path.isdir(word)]  # noqa: PTH112 - of any text
 
     @property
     def files(self) -> list[str]:
