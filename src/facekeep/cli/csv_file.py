@@ -6,7 +6,7 @@ import csv
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO, Final
 
@@ -60,12 +60,13 @@ def csv_rows(
         yield _writer(sys.stdout.buffer, columns)
         return
     stack = ExitStack()
-    with _told(target):
-        add = _writer(stack.enter_context(replacing(_checked(target))), columns)
     try:
+        with _told(target):
+            add = _writer(stack.enter_context(replacing(_checked(target))), columns, target)
         yield add
     except BaseException:
-        stack.__exit__(*sys.exc_info())
+        with suppress(OSError):  # closing the file tells once more that there is no room
+            stack.__exit__(*sys.exc_info())
         raise
     with _told(target):
         stack.close()
@@ -103,12 +104,15 @@ class _Encoder:
         self._stream.flush()
 
 
-def _writer(stream: BinaryIO, columns: Sequence[str]) -> Callable[[Mapping[str, Any]], None]:
+def _writer(
+    stream: BinaryIO, columns: Sequence[str], target: str = ""
+) -> Callable[[Mapping[str, Any]], None]:
     table = csv.writer(_Encoder(stream), lineterminator="\n")
     table.writerow(columns)
 
     def add(row: Mapping[str, Any]) -> None:
-        table.writerow([_cell(row.get(column)) for column in columns])
+        with _told(target) if target else nullcontext():
+            table.writerow([_cell(row.get(column)) for column in columns])
 
     return add
 
