@@ -152,13 +152,13 @@ def test_identify_for_people(cli):
     assert outcome.status == 0
     lines = outcome.out.splitlines()
     assert lines[0] == "party.jpg: 2 faces"
-    assert " ".join(lines[1].split()) == "face who most like box (x1 y1 x2 y2)"
-    assert " ".join(lines[2].split()).startswith("1 Grace Hopper Grace Hopper 0.9")
+    assert " ".join(lines[1].split()) == "who face most like box (x1 y1 x2 y2)"
+    assert " ".join(lines[2].split()).startswith("Grace Hopper 1 Grace Hopper 0.9")
     assert " of 0.442 needed  " in lines[2]
-    assert lines[3].startswith("2     Eileen Collins")
+    assert lines[3].startswith("Eileen Collins  2     Eileen Collins 0.9")
     assert all(len(line) <= 80 for line in lines[:4])
     assert lines[4] == "hopper2.jpg: 1 face"
-    assert lines[6].startswith("1     Grace Hopper  ")
+    assert lines[6].startswith("Grace Hopper  1     ")
     assert lines[7].startswith("decided at a false-match rate of 0.0001 (cosine 0.4")
     assert "one of 2 enrolled with a probability of about 0.0002" in lines[7]
     assert "decided" not in cli("identify", "party.jpg", "--quiet").out
@@ -531,7 +531,7 @@ def test_unknown_faces_are_told_what_each_candidate_needs(cli):
     outcome = cli("identify", "collins.jpg")
     assert outcome.status == 1
     row = " ".join(outcome.out.splitlines()[2].split())
-    assert row.startswith("1 unknown Grace Hopper 0.")
+    assert row.startswith("unknown 1 Grace Hopper 0.")
     assert " of 0.442 needed " in row
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -54,7 +55,7 @@ Crops = Annotated[
 Top = Annotated[
     int,
     typer.Option(
-        "--top", min=1, max=1000, metavar="N", help="Candidates of each face; text shows 3 at most."
+        "--top", min=1, max=1000, metavar="N", help="Candidates of each face in the JSON."
     ),
 ]
 
@@ -393,8 +394,8 @@ def _print_faces(run: Run, image: str, faces: Sequence[tuple[int, Face]]) -> Non
         rows = [[number, box(face), _facts(face)] for number, face in faces]
         run.table(["face", "box (x1 y1 x2 y2)", "quality"], rows)
         return
-    rows = [[number, _who(face), _others(face), box(face)] for number, face in faces]
-    run.table(["face", "who", "most like", "box (x1 y1 x2 y2)"], rows)
+    rows = [[_who(face), number, _others(face), box(face)] for number, face in faces]
+    run.table(["who", "face", "most like", "box (x1 y1 x2 y2)"], rows)
 
 
 def _facts(face: Face) -> str:
@@ -418,13 +419,13 @@ def _who(face: Face) -> str:
 
 
 def _others(face: Face) -> str:
-    """Whom a face is most like, each with what it takes; or why it cannot be told."""
+    """Whom a face is most like, with what it takes, after those who were refused; or why not."""
     reasons = _reasons(face)
     if reasons or face.decision is None:
         return _words(reasons)
-    candidates, match = face.decision.candidates, face.decision.match
-    shown = candidates[: candidates.index(match) + 1] if match in candidates else candidates
-    return ", ".join(map(_likeness, shown[:3]))
+    refused = list(itertools.takewhile(lambda each: each.refused, face.decision.candidates))
+    best = face.decision.candidates[len(refused) : len(refused) + 1]
+    return ", ".join(map(_likeness, (*refused[:2], *best)))
 
 
 def _likeness(candidate: Candidate) -> str:
