@@ -419,20 +419,26 @@ def _who(face: Face) -> str:
 
 
 def _others(face: Face) -> str:
-    """Whom a face is most like, with what it takes, after those who were refused; or why not."""
+    """Whom a face is most like, with what it takes, after those passed over; or why none."""
     reasons = _reasons(face)
     if reasons or face.decision is None:
         return _words(reasons)
-    refused = list(itertools.takewhile(lambda each: each.refused, face.decision.candidates))
-    best = face.decision.candidates[len(refused) : len(refused) + 1]
-    return ", ".join(map(_likeness, (*refused[:2], *best)))
+    passed = list(itertools.takewhile(_passed_over, face.decision.candidates))
+    best = face.decision.candidates[len(passed) : len(passed) + 1]
+    return ", ".join(map(_likeness, (*passed[:2], *best)))
+
+
+def _passed_over(candidate: Candidate) -> str:
+    """Why a candidate does not count, however alike; empty where it does."""
+    if candidate.refused:
+        return "refused"
+    return "another face" if getattr(candidate, "elsewhere", False) else ""
 
 
 def _likeness(candidate: Candidate) -> str:
-    refused = " (refused)" if candidate.refused else ""
-    return (
-        f"{candidate.name} {candidate.similarity:.3f} of {candidate.threshold:.3f} needed{refused}"
-    )
+    similar, needed, why = candidate.similarity, candidate.threshold, _passed_over(candidate)
+    note = f" ({why})" if why else ""
+    return f"{candidate.name} {similar:.3f} of {needed:.3f} needed{note}"
 
 
 def _report_failure(run: Run, image: str, error: FacekeepError) -> None:
