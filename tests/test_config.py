@@ -144,7 +144,7 @@ def test_natural_values_are_taken_as_flags(tmp_path: Path):
 
 
 BAD_TEXT = [
-    ("fmr", "abc", "a number from 1e-09 to 0.5"),
+    ("fmr", "abc", "a number from 1e-9 to 0.5"),
     ("fmr", "0", "a number"),
     ("fmr", "nan", "a number"),
     ("fmr", "inf", "a number"),

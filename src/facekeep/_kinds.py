@@ -58,7 +58,8 @@ def rate(low: float, high: float) -> Kind:
         _require(low <= value <= high)  # type: ignore[operator]
         return float(value)  # type: ignore[arg-type]
 
-    return Kind("RATE", f"a number from {low:g} to {high:g}", float, check)
+    lowest = f"{low:g}".replace("e-0", "e-")
+    return Kind("RATE", f"a number from {lowest} to {high:g}", float, check)
 
 
 def flag() -> Kind:

@@ -7,19 +7,17 @@ import math
 import unicodedata
 from typing import TYPE_CHECKING
 
-from facekeep._files import printable
-
 if TYPE_CHECKING:
     from PIL import ImageDraw, ImageFont
 
     Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
-__all__ = ["width_of", "write"]
+__all__ = ["Box", "legible", "width_of", "write"]
 
 Box = tuple[int, int, int, int]
 
 # Pillow's own font knows little beyond ASCII. For names it cannot write, these are looked for on
-# the system, in this order.
+# the system, in this order: those of Linux, of macOS, of Windows.
 _SYSTEM_FONTS = (
     "DejaVuSans.ttf",
     "NotoSans-Regular.ttf",
@@ -27,7 +25,21 @@ _SYSTEM_FONTS = (
     "DroidSansFallbackFull.ttf",
     "wqy-microhei.ttc",
     "wqy-zenhei.ttc",
+    "NotoSansArabic-Regular.ttf",
+    "NotoSansHebrew-Regular.ttf",
+    "NotoSansDevanagari-Regular.ttf",
+    "NotoSansThai-Regular.ttf",
+    "Arial Unicode.ttf",
+    "PingFang.ttc",
+    "arial.ttf",
+    "msyh.ttc",
+    "msgothic.ttc",
+    "malgun.ttf",
+    "Nirmala.ttf",
 )
+# They join letters, or keep them apart, and are part of some names; other marks that are not seen
+# could turn a line round, and are left out.
+_JOINERS = "\u200c\u200d"
 _MAX_LETTERS = 120
 _DOTS = "..."
 
@@ -49,13 +61,38 @@ def width_of(text: str, height: int, limit: int) -> int:
     return math.ceil(font.getbbox(line)[2]) + 2 * _padding(height) if line else 0
 
 
+def legible(text: str) -> bool:
+    """Tell whether a text can be written so that people can read it.
+
+    Not where a letter is in none of the fonts here, nor, from right to left, where the library that
+    orders and joins such letters is missing.
+    """
+    line, font = _choose(_clean(text), 20)
+    if any(unicodedata.bidirectional(c) in ("R", "AL") for c in line) and not _orders_letters():
+        return False
+    return _letters(font, line) >= set(line)
+
+
+@functools.cache
+def _orders_letters() -> bool:
+    from PIL import features
+
+    return bool(features.check("raqm") and features.check("fribidi"))
+
+
+def _clean(text: str) -> str:
+    """Write a text on one line: unseen marks are left out, control characters shown escaped."""
+    shown = (c for c in text if unicodedata.category(c) != "Cf" or c in _JOINERS)
+    return "".join(c if c.isprintable() or c in _JOINERS else ascii(c)[1:-1] for c in shown)
+
+
 def _padding(height: int) -> int:
     return height // 5
 
 
 def _fit(text: str, height: int, width: int) -> tuple[str, Font]:
     """Shorten a text until it fits a box, and choose its font; empty where not even dots fit."""
-    line = printable(text) if text else ""
+    line = _clean(text)
     line = line if len(line) <= _MAX_LETTERS else line[:_MAX_LETTERS] + _DOTS
     line, font = _choose(line, max(6, height * 7 // 10))
     room = width - 2 * _padding(height)
@@ -107,4 +144,5 @@ def _system_font(name: str, size: int) -> Font | None:
 def _letters(font: Font, line: str) -> frozenset[str]:
     """Return those letters that the font has: one it lacks looks like a code point that is none."""
     missing = bytes(font.getmask("\uffff"))
-    return frozenset(c for c in line if c.isspace() or bytes(font.getmask(c)) != missing)
+    seen = (c for c in line if c.isspace() or c in _JOINERS or bytes(font.getmask(c)) != missing)
+    return frozenset(seen)

@@ -132,7 +132,7 @@ class Settings:
             "Model that finds faces.",
             kinds.text("NAME", "the name of a detection model"),
             '"yunet"',
-            "the catalogue's default",
+            "yunet",
         ),
     )
     refiner: str | None = field(
@@ -141,7 +141,7 @@ class Settings:
             "Model that places the landmarks of found faces better; none to do without.",
             kinds.text("NAME", 'the name of a model that refines landmarks, or "none"'),
             '"none"',
-            "the catalogue's default",
+            "facekeep-refiner",
         ),
     )
     embedder: str | None = field(
@@ -150,7 +150,7 @@ class Settings:
             "Model that recognises faces.",
             kinds.text("NAME", "the name of a recognition model"),
             '"sface"',
-            "the catalogue's default",
+            "sface",
         ),
     )
     min_face: int | None = field(
@@ -177,6 +177,7 @@ class Settings:
             "Refuse pictures with more pixels.",
             kinds.whole(1, 10_000_000_000, " of pixels"),
             "100_000_000",
+            "100 million",
         ),
     )
     flip: bool = field(

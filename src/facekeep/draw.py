@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import bisect
 import itertools
+import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -10,7 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from facekeep._text import Box, width_of, write
+from facekeep._labels import Label, Placed, place
+from facekeep._text import Box, write
 from facekeep.errors import InputError
 from facekeep.face import Face
 from facekeep.image import check_image
@@ -18,7 +21,7 @@ from facekeep.image import check_image
 if TYPE_CHECKING:
     from PIL import Image, ImageDraw
 
-__all__ = ["annotate", "contact_sheet"]
+__all__ = ["annotate", "contact_sheet", "reading_order"]
 
 _Colour = tuple[int, int, int]
 
@@ -28,33 +31,50 @@ _MAX_SHEET_HEIGHT = 16_000
 
 @dataclass(frozen=True, slots=True)
 class _Style:
-    """How a face is marked: never by colour alone, and in colours all eyes can tell apart."""
+    """How a face is marked: never by colour alone, and in colours all eyes can tell apart.
+
+    Attributes:
+        colour: Of the box and of the ground of the label.
+        ink: Of the letters.
+        dash: Length of the dashes of the box in thicknesses of its line; 0 for a solid line.
+        weight: Thickness of the line, as a share of the usual one.
+    """
 
     colour: _Colour
     ink: _Colour
-    dashed: bool
+    dash: int = 0
+    weight: float = 1.0
 
 
 # Colours of Okabe and Ito, "Color Universal Design" (2008): blue, orange, sky blue.
-_KNOWN = _Style((0, 114, 178), _WHITE, dashed=False)
-_UNKNOWN = _Style((230, 159, 0), _BLACK, dashed=True)
-_FOUND = _Style((86, 180, 233), _BLACK, dashed=False)
+_KNOWN = _Style((0, 114, 178), _WHITE)
+_UNKNOWN = _Style((230, 159, 0), _BLACK, dash=5)
+_FOUND = _Style((86, 180, 233), _BLACK)
+_UNUSABLE = _Style((200, 200, 200), _BLACK, dash=2, weight=0.5)
+# What faces of one row share of the smaller one's height, at the least.
+_SHARED = 0.4
+# Landmarks are dots that would hide a smaller face.
+_LEAST_FOR_LANDMARKS = 40
 
 
 def annotate(
     image: NDArray[np.uint8], faces: Sequence[Face], labels: Sequence[str] | None = None
 ) -> NDArray[np.uint8]:
-    """Mark faces in a copy of their photo: box, five landmarks, label.
+    """Mark faces in a copy of their photo: a box each, and a label beside it.
 
-    Known people have a solid blue box, unknown ones a dashed orange box, faces that were not
-    compared with anybody a solid sky-blue one. Lines and letters grow with the photo; a label
-    always lies inside it, is shortened where it must be, and left out of photos less than 48 high.
+    Known people have a solid blue box with their name and the similarity, unknown ones a dashed
+    orange box and a number, faces that cannot be told (``Face.reasons``) a thin dotted grey box and
+    a number; faces that were not compared with anybody have a solid sky-blue box, a number and, if
+    they are large enough, their landmarks. The numbers are those of ``reading_order``.
+
+    Lines and letters grow with the face. A label touches its face, lies inside the picture, and
+    keeps off other faces and labels; where there is no room it is shortened, and a name for which
+    there is none, or no font, becomes the face's number. Photos less than 36 high have no labels.
 
     Args:
         image: uint8 ``(H, W, 3)`` RGB.
         faces: Faces found in this image.
-        labels: One text per face; by default the name, or "unknown", and the similarity. An empty
-            text draws no label.
+        labels: One text per face instead of name or number. An empty text draws no label.
 
     Returns:
         uint8 ``(H, W, 3)`` RGB, a new array.
@@ -65,33 +85,60 @@ def annotate(
     from PIL import Image, ImageDraw
 
     pixels = check_image(image)
-    texts = [_label(face) for face in faces] if labels is None else list(labels)
-    if len(texts) != len(faces):
-        raise InputError(f"{len(faces)} faces need as many labels; got {len(texts)}")
+    if labels is not None and len(labels) != len(faces):
+        raise InputError(f"{len(faces)} faces need as many labels; got {len(labels)}")
     picture = Image.fromarray(pixels)
     draw = ImageDraw.Draw(picture)
-    for face in faces:
+    for face in sorted(faces, key=lambda face: face.name is not None):
         _mark(draw, picture.size, face)
-    for face, text in zip(
-        faces, texts, strict=True
-    ):  # after all boxes, so that none crosses a name
-        _write_label(draw, picture.size, face, text)
+    for style, placed in _labels(faces, labels, picture.size):  # after all boxes: none crosses one
+        _write_label(draw, style, placed)
     return np.array(picture)
+
+
+def reading_order(faces: Sequence[Face]) -> list[int]:
+    """Number faces as people read: rows from the top to the bottom, each from left to right.
+
+    Returns:
+        The number of each face, from 1.
+    """
+    boxes = [face.bbox.astype(float).tolist() for face in faces]
+    rows: list[list[int]] = []
+    for index in sorted(range(len(faces)), key=lambda i: boxes[i][1] + boxes[i][3]):
+        if rows and _level(boxes[index], [boxes[i] for i in rows[-1]]):
+            rows[-1].append(index)
+        else:
+            rows.append([index])
+    order = [i for row in rows for i in sorted(row, key=lambda i: boxes[i][0] + boxes[i][2])]
+    numbers = [0] * len(faces)
+    for number, index in enumerate(order, 1):
+        numbers[index] = number
+    return numbers
+
+
+def _level(box: Sequence[float], row: Sequence[Sequence[float]]) -> bool:
+    """Tell whether a face stands in a row: it shares enough of its height with the row's middle."""
+    top, bottom = (statistics.fmean(each[side] for each in row) for side in (1, 3))
+    shared = min(box[3], bottom) - max(box[1], top)
+    return shared >= _SHARED * min(box[3] - box[1], bottom - top)
 
 
 def contact_sheet(
     groups: Sequence[tuple[str, Sequence[NDArray[np.uint8]]]],
     *,
+    captions: Sequence[Sequence[str]] | None = None,
     tile: int = 112,
     columns: int = 8,
 ) -> NDArray[np.uint8]:
     """Lay out groups of crops, a titled row for each.
 
-    A group of more crops than columns ends in a "+N" for those not shown; groups that would make
-    the sheet higher than 16,000 pixels are counted in a last line.
+    A group of more crops than columns ends in a "+N" for those not shown, or with captions goes on
+    in the next row; groups that would make the sheet higher than 16,000 pixels are counted in a
+    last line.
 
     Args:
         groups: Title and crops (uint8 ``(h, w, 3)`` RGB of any size) of each group.
+        captions: What is written under each crop of each group, in up to two lines.
         tile: Side of a crop on the sheet, 32 to 512 pixels.
         columns: Crops per row, 1 to 64.
 
@@ -99,28 +146,80 @@ def contact_sheet(
         uint8 ``(H, W, 3)`` RGB.
 
     Raises:
-        InputError: A crop has the wrong form, or an argument is out of range.
+        InputError: A crop has the wrong form, there are not as many captions as crops, or an
+            argument is out of range.
     """
     from PIL import Image, ImageDraw
 
     if not (32 <= tile <= 512 and 1 <= columns <= 64):
         raise InputError(f"tile must be 32 to 512 and columns 1 to 64; got {tile} and {columns}")
-    gap, line = tile // 14, tile // 4
-    row = line + tile + gap
-    room = (_MAX_SHEET_HEIGHT - gap - line) // row
-    shown, left_out = groups[:room], max(0, len(groups) - room)
+    gap, line = tile // 14, min(tile // 4, 40)
+    under = 0 if captions is None else 2 * _caption_line(tile)
+    rows = _rows(groups, captions, columns)
+    ends = list(itertools.accumulate(tile + under + gap + line * each.first for each in rows))
+    shown = rows[: bisect.bisect_right(ends, _MAX_SHEET_HEIGHT - gap - line)]
+    left_out = sum(each.first for each in rows[len(shown) :])
     note = f"+{left_out} groups" if left_out else "" if shown else "no groups"
-    width, height = columns * (tile + gap) + gap, gap + row * len(shown) + (line if note else 0)
+    used = ends[len(shown) - 1] if shown else 0
+    width, height = columns * (tile + gap) + gap, gap + used + (line if note else 0)
     sheet = Image.new("RGB", (width, height), _WHITE)
     draw = ImageDraw.Draw(sheet)
-    for index, (title, crops) in enumerate(shown):
-        top = gap + index * row
-        write(draw, title, (gap, top, width - gap, top + line), _BLACK)
-        tiles = list(itertools.islice(_tiles(crops, tile, columns), columns))
-        for column, each in enumerate(tiles):
-            sheet.paste(each, (gap + column * (tile + gap), top + line))
+    for each, end in zip(shown, ends, strict=False):
+        top = gap + end - (tile + under + gap)  # of the crops; the title is above them
+        write(draw, each.title, (gap, top - line, width - gap, top), _BLACK)
+        tiles = list(itertools.islice(_tiles(each.crops, tile, columns), columns))
+        for column, picture in enumerate(tiles):
+            sheet.paste(picture, (gap + column * (tile + gap), top))
+        for column, caption in enumerate(each.captions):
+            _write_caption(draw, caption, (gap + column * (tile + gap), top + tile), tile)
     write(draw, note, (gap, height - line, width - gap, height), _GREY)
     return np.array(sheet)
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A row of a sheet; ``first`` of its group, or one that goes on with it."""
+
+    title: str
+    crops: Sequence[NDArray[np.uint8]]
+    captions: Sequence[str] = ()
+    first: bool = True
+
+
+def _rows(
+    groups: Sequence[tuple[str, Sequence[NDArray[np.uint8]]]],
+    captions: Sequence[Sequence[str]] | None,
+    columns: int,
+) -> list[_Row]:
+    """Give the rows: one a group, or with captions as many as it takes."""
+    if captions is None:
+        return [_Row(title, crops) for title, crops in groups]
+    if [len(crops) for _, crops in groups] != [len(each) for each in captions]:
+        raise InputError("there must be as many captions as crops in each group")
+    return [
+        _Row(
+            title if at == 0 else "",
+            crops[at : at + columns],
+            texts[at : at + columns],
+            first=at == 0,
+        )
+        for (title, crops), texts in zip(groups, captions, strict=True)
+        for at in range(0, max(len(crops), 1), columns)
+    ]
+
+
+def _caption_line(tile: int) -> int:
+    """The height of one of the two lines under a crop."""
+    return max(14, tile // 10)
+
+
+def _write_caption(
+    draw: ImageDraw.ImageDraw, caption: str, corner: tuple[int, int], tile: int
+) -> None:
+    x, y = corner
+    line = _caption_line(tile)
+    for number, text in enumerate(caption.split("\n")[:2]):
+        write(draw, text, (x, y + number * line, x + tile, y + (number + 1) * line), _BLACK)
 
 
 def _tiles(crops: Sequence[NDArray[np.uint8]], tile: int, columns: int) -> Iterator[Image.Image]:
@@ -142,21 +241,43 @@ def _tiles(crops: Sequence[NDArray[np.uint8]], tile: int, columns: int) -> Itera
         yield rest
 
 
-def _label(face: Face) -> str:
-    if face.decision is None:
-        return ""
-    name = face.name or "unknown"
-    return name if face.similarity is None else f"{name} {face.similarity:.2f}"
-
-
 def _style(face: Face) -> _Style:
+    if getattr(face, "reasons", ()):
+        return _UNUSABLE
     if face.decision is None:
         return _FOUND
     return _UNKNOWN if face.name is None else _KNOWN
 
 
-def _thickness(size: tuple[int, int]) -> int:
-    return max(1, round(min(size) / 240))
+def _labels(
+    faces: Sequence[Face], texts: Sequence[str] | None, size: tuple[int, int]
+) -> Iterator[tuple[_Style, Placed]]:
+    """Give the labels in their places, numbers before names, so that names lie on top."""
+    numbers = reading_order(faces)
+    wanted = [
+        (_style(face), _label(face, str(number), None if texts is None else texts[i], size))
+        for i, (face, number) in enumerate(zip(faces, numbers, strict=True))
+    ]
+    wanted = [(style, label) for style, label in wanted if label.text]
+    found = place([label for _, label in wanted], size)
+    placed = [(s, label, p) for (s, label), p in zip(wanted, found, strict=True) if p is not None]
+    for style, _, where in sorted(placed, key=lambda each: each[1].named):
+        yield style, where
+
+
+def _label(face: Face, number: str, text: str | None, size: tuple[int, int]) -> Label:
+    box = _inside(face, size)
+    if text is not None:
+        return Label(text, "", number, box, named=True)
+    if face.name is None:
+        return Label(number, "", number, box, named=False)
+    detail = "" if face.similarity is None else f"{face.similarity:.2f}"
+    return Label(face.name, detail, number, box, named=True)
+
+
+def _thickness(box: Box, style: _Style) -> int:
+    side = min(box[2] - box[0], box[3] - box[1])
+    return max(1, round(min(side / 60, 12) * style.weight))
 
 
 def _inside(face: Face, size: tuple[int, int]) -> Box:
@@ -167,17 +288,19 @@ def _inside(face: Face, size: tuple[int, int]) -> Box:
 
 
 def _mark(draw: ImageDraw.ImageDraw, size: tuple[int, int], face: Face) -> None:
-    style, thick = _style(face), _thickness(size)
-    x1, y1, x2, y2 = _inside(face, size)
+    style, box = _style(face), _inside(face, size)
+    thick = _thickness(box, style)
+    x1, y1, x2, y2 = box
     corners = [(x1, y1), (x2, y1), (x2, y2), (x1, y2), (x1, y1)]
-    draw.line(corners, _BLACK, thick + 2)  # a dark rim, to show on a bright ground
-    dash = 5 * thick if style.dashed else 0
+    # Something dark behind the line, to show on a bright ground: a rim, or the gaps of the dots.
+    draw.line(corners, *((_GREY, thick) if style is _UNUSABLE else (_BLACK, thick + 2)))
     for start, end in itertools.pairwise(corners):
-        _line(draw, start, end, style.colour, thick, dash)
-    radius = max(1, round(0.02 * max(x2 - x1, y2 - y1)))
-    for x, y in face.landmarks.tolist():
-        dot = (x - radius, y - radius, x + radius, y + radius)
-        draw.ellipse(dot, style.colour, _BLACK, max(1, radius // 4))
+        _line(draw, start, end, style.colour, thick, style.dash * thick)
+    if style is _FOUND and min(x2 - x1, y2 - y1) >= _LEAST_FOR_LANDMARKS:
+        radius = max(1, round(0.02 * max(x2 - x1, y2 - y1)))
+        for x, y in face.landmarks.tolist():
+            dot = (x - radius, y - radius, x + radius, y + radius)
+            draw.ellipse(dot, style.colour, _BLACK, max(1, radius // 4))
 
 
 def _line(
@@ -197,18 +320,9 @@ def _line(
         draw.line(ends, colour, thick)
 
 
-def _write_label(draw: ImageDraw.ImageDraw, size: tuple[int, int], face: Face, text: str) -> None:
-    """Put a label above the face's box, below it where there is no room, or else into it."""
-    style, thick, height = _style(face), _thickness(size), max(16, min(size) // 24)
-    if 3 * height > size[1]:
-        return  # the label would hide the picture
-    x1, y1, _, y2 = _inside(face, size)
-    top = y1 - height - thick
-    if top < 0:
-        top = y2 + thick + 1 if y2 + thick + 1 + height <= size[1] else 0
-    width = width_of(text, height, size[0])
-    if width:
-        left = max(0, min(x1, size[0] - width))
-        box = (left, top, left + width, top + height)
-        draw.rectangle((box[0], box[1], box[2] - 1, box[3] - 1), style.colour)
-        write(draw, text, box, style.ink)
+def _write_label(draw: ImageDraw.ImageDraw, style: _Style, placed: Placed) -> None:
+    x1, y1, x2, y2 = placed.box
+    draw.rectangle((x1, y1, x2 - 1, y2 - 1), style.colour)
+    write(draw, placed.text, placed.main, style.ink)
+    if placed.detail:
+        write(draw, placed.detail, placed.side, style.ink)

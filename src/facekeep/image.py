@@ -20,6 +20,7 @@ import contextlib
 import hashlib
 import io
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -45,6 +46,7 @@ __all__ = [
     "check_image",
     "check_output",
     "content_digest",
+    "elsewhere",
     "from_bgr",
     "is_picture",
     "list_images",
@@ -62,6 +64,10 @@ _WRITERS = {
     ".tif": "TIFF",
     ".tiff": "TIFF",
 }
+
+# Addresses keep one slash where they went through a Path.
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/|data:", re.IGNORECASE)
+_CAMERA = re.compile(r"[0-9]{1,2}|/dev/video[0-9]*")
 
 
 def load_image(
@@ -222,11 +228,25 @@ def _opened(source: Any, name: str) -> Iterator[Stream]:
         else:
             stream = io.BytesIO(source)
     except (OSError, ValueError) as error:
-        raise ImageError(f"{name}: cannot be read: {why(error)}") from error
+        raise ImageError(
+            f"{name}: {elsewhere(source) or f'cannot be read: {why(error)}'}"
+        ) from error
     except (TypeError, BufferError) as error:
         raise InputError(f"{name}: does not give bytes; open it in binary mode") from error
     with stream:
         yield stream
+
+
+def elsewhere(source: object) -> str:
+    """Say why what is no file cannot be read, where it is an address or a camera; else nothing."""
+    if not isinstance(source, str | os.PathLike) or os.path.isfile(source):  # noqa: PTH113
+        return ""
+    text = path_text(source)
+    if _ADDRESS.match(text):
+        return "is an address, not a file: download it first"
+    if _CAMERA.fullmatch(text):
+        return "cameras are not supported here yet: save a picture as a file first"
+    return ""
 
 
 def _encode(rgb: NDArray[np.uint8], style: str, quality: int) -> bytes:

@@ -40,6 +40,7 @@ def test_bench_for_people(cli):
     assert outcome.status == 0
     header, row, end = outcome.out.splitlines()
     assert header.split()[:3] == ["stage", "median", "ms"]
+    assert header.split() == ["stage", "median", "ms", "p95", "ms"], "no column is empty"
     assert row.startswith("align a face")
     assert end.startswith("threads: all; ")
 

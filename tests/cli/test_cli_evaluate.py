@@ -86,6 +86,9 @@ def test_people_read_tables_and_a_report(cli, people: Path, tmp_path: Path):
     told = "7 images of 2 people, 9 mated and 9 non-mated comparisons"
     assert lines[0] == f"Verification of all pairs, people: {told}"
     assert lines[2].split()[:2] == ["sface", "1e-1"]
+    assert any(line.startswith("mated: two images of one person; non-mated: ") for line in lines)
+    assert any(line.startswith("supported: enough non-mated comparisons") for line in lines)
+    assert "unknown, as that takes 10 people and here are 2" in outcome.out
     assert "no face taken from 1 of 7 images (14.29 %)" in lines
     assert "  collins/wall.png: no face was found" in lines
     assert lines[-1] == f"report: {report / 'report.html'}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import runpy
 import shlex
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from facekeep.cli.completion import DEVICES, RUNTIMES
 from facekeep.cli.main import build
 from facekeep.config import KNOBS
 
@@ -74,6 +76,93 @@ def test_help_fits_eighty_columns_in_a_pipe(cli, path: str, command):
     assert "\x1b" not in outcome.out
     for line in DOCS["examples"](command.epilog):
         assert line.strip() in outcome.out, "examples keep their lines"
+
+
+@pytest.mark.parametrize(("path", "command"), TREE, ids=name_of)
+def test_help_is_in_words(cli, path: str, command):
+    """Neither typer nor Python shows through: no types, no literals, no comparisons."""
+    words = path.split()[1:]
+    outcome = cli(*words, "-h")
+    assert outcome.status == 0
+    assert outcome.out == cli(*words, "--help").out
+    code = re.compile(r"list\[|<str|\bNone\b|<=|>=|\bTrue\b|\bFalse\b(?!-)|\de-0|the catalogue's")
+    assert not code.findall(outcome.out)
+
+
+def test_options_stand_in_groups(cli):
+    lines = cli("identify", "--help").out.splitlines()
+    titles = [line for line in lines if line.endswith(":") and not line.startswith(" ")]
+    assert titles == ["Arguments:", "Input:", "Output:", "Decision:", "Models:", "Advanced:"]
+    where = {title: lines.index(title) for title in titles}
+    for option, title, following in [
+        ("--gallery", "Input:", "Output:"),
+        ("--csv", "Output:", "Decision:"),
+        ("--fmr", "Decision:", "Models:"),
+        ("--detector", "Models:", "Advanced:"),
+    ]:
+        (place,) = [n for n, line in enumerate(lines) if f" {option} " in line[:30]]
+        assert where[title] < place < where[following], option
+    assert "[default: 5; 1 to 1000]" in " ".join(" ".join(lines).split())
+
+
+def test_defaults_are_told_by_their_real_values():
+    from facekeep.cli.options import default_of
+    from facekeep.models import default_model
+
+    tasks = {"detector": "detect", "refiner": "refine", "embedder": "embed"}
+    for name, task in tasks.items():
+        assert default_of(KNOBS[name]) == default_model(task)
+
+
+def completed(cli, monkeypatch, shell: str, *words: str) -> list[str]:
+    monkeypatch.setenv("_FACEKEEP_COMPLETE", f"complete_{shell}")
+    monkeypatch.setenv("COMP_WORDS", "facekeep " + " ".join(words))
+    monkeypatch.setenv("COMP_CWORD", str(len(words)))
+    outcome = cli()
+    assert outcome.err == ""
+    return outcome.out.split("\n")[:-1] if outcome.out.strip() else []
+
+
+def test_the_shell_completes_choices_and_names_of_models(cli, monkeypatch):
+    def complete(*words: str) -> list[str]:
+        return completed(cli, monkeypatch, "bash", *words)
+
+    assert complete("detect", "--precision", "fl") == ["float32", "float16"]
+    assert complete("detect", "--detector", "yu") == ["yunet"]
+    assert "sface" not in complete("detect", "--detector", "''")
+    assert complete("models", "info", "sf") == ["sface"]
+    assert complete("bench", "--model", "sf") == ["sface"]
+
+
+def test_what_is_completed_is_what_there_is(cli, monkeypatch):
+    """The words stand in the command line, where they cost no import; here they are compared."""
+    from facekeep import runtime
+    from facekeep.bench import STAGES
+    from facekeep.exports.exporting import TARGETS
+    from facekeep.models.schema import EDGEFACE
+
+    assert set(RUNTIMES) == {each.runtime for each in runtime.runtimes()}
+    assert set(DEVICES) == {each.device for each in runtime.runtimes()}
+    for words, found in [
+        (("bench", "''"), list(STAGES)),
+        (("models", "export", "sface", "--to", "''"), list(TARGETS)),
+        (("models", "import", "x", "--arch", "e"), list(EDGEFACE)),
+        (("detect", "--runtime", "''"), list(RUNTIMES)),
+    ]:
+        assert sorted(completed(cli, monkeypatch, "bash", *words)) == sorted(found)
+
+
+def test_the_shell_completes_names_of_people(cli, monkeypatch, album):
+    before = sorted(album.iterdir())
+    for words, found in [
+        (("people", "show", "Gra"), ["Grace\\ Hopper"]),
+        (("people", "show", "-g", "no.db", "Gra"), []),
+        (("people", "show", "-g", "broken.jpg", "Gra"), []),
+        (("enroll", "Ei"), ["Eileen\\ Collins"]),
+        (("enroll", '"Ei'), ["Eileen Collins"]),
+    ]:
+        assert completed(cli, monkeypatch, "bash", *words) == found
+    assert sorted(album.iterdir()) == before
 
 
 def example_lines():

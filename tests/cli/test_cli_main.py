@@ -148,7 +148,7 @@ WRONG_USE = [
     (["config", "show", "--nope"], "no such option: --nope"),
     (["config", "show", "--fmr"], "option '--fmr' requires an argument"),
     (["config", "show", "--json=1"], "--json"),
-    (["config", "show", "--fmr", "2"], "--fmr 2: expected a number from 1e-09 to 0.5"),
+    (["config", "show", "--fmr", "2"], "--fmr 2: expected a number from 1e-9 to 0.5"),
     (["config", "show", "--config", "/nowhere/x"], "/nowhere/x: there is no such configuration"),
 ]
 

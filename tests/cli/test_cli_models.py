@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import runpy
 from pathlib import Path
 
@@ -46,8 +47,9 @@ def test_list(cli):
     lines = cli("models", "list").out.splitlines()
     assert lines[0].split()[:3] == ["name", "task", "state"]
     (yunet,) = (line for line in lines if line.startswith("yunet "))
-    assert yunet.split()[:5] == ["yunet", "(default)", "detect", "ok", "MIT"]
-    assert yunet.endswith("WIDER FACE (research use)"), "the terms of the data are shown as well"
+    assert yunet.split() == ["yunet", "(default)", "detect", "ok", "research", "MIT"]
+    assert max(map(len, lines[:-1])) <= 80
+    assert lines[-1].startswith("terms: free for any use; research only, ")
     offers = [name for name, model in models.items() if model["state"] == "offered"]
     assert "edgeface-xs-gamma-06" in offers
     assert all(
@@ -64,7 +66,32 @@ def test_info(cli):
     assert [set(row) for row in facts["thresholds"]] == [{"fmr", "cosine"}] * 5
     assert facts["comparisons"] * facts["thresholds"][-2]["fmr"] > 3, "1e-5 is supported"
     assert "space" not in cli("models", "info", "yunet", "--json").json
-    assert "weights licence" in cli("models", "info", "sface").out
+    lines = cli("models", "info", "sface").out.splitlines()
+    assert [line.split()[0] for line in lines[:3]] == ["fact", "name", "summary"]
+    assert any(line.split() == ["terms", "research"] for line in lines)
+    assert "weights licence" in "\n".join(lines)
+    assert "11 MB" in "\n".join(lines)
+    assert max(map(len, lines)) <= 80
+    assert not re.search(r"None|\[|\{|\de-0", "\n".join(lines))
+
+
+@pytest.mark.parametrize(
+    ("licence", "data", "word"),
+    [
+        ("MIT", "photos of ours", "free"),
+        ("Apache-2.0", "portraits in the public domain", "free"),
+        ("MIT", "WIDER FACE (research use)", "research"),
+        ("CC BY-NC 4.0", "photos of ours", "research"),
+        ("MIT", "not stated", "ask"),
+        ("not stated", "photos of ours", "ask"),
+        ("all rights reserved", "photos of ours", "ask"),
+    ],
+)
+def test_terms_in_one_word(cli, network, licence, data, word):
+    words = ["--name", "mine", "--licence", licence, "--trained-on", data]
+    assert cli("models", "import", network, *words).status == 0
+    (row,) = (each for each in cli("models", "list").out.splitlines() if each.startswith("mine "))
+    assert row.split()[3] == word
 
 
 def test_path(cli):
@@ -164,7 +191,7 @@ def test_flops_for_people(cli):
     assert facts["params"] == 9_667_072
     assert 550e6 < facts["macs"] < 600e6
     outcome = cli("models", "info", "sface", "--flops")
-    assert str(facts["flops"]) in outcome.out
+    assert f"{facts['flops']:,}" in outcome.out
     assert "twice the multiply-accumulates" in outcome.out.splitlines()[-1]
     assert "EdgeFace paper" in outcome.out.splitlines()[-1]
     assert "flops" not in cli("models", "info", "sface", "--json").json
@@ -173,7 +200,8 @@ def test_flops_for_people(cli):
 def test_the_terms_of_an_offer_are_told_before_anything_is_fetched(cli, network, album):
     caution = cli("models", "info", "edgeface-xs-q", "--json").json["caution"]
     assert "contradict" in caution
-    assert caution in cli("models", "info", "edgeface-xs-q").out
+    told = cli("models", "info", "edgeface-xs-q").out
+    assert caution in " ".join(told.split())
     for words in ([], ["--json"]):
         wrong = cli("models", "pull", "edgeface-xs-q", "--from", network, *words)
         assert wrong.status == 3

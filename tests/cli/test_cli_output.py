@@ -6,6 +6,7 @@ import io
 import json
 import math
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -130,18 +131,80 @@ def test_tables_on_a_terminal_show_every_cell_and_no_markup(monkeypatch):
     terminal = Terminal()
     monkeypatch.setattr(sys, "stdout", terminal)
     output.print_table(["name"], [["[red]Ada[/red]"], ["x\x1b[2J"]])
+    assert terminal.getvalue().splitlines()[1] == "─" * 14
     assert "[red]Ada[/red]" in terminal.getvalue()
     assert "\x1b[2J" not in terminal.getvalue()
 
 
-def test_a_narrow_terminal_loses_nothing(monkeypatch):
-    terminal = Terminal()
-    monkeypatch.setattr(sys, "stdout", terminal)
-    monkeypatch.setenv("COLUMNS", "20")
-    path = "/" + "abcdefghij" * 6
-    output.print_table(["path", "n"], [[path, 1]])
-    letters = "".join(c for c in terminal.getvalue().split("─")[-1] if c in path)
-    assert letters == path
+@pytest.mark.parametrize("columns", ["20", "80"])
+def test_a_wide_table_is_folded_between_words_and_never_in_one(capsys, monkeypatch, columns):
+    monkeypatch.setenv("COLUMNS", columns)
+    number = "7f6c0d0a-1111-4222-8333-444455556666"
+    said = "a sentence of many words that goes on and on, far beyond the end of the line"
+    rows = [[number, said, 1], ["李明 李明", "short", 22]]
+    output.print_table(["id", "text", "n"], rows)
+    assert len(capsys.readouterr().out.splitlines()) == 3, "elsewhere a row is a line"
+    output.print_table(["id", "text", "n"], rows, fold=True)
+    lines = capsys.readouterr().out.splitlines()
+    assert any(line.startswith(f"{number}  ") for line in lines)
+    assert " ".join(" ".join(line[38:].split()) for line in lines[1:]).count("sentence") == 1
+    if columns == "80":
+        assert max(map(len, lines)) <= 80
+        assert len(lines) == 4
+        assert lines[1].endswith("  1")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, ""),
+        (True, "yes"),
+        (1e-5, "1e-5"),
+        (1e-4, "0.0001"),
+        (127.5, "127.5"),
+        ({"new": True, "templates": 1}, "new yes, templates 1"),
+        ([1e-6, "a", None], "1e-6; a; "),
+        (datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC), "2026-01-02 03:04 UTC"),
+    ],
+)
+def test_values_are_told_in_words(capsys, value, text):
+    assert output.words(value) == text
+    output.print_table(["a"], [[value]])
+    assert capsys.readouterr().out == f"a\n{text}".rstrip() + "\n" * (1 + (not text))
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (0, "0 bytes"),
+        (1, "1 byte"),
+        (999, "999 bytes"),
+        (1000, "1.0 kB"),
+        (1_310_000, "1.3 MB"),
+        (38_739_695, "39 MB"),
+        (999_600_000, "1.0 GB"),
+        (5_200_000_000_000, "5.2 TB"),
+    ],
+)
+def test_sizes_are_as_people_write_them(count, text):
+    assert output.size_text(count) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.04, "0.0 s"),
+        (1.25, "1.2 s"),
+        (35.2, "35 s"),
+        (59.7, "1 min"),
+        (125, "2 min"),
+        (3600, "1 h"),
+        (12_000, "3 h 20 min"),
+        (200_000, "2 days"),
+    ],
+)
+def test_times_are_as_people_write_them(seconds, text):
+    assert output.time_text(seconds) == text
 
 
 def clock(*times: float):
@@ -167,7 +230,7 @@ def test_progress_in_a_unit_tells_the_speed_and_the_time_left(capsys):
     with output.progress("Training", 7400, unit="images", clock=clock(0, 1, 10, 10)) as advance:
         advance(0)
         advance(200)
-    assert capsys.readouterr().err == "Training: 200 of 7400 images, 20 images/s, 0:06:00 left\n"
+    assert capsys.readouterr().err == "Training: 200 of 7400 images, 20 images/s, 6 min left\n"
 
 
 def test_progress_in_a_unit_without_an_end_tells_the_speed(capsys):
@@ -175,6 +238,12 @@ def test_progress_in_a_unit_without_an_end_tells_the_speed(capsys):
         advance(0)
         advance(22)
     assert capsys.readouterr().err == "Training: 0\nTraining: 22 images, 2 images/s\n"
+
+
+def test_progress_in_bytes_is_told_as_people_write_sizes(capsys):
+    with output.progress("Pulling", 10_700_000, unit="bytes", clock=clock(0, 10, 10)) as advance:
+        advance(4_200_000)
+    assert capsys.readouterr().err == "Pulling: 4.2 MB of 11 MB, 420 kB/s, 15 s left\n"
 
 
 def test_a_bar_in_a_unit_shows_the_speed(monkeypatch):

@@ -42,6 +42,16 @@ def test_json_says_it_all(cli, album: Path, cache: Path):
     assert Path(result["unreadable"][0]["image"]).name == "broken.jpg"
 
 
+def test_what_is_found_as_a_table(cli, album: Path, cache: Path, tmp_path: Path):
+    outcome = cli("search", album / "hopper.png", album, "--csv", "-")
+    assert outcome.status == 0
+    header, *rows = outcome.out.splitlines()
+    assert header == "image,similarity,threshold,x1,y1,x2,y2"
+    assert [Path(row.split(",")[0]).name for row in rows] == ["hopper.png", "hopper.jpg"]
+    cli("search", album / "hopper.png", album, "--csv", tmp_path / "found.csv")
+    assert (tmp_path / "found.csv").read_text("utf-8") == outcome.out
+
+
 def test_top_and_sheet(cli, album: Path, cache: Path, tmp_path: Path):
     sheet = tmp_path / "sheet.png"
     outcome = cli("search", album / "hopper.png", album, "--top", "1", "--out", sheet)

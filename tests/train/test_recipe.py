@@ -73,7 +73,7 @@ def test_files_that_are_named_become_absolute_and_names_stay(tmp_path: Path, mon
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ({"lr": "fast"}, "--lr fast: expected a number from 1e-09 to 10"),
+        ({"lr": "fast"}, "--lr fast: expected a number from 1e-9 to 10"),
         ({"lr": "0"}, "--lr 0: expected"),
         ({"lr": "nan"}, "--lr nan: expected"),
         ({"batch": "1"}, "--batch 1: expected a whole number from 2"),

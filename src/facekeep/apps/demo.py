@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import logging
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,12 +16,14 @@ from numpy.typing import NDArray
 
 from facekeep.draw import annotate, contact_sheet
 from facekeep.engine import FaceEngine
-from facekeep.errors import InputError
+from facekeep.errors import ImageError, InputError
 from facekeep.image import list_images, list_people, load_image, save_image
 
 __all__ = ["CHANGES", "UNKNOWN", "Case", "Demonstration", "Trial", "bundled_cases", "cases_from"]
 
 Image = NDArray[np.uint8]
+
+_log = logging.getLogger(__name__)
 
 UNKNOWN = "unknown"
 # So many photos of a person, so many people and such a longest side, in pixels, keep all that is
@@ -29,6 +32,7 @@ _PHOTOS = 12
 _PEOPLE = 20
 _SIDE = 1280
 _COLLAGE = 4
+_TILE, _COLUMNS = 280, 4  # of the sheet, wide enough for a name under each photo
 
 # Photos in the public domain (works of the US Navy and of NASA) that ship inside PyPI wheels.
 _PORTRAITS = {
@@ -133,8 +137,8 @@ def bundled_cases() -> list[Case]:
             found = importlib.metadata.distribution(distribution).locate_file(path)
         except importlib.metadata.PackageNotFoundError as error:
             raise InputError(
-                "the demo's photos are not installed: pip install 'facekeep[demo]', "
-                "or show your own with --photos FOLDER"
+                "the demo's two portraits are not here; get them with: pip install"
+                " 'facekeep[demo]'; or take photos of yours: facekeep demo --photos FOLDER"
             ) from error
         photos[name] = load_image(str(found))
     return [Case(name, (photo,), _changed(photo)) for name, photo in photos.items()]
@@ -229,15 +233,22 @@ class Demonstration:
 
 
 def _sheet(shown: Sequence[tuple[Trial, Image]]) -> Image:
-    """A row of marked photos for each person, so that the answers can be seen at a glance."""
-    rows: dict[str, list[tuple[str, Image]]] = {}
+    """A row of marked photos for each person, with the answer under each."""
+    rows: dict[str, list[tuple[Trial, Image]]] = {}
     for trial, picture in shown:
-        rows.setdefault(trial.who, []).append((trial.photo, picture))
-    groups = [
-        (f"{who}: {', '.join(what for what, _ in row)}", [picture for _, picture in row])
-        for who, row in rows.items()
-    ]
-    return contact_sheet(groups, tile=240, columns=8)
+        rows.setdefault(trial.who, []).append((trial, picture))
+    groups = [(who, [picture for _, picture in row]) for who, row in rows.items()]
+    captions = [[_caption(trial) for trial, _ in row] for row in rows.values()]
+    return contact_sheet(groups, captions=captions, tile=_TILE, columns=_COLUMNS)
+
+
+def _caption(trial: Trial) -> str:
+    """What is under a photo: what it is, the answer, and whether that was right."""
+    alone = len(trial.answer) == 1 and trial.similarity is not None
+    similar = f" {trial.similarity:.2f}" if alone else ""
+    answer = ", ".join(trial.answer) or "no face"
+    verdict = "right" if trial.right else f"WRONG: {', '.join(trial.expected)}"
+    return f"{trial.photo}: {verdict}\n{answer}{similar}"
 
 
 def _collage(photos: Sequence[Image]) -> Image:
@@ -252,18 +263,30 @@ def _people(named: Sequence[tuple[str, list[Path]]]) -> list[Case]:
     """Cases of a folder with a folder for each person."""
     cases = []
     for name, paths in named[:_PEOPLE]:
-        first, *others = [_load(path) for path in paths[:_PHOTOS]]
-        probes = tuple((path.name, image) for path, image in zip(paths[1:], others, strict=False))
-        stranger = ((paths[0].name, first),)
-        cases.append(Case(name, (first,), probes) if others else Case(name, (), stranger))
+        loaded = _loaded(paths)
+        if len(loaded) > 1:
+            cases.append(Case(name, (loaded[0][1],), tuple(loaded[1:])))
+        elif loaded:
+            cases.append(Case(name, (), tuple(loaded)))
     return cases
 
 
 def _photos(paths: Sequence[Path]) -> list[Case]:
     """Cases of a folder of photos, each of somebody else; the last one stays a stranger."""
-    loaded = [(path.stem, _load(path)) for path in paths[:_PHOTOS]]
+    loaded = [(Path(name).stem, photo) for name, photo in _loaded(paths)]
     cases = [Case(name, (photo,), _changed(photo)) for name, photo in loaded[:-1]]
     return cases + [Case(name, (), _changed(photo)) for name, photo in loaded[-1:]]
+
+
+def _loaded(paths: Sequence[Path]) -> list[tuple[str, Image]]:
+    """Load photos by name; one that cannot be read is left out, with a warning."""
+    loaded = []
+    for path in paths[:_PHOTOS]:
+        try:
+            loaded.append((path.name, _load(path)))
+        except ImageError as error:
+            _log.warning("%s", error)
+    return loaded
 
 
 def _load(path: Path) -> Image:

@@ -20,6 +20,7 @@ from facekeep.engine import FaceEngine, ImageSource
 from facekeep.errors import ImageError, InputError
 from facekeep.face import Face
 from facekeep.gallery import Gallery, Person
+from facekeep.image import elsewhere
 
 __all__ = [
     "Clustering",
@@ -243,7 +244,7 @@ def _main_face(engine: FaceEngine, probe: ImageSource, cache: PhotoCache | None)
         raise ImageError(f"{name}: {failed.reason}")
     for photo in read.photos:
         return _first(photo.faces, name)
-    raise ImageError(f"{name}: there is no such file; check the path")
+    raise ImageError(f"{name}: {elsewhere(probe) or 'there is no such file; check the path'}")
 
 
 def _first(faces: Sequence[Face], name: str) -> Face:

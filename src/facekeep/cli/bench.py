@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from facekeep.cli.command import Run, command, group
+from facekeep.cli.completion import choices, model_names
 
 app = group()
 
@@ -32,6 +34,7 @@ def bench(
         typer.Argument(
             metavar="[STAGE]...",
             help="decode, detect, align, embed, identify, start; all when none is named.",
+            autocompletion=choices("decode", "detect", "align", "embed", "identify", "start"),
         ),
     ] = None,
     image: Annotated[
@@ -43,6 +46,7 @@ def bench(
         typer.Option(
             "--model",
             metavar="NAME",
+            autocompletion=model_names("embed"),
             help="Time this model's bare network beside its export by PyTorch; only with embed.",
         ),
     ] = None,
@@ -83,7 +87,8 @@ def bench(
                 "stages": [{**asdict(result), "ratio": result.ratio} for result in results],
             }
         )
-    run.table(
+    _table(
+        run,
         ["stage", "median ms", "p95 ms", "bare network ms", "ratio", "peak RSS MB"],
         [
             [
@@ -109,7 +114,8 @@ def _network(run: Run, model: str, threads: int, repeats: int) -> None:
     if run.json:
         where = {"threads": threads, "machine": _machine()}
         run.emit({**asdict(found), "ratio": found.ratio, **where})
-    run.table(
+    _table(
+        run,
         ["network", "median ms", "p95 ms", "plain export ms", "ratio", "limit ms"],
         [
             [
@@ -124,6 +130,12 @@ def _network(run: Run, model: str, threads: int, repeats: int) -> None:
     )
     run.say(f"plain export: {found.plain_export}")
     run.say(f"threads: {threads or 'all'}; {_machine()}")
+
+
+def _table(run: Run, headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table without the columns in which nothing stands."""
+    kept = [place for place in range(len(headers)) if any(row[place] for row in rows)]
+    run.table([headers[i] for i in kept], [[row[i] for i in kept] for row in rows])
 
 
 def _picture(path: Path | None) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from facekeep.cli.command import Run, command, group
+from facekeep.cli.output import counted, size_text
 
 app = group(
     "cache",
@@ -34,8 +35,8 @@ def info(run: Run) -> None:
     else:
         secrecy = "encrypted" if found.encrypted else "not encrypted"
         run.say(
-            f"{found.path}: templates of {found.photos} photos, {secrecy}; {found.unreadable}"
-            f" unreadable photos; {found.size:,} bytes"
+            f"{found.path}: templates of {counted(found.photos, 'photo')}, {secrecy};"
+            f" {counted(found.unreadable, 'unreadable photo')}; {size_text(found.size)}"
         )
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from facekeep._libraries import MODULES
+from facekeep.cli.output import counted
 from facekeep.config import KNOBS, Settings
 from facekeep.errors import ConfigError, FacekeepError
 
@@ -280,7 +281,9 @@ def _gallery(settings: Settings) -> Check:
             info = gallery.info()
     except FacekeepError as error:
         return Check("files", "gallery", "fail", str(error))
-    detail = f"{path}, {info.people} people, {info.templates - info.negatives} templates"
+    people = counted(info.people, "person", "people")
+    templates = counted(info.templates - info.negatives, "template")
+    detail = f"{path}, {people}, {templates}"
     if not os.access(path, os.W_OK) or not os.access(path.parent, os.W_OK):
         return Check("files", "gallery", "warn", f"{detail}, but it cannot be written")
     return Check("files", "gallery", "ok", detail)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ import typer
 
 from facekeep.cli import output
 from facekeep.cli.ending import INTERRUPTED, ExitStatus
+from facekeep.cli.help import CONTEXT, HelpedCommand, HelpedGroup
 from facekeep.cli.options import ConfigOption, JsonFlag, QuietFlag, VerboseFlag, setting_option
 from facekeep.config import Resolved, Settings, config_path, resolve
 from facekeep.errors import InputError
@@ -29,12 +31,14 @@ class Run:
         config: What ``--config`` said.
         json: Print one JSON document instead of text.
         quiet: Print no progress.
+        muted: Print no text: something else goes to standard output.
     """
 
     flags: Mapping[str, object]
     config: str | None = None
     json: bool = False
     quiet: bool = False
+    muted: bool = False
 
     @cached_property
     def resolved(self) -> Resolved:
@@ -52,13 +56,20 @@ class Run:
 
     def say(self, text: object) -> None:
         """Print one line of the answer for people; nothing under ``--json``."""
-        if not self.json:
+        if not (self.json or self.muted):
             output.say(text)
 
-    def table(self, headers: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    def warn(self, text: object) -> None:
+        """Print one line on stderr, whatever goes to stdout; nothing under ``--quiet``."""
+        if not self.quiet:
+            output.say(f"facekeep: warning: {text}", sys.stderr)
+
+    def table(
+        self, headers: Sequence[str], rows: Sequence[Sequence[object]], *, fold: bool = False
+    ) -> None:
         """Print a table for people; nothing under ``--json``."""
-        if not self.json:
-            output.print_table(headers, rows)
+        if not (self.json or self.muted):
+            output.print_table(headers, rows, fold=fold)
 
     @contextmanager
     def progress(
@@ -77,7 +88,14 @@ def group(
     name: str | None = None, help: str | None = None, *, examples: Sequence[str] = ()
 ) -> typer.Typer:
     """A set of commands; without a name they stand directly under ``facekeep``."""
-    return typer.Typer(name=name, help=help, epilog=_epilog(examples), rich_markup_mode=None)
+    return typer.Typer(
+        name=name,
+        help=help,
+        epilog=_epilog(examples),
+        rich_markup_mode=None,
+        cls=HelpedGroup,
+        context_settings=CONTEXT,
+    )
 
 
 def command(
@@ -94,7 +112,14 @@ def command(
 
     def decorate(function: CommandFunction) -> CommandFunction:
         epilog = _epilog(examples)
-        app.command(name, help=inspect.getdoc(function), epilog=epilog)(_entry(function, uses))
+        make = app.command(
+            name,
+            cls=HelpedCommand,
+            context_settings=CONTEXT,
+            help=inspect.getdoc(function),
+            epilog=epilog,
+        )
+        make(_entry(function, uses))
         return function
 
     return decorate
@@ -115,9 +140,13 @@ def group_command(
     """
 
     def decorate(function: CommandFunction) -> CommandFunction:
-        app.callback(invoke_without_command=True, help=inspect.getdoc(function))(
-            _unless_verb(_entry(function, uses))
+        make = app.callback(
+            cls=HelpedGroup,
+            context_settings=CONTEXT,
+            invoke_without_command=True,
+            help=inspect.getdoc(function),
         )
+        make(_unless_verb(_entry(function, uses)))
         app.info.epilog = _epilog(examples)
         return function
 

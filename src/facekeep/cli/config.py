@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from facekeep.cli import output
 from facekeep.cli.command import ExitStatus, Run, command, group
+from facekeep.cli.options import default_of
+from facekeep.cli.output import words
 from facekeep.config import KNOBS, config_path, default_config_path, example_toml
 
 app = group(
@@ -29,7 +31,7 @@ def show(run: Run) -> None:
         return
     run.table(
         ["setting", "value", "from"],
-        [[name, _shown(value), origins[name]] for name, value in values.items()],
+        [[name, _shown(name, value), str(origins[name])] for name, value in values.items()],
     )
 
 
@@ -54,8 +56,9 @@ def example(run: Run) -> None:
         output.say(line)
 
 
-def _shown(value: object) -> object:
-    """A value as the file would say it."""
+def _shown(name: str, value: object) -> str:
+    """A value as the file would say it; of one that is not set, what holds then if a word says."""
     if value is None:
-        return "-"
-    return str(value).lower() if isinstance(value, bool) else value
+        default = default_of(KNOBS[name])
+        return "-" if " " in default else default
+    return str(value).lower() if isinstance(value, bool) else words(value)

@@ -9,6 +9,7 @@ import typer
 
 from facekeep._files import private_folder
 from facekeep.cli.command import ExitStatus, Run, command, group
+from facekeep.cli.output import words
 from facekeep.errors import InputError
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def demo(
         documents = [_document(trial) for trial in trials]
         run.emit({"right": right, "trials": documents, "pictures": str(out)})
     run.table(["who is in it", "photo", "answer", "similarity", ""], [_row(t) for t in trials])
-    run.say(f"{right} of {len(trials)} right at a false-match rate of {settings.fmr:g}")
+    run.say(f"{right} of {len(trials)} right at a false-match rate of {words(settings.fmr)}")
     run.say(f"pictures with the answers: {out / 'collage.jpg'}, erased.jpg, trials.jpg")
     return ExitStatus.YES if right == len(trials) else ExitStatus.NO
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from facekeep.cli.command import ExitStatus, Run, command, group
+from facekeep.cli.completion import people_names
 from facekeep.cli.opening import open_engine
 from facekeep.cli.options import ENGINE, GALLERY
 from facekeep.cli.output import counted
@@ -68,7 +69,12 @@ NewPerson = Annotated[
 def enroll(
     run: Run,
     name: Annotated[
-        str, typer.Argument(metavar="NAME", help="The person; or a folder of folders, alone.")
+        str,
+        typer.Argument(
+            metavar="NAME",
+            help="The person; or a folder of folders, alone.",
+            autocompletion=people_names,
+        ),
     ],
     images: Annotated[
         list[Path] | None,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from facekeep.cli.command import Run
+from facekeep.cli.completion import model_names
 from facekeep.cli.evaluating import Report, check_targets, command_line, write_figures
 from facekeep.cli.options import Out
 from facekeep.errors import ImageError, InputError
@@ -40,7 +41,9 @@ def detect(
         typer.Option(
             "--model",
             metavar="NAME",
-            help="Detector to evaluate; repeat to compare several. [default: the setting detector]",
+            autocompletion=model_names("detect"),
+            help="Detector to evaluate; repeat to compare several."
+            " [default: the setting detector: yunet]",
         ),
     ] = None,
     sizes: Annotated[

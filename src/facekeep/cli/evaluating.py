@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from facekeep.cli.command import Run, command
+from facekeep.cli.completion import model_names
 from facekeep.cli.options import Out
 from facekeep.cli.output import plain
 from facekeep.errors import InputError, StorageFull
@@ -71,7 +72,9 @@ _Models = Annotated[
     typer.Option(
         "--model",
         metavar="NAME",
-        help="Embedder to evaluate; repeat to compare several. [default: the setting embedder]",
+        autocompletion=model_names("embed"),
+        help="Embedder to evaluate; repeat to compare several."
+        " [default: the setting embedder: sface]",
     ),
 ]
 _Rates = Annotated[
@@ -383,6 +386,9 @@ def _tell_people(run: Run, results: Sequence[Result]) -> None:
         if table.caption:
             run.say(table.caption)
         run.table(table.headers, table.rows)
+    if not run.quiet:
+        for line in words.explanations(results):
+            run.say(line)
     for remark in (remark for result in results for remark in words.remarks(result)):
         run.say(remark)
     run.say(f"no face taken from {words.failures_text(first)}")

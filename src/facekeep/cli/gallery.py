@@ -15,7 +15,7 @@ from facekeep.cli.command import ExitStatus, Run, command, group
 from facekeep.cli.looking import photo_progress
 from facekeep.cli.opening import open_engine, open_gallery, open_key
 from facekeep.cli.options import ENGINE, GALLERY
-from facekeep.cli.output import counted
+from facekeep.cli.output import counted, size_text
 
 if TYPE_CHECKING:
     from facekeep.apps.migrate import Migration
@@ -37,21 +37,13 @@ def info(run: Run) -> None:
     """Say what the gallery holds, for which model, and whether it is encrypted."""
     with open_gallery(run, read_only=True) as gallery:
         facts = asdict(gallery.info())
-    facts["created_at"] = facts["created_at"].isoformat()
     if run.json:
-        run.emit(facts)
+        run.emit(facts | {"created_at": facts["created_at"].isoformat()})
         return
+    facts["size"] = size_text(facts["size"])
     space = facts.pop("space")
     facts["model"] = f"{space['model']}, {space['width']} numbers a template"
-    run.table(
-        ["fact", "value"], [[key.replace("_", " "), _text(value)] for key, value in facts.items()]
-    )
-
-
-def _text(value: object) -> object:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return value
+    run.table(["fact", "value"], [[key.replace("_", " "), value] for key, value in facts.items()])
 
 
 @command(app, "check", uses=GALLERY, examples=["facekeep gallery check --key file:gallery.key"])
@@ -119,7 +111,7 @@ def compact(run: Run) -> None:
         after = gallery.info().size
     if run.json:
         run.emit({"before": before, "after": after})
-    run.say(f"{before} bytes before, {after} after")
+    run.say(f"{size_text(before)} before, {size_text(after)} after")
 
 
 @command(app, "purge", uses=GALLERY, examples=["facekeep gallery purge"])

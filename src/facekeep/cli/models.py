@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from facekeep.cli.command import ExitStatus, Run, command, group
+from facekeep.cli.completion import choices, model_names
 from facekeep.cli.options import Model
+from facekeep.cli.output import BYTES, size_text, words
 
 if TYPE_CHECKING:
     from facekeep.models import ModelEntry
@@ -21,6 +23,16 @@ app = group(
     examples=["facekeep models list", "facekeep models info sface"],
 )
 
+
+_TERMS = (
+    "terms: free for any use; research only, for the weights or the photos they were trained on;"
+    " ask the publisher, where they are not clear. All about one: facekeep models info NAME"
+)
+
+# Licences that allow any use, as they begin; the terms of the training photos count too.
+_FREE = ("mit", "apache", "bsd", "isc", "cc0", "cc by 4", "public domain", "free", "unlicense")
+_RESEARCH = ("research", "non-commercial", "noncommercial", "by-nc", "by nc")
+_UNCLEAR = ("not stated", "unclear", "disputed", "not known")
 
 _CALIBRATE = (
     "it cannot decide before it is calibrated on photos of many people, a folder each:"
@@ -51,18 +63,14 @@ def list_(run: Run) -> None:
         run.emit({"models": models, "damaged": [asdict(each) for each in damaged]})
         return
     run.table(
-        ["name", "task", "state", "licence of the weights", "trained on"],
+        ["name", "task", "state", "terms", "weights"],
         [
-            [
-                m.name + (" (default)" if default else ""),
-                m.task,
-                state,
-                m.weights_licence,
-                m.training_data,
-            ]
+            [m.name + " (default)" * default, m.task, state, _terms(m), m.weights_licence]
             for m, state, default in rows
         ],
+        fold=True,
     )
+    run.say(_TERMS)
     for each in damaged:
         run.say(f"damaged: {each.name}: {each.reason}")
 
@@ -86,10 +94,11 @@ def info(
     if run.json:
         run.emit(facts)
         return
-    run.table(
-        ["fact", "value"],
-        [[key.replace("_", " "), _text(value)] for key, value in facts.items() if value],
-    )
+    rows = _rows(entry(name))
+    if flops:
+        rows += [(f"{key}, counted", f"{facts[key]:,}") for key in ("params", "macs", "flops")]
+        rows += [("counted at", f"{facts['counted_at']} pixels")]
+    run.table(["fact", "value"], [row for row in rows if row[1]], fold=True)
     if flops:
         run.say(
             "flops are twice the multiply-accumulates (macs) of one input, as the MFLOPs in the"
@@ -113,7 +122,11 @@ def verify(
     run: Run,
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[NAME]...", help="Models; all when none is named."),
+        typer.Argument(
+            metavar="[NAME]...",
+            help="Models; all when none is named.",
+            autocompletion=model_names(),
+        ),
     ] = None,
 ) -> ExitStatus:
     """Compare the models' files with their digests; exit status 1 if one is missing or damaged."""
@@ -159,7 +172,7 @@ def pull(
     model = entry(name)
     run.say(f"{model.name}: weights: {model.weights_licence}; trained on {model.training_data}")
     size = sum(file.transfer for file in model.files)
-    with run.progress(f"Pulling {name}", total=size) as advance:
+    with run.progress(f"Pulling {name}", total=size, unit=BYTES) as advance:
         done = 0
 
         def report(received: int, _: int) -> None:
@@ -196,6 +209,15 @@ def import_(
         typer.Option(
             "--arch",
             metavar="ARCH",
+            autocompletion=choices(
+                "onnx",
+                "tflite",
+                "ncnn",
+                "edgeface-base",
+                "edgeface-s",
+                "edgeface-xs",
+                "edgeface-xxs",
+            ),
             help="The kind of file: onnx, tflite, ncnn, or the PyTorch weights of an "
             "edgeface-base, edgeface-s, edgeface-xs or edgeface-xxs. [default: what the file looks "
             "like]",
@@ -215,13 +237,22 @@ def import_(
         ),
     ] = None,
     colour: Annotated[
-        str, typer.Option("--colour", metavar="ORDER", help="Channels it expects: rgb or bgr.")
+        str,
+        typer.Option(
+            "--colour",
+            metavar="ORDER",
+            help="Channels it expects: rgb or bgr.",
+            autocompletion=choices("rgb", "bgr"),
+        ),
     ] = "rgb",
     mean: Annotated[
         float, typer.Option("--mean", metavar="X", help="Subtracted from pixels 0 to 255.")
     ] = 127.5,
     scale: Annotated[
-        float, typer.Option("--scale", metavar="X", help="What they are multiplied by then.")
+        float,
+        typer.Option(
+            "--scale", metavar="X", help="What they are multiplied by then.", show_default="1/127.5"
+        ),
     ] = 1 / 127.5,
     licence: Annotated[
         str, typer.Option("--licence", metavar="TEXT", help="The licence of the weights.")
@@ -266,7 +297,10 @@ def export(
     to: Annotated[
         str,
         typer.Option(
-            "--to", metavar="TARGET", help="openvino, ncnn, tflite, coreml or executorch."
+            "--to",
+            metavar="TARGET",
+            help="openvino, ncnn, tflite, coreml or executorch.",
+            autocompletion=choices("openvino", "ncnn", "tflite", "coreml", "executorch"),
         ),
     ],
     out: Annotated[
@@ -293,7 +327,7 @@ def export(
     if made.difference is None:
         run.say(f"{name}: wrote {files}; it cannot be run here, so its numbers were not compared")
     else:
-        run.say(f"{name}: wrote {files}; at most {made.difference:.0e} off ONNX Runtime's numbers")
+        run.say(f"{name}: wrote {files}; at most {words(made.difference)} off ONNX Runtime's")
 
 
 @command(app, "remove", examples=["facekeep models remove mine"])
@@ -317,10 +351,52 @@ def _facts(model: ModelEntry) -> dict[str, Any]:
     return facts
 
 
-def _text(value: object) -> str:
-    """One cell for people: lists and tables on one line."""
-    if isinstance(value, dict):
-        return ", ".join(f"{key} {_text(item)}" for key, item in value.items() if item)
-    if isinstance(value, list | tuple):
-        return "; ".join(map(_text, value))
-    return str(value)
+def _terms(model: ModelEntry) -> str:
+    """What a model may be used for, in one word: free, research or ask."""
+    licence, data = model.weights_licence.lower(), model.training_data.lower()
+    if any(word in f"{licence} {data}" for word in _RESEARCH):
+        return "research"
+    unclear = any(word in f"{licence} {data}" for word in _UNCLEAR)
+    return "ask" if unclear or not licence.startswith(_FREE) else "free"
+
+
+def _rows(model: ModelEntry) -> list[tuple[str, str]]:
+    """What people want to know about a model, the terms first; JSON has all of it."""
+    from facekeep.models import is_default, verify
+
+    state = verify(model).state + ", the default" * is_default(model)
+    size = f"{model.input_size} x {model.input_size} pixels" if model.input_size else "any"
+    rows = [
+        ("name", model.name),
+        ("summary", model.summary),
+        ("terms", _terms(model)),
+        ("weights licence", model.weights_licence),
+        ("trained on", model.training_data),
+        ("caution", model.caution),
+        ("task", model.task),
+        ("state", state),
+        *(("file", f"{file.name}, {size_text(file.size)}") for file in model.files),
+        ("runs with", model.runtime),
+        ("parameters", f"{model.params:,}" if model.params else ""),
+        ("input", f"{size}, {model.colour}, (pixel - {words(model.mean[0])}) * {_scale(model)}"),
+    ]
+    if model.task == "embed":
+        rates = [f"{words(fmr)} at cosine {cosine:.4f}" for fmr, cosine in model.thresholds]
+        rows += [
+            ("embedding", f"{model.width} numbers" if model.width else ""),
+            ("false-match rates", ", ".join(rates) or "not calibrated"),
+            ("comparisons", f"{model.comparisons:,}" if model.comparisons else ""),
+            ("calibrated on", model.calibrated_on),
+            ("calibrated by", model.calibration_command),
+        ]
+    for each in model.accuracy:
+        rows += [("measured", f"{words(each.value)}: {each.name}"), ("measured by", each.command)]
+    return [*rows, ("notes", model.notes), ("folder", words(model.folder))]
+
+
+def _scale(model: ModelEntry) -> str:
+    """The scale of pixels; as a fraction where it is one."""
+    inverse = 1 / model.scale[0] if model.scale[0] else 0.0
+    rounded = round(2 * inverse) / 2
+    near = abs(inverse - rounded) < 1e-6 * abs(inverse) and inverse > 1
+    return f"1/{words(rounded)}" if near else words(model.scale[0])

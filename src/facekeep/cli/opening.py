@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shlex
 from contextlib import suppress
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from facekeep.gallery import Gallery, Key, Space
 
 __all__ = ["nobody", "open_engine", "open_gallery", "open_key", "space_of"]
+
+_log = logging.getLogger(__name__)
 
 
 def open_key(run: Run) -> Key | None:
@@ -42,6 +45,9 @@ def open_engine(
     from facekeep.engine import FaceEngine
 
     settings = run.settings
+    _log.debug("settings: %s", run.resolved.file or "no file; defaults, variables and options")
+    if gallery != "none":
+        _log.debug("gallery: %s, to %s", settings.gallery, gallery)
     if gallery == "write":
         _make_default_folder(settings.gallery)
     elif gallery == "read":
@@ -79,6 +85,7 @@ def open_gallery(run: Run, *, create: bool = False, read_only: bool = False) -> 
     from facekeep.gallery import Gallery
 
     path = run.settings.gallery
+    _log.debug("gallery: %s, to %s", path, "read" if read_only else "write")
     if create:
         _make_default_folder(path)
     else:

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from facekeep.cli.completion import completion_of, model_names
 from facekeep.config import KNOBS, Knob
 
 __all__ = [
@@ -40,8 +41,21 @@ GALLERY: Final = ("gallery", "key")
 """Settings that say which gallery, and how to open it."""
 
 Image = Annotated[Path, typer.Argument(metavar="IMAGE", help="A picture.")]
-Images = Annotated[list[Path], typer.Argument(metavar="IMAGE", help="One or more pictures.")]
-Model = Annotated[str, typer.Argument(metavar="NAME", help="A model, as `models list` names it.")]
+Images = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="IMAGE",
+        help="Pictures; folders, with the folders in them; or - for a picture on standard input.",
+    ),
+]
+Model = Annotated[
+    str,
+    typer.Argument(
+        metavar="NAME",
+        help="A model, as `models list` names it.",
+        autocompletion=model_names(),
+    ),
+]
 Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="A folder of pictures.")]
 Out = Annotated[
     Path | None, typer.Option("--out", "-o", metavar="PATH", help="Write the result to this file.")
@@ -79,7 +93,13 @@ def setting_option(name: str) -> Any:
         flags = f"{knob.option}/--no-{knob.option.removeprefix('--')}"
         return Annotated[bool | None, typer.Option(flags, help=text, show_default=False)]
     names = [knob.option, *([_SHORT[name]] if name in _SHORT else [])]
-    option = typer.Option(*names, metavar=knob.kind.metavar, help=text, show_default=False)
+    option = typer.Option(
+        *names,
+        metavar=knob.kind.metavar,
+        help=text,
+        show_default=False,
+        autocompletion=completion_of(knob),
+    )
     return Annotated[str | None, option]
 
 

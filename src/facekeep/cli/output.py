@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
+import re
+import shutil
 import sys
 import time
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import UTC, datetime
 from os import PathLike, fspath
 from typing import Any, Final, TextIO
 
 __all__ = [
+    "BYTES",
     "counted",
     "emit_json",
     "one_line",
@@ -22,10 +26,16 @@ __all__ = [
     "progress",
     "say",
     "set_up_logging",
+    "size_text",
+    "time_text",
+    "words",
 ]
 
 PLAIN_PROGRESS_SECONDS: Final = 5.0
 """Seconds between lines of progress where no bar can be drawn."""
+
+BYTES: Final = "bytes"
+"""The unit of progress that is told in kB, MB and GB."""
 
 _BIDI_CONTROLS: Final = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 """They reorder the text around them, so that a name could forge a line."""
@@ -105,17 +115,64 @@ def _rounded(value: float) -> float | None:
     return float(f"{value:.7g}") if abs(value) < 1e6 else round(value, 3)
 
 
-def print_table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Print rows under headers: drawn on a terminal, aligned plain text elsewhere."""
-    cells = [[one_line("" if cell is None else cell) for cell in row] for row in rows]
-    if sys.stdout.isatty():
-        _print_rich_table(headers, cells)
-        return
-    columns = list(zip(headers, *cells, strict=True))
+def print_table(
+    headers: Sequence[str], rows: Sequence[Sequence[object]], *, fold: bool = False
+) -> None:
+    """Print rows under headers, aligned.
+
+    On a terminal a table that is wider is folded between words, its widest columns first. No word
+    is broken, so that ids and paths stay whole. Elsewhere a row stays one line, for other programs
+    to read.
+
+    Args:
+        headers: The names of the columns.
+        rows: The cells; see ``words``.
+        fold: Fold it elsewhere too, to 80 columns: it holds sentences.
+    """
+    cells = [[one_line(words(cell)) for cell in row] for row in rows]
+    terminal = sys.stdout.isatty()
+    room = shutil.get_terminal_size((80, 24)).columns if terminal or fold else sys.maxsize
+    widths = _column_widths([list(headers), *cells], room)
+    for number, row in enumerate([list(headers), *cells]):
+        folded = [_folded(cell, width) for cell, width in zip(row, widths, strict=True)]
+        for line in itertools.zip_longest(*folded, fillvalue=""):
+            padded = [part + " " * (n - _width(part)) for part, n in zip(line, widths, strict=True)]
+            print(_GAP.join(padded).rstrip())  # noqa: T201
+        if terminal and number == 0:
+            print("─" * (sum(widths) + len(_GAP) * (len(widths) - 1)))  # noqa: T201
+
+
+_GAP: Final = "  "
+
+
+def _column_widths(rows: Sequence[Sequence[str]], room: int) -> list[int]:
+    """Choose the widths: as wide as the cells, the widest narrowed until all fit, if they can."""
+    columns = list(zip(*rows, strict=True))
     widths = [max(map(_width, column)) for column in columns]
-    for row in [list(headers), *cells]:
-        padded = [cell + " " * (n - _width(cell)) for cell, n in zip(row, widths, strict=True)]
-        print("  ".join(padded).rstrip())  # noqa: T201
+    least = [max(_width(word) for cell in column for word in _words(cell)) for column in columns]
+    room -= len(_GAP) * (len(columns) - 1)
+    while sum(widths) > room:
+        spare = [n if n > low else 0 for n, low in zip(widths, least, strict=True)]
+        if not any(spare):
+            break
+        widths[spare.index(max(spare))] -= 1
+    return widths
+
+
+def _words(cell: str) -> list[str]:
+    return cell.split(" ") or [""]
+
+
+def _folded(cell: str, width: int) -> list[str]:
+    """Write a cell on lines of a width, broken between words only."""
+    lines = [""]
+    for number, word in enumerate(_words(cell)):
+        longer = f"{lines[-1]} {word}" if number else word
+        if number and _width(longer) > width:
+            lines.append(word)
+        else:
+            lines[-1] = longer
+    return lines
 
 
 def _width(text: str) -> int:
@@ -124,19 +181,47 @@ def _width(text: str) -> int:
     return len(text) + wide - sum(unicodedata.combining(c) > 0 for c in text)
 
 
-def _print_rich_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    from rich.box import SIMPLE_HEAD
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+def words(value: object) -> str:
+    """Write a value for people: no literals of Python in it.
 
-    table = Table(box=SIMPLE_HEAD, header_style="bold")
-    for header, *column in zip(headers, *rows, strict=True):
-        whole = all(len(cell) <= 36 and not cell.count(" ") for cell in column)
-        table.add_column(header, overflow="fold", no_wrap=whole)
-    for row in rows:
-        table.add_row(*map(Text, row))
-    Console().print(table)
+    Lists and tables go on one line, what is missing leaves no trace, small rates are ``1e-5``.
+    """
+    if value is None or isinstance(value, bool):
+        return "" if value is None else "yes" if value else "no"
+    if isinstance(value, float):
+        return re.sub(r"e([+-])0+", lambda m: "e-" if m[1] == "-" else "e", f"{value:.7g}")
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {words(item)}" for key, item in value.items())
+    if isinstance(value, list | tuple):
+        return "; ".join(map(words, value))
+    if isinstance(value, datetime):
+        return f"{value.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+    return str(value)
+
+
+def size_text(count: int) -> str:
+    """Write a number of bytes as people do: "812 bytes", "1.3 MB"."""
+    if count < 1000:
+        return counted(count, "byte")
+    amount, unit = count / 1000, "kB"
+    for larger in ("MB", "GB", "TB"):
+        if amount < 999.5:
+            break
+        amount, unit = amount / 1000, larger
+    return f"{amount:.1f} {unit}" if amount < 9.95 else f"{amount:.0f} {unit}"
+
+
+def time_text(seconds: float) -> str:
+    """Write a time as people do: "0.4 s", "35 s", "2 min", "3 h 20 min", "2 days"."""
+    if seconds < 59.5:
+        return f"{seconds:.1f} s" if seconds < 9.95 else f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 48:
+        return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+    return counted(round(hours / 24), "day")
 
 
 @contextmanager
@@ -153,7 +238,7 @@ def progress(
     Args:
         description: What is being done.
         total: How many steps there are, where that is known.
-        unit: What a step is, such as "images"; with it the steps a second are shown.
+        unit: What a step is, such as "images" or ``BYTES``; with it the speed is shown.
         silent: Show nothing.
         clock: Seconds, for the plain lines.
 
@@ -172,6 +257,7 @@ def _bar(description: str, total: int | None, unit: str) -> Iterator[Callable[[i
     from rich.console import Console
     from rich.progress import (
         BarColumn,
+        DownloadColumn,
         MofNCompleteColumn,
         Progress,
         ProgressColumn,
@@ -183,12 +269,12 @@ def _bar(description: str, total: int | None, unit: str) -> Iterator[Callable[[i
 
     class Speed(ProgressColumn):
         def render(self, task: Task) -> Text:
-            return Text(f"{task.speed:,.0f} {unit}/s" if unit and task.speed else "")
+            return Text(_rate(task.speed, unit) if unit and task.speed else "")
 
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),
-        MofNCompleteColumn(),
+        DownloadColumn() if unit == BYTES else MofNCompleteColumn(),
         Speed(),
         TimeRemainingColumn(),
     )
@@ -211,9 +297,10 @@ def _plain_progress(
         done += steps
         if clock() - shown >= PLAIN_PROGRESS_SECONDS:
             shown = clock()
-            of = "" if total is None else f" of {total}"
+            amount = size_text if unit == BYTES else str
+            of = "" if total is None else f" of {amount(total)}"
             speed = _speed(done, total, unit, shown - begun)
-            say(f"{description}: {done}{of}{speed}", sys.stderr)
+            say(f"{description}: {amount(done)}{of}{speed}", sys.stderr)
 
     return advance
 
@@ -222,11 +309,14 @@ def _speed(done: int, total: int | None, unit: str, seconds: float) -> str:
     """Say how fast it goes and, where the end is known, how long it will take from now on."""
     if not unit or not done:
         return ""
-    speed = f" {unit}, {done / seconds:,.0f} {unit}/s"
+    speed = f"{'' if unit == BYTES else f' {unit}'}, {_rate(done / seconds, unit)}"
     if total is None:
         return speed
-    left = timedelta(seconds=round((total - done) * seconds / done))
-    return f"{speed}, {left} left"
+    return f"{speed}, {time_text((total - done) * seconds / done)} left"
+
+
+def _rate(speed: float, unit: str) -> str:
+    return f"{size_text(round(speed)) if unit == BYTES else f'{speed:,.0f} {unit}'}/s"
 
 
 class _LogHandler(logging.Handler):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from facekeep.cli.command import Run, command, group
+from facekeep.cli.completion import people_names
 from facekeep.cli.enroll import (
     Basis,
     Days,
@@ -23,7 +23,7 @@ from facekeep.cli.enroll import (
 )
 from facekeep.cli.opening import nobody, open_engine, open_gallery, open_key, space_of
 from facekeep.cli.options import ENGINE, GALLERY, Image
-from facekeep.cli.output import counted
+from facekeep.cli.output import counted, words
 from facekeep.errors import InputError, SpaceMismatch
 
 if TYPE_CHECKING:
@@ -35,7 +35,10 @@ app = group(
     examples=["facekeep people list", 'facekeep people remove "Ada Lovelace"'],
 )
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="The person, by name or id.")]
+Name = Annotated[
+    str,
+    typer.Argument(metavar="NAME", help="The person, by name or id.", autocompletion=people_names),
+]
 NewName = Annotated[str, typer.Argument(metavar="NEW_NAME", help="The new name.")]
 File = Annotated[Path, typer.Argument(metavar="FILE", help="The export file.")]
 FileKey = Annotated[
@@ -107,7 +110,7 @@ def show(run: Run, name: Name) -> None:
     if person.retain_until:
         run.say(f"kept until {person.retain_until:%Y-%m-%d %H:%M} UTC")
     for key, value in person.metadata.items():
-        run.say(f"{key}: {value if isinstance(value, str) else json.dumps(value)}")
+        run.say(f"{key}: {words(value)}")
     rows = [
         [t.id, "is not" if t.negative else "", _number(t.quality), _source(t.source)]
         for t in person.templates or ()
@@ -150,7 +153,11 @@ def merge(
     run: Run,
     names: Annotated[
         list[str],
-        typer.Argument(metavar="NAME...", help="People; all go into the last one."),
+        typer.Argument(
+            metavar="NAME...",
+            help="People; all go into the last one.",
+            autocompletion=people_names,
+        ),
     ],
 ) -> None:
     """Make one person of several: the templates of all go to the last one named."""

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from facekeep.cli.command import ExitStatus, Run, command, group
+from facekeep.cli.completion import people_names
+from facekeep.cli.csv_file import Csv, csv_rows
 from facekeep.cli.looking import CacheFlag, check_sheet, open_cache, photo_progress, remarks, terms
 from facekeep.cli.opening import open_engine
 from facekeep.cli.options import ENGINE, GALLERY, Folder, Out
+from facekeep.cli.output import words
 from facekeep.cli.terms import box
 from facekeep.errors import GalleryNotFound, ImageError, PersonNotFound
 
@@ -21,8 +25,14 @@ if TYPE_CHECKING:
 app = group()
 
 Probe = Annotated[
-    str, typer.Argument(metavar="IMAGE|NAME", help="A picture, or the name of an enrolled person.")
+    str,
+    typer.Argument(
+        metavar="IMAGE|NAME",
+        help="A picture, or the name of an enrolled person.",
+        autocompletion=people_names,
+    ),
 ]
+_COLUMNS = ("image", "similarity", "threshold", "x1", "y1", "x2", "y2")
 
 Top = Annotated[
     int | None,
@@ -41,6 +51,7 @@ Top = Annotated[
         'facekeep search "Ada Lovelace" photos/',
         "facekeep search ada.jpg photos/ --out found.jpg --top 40",
         "facekeep search ada.jpg photos/ --fmr 1e-5 --json",
+        "facekeep search ada.jpg photos/ --csv found.csv",
     ],
 )
 def search(
@@ -49,6 +60,7 @@ def search(
     folder: Folder,
     top: Top = None,
     out: Out = None,
+    csv: Csv = None,
     cache: CacheFlag = True,
 ) -> ExitStatus:
     """Find the photos of a folder that show a face, or an enrolled person.
@@ -58,13 +70,19 @@ def search(
     name of an enrolled person, who is looked for by all templates. --out writes a contact sheet of
     the faces found. What is found in each photo is remembered, encrypted where a key is set, so
     that the next run is quick and an interrupted one goes on where it stopped. Exit status: 0 when
-    a photo shows the face, 1 when none does.
+    a photo shows the face, 1 when none does. --csv writes a row for each photo found, with the
+    columns image, similarity, threshold, x1, y1, x2, y2.
     """
     from facekeep.image import is_picture, save_image
 
     if out is not None:
         check_sheet(out, folder, Path(probe))
-    result = _search(run, probe, folder, top, cache)
+    with csv_rows(csv, _COLUMNS, json=run.json) as add:
+        result = _search(run, probe, folder, top, cache)
+        for each in result.found:
+            places = (each.path, each.similarity, result.threshold.cosine, *each.face.bbox.tolist())
+            add(dict(zip(_COLUMNS, places, strict=True)))
+    run = replace(run, muted=csv == "-")
     if out is not None:
         from facekeep.apps.sheet import search_sheet
 
@@ -92,9 +110,10 @@ def search(
         run.say(f"looked for {result.name}, who is enrolled")
     elif not is_picture(probe) and not run.quiet:
         run.say(f"looked for the face of {probe}, which is a file here, not for a name")
+    others = words(float(f"{result.expected_false:.2g}"))
     run.say(
         f"found in {len(result.found)} of {len(photos.photos)} photos with {photos.faces} faces;"
-        f" about {result.expected_false:.2g} faces of others are expected to be as similar"
+        f" about {others} faces of others are expected to be as similar"
     )
     remarks(run, photos, result.threshold)
     return ExitStatus.YES if result.found else ExitStatus.NO

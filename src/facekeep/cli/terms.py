@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING
 
 from facekeep.cli.command import Run
 from facekeep.cli.opening import nobody
+from facekeep.cli.output import words
 
 if TYPE_CHECKING:
-    from facekeep.decide import Candidate, Threshold
+    from facekeep.decide import Threshold
     from facekeep.engine import FaceEngine
     from facekeep.face import Face
 
-__all__ = ["box", "likeness", "say_identification", "say_terms"]
+__all__ = ["box", "say_identification", "say_terms"]
 
 _MANY = 1_000_000
 """More templates than the threshold for one person goes on rising with."""
@@ -20,13 +21,7 @@ _MANY = 1_000_000
 
 def box(face: Face) -> str:
     """Write the box of a face for people."""
-    return " ".join(f"{value:.0f}" for value in face.bbox)
-
-
-def likeness(candidate: Candidate) -> str:
-    """Write how similar a face is to somebody, and the threshold that this person needs."""
-    against = ", refused" if candidate.refused else ""
-    return f"{candidate.name} {candidate.similarity:.3f} (needs {candidate.threshold:.3f}{against})"
+    return " ".join(f"{round(value)}" for value in face.bbox.tolist())
 
 
 def say_identification(run: Run, engine: FaceEngine) -> None:
@@ -40,12 +35,12 @@ def say_identification(run: Run, engine: FaceEngine) -> None:
     one = engine.threshold(people=people)
     most = engine.threshold(people=people, templates=_MANY)
     run.say(
-        f"decided at a false-match rate of {one.fmr:.2g} (cosine {one.cosine:.3f}; up to "
+        f"decided at a false-match rate of {_rate(one)} (cosine {one.cosine:.3f}; up to "
         f"{most.cosine:.3f} for people of several templates)"
     )
     among = f"among {people:,} people" if people > 1 else "with one person enrolled"
     run.say(
-        f"{among} at FMR {one.fmr:.2g} {_named(one.expected_fpir(people))}; --fpir sets this share"
+        f"{among} at FMR {_rate(one)} {_named(one.expected_fpir(people))}; --fpir sets this share"
     )
     _say_support(run, one)
 
@@ -54,16 +49,20 @@ def say_terms(run: Run, limit: Threshold) -> None:
     """Say on what terms two faces were compared, and how far they can be trusted."""
     if run.quiet:
         return
-    run.say(f"decided at a false-match rate of {limit.fmr:g} (cosine {limit.cosine:.3f})")
+    run.say(f"decided at a false-match rate of {_rate(limit)} (cosine {limit.cosine:.3f})")
     _say_support(run, limit)
 
 
 def _say_support(run: Run, limit: Threshold) -> None:
     if not limit.supported:
         run.say(
-            f"note: only {limit.comparisons} comparisons stand behind this threshold; a rate of "
-            f"{limit.fmr:.2g} would need {3 / limit.fmr:.0f}"
+            f"note: only {limit.comparisons:,} comparisons stand behind this threshold; a rate of "
+            f"{_rate(limit)} would need {3 / limit.fmr:,.0f}"
         )
+
+
+def _rate(limit: Threshold) -> str:
+    return words(float(f"{limit.fmr:.2g}"))
 
 
 def _named(share: float) -> str:

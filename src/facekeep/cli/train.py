@@ -13,7 +13,7 @@ import typer
 
 from facekeep.cli import train_detector, train_refiner
 from facekeep.cli.command import INTERRUPTED, ExitStatus, Run, command, group, group_command
-from facekeep.cli.output import counted
+from facekeep.cli.output import counted, words
 from facekeep.errors import InputError
 from facekeep.train.config import OPTIONS, Option
 from facekeep.train.recipe import given_values, make_recipe
@@ -132,10 +132,11 @@ def _tell_name(run: Run, outcome: Outcome) -> None:
         )
         return
     lowest = made.thresholds[-1][0]
-    rate = f" --fmr {lowest:g}" if lowest > run.settings.fmr else ""
+    told = words(lowest)
+    rate = f" --fmr {told}" if lowest > run.settings.fmr else ""
     run.say(
         f"{made.name}: in the catalogue, calibrated on {made.comparisons:,} comparisons down to a"
-        f" false-match rate of {lowest:g}; enrol and identify with --embedder {made.name}{rate}"
+        f" false-match rate of {told}; enrol and identify with --embedder {made.name}{rate}"
     )
     _warn_of_weakness(run, outcome, max(lowest, run.settings.fmr))
 
@@ -163,9 +164,7 @@ def _parameter(name: str) -> str:
 def _option(option: Option) -> inspect.Parameter:
     text, default = option.doc, option.default_text or option.default
     if default not in (None, (), ""):
-        text += (
-            f" [default: {default:g}]" if isinstance(default, float) else f" [default: {default}]"
-        )
+        text += f" [default: {words(default)}]"
     kind = list[str] | None if isinstance(option.default, tuple) else str | None
     made = typer.Option(option.flag, metavar=option.kind.metavar, help=text, show_default=False)
     return inspect.Parameter(

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
-from facekeep.evaluate.bootstrap import RESAMPLES
+from facekeep.evaluate.bootstrap import FEWEST_PEOPLE, RESAMPLES
 from facekeep.evaluate.conditions import TITLES, ConditionPoint
 from facekeep.evaluate.identification import Identified, SearchPoint
 from facekeep.evaluate.metrics import Operating
@@ -18,6 +18,7 @@ __all__ = [
     "Table",
     "bin_text",
     "counts_text",
+    "explanations",
     "failures_text",
     "interval_text",
     "percent",
@@ -230,6 +231,40 @@ def remarks(result: Result) -> Iterator[str]:
     if found["unsupported"]:
         rates = ", ".join(found["unsupported"])
         yield f"{result.model}: too few comparisons of different people for {rates}"
+
+
+def explanations(results: Sequence[Result]) -> Iterator[str]:
+    """Say what the words of the tables mean, and why intervals are not known."""
+    if any(result.identified for result in results):
+        yield (
+            "mated probes show somebody who is enrolled; FNIR: the share of them that do not get"
+            " their name; FPIR: the share of strangers that get one"
+        )
+    else:
+        yield (
+            "mated: two images of one person; non-mated: of two people; TAR: the share of mated"
+            " comparisons that match; FMR: the share of non-mated ones that match"
+        )
+    yield (
+        "supported: enough non-mated comparisons for the rate, 3 for each 1/rate; with fewer the"
+        " threshold is little more than a guess"
+    )
+    yield from dict.fromkeys(filter(None, map(_no_interval, results)))
+
+
+def _no_interval(result: Result) -> str:
+    """Say why intervals of a result are unknown; nothing where all are known."""
+    points: list[Operating | SearchPoint] = [*result.tar, *result.stated]
+    points += result.identified.points if result.identified else ()
+    if all(point.low is not None for point in points):
+        return ""
+    known = result.scores.identities
+    how = "95 % intervals come from drawing the people anew"
+    if known is None:
+        return f"{how}: unknown, as nothing says who is in the images"
+    if known.people < FEWEST_PEOPLE:
+        return f"{how}: unknown, as that takes {FEWEST_PEOPLE} people and here are {known.people}"
+    return f"{how}: unknown where no draw had an error, or all had the same"
 
 
 def _point(model: str, point: Operating) -> list[str]:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import logging
+
 from facekeep.errors import InputError
 from facekeep.models.local import weights
 from facekeep.models.schema import ModelEntry
 from facekeep.runtime import Session, open_session, require_known
+
+_log = logging.getLogger(__name__)
 
 # What reads the files that a runtime reads, besides that runtime.
 _READERS = {"onnxruntime": ("onnxruntime", "openvino")}
@@ -43,8 +47,10 @@ def open_model(
             f"model {entry.name!r} runs with {' or '.join(readers)} only, not with"
             f" {runtime!r}; leave the runtime unset"
         )
+    files = weights(entry)
+    _log.debug("model %s, to %s, is opened by %s", entry.name, entry.task, runtime or entry.runtime)
     return open_session(
-        weights(entry),
+        files,
         runtime=runtime or entry.runtime,
         device=device,
         precision=precision,

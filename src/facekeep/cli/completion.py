@@ -1,0 +1,92 @@
+"""What the shell completes: choices, names of models, names of people; silent where that fails."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from typing import cast
+
+import typer
+
+from facekeep.config import Knob
+
+__all__ = ["DEVICES", "RUNTIMES", "choices", "completion_of", "model_names", "people_names"]
+
+Completion = Callable[[typer.Context, str], list[str]]
+
+RUNTIMES = ("onnxruntime", "openvino", "litert", "ncnn")
+DEVICES = (
+    *("cpu", "cuda", "tensorrt", "openvino", "coreml", "directml", "migraphx", "qnn", "xnnpack"),
+    *("gpu", "npu"),
+)
+
+_WORDS = {"runtime": RUNTIMES, "device": DEVICES}
+_TASKS = {"detector": "detect", "refiner": "refine", "embedder": "embed"}
+
+
+def choices(*words: str) -> Completion:
+    """Complete one of a few words."""
+
+    def complete(ctx: typer.Context, incomplete: str) -> list[str]:
+        return [word for word in words if word.startswith(incomplete)]
+
+    return complete
+
+
+def model_names(task: str | None = None) -> Completion:
+    """Complete the name of a model, of those for a task or of all."""
+
+    def complete(ctx: typer.Context, incomplete: str) -> list[str]:
+        from facekeep.models import Task, list_models
+
+        found = _or_nothing(lambda: [m.name for m in list_models(cast("Task | None", task))])
+        return [name for name in found if name.startswith(incomplete)]
+
+    return complete
+
+
+def people_names(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Complete the name of somebody enrolled in the gallery that the command line names."""
+
+    def names() -> list[str]:
+        from facekeep.cli.command import Run
+        from facekeep.cli.opening import open_gallery
+
+        flags = {name: ctx.params.get(name) for name in ("gallery", "key")}
+        with open_gallery(Run(flags, ctx.params.get("config")), read_only=True) as gallery:
+            return [person.name for person in gallery.people()]
+
+    found = [name for name in _or_nothing(names) if name.startswith(incomplete)]
+    return [_for_shell(name, incomplete) for name in found if name.isprintable()]
+
+
+def completion_of(knob: Knob) -> Completion | None:
+    """What completes the value of a setting, where there is something to choose from."""
+    if knob.name in _TASKS:
+        return model_names(_TASKS[knob.name])
+    if knob.name in _WORDS:
+        return choices(*_WORDS[knob.name])
+    if "|" in knob.kind.metavar:
+        return choices(*knob.kind.metavar.split("|"))
+    return None
+
+
+def _or_nothing(names: Callable[[], list[str]]) -> list[str]:
+    """Whoever presses the tabulator wants no message about a missing gallery or key."""
+    try:
+        return names()
+    except Exception:  # noqa: BLE001 - nothing to complete, whatever the reason
+        return []
+
+
+def _for_shell(name: str, incomplete: str) -> str:
+    """Escape a name as bash must have it, unless the user has begun a quotation; others do it.
+
+    What is returned must begin as it was typed.
+    """
+    bash = os.environ.get("_FACEKEEP_COMPLETE", "").endswith("bash")
+    typed = os.environ.get("COMP_WORDS", "")
+    if not bash or typed.count('"') % 2 or typed.count("'") % 2:
+        return name
+    return incomplete + re.sub(r"([^\w@%+=:,./-])", r"\\\1", name.removeprefix(incomplete))
