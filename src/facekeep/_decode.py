@@ -266,23 +266,24 @@ def _pixels(opened: _Opened) -> NDArray[np.uint8]:
     width, height = picture.size
     turned = opened.orientation > 4
     pixels = np.empty((width, height, 3) if turned else (height, width, 3), np.uint8)
-    view = stored_view(pixels, opened.orientation)
+    # Whole pixels turn faster than their three numbers one by one.
+    view = stored_view(pixels.view("V3")[..., 0] if turned else pixels, opened.orientation)
     if picture.mode.startswith(("I", "F")) and opened.white is None:
         opened.white = _white(picture)
     rows = max(1, _BAND // width)
     for top in range(0, height, rows):
         bottom = min(top + rows, height)
-        band = picture if rows >= height else picture.crop((0, top, width, bottom))
-        view[top:bottom] = _rgb(band, opened)
+        band = _rgb(picture if rows >= height else picture.crop((0, top, width, bottom)), opened)
+        view[top:bottom] = band.view("V3")[..., 0] if turned else band
     return pixels
 
 
-def stored_view(upright: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
+def stored_view(upright: NDArray[Any], orientation: int) -> NDArray[Any]:
     """View an upright picture as it is stored under an EXIF orientation (EXIF 3.0, tag 0x0112)."""
     down = -1 if orientation in (3, 4, 7, 8) else 1
     across = -1 if orientation in (2, 3, 6, 7) else 1
     turned = upright[::down, ::across]
-    return turned.transpose(1, 0, 2) if orientation > 4 else turned
+    return turned.swapaxes(0, 1) if orientation > 4 else turned
 
 
 def _rgb(picture: Image.Image, opened: _Opened) -> NDArray[np.uint8]:
