@@ -22,12 +22,13 @@ from numpy.typing import NDArray
 
 from facekeep._containers import Jpeg, orientation_of, read_jpeg, read_png
 from facekeep._files import printable
+from facekeep._memory import Room
 from facekeep.errors import FacekeepError, ImageError
 
 if TYPE_CHECKING:
     from PIL import Image, ImageFile
 
-__all__ = ["Stream", "decode"]
+__all__ = ["Stream", "count_pixels", "decode"]
 
 Stream = io.BufferedReader | io.BytesIO
 
@@ -62,7 +63,9 @@ _EXTRAS = {
 }
 _MAX_JPEG_SCANS = 100  # cameras and encoders write about ten; each one walks over every block
 _MOST_LOST = 0.01  # of the pixels of a JPEG cut short, which viewers show without a word
+_BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2}  # of a pixel; others have 4
 _BAND = 1 << 18  # pixels that are turned into RGB at once, so that memory stays near one picture
+_room = Room()
 
 
 @dataclass(slots=True)
@@ -97,8 +100,9 @@ def decode(stream: Stream, name: str, max_pixels: int) -> NDArray[np.uint8]:
             opened = _open_picture(stream, name)
             with opened.picture as picture:
                 _check_pixels(picture.size, name, max_pixels)
-                picture.load()
-                pixels = _pixels(opened)
+                with _room.taken(_needed(picture)):
+                    picture.load()
+                    pixels = _pixels(opened)
             if opened.jpeg is not None:
                 _check_whole(opened.jpeg, pixels, opened.orientation)
             return pixels
@@ -106,6 +110,30 @@ def decode(stream: Stream, name: str, max_pixels: int) -> NDArray[np.uint8]:
         raise
     except Exception as error:  # what decoders raise on hostile bytes has no common type
         raise ImageError(f"{name}: {_complaint(error)}") from error
+
+
+def count_pixels(stream: Stream, name: str) -> int:
+    """Return how many pixels a picture has, from its header.
+
+    Raises:
+        ImageError: As `decode`.
+    """
+    try:
+        with _quiet_pillow(), _open_picture(stream, name).picture as picture:
+            return picture.size[0] * picture.size[1]
+    except FacekeepError:
+        raise
+    except Exception as error:
+        raise ImageError(f"{name}: {_complaint(error)}") from error
+
+
+def _needed(picture: ImageFile.ImageFile) -> int:
+    """Return how many bytes decoding takes at most, with the pixels that come of it."""
+    known = {"WEBP": 16, "AVIF": 11, "HEIF": 12}.get(picture.format or "")
+    each = known or _BYTES.get(picture.mode, 4) + 3
+    if picture.info.get("progressive"):
+        each += 6
+    return picture.size[0] * picture.size[1] * each
 
 
 def _open_picture(stream: Stream, name: str) -> _Opened:
@@ -332,7 +360,8 @@ def _grey(values: NDArray[Any], opened: _Opened) -> NDArray[np.uint8]:
 def _complaint(error: Exception) -> str:
     detail = printable(str(error) or type(error).__name__)
     if isinstance(error, MemoryError):
-        return "there is not enough memory to decode it; scale it down"
+        more = f" ({detail})" if str(error) else ""
+        return f"there is not enough memory to decode it{more}; scale it down"
     if isinstance(error, EOFError) or "truncated" in detail.lower():
         return "is cut short; copy or download it again"
     return f"is damaged or of an unusual kind ({detail}); save it again as JPEG or PNG"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -17,7 +18,7 @@ from facekeep.detect import Detector
 from facekeep.embed import Embedder
 from facekeep.errors import FacekeepError
 from facekeep.face import Face
-from facekeep.image import load_image
+from facekeep.image import MAX_BYTES, load_image
 from facekeep.models import ModelEntry
 from facekeep.quality import assess
 
@@ -27,6 +28,10 @@ ImageSource = str | os.PathLike[str] | bytes | BinaryIO | NDArray[np.uint8]
 
 # Images whose faces are embedded together in a batch run; bounds the memory of long runs.
 _CHUNK = 8
+# A limit on the faces of an image that cuts off fewer than so many was meant to.
+_MANY = 100
+
+_log = logging.getLogger(__name__)
 
 
 class Found(NamedTuple):
@@ -69,6 +74,7 @@ class Analyser:
         embedder: Makes the embedder.
         model: The embedder's catalogue entry, which is known before its weights are loaded.
         max_pixels: Refuse larger images.
+        max_bytes: Refuse picture files with more bytes.
     """
 
     def __init__(
@@ -78,15 +84,16 @@ class Analyser:
         model: ModelEntry,
         *,
         max_pixels: int,
+        max_bytes: int = MAX_BYTES,
     ) -> None:
         self._detector = _Lazy(detector)
         self._embedder = _Lazy(embedder)
         self._size = model.input_size or 112
-        self._max_pixels = max_pixels
+        self._max_pixels, self._max_bytes = max_pixels, max_bytes
 
     def load(self, image: ImageSource) -> NDArray[np.uint8]:
         """Load an image as uint8 ``(H, W, 3)`` RGB."""
-        return load_image(image, max_pixels=self._max_pixels)
+        return load_image(image, max_pixels=self._max_pixels, max_bytes=self._max_bytes)
 
     def prepare(self) -> None:
         """Open the embedder; before the detector, as opening takes more memory than running."""
@@ -95,7 +102,10 @@ class Analyser:
     def find(self, image: NDArray[np.uint8]) -> Found:
         """Find the faces of a loaded image, with refined landmarks and quality."""
         detector = self._detector.get()
-        faces = detector.refine(image, detector.detect(image))
+        faces = detector.detect(image)
+        if len(faces) == detector.max_faces and len(faces) >= _MANY:
+            _log.warning("only the %d largest faces of a picture were looked at", len(faces))
+        faces = detector.refine(image, faces)
         crops = align_batch(image, [face.landmarks for face in faces], self._size)
         measured = [
             face.replace(quality=assess(image, face, crop=crop))
@@ -134,6 +144,7 @@ class Analyser:
                 pixels = self.load(image)
                 self.prepare()
                 found.append(self.find(pixels))
+                del image, pixels  # before the next one is decoded
         except FacekeepError as error:
             return found, error
         return found, None

@@ -136,13 +136,12 @@ class Settings:
             "about 1/32 of the picture's longer side",
         ),
     )
-    max_faces: int | None = field(
-        default=None,
+    max_faces: int = field(
+        default=500,
         metadata=_about(
             "Look at no more than so many faces of a picture, the largest.",
             kinds.whole(1, 1_000_000),
             "20",
-            "all",
         ),
     )
     max_pixels: int = field(
@@ -151,6 +150,14 @@ class Settings:
             "Refuse pictures with more pixels.",
             kinds.whole(1, 10_000_000_000, " of pixels"),
             "100_000_000",
+        ),
+    )
+    max_bytes: int = field(
+        default=500_000_000,
+        metadata=_about(
+            "Refuse picture files with more bytes.",
+            kinds.whole(1, 1_000_000_000_000, " of bytes"),
+            "500_000_000",
         ),
     )
     flip: bool = field(

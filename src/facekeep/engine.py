@@ -25,7 +25,7 @@ from facekeep.errors import GalleryNotFound, ImageError, InputError, ModelError,
 from facekeep.face import Face
 from facekeep.gallery import Consent, Gallery, Key, NewTemplate, Person, Space
 from facekeep.gallery.records import clean_name
-from facekeep.image import content_digest
+from facekeep.image import MAX_BYTES, content_digest
 from facekeep.landmarks import refiner_entry
 from facekeep.models import ModelEntry, default_model, entry, space_id
 
@@ -61,8 +61,10 @@ class FaceEngine(Closing):
         keep_crops: Keep the aligned face with each template, so that a later change of model needs
             no new photos.
         min_face: Smallest face wanted, in pixels; see ``Detector``.
-        max_faces: Look at no more than this many faces of an image, the largest.
+        max_faces: Look at no more than this many faces of an image, the largest; None for all. A
+            warning is logged where an image shows as many.
         max_pixels: Refuse larger images.
+        max_bytes: Refuse picture files with more bytes.
         flip: Average embeddings over mirrored faces: slower, slightly more accurate.
         threads: CPU threads for the networks; 0 for all cores.
         device: Where the networks run; never silently anywhere else.
@@ -73,6 +75,7 @@ class FaceEngine(Closing):
         fmr: The false-match rate to decide at.
         model: The embedder's catalogue entry.
         max_pixels: The largest image that is not refused.
+        max_bytes: The largest file that is not refused.
     """
 
     def __init__(  # noqa: PLR0913 - a facade: each is a knob of the road, all by keyword
@@ -88,8 +91,9 @@ class FaceEngine(Closing):
         review: str = "standard",
         keep_crops: bool = False,
         min_face: float | None = None,
-        max_faces: int | None = None,
+        max_faces: int | None = 500,
         max_pixels: int = 100_000_000,
+        max_bytes: int = MAX_BYTES,
         flip: bool = False,
         threads: int = 0,
         device: str = "cpu",
@@ -99,6 +103,7 @@ class FaceEngine(Closing):
         self.fmr = fmr
         self.model = model = _embedder(embedder)
         self.max_pixels = max_pixels
+        self.max_bytes = max_bytes
         self._looks = (detector, refiner, min_face, max_faces, max_pixels, flip, precision)
         self._policy = policy_named(review)
         self._keep_crops = keep_crops
@@ -128,6 +133,7 @@ class FaceEngine(Closing):
             ),
             model,
             max_pixels=max_pixels,
+            max_bytes=max_bytes,
         )
 
     # Faces
@@ -327,7 +333,9 @@ class FaceEngine(Closing):
     ) -> NewTemplate | Rejection:
         """Make a template of a photo's main face, or say why not."""
         image = self._analyser.load(source)
-        digest = content_digest(source) if _is_path(source) else _digest(image)
+        digest = (
+            content_digest(source, max_bytes=self.max_bytes) if _is_path(source) else _digest(image)
+        )
         if digest in known:
             text = "this photo was enrolled for this person before"
             return Rejection(label, "already_enrolled", text)

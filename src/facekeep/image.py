@@ -29,14 +29,17 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from facekeep import _decode
 from facekeep._decode import Stream, decode
 from facekeep._files import is_full, open_regular, path_text, printable, why, write_whole
 from facekeep.errors import FacekeepError, ImageError, InputError, StorageFull
 
 __all__ = [
+    "MAX_BYTES",
     "check_image",
     "check_output",
     "content_digest",
+    "count_pixels",
     "from_bgr",
     "is_picture",
     "list_images",
@@ -55,11 +58,15 @@ _WRITERS = {
 }
 _READ_EXTENSIONS = {*_WRITERS, ".jpe", ".jfif", ".dib", ".gif", ".heic", ".heif", ".avif"}
 
+MAX_BYTES = 500_000_000
+"""A picture file with more bytes is refused unless another limit is given."""
+
 
 def load_image(
     source: str | os.PathLike[str] | bytes | BinaryIO | NDArray[Any],
     *,
     max_pixels: int = 100_000_000,
+    max_bytes: int = MAX_BYTES,
 ) -> NDArray[np.uint8]:
     """Load a picture as RGB, upright.
 
@@ -68,6 +75,7 @@ def load_image(
             read to its end, or an array, which is only checked (see `check_image`).
         max_pixels: Refuse pictures with more pixels than this, from their header, before any pixel
             is decoded.
+        max_bytes: Refuse files with more bytes than this, before they are read.
 
     Returns:
         uint8 ``(H, W, 3)`` RGB, C-contiguous.
@@ -80,8 +88,19 @@ def load_image(
     if isinstance(source, np.ndarray):
         return check_image(source)
     name = _name(source)
-    with _opened(source, name) as stream:
+    with _opened(source, name, max_bytes) as stream:
         return decode(stream, name, max_pixels)
+
+
+def count_pixels(source: str | os.PathLike[str] | bytes, *, max_bytes: int = MAX_BYTES) -> int:
+    """Return how many pixels a picture has, from its header.
+
+    Raises:
+        ImageError: It cannot be read; see `load_image`.
+    """
+    name = _name(source)
+    with _opened(source, name, max_bytes) as stream:
+        return _decode.count_pixels(stream, name)
 
 
 def check_image(array: object) -> NDArray[np.uint8]:
@@ -118,14 +137,14 @@ def from_bgr(array: object) -> NDArray[np.uint8]:
     return np.ascontiguousarray(check_image(array)[..., ::-1])
 
 
-def content_digest(source: str | os.PathLike[str] | bytes) -> str:
+def content_digest(source: str | os.PathLike[str] | bytes, *, max_bytes: int = MAX_BYTES) -> str:
     """Return the SHA-256 of a file's bytes, in hex; the file is streamed.
 
     Raises:
-        ImageError: The file cannot be read.
+        ImageError: The file cannot be read, or has more bytes than ``max_bytes``.
     """
     name = _name(source)
-    with _opened(source, name) as stream:
+    with _opened(source, name, max_bytes) as stream:
         try:
             return hashlib.file_digest(stream, "sha256").hexdigest()
         except OSError as error:
@@ -232,20 +251,26 @@ def _name(source: object) -> str:
 
 
 @contextlib.contextmanager
-def _opened(source: Any, name: str) -> Iterator[Stream]:
-    """Open a source for reading; paths only when they lead to a regular file."""
+def _opened(source: Any, name: str, max_bytes: int) -> Iterator[Stream]:
+    """Open a source for reading; paths only when they lead to a regular file that is not huge."""
     try:
         if isinstance(source, str | os.PathLike):
             stream: Stream = open_regular(source)
-        elif hasattr(source, "read"):
-            stream = io.BytesIO(source.read())
+            size = os.fstat(stream.fileno()).st_size
         else:
-            stream = io.BytesIO(source)
+            data = source.read(max_bytes + 1) if hasattr(source, "read") else source
+            stream = io.BytesIO(data)
+            size = stream.getbuffer().nbytes
     except (OSError, ValueError) as error:
         raise ImageError(f"{name}: cannot be read: {why(error)}") from error
     except (TypeError, BufferError) as error:
         raise InputError(f"{name}: does not give bytes; open it in binary mode") from error
     with stream:
+        if size > max_bytes:
+            raise ImageError(
+                f"{name}: is over the limit of {max_bytes // 1_000_000} MB for a picture file; "
+                "if you trust it, raise max_bytes (--max-bytes)"
+            )
         yield stream
 
 

@@ -146,7 +146,7 @@ def _one(
     """Report one picture; True when there is a face, or a name when names were looked for."""
     from facekeep.image import load_image
 
-    pixels = load_image(image, max_pixels=run.settings.max_pixels)
+    pixels = load_image(image, max_pixels=run.settings.max_pixels, max_bytes=run.settings.max_bytes)
     faces = look(pixels)
     if target is not None:
         from facekeep.draw import annotate
