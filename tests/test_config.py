@@ -39,6 +39,7 @@ GOOD = {
     "min_face": ("40", 40),
     "max_faces": ("3", 3),
     "max_pixels": ("5_000", 5000),
+    "max_bytes": ("7_000", 7000),
     "flip": ("ON", True),
     "runtime": ("openvino", "openvino"),
     "device": ("gpu", "gpu"),

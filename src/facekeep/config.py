@@ -141,7 +141,7 @@ class Settings:
         metadata=_about(
             "Look at no more than so many faces of a picture, the largest.",
             kinds.whole(1, 1_000_000),
-            "20",
+            "500",
         ),
     )
     max_pixels: int = field(

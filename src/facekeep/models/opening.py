@@ -6,6 +6,7 @@ from facekeep.errors import InputError
 from facekeep.models.local import weights
 from facekeep.models.schema import ModelEntry
 from facekeep.runtime import Session, open_session, require_known
+from facekeep.runtime.batches import InBatches
 
 # What reads the files that a runtime reads, besides that runtime.
 _READERS = {"onnxruntime": ("onnxruntime", "openvino")}
@@ -43,10 +44,11 @@ def open_model(
             f"model {entry.name!r} runs with {' or '.join(readers)} only, not with"
             f" {runtime!r}; leave the runtime unset"
         )
-    return open_session(
+    session = open_session(
         weights(entry),
         runtime=runtime or entry.runtime,
         device=device,
         precision=precision,
         threads=threads,
     )
+    return session if entry.batch is None else InBatches(session, entry.batch)
