@@ -25,11 +25,13 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from facekeep._memory import Room
 from facekeep.errors import FacekeepError, ImageError, InputError, StorageFull
 from facekeep.image import (
     check_image,
     check_output,
     content_digest,
+    count_pixels,
     from_bgr,
     list_images,
     load_image,
@@ -966,3 +968,53 @@ def test_a_folder_below_that_cannot_be_read_is_not_passed_over(
     monkeypatch.setattr(os, "scandir", guarded)
     with pytest.raises(ImageError, match="private: the folder cannot be read: permission denied"):
         list_images(tmp_path)
+
+
+# ---- bounds --------------------------------------------------------------------------------------
+
+
+def test_a_file_with_too_many_bytes_is_refused_unread(tmp_path: Path, photo: RGB) -> None:
+    path = tmp_path / "sparse.png"
+    data = encoded(photo, "PNG")
+    path.write_bytes(data)
+    assert load_image(path, max_bytes=len(data)).shape == photo.shape
+    with path.open("r+b") as stream:
+        stream.truncate(1 << 40)
+    for call in (load_image, content_digest, count_pixels):
+        with pytest.raises(ImageError, match=r"limit of 500 MB.*raise max_bytes \(--max-bytes\)"):
+            call(path)
+    for source in (data, io.BytesIO(data)):
+        assert "over the limit of 0 MB" in refused(source, max_bytes=len(data) - 1)
+
+
+def test_pixels_are_counted_from_the_header(photo: RGB) -> None:
+    assert count_pixels(encoded(photo, "PNG")) == photo.shape[0] * photo.shape[1]
+    assert count_pixels(png(50_000, 50_000, b"", depth=8)) == 2_500_000_000
+    with pytest.raises(ImageError, match="is not a picture"):
+        count_pixels(b"no picture at all")
+
+
+@pytest.mark.parametrize("depth", [1, 8])
+def test_a_large_picture_takes_little_more_than_its_pixels(tmp_path: Path, depth: int) -> None:
+    path = tmp_path / "large.png"
+    path.write_bytes(png(8000, 5000, zeros(5000 * (8000 * depth // 8 + 1)), depth=depth))
+    script = (
+        "import resource, sys; from facekeep import load_image; load_image(sys.argv[2]);"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss; load_image(sys.argv[1]);"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"
+    )
+    small = tmp_path / "small.png"
+    save_image(small, np.zeros((9, 9, 3), np.uint8))
+    done = subprocess.run(
+        [sys.executable, "-c", script, path, small], check=True, capture_output=True, text=True
+    )
+    assert int(done.stdout) * 1024 < 40_000_000 * 4.4  # one byte for Pillow, three for the array
+
+
+def test_want_of_memory_is_told_before_decoding(
+    photo: RGB, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("facekeep._decode._room", Room(lambda: 10 << 20))
+    data = png(8000, 5000, zeros(5000 * 8001), depth=8)
+    assert "there is not enough memory to decode it (it takes 152 MB" in refused(data)
+    assert load_image(encoded(photo, "PNG")).shape == photo.shape
