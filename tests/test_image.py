@@ -28,6 +28,7 @@ from PIL import Image
 from facekeep._memory import Room
 from facekeep.errors import FacekeepError, ImageError, InputError, StorageFull
 from facekeep.image import (
+    Reduced,
     check_image,
     check_output,
     content_digest,
@@ -1018,3 +1019,25 @@ def test_want_of_memory_is_told_before_decoding(
     data = png(8000, 5000, zeros(5000 * 8001), depth=8)
     assert "there is not enough memory to decode it (it takes 152 MB" in refused(data)
     assert load_image(encoded(photo, "PNG")).shape == photo.shape
+
+
+def test_a_huge_jpeg_is_reduced_where_that_is_asked_for(
+    photo: RGB, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photo = np.ascontiguousarray(photo[:112, :96])
+    monkeypatch.setattr("facekeep._decode._HUGE", photo.shape[0] * photo.shape[1] - 1)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    options = {"quality": 95, "subsampling": 0, "exif": exif.tobytes()}
+    data = encoded(stored(photo, 6), "JPEG", **options)
+    assert not isinstance(load_image(data), Reduced)
+    image = load_image(data, reduce=True)
+    assert isinstance(image, Reduced)
+    assert image.factor == 2
+    assert load_image(image) is image
+    half = Image.fromarray(load_image(data)).resize(image.shape[1::-1], Image.Resampling.BOX)
+    assert image.shape == (56, 48, 3)
+    assert far(np.asarray(image), np.asarray(half)) < 4.0
+    monkeypatch.setattr("facekeep._decode._HUGE", photo.shape[0] * photo.shape[1])
+    assert not isinstance(load_image(data, reduce=True), Reduced)
+    assert not isinstance(load_image(encoded(photo, "PNG"), reduce=True), Reduced)

@@ -28,7 +28,7 @@ from facekeep.errors import FacekeepError, ImageError
 if TYPE_CHECKING:
     from PIL import Image, ImageFile
 
-__all__ = ["Stream", "count_pixels", "decode"]
+__all__ = ["Reduced", "Stream", "count_pixels", "decode"]
 
 Stream = io.BufferedReader | io.BytesIO
 
@@ -64,6 +64,7 @@ _EXTRAS = {
 _MAX_JPEG_SCANS = 100  # cameras and encoders write about ten; each one walks over every block
 _MOST_LOST = 0.01  # of the pixels of a JPEG cut short, which viewers show without a word
 _BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2}  # of a pixel; others have 4
+_HUGE = 50_000_000  # pixels: no usual camera gives more
 _BAND = 1 << 18  # pixels that are turned into RGB at once, so that memory stays near one picture
 _room = Room()
 
@@ -89,8 +90,26 @@ class _Opened:
     jpeg: Jpeg | None = None
 
 
-def decode(stream: Stream, name: str, max_pixels: int) -> NDArray[np.uint8]:
+class Reduced(np.ndarray[Any, np.dtype[np.uint8]]):
+    """A picture at a fraction of its size.
+
+    Attributes:
+        factor: How many of its own pixels one pixel stands for, along each side.
+    """
+
+    factor: int = 1
+
+
+def decode(
+    stream: Stream, name: str, max_pixels: int, *, reduce: bool = False
+) -> NDArray[np.uint8]:
     """Decode a picture to uint8 ``(H, W, 3)`` RGB, upright; ``name`` stands in the errors.
+
+    Args:
+        stream: Its bytes.
+        name: What errors call it.
+        max_pixels: The most that it may have.
+        reduce: Whether a huge JPEG may come out `Reduced`.
 
     Raises:
         ImageError: It is no picture, too large, cut short, damaged or of an unknown kind.
@@ -100,16 +119,36 @@ def decode(stream: Stream, name: str, max_pixels: int) -> NDArray[np.uint8]:
             opened = _open_picture(stream, name)
             with opened.picture as picture:
                 _check_pixels(picture.size, name, max_pixels)
+                factor = _reduced(picture) if reduce else 1
                 with _room.taken(_needed(picture)):
                     picture.load()
                     pixels = _pixels(opened)
             if opened.jpeg is not None:
                 _check_whole(opened.jpeg, pixels, opened.orientation)
-            return pixels
+            if factor == 1:
+                return pixels
+            smaller = pixels.view(Reduced)
+            smaller.factor = factor
+            return smaller
     except FacekeepError:
         raise
     except Exception as error:  # what decoders raise on hostile bytes has no common type
         raise ImageError(f"{name}: {_complaint(error)}") from error
+
+
+def _reduced(picture: ImageFile.ImageFile) -> int:
+    """Let a huge JPEG be decoded at half its size or less; return by how much.
+
+    What is left has more pixels than the detector looks at, and than an aligned face takes.
+    """
+    factor = 1
+    while picture.size[0] * picture.size[1] > _HUGE * factor**2 and factor < 8:
+        factor *= 2
+    if factor == 1 or picture.format != "JPEG":
+        return 1
+    width, height = picture.size
+    picture.draft(None, (width // factor, height // factor))
+    return factor
 
 
 def count_pixels(stream: Stream, name: str) -> int:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from facekeep._closing import Closing
 from facekeep._files import printable
-from facekeep.analyse import Analyser, ImageSource
+from facekeep.analyse import Analyser, ImageSource, Limits
 from facekeep.decide import Threshold, Verification, compare, decide, threshold
 from facekeep.detect import Detector
 from facekeep.embed import Embedder
@@ -134,7 +134,13 @@ class FaceEngine(Closing):
             model,
             max_pixels=max_pixels,
             max_bytes=max_bytes,
+            reduce=min_face is None,
         )
+
+    @property
+    def limits(self) -> Limits:
+        """What ``load_image`` must be told so that it loads pictures as this engine does."""
+        return self._analyser.limits
 
     # Faces
 

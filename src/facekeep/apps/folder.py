@@ -220,12 +220,13 @@ class _Reader:
         task.known = self._cache.find(task.digest, self._recipe)
 
     def _load(self, task: _Task, *, turn: bool) -> None:
-        most, bytes_ = self._engine.max_pixels, self._engine.max_bytes
+        limits = self._engine.limits
         try:
-            if not turn and _LARGE < count_pixels(task.path, max_bytes=bytes_) <= most:
+            pixels = 0 if turn else count_pixels(task.path, max_bytes=limits["max_bytes"])
+            if _LARGE < pixels <= limits["max_pixels"]:
                 task.late = True
                 return
-            task.image = load_image(task.path, max_pixels=most, max_bytes=bytes_)
+            task.image = load_image(task.path, **limits)
         except ImageError as error:
             task.known = _reason(error, task.path)
             if os.path.lexists(task.path):
