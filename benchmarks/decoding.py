@@ -7,6 +7,7 @@ Files are also shown to OpenCV: what OpenCV shows and the loader refuses is prin
     python benchmarks/decoding.py            # the counts, and each file that is not as it should be
     python benchmarks/decoding.py --all      # a line for every file
     python benchmarks/decoding.py --out DIR  # writes the files too
+    python benchmarks/decoding.py --large    # the memory that eight pictures of 100 megapixels take
 """
 
 from __future__ import annotations
@@ -14,6 +15,9 @@ from __future__ import annotations
 import argparse
 import io
 import struct
+import subprocess
+import sys
+import tempfile
 import warnings
 import zlib
 from collections import Counter
@@ -787,12 +791,36 @@ def opencv(odd: Odd) -> str:
     return "same" if far(np.asarray(shown)[..., ::-1], odd.truth) <= odd.tolerance else "other"
 
 
+def large() -> None:
+    """Print how much memory `facekeep cluster` takes for eight pictures of 100 million pixels."""
+    blank = Image.new("RGB", (10_000, 9_990))
+    for style in ("PNG", "JPEG", "GIF", "WebP"):
+        data = saved(blank.convert("P") if style == "GIF" else blank, style)
+        with tempfile.TemporaryDirectory() as folder:
+            for number in range(8):
+                (Path(folder) / f"{number}.{style.lower()}").write_bytes(data)
+            command = [sys.executable, "-m", "facekeep", "cluster", folder, "--no-cache"]
+            script = (
+                "import resource, subprocess, sys; subprocess.run(sys.argv[1:], check=True,"
+                "stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL);"
+                "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
+            )
+            done = subprocess.run(
+                [sys.executable, "-c", script, *command], check=True, capture_output=True, text=True
+            )
+        print(f"{style:5} of {len(data):8} bytes each: {int(done.stdout) // 1024} MB at most")
+
+
 def main() -> None:
     """Compare, and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--all", action="store_true", help="a line for every file")
+    parser.add_argument("--large", action="store_true", help="measure the memory of large ones")
     parser.add_argument("--out", type=Path, help="write the files here")
     args = parser.parse_args()
+    if args.large:
+        large()
+        return
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     counts: Counter[tuple[str, str]] = Counter()
     for number, odd in enumerate(odd_files()):

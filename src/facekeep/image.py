@@ -9,7 +9,12 @@ How other kinds of picture become RGB:
 * Transparent pixels are laid over white, as most viewers do.
 * 16-bit grey is scaled by 1/257, so that white stays white; 32-bit integer grey is read as 16-bit
   values. Float grey is 0 to 1 when nothing exceeds 1, else 0 to 255; values outside are clipped.
+* Where zero is white (TIFF), that is undone. Signed samples of 8 or 16 bits are refused.
 * CMYK (inverted, as Adobe writes it into JPEG), YCbCr and Lab are converted by Pillow.
+* Metadata never cost a picture: those of PNG and JPEG files are not read but for EXIF, of which
+  only the orientation counts. An orientation that XMP alone names is not applied, as in browsers.
+* A file without the mark of its end is read. A JPEG of which more than a hundredth is missing is
+  refused, even if it carries that mark: a decoder would fill in the rest in one colour.
 * Embedded colour profiles are not applied: that would double the time of a load, hand hostile bytes
   to one more parser, and shift the skin of phone photos by a few levels only.
 """
