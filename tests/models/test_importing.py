@@ -482,3 +482,10 @@ def test_a_huge_input_in_an_entry_is_refused(models: Path, network: Path) -> Non
         path.write_text(text.replace(f"{key} = {number}\n", f"{key} = {10**12}\n"))
         with pytest.raises(ModelError, match=f"{key} must be at most"):
             entry("mine")
+
+
+@pytest.mark.parametrize("size", [0, -1, 5000, 10**12])
+def test_a_huge_input_of_a_checkpoint_is_refused(models: Path, network: Path, size: int) -> None:
+    with pytest.raises(InputError, match="input_size must be from 1 to 4096"):
+        import_model(network, "mine", arch="edgeface-xxs", input_size=size)
+    assert nothing_left(models)

@@ -20,7 +20,7 @@ from facekeep.models.export import checkpoint_of, export_checkpoint, require_tor
 from facekeep.models.files import cannot_write, keep, read_model
 from facekeep.models.parse import check_name
 from facekeep.models.paths import models_dir
-from facekeep.models.schema import EDGEFACE, Colour, FileEntry, ModelEntry, Runtime
+from facekeep.models.schema import EDGEFACE, LARGEST_INPUT, Colour, FileEntry, ModelEntry, Runtime
 from facekeep.models.write import write_entry
 
 # arch: the ending of its files, and what runs them.
@@ -184,6 +184,8 @@ def _check_kind(arch: str, gamma: float | None, input_size: int | None, colour: 
         raise InputError(f"unknown architecture {arch!r}; known: {', '.join(_KINDS)}")
     if arch not in EDGEFACE and (gamma, input_size) != (None, None):
         raise InputError(f"gamma and input_size are for EdgeFace checkpoints, not for {arch!r}")
+    if input_size is not None and not 0 < input_size <= LARGEST_INPUT:
+        raise InputError(f"input_size must be from 1 to {LARGEST_INPUT}, not {input_size}")
     if colour not in get_args(Colour):
         raise InputError(f"colour must be {' or '.join(get_args(Colour))}, not {colour!r}")
 
