@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facekeep._files import open_regular, printable, why
-from facekeep.errors import FacekeepError, InputError, ModelCorrupt, ModelError
+from facekeep.errors import FacekeepError, InputError, ModelCorrupt, ModelError, ModelNotFound
 from facekeep.models.files import keep, read_model
 from facekeep.models.probe import as_rows, probe_embedder
 from facekeep.runtime import open_session
@@ -44,7 +44,8 @@ def adapt(source: str, target: str, output: str | None = None) -> dict[str, Any]
         what was changed, in words.
 
     Raises:
-        ModelCorrupt: It is not a network that can be run, or its data are missing.
+        ModelCorrupt: It is not a network that can be run, or its data are cut short.
+        ModelNotFound: Its data are not beside it.
         ModelError: It is no face embedder, or of a form whose meaning is not clear.
         InputError: There is no such output.
     """
@@ -142,9 +143,9 @@ def _outside(folder: Path, location: str) -> bytes:
                 raise ModelError(f"{shown} has more than 2 GB, and facekeep keeps one file")
             return stream.read()
     except FileNotFoundError as error:
-        raise ModelCorrupt(
-            f"its data are not here; put {shown} beside it, or export it as one file"
-            " (torch.onnx.export(..., external_data=False))"
+        raise ModelNotFound(
+            f"the data of this network are not here; put {shown} beside it, or export it as one"
+            " file (torch.onnx.export(..., external_data=False))"
         ) from error
     except (OSError, ValueError) as error:
         raise ModelError(f"its data in {shown} cannot be read: {why(error)}") from error
