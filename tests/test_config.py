@@ -40,6 +40,7 @@ GOOD = {
     "min_face": ("40", 40),
     "max_faces": ("3", 3),
     "max_pixels": ("5_000", 5000),
+    "max_bytes": ("7_000", 7000),
     "flip": ("ON", True),
     "runtime": ("openvino", "openvino"),
     "device": ("gpu", "gpu"),
@@ -303,12 +304,17 @@ def test_every_setting_has_a_row_of_the_table():
 
 
 def test_the_table_agrees_with_the_rooms():
-    from facekeep.image import load_image
+    from facekeep.engine import FaceEngine
+    from facekeep.image import MAX_BYTES, load_image
     from facekeep.models import default_model, entry
     from facekeep.runtime import runtimes
 
     limit = inspect.signature(load_image).parameters["max_pixels"].default
     assert Settings().max_pixels == limit
+    parameters = inspect.signature(FaceEngine).parameters
+    for name in ("max_bytes", "max_pixels", "max_faces"):
+        assert getattr(Settings(), name) == parameters[name].default
+    assert Settings().max_bytes == MAX_BYTES
     assert KNOBS["detector"].example == f'"{default_model("detect")}"'
     assert KNOBS["embedder"].example == f'"{default_model("embed")}"'
     assert Settings().runtime is None

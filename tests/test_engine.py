@@ -519,3 +519,37 @@ def test_the_device_asked_for_is_the_device_used_or_an_error(hopper: Image) -> N
 def test_what_is_no_image_is_refused(engine_models: FaceEngine, image: object) -> None:
     with pytest.raises(InputError):
         engine_models.detect(image)  # type: ignore[arg-type]
+
+
+def test_a_huge_picture_is_looked_at_smaller_and_told_of_in_full(
+    engine_models: FaceEngine, photo: Photo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = photo("hopper", size=2.0)
+    (whole,) = engine_models.analyse(path)
+    monkeypatch.setattr("facekeep._decode._HUGE", 400_000)
+    (half,) = engine_models.analyse(path)
+    assert np.abs(whole.bbox - half.bbox).max() < 0.03 * whole.size
+    assert np.abs(whole.landmarks - half.landmarks).max() < 0.03 * whole.size
+    assert whole.quality is not None
+    assert half.quality is not None
+    assert abs(half.quality.size / whole.quality.size - 1) < 0.05
+    assert abs(half.quality.eye_distance / whole.quality.eye_distance - 1) < 0.05
+    assert float(whole.embedding @ half.embedding) > 0.9  # type: ignore[operator]
+    with FaceEngine(min_face=40) as careful:
+        assert careful.limits["reduce"] is False
+    assert engine_models.limits["reduce"] is True
+
+
+def test_a_limit_on_faces_says_when_it_cuts(
+    hopper: Image,
+    collins: Image,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr("facekeep.analyse._MANY", 2)
+    with FaceEngine(max_faces=2) as few:
+        assert len(few.detect(both(hopper, collins))) == 2
+        assert "only the 2 largest faces of a picture were looked at" in caplog.text
+        caplog.clear()
+        few.detect(hopper)
+        assert caplog.text == ""

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from onnx import TensorProto, helper
 
 from facekeep import exports
 from facekeep.align import align
@@ -327,3 +328,50 @@ def test_the_command_says_what_was_written(
 def test_every_target_has_its_module() -> None:
     folder = Path(exports.__file__).parent
     assert all((folder / f"{target}.py").is_file() for target in TARGETS)
+
+
+@pytest.fixture
+def foreign(tmp_path: Path, own_models: None) -> ModelEntry:
+    """A network of the user's own, imported from an ONNX file."""
+    nodes = [
+        helper.make_node("GlobalAveragePool", ["x"], ["pooled"]),
+        helper.make_node("Flatten", ["pooled"], ["y"]),
+    ]
+    shapes = (["n", 3, 112, 112], ["n", 3])
+    values = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+        for name, shape in zip("xy", shapes, strict=True)
+    ]
+    graph = helper.make_graph(nodes, "means", values[:1], values[1:])
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    path = tmp_path / "foreign.onnx"
+    path.write_bytes(made.SerializeToString())
+    return import_model(path, "foreign")
+
+
+def test_a_foreign_network_is_converted_in_a_child(
+    tmp_path: Path, foreign: ModelEntry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("openvino", reason="the extra 'openvino' is not installed")
+
+    def convert(*_: object) -> None:
+        pytest.fail("the conversion runs in this process")
+
+    monkeypatch.setattr(to_openvino, "convert", convert)
+    made = export_model(foreign, "openvino", tmp_path / "made.xml")
+    assert made.difference is not None
+    assert made.difference < 1e-4
+    assert all(file.is_file() for file in made.files)
+
+
+def test_a_conversion_that_crashes_is_one_line(
+    tmp_path: Path, foreign: ModelEntry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    harmful = tmp_path / "harmful"
+    harmful.mkdir()
+    (harmful / "openvino.py").write_text("import os; os.kill(os.getpid(), 11)")
+    monkeypatch.setenv("PYTHONPATH", str(harmful))
+    with pytest.raises(ModelError, match=r"'foreign' crashed what was to run it \(SIGSEGV\)"):
+        export_model(foreign, "openvino", tmp_path / "made.xml")
+    assert not list(tmp_path.glob("made*"))
+    assert not list(tmp_path.glob(".export-*"))

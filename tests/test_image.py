@@ -25,11 +25,14 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from facekeep._memory import Room
 from facekeep.errors import FacekeepError, ImageError, InputError, StorageFull
 from facekeep.image import (
+    Reduced,
     check_image,
     check_output,
     content_digest,
+    count_pixels,
     from_bgr,
     list_images,
     list_people,
@@ -629,11 +632,12 @@ def test_the_limit_of_pillow_neither_warns_nor_changes(
 
 
 @pytest.mark.parametrize("kind", [b"zTXt", b"iCCP", b"iTXt"])
-def test_compressed_metadata_is_not_inflated_without_limit(kind: bytes) -> None:
+def test_compressed_metadata_is_not_inflated(kind: bytes) -> None:
     head = b"name\0\x01\0\0\0" if kind == b"iTXt" else b"name\0\0"
     meta = chunk(kind, head + zeros(200 << 20))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    assert "Decompressed data too large" in refused(png(8, 1, zlib.compress(b"\0\xff"), meta))
+    image = load_image(png(8, 1, zlib.compress(b"\0\xff"), meta))
+    np.testing.assert_array_equal(image, np.full((1, 8, 3), 255, np.uint8))
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000
 
 
@@ -1042,3 +1046,75 @@ def test_a_file_that_the_system_keeps_from_us_is_listed_and_told_of_when_read(
 
     monkeypatch.setattr(Path, "stat", guarded)
     assert list_images(tmp_path) == [tmp_path / "a.jpg"]
+
+
+# ---- bounds --------------------------------------------------------------------------------------
+
+
+def test_a_file_with_too_many_bytes_is_refused_unread(tmp_path: Path, photo: RGB) -> None:
+    path = tmp_path / "sparse.png"
+    data = encoded(photo, "PNG")
+    path.write_bytes(data)
+    assert load_image(path, max_bytes=len(data)).shape == photo.shape
+    with path.open("r+b") as stream:
+        stream.truncate(1 << 40)
+    for call in (load_image, content_digest, count_pixels):
+        with pytest.raises(ImageError, match=r"limit of 500 MB.*raise max_bytes \(--max-bytes\)"):
+            call(path)
+    for source in (data, io.BytesIO(data)):
+        assert "over the limit of 0 MB" in refused(source, max_bytes=len(data) - 1)
+
+
+def test_pixels_are_counted_from_the_header(photo: RGB) -> None:
+    assert count_pixels(encoded(photo, "PNG")) == photo.shape[0] * photo.shape[1]
+    assert count_pixels(png(50_000, 50_000, b"", depth=8)) == 2_500_000_000
+    with pytest.raises(ImageError, match="is not a picture"):
+        count_pixels(b"no picture at all")
+
+
+@pytest.mark.parametrize("depth", [1, 8])
+def test_a_large_picture_takes_little_more_than_its_pixels(tmp_path: Path, depth: int) -> None:
+    path = tmp_path / "large.png"
+    path.write_bytes(png(8000, 5000, zeros(5000 * (8000 * depth // 8 + 1)), depth=depth))
+    script = (
+        "import resource, sys; from facekeep import load_image; load_image(sys.argv[2]);"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss; load_image(sys.argv[1]);"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"
+    )
+    small = tmp_path / "small.png"
+    save_image(small, np.zeros((9, 9, 3), np.uint8))
+    done = subprocess.run(
+        [sys.executable, "-c", script, path, small], check=True, capture_output=True, text=True
+    )
+    assert int(done.stdout) * 1024 < 40_000_000 * 4.4  # one byte for Pillow, three for the array
+
+
+def test_want_of_memory_is_told_before_decoding(
+    photo: RGB, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("facekeep._decode._room", Room(lambda: 10 << 20))
+    data = png(8000, 5000, zeros(5000 * 8001), depth=8)
+    assert "there is not enough memory to decode it (it takes 152 MB" in refused(data)
+    assert load_image(encoded(photo, "PNG")).shape == photo.shape
+
+
+def test_a_huge_jpeg_is_reduced_where_that_is_asked_for(
+    photo: RGB, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photo = np.ascontiguousarray(photo[:112, :96])
+    monkeypatch.setattr("facekeep._decode._HUGE", photo.shape[0] * photo.shape[1] - 1)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    options = {"quality": 95, "subsampling": 0, "exif": exif.tobytes()}
+    data = encoded(stored(photo, 6), "JPEG", **options)
+    assert not isinstance(load_image(data), Reduced)
+    image = load_image(data, reduce=True)
+    assert isinstance(image, Reduced)
+    assert image.factor == 2
+    assert load_image(image) is image
+    half = Image.fromarray(load_image(data)).resize(image.shape[1::-1], Image.Resampling.BOX)
+    assert image.shape == (56, 48, 3)
+    assert far(np.asarray(image), np.asarray(half)) < 4.0
+    monkeypatch.setattr("facekeep._decode._HUGE", photo.shape[0] * photo.shape[1])
+    assert not isinstance(load_image(data, reduce=True), Reduced)
+    assert not isinstance(load_image(encoded(photo, "PNG"), reduce=True), Reduced)

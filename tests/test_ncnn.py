@@ -96,6 +96,16 @@ def test_a_damaged_param_is_one_line(
     assert capfd.readouterr().err == ""
 
 
+def test_names_that_are_not_utf_8_are_one_line(tmp_path: Path) -> None:
+    path = means(tmp_path)
+    content = path.read_bytes()
+    for name in (b" x", b" y"):
+        path.write_bytes(content.replace(name, b" \xff"))
+        with pytest.raises(ModelCorrupt, match="names that are not UTF-8") as caught:
+            opened(path)
+        assert_one_line(caught.value)
+
+
 def test_weights_that_are_cut_off_are_one_line(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

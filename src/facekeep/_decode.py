@@ -10,22 +10,26 @@ import contextlib
 import importlib
 import io
 import re
+import struct
 import threading
 import warnings
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from facekeep._containers import Jpeg, orientation_of, read_jpeg, read_png
 from facekeep._files import printable
 from facekeep._libraries import broken_library
+from facekeep._memory import Room
 from facekeep.errors import FacekeepError, ImageError
 
 if TYPE_CHECKING:
     from PIL import Image, ImageFile
 
-__all__ = ["Stream", "decode"]
+__all__ = ["Reduced", "Stream", "count_pixels", "decode"]
 
 Stream = io.BufferedReader | io.BytesIO
 
@@ -59,20 +63,74 @@ _EXTRAS = {
     "HEIC": "pip install facekeep[heic]",
 }
 _MAX_JPEG_SCANS = 100  # cameras and encoders write about ten; each one walks over every block
-_JPEG_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # none of these stands inside scan data
+_MOST_LOST = 0.01  # of the pixels of a JPEG cut short, which viewers show without a word
+_BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2}  # of a pixel; others have 4
+_HUGE = 50_000_000  # pixels: no usual camera gives more
+_BAND = 1 << 18  # pixels that are turned into RGB at once, so that memory stays near one picture
+_room = Room()
 
 
-def decode(stream: Stream, name: str, max_pixels: int) -> NDArray[np.uint8]:
+@dataclass(slots=True)
+class _Opened:
+    """A picture whose header was read, and what only its container knows.
+
+    Attributes:
+        picture: The picture.
+        orientation: The EXIF orientation that is still to be undone.
+        inverted: Whether zero is white.
+        white: The value that is white, of grey with more than 8 bits; None where its kind says it.
+        clear: The value of 16-bit grey that is transparent.
+        jpeg: The JPEG file.
+    """
+
+    picture: ImageFile.ImageFile
+    orientation: int = 1
+    inverted: bool = False
+    white: float | None = None
+    clear: int | None = None
+    jpeg: Jpeg | None = None
+
+
+class Reduced(np.ndarray[Any, np.dtype[np.uint8]]):
+    """A picture at a fraction of its size.
+
+    Attributes:
+        factor: How many of its own pixels one pixel stands for, along each side.
+    """
+
+    factor: int = 1
+
+
+def decode(
+    stream: Stream, name: str, max_pixels: int, *, reduce: bool = False
+) -> NDArray[np.uint8]:
     """Decode a picture to uint8 ``(H, W, 3)`` RGB, upright; ``name`` stands in the errors.
+
+    Args:
+        stream: Its bytes.
+        name: What errors call it.
+        max_pixels: The most that it may have.
+        reduce: Whether a huge JPEG may come out `Reduced`.
 
     Raises:
         ImageError: It is no picture, too large, cut short, damaged or of an unknown kind.
     """
     try:
-        with _quiet_pillow(), _open_picture(stream, name) as picture:
-            _check_pixels(picture.size, name, max_pixels)
-            picture.load()
-            return np.array(_upright(_rgb(picture), _orientation(picture)))
+        with _quiet_pillow():
+            opened = _open_picture(stream, name)
+            with opened.picture as picture:
+                _check_pixels(picture.size, name, max_pixels)
+                factor = _reduced(picture) if reduce else 1
+                with _room.taken(_needed(picture)):
+                    picture.load()
+                    pixels = _pixels(opened)
+            if opened.jpeg is not None:
+                _check_whole(opened.jpeg, pixels, opened.orientation)
+            if factor == 1:
+                return pixels
+            smaller = pixels.view(Reduced)
+            smaller.factor = factor
+            return smaller
     except FacekeepError:
         raise
     except Exception as error:  # what decoders raise on hostile bytes has no common type
@@ -81,7 +139,46 @@ def decode(stream: Stream, name: str, max_pixels: int) -> NDArray[np.uint8]:
         raise ImageError(f"{name}: {_complaint(error)}") from error
 
 
-def _open_picture(stream: Stream, name: str) -> ImageFile.ImageFile:
+def _reduced(picture: ImageFile.ImageFile) -> int:
+    """Let a huge JPEG be decoded at half its size or less; return by how much.
+
+    What is left has more pixels than the detector looks at, and than an aligned face takes.
+    """
+    factor = 1
+    while picture.size[0] * picture.size[1] > _HUGE * factor**2 and factor < 8:
+        factor *= 2
+    if factor == 1 or picture.format != "JPEG":
+        return 1
+    width, height = picture.size
+    picture.draft(None, (width // factor, height // factor))
+    return factor
+
+
+def count_pixels(stream: Stream, name: str) -> int:
+    """Return how many pixels a picture has, from its header.
+
+    Raises:
+        ImageError: As `decode`.
+    """
+    try:
+        with _quiet_pillow(), _open_picture(stream, name).picture as picture:
+            return picture.size[0] * picture.size[1]
+    except FacekeepError:
+        raise
+    except Exception as error:
+        raise ImageError(f"{name}: {_complaint(error)}") from error
+
+
+def _needed(picture: ImageFile.ImageFile) -> int:
+    """Return how many bytes decoding takes at most, with the pixels that come of it."""
+    known = {"WEBP": 16, "AVIF": 11, "HEIF": 12}.get(picture.format or "")
+    each = known or _BYTES.get(picture.mode, 4) + 3
+    if picture.info.get("progressive"):
+        each += 6
+    return picture.size[0] * picture.size[1] * each
+
+
+def _open_picture(stream: Stream, name: str) -> _Opened:
     """Parse a picture's header with the one decoder its signature calls for.
 
     `PIL.Image.open` would try every format it knows (among them EPS, which runs a program) and hold
@@ -94,8 +191,6 @@ def _open_picture(stream: Stream, name: str) -> ImageFile.ImageFile:
     style = _sniff(head)
     if style is None:
         raise ImageError(f"{name}: is not a picture facekeep can read; give it {_READABLE}")
-    if style == "JPEG":
-        _check_scans(stream, name)
     module, decoder = _DECODERS[style]
     try:
         opener = getattr(importlib.import_module(module), decoder)
@@ -103,8 +198,15 @@ def _open_picture(stream: Stream, name: str) -> ImageFile.ImageFile:
         if style not in _EXTRAS:
             raise
         raise ImageError(f"{name}: is {style}, which needs: {_EXTRAS[style]}") from error
-    picture: ImageFile.ImageFile = opener(stream)
-    return picture
+    if style == "JPEG":
+        return _open_jpeg(stream, name, opener)
+    if style == "PNG":
+        return _open_png(stream, opener)
+    if style == "TIFF":
+        return _open_tiff(stream, opener)
+    picture = opener(stream)
+    exif = picture.info.get("exif")
+    return _Opened(picture, orientation_of(exif) if isinstance(exif, bytes) else 1)
 
 
 def _sniff(head: bytes) -> str | None:
@@ -118,25 +220,107 @@ def _sniff(head: bytes) -> str | None:
     return next((style for magic, style in _SIGNATURES if head.startswith(magic)), None)
 
 
-def _check_scans(stream: Stream, name: str) -> None:
-    """Refuse a JPEG whose many tiny scans would keep the decoder busy for hours."""
-    scans = _count_scans(stream.read())
-    stream.seek(0)
-    if scans > _MAX_JPEG_SCANS:
-        raise ImageError(f"{name}: has {scans} JPEG scans, as no camera writes; save it again")
+def _open_jpeg(stream: Stream, name: str, opener: Any) -> _Opened:
+    """Open a JPEG; refuse one whose many tiny scans would keep the decoder busy for hours."""
+    jpeg = read_jpeg(stream.read())
+    if jpeg.scans > _MAX_JPEG_SCANS:
+        raise ImageError(f"{name}: has {jpeg.scans} JPEG scans, as no camera writes; save it again")
+    if jpeg.scans and not jpeg.whole:
+        raise EOFError
+    picture = opener(io.BytesIO(jpeg.data))
+    return _Opened(picture, orientation_of(jpeg.exif), jpeg=jpeg)
 
 
-def _count_scans(data: bytes) -> int:
-    """Count the scans of a JPEG, from marker to marker up to its end (ITU-T T.81, annex B)."""
-    scans, at = 0, 2
-    while found := _JPEG_MARKER.search(data, at):
-        at, marker = found.end(), data[found.end() - 1]
-        if marker == 0xD9:  # end of image; what follows is a video or a second picture
-            break
-        if marker != 0x01:  # all others carry their length
-            at += max(2, int.from_bytes(data[at : at + 2]))
-        scans += marker == 0xDA
-    return scans
+def _check_whole(jpeg: Jpeg, pixels: NDArray[np.uint8], orientation: int) -> None:
+    """Refuse a JPEG of which more than a sliver is missing; decoders fill that in one colour.
+
+    Raises:
+        EOFError: Too much is missing.
+    """
+    last = stored_view(pixels, orientation)[-1]
+    if jpeg.ended and (last != last[0]).any():
+        return
+    from PIL.JpegImagePlugin import JpegImageFile
+
+    looks = []
+    for data in (jpeg.data, jpeg.with_noise()):
+        with JpegImageFile(io.BytesIO(data)) as picture:
+            picture.draft(None, (1, 1))  # an eighth of the size: enough, and quick
+            looks.append(np.asarray(picture))
+    changed = looks[0] != looks[1]
+    if changed.reshape(*changed.shape[:2], -1).any(axis=2).mean() > _MOST_LOST:
+        raise EOFError
+
+
+def _open_png(stream: Stream, opener: Any) -> _Opened:
+    """Open a PNG by what makes its picture alone."""
+    png = read_png(stream.read())
+    opened = _Opened(opener(io.BytesIO(png.data)), orientation_of(png.exif))
+    clear: bytes | int | tuple[int, ...] = png.clear
+    if png.clear and png.kind != 3:
+        clear = struct.unpack(f">{len(png.clear) // 2}H", png.clear[: len(png.clear) // 2 * 2])
+        if len(clear) != {0: 1, 2: 3}.get(png.kind):
+            return opened
+        if png.kind == 0:
+            clear = clear[0]
+    if png.depth == 16:  # of colours Pillow keeps the high bytes, which do not tell one from others
+        opened.clear = clear if isinstance(clear, int) else None
+    elif png.clear:
+        scaled = isinstance(clear, int) and png.depth in (2, 4)
+        opened.picture.info["transparency"] = (
+            clear * (255 // ((1 << png.depth) - 1)) if scaled else clear
+        )
+    return opened
+
+
+# Tags, by what they tell (TIFF 6.0).
+_BITS, _PACKING, _PHOTOMETRIC, _COUNT, _PLANES, _COLOURS, _SAMPLES = (
+    258,
+    259,
+    262,
+    277,
+    284,
+    320,
+    339,
+)
+_FAX = (2, 3, 4)
+
+
+def _open_tiff(stream: Stream, opener: Any) -> _Opened:
+    """Open a TIFF, and tell Pillow what it does not know of 16-bit samples."""
+
+    class Tiff(opener):  # type: ignore[misc]
+        inverted = False
+
+        def _setup(self) -> None:
+            tags = self.tag_v2
+            if _PHOTOMETRIC not in tags:  # then libtiff takes zero for black, but for faxes
+                tags[_PHOTOMETRIC] = 2 if tags.get(_COUNT) == 3 else tags.get(_PACKING) not in _FAX
+            deep = tags.get(_BITS, (1,)) == (16,) or tags.get(_SAMPLES) == (3,)
+            if deep and tags[_PHOTOMETRIC] == 0:
+                self.inverted, tags[_PHOTOMETRIC] = True, 1
+            super()._setup()
+
+    picture = Tiff(stream)
+    picture.info.pop("xmp", None)  # it may name an orientation, which only EXIF is asked for
+    tags = picture.tag_v2
+    bits = tags.get(_BITS, (1,))
+    if 2 in tags.get(_SAMPLES, ()) and bits[0] < 32:
+        raise ValueError("its samples are signed numbers, of which none is known to be white")
+    if tags.get(_PLANES) == 2 and set(bits) == {16}:
+        order = "L" if tags.prefix == b"II" else "B"
+        picture.tile = [
+            each._replace(args=(f"{each.args[0]};16{order}", *each.args[1:]))
+            if each.codec_name == "raw"
+            else each
+            for each in picture.tile
+        ]
+    if picture.palette and max(tags[_COLOURS]) < 256:  # as old programs write them
+        from PIL import ImagePalette
+
+        picture.palette = ImagePalette.raw("RGB;L", bytes(tags[_COLOURS]))
+    white = 4095.0 if bits == (12,) else None
+    return _Opened(picture, inverted=picture.inverted, white=white)
 
 
 def _check_pixels(size: tuple[int, int], name: str, limit: int) -> None:
@@ -148,63 +332,80 @@ def _check_pixels(size: tuple[int, int], name: str, limit: int) -> None:
         )
 
 
-def _rgb(picture: Image.Image) -> Image.Image:
+def _pixels(opened: _Opened) -> NDArray[np.uint8]:
+    """Turn a decoded picture into RGB, upright, band by band."""
+    picture = opened.picture
+    width, height = picture.size
+    turned = opened.orientation > 4
+    pixels = np.empty((width, height, 3) if turned else (height, width, 3), np.uint8)
+    # Whole pixels turn faster than their three numbers one by one.
+    view = stored_view(pixels.view("V3")[..., 0] if turned else pixels, opened.orientation)
+    if picture.mode.startswith(("I", "F")) and opened.white is None:
+        opened.white = _white(picture)
+    rows = max(1, _BAND // width)
+    for top in range(0, height, rows):
+        bottom = min(top + rows, height)
+        band = _rgb(picture if rows >= height else picture.crop((0, top, width, bottom)), opened)
+        view[top:bottom] = band.view("V3")[..., 0] if turned else band
+    return pixels
+
+
+def stored_view(upright: NDArray[Any], orientation: int) -> NDArray[Any]:
+    """View an upright picture as it is stored under an EXIF orientation (EXIF 3.0, tag 0x0112)."""
+    down = -1 if orientation in (3, 4, 7, 8) else 1
+    across = -1 if orientation in (2, 3, 6, 7) else 1
+    turned = upright[::down, ::across]
+    return turned.swapaxes(0, 1) if orientation > 4 else turned
+
+
+def _rgb(picture: Image.Image, opened: _Opened) -> NDArray[np.uint8]:
     if picture.mode.startswith(("I", "F")):
-        return _grey(picture).convert("RGB")
+        return _grey(np.asarray(picture), opened)
+    if picture.mode == "La":
+        picture = picture.convert("LA")
     if not picture.has_transparency_data:
-        return picture if picture.mode == "RGB" else picture.convert("RGB")
+        return np.asarray(picture if picture.mode == "RGB" else picture.convert("RGB"))
     from PIL import Image
 
     pixels = picture.convert("RGBA")
     white = Image.new("RGB", pixels.size, "white")
     white.paste(pixels, mask=pixels.getchannel("A"))
-    return white
+    return np.asarray(white)
 
 
-def _grey(picture: Image.Image) -> Image.Image:
-    """Scale 16-bit, 32-bit or float grey to 8 bits."""
-    from PIL import Image
-
-    values = np.asarray(picture, dtype=np.float32)
-    if not np.isfinite(values).all():
+def _white(picture: Image.Image) -> float:
+    """Return the value that is white, of grey of 16 or 32 bits."""
+    if picture.mode.startswith("I;16"):
+        return 65535.0
+    least, most = (float(each) for each in picture.getextrema())  # type: ignore[arg-type]
+    if not (np.isfinite(least) and np.isfinite(most)):
         raise ValueError("it holds NaN or infinite values")
-    white = 65535.0
     if picture.mode == "F":
-        white = 1.0 if values.max() <= 1.0 else 255.0
-    return Image.fromarray(np.rint(np.clip(values / white, 0, 1) * 255).astype(np.uint8))
+        return 1.0 if most <= 1.0 else 255.0
+    if least < 0 or most > 65535:
+        raise ValueError("its values are not those of 16 bits")
+    return 65535.0
 
 
-def _orientation(picture: Image.Image) -> int:
-    """Read the EXIF orientation, 1 to 8; damaged metadata never costs the picture."""
-    try:
-        value = picture.getexif().get(0x0112, 1)
-    except Exception:  # noqa: BLE001 - as many kinds as there are ways to damage a TIFF structure
-        return 1
-    return int(value) if value in range(1, 9) else 1
-
-
-def _upright(picture: Image.Image, orientation: int) -> Image.Image:
-    """Undo an EXIF orientation (EXIF 3.0, tag 0x0112)."""
-    if orientation == 1:
-        return picture
-    from PIL.Image import Transpose
-
-    turns = (
-        Transpose.FLIP_LEFT_RIGHT,
-        Transpose.ROTATE_180,
-        Transpose.FLIP_TOP_BOTTOM,
-        Transpose.TRANSPOSE,
-        Transpose.ROTATE_270,
-        Transpose.TRANSVERSE,
-        Transpose.ROTATE_90,
-    )
-    return picture.transpose(turns[orientation - 2])
+def _grey(values: NDArray[Any], opened: _Opened) -> NDArray[np.uint8]:
+    """Scale 16-bit, 32-bit or float grey to 8 bits."""
+    share = values.astype(np.float32)
+    if not np.isfinite(share).all():
+        raise ValueError("it holds NaN or infinite values")
+    share = np.clip(share / np.float32(opened.white), 0, 1)
+    if opened.inverted:
+        share = 1 - share
+    grey = np.rint(share * 255).astype(np.uint8)
+    if opened.clear is not None:
+        grey[values == opened.clear] = 255
+    return np.repeat(grey[..., None], 3, axis=2)
 
 
 def _complaint(error: Exception) -> str:
     detail = printable(str(error) or type(error).__name__)
     if isinstance(error, MemoryError):
-        return "there is not enough memory to decode it; scale it down"
+        more = f" ({detail})" if str(error) else ""
+        return f"there is not enough memory to decode it{more}; scale it down"
     if isinstance(error, EOFError) or "truncated" in detail.lower():
         return "is cut short; copy or download it again"
     return f"is damaged or of an unusual kind ({detail}); save it again as JPEG or PNG"

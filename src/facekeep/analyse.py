@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+import logging
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
-from typing import BinaryIO, Generic, NamedTuple, TypeVar
+from typing import BinaryIO, Generic, NamedTuple, TypedDict, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,16 +20,20 @@ from facekeep.detect import Detector
 from facekeep.embed import Embedder
 from facekeep.errors import FacekeepError
 from facekeep.face import Face
-from facekeep.image import load_image
+from facekeep.image import MAX_BYTES, Reduced, load_image
 from facekeep.models import ModelEntry
 from facekeep.quality import assess
 
-__all__ = ["Analyser", "Found", "ImageSource"]
+__all__ = ["Analyser", "Found", "ImageSource", "Limits"]
 
 ImageSource = str | os.PathLike[str] | bytes | BinaryIO | NDArray[np.uint8]
 
 # Images whose faces are embedded together in a batch run; bounds the memory of long runs.
 _CHUNK = 8
+# A limit on the faces of an image that cuts off fewer than so many was meant to.
+_MANY = 100
+
+_log = logging.getLogger(__name__)
 
 
 class Found(NamedTuple):
@@ -35,6 +41,14 @@ class Found(NamedTuple):
 
     faces: list[Face]
     crops: NDArray[np.uint8]
+
+
+class Limits(TypedDict):
+    """How pictures are loaded; see ``load_image``."""
+
+    max_pixels: int
+    max_bytes: int
+    reduce: bool
 
 
 _T = TypeVar("_T", bound=Closing)
@@ -67,6 +81,22 @@ class _Lazy(Generic[_T], Forking):
             self._value = None
 
 
+def _in_full(face: Face, factor: int) -> Face:
+    """Return a face that was found in a reduced picture, in pixels of the whole one."""
+    if factor == 1:
+        return face
+    quality = face.quality and dataclasses.replace(
+        face.quality,
+        size=face.quality.size * factor,
+        eye_distance=face.quality.eye_distance * factor,
+    )
+    return face.replace(
+        bbox=face.bbox * np.float32(factor),
+        landmarks=face.landmarks * np.float32(factor),
+        quality=quality,
+    )
+
+
 class Analyser:
     """A detector and an embedder at work together, opened when they are first needed.
 
@@ -75,6 +105,8 @@ class Analyser:
         embedder: Makes the embedder.
         model: The embedder's catalogue entry, which is known before its weights are loaded.
         max_pixels: Refuse larger images.
+        max_bytes: Refuse picture files with more bytes.
+        reduce: Look at huge JPEG files at half of their size; what is found is in full pixels.
     """
 
     def __init__(
@@ -84,15 +116,26 @@ class Analyser:
         model: ModelEntry,
         *,
         max_pixels: int,
+        max_bytes: int = MAX_BYTES,
+        reduce: bool = False,
     ) -> None:
         self._detector = _Lazy(detector)
         self._embedder = _Lazy(embedder)
         self._size = model.input_size or 112
-        self._max_pixels = max_pixels
+        self._limits: Limits = {
+            "max_pixels": max_pixels,
+            "max_bytes": max_bytes,
+            "reduce": reduce,
+        }
 
     def load(self, image: ImageSource) -> NDArray[np.uint8]:
         """Load an image as uint8 ``(H, W, 3)`` RGB."""
-        return load_image(image, max_pixels=self._max_pixels)
+        return load_image(image, **self._limits)
+
+    @property
+    def limits(self) -> Limits:
+        """How pictures are loaded."""
+        return self._limits
 
     def prepare(self) -> None:
         """Open the embedder; before the detector, as opening takes more memory than running."""
@@ -100,14 +143,18 @@ class Analyser:
 
     def find(self, image: NDArray[np.uint8]) -> Found:
         """Find the faces of a loaded image, with refined landmarks and quality."""
+        factor = image.factor if isinstance(image, Reduced) else 1
         detector = self._detector.get()
-        faces = detector.refine(image, detector.detect(image))
+        faces = detector.detect(image)
+        if len(faces) == detector.max_faces and len(faces) >= _MANY:
+            _log.warning("only the %d largest faces of a picture were looked at", len(faces))
+        faces = detector.refine(image, faces)
         crops = align_batch(image, [face.landmarks for face in faces], self._size)
         measured = [
             face.replace(quality=assess(image, face, crop=crop))
             for face, crop in zip(faces, crops, strict=True)
         ]
-        return Found(measured, crops)
+        return Found([_in_full(face, factor) for face in measured], crops)
 
     def embed(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Embed aligned crops; see ``Embedder.embed``."""
@@ -140,6 +187,7 @@ class Analyser:
                 pixels = self.load(image)
                 self.prepare()
                 found.append(self.find(pixels))
+                del image, pixels  # before the next one is decoded
         except FacekeepError as error:
             return found, error
         return found, None

@@ -162,13 +162,12 @@ class Settings:
             "about 1/32 of the picture's longer side",
         ),
     )
-    max_faces: int | None = field(
-        default=None,
+    max_faces: int = field(
+        default=500,
         metadata=_about(
             "Look at no more than so many faces of a picture, the largest.",
             kinds.whole(1, 1_000_000),
-            "20",
-            "all",
+            "500",
         ),
     )
     max_pixels: int = field(
@@ -178,6 +177,14 @@ class Settings:
             kinds.whole(1, 10_000_000_000, " of pixels"),
             "100_000_000",
             "100 million",
+        ),
+    )
+    max_bytes: int = field(
+        default=500_000_000,
+        metadata=_about(
+            "Refuse picture files with more bytes.",
+            kinds.whole(1, 1_000_000_000_000, " of bytes"),
+            "500_000_000",
         ),
     )
     flip: bool = field(

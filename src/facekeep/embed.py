@@ -63,7 +63,7 @@ class Embedder(Closing):
         self._session = open_model(
             chosen, runtime=runtime, device=device, precision=precision, threads=threads
         )
-        self._batch = min(chosen.max_batch or _BATCH, _BATCH)
+        self._batch = chosen.batch or min(chosen.max_batch or _BATCH, _BATCH)
 
     @property
     def space(self) -> str:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from facekeep._closing import Closing
 from facekeep._fork import Forking, watch
-from facekeep.analyse import Analyser, ImageSource
+from facekeep.analyse import Analyser, ImageSource, Limits
 from facekeep.decide import (
     Threshold,
     Verification,
@@ -36,6 +36,7 @@ from facekeep.errors import GalleryNotFound, InputError, ModelError
 from facekeep.face import Face
 from facekeep.gallery import Consent, Gallery, Key, Person, Space
 from facekeep.gallery.names import new_name
+from facekeep.image import MAX_BYTES
 from facekeep.landmarks import refiner_entry
 from facekeep.models import ModelEntry, default_model, entry, space_id
 
@@ -78,8 +79,10 @@ class FaceEngine(Closing, Forking):
         keep_crops: Keep the aligned face with each template, so that a later change of model needs
             no new photos.
         min_face: Smallest face wanted, in pixels; see ``Detector``.
-        max_faces: Look at no more than this many faces of an image, the largest.
+        max_faces: Look at no more than this many faces of an image, the largest; None for all. A
+            warning is logged where an image shows as many.
         max_pixels: Refuse larger images.
+        max_bytes: Refuse picture files with more bytes.
         flip: Average embeddings over mirrored faces: slower, slightly more accurate.
         threads: CPU threads for the networks; 0 for all cores.
         device: Where the networks run; never silently anywhere else.
@@ -91,6 +94,7 @@ class FaceEngine(Closing, Forking):
         fpir: The share of strangers that ``identify`` may give a name, or None.
         model: The embedder's catalogue entry.
         max_pixels: The largest image that is not refused.
+        max_bytes: The largest file that is not refused.
     """
 
     def __init__(  # noqa: PLR0913 - a facade: each is a knob of the road, all by keyword
@@ -107,8 +111,9 @@ class FaceEngine(Closing, Forking):
         review: str = "standard",
         keep_crops: bool = False,
         min_face: float | None = None,
-        max_faces: int | None = None,
+        max_faces: int | None = 500,
         max_pixels: int = 100_000_000,
+        max_bytes: int = MAX_BYTES,
         flip: bool = False,
         threads: int = 0,
         device: str = "cpu",
@@ -120,6 +125,7 @@ class FaceEngine(Closing, Forking):
         self.fpir = fpir
         self.model = model = _embedder(embedder)
         self.max_pixels = max_pixels
+        self.max_bytes = max_bytes
         self._looks = (detector, refiner, min_face, max_faces, max_pixels, flip, precision)
         self._path = None if gallery is None else Path(gallery)
         self._key = key
@@ -148,6 +154,8 @@ class FaceEngine(Closing, Forking):
             ),
             model,
             max_pixels=max_pixels,
+            max_bytes=max_bytes,
+            reduce=min_face is None,
         )
         self._enroller = Enroller(
             self._analyser,
@@ -157,6 +165,11 @@ class FaceEngine(Closing, Forking):
             gallery=self._existing,
             fmr=self._identification_fmr,
         )
+
+    @property
+    def limits(self) -> Limits:
+        """What ``load_image`` must be told so that it loads pictures as this engine does."""
+        return self._analyser.limits
 
     # Faces
 

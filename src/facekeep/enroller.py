@@ -115,7 +115,11 @@ class Enroller:
             digest = ""
             try:
                 image = self._analyser.load(source)
-                digest = content_digest(source) if _is_path(source) else _digest(image)
+                digest = (
+                    content_digest(source, max_bytes=self._analyser.limits["max_bytes"])
+                    if _is_path(source)
+                    else _digest(image)
+                )
                 fault = met.get(digest)
                 outcome = (
                     Rejection(label, *fault)
@@ -145,7 +149,11 @@ class Enroller:
         """
         label = label_of(image)
         pixels = self._analyser.load(image)
-        digest = content_digest(image) if _is_path(image) else _digest(pixels)
+        digest = (
+            content_digest(image, max_bytes=self._analyser.limits["max_bytes"])
+            if _is_path(image)
+            else _digest(pixels)
+        )
         self._analyser.prepare()
         faces, crops = self._analyser.find(pixels)
         place = main_face(faces, pixels.shape, policy_named("off" if largest else "standard"))

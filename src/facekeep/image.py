@@ -9,7 +9,12 @@ How other kinds of picture become RGB:
 * Transparent pixels are laid over white, as most viewers do.
 * 16-bit grey is scaled by 1/257, so that white stays white; 32-bit integer grey is read as 16-bit
   values. Float grey is 0 to 1 when nothing exceeds 1, else 0 to 255; values outside are clipped.
+* Where zero is white (TIFF), that is undone. Signed samples of 8 or 16 bits are refused.
 * CMYK (inverted, as Adobe writes it into JPEG), YCbCr and Lab are converted by Pillow.
+* Metadata never cost a picture: those of PNG and JPEG files are not read but for EXIF, of which
+  only the orientation counts. An orientation that XMP alone names is not applied, as in browsers.
+* A file without the mark of its end is read. A JPEG of which more than a hundredth is missing is
+  refused, even if it carries that mark: a decoder would fill in the rest in one colour.
 * Embedded colour profiles are not applied: that would double the time of a load, hand hostile bytes
   to one more parser, and shift the skin of phone photos by a few levels only.
 """
@@ -29,7 +34,8 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from facekeep._decode import Stream, decode
+from facekeep import _decode
+from facekeep._decode import Reduced, Stream, decode
 from facekeep._files import (
     is_full,
     open_regular,
@@ -43,9 +49,12 @@ from facekeep._listing import is_picture, list_images, list_people
 from facekeep.errors import FacekeepError, ImageError, InputError, StorageFull
 
 __all__ = [
+    "MAX_BYTES",
+    "Reduced",
     "check_image",
     "check_output",
     "content_digest",
+    "count_pixels",
     "elsewhere",
     "from_bgr",
     "is_picture",
@@ -69,11 +78,16 @@ _WRITERS = {
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/|data:", re.IGNORECASE)
 _CAMERA = re.compile(r"[0-9]{1,2}|/dev/video[0-9]*")
 
+MAX_BYTES = 500_000_000
+"""A picture file with more bytes is refused unless another limit is given."""
+
 
 def load_image(
     source: str | os.PathLike[str] | bytes | BinaryIO | NDArray[Any],
     *,
     max_pixels: int = 100_000_000,
+    max_bytes: int = MAX_BYTES,
+    reduce: bool = False,
 ) -> NDArray[np.uint8]:
     """Load a picture as RGB, upright.
 
@@ -82,9 +96,13 @@ def load_image(
             read to its end, or an array, which is only checked (see `check_image`).
         max_pixels: Refuse pictures with more pixels than this, from their header, before any pixel
             is decoded.
+        max_bytes: Refuse files with more bytes than this, before they are read.
+        reduce: Decode a JPEG of more than 50 million pixels at half of its size, at a quarter of
+            the memory.
 
     Returns:
-        uint8 ``(H, W, 3)`` RGB, C-contiguous.
+        uint8 ``(H, W, 3)`` RGB, C-contiguous; a `Reduced`, whose ``factor`` says by how much, where
+        ``reduce`` made it smaller.
 
     Raises:
         ImageError: The picture cannot be read: missing, no regular file, cut short, damaged, too
@@ -92,10 +110,21 @@ def load_image(
         InputError: The source is of another type, or an array of the wrong form.
     """
     if isinstance(source, np.ndarray):
-        return check_image(source)
+        return source if isinstance(source, Reduced) else check_image(source)
     name = _name(source)
-    with _opened(source, name) as stream:
-        return decode(stream, name, max_pixels)
+    with _opened(source, name, max_bytes) as stream:
+        return decode(stream, name, max_pixels, reduce=reduce)
+
+
+def count_pixels(source: str | os.PathLike[str] | bytes, *, max_bytes: int = MAX_BYTES) -> int:
+    """Return how many pixels a picture has, from its header.
+
+    Raises:
+        ImageError: It cannot be read; see `load_image`.
+    """
+    name = _name(source)
+    with _opened(source, name, max_bytes) as stream:
+        return _decode.count_pixels(stream, name)
 
 
 def check_image(array: object) -> NDArray[np.uint8]:
@@ -132,14 +161,14 @@ def from_bgr(array: object) -> NDArray[np.uint8]:
     return np.ascontiguousarray(check_image(array)[..., ::-1])
 
 
-def content_digest(source: str | os.PathLike[str] | bytes) -> str:
+def content_digest(source: str | os.PathLike[str] | bytes, *, max_bytes: int = MAX_BYTES) -> str:
     """Return the SHA-256 of a file's bytes, in hex; the file is streamed.
 
     Raises:
-        ImageError: The file cannot be read.
+        ImageError: The file cannot be read, or has more bytes than ``max_bytes``.
     """
     name = _name(source)
-    with _opened(source, name) as stream:
+    with _opened(source, name, max_bytes) as stream:
         try:
             return hashlib.file_digest(stream, "sha256").hexdigest()
         except OSError as error:
@@ -218,15 +247,16 @@ def _name(source: object) -> str:
 
 
 @contextlib.contextmanager
-def _opened(source: Any, name: str) -> Iterator[Stream]:
-    """Open a source for reading; paths only when they lead to a regular file."""
+def _opened(source: Any, name: str, max_bytes: int) -> Iterator[Stream]:
+    """Open a source for reading; paths only when they lead to a regular file that is not huge."""
     try:
         if isinstance(source, str | os.PathLike):
             stream: Stream = open_regular(source)
-        elif hasattr(source, "read"):
-            stream = io.BytesIO(source.read())
+            size = os.fstat(stream.fileno()).st_size
         else:
-            stream = io.BytesIO(source)
+            data = source.read(max_bytes + 1) if hasattr(source, "read") else source
+            stream = io.BytesIO(data)
+            size = stream.getbuffer().nbytes
     except (OSError, ValueError) as error:
         raise ImageError(
             f"{name}: {elsewhere(source) or f'cannot be read: {why(error)}'}"
@@ -234,6 +264,11 @@ def _opened(source: Any, name: str) -> Iterator[Stream]:
     except (TypeError, BufferError) as error:
         raise InputError(f"{name}: does not give bytes; open it in binary mode") from error
     with stream:
+        if size > max_bytes:
+            raise ImageError(
+                f"{name}: is over the limit of {max_bytes // 1_000_000} MB for a picture file; "
+                "if you trust it, raise max_bytes (--max-bytes)"
+            )
         yield stream
 
 

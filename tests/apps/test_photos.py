@@ -25,6 +25,7 @@ from facekeep.apps.folder import Photos, read_folder, read_photos
 from facekeep.apps.photos import Clustering, cluster_folder, search_folder
 from facekeep.apps.sheet import cluster_sheet, search_sheet
 from facekeep.errors import ImageError, InputError
+from facekeep.image import load_image
 
 Draw = Callable[..., bytes]
 
@@ -71,6 +72,25 @@ def test_faces_are_those_of_the_engine(engine: FaceEngine, album: Path, cache_fi
                 assert found.quality is not None
                 assert expected.quality is not None
                 assert found.quality.overall == pytest.approx(expected.quality.overall, abs=1e-6)
+
+
+def test_large_photos_wait_until_it_is_their_turn(
+    engine: FaceEngine, album: Path, monkeypatch: pytest.MonkeyPatch
+):
+    plain = read_folder(engine, album)
+    loaders: list[str] = []
+
+    def load(*given: Any, **options: Any) -> Any:
+        loaders.append(threading.current_thread().name)
+        return load_image(*given, **options)
+
+    monkeypatch.setattr("facekeep.apps.folder._LARGE", 1)
+    monkeypatch.setattr("facekeep.apps.folder.load_image", load)
+    large = read_folder(engine, album)
+    assert set(loaders) == {threading.current_thread().name}
+    assert [each.path for each in large.photos] == [each.path for each in plain.photos]
+    assert large.faces == plain.faces
+    assert large.unreadable == plain.unreadable
 
 
 def test_progress_counts_every_photo(engine: FaceEngine, album: Path, cache_file: Path):

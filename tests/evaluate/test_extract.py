@@ -15,7 +15,7 @@ from facekeep.embed import Embedder
 from facekeep.errors import ImageError, InputError, ModelError
 from facekeep.evaluate.crops import cropper, main_face
 from facekeep.evaluate.data import PairSet, Samples, samples_of_files
-from facekeep.evaluate.extract import Failure, extract
+from facekeep.evaluate.extract import Extracted, Failure, extract, reasons_text, require_some
 from facekeep.face import Face
 
 
@@ -283,3 +283,17 @@ def test_samples_and_pairs_that_do_not_fit_are_refused():
         PairSet("x", samples, places, places + 1, np.array([True, False]))
     with pytest.raises(InputError, match="person must have the shape"):
         PairSet("x", samples, places, places, places == 1, person=np.array(["a"]))
+
+
+def test_why_images_failed_is_told_by_its_frequency():
+    reasons = ["no face found"] * 3 + ["box of 12 px", "box of 9 px", "damaged", "lost"]
+    failures = [Failure(f"{place}.jpg", reason) for place, reason in enumerate(reasons)]
+    told = "3 x no face found; 2 x box of 12 px; 1 x damaged; 1 x something else"
+    assert reasons_text(failures) == told
+    rows = np.zeros((7, 4), np.float32)
+    nothing = Extracted(rows, np.zeros(7, np.bool_), None, tuple(failures))
+    with pytest.raises(ImageError, match="none of 7 images gave an embedding: 3 x no face found"):
+        require_some(nothing)
+    found = np.arange(7) == 2
+    require_some(Extracted(rows, found, None, tuple(failures[:6])))
+    require_some(Extracted(rows[:0], found[:0], None, ()))

@@ -864,7 +864,7 @@ MODELS = [
         "models import note.onnx --name mine",
         3,
         "model_corrupt",
-        "note.onnx is no network that can be run; export it to ONNX again",
+        "note.onnx is no network that can be run (it is no ONNX file); export it to ONNX",
         lambda w: (w.write("note.onnx", "Dear diary"), _own_models(w)),
     ),
     Case(

@@ -43,7 +43,7 @@ def embedder(
 ) -> bytes:
     """Build an embedder: channel means times a matrix; ``baked`` fixes the batch inside it."""
     matrix = np.random.default_rng(seed).normal(size=(channels, width)).astype(np.float32)
-    rows = np.array([1, channels] if baked else [-1, channels])
+    rows = np.array([batch if isinstance(batch, int) else 1, channels] if baked else [-1, channels])
     nodes = [
         helper.make_node("GlobalAveragePool", ["x"], ["pooled"]),
         helper.make_node("Reshape", ["pooled", "rows"], ["flat"]),
@@ -53,12 +53,47 @@ def embedder(
     return network(nodes, weights, [batch, channels, size, size], [batch, width])
 
 
+def other_form(form: str) -> bytes:
+    """Build what `embedder` builds in a form that is not the usual one."""
+    model = onnx.load_model_from_string(embedder())
+    graph = model.graph
+    if form == "float16":
+        matrix = numpy_helper.to_array(graph.initializer[1]).astype(np.float16)
+        graph.initializer[1].CopyFrom(numpy_helper.from_array(matrix, "matrix"))
+        for value in (*graph.input, *graph.output):
+            value.type.tensor_type.elem_type = TensorProto.FLOAT16
+    elif form == "float64 out":
+        graph.node[2].output[0] = "rows_out"
+        graph.node.append(helper.make_node("Cast", ["rows_out"], ["y"], to=TensorProto.DOUBLE))
+        graph.output[0].type.tensor_type.elem_type = TensorProto.DOUBLE
+    elif form in ("112 x 96", "128 x 96"):
+        height, width = map(int, form.split(" x "))
+        dims = graph.input[0].type.tensor_type.shape.dim
+        dims[2].dim_value, dims[3].dim_value = height, width
+    elif form == "N x d x 1 x 1":
+        graph.node[2].output[0] = "rows_out"
+        graph.initializer.append(numpy_helper.from_array(np.array([-1, 8, 1, 1]), "four"))
+        graph.node.append(helper.make_node("Reshape", ["rows_out", "four"], ["y"]))
+        for size in (1, 1):
+            graph.output[0].type.tensor_type.shape.dim.add().dim_value = size
+    elif form == "second output":
+        graph.node.insert(0, helper.make_node("Identity", ["x"], ["seen"]))
+        maps = helper.make_tensor_value_info("seen", TensorProto.FLOAT, ["n", 3, 112, 112])
+        graph.output.insert(0, maps)
+    elif form == "two embeddings":
+        graph.node.append(helper.make_node("Neg", ["y"], ["z"]))
+        graph.output.append(helper.make_tensor_value_info("z", TensorProto.FLOAT, ["n", 8]))
+    else:
+        assert form == "constants among the inputs"
+        for each in graph.initializer:
+            graph.input.append(helper.make_tensor_value_info(each.name, each.data_type, each.dims))
+    content: bytes = model.SerializeToString()
+    return content
+
+
 def refusing(reason: str) -> bytes:
     """Build a network that is no embedder, for one of several reasons."""
     shape: list[Any] = ["n", 3, 112, 112]
-    pool = helper.make_node("GlobalAveragePool", ["x"], ["y"])
-    if reason == "output of four axes":
-        return network([pool], {}, shape, ["n", 3, 1, 1])
     if reason == "output not finite":
         nodes = [
             helper.make_node("GlobalAveragePool", ["x"], ["p"]),

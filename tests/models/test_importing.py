@@ -1,14 +1,19 @@
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
-from networks import embedder, refusing
+from networks import embedder, other_form, refusing
+from numpy.typing import NDArray
 
 from facekeep import models as room
+from facekeep._child import call
+from facekeep.embed import Embedder
 from facekeep.errors import (
     FacekeepError,
     InputError,
@@ -19,6 +24,8 @@ from facekeep.errors import (
 )
 from facekeep.models import entry, import_model, locate, remove_model, set_thresholds, verify
 from facekeep.models.catalogue import ENTRY_FILE
+from facekeep.models.opening import open_model
+from facekeep.models.schema import ModelEntry
 from facekeep.runtime import open_session
 
 
@@ -73,9 +80,9 @@ def test_finds_out_the_form(
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
-        (embedder(batch=4), "4 x 3 x 112 x 112, not N x 3 x S x S"),
         (embedder(channels=1), r"\? x 1 x 112 x 112"),
-        (refusing("output of four axes"), "it gives 1 x 3 x 1 x 1"),
+        (embedder(size=5000), "5000 x 5000, which is too much"),
+        (embedder(batch=300, baked=True), "300 x 3 x 112 x 112"),
         (refusing("one number out"), "it gives 1 x 1"),
         (refusing("output not finite"), "not finite float32"),
         (refusing("whole numbers out"), "not finite float32"),
@@ -261,3 +268,224 @@ def test_only_ones_own_models_can_be_removed(models: Path, name: str) -> None:
     with pytest.raises(InputError, match="built in"):
         remove_model("sface")
     assert (outside / ENTRY_FILE).exists()
+
+
+# ---- other forms ---------------------------------------------------------------------------------
+
+
+def rows_of(made: ModelEntry, faces: NDArray[np.float32]) -> NDArray[np.float32]:
+    session = open_model(made, threads=1)
+    try:
+        rows = session.run({session.inputs[0].name: faces})[0]
+        return np.asarray(rows, np.float32).reshape(len(faces), -1)
+    finally:
+        session.close()
+
+
+def noise(count: int, side: int = 112) -> NDArray[np.float32]:
+    return np.random.default_rng(3).normal(size=(count, 3, side, side)).astype(np.float32)
+
+
+def expected_rows(faces: NDArray[np.float32]) -> NDArray[np.float32]:
+    """What `embedder` gives, computed anew."""
+    matrix = np.random.default_rng(0).normal(size=(3, 8)).astype(np.float32)
+    return np.asarray(faces.mean(axis=(2, 3)) @ matrix, np.float32)
+
+
+@pytest.mark.parametrize(
+    ("content", "note"),
+    [
+        (embedder(batch=8), "any number of faces"),
+        (embedder(batch=8, baked=True), ""),
+        (other_form("float16"), "it is fed float32, which it turns into float16"),
+        (other_form("float64 out"), "turned into float32"),
+        (other_form("N x d x 1 x 1"), ""),
+        (other_form("second output"), "of its outputs y is the embedding"),
+        (other_form("constants among the inputs"), ""),
+    ],
+    ids=["batch of 8", "batch of 8 inside", "float16", "float64", "four axes", "second", "inputs"],
+)
+def test_other_forms_are_brought_into_the_usual_one(
+    models: Path, network: Path, content: bytes, note: str
+) -> None:
+    network.write_bytes(content)
+    made = import_model(network, "mine")
+    assert note in made.notes
+    assert (made.width, made.input_size, made.max_batch) == (8, 112, None)
+    for count in (1, 3, 8, 11):
+        faces = noise(count)
+        np.testing.assert_allclose(rows_of(made, faces), expected_rows(faces), atol=5e-3)
+    crops = np.random.default_rng(0).integers(0, 256, (5, 112, 112, 3), np.uint8)
+    with Embedder(made, threads=1) as embedding:
+        together = embedding.embed(crops)
+        singles = np.concatenate([embedding.embed(each[None]) for each in crops])
+    np.testing.assert_allclose(together, singles, atol=1e-3)
+    assert verify(made).state == "ok"
+
+
+def test_a_batch_that_cannot_be_freed_is_kept(models: Path, network: Path) -> None:
+    network.write_bytes(embedder(batch=8, baked=True))
+    made = import_model(network, "mine")
+    assert made.batch == 8
+    assert entry("mine") == made
+    assert made.files[0].sha256 == hashlib.sha256(network.read_bytes()).hexdigest()
+
+
+def test_faces_of_112_by_96_are_the_middle_of_the_aligned_ones(models: Path, network: Path) -> None:
+    network.write_bytes(other_form("112 x 96"))
+    made = import_model(network, "mine")
+    assert "middle 96 columns" in made.notes
+    assert made.input_size == 112
+    faces = noise(2)
+    found = rows_of(made, faces)
+    np.testing.assert_allclose(found, expected_rows(faces[..., 8:104]), atol=1e-4)
+
+
+def test_other_sizes_that_are_not_square_are_refused(models: Path, network: Path) -> None:
+    network.write_bytes(other_form("128 x 96"))
+    with pytest.raises(ModelError, match=r"128 x 96: faces are aligned as squares.*export it for"):
+        import_model(network, "mine")
+    assert nothing_left(models)
+
+
+def test_of_several_outputs_one_must_be_named(models: Path, network: Path) -> None:
+    network.write_bytes(other_form("two embeddings"))
+    with pytest.raises(ModelError, match=r"y \(2 x 8\), z \(2 x 8\); name it with --output"):
+        import_model(network, "mine")
+    with pytest.raises(InputError, match="it has no output w; it has y, z"):
+        import_model(network, "mine", output="w")
+    with pytest.raises(InputError, match="output is for ONNX networks"):
+        import_model(network, "mine", output="y", arch="tflite")
+    assert nothing_left(models)
+    faces = noise(2)
+    made = import_model(network, "mine", output="z")
+    np.testing.assert_allclose(rows_of(made, faces), -expected_rows(faces), atol=1e-4)
+
+
+@pytest.fixture
+def two_files(tmp_path: Path) -> Path:
+    """A network as PyTorch exports it: its data lie in a second file."""
+    path = tmp_path / "two.onnx"
+    model = onnx.load_model_from_string(embedder())
+    onnx.save(model, path, save_as_external_data=True, location="two.onnx.data", size_threshold=0)
+    return path
+
+
+def test_data_beside_the_file_are_taken_into_it(models: Path, two_files: Path) -> None:
+    made = import_model(two_files, "mine")
+    assert {path.name for path in (models / "mine").iterdir()} == {ENTRY_FILE, "mine.onnx"}
+    assert "taken into the file" in made.notes
+    for path in two_files.parent.glob("two.onnx*"):
+        path.unlink()
+    faces = noise(3)
+    np.testing.assert_allclose(rows_of(made, faces), expected_rows(faces), atol=1e-4)
+
+
+def moved(path: Path, location: str) -> None:
+    """Say that the data lie elsewhere."""
+    model = onnx.load(path, load_external_data=False)
+    for tensor in model.graph.initializer:
+        for each in tensor.external_data:
+            if each.key == "location":
+                each.value = location
+    path.write_bytes(model.SerializeToString())
+
+
+@pytest.mark.parametrize("kind", ["missing", "cut", "above", "absolute", "link", "linked", "pipe"])
+def test_data_elsewhere_are_not_read(models: Path, two_files: Path, kind: str) -> None:
+    data = two_files.with_name("two.onnx.data")
+    other = two_files.parent / "other"
+    if kind == "missing":
+        data.unlink()
+    elif kind == "cut":
+        data.write_bytes(data.read_bytes()[:-8])
+    elif kind == "above":
+        moved(two_files, f"../{two_files.parent.name}/two.onnx.data")
+    elif kind == "absolute":
+        moved(two_files, str(data))
+    elif kind == "link":
+        data.rename(other)
+        data.symlink_to(other)
+    elif kind == "linked":
+        other.mkdir()
+        (two_files.parent / "way").symlink_to("other")
+        data.rename(other / "data")
+        moved(two_files, "way/data")
+    else:
+        data.unlink()
+        os.mkfifo(data)
+    with pytest.raises(ModelError) as caught:
+        import_model(two_files, "mine")
+    message = str(caught.value)
+    assert "\n" not in message
+    if kind == "missing":
+        assert "put two.onnx.data beside it" in message
+        assert "external_data=False" in message
+    assert nothing_left(models)
+
+
+# ---- networks that do harm -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["crash", "hang", "memory", "exit", "talk"])
+def test_a_network_that_does_harm_does_it_in_a_child(
+    models: Path, network: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kind: str
+) -> None:
+    harm = {
+        "crash": "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)",
+        "hang": "while True: pass",
+        "memory": "bytearray(1 << 50)",
+        "exit": "import os; os._exit(0)",
+        "talk": "import os; os.write(1, b'hello'); os._exit(0)",
+    }[kind]
+    package = tmp_path / "harmful"
+    package.mkdir()
+    (package / "harmful.py").write_text(f"def adapt(*given):\n    {harm}\n")
+    monkeypatch.setenv("PYTHONPATH", str(package))
+
+    def harmed(told: str, function: str, *arguments: object) -> object:
+        seconds = 2 if kind == "hang" else 60
+        return call(told, "harmful:adapt", *arguments, seconds=seconds)
+
+    monkeypatch.setattr("facekeep.models.importing.call", harmed)
+    expected = {
+        "crash": r"crashed what was to run it \(SIGSEGV\)",
+        "hang": "seconds and was stopped|too much time",
+        "memory": "needs more memory than there is",
+        "exit": r"crashed what was to run it \(status 0\)",
+        "talk": "crashed what was to run it",
+    }[kind]
+    with pytest.raises((ModelError, TypeError), match=expected):
+        import_model(network, "mine")
+    assert nothing_left(models)
+
+
+def test_names_that_are_not_utf_8_are_refused(models: Path, network: Path) -> None:
+    for name in (b"x", b"y"):
+        content = embedder().replace(b"\x01" + name, b"\x01\xff")
+        network.write_bytes(content)
+        with pytest.raises(ModelCorrupt, match="not UTF-8") as caught:
+            import_model(network, "mine")
+        assert str(caught.value).isprintable()
+        assert nothing_left(models)
+        with pytest.raises(ModelCorrupt, match="not UTF-8"):
+            open_session(content).close()
+
+
+def test_a_huge_input_in_an_entry_is_refused(models: Path, network: Path) -> None:
+    made = import_model(network, "mine")
+    assert made.folder is not None
+    path = made.folder / ENTRY_FILE
+    text = path.read_text()
+    for key in ("input_size", "width"):
+        number = getattr(made, key)
+        path.write_text(text.replace(f"{key} = {number}\n", f"{key} = {10**12}\n"))
+        with pytest.raises(ModelError, match=f"{key} must be at most"):
+            entry("mine")
+
+
+@pytest.mark.parametrize("size", [0, -1, 5000, 10**12])
+def test_a_huge_input_of_a_checkpoint_is_refused(models: Path, network: Path, size: int) -> None:
+    with pytest.raises(InputError, match="input_size must be from 1 to 4096"):
+        import_model(network, "mine", arch="edgeface-xxs", input_size=size)
+    assert nothing_left(models)

@@ -89,7 +89,8 @@ def test_what_is_no_embedder_is_refused(tflite: Path, models: Path) -> None:
         import_model(tflite, "mine", arch="tflite")
     tflite.write_bytes(embedder())
     with pytest.raises(
-        ModelCorrupt, match=r"network\.tflite is no network that can be run; .* LiteRT"
+        ModelCorrupt,
+        match=r"network\.tflite is no network that can be run \(.*\); export it to LiteRT",
     ):
         import_model(tflite, "mine", arch="tflite")
     tflite.write_bytes(means())
@@ -136,6 +137,10 @@ def test_without_litert_the_cure_is_named(
     import_model(tflite, "lite", arch="tflite")
     for name in ("ai_edge_litert", "ai_edge_litert.interpreter"):
         monkeypatch.setitem(sys.modules, name, None)
+    missing = tflite.parent / "missing"  # for the process that tries a network
+    (missing / "ai_edge_litert").mkdir(parents=True)
+    (missing / "ai_edge_litert/__init__.py").write_text("raise ImportError('not here')")
+    monkeypatch.setenv("PYTHONPATH", str(missing))
     for attempt in (
         lambda: Embedder("lite"),
         lambda: import_model(tflite, "more", arch="tflite"),

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
+import struct
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -195,11 +198,39 @@ def test_faces_that_cannot_be_read_are_counted_and_told(cli, tmp_path: Path, hop
     people = write_people(tmp_path / "people", [hopper, collins], 3, 3)
     (people / "person 00/0.png").write_bytes(b"no picture")
     save_image(people / "person 01/0.png", hopper)
-    outcome = cli("train", "--data", people, "--out", tmp_path / "run", *SMALL[:6], *SMALL[-6:])
+    call = ("train", "--data", people, *SMALL[:6], *SMALL[-6:])
+    outcome = cli(*call, "--out", tmp_path / "run", "--max-corrupt", "0.9")
     assert outcome.status == 0, outcome.err
     assert "0.png: skipped:" in outcome.err
+    assert "could not be used" in outcome.out
     summary = json.loads((tmp_path / "run/summary.json").read_text())
     assert summary["corrupt"] > 0
+    refused = cli(*call, "--out", tmp_path / "other")
+    assert refused.status == 2
+    assert re.search(r"of \d+ images looked at cannot be used, more than the 1.0%", refused.err)
+
+
+def test_a_set_that_was_cut_short_is_refused(cli, tmp_path: Path, hopper, collins):
+    people = [hopper, collins, hopper[:, ::-1], collins[:, ::-1]]
+    data = tmp_path / "data"
+    data.mkdir()
+    records, listed = b"", ""
+    for number in range(40):
+        body = struct.pack("<IfQQ", 0, float(number % 4), number, 0)
+        body += cv2.imencode(".png", _crop(people[number % 4])[..., ::-1])[1].tobytes()
+        listed += f"{number}\t{len(records)}\n"
+        records += struct.pack("<II", 0xCED7230A, len(body)) + body + bytes(-len(body) % 4)
+    (data / "train.rec").write_bytes(records[: len(records) // 2])
+    (data / "train.idx").write_text(listed)
+    call = ("train", "--data", data, *SMALL[:6], *SMALL[-6:], "--holdout", "0")
+    refused = cli(*call, "--out", tmp_path / "run")
+    assert refused.status == 2
+    assert re.search(r"\d+ of 40 records are damaged or missing, more than the 1.0%", refused.err)
+    assert "cut short; copy it again" in refused.err
+    assert not (tmp_path / "run").exists()
+    allowed = cli(*call, "--out", tmp_path / "run", "--max-corrupt", "0.9")
+    assert allowed.status == 0, allowed.err
+    assert "of 40 records are damaged or missing: the file may have been cut" in allowed.err
 
 
 def test_photos_that_are_no_crops_are_told_of(cli, tmp_path: Path, hopper):

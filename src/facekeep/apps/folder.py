@@ -20,7 +20,7 @@ from facekeep.apps.cache import PhotoCache, stamp_of
 from facekeep.engine import FaceEngine
 from facekeep.errors import ImageError
 from facekeep.face import Face
-from facekeep.image import content_digest, list_images, load_image
+from facekeep.image import content_digest, count_pixels, list_images, load_image
 
 __all__ = ["Photo", "Photos", "Progress", "Unreadable", "read_folder", "read_photos"]
 
@@ -32,6 +32,8 @@ _AHEAD = 3
 # Bytes for each pixel that any decoder takes. Where there are fewer, one may have failed for it.
 _DECODING = 16
 _THREADS = 2
+# Photos of more pixels are decoded when it is their turn, one at a time.
+_LARGE = 25_000_000
 
 Progress = Callable[[int, int], object]
 """Called with the number of photos done, at first 0, and of all photos."""
@@ -84,6 +86,7 @@ class _Task:
     known: list[Face] | str | None = None
     image: NDArray[np.uint8] | None = field(default=None, repr=False)
     vanished: bool = False
+    late: bool = False
 
 
 def read_folder(
@@ -178,31 +181,38 @@ class _Reader:
     ) -> Iterator[NDArray[np.uint8]]:
         """Yield the pixels of photos that must be analysed; settle the others on the way."""
         for task in self._ahead(pool):
+            if task.late:
+                self._prepare(task)
             if task.image is None:
                 self._settle(task)
                 continue
             waiting.append(task)
-            yield task.image
-            task.image = None
+            image, task.image = task.image, None
+            yield image
+            del image  # before the next one is decoded
 
     def _ahead(self, pool: ThreadPoolExecutor) -> Iterator[_Task]:
         """Prepare photos in threads, a few ahead of their use, in order."""
         queue: deque[Future[_Task]] = deque()
         for path in self._paths:
-            queue.append(pool.submit(self._prepare, path))
+            queue.append(pool.submit(self._prepare, _Task(path)))
             if len(queue) > _AHEAD:
                 yield queue.popleft().result()
         while queue:
             yield queue.popleft().result()
 
-    def _prepare(self, path: Path) -> _Task:
-        """Find out what is known about a photo, and load it if that is nothing."""
-        task = _Task(path)
+    def _prepare(self, task: _Task) -> _Task:
+        """Find out what is known about a photo, and load it if that is nothing.
+
+        A large one is loaded the second time only, when it is its turn.
+        """
+        path, turn = task.path, task.late
+        task.late = False
         try:
             stamp = stamp_of(path)
             self._look_up(task, stamp)
             if task.known is None:
-                self._load(task, stamp)
+                self._load(task, stamp, turn=turn)
         except (OSError, ValueError) as error:
             task.known = f"cannot be read: {why(error)}"
         except ImageError as error:
@@ -215,17 +225,17 @@ class _Reader:
             return
         task.digest = self._cache.digest_of(stamp) or ""
         if not task.digest:
-            task.digest = content_digest(task.path)
+            task.digest = content_digest(task.path, max_bytes=self._engine.max_bytes)
             if stamp_of(task.path) == stamp:
                 self._cache.link(stamp, task.digest)
         task.known = self._cache.find(task.digest, self._recipe)
 
-    def _load(self, task: _Task, stamp: bytes) -> None:
+    def _load(self, task: _Task, stamp: bytes, *, turn: bool) -> None:
         """Load a photo; why it cannot be read is remembered where the photo is the reason."""
-        fault = self._try(task)
+        fault = self._try(task, turn=turn)
         certain = fault is not None and self._is_the_photos(fault)
         if certain:  # decoders do not always say that they lacked memory: another thread had it
-            again = self._try(task)
+            again = self._try(task, turn=turn)
             certain = again is not None and self._is_the_photos(again) and str(again) == str(fault)
             fault = again
         if fault is not None:
@@ -235,9 +245,14 @@ class _Reader:
         if certain and isinstance(task.known, str):
             self._keep(task.digest, task.known)
 
-    def _try(self, task: _Task) -> ImageError | None:
+    def _try(self, task: _Task, *, turn: bool) -> ImageError | None:
+        limits = self._engine.limits
         try:
-            task.image = load_image(task.path, max_pixels=self._engine.max_pixels)
+            pixels = 0 if turn else count_pixels(task.path, max_bytes=limits["max_bytes"])
+            if _LARGE < pixels <= limits["max_pixels"]:
+                task.late = True
+                return None
+            task.image = load_image(task.path, **limits)
         except ImageError as error:
             return error
         return None

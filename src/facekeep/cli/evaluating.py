@@ -338,11 +338,11 @@ def _settings(run: Run, work: Work, detector: Detector | None) -> dict[str, obje
 def _extracted(
     run: Run, work: Work, embedder: Embedder, detector: Detector | None, cache: CropCache | None
 ) -> Extracted:
-    from facekeep.evaluate.extract import extract
+    from facekeep.evaluate.extract import extract, require_some
 
     samples, threads = work.data.samples, run.settings.threads
     with run.progress(f"Embedding with {embedder.entry.name}", len(samples)) as advance:
-        return extract(
+        found = extract(
             samples,
             embedder,
             detector,
@@ -351,6 +351,8 @@ def _extracted(
             threads=threads,
             progress=_steps(advance),
         )
+    require_some(found)
+    return found
 
 
 def _told(run: Run, results: Sequence[Result], out: Path | None) -> dict[str, Any]:

@@ -193,7 +193,11 @@ class _Looking:
 
         begun = time.monotonic()
         with _named(picture):
-            pixels = load_image(picture.source(), max_pixels=self.run.settings.max_pixels)
+            pixels = load_image(
+                picture.source(),
+                max_pixels=self.run.settings.max_pixels,
+                max_bytes=self.run.settings.max_bytes,
+            )
         height, width = pixels.shape[:2]
         faces = self.look(pixels)
         _log.debug(

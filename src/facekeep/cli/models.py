@@ -260,6 +260,14 @@ def import_(
     trained_on: Annotated[
         str, typer.Option("--trained-on", metavar="TEXT", help="The training data and its terms.")
     ] = "not stated",
+    output: Annotated[
+        str | None,
+        typer.Option(
+            "--output",
+            metavar="NAME",
+            help="Output of an ONNX network that is the embedding, where several could be.",
+        ),
+    ] = None,
 ) -> None:
     """Make an embedder of your own known by a name, after running it once; the file is copied."""
     from facekeep.models import import_model
@@ -275,10 +283,13 @@ def import_(
         scale=scale,
         weights_licence=licence,
         training_data=trained_on,
+        output=output,
     )
     if run.json:
         run.emit(_facts(made))
     run.say(f"{made.name}: imported, {made.width} numbers a face")
+    if made.notes:
+        run.say(f"{made.name}: changed on the way: {made.notes}")
     run.say(_CALIBRATE.format(name=made.name))
 
 

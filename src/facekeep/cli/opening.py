@@ -66,6 +66,7 @@ def open_engine(
         min_face=settings.min_face,
         max_faces=settings.max_faces,
         max_pixels=settings.max_pixels,
+        max_bytes=settings.max_bytes,
         flip=settings.flip,
         threads=settings.threads,
         device=settings.device,

@@ -29,6 +29,7 @@ ENGINE: Final = (
     "min_face",
     "max_faces",
     "max_pixels",
+    "max_bytes",
     "flip",
     "runtime",
     "device",

@@ -104,6 +104,10 @@ def _tell_summary(run: Run, summary: dict[str, Any], out: Path) -> None:
         f"{out}: {summary['arch']}, {summary['params']:,} parameters, saw"
         f" {summary['samples_seen']:,} faces of {counted(summary['people'], 'person', 'people')}"
     )
+    if summary["corrupt"]:
+        run.say(
+            f"{counted(summary['corrupt'], 'picture')} could not be used; others took their places"
+        )
     rows = [
         [rate, *(_percent(point[key]) for key in ("tar", "low", "high")), point["non_mated"]]
         for rate, point in (summary["tar"] or {}).items()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections import deque
-from collections.abc import Callable, Generator, Iterable
+import re
+from collections import Counter, deque
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
@@ -21,7 +22,16 @@ from facekeep.evaluate.crops import cropper
 from facekeep.evaluate.data import Samples
 from facekeep.runtime import usable_cores
 
-__all__ = ["CHUNK", "Extracted", "Failure", "Progress", "extract", "side_by_side"]
+__all__ = [
+    "CHUNK",
+    "Extracted",
+    "Failure",
+    "Progress",
+    "extract",
+    "reasons_text",
+    "require_some",
+    "side_by_side",
+]
 
 CHUNK = 8
 """Images that a thread takes at once: two batches of the embedder, and few enough to hold."""
@@ -29,6 +39,7 @@ CHUNK = 8
 Progress = Callable[[int, int], object]
 """Called with the number of images done, at first 0, and of all images."""
 
+_NUMBER = re.compile(r"[0-9]+")
 _T = TypeVar("_T")
 
 
@@ -111,6 +122,37 @@ def extract(
         # Before the detector is closed, whatever happens: threads may be using it.
         stack.enter_context(contextlib.closing(parts))
         return _gathered(parts, len(samples), embedder.width, norms, progress)
+
+
+def reasons_text(failures: Sequence[Failure], most: int = 3) -> str:
+    """Say why images gave no embedding: the most frequent reasons, each with its count.
+
+    Args:
+        failures: The images.
+        most: How many reasons to name. Such that differ in their numbers alone are one.
+    """
+    examples: dict[str, str] = {}
+    counts: Counter[str] = Counter()
+    for failure in failures:
+        kind = _NUMBER.sub("#", failure.reason)
+        examples.setdefault(kind, failure.reason)
+        counts[kind] += 1
+    parts = [f"{count} x {examples[kind]}" for kind, count in counts.most_common(most)]
+    rest = len(failures) - sum(count for _, count in counts.most_common(most))
+    return "; ".join([*parts, *([f"{rest} x something else"] if rest else [])])
+
+
+def require_some(extracted: Extracted) -> None:
+    """Make sure that there is an embedding to compare.
+
+    Raises:
+        ImageError: All images failed; the message says why.
+    """
+    failures = extracted.failures
+    if failures and not extracted.found.any():
+        raise ImageError(
+            f"none of {len(failures)} images gave an embedding: {reasons_text(failures)}"
+        )
 
 
 def _embedded(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import tomllib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -13,11 +14,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from facekeep._child import call
 from facekeep._drafts import scratch_folder
 from facekeep._files import path_text, printable, why, write_whole
 from facekeep.errors import InputError, ModelError
 from facekeep.models import ModelEntry, entry, open_model
 from facekeep.models.files import cannot_write
+from facekeep.models.parse import parse_entry
+from facekeep.models.schema import EDGEFACE
+from facekeep.models.write import entry_toml
 from facekeep.runtime.session import failing_as
 
 __all__ = ["TARGETS", "TOLERANCE", "Exported", "export_model"]
@@ -35,6 +40,7 @@ TOLERANCE = 1e-3
 """How far outputs may lie from ONNX Runtime's, as a share of the largest number in them."""
 
 _ANY_SIZE = 320  # the side of the pictures that a network of any size is compared with
+_PATIENCE = 3600  # seconds that a conversion may take
 _ROOM = 2**20  # a disk with fewer bytes left is full
 
 
@@ -72,13 +78,10 @@ def export_model(model: str | ModelEntry, target: str, out: str | Path | None = 
     if target not in TARGETS:
         raise InputError(f"unknown target {target!r}; known: {', '.join(TARGETS)}")
     files = _files(chosen, target, out)
-    converter: Any = importlib.import_module(f"facekeep.exports.{target}")
     with _scratch(files[-1]) as folder:
         made = [folder / file.name for file in files]
-        told = f"{converter.BY} cannot convert {chosen.name!r} to {target}"
-        with _converting(told, folder, files[-1]):
-            run = converter.convert(chosen, made[-1])
-            difference = None if run is None else _difference(chosen, run)
+        with _minding_room(folder, files[-1]):
+            difference = _converted(chosen, target, made[-1])
         if difference is not None and difference > TOLERANCE:
             raise ModelError(
                 f"the export of {chosen.name!r} to {target} gives other numbers: they differ by"
@@ -116,12 +119,41 @@ def _scratch(beside: Path) -> Iterator[Path]:
         yield folder
 
 
+def _converted(model: ModelEntry, target: str, made: Path) -> float | None:
+    """Convert a model and compare the result; a foreign one in a process of its own.
+
+    Returns:
+        The largest difference; None where the result cannot be run here.
+    """
+    if model.folder is None or model.architecture in EDGEFACE:
+        return _convert(model, target, made)
+    found: float | None = call(
+        f"model {model.name!r}",
+        "facekeep.exports.exporting:convert_entry",
+        *(model.name, entry_toml(model), str(model.folder), target, str(made)),
+        seconds=_PATIENCE,
+    )
+    return found
+
+
+def convert_entry(name: str, toml: str, folder: str, target: str, made: str) -> float | None:
+    """Do what `_converted` does, for a model that is told of in texts."""
+    model = parse_entry(name, tomllib.loads(toml), f"model {name!r}", Path(folder))
+    return _convert(model, target, Path(made))
+
+
+def _convert(model: ModelEntry, target: str, made: Path) -> float | None:
+    converter: Any = importlib.import_module(f"facekeep.exports.{target}")
+    with failing_as(f"{converter.BY} cannot convert {model.name!r} to {target}"):
+        run = converter.convert(model, made)
+        return None if run is None else _difference(model, run)
+
+
 @contextmanager
-def _converting(told: str, folder: Path, final: Path) -> Iterator[None]:
-    """Tell of failures in one line, and of a full disk as such: converters do not name it."""
+def _minding_room(folder: Path, final: Path) -> Iterator[None]:
+    """Tell of a full disk as such: converters do not name it."""
     try:
-        with failing_as(told):
-            yield
+        yield
     except ModelError:
         _require_room(folder, final)
         raise

@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import get_args
 
+from facekeep._child import call
 from facekeep._drafts import scratch_folder
 from facekeep._files import path_text, printable, why
 from facekeep.errors import InputError, ModelCorrupt, ModelError, ModelNotFound
@@ -18,8 +19,7 @@ from facekeep.models.export import checkpoint_of, export_checkpoint, require_tor
 from facekeep.models.files import cannot_write, keep, read_model
 from facekeep.models.parse import check_name
 from facekeep.models.paths import models_dir
-from facekeep.models.probe import probe_embedder
-from facekeep.models.schema import EDGEFACE, Colour, FileEntry, ModelEntry, Runtime
+from facekeep.models.schema import EDGEFACE, LARGEST_INPUT, Colour, FileEntry, ModelEntry, Runtime
 from facekeep.models.write import write_entry
 
 # arch: the ending of its files, and what runs them.
@@ -46,15 +46,19 @@ def import_model(  # noqa: PLR0913 - what cannot be found out from the file, all
     summary: str = "",
     weights_licence: str = _NOT_STATED,
     training_data: str = _NOT_STATED,
+    output: str | None = None,
 ) -> ModelEntry:
     """Make a network of the user's own known by a name, after running it once.
 
-    The file is copied. The model has no thresholds until it is calibrated.
+    The file is copied. The model has no thresholds until it is calibrated. A foreign network is
+    tried in a process of its own, so that one that crashes or never ends does no harm.
 
     Args:
         file: The network: one that takes aligned faces as float32 N x 3 x S x S, or N x S x S x 3,
-            and gives one embedding each; for ``edgeface-*`` its PyTorch state dict, or a TFLite
-            conversion of it, whose weights are taken back into a state dict.
+            and gives one embedding each. ONNX networks of some other forms are brought into this
+            one: with data beside the file, with a fixed batch, of float16 or float64, for faces of
+            112 x 96, with other outputs besides the embedding. For ``edgeface-*`` its PyTorch
+            state dict, or a TFLite conversion of it, whose weights are taken back into one.
         name: What it will be called: 1 to 64 characters a-z, 0-9, ``.``, ``_`` and ``-``.
         arch: The kind of file: ``onnx``; ``tflite``; ``ncnn``, whose ``.bin`` lies beside it;
             ``edgeface-base``, ``-s``, ``-xs`` or ``-xxs``, which is converted to ONNX here, and
@@ -69,6 +73,7 @@ def import_model(  # noqa: PLR0913 - what cannot be found out from the file, all
         summary: One line for lists.
         weights_licence: The licence of the weights.
         training_data: What they were trained on, and on whose terms.
+        output: The output of an ONNX network that is the embedding, where several could be.
 
     Raises:
         InputError: The name is taken or malformed, or another argument makes no sense.
@@ -83,6 +88,8 @@ def import_model(  # noqa: PLR0913 - what cannot be found out from the file, all
     if arch is None:
         arch, gamma = _kind_of(file, gamma)
     _check_kind(arch, gamma, input_size, colour)
+    if output is not None and arch != "onnx":
+        raise InputError(f"output is for ONNX networks, not for {arch!r}")
     contents = _contents(file, name, arch)
     made = ModelEntry(
         name=name,
@@ -110,7 +117,7 @@ def import_model(  # noqa: PLR0913 - what cannot be found out from the file, all
     with _scratch(folder) as scratch:
         for called, content in contents.items():
             keep(scratch / called, content)
-        made = _formed(made, scratch, printable(path_text(file)))
+        made = _formed(made, scratch, path_text(file), output)
         write_entry(made, scratch)
         _publish(scratch, folder)
     return made
@@ -176,35 +183,43 @@ def _check_kind(arch: str, gamma: float | None, input_size: int | None, colour: 
         raise InputError(f"unknown architecture {arch!r}; known: {', '.join(_KINDS)}")
     if arch not in EDGEFACE and (gamma, input_size) != (None, None):
         raise InputError(f"gamma and input_size are for EdgeFace checkpoints, not for {arch!r}")
+    if input_size is not None and not 0 < input_size <= LARGEST_INPUT:
+        raise InputError(f"input_size must be from 1 to {LARGEST_INPUT}, not {input_size}")
     if colour not in get_args(Colour):
         raise InputError(f"colour must be {' or '.join(get_args(Colour))}, not {colour!r}")
 
 
-def _formed(made: ModelEntry, scratch: Path, shown: str) -> ModelEntry:
+def _formed(made: ModelEntry, scratch: Path, file: str, output: str | None) -> ModelEntry:
     """Complete an entry by running its network, which is exported first where it is a checkpoint.
 
     Args:
         made: The entry so far.
         scratch: The folder that its file lies in.
-        shown: What messages call the file.
+        file: The file that was named.
+        output: The output that is the embedding; None where only one can be.
     """
-    path = scratch / made.files[0].name
+    path, shown = scratch / made.files[0].name, printable(file)
     if made.architecture in EDGEFACE:
         try:
             return export_checkpoint(made, path, scratch / f"{made.name}.onnx")
         except ModelError as error:
             raise type(error)(str(error).replace(str(path), shown)) from error
     try:
-        form = probe_embedder(path, made.runtime)
+        if made.runtime != "onnxruntime":
+            form = call(shown, "facekeep.models.probe:probe_file", str(path), made.runtime)
+        else:
+            adapted = call(shown, "facekeep.models.adapting:adapt", file, str(path), output)
+            form = adapted["form"]
+            if adapted["changed"]:
+                file_entry = _described(path.name, path.read_bytes())
+                made = dataclasses.replace(made, files=(file_entry,), notes=adapted["notes"])
     except ModelCorrupt as error:
         kind = {"onnxruntime": "ONNX", "litert": "LiteRT", "ncnn": "ncnn"}[made.runtime]
         raise ModelCorrupt(
-            f"{shown} is no network that can be run; export it to {kind} again,"
+            f"{shown} is no network that can be run ({error}); export it to {kind} again,"
             " or name its kind with --arch"
         ) from error
-    return dataclasses.replace(
-        made, input_size=form.input_size, max_batch=form.max_batch, width=form.width
-    )
+    return dataclasses.replace(made, **form)
 
 
 def set_thresholds(

@@ -8,6 +8,7 @@ from facekeep.errors import InputError
 from facekeep.models.local import weights
 from facekeep.models.schema import ModelEntry
 from facekeep.runtime import Session, open_session, require_known
+from facekeep.runtime.batches import InBatches
 
 _log = logging.getLogger(__name__)
 
@@ -47,12 +48,12 @@ def open_model(
             f"model {entry.name!r} runs with {' or '.join(readers)} only, not with"
             f" {runtime!r}; leave the runtime unset"
         )
-    files = weights(entry)
     _log.debug("model %s, to %s, is opened by %s", entry.name, entry.task, runtime or entry.runtime)
-    return open_session(
-        files,
+    session = open_session(
+        weights(entry),
         runtime=runtime or entry.runtime,
         device=device,
         precision=precision,
         threads=threads,
     )
+    return session if entry.batch is None else InBatches(session, entry.batch)

@@ -13,6 +13,7 @@ from facekeep.errors import ModelError
 from facekeep.models.schema import (
     EDGEFACE,
     EXPORT,
+    LARGEST_INPUT,
     ArchiveSource,
     BundledSource,
     Colour,
@@ -33,6 +34,8 @@ CONVERSIONS = ("fold-block-quantised", EXPORT)
 _T = TypeVar("_T")
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,199}")
+_LARGEST_BATCH = 256
+_WIDEST = 65536  # numbers of an embedding
 _REQUIRED = object()
 
 
@@ -94,11 +97,12 @@ def parse_entry(name: str, content: Any, where: str, folder: Path | None = None)
         colour=table.take("colour", _one_of(get_args(Colour))),
         mean=table.take("mean", _triple),
         scale=table.take("scale", _triple),
-        input_size=table.take("input_size", _positive, None),
+        input_size=table.take("input_size", _at_most(LARGEST_INPUT), None),
         gamma=table.take("gamma", _share, None),
         runtime=table.take("runtime", _one_of(get_args(Runtime)), "onnxruntime"),
         max_batch=table.take("max_batch", _positive, None),
-        width=table.take("width", _positive, None),
+        batch=table.take("batch", _at_most(_LARGEST_BATCH), None),
+        width=table.take("width", _at_most(_WIDEST), None),
         alignment=table.take("alignment", _one_of(("arcface-112",)), None),
         params=table.take("params", _positive, None),
         thresholds=table.take("thresholds", _thresholds, ()),
@@ -249,6 +253,15 @@ def _positive(value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise ValueError("must be a whole number above 0")
     return value
+
+
+def _at_most(most: int) -> Callable[[Any], int]:
+    def read(value: Any) -> int:
+        if _positive(value) > most:
+            raise ValueError(f"must be at most {most}")
+        return int(value)
+
+    return read
 
 
 def _number(value: Any) -> float:

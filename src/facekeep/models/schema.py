@@ -15,6 +15,9 @@ Runtime = Literal["onnxruntime", "litert", "ncnn"]
 EDGEFACE = ("edgeface-base", "edgeface-s", "edgeface-xs", "edgeface-xxs")
 """Architectures whose published file is a PyTorch checkpoint, exported to ONNX on this machine."""
 
+LARGEST_INPUT = 4096
+"""The largest side of a network's input, in pixels: what is above would not fit into memory."""
+
 EXPORT = "export-edgeface"
 """The conversion of such a checkpoint."""
 
@@ -173,6 +176,7 @@ class ModelEntry:
             full.
         runtime: What its network is made for: ``onnxruntime``, ``litert`` or ``ncnn``.
         max_batch: How many images one run is given at most; None where any number will do.
+        batch: How many images each run of its network takes, where it takes no other number.
         width: The length of an embedding; None where it does not embed.
         alignment: The template that faces are aligned to before they are embedded.
         params: The number of its parameters.
@@ -200,6 +204,7 @@ class ModelEntry:
     gamma: float | None = None
     runtime: Runtime = "onnxruntime"
     max_batch: int | None = None
+    batch: int | None = None
     width: int | None = None
     alignment: str | None = None
     params: int | None = None

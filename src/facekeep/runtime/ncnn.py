@@ -99,7 +99,13 @@ def open_ncnn(model: Path | bytes, *, device: str, precision: str, threads: int)
     require_cpu("ncnn", device)
     if not isinstance(model, Path):
         raise InputError("a network of ncnn's is two files; give the path of its .param")
-    inputs = _inputs(content_of(model).decode(errors="replace"), model)
+    try:
+        text = content_of(model).decode()
+    except UnicodeDecodeError as error:
+        raise ModelCorrupt(
+            f"ncnn cannot open {model.name}: it is no text, or has names that are not UTF-8"
+        ) from error
+    inputs = _inputs(text, model)
     weights = model.with_suffix(".bin")
     if not weights.is_file():
         raise ModelNotFound(f"no model file at {weights}: it belongs to {model.name}")

@@ -178,7 +178,10 @@ def open_onnx(model: Path | bytes, *, device: str, precision: str, threads: int)
             f" working here: {', '.join(_available(ort))}"
         )
     give_memory_back()  # what loading the network freed
-    return OnnxSession(session)
+    try:
+        return OnnxSession(session)
+    except UnicodeDecodeError as error:
+        raise ModelCorrupt(f"{name} has names that are not UTF-8; export it again") from error
 
 
 def device_statuses() -> list[DeviceStatus]:

@@ -64,6 +64,13 @@ class Recipe:
             "as the data says",
         ),
     )
+    max_corrupt: float = field(
+        default=0.01,
+        metadata=_about(
+            "Share of the pictures that may be damaged; more of them end the run.",
+            _number(0.0, 1.0),
+        ),
+    )
     arch: str | None = field(
         default=None,
         metadata=_about(

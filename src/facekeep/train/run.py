@@ -213,6 +213,7 @@ class _Job:
             rank=self.parallel.rank,
             world=self.parallel.world,
             workers=workers_of(self.recipe, here),
+            max_corrupt=self.recipe.max_corrupt,
         )
 
     def _side(self) -> int:
@@ -271,12 +272,31 @@ class _Job:
 def _faces(recipe: Recipe) -> tuple[Source, Source | None]:
     """Open the faces: those to learn from, and those of the people kept out."""
     source = open_source(recipe.data, labels=recipe.labels)
+    _require_sound(source, recipe.max_corrupt)
     if source.classes and not recipe.teacher:  # faces without a name would teach nothing
         source = select(source, np.flatnonzero(source.labels >= 0))
     people = holdout_people(recipe, source.classes)
     if not people:
         return source, None
     return split(source, people=people, seed=recipe.seed)
+
+
+def _require_sound(source: Source, most: float) -> None:
+    """Tell of records that are damaged or missing, as of a file that was cut short.
+
+    Raises:
+        InputError: They are more than a share of all.
+    """
+    if not source.corrupt:
+        return
+    listed = source.corrupt + len(source)
+    told = f"{source.name}: {source.corrupt} of {listed} records are damaged or missing"
+    if source.corrupt > most * listed:
+        raise InputError(
+            f"{told}, more than the {most:.1%} allowed: the file may have been cut short; copy it"
+            " again, or raise --max-corrupt to train on what is left"
+        )
+    _log.warning("%s: the file may have been cut short; the rest is used", told)
 
 
 def _batch(recipe: Recipe, images: int, parallel: Parallel) -> int:

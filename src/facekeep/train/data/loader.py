@@ -17,7 +17,7 @@ from numbers import Integral
 from typing import TYPE_CHECKING, Any, Final
 
 from facekeep._files import one_line, printable
-from facekeep.errors import FacekeepError, InputError, RuntimeUnavailable
+from facekeep.errors import FacekeepError, ImageError, InputError, RuntimeUnavailable
 from facekeep.train.data._batches import Made, Maker, Order, Part
 from facekeep.train.data.augment import Augment
 from facekeep.train.data.source import Source
@@ -32,6 +32,7 @@ _log = logging.getLogger(__name__)
 _AHEAD: Final = 2  # batches that each worker has ready
 _PATIENCE: Final = 0.5  # seconds that a worker outlives the main process
 _MOST_WARNINGS: Final = 5
+_ENOUGH: Final = 1000  # images that tell which share of all is damaged
 _SHARED_MEMORY: Final = "/dev/shm"  # noqa: S108 - where PyTorch hands over what workers make
 _LARGEST_SEED: Final = (1 << 32) - 1
 
@@ -69,6 +70,8 @@ class Loader:
         rank: Which of the processes of a run this is.
         world: How many there are.
         workers: Processes that make batches; 0: this one does.
+        max_corrupt: The share of images that may be unusable; looked at from the end of the first
+            epoch on, or after a thousand images.
 
     Attributes:
         source: The images.
@@ -90,6 +93,7 @@ class Loader:
         rank: int = 0,
         world: int = 1,
         workers: int = 0,
+        max_corrupt: float = 1.0,
     ) -> None:
         _check("batch", batch, 1)
         _check("size", size, 1)
@@ -100,6 +104,8 @@ class Loader:
         self.source = source
         self.corrupt = 0
         self._workers = workers
+        self._max_corrupt = max_corrupt
+        self._given = self._failed = 0
         self._warnings = 0
         self._order = Order(len(source), batch, seed, rank, world)
         self._maker = Maker(source, size, seed, augment)
@@ -136,7 +142,7 @@ class Loader:
 
         Raises:
             InputError: A number is out of range, or there is too little shared memory.
-            ImageError: Nearly all images cannot be used.
+            ImageError: Nearly all images cannot be used, or more than ``max_corrupt`` of them.
             RuntimeUnavailable: PyTorch is not installed, or a worker was killed.
         """
         _check("epoch", epoch, 0, _LARGEST_SEED)
@@ -153,6 +159,17 @@ class Loader:
     def _count(self, made: Made) -> None:
         """Count what could not be used, and tell of the first of them."""
         self.corrupt += len(made.broken)
+        self._given += len(made.index)
+        self._failed += len(made.broken)
+        tried = self._given + self._failed
+        enough = self._given >= min(_ENOUGH, self._order.steps * self._order.batch)
+        if enough and self._failed > self._max_corrupt * tried:
+            index, why = made.broken[-1] if made.broken else (-1, "see the warnings")
+            raise ImageError(
+                f"{self.source.name}: {self._failed} of {tried} images looked at cannot be used,"
+                f" more than the {self._max_corrupt:.1%} allowed (--max-corrupt); copy them again"
+                f" ({printable(self.source.key(index)) if index >= 0 else 'the last'}: {why})"
+            )
         for index, why in made.broken[: _MOST_WARNINGS - self._warnings]:
             self._warnings += 1
             _log.warning("%s: skipped: %s", printable(self.source.key(index)), why)
