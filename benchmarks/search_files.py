@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 from common import report
-from search_compare import anonymous, limit_threads, resident
+from search_compare import anonymous, limit_threads
 from search_indexes import Ours, on_disk, timed, use_faiss
 from search_people import Exact, Real, people_blocks, real_faces, unit
 
@@ -73,13 +73,12 @@ def in_child(args: argparse.Namespace) -> None:
 def in_index(args: argparse.Namespace, probes: np.ndarray) -> dict[str, object]:
     """Search an index file, by NumPy and by faiss."""
     limit_threads()
-    path, before = args.cache / "index", (anonymous(), resident("RssFile"))
+    path, before = args.cache / "index", anonymous()
     best, owner = np.load(args.cache / "best.npy"), np.load(args.cache / "owner.npy")
     begin = time.process_time()
     with path.open("rb", buffering=0) as file:
-        blocks = BlockFile(file, probes.shape[1]).mapped()
+        blocks = BlockFile(file, probes.shape[1]).blocks()
     opened, people = time.process_time() - begin, sum(map(len, blocks))
-    mapped = (resident("RssFile") - before[1]) / people  # searches map vectors besides
     rows = []
     for name, faiss in (("NumPy", False), ("faiss-cpu", True)):
         searched = len(probes) if faiss else args.turns
@@ -98,8 +97,7 @@ def in_index(args: argparse.Namespace, probes: np.ndarray) -> dict[str, object]:
                 "ms": float(np.median(times)),
                 "p95 ms": float(np.quantile(times, 0.95)),
                 "mean wall ms": waited,
-                "own bytes a person": (anonymous() - before[0]) / people,
-                "mapped bytes a person": mapped,
+                "own bytes a person": (anonymous() - before) / people,
                 "file GB": path.stat().st_size / 1e9,
             }
         )

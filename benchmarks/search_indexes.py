@@ -46,11 +46,11 @@ def use_faiss(wanted: bool) -> Iterator[None]:
 
 
 def on_disk(file: BinaryIO, width: int, blocks: Iterable[Block]) -> list[Block]:
-    """Write blocks to an empty file as a gallery does, and return them mapped."""
+    """Write blocks to an empty file as a gallery does, and return them."""
     whole = BlockFile(file, width)
     whole.header = b"benchmark"
     whole.append(blocks)
-    return whole.mapped()
+    return whole.blocks()
 
 
 def blocks_of(rows: Rows) -> Iterator[Block]:
@@ -62,7 +62,7 @@ def blocks_of(rows: Rows) -> Iterator[Block]:
 
 
 def ours(rows: Rows, args: argparse.Namespace, faiss: bool) -> Search:
-    """Sketches and float16 vectors in a mapped file."""
+    """Sketches in memory and float16 vectors in a file."""
     with tempfile.TemporaryFile(dir=args.cache, buffering=0) as file:
         return Ours(on_disk(file, rows.shape[1], blocks_of(rows)), faiss)
 

@@ -35,6 +35,7 @@ from facekeep.image import (
     count_pixels,
     from_bgr,
     list_images,
+    list_people,
     load_image,
     save_image,
 )
@@ -955,20 +956,96 @@ def test_a_folder_must_be_a_path() -> None:
         list_images(7)  # type: ignore[arg-type]
 
 
-def test_a_folder_below_that_cannot_be_read_is_not_passed_over(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "private").mkdir()
+@pytest.fixture
+def unreadable(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, int], None]:
+    """Make folders fail to be listed by the end of their path; root may list all others too."""
     scan = os.scandir
 
-    def guarded(path: str) -> Any:
-        if str(path).endswith("private"):
-            raise PermissionError(errno.EACCES, "denied", str(path))
-        return scan(path)
+    def make(end: str, number: int) -> None:
+        def guarded(path: Any) -> Any:
+            if str(path).endswith(end):
+                raise OSError(number, os.strerror(number), str(path))
+            return scan(path)
 
-    monkeypatch.setattr(os, "scandir", guarded)
-    with pytest.raises(ImageError, match="private: the folder cannot be read: permission denied"):
-        list_images(tmp_path)
+        monkeypatch.setattr(os, "scandir", guarded)
+
+    return make
+
+
+def test_a_folder_below_that_cannot_be_read_is_left_out_and_told_of(
+    tmp_path: Path, unreadable: Callable[[str, int], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("a.jpg", "lost+found/b.jpg", "c/d.jpg"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    unreadable("lost+found", errno.EACCES)
+    wanted = [tmp_path / "a.jpg", tmp_path / "c/d.jpg"]
+    assert list_images(tmp_path) == wanted
+    assert caplog.text.count("left out 1 folder below") == 1
+    assert "lost+found: permission denied" in caplog.text
+    told: list[tuple[Path, str]] = []
+    assert list_images(tmp_path, on_skip=lambda *each: told.append(each)) == wanted
+    assert told == [(tmp_path / "lost+found", "permission denied; check who may use it")]
+    assert caplog.text.count("left out") == 1, "who asks to be told is not warned"
+    with pytest.raises(ImageError, match=r"lost.found: the folder cannot be read: permission"):
+        list_images(tmp_path / "lost+found")
+
+
+def test_a_folder_that_vanishes_is_no_fault(
+    tmp_path: Path, unreadable: Callable[[str, int], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "moved").mkdir()
+    (tmp_path / "a.jpg").touch()
+    unreadable("moved", errno.ENOENT)
+    assert list_images(tmp_path) == [tmp_path / "a.jpg"]
+    assert list(list_people(tmp_path)) == []
+    assert caplog.text == ""
+
+
+def test_a_warning_counts_the_folders_and_names_the_first(
+    tmp_path: Path, unreadable: Callable[[str, int], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    for number in range(5):
+        (tmp_path / f"{number} private").mkdir()
+    unreadable("private", errno.EIO)
+    assert list_images(tmp_path) == []
+    assert "left out 5 folders below" in caplog.text
+    assert caplog.text.count("private: ") == 3
+
+
+def test_people_are_the_folders_with_names(
+    tmp_path: Path, unreadable: Callable[[str, int], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("Bo/b.jpg", "Ada/deep/a.jpg", "Eve/e.jpg", ".hidden/h.jpg", "None/n.txt"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).touch()
+    (tmp_path / "loose.jpg").touch()
+    (tmp_path / "up").symlink_to(tmp_path)
+    (tmp_path / "Cy").symlink_to(tmp_path / "Bo")
+    unreadable("Eve", errno.EACCES)
+    found = {
+        name: [str(each.relative_to(tmp_path)) for each in paths]
+        for name, paths in list_people(tmp_path)
+    }
+    assert found == {"Ada": ["Ada/deep/a.jpg"], "Bo": ["Bo/b.jpg"], "Cy": ["Cy/b.jpg"], "None": []}
+    assert list(found) == sorted(found)
+    assert caplog.text.count("left out 1 folder") == 1
+
+
+def test_a_file_that_the_system_keeps_from_us_is_listed_and_told_of_when_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a folder that may be listed but not entered; else it would be missing in silence."""
+    (tmp_path / "a.jpg").touch()
+    look = Path.stat
+
+    def guarded(self: Path, **options: bool) -> Any:
+        if self.name == "a.jpg":
+            raise PermissionError(errno.EACCES, "denied", str(self))
+        return look(self, **options)
+
+    monkeypatch.setattr(Path, "stat", guarded)
+    assert list_images(tmp_path) == [tmp_path / "a.jpg"]
 
 
 # ---- bounds --------------------------------------------------------------------------------------

@@ -85,7 +85,7 @@ def test_a_run_that_fails_inside_spoils_nothing(
 
 def test_threads_reach_the_runtime() -> None:
     for asked, expected in ((1, 1), (0, runtime.usable_cores())):
-        compiled = opened(network(), threads=asked)._compiled  # type: ignore[attr-defined]
+        compiled = opened(network(), threads=asked)._session._compiled  # type: ignore[attr-defined]
         assert compiled.get_property("INFERENCE_NUM_THREADS") == expected
 
 

@@ -52,7 +52,7 @@ def test_threads_must_be_a_whole_number(network: bytes, threads: object) -> None
 @pytest.mark.parametrize(("asked", "expected"), [(1, 1), (3, 3), (0, runtime.usable_cores())])
 def test_threads_reach_the_runtime(network: bytes, asked: int, expected: int) -> None:
     session = open_session(network, threads=asked)
-    options = session._session.get_session_options()  # type: ignore[attr-defined]
+    options = session._session._session.get_session_options()  # type: ignore[attr-defined]
     assert options.intra_op_num_threads == expected
     assert options.inter_op_num_threads == 1
 

@@ -126,7 +126,7 @@ ort.create_and_register_allocator = refuses
 session = open_session(sys.argv[1], threads=1)
 run(session, 450_000)
 run(session, 10)
-options = session._session.get_session_options()
+options = session._session._session.get_session_options()
 try:
     print(options.get_session_config_entry("session.use_env_allocators"))
 except RuntimeError:

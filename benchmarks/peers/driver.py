@@ -117,7 +117,7 @@ def environment(home: Path, threads: int, path: Path | None = None) -> dict[str,
         env |= dict.fromkeys(_POOLS, str(threads))
     if path is not None:
         env["PYTHONPATH"] = str(path)
-    return env | {"HOME": str(home)}
+    return env | {"HOME": str(home), "ORT_DISABLE_TELEMETRY": "1"}
 
 
 def interleaved(

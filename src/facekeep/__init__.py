@@ -15,14 +15,20 @@ Names are loaded when they are first used, so that importing the package costs n
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING
 
 from facekeep._version import __version__
 
+# From 1.31 on ONNX Runtime reports its use to its makers unless this is set before it is imported,
+# by whatever part of facekeep, or of the program around it. Nothing leaves the machine here.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
 if TYPE_CHECKING:
     from facekeep.align import align_batch, similarity_transform
     from facekeep.apps.cache import PhotoCache
-    from facekeep.apps.photos import cluster_folder, search_folder
+    from facekeep.apps.migrate import migrate_gallery
+    from facekeep.apps.photos import cluster_folder, search_folder, search_person
     from facekeep.decide import Candidate, Decision, Threshold, Verification, threshold
     from facekeep.detect import Detector
     from facekeep.draw import annotate, contact_sheet
@@ -38,7 +44,8 @@ if TYPE_CHECKING:
 _ROOMS = {
     "align": ("align_batch", "similarity_transform"),
     "apps.cache": ("PhotoCache",),
-    "apps.photos": ("cluster_folder", "search_folder"),
+    "apps.migrate": ("migrate_gallery",),
+    "apps.photos": ("cluster_folder", "search_folder", "search_person"),
     "decide": ("Candidate", "Decision", "Threshold", "Verification", "threshold"),
     "detect": ("Detector",),
     "draw": ("annotate", "contact_sheet"),
@@ -83,9 +90,11 @@ __all__ = [
     "list_images",
     "load_image",
     "load_key",
+    "migrate_gallery",
     "review",
     "save_image",
     "search_folder",
+    "search_person",
     "similarity_transform",
     "threshold",
 ]

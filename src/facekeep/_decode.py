@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from facekeep._containers import Jpeg, orientation_of, read_jpeg, read_png
 from facekeep._files import printable
+from facekeep._libraries import broken_library
 from facekeep._memory import Room
 from facekeep.errors import FacekeepError, ImageError
 
@@ -133,6 +134,8 @@ def decode(
     except FacekeepError:
         raise
     except Exception as error:  # what decoders raise on hostile bytes has no common type
+        if broken_library(error) is not None:  # that is not the picture's fault
+            raise
         raise ImageError(f"{name}: {_complaint(error)}") from error
 
 
@@ -191,7 +194,9 @@ def _open_picture(stream: Stream, name: str) -> _Opened:
     module, decoder = _DECODERS[style]
     try:
         opener = getattr(importlib.import_module(module), decoder)
-    except ImportError as error:
+    except (ImportError, AttributeError) as error:
+        if style not in _EXTRAS:
+            raise
         raise ImageError(f"{name}: is {style}, which needs: {_EXTRAS[style]}") from error
     if style == "JPEG":
         return _open_jpeg(stream, name, opener)

@@ -7,11 +7,12 @@ import io
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
-from facekeep.errors import InputError
+from facekeep._drafts import open_draft, publish
+from facekeep.errors import ConfigError, InputError
 
 __all__ = [
     "is_full",
@@ -19,7 +20,11 @@ __all__ = [
     "open_regular",
     "path_text",
     "printable",
+    "private_folder",
+    "replaceable",
     "replacing",
+    "sync_folder",
+    "user_folder",
     "why",
     "write_whole",
 ]
@@ -81,38 +86,124 @@ def open_regular(path: str | os.PathLike[str]) -> io.BufferedReader:
 
 
 @contextmanager
-def replacing(target: str | os.PathLike[str], *, private: bool = False) -> Iterator[BinaryIO]:
-    """Give a file beside the target that takes its place at the end, or on any error vanishes.
+def replacing(
+    target: str | os.PathLike[str], *, private: bool = False, follow: bool = True
+) -> Iterator[BinaryIO]:
+    """Give a file that takes the target's place at the end, or on any error vanishes.
 
-    So readers see the old file or the new one, never half. Where the target is a link, the file it
-    leads to is replaced.
+    So readers see the old file or the new one, never half; the new one keeps the permissions of the
+    old. Until then the file has no name where the system can do without, so that nothing is left of
+    it however this process ends. Elsewhere it is hidden beside the target, and the next one who
+    writes the target removes what an earlier one left.
 
     Args:
-        target: The file to write.
-        private: Nobody but the owner may read it.
+        target: The file to write. Only a regular file is ever replaced.
+        private: Nobody but the owner may read it; a link is never followed.
+        follow: Where the target is a link, replace the file it leads to, not the link.
 
     Raises:
         OSError: The file cannot be written; nothing is left behind.
         ValueError: No file can have this name.
     """
-    final = Path(os.path.realpath(target))
-    part = final.with_name(f".{os.urandom(8).hex()}.part")
-    mode = 0o600 if private else 0o666
+    final = Path(os.path.realpath(target) if follow and not private else target)
+    old = replaceable(final)
+    stream, draft = open_draft(final, 0o600 if private else 0o666)
     try:
-        with open(part, "xb", opener=lambda file, flags: os.open(file, flags, mode)) as stream:
+        with stream:
             yield stream
             stream.flush()
+            if old is not None and not private:
+                _keep_permissions(stream.fileno(), old)
             os.fsync(stream.fileno())
-        part.replace(final)
+            publish(stream, draft, final)
     except BaseException:
-        part.unlink(missing_ok=True)
+        if draft is not None:
+            draft.unlink(missing_ok=True)
         raise
+    sync_folder(final.parent)
 
 
-def write_whole(target: str | os.PathLike[str], data: bytes) -> None:
+def write_whole(
+    target: str | os.PathLike[str], data: bytes, *, private: bool = False, follow: bool = True
+) -> None:
     """Write a file whole or not at all; see ``replacing``."""
-    with replacing(target) as stream:
+    with replacing(target, private=private, follow=follow) as stream:
         stream.write(data)
+
+
+def replaceable(final: Path) -> os.stat_result | None:
+    """Look at what is to be replaced, if there is something.
+
+    Raises:
+        OSError: It is no regular file, nor a link, of which only the name is replaced.
+    """
+    try:
+        old = final.lstat()
+    except FileNotFoundError:
+        return None
+    if stat.S_ISDIR(old.st_mode):
+        raise IsADirectoryError(errno.EISDIR, "is a directory")
+    if stat.S_ISLNK(old.st_mode):
+        return None
+    if not stat.S_ISREG(old.st_mode):
+        raise OSError("it is a pipe, socket or device; name a file")
+    return old
+
+
+def _keep_permissions(handle: int, old: os.stat_result) -> None:
+    with suppress(OSError):  # only root may give files away, and some file systems know no owners
+        os.fchown(handle, old.st_uid, old.st_gid)
+    with suppress(OSError):
+        os.fchmod(handle, stat.S_IMODE(old.st_mode) & 0o777)
+
+
+def private_folder(folder: Path) -> None:
+    """Make a folder that only its owner may open; one that is there stays as it is.
+
+    Raises:
+        OSError: It cannot be made.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+    except FileExistsError as error:
+        raise NotADirectoryError(errno.ENOTDIR, "not a directory", str(folder)) from error
+
+
+def sync_folder(folder: Path) -> None:
+    """Have the names in a folder on the disk, where the system can do that."""
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def user_folder(kind: Literal["data", "config", "cache"], mend: str) -> Path:
+    """Return facekeep's folder among those of this user, as the system has them.
+
+    Args:
+        kind: What for.
+        mend: What to do where the user has none.
+
+    Raises:
+        ConfigError: The user has no home folder, as in a container that does not know the user.
+    """
+    import platformdirs
+
+    known = {
+        "data": platformdirs.user_data_path,
+        "config": platformdirs.user_config_path,
+        "cache": platformdirs.user_cache_path,
+    }
+    try:
+        folder = known[kind]("facekeep", appauthor=False)
+    except (RuntimeError, KeyError):
+        folder = Path("~")
+    if not folder.is_absolute():  # what older versions give where there is no home
+        raise ConfigError(f"this user has no home folder for facekeep's {kind}: {mend}")
+    return folder
 
 
 def is_full(error: Exception) -> bool:

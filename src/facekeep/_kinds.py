@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,6 +113,7 @@ def key_spec() -> Kind:
         _require(isinstance(value, str) and value.isprintable())
         scheme, _, rest = str(value).partition(":")
         _require(scheme in ("file", "env", "keyring") and rest.strip() != "")
+        _require(scheme != "env" or re.fullmatch(r"[A-Za-z_]\w*", rest) is not None)
         return f"file:{_expanded(rest)}" if scheme == "file" else f"{scheme}:{rest}"
 
     def anchor(value: str, folder: Path) -> str:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import mmap
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-__all__ = ["Room", "free_memory", "give_memory_back"]
+__all__ = ["Room", "free_memory", "give_memory_back", "has_room"]
 
 _SMALL = 64 << 20  # bytes that nobody needs to wait for
 # Of a control group, versions 2 and 1: its limit, what it uses, and what of that is only cache.
@@ -22,6 +23,15 @@ def give_memory_back() -> None:
     """Return to the system what was freed; glibc would keep tens of megabytes."""
     with contextlib.suppress(OSError, AttributeError):  # another C library
         ctypes.CDLL(None).malloc_trim(0)
+
+
+def has_room(size: int) -> bool:
+    """Tell whether this process could have so many more bytes; they are not taken."""
+    try:
+        mmap.mmap(-1, size).close()
+    except (OSError, OverflowError, MemoryError):
+        return False
+    return True
 
 
 def free_memory(root: Path = Path("/")) -> int | None:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facekeep._closing import Closing
+from facekeep._fork import Forking, watch
 from facekeep.align import align_batch
 from facekeep.detect import Detector
 from facekeep.embed import Embedder
@@ -53,13 +54,18 @@ class Limits(TypedDict):
 _T = TypeVar("_T", bound=Closing)
 
 
-class _Lazy(Generic[_T]):
+class _Lazy(Generic[_T], Forking):
     """Something that is opened when it is first needed, once, whichever thread asks."""
 
     def __init__(self, factory: Callable[[], _T]) -> None:
         self._factory = factory
         self._lock = threading.Lock()
         self._value: _T | None = None
+        watch(self)
+
+    def after_fork(self, *, child: bool) -> None:
+        if child:
+            self._lock = threading.Lock()
 
     def get(self) -> _T:
         value = self._value

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from facekeep import _kinds as kinds
-from facekeep._files import why
+from facekeep._files import user_folder, why
 from facekeep._kinds import Kind
 from facekeep._toml_file import check, parse, read_document
 from facekeep.errors import ConfigError
@@ -35,6 +35,7 @@ __all__ = [
 ]
 
 ENV_PREFIX: Final = "FACEKEEP_"
+_NO_GALLERY: Final = Path()
 
 
 def _about(doc: str, kind: Kind, example: str, default_text: str = "") -> dict[str, Any]:
@@ -43,25 +44,41 @@ def _about(doc: str, kind: Kind, example: str, default_text: str = "") -> dict[s
 
 
 def default_gallery_path() -> Path:
-    """The gallery used when none is named: ``facekeep/people.db`` in the user's data folder."""
-    import platformdirs
+    """The gallery used when none is named: ``facekeep/people.db`` in the user's data folder.
 
-    return platformdirs.user_data_path("facekeep", appauthor=False) / "people.db"
+    Raises:
+        ConfigError: This user has no home folder.
+    """
+    return user_folder("data", "set HOME, or name the gallery with --gallery") / "people.db"
 
 
 def default_config_path() -> Path:
-    """The file read when none is named: ``facekeep/config.toml`` in the user's config folder."""
-    import platformdirs
+    """The file read when none is named: ``facekeep/config.toml`` in the user's config folder.
 
-    return platformdirs.user_config_path("facekeep", appauthor=False) / "config.toml"
+    Raises:
+        ConfigError: This user has no home folder.
+    """
+    return user_folder("config", "set HOME or FACEKEEP_CONFIG") / "config.toml"
+
+
+def _default_gallery() -> Path:
+    """The default, or where there is none what ``Settings`` refuses to give."""
+    try:
+        return default_gallery_path()
+    except ConfigError:
+        return _NO_GALLERY
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """Every setting of facekeep; the attributes are documented by their ``doc`` in `KNOBS`."""
+    """Every setting of facekeep; the attributes are documented by their ``doc`` in `KNOBS`.
+
+    Where nothing names the gallery and this user has no home folder, asking for ``gallery`` raises
+    ConfigError; the other settings are there all the same.
+    """
 
     gallery: Path = field(
-        default_factory=default_gallery_path,
+        default_factory=_default_gallery,
         metadata=_about(
             "File of the gallery.",
             kinds.path("a path of a file"),
@@ -200,6 +217,10 @@ class Settings:
         ),
     )
 
+    def __getattribute__(self, name: str) -> Any:
+        value = object.__getattribute__(self, name)
+        return default_gallery_path() if value is _NO_GALLERY else value
+
 
 @dataclass(frozen=True, slots=True)
 class Knob:
@@ -294,7 +315,10 @@ def config_path(flag: str | Path | None, environ: Mapping[str, str] | None = Non
     environ = os.environ if environ is None else environ
     named = flag or environ.get(ENV_PREFIX + "CONFIG")
     source = "--config" if flag else ENV_PREFIX + "CONFIG"
-    path = Path(named) if named else default_config_path()
+    try:
+        path = Path(named) if named else default_config_path()
+    except ConfigError:  # there is no home, so no file in it either
+        return None
     try:
         exists = path.exists()
     except (OSError, ValueError) as error:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from facekeep._closing import Closing
 from facekeep._files import printable
+from facekeep._fork import Forking, watch
 from facekeep.analyse import Analyser, ImageSource, Limits
 from facekeep.decide import Threshold, Verification, compare, decide, threshold
 from facekeep.detect import Detector
@@ -24,7 +25,7 @@ from facekeep.enrol import Enrolment, Rejection, conflict, policy_named, reject,
 from facekeep.errors import GalleryNotFound, ImageError, InputError, ModelError, PersonNotFound
 from facekeep.face import Face
 from facekeep.gallery import Consent, Gallery, Key, NewTemplate, Person, Space
-from facekeep.gallery.records import clean_name
+from facekeep.gallery.names import new_name
 from facekeep.image import MAX_BYTES, content_digest
 from facekeep.landmarks import refiner_entry
 from facekeep.models import ModelEntry, default_model, entry, space_id
@@ -37,11 +38,13 @@ _ROAD = 2
 _WEIGHED = 20
 
 
-class FaceEngine(Closing):
+class FaceEngine(Closing, Forking):
     """Enrol people from photos and recognise them in others.
 
     Threads may share one engine and get the same results as one thread. Networks are loaded when
-    they are first needed; ``close``, or leaving the ``with`` block, lets go of everything.
+    they are first needed; ``close``, or leaving the ``with`` block, lets go of everything. In a
+    process that is forked from this one, networks and gallery are opened again when they are
+    first needed there.
 
     Every image argument may be a path, the bytes of a picture file, a binary stream, or a uint8
     ``(H, W, 3)`` RGB array (``facekeep.from_bgr`` converts OpenCV's).
@@ -112,6 +115,7 @@ class FaceEngine(Closing):
         self._read_only = read_only
         self._gallery: Gallery | None = None
         self._opening = threading.Lock()
+        watch(self)
         self._analyser = Analyser(
             lambda: Detector(
                 detector,
@@ -159,6 +163,10 @@ class FaceEngine(Closing):
         with its error; those before it have been yielded.
         """
         return self._analyser.analyse(images)
+
+    def embed(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Embed aligned crops; see ``Embedder.embed``."""
+        return self._analyser.embed(crops)
 
     def verify(
         self, first: ImageSource, second: ImageSource, *, fmr: float | None = None
@@ -213,6 +221,7 @@ class FaceEngine(Closing):
         metadata: Mapping[str, Any] | None = None,
         consent: Consent | None = None,
         retain_until: datetime | None = None,
+        new_person: bool = False,
     ) -> Enrolment:
         """Enrol a person from photos, one template for each that passes the review.
 
@@ -225,14 +234,16 @@ class FaceEngine(Closing):
             metadata: Your own facts about the person.
             consent: On what ground the person is enrolled.
             retain_until: When ``Gallery.purge`` shall erase the person.
+            new_person: This is somebody else than those whose names look like this one.
 
         Raises:
+            NameConflict: Somebody's name looks like this one, but is not the same.
             ImageError: None of the photos can be read. When only some cannot, they are among the
                 rejected.
             InputError: No photo was given, or the model promises no such rate as ``fmr``.
             ModelError: The model was never calibrated, and ``review`` is not ``off``.
         """
-        name = clean_name(name)
+        name = self._stored_name(name, new_person=new_person)
         sources: list[Any] = list(images) if isinstance(images, list | tuple) else [images]
         if not sources:
             raise InputError(f"there is nothing to enrol {name} from: give at least one photo")
@@ -257,7 +268,12 @@ class FaceEngine(Closing):
         person = None
         if templates:
             person = self._open(create=True).enroll(
-                name, templates, metadata=metadata, consent=consent, retain_until=retain_until
+                name,
+                templates,
+                metadata=metadata,
+                consent=consent,
+                retain_until=retain_until,
+                new_person=new_person,
             )
         return Enrolment(name, len(templates), tuple(rejected), person)
 
@@ -271,7 +287,7 @@ class FaceEngine(Closing):
             PersonNotFound: There is no such person.
         """
         gallery = self.gallery
-        gallery.person(name)
+        name = gallery.person(name).name
         faces = self.analyse(image)
         if not faces or faces[0].embedding is None:
             raise ImageError(f"no face was found in {_label(image)}; use one that shows the face")
@@ -302,6 +318,12 @@ class FaceEngine(Closing):
         for faces in self.analyse_batch(images):
             yield self._decided(gallery, faces, fmr, top_k)
 
+    def recognize(
+        self, faces: Sequence[Face], *, fmr: float | None = None, top_k: int = 5
+    ) -> list[Face]:
+        """Do the same for the faces of one image that ``analyse`` found before."""
+        return self._decided(self.gallery, list(faces), fmr, top_k)
+
     # Life
 
     def close(self) -> None:
@@ -311,6 +333,11 @@ class FaceEngine(Closing):
             if self._gallery is not None:
                 self._gallery.close()
             self._gallery = None
+
+    def after_fork(self, *, child: bool) -> None:
+        """Forget, in the child, which thread of the parent was opening the gallery."""
+        if child:
+            self._opening = threading.Lock()
 
     # Steps
 
@@ -333,6 +360,11 @@ class FaceEngine(Closing):
         if self._gallery is None and self._path is not None and not os.path.lexists(self._path):
             return None
         return self.gallery
+
+    def _stored_name(self, name: str, *, new_person: bool) -> str:
+        """The name of somebody enrolled, or else the one that a new person gets."""
+        gallery = self._existing()
+        return gallery.name_for(name, new_person=new_person) if gallery else new_name(name)
 
     def _examine(
         self, name: str, source: ImageSource, label: str, known: set[str]

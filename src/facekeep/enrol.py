@@ -24,7 +24,8 @@ class Rejection:
     Attributes:
         image: Its path, or "image 3" for one that has none.
         reason: Why, as a stable word: one of ``quality.Reason``, or ``unreadable``,
-            ``already_enrolled`` or, of a folder named after a person, ``unusable_name``.
+            ``already_enrolled`` or, of a folder named after a person, ``unusable_name`` or
+            ``name_conflict``.
         detail: Why, and how to mend it, in one line for people.
     """
 

@@ -29,6 +29,13 @@ class ConfigError(InputError):
     kind = "config"
 
 
+class DependencyError(FacekeepError):
+    """A library that facekeep needs is not there, or cannot be loaded."""
+
+    kind = "dependency"
+    exit_status = 3
+
+
 class ImageError(FacekeepError):
     """A picture cannot be read: missing, empty, truncated, not a picture, too large."""
 
@@ -141,6 +148,12 @@ class PersonExists(GalleryError):
     """The gallery already has a person of this name."""
 
     kind = "person_exists"
+
+
+class NameConflict(PersonExists):
+    """The gallery has a person whose name looks the same, and nobody said it is somebody else."""
+
+    kind = "name_conflict"
 
 
 class ExportInvalid(GalleryError):

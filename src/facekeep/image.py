@@ -22,7 +22,6 @@ How other kinds of picture become RGB:
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import io
 import os
@@ -36,7 +35,16 @@ from numpy.typing import NDArray
 
 from facekeep import _decode
 from facekeep._decode import Reduced, Stream, decode
-from facekeep._files import is_full, open_regular, path_text, printable, why, write_whole
+from facekeep._files import (
+    is_full,
+    open_regular,
+    path_text,
+    printable,
+    replaceable,
+    why,
+    write_whole,
+)
+from facekeep._listing import is_picture, list_images, list_people
 from facekeep.errors import FacekeepError, ImageError, InputError, StorageFull
 
 __all__ = [
@@ -49,6 +57,7 @@ __all__ = [
     "from_bgr",
     "is_picture",
     "list_images",
+    "list_people",
     "load_image",
     "save_image",
 ]
@@ -62,7 +71,6 @@ _WRITERS = {
     ".tif": "TIFF",
     ".tiff": "TIFF",
 }
-_READ_EXTENSIONS = {*_WRITERS, ".jpe", ".jfif", ".dib", ".gif", ".heic", ".heif", ".avif"}
 
 MAX_BYTES = 500_000_000
 """A picture file with more bytes is refused unless another limit is given."""
@@ -161,33 +169,6 @@ def content_digest(source: str | os.PathLike[str] | bytes, *, max_bytes: int = M
             raise ImageError(f"{name}: cannot be read: {why(error)}") from error
 
 
-def list_images(folder: str | os.PathLike[str], *, recursive: bool = True) -> list[Path]:
-    """List the picture files of a folder, by their extension, sorted by path.
-
-    Hidden files and folders (names that begin with a dot) are left out, links to folders are not
-    followed, and links to files count as files.
-
-    Raises:
-        ImageError: The folder, or one below it, does not exist or cannot be read.
-    """
-
-    def refuse(error: OSError) -> None:
-        raise error
-
-    top = path_text(folder)
-    found: list[Path] = []
-    try:
-        for base, folders, files in os.walk(top, onerror=refuse):
-            folders[:] = [each for each in folders if recursive and not each.startswith(".")]
-            found += [Path(base, each) for each in files if is_picture(each)]
-        return sorted(path for path in found if path.is_file())
-    except (OSError, ValueError) as error:
-        where = printable(getattr(error, "filename", None) or top)
-        if isinstance(error, NotADirectoryError) and Path(top).is_file():
-            raise ImageError(f"{where}: is a file; name a folder") from error
-        raise ImageError(f"{where}: the folder cannot be read: {why(error)}") from error
-
-
 def check_output(path: str | os.PathLike[str]) -> None:
     """Check that ``save_image`` can write a file of this name, before there is anything to write.
 
@@ -201,8 +182,7 @@ def check_output(path: str | os.PathLike[str]) -> None:
     try:
         final = Path(os.path.realpath(target))
         with tempfile.TemporaryFile(dir=final.parent):
-            if final.is_dir():
-                raise IsADirectoryError(errno.EISDIR, "is a directory")
+            replaceable(final)
     except (OSError, ValueError) as error:
         raise _unwritten(target, error) from error
 
@@ -282,12 +262,6 @@ def _opened(source: Any, name: str, max_bytes: int) -> Iterator[Stream]:
                 "if you trust it, raise max_bytes (--max-bytes)"
             )
         yield stream
-
-
-def is_picture(path: str | os.PathLike[str]) -> bool:
-    """Tell by its name alone whether a file is a picture; hidden files are not."""
-    name = Path(path).name
-    return not name.startswith(".") and Path(name).suffix.lower() in _READ_EXTENSIONS
 
 
 def _encode(rgb: NDArray[np.uint8], style: str, quality: int) -> bytes:

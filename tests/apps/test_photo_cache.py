@@ -9,7 +9,9 @@ import secrets
 import sqlite3
 import stat
 import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -221,14 +223,13 @@ def test_clearing_leaves_no_file(path: Path):
 # Never in the way
 
 
-@pytest.mark.parametrize("damage", ["garbage", "cut", "scribbled", "scribbled late"])
+@pytest.mark.parametrize("damage", ["cut", "scribbled", "scribbled late"])
 def test_a_damaged_cache_is_discarded(path: Path, damage: str, caplog: pytest.LogCaptureFixture):
     with PhotoCache(path) as cache:
         for number in range(200):
             cache.keep(f"{number:064}", RECIPE, [face(number)])
     content = path.read_bytes()
     damaged = {
-        "garbage": b"no database at all" * 1000,
         "cut": content[: len(content) // 2],
         "scribbled": content[:4096] + secrets.token_bytes(len(content) - 4096),
         "scribbled late": content[:40960] + b"\xff" * (len(content) - 40960),
@@ -243,21 +244,98 @@ def test_a_damaged_cache_is_discarded(path: Path, damage: str, caplog: pytest.Lo
         assert same(cache.find(DIGEST, RECIPE), [face(1)])
 
 
-def test_a_file_of_another_program_is_left_alone(path: Path, caplog: pytest.LogCaptureFixture):
-    path.parent.mkdir()
+def foreign_database(path: Path) -> None:
     with sqlite3.connect(path) as connection:
         connection.execute("CREATE TABLE precious (value)")
         connection.execute("INSERT INTO precious VALUES (42)")
     connection.close()
+
+
+def foreign_text(path: Path) -> None:
+    path.write_text("my important list of photos")
+
+
+def foreign_link(path: Path) -> None:
+    victim = path.parent.parent / "victim"
+    victim.write_bytes(b"")
+    path.symlink_to(victim)
+
+
+def link_to_nowhere(path: Path) -> None:
+    path.symlink_to(path.parent.parent / "victim")
+
+
+def link_to_a_cache(path: Path) -> None:
+    PhotoCache(path.parent.parent / "victim").close()
+    path.symlink_to(path.parent.parent / "victim")
+
+
+def facts(path: Path) -> tuple[object, ...]:
+    """All that must stay of a file, and of what a link of its name leads to."""
+    state, names = path.lstat(), sorted(each.name for each in path.parent.iterdir())
+    content = path.read_bytes() if path.is_file() else None
+    modes = [each.stat().st_mode for each in (path, path.parent.parent / "victim") if each.exists()]
+    return state.st_ino, state.st_mode, state.st_mtime_ns, content, modes, names
+
+
+@pytest.mark.parametrize(
+    "make",
+    [foreign_database, foreign_text, foreign_link, link_to_nowhere, link_to_a_cache, os.mkfifo],
+)
+def test_what_is_not_a_cache_of_ours_is_left_alone(
+    path: Path,
+    make: Callable[[Path], None],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    path.parent.mkdir()
+    make(path)
+    before = facts(path)
     with PhotoCache(path) as cache:
         cache.keep(DIGEST, RECIPE, [face(1)])
         assert cache.find(DIGEST, RECIPE) is None
-    assert "not a cache of this version" in caplog.text
-    with sqlite3.connect(path) as connection:
-        assert connection.execute("SELECT value FROM precious").fetchone() == (42,)
-    connection.close()
-    with pytest.raises(InputError, match="facekeep cache clear"):
-        cache_info(path)
+    assert caplog.text.count("not a cache of photos of facekeep's; move it away") == 1
+    for refused in (cache_info, clear_cache):
+        with pytest.raises(InputError, match="not a cache of photos of facekeep's; move it away"):
+            refused(path)
+    assert facts(path) == before
+    assert make is not link_to_nowhere or not (path.parent.parent / "victim").exists()
+
+
+@pytest.mark.parametrize("suffix", ["-wal", "-shm", "-journal"])
+def test_a_link_in_place_of_a_cache_s_log_is_not_followed(path: Path, suffix: str) -> None:
+    with PhotoCache(path) as cache:
+        cache.keep(DIGEST, RECIPE, [face(1)])
+    victim = path.parent.parent / "victim"
+    victim.write_bytes(b"important")
+    Path(f"{path}{suffix}").symlink_to(victim)
+    with PhotoCache(path) as cache:
+        cache.keep("e" * 64, RECIPE, [face(2)])
+    assert victim.read_bytes() == b"important"
+    assert clear_cache(path)
+    assert victim.read_bytes() == b"important"
+    assert list(path.parent.iterdir()) == []
+
+
+def test_a_cache_says_that_it_is_one_from_its_first_byte_on(path: Path) -> None:
+    """Whenever a run is killed, the next one knows the file for its own."""
+    statements: list[str] = []
+    connect = sqlite3.connect
+
+    def watched(*arguments: Any, **options: Any) -> sqlite3.Connection:
+        connection = connect(*arguments, **options)
+
+        def note(statement: str) -> None:
+            statements.append(statement)
+            head = path.read_bytes()[:72]
+            assert not head or head[68:] == b"FKPC", statement
+
+        connection.set_trace_callback(note)
+        return connection
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sqlite3, "connect", watched)
+        PhotoCache(path).close()
+    assert "PRAGMA journal_mode = WAL" in statements
 
 
 def test_a_cache_that_cannot_be_made_is_done_without(

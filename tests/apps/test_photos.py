@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import subprocess
@@ -113,6 +114,109 @@ def test_photos_that_vanish_meanwhile_are_skipped(engine: FaceEngine, album: Pat
     photos = read_photos(engine, [album / "hopper0.png", album / "never-was.png", gone])
     assert [photo.path.name for photo in photos.photos] == ["hopper0.png", "hopper1.png"]
     assert photos.unreadable == ()
+
+
+def test_a_folder_that_cannot_be_read_is_skipped_and_told_of(
+    engine: FaceEngine, album: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (album / "lost+found").mkdir()
+    scan = os.scandir
+
+    def guarded(path: Any) -> Any:
+        if str(path).endswith("lost+found"):
+            raise PermissionError(errno.EACCES, "denied", str(path))
+        return scan(path)
+
+    whole = read_folder(engine, album)
+    monkeypatch.setattr(os, "scandir", guarded)
+    found = read_folder(engine, album)
+    (skipped,) = found.skipped
+    assert skipped.path == album / "lost+found"
+    assert skipped.reason.startswith("the folder cannot be read: permission denied")
+    assert whole.skipped == ()
+    assert [each.path for each in found.photos] == [each.path for each in whole.photos]
+
+
+def wrapped(error: Exception, cause: BaseException | None) -> Exception:
+    error.__cause__ = cause
+    return error
+
+
+NOT_THE_FILES = {
+    "no memory": MemoryError(),
+    "no memory in a decoder": wrapped(ValueError("bad"), MemoryError()),
+    "no memory, as Pillow says it": OSError("out of memory error when reading image file"),
+    "no memory, as libheif says it": RuntimeError("Memory allocation error: out of memory"),
+    "a read error": OSError(errno.EIO, "Input/output error"),
+    "no more files": OSError(errno.EMFILE, "Too many open files"),
+    "a lost connection": wrapped(ValueError("short"), OSError(errno.ESTALE, "Stale file handle")),
+    "a missing library": ImportError("libheif.so.1: cannot open shared object file"),
+}
+
+
+@pytest.mark.parametrize("cause", NOT_THE_FILES.values(), ids=NOT_THE_FILES)
+def test_only_what_the_bytes_say_is_remembered(
+    engine: FaceEngine,
+    album: Path,
+    cache_file: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    cause: Exception,
+) -> None:
+    """Short of memory once, or on a bad line, a photo is looked at again by the next run."""
+
+    def fail(path: Path, **options: Any) -> Any:
+        raise ImageError(f"{path}: cannot be read") from cause
+
+    with PhotoCache(cache_file) as cache:
+        with monkeypatch.context() as patch:
+            patch.setattr("facekeep.apps.folder.load_image", fail)
+            found = read_folder(engine, album, cache=cache)
+        assert len(found.unreadable) == 7
+        found = read_folder(engine, album, cache=cache)
+    assert [each.path.name for each in found.unreadable] == ["broken.jpg"]
+    assert len(found.photos) == 6
+
+
+def test_nothing_is_remembered_while_memory_is_short(
+    engine: FaceEngine, album: Path, cache_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some decoders call a picture damaged when they lack the memory for it."""
+    monkeypatch.setattr(folder_module, "has_room", lambda size: False)
+    found = read(engine, album, cache_file)
+    assert [each.path.name for each in found.unreadable] == ["broken.jpg"]
+    assert cache_info(cache_file).unreadable == 0
+
+
+def test_a_photo_that_fails_once_is_tried_again(
+    engine: FaceEngine, album: Path, cache_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another thread may have had the memory."""
+    load, failed = folder_module.load_image, set[Path]()
+
+    def flaky(path: Path, **options: Any) -> Any:
+        if path not in failed:
+            failed.add(path)
+            raise ImageError(f"{path}: is damaged (broken data stream)")
+        return load(path, **options)
+
+    monkeypatch.setattr(folder_module, "load_image", flaky)
+    found = read(engine, album, cache_file)
+    assert [each.path.name for each in found.unreadable] == ["broken.jpg"]
+    assert len(found.photos) == 6
+
+
+def test_what_the_bytes_say_is_remembered(
+    engine: FaceEngine, album: Path, cache_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(path: Path, **options: Any) -> Any:
+        raise AssertionError(path)
+
+    with PhotoCache(cache_file) as cache:
+        first = read_folder(engine, album, cache=cache)
+        monkeypatch.setattr("facekeep.apps.folder.load_image", fail)
+        second = read_folder(engine, album, cache=cache)
+    assert second.unreadable == first.unreadable
+    assert len(second.unreadable) == 1
 
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="names are Unicode there")

@@ -164,3 +164,25 @@ def test_who_is_missing_is_said_at_the_end(cli, people, album):
     outcome = cli("enroll", "folders", "-g", "new.db")
     assert outcome.status == 1
     assert outcome.out.splitlines()[-1] == "without a photo that could be used: Bad"
+
+
+def test_a_folder_with_underscores_is_the_person_with_spaces(cli, album):
+    for name, photo in (
+        ("Grace_Hopper", "hopper2.jpg"),
+        ("eileen collins", "collins.jpg"),
+        ("Ada_L", "collins.jpg"),
+    ):
+        (album / "people" / name).mkdir(parents=True)
+        (album / "people" / name / photo).write_bytes((album / photo).read_bytes())
+    outcome = cli("enroll", "people", "--review", "off", "--json")
+    assert outcome.status == 1
+    ada, grace, eileen = outcome.json["people"]
+    assert (ada["name"], grace["name"]) == ("Ada_L", "Grace Hopper")
+    assert grace["enrolled"] == 1
+    assert [each["reason"] for each in eileen["rejected"]] == ["name_conflict"]
+    listed = cli("people", "list", "--json").json["people"]
+    assert {each["name"]: each["template_count"] for each in listed} == {
+        "Ada_L": 1,
+        "Eileen Collins": 1,
+        "Grace Hopper": 2,
+    }

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
+import sqlite3
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -140,3 +143,117 @@ def test_audit(cli):
     last = cli("gallery", "audit", "--last", "1")
     assert len(last.out.splitlines()) == 2
     assert "removed" in last.out
+
+
+def change(statement: str, *values: object) -> None:
+    with closing(sqlite3.connect("people.db")) as connection:
+        connection.execute(statement, values)
+        connection.commit()
+
+
+def test_check_exits_with_1_whatever_is_wrong(cli, album):
+    whole = (album / "people.db").read_bytes()
+    for damage in (
+        lambda: change("UPDATE people SET name = 'Mallory' WHERE id = 1"),
+        lambda: change("DELETE FROM audit"),
+        lambda: change("CREATE TRIGGER t AFTER DELETE ON people BEGIN SELECT 1; END"),
+        lambda: change("DROP TABLE people"),
+        lambda: change("PRAGMA application_id = 1"),
+        lambda: (album / "people.db").write_bytes(whole[:20_000]),
+        lambda: (album / "people.db").write_bytes(b"text" * 9999),
+        lambda: (album / ".out.jsonl.facekeep-part").write_bytes(b"faces"),
+    ):
+        damage()
+        outcome = cli("gallery", "check", "--json")
+        assert outcome.status == 1
+        assert not outcome.json["ok"]
+        assert outcome.json["findings"]
+        (album / "people.db").write_bytes(whole)
+    assert cli("gallery", "compact").status == 0
+    assert cli("gallery", "check").status == 0
+
+
+def test_restore(cli, album):
+    shutil.copy("people.db", "copy.db")
+    assert cli("people", "rename", "Grace Hopper", "Mallory").status == 0
+    outcome = cli("gallery", "restore", "copy.db", "--json")
+    assert outcome.status == 0
+    assert outcome.json == {
+        "gallery": str(album / "people.db"),
+        "people": 2,
+        "replaced": True,
+        "remarks": [],
+    }
+    assert cli("people", "show", "Grace Hopper").status == 0
+    (album / "people.db").write_bytes(b"text" * 9999)
+    assert cli("gallery", "restore", "copy.db").out.endswith("people.db: restored, 2 people\n")
+    assert cli("gallery", "check").status == 0
+    for copy, kind in (("missing.db", "gallery_not_found"), ("hopper.jpg", "gallery_corrupt")):
+        refused = cli("gallery", "restore", copy, "--json")
+        assert (refused.status, refused.json["error"]["kind"]) == (2, kind)
+    assert cli("gallery", "check").status == 0
+
+
+def test_damaged_facts_of_one_person_do_not_hide_the_others(cli):
+    change("UPDATE people SET metadata = '{\"a\": NaN}' WHERE name = 'Grace Hopper'")
+    people = cli("people", "list", "--json").json["people"]
+    assert [person["name"] for person in people] == ["Eileen Collins", "Grace Hopper"]
+    assert cli("people", "show", "Eileen Collins", "--json").status == 0
+    shown = cli("people", "show", "Grace Hopper", "--json")
+    assert (shown.status, shown.json["error"]["kind"]) == (2, "gallery_corrupt")
+
+
+def test_an_export_does_not_replace_the_key(cli, album, key):
+    before = (album / "g.key").read_bytes()
+    refused = cli("people", "export", "g.key", *key)
+    assert refused.status == 2
+    assert "holds a key" in refused.err
+    assert (album / "g.key").read_bytes() == before
+
+
+def test_migrate_from_photos(cli, album):
+    refused = cli("gallery", "migrate", "--embedder", "facekeep-xxs", "--json")
+    assert refused.status == 1
+    assert refused.json["done"] is False
+    assert {each["person"] for each in refused.json["lost"]} == {"Grace Hopper", "Eileen Collins"}
+    table = cli("gallery", "migrate", "--embedder", "facekeep-xxs")
+    assert table.status == 1
+    assert "nothing was changed: 2 people cannot be carried over whole" in table.out
+    assert cli("gallery", "info", "--json").json["space"]["model"] == "sface"
+    done = cli(
+        *("gallery", "migrate", "--embedder", "facekeep-xxs", "--json"),
+        *("--photos", ".", "--backup", "old.db"),
+    )
+    assert done.status == 0
+    assert done.json["done"] is True
+    assert (done.json["from"]["model"], done.json["to"]["model"]) == ("sface", "facekeep-xxs")
+    assert (done.json["people"], done.json["from_photos"], done.json["lost"]) == (2, 2, [])
+    found = cli("identify", "hopper2.jpg", "--embedder", "facekeep-xxs", "--fmr", "1e-3", "--json")
+    assert found.json["faces"][0]["candidates"][0]["name"] == "Grace Hopper"
+    assert cli("gallery", "check").status == 0
+    assert cli("identify", "hopper2.jpg", "-g", "old.db").status == 0
+    again = cli("gallery", "migrate", "--embedder", "facekeep-xxs")
+    assert (again.status, again.out) == (0, "the gallery is of facekeep-xxs already\n")
+
+
+def test_migrate_drops_whom_it_is_told_to(cli, key):
+    words = ("gallery", "migrate", "--embedder", "facekeep-xxs", *key)
+    assert cli(*words, "--drop", "Grace Hopper").status == 1
+    assert cli(*words, "--drop", "Nobody").status == 2
+    cli("enroll", "Ada", "hopper.jpg", "--review", "off", "--keep-crops", *key)
+    done = cli(*words, "--drop", "Grace Hopper", "--drop", "Eileen Collins", "--json")
+    assert done.status == 0
+    assert done.json["erased"] == ["Eileen Collins", "Grace Hopper"]
+    people = cli("people", "list", "--json").json["people"]
+    assert [(person["name"], person["template_count"]) for person in people] == [("Ada", 1)]
+    assert cli("gallery", "info", "--json").json["encrypted"] is True
+
+
+def test_audit_fits_a_terminal(cli):
+    cli("people", "rename", "Grace Hopper", "Admiral Hopper")
+    person = cli("people", "show", "Admiral Hopper", "--json").json
+    lines = cli("gallery", "audit").out.splitlines()
+    assert all(len(line) <= 80 for line in lines)
+    assert lines[1].split()[2:] == ["renamed", person["id"][:8]]
+    assert "{" not in "".join(lines), "no literals of Python"
+    assert cli("people", "show", person["id"][:8], "--json").json == person

@@ -219,3 +219,29 @@ def test_progress_on_a_terminal_is_a_bar_that_leaves_nothing_on_errors(monkeypat
     assert "1/2" in terminal.getvalue()
     assert terminal.getvalue().endswith("\x1b[2K"), "the bar is wiped away"
     assert capsys.readouterr().out == ""
+
+
+STEERING = [chr(code) for code in (*range(0x20), *range(0x7F, 0xA0), 0x61C, 0x200E, 0x200F)]
+STEERING += [chr(code) for code in (0x2028, 0x2029, *range(0x202A, 0x202F), *range(0x2066, 0x206A))]
+STEERING += ["\ud800", "\udcff"]
+
+
+@pytest.mark.parametrize("character", STEERING, ids=lambda each: f"U+{ord(each):04X}")
+def test_nothing_that_steers_a_terminal_is_printed(capsys, character):
+    name = f"a{character}b"
+    output.emit_json({name: [name], "path": Path(name)})
+    output.say(name)
+    output.print_table(["name"], [[name]])
+    printed = capsys.readouterr().out
+    assert character == "\n" or character not in printed
+    as_json, text, *table = printed.removesuffix("\n").split("\n")
+    assert json.loads(as_json) == {name: [name], "path": name}, "a reader gets what was meant"
+    assert as_json.isprintable()
+    assert text.startswith("a\\")
+    assert table == ["name", text]
+
+
+def test_letters_and_pictures_of_all_scripts_are_left_as_they_are(capsys):
+    names = ["Zoë", "李", "می\u200cروم", "👩\u200d🔬", "ﷺ"]
+    output.emit_json({"names": names})
+    assert capsys.readouterr().out == json.dumps({"names": names}, ensure_ascii=False) + "\n"

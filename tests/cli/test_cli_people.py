@@ -197,3 +197,38 @@ def test_an_export_of_an_encrypted_gallery_is_encrypted_unless_asked(cli, album)
     assert cli("people", "import", "plain.jsonl", "-g", "z.db").status == 0
     with Gallery.open("x.db") as one, Gallery.open("z.db") as other:
         assert [p.id for p in one.people()] == [p.id for p in other.people()]
+
+
+def test_ids_may_be_cut_short_and_tables_fit_a_terminal(cli, album):
+    (album / ("long name " * 12 + ".jpg")).write_bytes((album / "hopper2.jpg").read_bytes())
+    cli("enroll", "Grace Hopper", album / ("long name " * 12 + ".jpg"), "--review", "off")
+    cli("people", "refuse", "Grace Hopper", "collins.jpg")
+    templates = shown(cli, "Grace Hopper")["templates"]
+    lines = cli("people", "show", "Grace Hopper").out.splitlines()
+    assert all(len(line) <= 80 for line in lines)
+    assert [line.split()[0] for line in lines[2:]] == [each["id"] for each in templates]
+    moved = cli("people", "split", "Grace Hopper", "Grace", templates[1]["id"][:8], "--json")
+    assert [each["id"] for each in moved.json["templates"]] == [templates[1]["id"]]
+    cut = ("--template", templates[2]["id"][:8], "--yes", "--json")
+    left = cli("people", "remove", "Grace Hopper", *cut)
+    assert [each["id"] for each in left.json["templates"]] == [templates[0]["id"]]
+
+
+def test_names_that_look_alike_are_asked_about(cli):
+    for words in (
+        ("people", "rename", "Eileen Collins", "grace hopper"),
+        ("people", "rename", "Eileen Collins", "Grace\u200b Hopper"),
+        ("enroll", "\uff27race Hopper", "collins.jpg", "--review", "off"),
+    ):
+        outcome = cli(*words)
+        assert outcome.status == 2
+        assert "looks like 'Grace Hopper', who is enrolled already" in outcome.err
+        assert "--new-person" in outcome.err
+    told = cli("people", "rename", "Eileen Collins", "GRACE HOPPER", "--json")
+    assert told.json["error"]["kind"] == "name_conflict"
+    assert names(cli) == ["Eileen Collins", "Grace Hopper"]
+    assert cli("people", "rename", "Eileen Collins", "grace hopper", "--new-person").status == 0
+    assert names(cli) == ["Grace Hopper", "grace hopper"]
+    missing = cli("people", "show", "GRACE HOPPER")
+    assert "did you mean 'Grace Hopper'?" in missing.err
+    assert cli("people", "show", "Grace_Hopper", "--json").json["name"] == "Grace Hopper"

@@ -68,3 +68,90 @@ def test_bad_input_is_one_line(cli, album: Path, cache: Path, monkeypatch, words
     assert outcome.status == 2
     assert outcome.err.count("\n") == 1
     assert message in outcome.err
+
+
+@pytest.fixture
+def people(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the gallery will be."""
+    gallery = tmp_path / "people.db"
+    monkeypatch.setenv("FACEKEEP_GALLERY", str(gallery))
+    return gallery
+
+
+def test_a_group_is_named_and_enrolled_in_one_step(cli, album: Path, cache: Path, people: Path):
+    groups = cli("cluster", album, "--json").json["groups"]
+    assert not people.exists(), "looking makes no gallery"
+    assert [group["name"] for group in groups] == [None, None]
+    place = next(n for n, each in enumerate(groups) if "hopper" in each["faces"][0]["image"])
+    words = ("--name", f"{groups[place]['id'][:6]}=Grace Hopper", "--review", "off")
+    outcome = cli("cluster", album, *words, "--consent", "form 12", "--retain-days", "9")
+    assert outcome.status == 0
+    told = f"Grace Hopper: 2 photos enrolled from group {groups[place]['id']}"
+    assert told in outcome.out
+    person = cli("people", "show", "Grace Hopper", "--json").json
+    assert (person["template_count"], person["consent"]["basis"]) == (2, "form 12")
+    assert person["retain_until"] is not None
+    named = cli("cluster", album, "--json").json["groups"]
+    assert [group["id"] for group in named] == [group["id"] for group in groups]
+    assert named[place]["name"] == "Grace Hopper"
+    assert named[place]["similarity"] > named[place]["threshold"]
+    assert named[1 - place]["name"] is None
+    again = cli("cluster", album, *words, "--json")
+    assert again.status == 0
+    assert [each["reason"] for each in again.json["named"][0]["rejected"]] == [
+        "already_enrolled"
+    ] * 2
+    assert "Grace Hopper (" in cli("cluster", album).out
+    assert cli("identify", album / "hopper.png").status == 0
+
+
+def test_wrong_groups_and_names_enroll_nobody(cli, album: Path, cache: Path, people: Path):
+    first, second = (group["id"] for group in cli("cluster", album, "--json").json["groups"])
+    cli("enroll", "Ada Lovelace", album / "hopper.png", "--review", "off")
+    for words, message in (
+        (["1=Ada"], f"by its id, which is {first} now"),
+        (["9=Ada"], "there is no group 9"),
+        (["00000000=Ada"], "there is no group 00000000"),
+        ([f"{first}=Ada", f"{first[:5]}=Bea"], "named twice"),
+        ([first], "--name takes GROUP=NAME"),
+        ([f"{first}= "], "--name takes GROUP=NAME"),
+        ([f"{first}=Bea", f"{second}=ada  lovelace"], "looks like 'Ada Lovelace'"),
+        ([f"{first}=Bea", f"{second}=\u200b"], "nothing can be seen"),
+    ):
+        outcome = cli("cluster", album, *(x for word in words for x in ("--name", word)))
+        assert (outcome.status, outcome.err.count("\n")) == (2, 1)
+        assert message in outcome.err
+    assert [p["name"] for p in cli("people", "list", "--json").json["people"]] == ["Ada Lovelace"]
+    other = next(
+        each["id"] for each in cli("cluster", album, "--json").json["groups"] if not each["name"]
+    )
+    wrong = cli("cluster", album, "--name", f"{other}=Ada Lovelace")
+    assert wrong.status == 1
+    assert "inconsistent_identity" in wrong.out
+
+
+def test_photos_are_sorted_into_folders(cli, album: Path, cache: Path, people: Path, tmp_path):
+    cli("enroll", "Grace Hopper", album / "hopper.png", "--review", "off")
+    target = tmp_path / "sorted"
+    outcome = cli("cluster", album, "--sort-into", target, "--json")
+    assert outcome.status == 0
+    assert outcome.json["sorted"]["copied"] == 5
+    folders = {each.name: {x.name for x in each.iterdir()} for each in target.iterdir()}
+    assert folders.pop("Grace Hopper") == {"hopper.png", "hopper.jpg"}
+    assert folders.pop("unsorted") == {"wall.png"}
+    assert [*folders.values()] == [{"collins.png", "collins.jpg"}]
+    again = cli("cluster", album, "--sort-into", target)
+    assert "0 photos copied into 3 folders, 5 there already" in again.out
+    refused = cli("cluster", album, "--sort-into", album / "sorted")
+    assert refused.status == 2
+    assert "choose a folder outside it" in refused.err
+
+
+def test_a_gallery_of_another_model_names_nobody(cli, album: Path, cache: Path, people: Path):
+    cli("enroll", "Grace Hopper", album / "hopper.png", "--review", "off")
+    other = cli("cluster", album, "--embedder", "facekeep-xxs")
+    assert other.status == 0
+    assert "Grace Hopper" not in other.out
+    assert "nobody is named, because the gallery cannot be used" in other.err
+    asked = cli("cluster", album, "--embedder", "facekeep-xxs", "--gallery", people)
+    assert asked.status == 2

@@ -150,3 +150,28 @@ def test_cache_info_and_clear(cli, album: Path, cache: Path, monkeypatch: pytest
     assert info["path"] == os.fspath(cache / "photos.db")
     assert cli("cache", "clear").status == 0
     assert sorted(each.name for each in cache.iterdir()) == ["models"]
+
+
+def test_an_enrolled_person_is_looked_for_by_name(
+    cli, album: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("FACEKEEP_GALLERY", str(tmp_path / "people.db"))
+    nobody = cli("search", "Grace Hopper", album)
+    assert nobody.status == 2
+    assert "Grace Hopper: there is no such file, and there is no gallery" in nobody.err
+    cli("enroll", "Grace Hopper", album / "hopper.png", "--review", "off")
+    result = cli("search", "Grace_Hopper", album, "--json").json
+    assert (result["probe"], result["name"]) == ("Grace_Hopper", "Grace Hopper")
+    assert {Path(each["image"]).stem for each in result["found"]} == {"hopper"}
+    outcome = cli("search", "Grace Hopper", album, "--out", tmp_path / "sheet.png")
+    assert outcome.status == 0
+    assert "looked for Grace Hopper, who is enrolled" in outcome.out
+    unknown = cli("search", "Ada", album)
+    assert unknown.status == 2
+    assert "Ada: there is no such file, and nobody is enrolled as 'Ada'" in unknown.err
+    monkeypatch.chdir(tmp_path)
+    Path("Grace Hopper").write_bytes((album / "collins.png").read_bytes())
+    of_file = cli("search", "Grace Hopper", album, "--json").json
+    assert of_file["name"] is None
+    assert {Path(each["image"]).stem for each in of_file["found"]} == {"collins"}
+    assert "which is a file here, not for a name" in cli("search", "Grace Hopper", album).out

@@ -20,8 +20,8 @@ from evaluation_kit import crop_of, known_people, outcome, system
 from facekeep.errors import InputError, RuntimeUnavailable
 from facekeep.evaluate import plots
 from facekeep.evaluate.extract import Failure
-from facekeep.evaluate.page import check_report
-from facekeep.evaluate.pictures import draw_pictures
+from facekeep.evaluate.page import check_report, write_page
+from facekeep.evaluate.pictures import Picture, draw_pictures
 from facekeep.evaluate.report import write_report
 from facekeep.evaluate.result import Outcome
 from facekeep.evaluate.run import run_identification
@@ -37,6 +37,14 @@ def fonts(tmp_path_factory: pytest.TempPathFactory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MPLCONFIGDIR", str(tmp_path_factory.mktemp("matplotlib")))
         yield
+
+
+def test_only_its_owner_may_look_at_a_report(tmp_path: Path) -> None:
+    faces = Picture("faces.png", "Faces", "The worst pairs.", b"pixels")
+    page = write_page(tmp_path / "report", "<html>", [faces])
+    modes = {each.name: each.stat().st_mode & 0o777 for each in page.parent.iterdir()}
+    assert modes == {"faces.png": 0o600, "report.html": 0o600}
+    assert page.parent.stat().st_mode & 0o777 == 0o700
 
 
 class Page(HTMLParser):

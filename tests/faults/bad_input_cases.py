@@ -353,7 +353,7 @@ GALLERIES = [
         "people list",
         2,
         "gallery_version",
-        "has format 99, this facekeep knows up to 1: install a newer facekeep",
+        "has format 99, this facekeep knows up to 2: install a newer facekeep",
         lambda w: w.sql("people.db", "PRAGMA user_version = 99"),
     ),
     Case(
@@ -498,7 +498,7 @@ KEYS = [
         "people list -g locked.db --key env:NO_SUCH_KEY",
         2,
         "key",
-        "the environment variable NO_SUCH_KEY holds no key; set it",
+        "the environment variable named after env: is not set or is empty; set it",
     ),
     Case(
         "typed in full",
@@ -539,8 +539,8 @@ KEYS = [
         f"identify hopper.jpg -g locked.db {KEY}",
         2,
         "template_tampered",
-        " of Grace Hopper was changed outside facekeep: restore a copy, or run"
-        " `facekeep people remove 'Grace Hopper'` and enrol again",
+        " of Grace Hopper was changed outside facekeep: restore a copy with `facekeep gallery"
+        " restore COPY`, or run `facekeep people remove 'Grace Hopper'` and enroll again",
         lambda w: w.sql(
             "locked.db",
             "UPDATE templates SET vector = CAST(substr(vector, 1, 40) || x'00'"

@@ -39,6 +39,7 @@ from facekeep.errors import (
     StorageFull,
 )
 from facekeep.gallery import Gallery
+from facekeep.gallery.faults import sqlite_faults
 
 
 def contents(path: Path) -> list[Any]:
@@ -476,3 +477,52 @@ def test_a_child_process_may_not_use_its_parents_connection(
                 gallery.people()
         assert len(gallery.people()) == 5
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+# Faults that are no damage
+
+_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_IOERR_SHORT_READ)
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        (sqlite3.SQLITE_IOERR_READ, GalleryError),
+        (sqlite3.SQLITE_IOERR_FSYNC, GalleryError),
+        (sqlite3.SQLITE_IOERR_WRITE, StorageFull),
+        (sqlite3.SQLITE_FULL, StorageFull),
+        (sqlite3.SQLITE_INTERRUPT, GalleryError),
+        (sqlite3.SQLITE_PROTOCOL, GalleryError),
+        (sqlite3.SQLITE_LOCKED, GalleryBusy),
+        (sqlite3.SQLITE_READONLY, GalleryReadOnly),
+        (sqlite3.SQLITE_CORRUPT, GalleryCorrupt),
+        (sqlite3.SQLITE_IOERR_SHORT_READ, GalleryCorrupt),
+        (sqlite3.SQLITE_NOTADB, GalleryCorrupt),
+    ],
+)
+def test_only_damage_is_called_damage(path: Path, code: int, kind: type[FacekeepError]) -> None:
+    error = sqlite3.OperationalError("disk I/O error\nin two lines")
+    error.sqlite_errorcode = code
+    with pytest.raises(kind) as caught, sqlite_faults(path):
+        raise error
+    assert type(caught.value) is kind
+    assert_one_line(caught.value)
+    assert ("is damaged (" in str(caught.value)) == (code in _DAMAGED)
+
+
+@pytest.mark.parametrize("free", [60, 100, 104, 110, 120, 140, 160, 180, 200])
+def test_a_gallery_created_on_a_nearly_full_disk_is_whole_or_not_there(
+    small_disk: Path, free: int
+) -> None:
+    (small_disk / "fill").write_bytes(bytes((1024 - free) * 1024))
+    path = small_disk / "people.db"
+    try:
+        with Gallery.open(path, space=SPACE, create=True) as gallery:
+            gallery.enroll("Ada", three(1))
+    except StorageFull:
+        assert set(small_disk.glob(".*")) == set()
+    (small_disk / "fill").unlink()
+    with Gallery.open(path, space=SPACE, create=True) as gallery:
+        assert gallery.check() == []
+        gallery.enroll("Bea", three(2))
+    assert "Bea" in [person.name for person, _ in contents(path)]

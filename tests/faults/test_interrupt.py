@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from facekeep import Gallery, save_image
+from facekeep import FaceEngine, Gallery, save_image
 
 PEOPLE = [f"Person {number:02}" for number in range(24)]
 PHOTOS = 2
@@ -77,7 +77,8 @@ def whole_people(path: Path) -> set[str]:
 
 STOPS = [
     (signal.SIGINT, 130, "facekeep: error: interrupted\n"),
-    (signal.SIGTERM, -signal.SIGTERM, ""),
+    (signal.SIGTERM, 143, "facekeep: error: terminated\n"),
+    (signal.SIGHUP, 129, "facekeep: error: the terminal was closed\n"),
     (signal.SIGKILL, -signal.SIGKILL, ""),
 ]
 
@@ -109,3 +110,77 @@ def test_an_interrupted_enrolment_loses_nothing_and_can_be_finished(
         "0.jpg",
         "1.jpg",
     }, "nothing else is left behind"
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, hopper: NDArray[np.uint8]) -> Path:
+    """A gallery of one person."""
+    path = tmp_path_factory.mktemp("gallery") / "people.db"
+    with FaceEngine(path) as engine:
+        engine.enroll("Grace", hopper)
+    return path
+
+
+STOPPED_WHILE_WRITING = """
+import os, sys
+from facekeep import _drafts, _files
+from facekeep.cli.main import main
+
+number, named, *words = sys.argv[1:]
+publish = _files.publish
+
+def stop(*arguments):
+    os.kill(os.getpid(), int(number))
+    publish(*arguments)
+
+_files.publish = stop
+_drafts._NAMELESS = _drafts._NAMELESS and named == "nameless"
+sys.exit(main(words))
+"""
+
+
+@pytest.mark.usefixtures("ready_models")
+@pytest.mark.parametrize(
+    ("words", "number", "named"),
+    [
+        ("people export people.jsonl", signal.SIGTERM, "nameless"),
+        ("people export people.jsonl", signal.SIGTERM, "named"),
+        ("people export people.jsonl", signal.SIGINT, "named"),
+        ("people export people.jsonl", signal.SIGHUP, "named"),
+        ("identify 0.jpg --out marked.jpg", signal.SIGTERM, "named"),
+        ("align people --out .", signal.SIGTERM, "named"),
+        ("models export yunet --to openvino", signal.SIGTERM, "named"),
+    ],
+)
+def test_whoever_is_stopped_while_writing_leaves_nothing(
+    tmp_path: Path, folder: Path, whole: Path, words: str, number: signal.Signals, named: str
+) -> None:
+    before = {each.name for each in tmp_path.iterdir()}
+    environ = {**os.environ, "FACEKEEP_GALLERY": str(whole), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", STOPPED_WHILE_WRITING, str(int(number)), named, *words.split()],
+        cwd=tmp_path,
+        env=environ,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    says = {2: "interrupted", 15: "terminated", 1: "the terminal was closed"}[int(number)]
+    assert done.returncode == 128 + number
+    assert done.stderr.splitlines()[-1] == f"facekeep: error: {says}"
+    left = {each.name for each in tmp_path.rglob("*") if each.is_file()}
+    assert {each for each in left if each.startswith(".") or "part" in each} == set()
+    assert {each.name for each in tmp_path.iterdir()} - before <= {"Person 00"}
+
+
+def test_who_is_told_to_ignore_the_end_of_the_terminal_goes_on(tmp_path: Path) -> None:
+    """As ``nohup`` has it."""
+    code = (
+        "import os, signal, sys; from facekeep.cli import main as entry\n"
+        "signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
+        "def go_on(words): os.kill(os.getpid(), signal.SIGHUP); return 0\n"
+        "entry._invoke = go_on; sys.exit(entry.main([]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True)
+    assert (done.returncode, done.stderr) == (0, b"")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime
@@ -273,3 +274,44 @@ def test_deleted_content_is_overwritten_even_before_the_file_is_rewritten(
     crop = noise(100_000, 1002)
     left = everything(path)
     assert [at for at in range(0, 100_000 - 16, 1000) if crop[at : at + 16] in left] == []
+
+
+def test_erasing_waits_for_a_reader_to_finish(path: Path, key: Key | None) -> None:
+    with make(path, key) as gallery, make(path, key) as other:
+        gallery.enroll("Ada", [new(1)])
+        gallery.enroll("Bea", [new(2)])
+        reading = other._database.snapshot()
+        reading.__enter__()
+        timer = threading.Timer(0.5, lambda: reading.__exit__(None, None, None))
+        timer.start()
+        gallery.remove("Ada")
+        timer.join()
+        assert not gallery.info().erasure_pending
+        assert gallery.check() == []
+
+
+def test_those_who_erase_at_the_same_time_wait_for_each_other(path: Path) -> None:
+    with make(path) as gallery:
+        for number in range(18):
+            gallery.enroll(f"P{number}", [new(number)])
+    faults: list[BaseException] = []
+
+    def erase(first: int) -> None:
+        try:
+            with Gallery.open(path) as gallery:
+                for number in range(first, 18, 3):
+                    gallery.remove(f"P{number}")
+                    gallery.check()
+        except Exception as error:  # noqa: BLE001 - a thread must report it
+            faults.append(error)
+
+    threads = [threading.Thread(target=erase, args=(first,)) for first in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert faults == []
+    with Gallery.open(path) as gallery:
+        assert gallery.people() == []
+        assert gallery.check() == []
+        assert not gallery.info().erasure_pending

@@ -18,6 +18,7 @@ from index_kit import NAMES, VECTORS, filled, found, index_of, kept
 from facekeep.errors import GalleryError, StorageFull
 from facekeep.gallery import Gallery
 from facekeep.gallery.block_file import BlockFile, UnusableError
+from facekeep.gallery.file_rows import OpenFile
 from facekeep.gallery.index import Index
 
 pytestmark = pytest.mark.usefixtures("small_blocks")
@@ -65,7 +66,7 @@ def test_a_reader_that_met_a_change_takes_the_file_again_later(
                 raise UnusableError("it is being changed")
 
             with monkeypatch.context() as patch:
-                patch.setattr(BlockFile, "mapped", changed)
+                patch.setattr(BlockFile, "blocks", changed)
                 assert found(other) == NAMES
             assert other._index is not None
             assert not any(block.stored for block in other._index.blocks)
@@ -83,7 +84,7 @@ def test_a_file_that_is_taken_away_while_it_is_opened_is_noticed(path: Path) -> 
         assert index.header
         os.pwrite(file.fileno(), bytes(16), 0)
         with pytest.raises(UnusableError, match="taken away"):
-            index.mapped()
+            index.blocks()
 
 
 def test_a_file_that_grows_while_it_is_opened_is_opened(
@@ -97,7 +98,7 @@ def test_a_file_that_grows_while_it_is_opened_is_opened(
     size = BlockFile._size
     monkeypatch.setattr(BlockFile, "_size", lambda self: sizes.pop() if sizes else size(self))
     with index_of(path).open("rb", buffering=0) as file:
-        assert sum(map(len, BlockFile(file, SPACE.width).mapped())) == len(NAMES) + 1
+        assert sum(map(len, BlockFile(file, SPACE.width).blocks())) == len(NAMES) + 1
 
 
 def test_encrypting_a_gallery_takes_its_index_away(path: Path) -> None:
@@ -107,7 +108,7 @@ def test_encrypting_a_gallery_takes_its_index_away(path: Path) -> None:
         gallery.rekey(KEY)
         assert not index_of(path).exists()
         assert view is not None
-        assert not view.blocks[0].vectors.any()  # what somebody still has open was overwritten
+        assert not view.blocks[0].vectors[:].any()  # what somebody still has open was overwritten
         assert found(gallery) == NAMES
 
 
@@ -279,7 +280,7 @@ def test_an_index_whose_erasure_was_cut_off_is_made_anew(
             with pytest.raises(GalleryError):
                 gallery.remove("P9")
     with index_of(path).open("rb", buffering=0) as file, pytest.raises(UnusableError, match="cut"):
-        BlockFile(file, SPACE.width).mapped()
+        BlockFile(file, SPACE.width).blocks()
     with Gallery.open(path, space=SPACE) as gallery:
         assert found(gallery) == [*NAMES[:9], found(gallery)[9], *NAMES[10:]]
         left = index_of(path).read_bytes()
@@ -314,3 +315,54 @@ def test_a_stranger_in_place_of_the_index_is_left_alone_by_an_erasure(path: Path
         index_of(path).write_bytes(b"somebody's own file")
         gallery.remove("P9")
         assert index_of(path).read_bytes() == b"somebody's own file"
+
+
+CUT = """
+import os, sys
+sys.path.insert(0, sys.argv[2])
+import pytest
+from pathlib import Path
+from gallery_kit import SPACE, sketched
+from index_kit import NAMES, found, index_of
+from facekeep.gallery import Gallery, file_rows
+patch = pytest.MonkeyPatch()
+sketched(patch)
+for module in ("blocks", "block_file", "index_file"):
+    patch.setattr(f"facekeep.gallery.{module}.BLOCK_ROWS", 8)
+if sys.argv[4] == "one by one":
+    patch.setattr(file_rows, "_copy", lambda: None)
+path = Path(sys.argv[1])
+with Gallery.open(path, space=SPACE) as gallery:
+    assert found(gallery) == NAMES
+    assert all(block.stored for block in gallery._index.blocks)
+    os.truncate(index_of(path), int(sys.argv[3]))
+    assert found(gallery) == NAMES
+    assert found(gallery) == NAMES
+"""
+
+
+@pytest.mark.parametrize("way", ["at once", "one by one"])
+@pytest.mark.parametrize("size", [0, 10, 4096, 5000, 12_000])
+def test_an_index_that_another_program_cuts_off_kills_nobody(
+    path: Path, size: int, way: str
+) -> None:
+    filled(path).close()
+    command = [sys.executable, "-c", CUT, str(path), str(Path(__file__).parent), str(size), way]
+    subprocess.run(command, check=True)
+
+
+def test_rows_are_read_alike_in_both_ways(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = np.random.default_rng(0).integers(0, 256, (3000, 24), np.uint8)
+    (tmp_path / "file").write_bytes(data.tobytes())
+    places = np.sort(np.random.default_rng(1).integers(0, 3000, 2500))
+    for way in ("at once", "one by one"):
+        if way == "one by one":
+            monkeypatch.setattr("facekeep.gallery.file_rows._copy", lambda: None)
+        handle = os.open(tmp_path / "file", os.O_RDWR)
+        file = OpenFile(os.dup(handle), data.nbytes)
+        assert np.array_equal(file.rows(places * 24, 24), data[places])
+        assert np.array_equal(file.run(240, 480), data[10:30].reshape(-1))
+        assert not file.broken
+        assert not file.rows(np.array([data.nbytes]), 24).any()
+        assert file.broken
+        os.close(handle)

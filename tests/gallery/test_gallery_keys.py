@@ -147,6 +147,20 @@ def test_the_environment_cannot_keep_a_key() -> None:
         generate_key("env:THE_KEY")
 
 
+@pytest.mark.parametrize("form", ["env:{}", "file:{}", "file:/tmp/{}", "keyring:{}", "{}"])
+@pytest.mark.parametrize("text", [Key(bytes(range(32))).text, "ab" * 32], ids=["base64", "hex"])
+def test_a_key_typed_in_place_of_its_name_is_not_repeated(
+    form: str, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keyring, "get_password", lambda *_: None)
+    with pytest.raises(GalleryKeyError) as caught:
+        load_key(form.format(text))
+    assert text not in str(caught.value)
+    with pytest.raises(GalleryKeyError) as caught:
+        load_key(form.format("hunter2"))
+    assert form.startswith("file") or "hunter2" not in str(caught.value)
+
+
 def test_a_key_never_shows() -> None:
     key = Key(SECRET)
     for shown in (repr(key), str(key), f"{key}"):

@@ -206,7 +206,7 @@ def test_a_converted_model_needs_no_torch(checkpoint: Path, models: Path) -> Non
 def test_a_full_disk_leaves_nothing_behind(
     checkpoint: Path, models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(path: Path, data: bytes) -> None:
+    def full(path: Path, data: bytes, **_: bool) -> None:
         if path.suffix == ".onnx":
             raise OSError(28, "No space left on device")
         path.write_bytes(data)

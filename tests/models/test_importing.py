@@ -195,7 +195,7 @@ def test_an_unknown_architecture_lists_the_known_ones(models: Path, network: Pat
 def test_a_full_disk_leaves_nothing_behind(
     models: Path, network: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(path: Path, data: bytes) -> None:
+    def full(path: Path, data: bytes, **_: bool) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("facekeep.models.files.write_whole", full)

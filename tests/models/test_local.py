@@ -240,7 +240,7 @@ def test_without_a_cache_the_model_is_converted_in_memory(
     assert "converted in memory" in caplog.text
 
 
-def full_disk(path: Path, data: bytes) -> None:
+def full_disk(path: Path, data: bytes, **_: bool) -> None:
     raise OSError(28, "No space left on device")
 
 

@@ -37,6 +37,7 @@ def test_photos_become_aligned_crops(cli, tmp_path: Path, photos: Path, ready_mo
         "Grace/wall.jpg",
     ]
     assert all("Grace" not in each["reason"] for each in outcome.json["failures"])
+    assert out.stat().st_mode & 0o777 == 0o700, "others may not look at the faces"
     source = open_source(out)
     assert list(source.names) == ["Eileen", "Grace"]
     assert len(source) == 4

@@ -29,6 +29,7 @@ from typing import Any, TypeVar
 
 from facekeep._closing import Closing
 from facekeep._files import why
+from facekeep._fork import Forking, keep_forever, watch
 from facekeep.apps.cache_file import (
     UnusableError,
     cache_path,
@@ -39,7 +40,7 @@ from facekeep.apps.cache_file import (
     transaction,
 )
 from facekeep.apps.packing import pack, unpack
-from facekeep.errors import TemplateTampered
+from facekeep.errors import ConfigError, InputError, TemplateTampered
 from facekeep.face import Face
 from facekeep.gallery.keys import Key
 
@@ -48,11 +49,12 @@ __all__ = ["PhotoCache", "stamp_of"]
 _log = logging.getLogger(__name__)
 
 _KEPT_DAYS = 90
+_PATIENCE = 2.0  # seconds that a fork waits for other threads to end what they do
 
 _T = TypeVar("_T")
 
 
-class PhotoCache(Closing):
+class PhotoCache(Closing, Forking):
     """The faces of photos that were looked at before. Threads and processes may share one.
 
     The cache is never in the way: every fault of the file ends in a warning and a cache that knows
@@ -65,15 +67,37 @@ class PhotoCache(Closing):
     """
 
     def __init__(self, path: Path | None = None, *, key: Key | None = None) -> None:
-        self.path = path or cache_path()
+        self._key = key
         self._lock = threading.Lock()
         self._met: set[tuple[str, str]] = set()
         self._connection: sqlite3.Connection | None = None
+        self._reopens = False
         try:
-            self._connection, self._cipher = open_cache(self.path, key)
-        except (sqlite3.Error, OSError, ValueError, UnusableError) as error:
-            self._give_up(error)
+            self.path = path or cache_path()
+        except ConfigError as error:
+            _log.warning("going without a cache of photos: %s", error)
+        else:
+            self._open()
         self._run(_forget_unused)
+        watch(self)
+
+    def before_fork(self) -> None:
+        """Close the file, which is opened again when it is needed next: SQLite must not be carried.
+
+        One that another thread keeps is left to the parent, and the child goes without.
+        """
+        if self._lock.acquire(timeout=_PATIENCE):
+            if self._connection is not None:
+                self._connection.close()
+                self._connection, self._reopens = None, True
+            self._lock.release()
+
+    def after_fork(self, *, child: bool) -> None:
+        """Leave alone, in the child, a file that could not be closed before."""
+        if child:
+            self._lock = threading.Lock()
+            keep_forever(self._connection)
+            self._connection = None
 
     def digest_of(self, stamp: bytes) -> str | None:
         """Return the SHA-256 of the file with this stamp, as hex, if it was met before."""
@@ -97,7 +121,7 @@ class PhotoCache(Closing):
 
     def keep(self, digest: str, recipe: str, found: Sequence[Face] | str) -> None:
         """Remember the faces of a photo, or why it cannot be read, at once and for good."""
-        if self._connection is None:
+        if self._connection is None and not self._reopens:
             return
         faces = reason = readers = None
         if isinstance(found, str):
@@ -120,7 +144,15 @@ class PhotoCache(Closing):
         with self._lock:
             if self._connection is not None:
                 self._connection.close()
-            self._connection = None
+            self._connection, self._reopens = None, False
+
+    def _open(self) -> None:
+        """Open the file; where that fails, do without the cache from now on."""
+        self._reopens = False
+        try:
+            self._connection, self._cipher = open_cache(self.path, self._key)
+        except (sqlite3.Error, OSError, ValueError, UnusableError) as error:
+            self._give_up(error)
 
     def _unseal(self, sealed: bytes, digest: str, recipe: str) -> list[Face] | None:
         """Return faces as they were kept; None when somebody changed them."""
@@ -135,6 +167,8 @@ class PhotoCache(Closing):
     def _run(self, action: Callable[[sqlite3.Connection], _T]) -> _T | None:
         """Do something with the file; where that fails, do without the cache from now on."""
         with self._lock:
+            if self._reopens:
+                self._open()
             connection = self._connection
             if connection is None:
                 return None
@@ -150,7 +184,7 @@ class PhotoCache(Closing):
         self._connection = None
         if is_broken(error):
             _log.warning("%s was damaged and was discarded; this run goes without it", self.path)
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, InputError):
                 clear_cache(self.path)
             return
         reason = why(error) if isinstance(error, OSError | ValueError) else error

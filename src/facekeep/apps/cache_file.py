@@ -8,12 +8,14 @@ import logging
 import os
 import secrets
 import sqlite3
+import stat
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from facekeep._files import private_folder
 from facekeep.errors import InputError
 from facekeep.gallery.cipher import Cipher
 from facekeep.gallery.faults import is_busy
@@ -39,21 +41,25 @@ _APPLICATION_ID = 0x464B5043  # "FKPC"
 _VERSION = 1
 # A photo has faces, sealed and packed as packing.py does, or the reason why it cannot be read and
 # the versions of what failed to read it. "used" is the last day that a run met it, since 1970.
+# What says whose file it is comes first, before the file is written ahead to a log: so that it is
+# found in the file itself whenever that is not empty.
 _TABLES = (
+    f"PRAGMA application_id = {_APPLICATION_ID}",
+    f"PRAGMA user_version = {_VERSION}",
     "CREATE TABLE meta (scope TEXT NOT NULL, key_check BLOB) STRICT",
     "CREATE TABLE files (stamp BLOB PRIMARY KEY, digest TEXT NOT NULL) STRICT, WITHOUT ROWID",
     "CREATE TABLE photos (digest TEXT NOT NULL, recipe TEXT NOT NULL, faces BLOB, reason TEXT,"
     " readers TEXT, used INTEGER NOT NULL, PRIMARY KEY (digest, recipe)) STRICT",
-    f"PRAGMA application_id = {_APPLICATION_ID}",
-    f"PRAGMA user_version = {_VERSION}",
 )
 _PRAGMAS = (
     "PRAGMA trusted_schema = OFF",
     "PRAGMA secure_delete = ON",
     "PRAGMA temp_store = MEMORY",
-    "PRAGMA journal_mode = WAL",
-    "PRAGMA synchronous = NORMAL",
 )
+_LOG_PRAGMAS = ("PRAGMA journal_mode = WAL", "PRAGMA synchronous = NORMAL")
+_MAGIC = b"SQLite format 3\0"
+_ID_PLACE = slice(68, 72)  # of the application's number in a file of SQLite's
+_FOREIGN = "not a cache of photos of facekeep's; move it away, or name a folder in FACEKEEP_CACHE"
 _BROKEN = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
 
 _T = TypeVar("_T")
@@ -101,8 +107,9 @@ def cache_info(path: Path | None = None) -> CacheInfo:
         OSError: It cannot be read.
     """
     path = path or cache_path()
-    if not path.exists():
+    if not os.path.lexists(path):
         return CacheInfo(path, exists=False)
+    _require_own(path)
     size = sum(each.stat().st_size for each in _files(path) if each.exists())
     uri = f"{path.absolute().as_uri()}?mode=ro"
     try:
@@ -119,10 +126,13 @@ def clear_cache(path: Path | None = None) -> bool:
     """Erase the cache; False when there was none.
 
     Raises:
+        InputError: The file is none, and stays as it is.
         OSError: It cannot be erased.
     """
     path = path or cache_path()
     existed = os.path.lexists(path)
+    if existed:
+        _require_own(path)
     for each in _files(path):
         each.unlink(missing_ok=True)
     return existed
@@ -179,13 +189,53 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
         raise
 
 
-def _connect(path: Path, key: Key | None) -> tuple[sqlite3.Connection, Cipher]:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+def _require_own(path: Path) -> None:
+    """Make sure, before anything is done to a file, that it is a cache of ours.
+
+    Raises:
+        InputError: It is another program's, or a link.
+        OSError: It cannot be read.
+    """
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK) if path.is_file() else None
     try:
+        if path.is_symlink() or handle is None or not _is_own(handle):
+            raise InputError(f"{path} is {_FOREIGN}")
+    finally:
+        if handle is not None:
+            os.close(handle)
+
+
+def _is_own(handle: int) -> bool:
+    """Tell by its first bytes whether an open file is a cache of ours, damaged or not, or empty."""
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        return False
+    head = os.pread(handle, 100, 0)
+    return not head or (
+        head.startswith(_MAGIC) and head[_ID_PLACE] == _APPLICATION_ID.to_bytes(4, "big")
+    )
+
+
+def _claim(path: Path) -> None:
+    """Create the file, or make sure that it is ours, before SQLite opens it by its name.
+
+    Raises:
+        UnusableError: It is another program's, or a link.
+        OSError: It cannot be created or read.
+    """
+    private_folder(path.parent)
+    if any(each.is_symlink() for each in _files(path)):
+        raise UnusableError(f"it is {_FOREIGN}")
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NONBLOCK | os.O_NOFOLLOW, 0o600)
+    try:
+        if not _is_own(handle):
+            raise UnusableError(f"it is {_FOREIGN}")
         os.fchmod(handle, 0o600)
     finally:
         os.close(handle)
+
+
+def _connect(path: Path, key: Key | None) -> tuple[sqlite3.Connection, Cipher]:
+    _claim(path)
     connection = sqlite3.connect(
         path, timeout=_PATIENCE, isolation_level=None, check_same_thread=False
     )
@@ -209,6 +259,8 @@ def _prepare(connection: sqlite3.Connection, key: Key | None) -> None:
             scope = secrets.token_hex(16)
             check = Cipher(key, f"photos {scope}").check
             connection.execute("INSERT INTO meta VALUES (?, ?)", (scope, check))
+    for pragma in _LOG_PRAGMAS:
+        connection.execute(pragma)
 
 
 def _cipher(connection: sqlite3.Connection, key: Key | None) -> Cipher:
@@ -229,4 +281,4 @@ def _cipher(connection: sqlite3.Connection, key: Key | None) -> Cipher:
 
 
 def _files(path: Path) -> list[Path]:
-    return [Path(f"{path}{suffix}") for suffix in ("", "-wal", "-shm")]
+    return [Path(f"{path}{suffix}") for suffix in ("", "-wal", "-shm", "-journal")]

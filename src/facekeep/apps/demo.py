@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from facekeep.draw import annotate, contact_sheet
 from facekeep.engine import FaceEngine
 from facekeep.errors import InputError
-from facekeep.image import list_images, load_image, save_image
+from facekeep.image import list_images, list_people, load_image, save_image
 
 __all__ = ["CHANGES", "UNKNOWN", "Case", "Demonstration", "Trial", "bundled_cases", "cases_from"]
 
@@ -153,9 +153,7 @@ def cases_from(folder: Path) -> list[Case]:
     Raises:
         InputError: There are too few photos.
     """
-    people = sorted(each for each in folder.iterdir() if each.is_dir()) if folder.is_dir() else []
-    named = [(each.name, list_images(each)) for each in people]
-    named = [(name, photos) for name, photos in named if photos]
+    named = [(name, photos) for name, photos in list_people(folder) if photos]
     cases = _people(named) if named else _photos(list_images(folder))
     if len(cases) < 2 or not any(case.enrol for case in cases):
         raise InputError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
 from collections import deque
@@ -14,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facekeep._files import printable, why
+from facekeep._memory import has_room
 from facekeep.apps.cache import PhotoCache, stamp_of
 from facekeep.engine import FaceEngine
 from facekeep.errors import ImageError
@@ -27,6 +29,8 @@ _log = logging.getLogger(__name__)
 # Photos are read and decoded so far ahead of the networks, by so many threads: enough to keep the
 # networks busy, few enough to bound memory where photos are large.
 _AHEAD = 3
+# Bytes for each pixel that any decoder takes. Where there are fewer, one may have failed for it.
+_DECODING = 16
 _THREADS = 2
 # Photos of more pixels are decoded when it is their turn, one at a time.
 _LARGE = 25_000_000
@@ -45,7 +49,7 @@ class Photo:
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """A photo that cannot be read, and why."""
+    """A photo or folder that cannot be read, and why."""
 
     path: Path
     reason: str
@@ -59,11 +63,13 @@ class Photos:
         photos: Those that could be read.
         unreadable: The others. Photos that vanished meanwhile are in neither.
         analysed: How many had to be looked at; the others were known.
+        skipped: Folders that cannot be read; nothing is known of what is in them.
     """
 
     photos: tuple[Photo, ...]
     unreadable: tuple[Unreadable, ...]
     analysed: int
+    skipped: tuple[Unreadable, ...] = ()
 
     @property
     def faces(self) -> int:
@@ -95,10 +101,17 @@ def read_folder(
     Raises:
         ImageError: The folder cannot be read, or holds no pictures.
     """
-    paths = list_images(folder)
+    skipped: list[Unreadable] = []
+
+    def skip(path: Path, reason: str) -> None:
+        skipped.append(Unreadable(path, f"the folder cannot be read: {reason}"))
+
+    paths = list_images(folder, on_skip=skip)
     if not paths:
-        raise ImageError(f"{printable(folder)}: the folder holds no pictures; name another one")
-    return read_photos(engine, paths, cache=cache, progress=progress)
+        where = f"{printable(folder)}: the folder holds no pictures"
+        raise ImageError(f"{where} that can be read; name another one")
+    photos = read_photos(engine, paths, cache=cache, progress=progress)
+    return dataclasses.replace(photos, skipped=tuple(skipped))
 
 
 def read_photos(
@@ -199,9 +212,7 @@ class _Reader:
             stamp = stamp_of(path)
             self._look_up(task, stamp)
             if task.known is None:
-                self._load(task, turn=turn)
-                if stamp_of(path) != stamp:  # changed meanwhile: the digest may be of other bytes
-                    task.digest = ""
+                self._load(task, stamp, turn=turn)
         except (OSError, ValueError) as error:
             task.known = f"cannot be read: {why(error)}"
         except ImageError as error:
@@ -219,18 +230,36 @@ class _Reader:
                 self._cache.link(stamp, task.digest)
         task.known = self._cache.find(task.digest, self._recipe)
 
-    def _load(self, task: _Task, *, turn: bool) -> None:
+    def _load(self, task: _Task, stamp: bytes, *, turn: bool) -> None:
+        """Load a photo; why it cannot be read is remembered where the photo is the reason."""
+        fault = self._try(task, turn=turn)
+        certain = fault is not None and self._is_the_photos(fault)
+        if certain:  # decoders do not always say that they lacked memory: another thread had it
+            again = self._try(task, turn=turn)
+            certain = again is not None and self._is_the_photos(again) and str(again) == str(fault)
+            fault = again
+        if fault is not None:
+            task.known = _reason(fault, task.path)
+        if stamp_of(task.path) != stamp:  # changed meanwhile: the digest may be of other bytes
+            task.digest = ""
+        if certain and isinstance(task.known, str):
+            self._keep(task.digest, task.known)
+
+    def _try(self, task: _Task, *, turn: bool) -> ImageError | None:
         limits = self._engine.limits
         try:
             pixels = 0 if turn else count_pixels(task.path, max_bytes=limits["max_bytes"])
             if _LARGE < pixels <= limits["max_pixels"]:
                 task.late = True
-                return
+                return None
             task.image = load_image(task.path, **limits)
         except ImageError as error:
-            task.known = _reason(error, task.path)
-            if os.path.lexists(task.path):
-                self._keep(task.digest, task.known)
+            return error
+        return None
+
+    def _is_the_photos(self, error: ImageError) -> bool:
+        """Tell whether the bytes of a photo are why it cannot be read, not this machine."""
+        return _is_the_bytes(error) and has_room(_DECODING * self._engine.max_pixels)
 
     def _keep(self, digest: str, found: list[Face] | str) -> None:
         if self._cache is not None and digest:
@@ -248,6 +277,21 @@ class _Reader:
     def _report(self) -> None:
         if self._progress is not None:
             self._progress(self._done, len(self._paths))
+
+
+def _is_the_bytes(error: ImageError) -> bool:
+    """Tell whether the bytes themselves are why a photo cannot be read.
+
+    They are not where this machine lacked memory, could not read them, or lacks a library: what
+    decoders say of that, in errors of all kinds, stands behind the error.
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        system = isinstance(cause, OSError) and cause.errno is not None
+        if system or isinstance(cause, MemoryError | ImportError) or "memory" in str(cause).lower():
+            return False
+        cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
+    return True
 
 
 def _reason(error: ImageError, path: Path) -> str:

@@ -14,44 +14,44 @@ from facekeep._files import printable
 from facekeep.apps.cache import PhotoCache
 from facekeep.apps.cluster import group_faces
 from facekeep.apps.folder import Photos, Progress, read_folder, read_photos
-from facekeep.decide import Threshold
+from facekeep.apps.groups import Group, Sighting, identity_of, named_groups
+from facekeep.decide import Decision, Threshold
 from facekeep.engine import FaceEngine, ImageSource
 from facekeep.errors import ImageError, InputError
 from facekeep.face import Face
+from facekeep.gallery import Gallery, Person
 
-__all__ = ["Clustering", "Group", "Search", "Sighting", "cluster_folder", "search_folder"]
+__all__ = [
+    "Clustering",
+    "Group",
+    "Search",
+    "Sighting",
+    "cluster_folder",
+    "search_folder",
+    "search_person",
+]
 
-
-@dataclass(frozen=True, slots=True)
-class Sighting:
-    """A face in a photo.
-
-    Attributes:
-        path: The photo.
-        face: The face, in pixels of the upright photo.
-        similarity: Cosine, -1 to 1: to the probe of a search, or to the mean of its group.
-    """
-
-    path: Path
-    face: Face
-    similarity: float
+_ROUNDING = 1e-4
+"""Similarities this much apart may be the same, computed in another way."""
 
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """Which photos show a face.
+    """Which photos show a face, or an enrolled person.
 
     Attributes:
-        probe: The face that was looked for.
+        probe: The face that was looked for; None where it was an enrolled person.
+        name: The enrolled person, or None.
         found: The most similar face of each photo that reaches the threshold, best first.
         threshold: What was decided by.
         photos: All that was looked at.
     """
 
-    probe: Face
+    probe: Face | None
     found: tuple[Sighting, ...]
     threshold: Threshold
     photos: Photos
+    name: str | None = None
 
     @property
     def expected_false(self) -> float:
@@ -60,23 +60,12 @@ class Search:
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
-    """Faces taken for one person, the most typical, which represents them, first."""
-
-    sightings: tuple[Sighting, ...]
-
-    @property
-    def photos(self) -> tuple[Path, ...]:
-        """The photos that show the person, each once, by name."""
-        return tuple(sorted({sighting.path for sighting in self.sightings}))
-
-
-@dataclass(frozen=True, slots=True)
 class Clustering:
     """Who is often in a folder of photos.
 
     Attributes:
-        groups: The people, those with the most faces first.
+        groups: The people, those with the most faces first. Who is enrolled is one group, even of
+            a single face, where a gallery was given.
         alone: How many faces are in no group.
         threshold: What was decided by.
         photos: All that was looked at.
@@ -125,12 +114,83 @@ def search_folder(
     return Search(wanted, tuple(found[:top]), limit, photos)
 
 
+def search_person(
+    engine: FaceEngine,
+    name: str,
+    folder: str | os.PathLike[str],
+    *,
+    fmr: float | None = None,
+    top: int | None = None,
+    cache: PhotoCache | None = None,
+    progress: Progress | None = None,
+) -> Search:
+    """Find the photos of a folder, and of those below it, that show an enrolled person.
+
+    Each face is decided as by ``FaceEngine.identify``: by all templates of the person, and not in
+    favour of somebody who is less similar than another enrolled person.
+
+    Args:
+        engine: An engine with a gallery.
+        name: The person.
+        folder: The folder.
+        fmr: The false-match rate to decide at; the engine's own by default.
+        top: Give no more than so many photos, the best.
+        cache: Remembers faces between runs; see ``PhotoCache``.
+        progress: Told how many photos are done, and how many there are.
+
+    Raises:
+        PersonNotFound: There is no such person.
+        GalleryNotFound: Nobody was ever enrolled.
+        ImageError: The folder cannot be read or holds no pictures.
+        InputError: An argument is out of range, or of the person nothing is known but who it is
+            not.
+    """
+    if top is not None and top < 1:
+        raise InputError(f"top must be 1 or more; got {top}")
+    person = engine.gallery.person(name)
+    vectors = engine.gallery.vectors(person.name)
+    own = [vectors[each.id] for each in person.templates or () if not each.negative]
+    if not own:
+        raise InputError(f"{person.name} has no templates to search by: enroll a photo first")
+    limit = engine.threshold(fmr, templates=len(own))
+    photos = read_folder(engine, folder, cache=cache, progress=progress)
+    mean = np.mean(own, axis=0)
+    mean /= np.linalg.norm(mean)
+    best = []
+    for photo in photos.photos:
+        # Who is not like the person need not be compared with everybody.
+        like = _rows(photo.faces, engine.space.width) @ mean >= limit.cosine - _ROUNDING
+        faces = [face for face, near in zip(photo.faces, like, strict=True) if near]
+        best.append(_most_like(engine, faces, photo.path, person, fmr))
+    found = sorted(
+        (each for each in best if each is not None), key=lambda each: (-each.similarity, each.path)
+    )
+    return Search(None, tuple(found[:top]), limit, photos, person.name)
+
+
+def _most_like(
+    engine: FaceEngine,
+    faces: Sequence[Face],
+    path: Path,
+    person: Person,
+    fmr: float | None,
+) -> Sighting | None:
+    """Return the most similar of a photo's faces that are taken for an enrolled person."""
+    matches = [
+        Sighting(path, face, face.decision.match.similarity)
+        for face in (engine.recognize(faces, fmr=fmr) if faces else ())
+        if face.decision and face.decision.match and face.decision.match.person_id == person.id
+    ]
+    return max(matches, key=lambda each: each.similarity, default=None)
+
+
 def cluster_folder(
     engine: FaceEngine,
     folder: str | os.PathLike[str],
     *,
     fmr: float | None = None,
     min_size: int = 2,
+    gallery: Gallery | None = None,
     cache: PhotoCache | None = None,
     progress: Progress | None = None,
 ) -> Clustering:
@@ -143,7 +203,9 @@ def cluster_folder(
         engine: The engine.
         folder: The folder.
         fmr: The false-match rate that sets the threshold; the engine's own by default.
-        min_size: Give only groups of so many faces.
+        min_size: Give only groups of so many faces; those of enrolled people, whatever their size.
+        gallery: Enrolled people, of the engine's space: groups that match them carry their names;
+            see ``facekeep.apps.groups``.
         cache: Remembers faces between runs; see ``PhotoCache``.
         progress: Told how many photos are done, and how many there are.
 
@@ -157,10 +219,15 @@ def cluster_folder(
     photos = read_folder(engine, folder, cache=cache, progress=progress)
     places = [(photo.path, face) for photo in photos.photos for face in photo.faces]
     rows = _rows([face for _, face in places], engine.space.width)
+    found: list[tuple[NDArray[np.intp], Decision | None]]
+    found = [(members, None) for members in group_faces(rows, limit.cosine)]
+    if gallery is not None:
+        paths, members = [path for path, _ in places], [members for members, _ in found]
+        found = [*named_groups(engine, gallery, rows, paths, members, fmr=fmr)]
     groups = [
-        _group(places, rows, members)
-        for members in group_faces(rows, limit.cosine)
-        if len(members) >= min_size
+        _group(folder, places, rows, members, decision)
+        for members, decision in found
+        if len(members) >= min_size or (decision and decision.match)
     ]
     groups.sort(key=lambda group: (-len(group.sightings), group.photos))
     alone = len(places) - sum(len(group.sightings) for group in groups)
@@ -201,7 +268,11 @@ def _rows(faces: Sequence[Face], width: int = 0) -> NDArray[np.float32]:
 
 
 def _group(
-    places: Sequence[tuple[Path, Face]], rows: NDArray[np.float32], members: NDArray[np.intp]
+    folder: str | os.PathLike[str],
+    places: Sequence[tuple[Path, Face]],
+    rows: NDArray[np.float32],
+    members: NDArray[np.intp],
+    decision: Decision | None,
 ) -> Group:
     mean = rows[members].mean(axis=0)
     similarities = (rows[members] @ (mean / np.linalg.norm(mean))).tolist()
@@ -209,4 +280,5 @@ def _group(
         Sighting(path, face, similarity)
         for (path, face), similarity in zip([places[i] for i in members], similarities, strict=True)
     ]
-    return Group(tuple(sorted(sightings, key=lambda each: (-each.similarity, each.path))))
+    sightings.sort(key=lambda each: (-each.similarity, each.path))
+    return Group(tuple(sightings), identity_of(folder, sightings), decision)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -51,7 +51,9 @@ def search_sheet(search: Search, *, max_pixels: int) -> _Crop:
     return _sheet(titles, rows, max_pixels)
 
 
-def cluster_sheet(clustering: Clustering, *, max_pixels: int) -> _Crop:
+def cluster_sheet(
+    clustering: Clustering, *, max_pixels: int, names: Mapping[str, str] | None = None
+) -> _Crop:
     """Draw the groups that a clustering found, a row each, the most typical face first.
 
     Only the photos that are shown are read again; one that cannot be leaves a grey tile.
@@ -59,12 +61,14 @@ def cluster_sheet(clustering: Clustering, *, max_pixels: int) -> _Crop:
     Args:
         clustering: What ``cluster_folder`` gave.
         max_pixels: The largest photo to read.
+        names: Names by the id of a group, beside those that the groups carry.
 
     Returns:
         uint8 ``(H, W, 3)`` RGB.
     """
     titles = [
-        f"person {number}: faces: {len(group.sightings)}, photos: {len(group.photos)}"
+        f"{(names or {}).get(group.id) or group.name or f'person {number}, group {group.id}'}:"
+        f" faces: {len(group.sightings)}, photos: {len(group.photos)}"
         for number, group in enumerate(clustering.groups, 1)
     ]
     return _sheet(titles, [group.sightings for group in clustering.groups], max_pixels)

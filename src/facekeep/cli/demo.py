@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from facekeep._files import private_folder
 from facekeep.cli.command import ExitStatus, Run, command, group
 from facekeep.errors import InputError
 
@@ -46,7 +47,7 @@ def demo(
 
     cases = bundled_cases() if photos is None else cases_from(photos)
     try:
-        out.mkdir(parents=True, exist_ok=True)
+        private_folder(out)
     except OSError as error:
         raise InputError(
             f"cannot make the folder {out}: {error.strerror}; name another with --out"

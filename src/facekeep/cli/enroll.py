@@ -42,6 +42,12 @@ Days = Annotated[
         help="After so many days `facekeep gallery purge` erases the person.",
     ),
 ]
+NewPerson = Annotated[
+    bool,
+    typer.Option(
+        "--new-person", help="This is somebody else than the person whose name looks the same."
+    ),
+]
 
 
 @command(
@@ -66,6 +72,7 @@ def enroll(
     meta: Facts = None,
     consent: Basis = None,
     retain_days: Days = None,
+    new_person: NewPerson = False,
 ) -> ExitStatus:
     """Enrol a person from photos; one template for each photo that passes the review.
 
@@ -78,7 +85,7 @@ def enroll(
 
     if images and is_picture(name):
         raise InputError(f"{name} looks like a picture, not a name: give the person's name first")
-    facts = _facts(meta, consent, retain_days)
+    facts = _facts(meta, consent, retain_days) | {"new_person": new_person}
     people = dict(_folders(Path(name))) if not images else {name: _expanded(images)}
     done: list[Enrolment] = []
     total = sum(len(photos) for photos in people.values())
@@ -105,18 +112,21 @@ def _enrolled(
 ) -> Enrolment:
     """Enrol one person; of many, each with a folder, what cannot be used is rejected instead."""
     from facekeep.enrol import Enrolment, Rejection
-    from facekeep.errors import ImageError
-    from facekeep.gallery.records import clean_name
+    from facekeep.errors import ImageError, NameConflict
+    from facekeep.gallery.names import new_name
 
     if folder is None:
         return engine.enroll(person, photos, **facts)
     try:
-        clean_name(person)
+        new_name(person)
     except InputError as error:
         rejection = Rejection(str(folder), "unusable_name", f"{error}; rename the folder")
         return Enrolment(person, 0, (rejection,), None)
     try:
         return engine.enroll(person, photos, **facts)
+    except NameConflict as error:
+        rejection = Rejection(str(folder), "name_conflict", str(error))
+        return Enrolment(person, 0, (rejection,), None)
     except ImageError as error:
         rejections = tuple(Rejection(str(photo), "unreadable", str(error)) for photo in photos)
         return Enrolment(person, 0, rejections, None)
@@ -203,14 +213,13 @@ def _expanded(images: Sequence[Path]) -> list[Path]:
 
 def _folders(people: Path) -> Iterator[tuple[str, list[Path]]]:
     """Give the name and the pictures of each person's folder, sorted by name."""
-    from facekeep.image import list_images
+    from facekeep.image import list_people
 
     if not people.is_dir():
         raise InputError(
             f"{people} is no folder: give a name and photos, or a folder with one folder a person"
         )
-    folders = sorted(each for each in people.iterdir() if each.is_dir() and each.name[0] != ".")
-    named = [(folder.name, list_images(folder)) for folder in folders]
+    named = list(list_people(people))
     if not any(photos for _, photos in named):
         raise InputError(f"{people} holds no folders with pictures, one for each person")
     yield from ((name, photos) for name, photos in named if photos)

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from facekeep.cli.command import ExitStatus, Run, command, group
-from facekeep.cli.opening import open_gallery
-from facekeep.cli.options import GALLERY
+from facekeep.cli.looking import photo_progress
+from facekeep.cli.opening import open_engine, open_gallery, open_key
+from facekeep.cli.options import ENGINE, GALLERY
 from facekeep.cli.output import counted
+
+if TYPE_CHECKING:
+    from facekeep.apps.migrate import Migration
+    from facekeep.engine import FaceEngine
+    from facekeep.gallery import Space
+    from facekeep.gallery.records import AuditEntry
 
 app = group(
     "gallery",
@@ -47,8 +57,14 @@ def _text(value: object) -> object:
 @command(app, "check", uses=GALLERY, examples=["facekeep gallery check --key file:gallery.key"])
 def check(run: Run) -> ExitStatus:
     """Look through the whole gallery for damage and tampering; exit status 1 if there is any."""
-    with open_gallery(run, read_only=True) as gallery:
-        findings = gallery.check()
+    from facekeep.errors import GalleryCorrupt
+    from facekeep.gallery import Finding
+
+    try:
+        with open_gallery(run, read_only=True) as gallery:
+            findings = gallery.check()
+    except GalleryCorrupt as error:  # so damaged, or changed so much, that it is not opened
+        findings = [Finding("structure", str(error))]
     if run.json:
         run.emit({"ok": not findings, "findings": [asdict(each) for each in findings]})
     for finding in findings:
@@ -56,6 +72,42 @@ def check(run: Run) -> ExitStatus:
     if not findings:
         run.say("the gallery is whole")
     return ExitStatus.NO if findings else ExitStatus.YES
+
+
+@command(
+    app,
+    "restore",
+    uses=GALLERY,
+    examples=[
+        "facekeep gallery restore backup.db",
+        "facekeep gallery restore backup.db --gallery people.db --key file:gallery.key",
+    ],
+)
+def restore_(
+    run: Run,
+    copy: Annotated[Path, typer.Argument(metavar="COPY", help="A copy of a gallery's file.")],
+) -> None:
+    """Put a copy in the place of the gallery, which may be damaged or missing.
+
+    The copy is checked first; if it is damaged nothing changes. The old gallery goes with all that
+    belongs to it (-wal, -shm, -index). Never copy a backup over a gallery by hand: an old -wal
+    beside it damages it.
+    """
+    from facekeep.gallery import restore
+
+    done = restore(copy, run.settings.gallery, key=open_key(run))
+    if run.json:
+        run.emit(
+            {
+                "gallery": str(done.path),
+                "people": done.people,
+                "replaced": done.replaced,
+                "remarks": list(done.remarks),
+            }
+        )
+    for remark in done.remarks:
+        run.say(f"note: {remark}")
+    run.say(f"{done.path}: restored, {counted(done.people, 'person', 'people')}")
 
 
 @command(app, "compact", uses=GALLERY, examples=["facekeep gallery compact"])
@@ -134,6 +186,122 @@ def rekey(
     run.say("encrypted with the new key" if encrypted else "no longer encrypted")
 
 
+@command(
+    app,
+    "migrate",
+    uses=(*GALLERY, *ENGINE),
+    examples=[
+        "facekeep gallery migrate --embedder edgeface-xs-gamma-06",
+        "facekeep gallery migrate --embedder sface --photos photos/ --backup old.db",
+        'facekeep gallery migrate --embedder sface --drop "Ada Lovelace"',
+    ],
+)
+def migrate(
+    run: Run,
+    photos: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--photos",
+            metavar="DIR",
+            help="Look here, too, for the photos that people were enrolled from, wherever they were"
+            " moved in it; may be repeated.",
+        ),
+    ] = None,
+    drop: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--drop",
+            metavar="NAME",
+            help="Erase what cannot be carried over of this person; may be repeated.",
+        ),
+    ] = None,
+    drop_all: Annotated[
+        bool, typer.Option("--drop-all", help="Erase what cannot be carried over of anybody.")
+    ] = False,
+    backup: Annotated[
+        Path | None,
+        typer.Option("--backup", metavar="FILE", help="Keep the gallery as it was in a new file."),
+    ] = None,
+) -> ExitStatus:
+    """Make all templates anew with another model, the one that --embedder names: all or nothing.
+
+    Templates are made from kept crops (--keep-crops) and from the photos, which are known by their
+    content. Names, facts, consent, retention and history stay. If something cannot be carried over
+    the gallery stays as it is, and a table says what and why. Exit status: 0 when the gallery is of
+    the new model, 1 when it stays as it was.
+    """
+    from facekeep.apps.migrate import migrate_gallery
+
+    with (
+        open_gallery(run) as gallery,
+        open_engine(run) as engine,
+        _engine_of(run, gallery.space) as old_engine,
+        photo_progress(run, "Migrating") as show,
+    ):
+        result = migrate_gallery(
+            gallery,
+            engine,
+            old_engine=old_engine,
+            photos=photos or (),
+            drop=drop or (),
+            drop_all=drop_all,
+            backup=backup,
+            progress=show,
+        )
+    _tell_migration(run, result)
+    return ExitStatus.YES if result.done else ExitStatus.NO
+
+
+def _engine_of(run: Run, space: Space) -> AbstractContextManager[FaceEngine | None]:
+    """Make an engine with the model of a space, if it is on this machine."""
+    from facekeep.errors import ModelError
+    from facekeep.models import entry, space_id, verify
+
+    try:
+        model = entry(space.model)
+        if space_id(model) == space.id and verify(model).state == "ok":
+            return open_engine(run, embedder=space.model)
+    except ModelError:
+        pass
+    return nullcontext()
+
+
+def _tell_migration(run: Run, result: Migration) -> None:
+    if run.json:
+        run.emit(
+            {
+                "done": result.done,
+                "from": asdict(result.old),
+                "to": asdict(result.new),
+                "people": result.people,
+                "from_crops": result.from_crops,
+                "from_photos": result.from_photos,
+                "erased": result.erased,
+                "lost": [asdict(each) for each in result.lost],
+            }
+        )
+        return
+    if result.lost:
+        table = Counter((each.person, each.reason) for each in result.lost)
+        rows = [[name, count, reason] for (name, reason), count in table.items()]
+        run.table(["person", "templates", "cannot be carried over, because"], rows)
+    if not result.done:
+        names = {each.person_id for each in result.lost}
+        run.say(
+            f"nothing was changed: {counted(len(names), 'person', 'people')} cannot be carried over"
+            " whole; --drop NAME or --drop-all goes on without"
+        )
+        return
+    if result.old == result.new:
+        run.say(f"the gallery is of {result.new.model} already")
+        return
+    made = f"{result.from_crops} templates from crops, {result.from_photos} from photos"
+    run.say(f"migrated from {result.old.model} to {result.new.model}: {made}")
+    if result.lost:
+        people = counted(len(result.erased), "person", "people")
+        run.say(f"{counted(len(result.lost), 'template')} erased, and {people} with them")
+
+
 @command(app, "audit", uses=GALLERY, examples=["facekeep gallery audit --last 20"])
 def audit(
     run: Run,
@@ -150,5 +318,15 @@ def audit(
         return
     run.table(
         ["at", "action", "person", "detail"],
-        [[row["at"], row["action"], row["person_id"], row["detail"] or ""] for row in rows],
+        [
+            [f"{each.at:%Y-%m-%d %H:%M:%S}", each.action, (each.person_id or "")[:8], _said(each)]
+            for each in entries
+        ],
     )
+
+
+def _said(entry: AuditEntry) -> str:
+    """Write the detail of a line of the audit table; ids as their beginnings."""
+    words = {True: "yes", False: "no"}
+    facts = ((k, words[v] if isinstance(v, bool) else str(v)) for k, v in entry.detail.items())
+    return ", ".join(f"{key} {value[:8] if len(value) == 36 else value}" for key, value in facts)

@@ -57,7 +57,7 @@ def check_sheet(out: Path, folder: Path, *probes: Path) -> None:
     """Refuse a contact sheet likewise; the photos of ``folder`` and below it are read."""
     from facekeep.image import list_images
 
-    photos = list_images(folder) if os.path.lexists(out) else []
+    photos = list_images(folder, on_skip=lambda *_: None) if os.path.lexists(out) else []
     check_targets([out], [*probes, *photos])
 
 
@@ -69,14 +69,14 @@ def open_cache(run: Run, wanted: bool) -> AbstractContextManager[PhotoCache | No
 
 
 @contextmanager
-def photo_progress(run: Run) -> Iterator[Callable[[int, int], None]]:
+def photo_progress(run: Run, what: str = "Reading photos") -> Iterator[Callable[[int, int], None]]:
     """Show how many photos are done, as ``facekeep.apps`` tells it."""
     with ExitStack() as stack:
         bar: list[Callable[..., None]] = []
 
         def show(done: int, total: int) -> None:
             if not bar:  # the number of photos is known only now
-                bar.append(stack.enter_context(run.progress("Reading photos", total)))
+                bar.append(stack.enter_context(run.progress(what, total)))
             bar[0](1 if done else 0)
 
         yield show
@@ -91,6 +91,7 @@ def terms(limit: Threshold, photos: Photos) -> dict[str, Any]:
         "faces": photos.faces,
         "analysed": photos.analysed,
         "unreadable": [{"image": e.path, "reason": e.reason} for e in photos.unreadable],
+        "skipped": [{"folder": each.path, "reason": each.reason} for each in photos.skipped],
     }
 
 
@@ -101,3 +102,5 @@ def remarks(run: Run, photos: Photos, limit: Threshold) -> None:
     say_terms(run, limit)
     for failed in photos.unreadable:
         run.say(f"unreadable: {failed.path}: {failed.reason}")
+    for folder in photos.skipped:
+        run.say(f"skipped: {folder.path}: {folder.reason}")

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import importlib
 import io
 import os
 import sys
 import traceback
 from collections.abc import Sequence
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
-import typer
-import typer.main
-
-from facekeep import __version__
 from facekeep._files import is_full
+from facekeep._libraries import broken_library
 from facekeep.cli import output
-from facekeep.cli.command import INTERRUPTED, ExitStatus, group
+from facekeep.cli.ending import INTERRUPTED, PIPE_CLOSED, Ending, ExitStatus, ending_gently
 from facekeep.errors import FacekeepError
 
 __all__ = ["GROUPS", "build", "main"]
@@ -41,51 +37,15 @@ GROUPS: Final = (
 )
 """The modules of this package that hold commands, in the order of the help."""
 
-PIPE_CLOSED: Final = 141
-"""Exit status when the reader of our output went away: 128 + SIGPIPE."""
-
 _COMPLETE: Final = "_FACEKEEP_COMPLETE"
-
-_HELP: Final = """Recognise faces on this machine: nothing leaves it.
-
-\b
-Exit status: 0 yes or done, 1 no or unknown, 2 wrong use or bad input,
-3 a fault of the environment.
-"""
-
-# typer publishes only this leaf; the class two above it is the parent of all errors of use, in
-# the versions that rely on click as in those that carry it along.
-_UseError: Final[type[Any]] = typer.BadParameter.__mro__[2]
-
-_EXAMPLES: Final = (
-    'facekeep enroll "Ada Lovelace" ada1.jpg ada2.jpg',
-    "facekeep identify party.jpg",
-    "facekeep doctor",
-)
-
-
-def _version(value: bool) -> None:
-    if value:
-        output.say(f"facekeep {__version__}")
-        raise typer.Exit
-
-
-def _root(
-    version: Annotated[
-        bool,
-        typer.Option("--version", help="Print the version.", callback=_version),
-    ] = False,
-) -> None:
-    """Options that stand before the verb."""
 
 
 def build() -> Any:
     """Build the command, with every group under it."""
-    app = group("facekeep", _HELP, examples=_EXAMPLES)
-    app.callback()(_root)
-    for name in GROUPS:
-        app.add_typer(importlib.import_module(f"facekeep.cli.{name}").app)
-    return typer.main.get_command(app)
+    # Imported here: what this module needs must be there even where a library is broken.
+    from facekeep.cli.root import build_root
+
+    return build_root(GROUPS)
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -96,12 +56,14 @@ def main(args: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if args is None else args)
     _prepare_streams()
+    ending = Ending()
     try:
-        status = _invoke(words)
-        sys.stdout.flush()
+        with ending_gently() as ending:
+            status = _invoke(words)
+            sys.stdout.flush()
     except BaseException as error:  # noqa: BLE001 - the one place where all errors end
         options = words[: words.index("--")] if "--" in words else words
-        return _conclude(error, as_json="--json" in options)
+        return _conclude(error, ending, as_json="--json" in options)
     return status
 
 
@@ -122,9 +84,9 @@ def _prepare_streams() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def _conclude(error: BaseException, *, as_json: bool) -> int:
+def _conclude(error: BaseException, ending: Ending, *, as_json: bool) -> int:
     """Tell the user about an error, and choose the exit status."""
-    if isinstance(error, typer.Exit):
+    if isinstance(error, _typers("Exit")):
         return int(error.exit_code)
     if isinstance(error, SystemExit):
         return error.code if isinstance(error.code, int) else ExitStatus.FAULT
@@ -133,7 +95,10 @@ def _conclude(error: BaseException, *, as_json: bool) -> int:
         return PIPE_CLOSED
     if os.environ.get("FACEKEEP_DEBUG", "") not in ("", "0"):
         traceback.print_exception(error)
-    kind, message, status = _explain(_interruption(error) or error)
+    if ending.number is not None:
+        kind, message, status = "interrupted", ending.words, ending.status
+    else:
+        kind, message, status = _explain(_interruption(error) or error)
     try:
         if as_json:
             output.emit_json({"error": {"kind": kind, "message": output.one_line(message)}})
@@ -158,24 +123,47 @@ def _drop_stdout() -> None:
     sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115
 
 
-_OUTSIDE: Final[tuple[tuple[type[BaseException], tuple[str, str, int]], ...]] = (
+_ABORTED: Final = ("aborted", "aborted", ExitStatus.NO)
+_OUTSIDE: Final[tuple[tuple[Any, tuple[str, str, int]], ...]] = (
     (KeyboardInterrupt, ("interrupted", "interrupted", INTERRUPTED)),
-    (typer.Abort, ("aborted", "aborted", ExitStatus.NO)),
     (MemoryError, ("memory", "out of memory; try fewer or smaller pictures", ExitStatus.FAULT)),
 )
+
+
+def _typers(name: str) -> tuple[type[Any], ...]:
+    """Find a class of typer's, for isinstance; there is none where typer was not loaded."""
+    found = getattr(sys.modules.get("typer"), name, None)
+    return () if found is None else (found,)
+
+
+def _use_errors() -> tuple[type[Any], ...]:
+    """Find the parent of all errors of use.
+
+    typer publishes only the leaf; its parent is the class two above, in the versions that rely on
+    click as in those that carry it along.
+    """
+    return tuple(leaf.__mro__[2] for leaf in _typers("BadParameter"))
 
 
 def _explain(error: BaseException) -> tuple[str, str, int]:
     """Name the kind of an error, its line for people, and the exit status."""
     if isinstance(error, FacekeepError):
         return error.kind, str(error), error.exit_status
-    if isinstance(error, _UseError):
+    if isinstance(error, _use_errors()):
         return "usage", _usage_message(error), ExitStatus.MISUSE
-    for outside, explanation in _OUTSIDE:
+    known = (*_OUTSIDE, (_typers("Abort"), _ABORTED))
+    for outside, explanation in known:
         if isinstance(error, outside):
             return explanation
+    broken = broken_library(error)
+    if broken is not None:
+        return _explain(broken)
     if isinstance(error, OSError) and error.errno is not None:
         return _explain_os_error(error)
+    return _explain_bug(error)
+
+
+def _explain_bug(error: BaseException) -> tuple[str, str, int]:
     name = type(error).__name__
     message = (
         f"this is a bug in facekeep: {name}: {error}; please report it"

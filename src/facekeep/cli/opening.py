@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from facekeep.cli.command import Run
 from facekeep.config import default_gallery_path
+from facekeep.errors import ConfigError
 
 if TYPE_CHECKING:
     from facekeep.engine import FaceEngine
@@ -22,12 +24,18 @@ def open_key(run: Run) -> Key | None:
     return None if run.settings.key is None else load_key(run.settings.key)
 
 
-def open_engine(run: Run, gallery: Literal["none", "read", "write"] = "none") -> FaceEngine:
+def open_engine(
+    run: Run,
+    gallery: Literal["none", "read", "write"] = "none",
+    *,
+    embedder: str | None = None,
+) -> FaceEngine:
     """Make the engine that the settings describe.
 
     Args:
         run: The run.
         gallery: Whether the command uses their gallery, and whether it changes it.
+        embedder: Another embedder than theirs.
     """
     from facekeep.engine import FaceEngine
 
@@ -40,7 +48,7 @@ def open_engine(run: Run, gallery: Literal["none", "read", "write"] = "none") ->
         read_only=gallery == "read",
         detector=settings.detector,
         refiner=settings.refiner,
-        embedder=settings.embedder,
+        embedder=embedder or settings.embedder,
         fmr=settings.fmr,
         review=settings.review,
         keep_crops=settings.keep_crops,
@@ -89,5 +97,6 @@ def space_of(run: Run) -> Space:
 
 def _make_default_folder(gallery: Path) -> None:
     """Make the folder of the default gallery; a missing folder that was asked for is a mistake."""
-    if gallery == default_gallery_path():
-        gallery.parent.mkdir(parents=True, exist_ok=True)
+    with suppress(ConfigError):  # there is no home: then the gallery was named
+        if gallery == default_gallery_path():
+            gallery.parent.mkdir(parents=True, exist_ok=True)

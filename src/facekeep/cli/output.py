@@ -27,7 +27,7 @@ __all__ = [
 PLAIN_PROGRESS_SECONDS: Final = 5.0
 """Seconds between lines of progress where no bar can be drawn."""
 
-_BIDI_CONTROLS: Final = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+_BIDI_CONTROLS: Final = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 """They reorder the text around them, so that a name could forge a line."""
 
 
@@ -64,12 +64,19 @@ def counted(number: int, one: str, many: str = "") -> str:
 def emit_json(document: Mapping[str, Any]) -> None:
     """Print a document as one line of JSON, keys in their own order, in UTF-8 or else in ASCII.
 
-    Values are those of ``plain``.
+    Values are those of ``plain``. What would steer a terminal, or is no text, is escaped.
     """
     encoding = getattr(sys.stdout, "encoding", None) or "ascii"
     ascii_only = encoding.lower().replace("-", "") != "utf8"
     text = json.dumps(plain(document), ensure_ascii=ascii_only, allow_nan=False)
+    if not text.isprintable():
+        text = "".join(c if _harmless(c) else _json_escaped(c) for c in text)
     print(text, flush=True)  # noqa: T201
+
+
+def _json_escaped(character: str) -> str:
+    """Escape a character as JSON does; all that need it stand inside strings."""
+    return json.dumps(character)[1:-1]
 
 
 def plain(value: Any) -> Any:
@@ -124,8 +131,9 @@ def _print_rich_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> 
     from rich.text import Text
 
     table = Table(box=SIMPLE_HEAD, header_style="bold")
-    for header in headers:
-        table.add_column(header, overflow="fold")
+    for header, *column in zip(headers, *rows, strict=True):
+        whole = all(len(cell) <= 36 and not cell.count(" ") for cell in column)
+        table.add_column(header, overflow="fold", no_wrap=whole)
     for row in rows:
         table.add_row(*map(Text, row))
     Console().print(table)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from facekeep.cli.command import Run, command, group
-from facekeep.cli.enroll import Basis, Days, Facts, consent_of, metadata_of
+from facekeep.cli.enroll import Basis, Days, Facts, NewPerson, consent_of, metadata_of
 from facekeep.cli.opening import open_engine, open_gallery, open_key, space_of
 from facekeep.cli.options import ENGINE, GALLERY, Image
 from facekeep.cli.output import counted
@@ -26,7 +27,7 @@ app = group(
     examples=["facekeep people list", 'facekeep people remove "Ada Lovelace"'],
 )
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="The person.")]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="The person, by name or id.")]
 NewName = Annotated[str, typer.Argument(metavar="NEW_NAME", help="The new name.")]
 File = Annotated[Path, typer.Argument(metavar="FILE", help="The export file.")]
 FileKey = Annotated[
@@ -43,10 +44,14 @@ Some = Annotated[
     typer.Option(
         "--template",
         metavar="ID",
-        help="Erase only this template, as `people show` lists it; may be repeated.",
+        help="Erase only this template, as `people show` lists it, or the beginning of its id; may"
+        " be repeated.",
         show_default=False,
     ),
 ]
+_SOURCE = 20
+"""Columns left for the source of a template beside its id."""
+
 Sure = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 
@@ -84,15 +89,15 @@ def show(run: Run, name: Name) -> None:
     if run.json:
         run.emit(_document(person))
         return
-    run.say(f"{person.name}, enrolled {person.created_at:%Y-%m-%d %H:%M} UTC")
+    run.say(f"{person.name}, enrolled {person.created_at:%Y-%m-%d %H:%M} UTC, id {person.id[:8]}")
     if person.consent:
         run.say(f"consent: {person.consent.basis}, {person.consent.given_at:%Y-%m-%d}")
     if person.retain_until:
         run.say(f"kept until {person.retain_until:%Y-%m-%d %H:%M} UTC")
     for key, value in person.metadata.items():
-        run.say(f"{key}: {value}")
+        run.say(f"{key}: {value if isinstance(value, str) else json.dumps(value)}")
     rows = [
-        [t.id, "not this person" if t.negative else "", _number(t.quality), t.source]
+        [t.id, "is not" if t.negative else "", _number(t.quality), _source(t.source)]
         for t in person.templates or ()
     ]
     run.table(["template", "", "quality", "source"], rows)
@@ -122,10 +127,10 @@ def set_(
 
 
 @command(app, "rename", uses=GALLERY, examples=['facekeep people rename Ada "Ada Lovelace"'])
-def rename(run: Run, name: Name, new_name: NewName) -> None:
+def rename(run: Run, name: Name, new_name: NewName, new_person: NewPerson = False) -> None:
     """Give a person another name."""
     with open_gallery(run) as gallery:
-        _report(run, gallery.rename(name, new_name), "renamed")
+        _report(run, gallery.rename(name, new_name, new_person=new_person), "renamed")
 
 
 @command(app, "merge", uses=GALLERY, examples=['facekeep people merge "Ada L." "Ada Lovelace"'])
@@ -155,12 +160,16 @@ def split(
     new_name: NewName,
     templates: Annotated[
         list[str],
-        typer.Argument(metavar="TEMPLATE...", help="Templates, as `people show` lists them."),
+        typer.Argument(
+            metavar="TEMPLATE...",
+            help="Templates, as `people show` lists them, or the beginnings of their ids.",
+        ),
     ],
+    new_person: NewPerson = False,
 ) -> None:
     """Move templates that belong to somebody else to a new person."""
     with open_gallery(run) as gallery:
-        _report(run, gallery.split(name, templates, new_name), "split off")
+        _report(run, gallery.split(name, templates, new_name, new_person=new_person), "split off")
 
 
 @command(
@@ -180,7 +189,7 @@ def remove(run: Run, name: Name, templates: Some = None, yes: Sure = False) -> N
     one other template.
     """
     with open_gallery(run) as gallery:
-        gallery.person(name)
+        name = gallery.person(name).name
         if not yes:
             some = counted(len(set(templates)), "template") + " of " if templates else ""
             _confirm(f"Erase {some}{name} for good?")
@@ -247,13 +256,14 @@ def import_(
             "--on-conflict", metavar="WAY", help="If a name is taken: error, merge, rename, skip."
         ),
     ] = Conflict.error,
+    new_person: NewPerson = False,
 ) -> None:
     """Add everybody from an export file, or nobody if anything is wrong with it."""
     key = _file_key(file_key)
     if not run.settings.gallery.exists():
         _rehearse(run, file, key)
     with open_gallery(run, create=True) as gallery:
-        done = gallery.import_(file, key=key, on_conflict=on_conflict.value)
+        done = gallery.import_(file, key=key, on_conflict=on_conflict.value, new_person=new_person)
     if run.json:
         run.emit({"added": done.added, "merged": done.merged, "skipped": done.skipped})
     added = counted(done.added, "person", "people")
@@ -319,6 +329,12 @@ def _template(template: Template) -> dict[str, Any]:
         "crop": template.has_crop,
         "created_at": template.created_at.isoformat(),
     }
+
+
+def _source(source: str | None) -> str:
+    """Write where a template came from on few columns: the file's name, without its digest."""
+    name = (source or "").partition(" sha256:")[0]
+    return name if len(name) <= _SOURCE else f"{name[: _SOURCE // 2 - 2]}...{name[-_SOURCE // 2 :]}"
 
 
 def _number(value: float | None) -> str:

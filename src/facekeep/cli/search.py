@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from facekeep.cli.command import ExitStatus, Run, command, group
 from facekeep.cli.looking import CacheFlag, check_sheet, open_cache, photo_progress, remarks, terms
 from facekeep.cli.opening import open_engine
-from facekeep.cli.options import ENGINE, Folder, Image, Out
+from facekeep.cli.options import ENGINE, GALLERY, Folder, Out
 from facekeep.cli.terms import box
+from facekeep.errors import GalleryNotFound, ImageError, PersonNotFound
+
+if TYPE_CHECKING:
+    from facekeep.apps.photos import Search
 
 app = group()
+
+Probe = Annotated[
+    str, typer.Argument(metavar="IMAGE|NAME", help="A picture, or the name of an enrolled person.")
+]
 
 Top = Annotated[
     int | None,
@@ -25,36 +35,36 @@ Top = Annotated[
 @command(
     app,
     "search",
-    uses=("fmr", "key", *ENGINE),
+    uses=("fmr", *GALLERY, *ENGINE),
     examples=[
         "facekeep search ada.jpg photos/",
+        'facekeep search "Ada Lovelace" photos/',
         "facekeep search ada.jpg photos/ --out found.jpg --top 40",
         "facekeep search ada.jpg photos/ --fmr 1e-5 --json",
     ],
 )
 def search(
     run: Run,
-    probe: Image,
+    probe: Probe,
     folder: Folder,
     top: Top = None,
     out: Out = None,
     cache: CacheFlag = True,
 ) -> ExitStatus:
-    """Find the photos of a folder that show a face.
+    """Find the photos of a folder that show a face, or an enrolled person.
 
     Looks for the largest face of IMAGE in all pictures of FOLDER and the folders in it, and lists
-    the photos that show it, the most similar first; --out writes a contact sheet of the faces
-    found. What is found in each photo is remembered, encrypted where a key is set, so that the
-    next run is quick and an interrupted one goes on where it stopped. Exit status: 0 when a photo
-    shows the face, 1 when none does.
+    the photos that show it, the most similar first. Where there is no file of that name it is the
+    name of an enrolled person, who is looked for by all templates. --out writes a contact sheet of
+    the faces found. What is found in each photo is remembered, encrypted where a key is set, so
+    that the next run is quick and an interrupted one goes on where it stopped. Exit status: 0 when
+    a photo shows the face, 1 when none does.
     """
-    from facekeep.apps.photos import search_folder
-    from facekeep.image import save_image
+    from facekeep.image import is_picture, save_image
 
     if out is not None:
-        check_sheet(out, folder, probe)
-    with open_engine(run) as engine, open_cache(run, cache) as known, photo_progress(run) as show:
-        result = search_folder(engine, probe, folder, top=top, cache=known, progress=show)
+        check_sheet(out, folder, Path(probe))
+    result = _search(run, probe, folder, top, cache)
     if out is not None:
         from facekeep.apps.sheet import search_sheet
 
@@ -67,6 +77,7 @@ def search(
         run.emit(
             {
                 "probe": probe,
+                "name": result.name,
                 "folder": folder,
                 "found": found,
                 **terms(result.threshold, result.photos),
@@ -77,9 +88,31 @@ def search(
         rows = [[each.path, f"{each.similarity:.3f}", box(each.face)] for each in result.found]
         run.table(["photo", "similarity", "box (x1 y1 x2 y2)"], rows)
     photos = result.photos
+    if result.name and not run.quiet:
+        run.say(f"looked for {result.name}, who is enrolled")
+    elif not is_picture(probe) and not run.quiet:
+        run.say(f"looked for the face of {probe}, which is a file here, not for a name")
     run.say(
         f"found in {len(result.found)} of {len(photos.photos)} photos with {photos.faces} faces;"
         f" about {result.expected_false:.2g} faces of others are expected to be as similar"
     )
     remarks(run, photos, result.threshold)
     return ExitStatus.YES if result.found else ExitStatus.NO
+
+
+def _search(run: Run, probe: str, folder: Path, top: int | None, cache: bool) -> Search:
+    """Look for a face of a file, or else for the person of this name."""
+    from facekeep.apps.photos import search_folder, search_person
+
+    named = not os.path.lexists(probe)
+    try:
+        with (
+            open_engine(run, gallery="read" if named else "none") as engine,
+            open_cache(run, cache) as known,
+            photo_progress(run) as show,
+        ):
+            if not named:
+                return search_folder(engine, probe, folder, top=top, cache=known, progress=show)
+            return search_person(engine, probe, folder, top=top, cache=known, progress=show)
+    except (GalleryNotFound, PersonNotFound) as error:
+        raise ImageError(f"{probe}: there is no such file, and {error}") from error

@@ -9,7 +9,7 @@ from html import escape
 from pathlib import Path
 from typing import Final
 
-from facekeep._files import is_full, printable, why, write_whole
+from facekeep._files import is_full, printable, private_folder, why, write_whole
 from facekeep._version import __version__
 from facekeep.errors import InputError, StorageFull
 from facekeep.evaluate.pictures import Picture
@@ -106,7 +106,7 @@ def html_page(title: str, parts: Sequence[str], *, faces: bool = True) -> str:
 
 
 def write_page(folder: Path, page: str, pictures: Sequence[Picture]) -> Path:
-    """Write a page, and its pictures beside it as files.
+    """Write a page, and its pictures beside it as files, for the eyes of their owner alone.
 
     Args:
         folder: Where to; it is made where it is missing.
@@ -121,10 +121,10 @@ def write_page(folder: Path, page: str, pictures: Sequence[Picture]) -> Path:
         StorageFull: There is no room.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        private_folder(folder)
         for picture in pictures:
-            write_whole(folder / picture.file, picture.data)
-        write_whole(folder / PAGE, page.encode())
+            write_whole(folder / picture.file, picture.data, private=True)
+        write_whole(folder / PAGE, page.encode(), private=True)
     except OSError as error:
         if is_full(error):
             raise StorageFull(f"{printable(folder)}: no room for the report") from error

@@ -6,9 +6,12 @@ the same bytes whatever else a program draws. Lines differ in their dashes as we
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import io
 import logging
+import os
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,8 +20,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from facekeep.errors import RuntimeUnavailable
+from facekeep.errors import ConfigError, RuntimeUnavailable
 from facekeep.evaluate.scores import Histogram
+from facekeep.models.paths import cache_dir
 
 __all__ = [
     "Bar",
@@ -44,6 +48,7 @@ _COLOURS: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F
 _DASHES: Final = ("-", "--", "-.", ":", (0, (7, 2, 1, 2, 1, 2)), (0, (1, 1)))
 _WIDTH, _HEIGHT = 7.0, 4.6
 _DPI: Final = 160
+_MPL_FOLDER: Final = "MPLCONFIGDIR"
 _MOST_WRONG: Final = 0.5  # of wrong acceptances on a DET; no system is run beyond
 _BINS: Final = 100  # of a histogram as drawn; it is kept finer
 _STYLE: Final[Any] = {
@@ -97,8 +102,9 @@ def require_matplotlib(extra: str = "evaluate") -> None:
 def styled_figure(height: float = _HEIGHT) -> Iterator[Any]:
     """Give an empty figure, so many inches high, in our style and nobody else's."""
     with _silent_fonts():
-        import matplotlib
-        from matplotlib.figure import Figure
+        with _own_folder():
+            import matplotlib
+            from matplotlib.figure import Figure
 
         with matplotlib.rc_context():
             matplotlib.rcdefaults()
@@ -116,6 +122,23 @@ def _silent_fonts() -> Iterator[None]:
         yield
     finally:
         log.setLevel(before)
+
+
+@contextmanager
+def _own_folder() -> Iterator[None]:
+    """Let matplotlib, when it is loaded, keep its list of fonts in facekeep's cache folder.
+
+    Else it makes folders of its own in the user's home. A folder that the user named is used.
+    """
+    if "matplotlib" in sys.modules or _MPL_FOLDER in os.environ:
+        yield
+        return
+    with contextlib.suppress(ConfigError):  # there is no home: then it uses a temporary folder
+        os.environ[_MPL_FOLDER] = str(cache_dir() / "matplotlib")
+    try:
+        yield
+    finally:
+        os.environ.pop(_MPL_FOLDER, None)
 
 
 def look(place: int) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import os
-import tempfile
 import tomllib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -16,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facekeep._child import call
+from facekeep._drafts import scratch_folder
 from facekeep._files import path_text, printable, why, write_whole
 from facekeep.errors import InputError, ModelError
 from facekeep.models import ModelEntry, entry, open_model
@@ -79,8 +79,8 @@ def export_model(model: str | ModelEntry, target: str, out: str | Path | None = 
         raise InputError(f"unknown target {target!r}; known: {', '.join(TARGETS)}")
     files = _files(chosen, target, out)
     with _scratch(files[-1]) as folder:
-        made = [Path(folder) / file.name for file in files]
-        with _minding_room(Path(folder), files[-1]):
+        made = [folder / file.name for file in files]
+        with _minding_room(folder, files[-1]):
             difference = _converted(chosen, target, made[-1])
         if difference is not None and difference > TOLERANCE:
             raise ModelError(
@@ -109,11 +109,14 @@ def _require_free(file: Path) -> None:
         raise InputError(f"{printable(file)} is already there; give another --out")
 
 
-def _scratch(beside: Path) -> tempfile.TemporaryDirectory[str]:
-    try:
-        return tempfile.TemporaryDirectory(dir=beside.parent, prefix=".export-")
-    except (OSError, ValueError) as error:
-        raise InputError(f"cannot write {printable(beside)}: {why(error)}") from error
+@contextmanager
+def _scratch(beside: Path) -> Iterator[Path]:
+    with ExitStack() as stack:
+        try:
+            folder = stack.enter_context(scratch_folder(beside.parent, ".export-"))
+        except (OSError, ValueError) as error:
+            raise InputError(f"cannot write {printable(beside)}: {why(error)}") from error
+        yield folder
 
 
 def _converted(model: ModelEntry, target: str, made: Path) -> float | None:

@@ -14,6 +14,7 @@ from facekeep.gallery.records import (
     Space,
     Template,
 )
+from facekeep.gallery.restore import Restored, restore
 
 __all__ = [
     "AuditEntry",
@@ -26,8 +27,10 @@ __all__ = [
     "Key",
     "NewTemplate",
     "Person",
+    "Restored",
     "Space",
     "Template",
     "generate_key",
     "load_key",
+    "restore",
 ]

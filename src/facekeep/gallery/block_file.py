@@ -1,4 +1,4 @@
-"""Files of blocks: sketches and float16 vectors, to be mapped.
+"""Files of blocks: sketches and float16 vectors, of which searches read what they need.
 
 After a page with a magic number, a count of erasures and the owner's header come blocks of
 ``BLOCK_ROWS`` rows:
@@ -7,16 +7,18 @@ After a page with a magic number, a count of erasures and the owner's header com
     int64 people | uint64 marks | uint64 sketches (8 a row) | float16 vectors (d a row)
 
 Rows are written behind those that count, then counted: what a killed process left half written is
-not counted. Rows are never moved, and the file never becomes shorter, so others may have it mapped.
-They see what happens to their rows by the first page (``blocks.Source``): the count of erasures is
+not counted. Rows are never moved, and the file never becomes shorter, so others may have it open.
+They see what happens to their rows by the first page (``_Opened``): the count of erasures is
 odd while rows are overwritten and higher afterwards, and the magic number goes first of a file that
 is taken away. Where nothing was written the file has holes, which take no room and stay.
+
+Who opens a file reads people, marks and sketches into memory, and vectors when a search wants them.
+Nothing of it is looked at through a map, for another program may cut it off (``file_rows``).
 """
 
 from __future__ import annotations
 
 import hashlib
-import mmap
 import os
 import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -25,7 +27,8 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from facekeep.gallery.blocks import BLOCK_ROWS, Block, Source
+from facekeep.gallery.blocks import BLOCK_ROWS, Block
+from facekeep.gallery.file_rows import OpenFile
 from facekeep.gallery.sketch import WORDS
 
 __all__ = ["BlockFile", "UnusableError", "is_block_file"]
@@ -54,12 +57,50 @@ class _Column(NamedTuple):
         return self.dtype.itemsize * self.words
 
 
+class _Opened(OpenFile):
+    """The file that blocks were opened from."""
+
+    def __init__(self, handle: int, size: int) -> None:
+        """Take a handle, and note how the file begins, which changes before any of its rows."""
+        super().__init__(handle, size)
+        self.seen = self.beginning(_BEGINNING.size)
+
+    @property
+    def stands(self) -> bool:
+        """Whether no row was overwritten or cut off since."""
+        return not self.broken and self.beginning(_BEGINNING.size) == self.seen
+
+
+class _StoredVectors:
+    """The vectors of a block, read from the file whenever they are asked for.
+
+    Where some are missing, or cannot be read, zeros are returned and the file no longer stands.
+    """
+
+    def __init__(self, source: _Opened, first: int, shape: tuple[int, int]) -> None:
+        self._source = source
+        self.first = first
+        self.shape = shape
+        self._row = 2 * shape[1]
+        self.nbytes = shape[0] * self._row
+
+    def __getitem__(self, rows: slice | NDArray[np.intp]) -> NDArray[np.float16]:
+        if isinstance(rows, slice):
+            begin, end, _ = rows.indices(self.shape[0])
+            count = max(0, end - begin)
+            data = self._source.run(self.first + begin * self._row, count * self._row)
+        else:
+            data = self._source.rows(self.first + rows.astype(np.int64) * self._row, self._row)
+        return data.view("<f2").reshape(-1, self.shape[1])
+
+
 class BlockFile:
     """A file of blocks that was opened without a buffer."""
 
     def __init__(self, file: BinaryIO, width: int) -> None:
         """Take the file and the width of its vectors."""
         self._handle = file.fileno()
+        self._width = width
         self._columns = (
             _Column(np.dtype("<i8"), 1),
             _Column(np.dtype("<u8"), 1),
@@ -83,8 +124,8 @@ class BlockFile:
         self._write(data, _BEGINNING.size)
         self._write(_MAGIC, 0)
 
-    def mapped(self) -> list[Block]:
-        """Return the blocks, mapped into memory.
+    def blocks(self) -> list[Block]:
+        """Return the blocks, whose vectors stay in the file.
 
         Raises:
             UnusableError: The file is damaged, or being overwritten.
@@ -95,47 +136,38 @@ class BlockFile:
         except UnusableError:
             if self._size() <= size:
                 raise
-            return self.mapped()  # rows were added meanwhile, behind the end of the map
+            return self.blocks()  # rows were added meanwhile, behind what was the end
 
     def _blocks(self, size: int) -> list[Block]:
         if size <= _PAGE:
             return []
-        view = mmap.mmap(self._handle, size, access=mmap.ACCESS_READ)
-        # Noted before any row is looked at.
-        source = Source.of(np.frombuffer(view, np.uint8, _BEGINNING.size))
-        if not source.seen.startswith(_MAGIC):  # since the header was read
+        source = _Opened(os.dup(self._handle), size)  # what it begins with is noted before any row
+        if len(source.seen) < _BEGINNING.size or not source.seen.startswith(
+            _MAGIC
+        ):  # since the header was read
             raise UnusableError("it is being taken away")
         if _BEGINNING.unpack(source.seen)[1] % 2:
             raise UnusableError("somebody is erasing people from it, or was cut off")
-        blocks = (self._mapped(view, start, source) for start in self._starts())
+        starts = range(_PAGE, size, self._block)
+        blocks = (self._opened(start, size, source) for start in starts)
         return [block for block in blocks if block is not None]
 
-    def _mapped(self, view: mmap.mmap, start: int, source: Source) -> Block | None:
-        if start + _COUNT.size > len(view):
+    def _opened(self, start: int, size: int, source: _Opened) -> Block | None:
+        beginning = os.pread(self._handle, _COUNT.size, start)
+        if len(beginning) < _COUNT.size:
             return None
-        count, digest = _COUNT.unpack_from(view, start)
+        count, digest = _COUNT.unpack(beginning)
         if count == 0:
             return None
         if not 0 < count <= BLOCK_ROWS:
             raise UnusableError("it is damaged")
-        columns = []
-        for column, first in zip(self._columns, self._firsts(start), strict=True):
-            if first + count * column.row > len(view):
-                raise UnusableError("its end is missing")
-            data = np.frombuffer(view, column.dtype, count * column.words, first)
-            columns.append(data if column.words == 1 else data.reshape(count, -1))
-        if _digest(columns[:3]) != digest:
+        vectors = _StoredVectors(source, self._firsts(start)[3], (count, self._width))
+        if vectors.first + vectors.nbytes > size:
+            raise UnusableError("its end is missing")
+        people, own_marks, words = self._read(start, count)
+        if _digest([people, own_marks, words]) != digest:
             raise UnusableError("it is damaged")
-        self._read_singly(view, self._firsts(start)[3], count)
-        people, own_marks, sketches, vectors = columns
-        return Block(people, own_marks, sketches, vectors, source)
-
-    def _read_singly(self, view: mmap.mmap, first: int, count: int) -> None:
-        """Have no vectors read ahead: a search wants one here and there."""
-        begin = -(-first // mmap.PAGESIZE) * mmap.PAGESIZE
-        end = first + count * self._columns[3].row
-        if begin < end:
-            view.madvise(mmap.MADV_RANDOM, begin, end - begin)
+        return Block(people, own_marks, words.reshape(count, -1), vectors, source)
 
     def append(self, blocks: Iterable[Block]) -> None:
         """Add rows behind those that count.
@@ -246,6 +278,8 @@ class BlockFile:
         found = []
         for column, first in list(zip(self._columns, self._firsts(start), strict=True))[:3]:
             data = os.pread(self._handle, count * column.row, first)
+            if len(data) < count * column.row:
+                raise UnusableError("its end is missing")
             found.append(np.frombuffer(data, column.dtype))
         return found
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ __all__ = [
     "Block",
     "Source",
     "Truth",
+    "Vectors",
     "gathered",
     "grouped",
     "holding",
@@ -45,27 +46,27 @@ BLOCK_ROWS = 65536
 """The most rows of a block, on disk and in memory."""
 
 
-@dataclass(frozen=True, eq=False)
-class Source:
-    """The file that blocks are mapped from.
+class Vectors(Protocol):
+    """Rows of float16 vectors ``(n, d)``, in memory or in a file."""
 
-    Attributes:
-        beginning: The mapped bytes that change before any of its rows does.
-        seen: What they were.
-    """
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The number of rows, and the width."""
 
-    beginning: NDArray[np.uint8]
-    seen: bytes
+    @property
+    def nbytes(self) -> int:
+        """The bytes they take, wherever they lie."""
 
-    @classmethod
-    def of(cls, beginning: NDArray[np.uint8]) -> Source:
-        """Return the file as it is now."""
-        return cls(beginning, beginning.tobytes())
+    def __getitem__(self, rows: Any, /) -> Halves:
+        """Return some rows, by a slice or by their places."""
+
+
+class Source(Protocol):
+    """The file that blocks lie in."""
 
     @property
     def stands(self) -> bool:
-        """Whether no row was overwritten since."""
-        return self.beginning.tobytes() == self.seen
+        """Whether no row was overwritten or cut off since."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,18 +78,18 @@ class Block:
         marks: uint64 ``(n,)``, which templates each row was made from.
         sketches: uint64 ``(n, 8)``.
         vectors: float16 ``(n, d)``, mean templates of unit length.
-        file: The mapped file it lies in; None for a block in memory.
+        file: The file its vectors lie in; None for a block in memory.
     """
 
     people: Numbers
     marks: Words
     sketches: Words
-    vectors: Halves
+    vectors: Vectors
     file: Source | None = None
 
     @property
     def stored(self) -> bool:
-        """Whether it lies in a file."""
+        """Whether its vectors lie in a file."""
         return self.file is not None
 
     @property
@@ -98,14 +99,14 @@ class Block:
 
     @property
     def nbytes(self) -> int:
-        """The memory it takes."""
+        """The memory it takes; for a block in a file, what it would take."""
         return sum(column.nbytes for column in self.columns)
 
     def __len__(self) -> int:
         return len(self.people)
 
     @property
-    def columns(self) -> tuple[NDArray[Any], ...]:
+    def columns(self) -> tuple[Any, ...]:
         """People, marks, sketches and vectors."""
         return self.people, self.marks, self.sketches, self.vectors
 

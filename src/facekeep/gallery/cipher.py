@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import hmac
 import os
+from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from facekeep.errors import GalleryKeyError, TemplateTampered
+from facekeep.gallery.digests import BYTES
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 
     from facekeep.gallery.keys import Key
 
-__all__ = ["Cipher", "LockedCipher", "cipher_for"]
+__all__ = ["Cipher", "LockedCipher", "cipher_for", "plain_digest"]
 
 _NONCE = 12
 _TAG = 16
@@ -42,9 +44,11 @@ class Cipher:
         """
         self.check: bytes | None = None
         self._aead: AESGCM | None = None
+        self._mac_key = b""
         if key is not None:
             self.check = _derive(key, f"facekeep 1 check {scope}")
             self._aead = _aead(_derive(key, f"facekeep 1 encrypt {scope}"))
+            self._mac_key = _derive(key, f"facekeep 1 digest {scope}")
 
     def seal(self, data: bytes, place: str) -> bytes:
         """Return ``data`` encrypted and bound to ``place``: nonce, ciphertext, tag."""
@@ -68,6 +72,32 @@ class Cipher:
         except (InvalidTag, ValueError) as error:
             raise TemplateTampered("a blob fails its authentication") from error
 
+    @property
+    def signs(self) -> bool:
+        """Whether digests are made with a key."""
+        return bool(self._mac_key)
+
+    def digest(self, data: bytes) -> bytes:
+        """Return the digest of ``data``, keyed where there is a key."""
+        return blake2b(data, digest_size=BYTES, key=self._mac_key).digest()
+
+    def vouches(self, data: bytes, digest: object) -> bool | None:
+        """Whether ``data`` is what ``digest`` was made of; None where it was made without the key.
+
+        Where the key is missing, nothing can be said of a keyed digest, which is taken as right.
+        """
+        if type(digest) is not bytes or len(digest) != BYTES:
+            return False
+        if hmac.compare_digest(self.digest(data), digest):
+            return True
+        plain = self.signs and hmac.compare_digest(plain_digest(data), digest)
+        return None if plain else False
+
+
+def plain_digest(data: bytes) -> bytes:
+    """Return the digest that anybody can make."""
+    return blake2b(data, digest_size=BYTES).digest()
+
 
 class LockedCipher(Cipher):
     """Stands in where a gallery is encrypted and no key was given: every use is an error."""
@@ -85,6 +115,10 @@ class LockedCipher(Cipher):
     def unseal(self, blob: bytes, place: str) -> bytes:
         """Raise GalleryKeyError."""
         raise self._missing_key()
+
+    def vouches(self, data: bytes, digest: object) -> bool | None:
+        """Take what the key is needed to judge as right."""
+        return super().vouches(data, digest) or (type(digest) is bytes and len(digest) == BYTES)
 
     def _missing_key(self) -> GalleryKeyError:
         return GalleryKeyError(

@@ -10,13 +10,14 @@ import contextlib
 import os
 import random
 import sqlite3
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
+from facekeep._fork import Forking, keep_forever, watch
 from facekeep.errors import (
     GalleryBusy,
     GalleryCorrupt,
@@ -25,9 +26,14 @@ from facekeep.errors import (
     GalleryVersion,
 )
 from facekeep.gallery import schema
-from facekeep.gallery.faults import file_fault, is_busy, sqlite_faults
+from facekeep.gallery.drafts import draft
+from facekeep.gallery.faults import RESTORE, file_fault, is_busy, sqlite_faults
+from facekeep.gallery.folder import in_use, opening
 
-__all__ = ["Database", "create_file"]
+__all__ = ["LOG_VERSIONS", "Database", "create_file"]
+
+LOG_VERSIONS = slice(18, 20)
+"""Bytes of a SQLite file that say by 2 that changes go to a write-ahead log."""
 
 _PRAGMAS = (
     "PRAGMA foreign_keys = ON",
@@ -39,6 +45,9 @@ _PRAGMAS = (
     "PRAGMA trusted_schema = OFF",
     "PRAGMA cell_size_check = ON",
 )
+
+_FORK_PATIENCE = 2.0
+"""Seconds that a fork waits for other threads to end what they do."""
 
 
 def _connect(path: Path, options: str, timeout: float) -> sqlite3.Connection:
@@ -61,49 +70,38 @@ def _connect(path: Path, options: str, timeout: float) -> sqlite3.Connection:
 def create_file(path: Path, setup: Callable[[sqlite3.Connection], None]) -> None:
     """Create a gallery file with permissions 0600; it appears at ``path`` whole or not at all.
 
-    If somebody else creates it in the meantime theirs stays.
+    If somebody else creates it in the meantime theirs stays. The file is made in memory, looked
+    through, and written to the disk before it gets its name.
 
     Args:
         path: Where it is to stand.
         setup: Fills the tables, inside the transaction that makes them.
     """
+    with sqlite_faults(path):
+        data = _new_file(setup)
     try:
-        handle, name = tempfile.mkstemp(prefix=".facekeep-", suffix=".new", dir=path.parent)
-    except OSError as error:
-        raise file_fault(error, path) from error
-    os.close(handle)
-    draft = Path(name)
-    try:
-        with sqlite_faults(path), closing(_connect(draft, "mode=rw", 0)) as connection:
-            connection.execute(f"PRAGMA page_size = {schema.PAGE_SIZE}")
-            connection.execute("PRAGMA journal_mode = WAL")
-            with _transaction(connection, "IMMEDIATE", 0):
-                connection.execute(f"PRAGMA application_id = {schema.APPLICATION_ID}")
-                schema.migrate(connection)
-                setup(connection)
-        _publish(draft, path)
-    except OSError as error:
-        raise file_fault(error, path) from error
-    finally:
-        for leftover in (name, f"{name}-wal", f"{name}-shm"):
-            Path(leftover).unlink(missing_ok=True)
-
-
-def _publish(draft: Path, path: Path) -> None:
-    try:
-        os.link(draft, path)
+        with draft(path, replace=False) as file:
+            file.write(data)
     except FileExistsError:
         return
-    except OSError:
-        # FAT has no hard links.
-        if not path.exists():
-            draft.rename(path)
-    with contextlib.suppress(OSError):
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+    except OSError as error:
+        raise file_fault(error, path) from error
+
+
+def _new_file(setup: Callable[[sqlite3.Connection], None]) -> bytes:
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        for pragma in (*_PRAGMAS, f"PRAGMA page_size = {schema.PAGE_SIZE}"):
+            connection.execute(pragma)
+        with _transaction(connection, "IMMEDIATE", 0):
+            connection.execute(f"PRAGMA application_id = {schema.APPLICATION_ID}")
+            schema.migrate(connection)
+            setup(connection)
+        (line,) = connection.execute("PRAGMA integrity_check").fetchone()
+        if line != "ok":
+            raise GalleryError(f"SQLite made a new gallery that is damaged ({line}): try again")
+        data = bytearray(connection.serialize())
+    data[LOG_VERSIONS] = b"\2\2"
+    return bytes(data)
 
 
 @contextmanager
@@ -145,40 +143,114 @@ def _patiently(action: Callable[[], object], patience: float) -> None:
         except sqlite3.OperationalError as error:
             if not is_busy(error) or time.monotonic() >= deadline:
                 raise
-            time.sleep(random.uniform(0.001, 0.02))  # noqa: S311 - spreads the contenders
+            _pause()
         else:
             return
+
+
+def _pause() -> None:
+    time.sleep(random.uniform(0.001, 0.02))  # noqa: S311 - spreads the contenders
+
+
+def _empty_log(connection: sqlite3.Connection) -> bool:
+    """Move the write-ahead log into the file and cut it to nothing; False where others hold it."""
+    try:
+        busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    except sqlite3.OperationalError as error:
+        if not is_busy(error):
+            raise
+        return False
+    return not busy
 
 
 def _may_write(path: Path) -> bool:
     return os.access(path, os.W_OK, effective_ids=True)
 
 
-class Database:
-    """A gallery file that exists; may be shared by threads, but not carried across a fork."""
+class Database(Forking):
+    """A gallery file that exists; may be shared by threads, and used on in a forked process.
+
+    SQLite must not be carried across a fork: so the connections are closed before one, and opened
+    again when they are needed next, in the parent as in the child.
+    """
 
     def __init__(self, path: Path, *, read_only: bool, busy_timeout: float) -> None:
         """Connect and make sure that the file is a gallery of a version we know.
 
         Raises:
-            GalleryCorrupt: The file is damaged or not a gallery.
-            GalleryVersion: A newer facekeep wrote it, or it is older and may not be changed.
+            GalleryCorrupt: The file is damaged, not a gallery, or has tables, triggers, views or
+                indexes that facekeep did not make.
+            GalleryVersion: A newer facekeep wrote it.
         """
         self.path = path
         self.read_only = read_only
         self.timeout = busy_timeout
-        self._pid = os.getpid()
+        self.version = 0
+        self._cookie: int | None = None
+        self._carried = False
+        self._held: list[Any] = []
         self._read_lock = threading.RLock()
         self._write_lock = threading.RLock()
         self._writer: sqlite3.Connection | None = None
+        self._reader: sqlite3.Connection | None = None
         self._closed = False
-        with sqlite_faults(path):
-            self._reader = self._open_reader()
-            try:
-                self._admit()
-            except BaseException:
-                self.close()
-                raise
+        self._damaged = False
+        self._no_longer_used: Callable[[], None] = lambda: None
+        try:
+            with self._faults(), opening(path, busy_timeout):
+                self._no_longer_used = in_use(path)
+                self._read_connection()
+        except BaseException:
+            self.close()
+            raise
+        watch(self)
+
+    def before_fork(self) -> None:
+        """Close the connections, unless another thread keeps them, or this one is using them."""
+        locks = (self._write_lock, self._read_lock)
+        self._held = [lock for lock in locks if lock.acquire(timeout=_FORK_PATIENCE)]
+        open_ones = [each for each in (self._writer, self._reader) if each is not None]
+        if len(self._held) == len(locks) and not any(each.in_transaction for each in open_ones):
+            with self._log_kept():
+                for each in open_ones:
+                    each.close()
+            self._writer = self._reader = None
+
+    def after_fork(self, *, child: bool) -> None:
+        """Go on; a child leaves alone for ever what could not be closed."""
+        held, self._held = self._held, []
+        for lock in held:
+            lock.release()
+        if child:
+            self._read_lock, self._write_lock = threading.RLock(), threading.RLock()
+            for each in (self._writer, self._reader):
+                if each is not None:
+                    keep_forever(each)
+                    self._carried = True
+            self._writer = self._reader = None
+
+    def _read_connection(self) -> sqlite3.Connection:
+        """Return the connection that reads; opened anew, it must still be a gallery we know."""
+        if self._reader is None:
+            with opening(self.path, self.timeout):
+                reader = self._reader = self._open_reader()
+                try:
+                    with self._faults():
+                        self._admit(reader)
+                except BaseException:
+                    self.close()
+                    raise
+            return reader
+        return self._reader
+
+    @contextmanager
+    def _faults(self) -> Iterator[None]:
+        try:
+            with sqlite_faults(self.path):
+                yield
+        except GalleryCorrupt:
+            self._damaged = True
+            raise
 
     def _open_reader(self) -> sqlite3.Connection:
         try:
@@ -188,6 +260,11 @@ class Database:
                 raise
         # On a medium that nobody can write, SQLite can do without its log and shared memory.
         return self._try_reader("mode=ro&immutable=1")
+
+    @staticmethod
+    def _is_about_access(error: sqlite3.OperationalError) -> bool:
+        codes = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
+        return getattr(error, "sqlite_errorcode", 0) & 0xFF in codes
 
     def _reader_mode(self) -> str:
         """Read so that nothing is left beside the file, where that changes no byte of it.
@@ -213,7 +290,7 @@ class Database:
     def _is_frozen(self, error: sqlite3.OperationalError) -> bool:
         return (
             self.read_only
-            and error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
+            and self._is_about_access(error)
             and not self._has_log()
             and not _may_write(self.path.parent)
         )
@@ -224,9 +301,13 @@ class Database:
         except FileNotFoundError:
             return False
 
-    def _admit(self) -> None:
-        (application,) = self._reader.execute("PRAGMA application_id").fetchone()
-        (version,) = self._reader.execute("PRAGMA user_version").fetchone()
+    def _admit(self, reader: sqlite3.Connection) -> None:
+        with _transaction(reader, "DEFERRED", self.timeout):
+            self._admit_state(reader)
+
+    def _admit_state(self, reader: sqlite3.Connection) -> None:
+        (application,) = reader.execute("PRAGMA application_id").fetchone()
+        (version,) = reader.execute("PRAGMA user_version").fetchone()
         if application != schema.APPLICATION_ID or version < 1:
             raise GalleryCorrupt(f"{self.path} is not a facekeep gallery: give the path of one")
         if version > schema.VERSION:
@@ -234,31 +315,49 @@ class Database:
                 f"{self.path} has format {version}, this facekeep knows up to {schema.VERSION}:"
                 " install a newer facekeep"
             )
-        if version < schema.VERSION:
-            self._upgrade(version)
+        self.version = version
+        self._compare_schema(reader)
 
-    def _upgrade(self, version: int) -> None:
-        if self.read_only:
-            raise GalleryVersion(
-                f"{self.path} has the older format {version}: open it once for writing to upgrade"
-            )
+    def _compare_schema(self, connection: sqlite3.Connection) -> None:
+        """Refuse tables, triggers, views and indexes that facekeep did not make."""
+        (cookie,) = connection.execute("PRAGMA schema_version").fetchone()
+        if cookie == self._cookie:
+            return
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        strange = schema.differences(connection, version)
+        if strange:
+            raise GalleryCorrupt(f"{self.path} was changed outside facekeep: {strange}; {RESTORE}")
+        self.version = version
+        self._cookie = cookie
+
+    def upgrade(self, finish: Callable[[sqlite3.Connection], None]) -> None:
+        """Bring an older file to the present format, in one transaction.
+
+        Args:
+            finish: Fills what is new, inside the transaction; called only where it was older.
+        """
         with self.write() as connection:
-            schema.migrate(connection)
+            if self.version < schema.VERSION:
+                schema.migrate(connection)
+                finish(connection)
+        with self._read_lock:
+            self._compare_schema(self._read_connection())
 
     @contextmanager
     def read(self) -> Iterator[sqlite3.Connection]:
         """Give a connection inside a transaction that sees one state of the gallery."""
-        with self._read_lock, sqlite_faults(self.path):
+        with self._read_lock, self._faults():
             self._check_usable()
-            with _transaction(self._reader, "DEFERRED", self.timeout):
-                yield self._reader
+            connection = self._read_connection()
+            with _transaction(connection, "DEFERRED", self.timeout):
+                yield connection
 
     @contextmanager
     def snapshot(self) -> Iterator[sqlite3.Connection]:
         """Like ``read``, for long reading: on a connection of its own, so nobody waits for it."""
         self._check_usable()
         with (
-            sqlite_faults(self.path),
+            self._faults(),
             closing(self._open_reader()) as connection,
             _transaction(connection, "DEFERRED", self.timeout),
         ):
@@ -273,9 +372,10 @@ class Database:
             GalleryReadOnly: The gallery cannot be written.
             StorageFull: There is no room to write.
         """
-        with self._write_lock, sqlite_faults(self.path):
+        with self._write_lock, self._faults():
             connection = self._write_connection()
             with _transaction(connection, "IMMEDIATE", self.timeout):
+                self._compare_schema(connection)
                 yield connection
 
     def sweep(self) -> None:
@@ -284,12 +384,14 @@ class Database:
         Raises:
             GalleryBusy: Somebody is still reading an older state, so the log could not be emptied.
         """
-        with self._write_lock, self._read_lock, sqlite_faults(self.path):
+        with self._write_lock, self._read_lock, self._faults():
             connection = self._write_connection()
             _patiently(lambda: connection.execute("VACUUM"), self.timeout)
-            busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-        if busy:
-            raise GalleryBusy(f"another program is reading {self.path}: close it")
+            deadline = time.monotonic() + self.timeout
+            while not _empty_log(connection):
+                if time.monotonic() >= deadline:
+                    raise GalleryBusy(f"another program is reading {self.path}: close it")
+                _pause()
 
     def size(self) -> int:
         """Bytes that the gallery takes on disk, its write-ahead log included."""
@@ -307,13 +409,31 @@ class Database:
     def _check_usable(self) -> None:
         if self._closed:
             raise GalleryError(f"the gallery {self.path} was closed: open it again")
-        if os.getpid() != self._pid:
-            raise GalleryError("a gallery cannot be shared with a child process: open it there")
+        if self._carried:
+            raise GalleryError(
+                f"{self.path} was in use while this process was forked: open it again here"
+            )
 
     def close(self) -> None:
         """Close the connections; doing it twice does no harm."""
-        with self._write_lock, self._read_lock:
-            self._closed = True
+        with self._write_lock, self._read_lock, self._log_kept():
             for connection in (self._writer, self._reader):
                 if connection is not None:
                     connection.close()
+            if not self._closed:
+                self._closed = True
+                self._no_longer_used()
+
+    @contextmanager
+    def _log_kept(self) -> Iterator[None]:
+        """Where damage was found, leave file and log as they are, for whoever mends them.
+
+        The log may be an old one beside a copy that was put over the gallery. The last connection
+        that closes and may write moves it into the file, so that another one outlasts it.
+        """
+        with contextlib.ExitStack() as stack:
+            if self._damaged and not self._closed and self._has_log():
+                with contextlib.suppress(sqlite3.Error):
+                    guard = stack.enter_context(closing(_connect(self.path, "mode=ro", 0)))
+                    guard.execute("SELECT 1 FROM sqlite_schema").fetchall()
+            yield

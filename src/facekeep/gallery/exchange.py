@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Literal, get_args
 
-from facekeep import _files
 from facekeep._files import is_full, open_regular, why
-from facekeep.errors import InputError, PersonExists, StorageFull
+from facekeep.errors import InputError, NameConflict, PersonExists, StorageFull
 from facekeep.gallery import edit
+from facekeep.gallery.drafts import draft
 from facekeep.gallery.export_file import ExportReader, ExportWriter, ReadTemplate
 from facekeep.gallery.faults import real_path
-from facekeep.gallery.index_file import index_path
-from facekeep.gallery.keys import Key
+from facekeep.gallery.keys import Key, holds_key
+from facekeep.gallery.names import Names, shown, skeletons
 from facekeep.gallery.records import MAX_NAME_CHARS, Person, to_stamp
 from facekeep.gallery.rows import Rows
 
@@ -50,22 +50,49 @@ class Imported:
     templates: int
 
 
+_BEGINNING = 4096
+
+
 def export_target(path: str | os.PathLike[str], gallery: Path) -> Path:
     """Return where to write an export; InputError where that would do harm."""
     target = real_path(path)
-    if target in {gallery, Path(f"{gallery}-wal"), Path(f"{gallery}-shm"), index_path(gallery)}:
+    own = {Path(f"{gallery}{ending}") for ending in ("", "-wal", "-shm", "-index", "-index.lock")}
+    if target in own:
         raise InputError(f"{target} is the gallery itself: export to another file")
     if not target.parent.is_dir():
         raise InputError(f"there is no folder {target.parent} for the export: create it first")
-    if target.exists() and not target.is_file():
-        raise InputError(f"{target} is not a regular file: export to another path")
+    if target.exists():
+        if not target.is_file():
+            raise InputError(f"{target} is not a regular file: export to another path")
+        # A hard link to the gallery must not be opened: closing it would free SQLite's locks.
+        if gallery.exists() and target.samefile(gallery):
+            raise InputError(f"{target} is the gallery itself: export to another file")
+        _spare(target)
     return target
+
+
+def _spare(target: Path) -> None:
+    """Raise InputError where an export would replace a key, a gallery or an index."""
+    try:
+        with open_regular(target) as file:
+            beginning = file.read(_BEGINNING)
+    except OSError:
+        return  # what cannot be read may be replaced by who owns the folder, as with any file
+    if holds_key(beginning):
+        what = "holds a key, without which nothing opens what it encrypts"
+    elif beginning.startswith(b"SQLite format 3\0"):
+        what = "is a database"
+    elif beginning.startswith(b"FKINDEX"):
+        what = "is the index of a gallery"
+    else:
+        return
+    raise InputError(f"{target} {what}, so it is not replaced: export to another file")
 
 
 def export(rows: Rows, file: IO[bytes], key: Key | None) -> None:
     """Write everybody to ``file``."""
     writer = ExportWriter(file, rows.meta.gallery, rows.meta.space, key)
-    for person in rows.people(None, None):
+    for person in rows.everybody():
         writer.person(person)
         for template in rows.templates(person.id):
             writer.template(template, rows.stored(template))
@@ -76,7 +103,7 @@ def export(rows: Rows, file: IO[bytes], key: Key | None) -> None:
 def replacing(target: Path) -> Iterator[IO[bytes]]:
     """Give a file to write that becomes ``target`` at the end, or on any error vanishes."""
     try:
-        with _files.replacing(target, private=True) as file:
+        with draft(target, replace=True) as file:
             yield file
     except OSError as error:
         if is_full(error):
@@ -95,15 +122,18 @@ def reader(path: str | os.PathLike[str], key: Key | None) -> Iterator[ExportRead
         raise InputError(f"cannot read {source}: {why(error)}") from error
 
 
-def import_into(rows: Rows, source: ExportReader, on_conflict: OnConflict) -> Imported:
-    """Add everybody of an export inside one transaction."""
+def import_into(
+    rows: Rows, source: ExportReader, on_conflict: OnConflict, names: Names | None
+) -> Imported:
+    """Add everybody of an export inside one transaction; without ``names`` no look is compared."""
     if on_conflict not in get_args(OnConflict):
         raise InputError(f"on_conflict must be one of: {', '.join(get_args(OnConflict))}")
     counts = dict.fromkeys(("added", "merged", "skipped", "templates"), 0)
     person_id: str | None = None
+    taken = _Taken(rows, names)
     for item in source:
         if isinstance(item, Person):
-            person_id, what = _settle(rows, item, on_conflict)
+            person_id, what = _settle(rows, item, on_conflict, taken)
             counts[what] += 1
         elif person_id is not None:
             counts["templates"] += _add(rows, person_id, item)
@@ -111,33 +141,67 @@ def import_into(rows: Rows, source: ExportReader, on_conflict: OnConflict) -> Im
     return Imported(**counts)
 
 
-def _settle(rows: Rows, person: Person, on_conflict: OnConflict) -> tuple[str | None, str]:
+class _Taken:
+    """Who has a name, or one that looks like it: in the gallery before, or since by the import."""
+
+    def __init__(self, rows: Rows, names: Names | None) -> None:
+        self._rows = rows
+        self._names = names
+        self._added: dict[str, str] = {}
+
+    def by(self, name: str) -> Person | None:
+        if self._names is None:
+            return self._rows.find(name, exact=True)
+        found = self._rows.find(name)
+        if found is not None:
+            return found
+        alike = self._names.alike(self._rows, name) or next(
+            (self._added[look] for look in skeletons(name) if look in self._added), None
+        )
+        return None if alike is None else self._rows.find(alike, exact=True)
+
+    def add(self, name: str) -> None:
+        if self._names is not None:
+            self._added |= dict.fromkeys(skeletons(name), name)
+
+
+def _settle(
+    rows: Rows, person: Person, on_conflict: OnConflict, taken: _Taken
+) -> tuple[str | None, str]:
     """Find or make the person that an imported one becomes."""
-    known = rows.find(person.name)
+    known = taken.by(person.name)
     if known is None:
+        taken.add(person.name)
         return _add_person(rows, person, person.name), "added"
     if on_conflict == "error":
-        raise PersonExists(
-            f"somebody is enrolled as {person.name!r} already: import with --on-conflict merge,"
-            " rename or skip"
-        )
+        raise _conflict(person.name, known.name)
     if on_conflict == "skip":
         return None, "skipped"
     if on_conflict == "rename":
-        return _add_person(rows, person, _free_name(rows, person.name)), "added"
+        name = _free_name(rows, person.name)
+        taken.add(name)
+        return _add_person(rows, person, name), "added"
     rows.set_person(known.id, **edit.merged_columns(known, [person]))
     return known.id, "merged"
 
 
+def _conflict(name: str, known: str) -> PersonExists:
+    ways = "import with --on-conflict merge, rename or skip"
+    if name == known:
+        return PersonExists(f"somebody is enrolled as {name!r} already: {ways}")
+    return NameConflict(
+        f"{shown(name, known)} looks like {known!r}, who is enrolled already: {ways}, or with"
+        " --new-person where it is somebody else"
+    )
+
+
 def _add_person(rows: Rows, person: Person, name: str) -> str:
-    person_id = rows.add_person(
+    return rows.add_person(
         name,
         person_id=None if rows.has_person_id(person.id) else person.id,
         at=to_stamp(person.created_at, "created_at"),
+        **edit.person_columns(person.metadata, person.consent, person.retain_until),
     )
-    columns = edit.person_columns(person.metadata, person.consent, person.retain_until)
-    rows.set_person(person_id, **columns)
-    return person_id
 
 
 def _free_name(rows: Rows, name: str) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from facekeep._files import is_full, why
+from facekeep._files import is_full, one_line, why
 from facekeep.errors import (
     FacekeepError,
     GalleryBusy,
@@ -21,11 +21,25 @@ from facekeep.errors import (
     StorageFull,
 )
 
-__all__ = ["existing_file", "file_fault", "is_busy", "real_path", "sqlite_faults"]
+__all__ = ["RESTORE", "existing_file", "file_fault", "is_busy", "real_path", "sqlite_faults"]
+
+RESTORE = "restore a copy with `facekeep gallery restore COPY`"
+"""How to mend what is damaged."""
 
 _NO_ACCESS = {errno.EACCES, errno.EPERM, errno.EROFS}
 # A write that hits a file-size limit is reported as an input/output error, not as a full disk.
 _NO_ROOM = {sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE, sqlite3.SQLITE_IOERR_TRUNCATE}
+# What is wrong with the file itself; everything else is the machine's or the caller's fault.
+_DAMAGE = {
+    sqlite3.SQLITE_ERROR,  # a table or column is missing, or text is not UTF-8
+    sqlite3.SQLITE_CORRUPT,
+    sqlite3.SQLITE_NOTADB,
+    sqlite3.SQLITE_FORMAT,
+    sqlite3.SQLITE_CONSTRAINT,
+    sqlite3.SQLITE_MISMATCH,
+    sqlite3.SQLITE_TOOBIG,
+    sqlite3.SQLITE_RANGE,
+}
 
 
 @contextmanager
@@ -35,6 +49,8 @@ def sqlite_faults(path: Path) -> Iterator[None]:
         yield
     except sqlite3.Error as error:
         raise _translate(error, path) from error
+    except UnicodeDecodeError as error:  # in a message that quotes the file
+        raise _damaged(path, "damaged (its text is not UTF-8)") from error
 
 
 def is_busy(error: sqlite3.Error) -> bool:
@@ -56,8 +72,28 @@ def _translate(error: sqlite3.Error, path: Path) -> FacekeepError:
         return GalleryBusy(f"another program keeps {path} locked: try again when it is done")
     if primary == sqlite3.SQLITE_FULL or getattr(error, "sqlite_errorcode", None) in _NO_ROOM:
         return StorageFull(f"no room to write {path}: free some space")
-    what = "not a gallery" if primary == sqlite3.SQLITE_NOTADB else f"damaged ({error})"
-    return GalleryCorrupt(f"{path} is {what}: give the path of a sound gallery or restore a copy")
+    return _other_fault(error, path)
+
+
+def _other_fault(error: sqlite3.Error, path: Path) -> FacekeepError:
+    primary = _primary(error)
+    if isinstance(error, sqlite3.ProgrammingError):
+        return GalleryError(f"the gallery {path} was closed: open it again")
+    cut_off = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_IOERR_SHORT_READ
+    if primary in _DAMAGE or cut_off:
+        no_gallery = primary == sqlite3.SQLITE_NOTADB
+        return _damaged(path, "not a gallery" if no_gallery else f"damaged ({one_line(error)})")
+    return GalleryError(
+        f"the system failed while {path} was in use ({one_line(error)}): check the disk, then try"
+        " again; the gallery itself may be whole"
+    )
+
+
+def _damaged(path: Path, what: str) -> GalleryCorrupt:
+    return GalleryCorrupt(
+        f"{path} is {what}: give the path of a sound gallery, or {RESTORE}; a copy that is put"
+        f" there by hand is damaged by an old {path.name}-wal beside it"
+    )
 
 
 def _read_only(path: Path) -> GalleryReadOnly:
@@ -65,11 +101,26 @@ def _read_only(path: Path) -> GalleryReadOnly:
 
 
 def _cannot_open(path: Path) -> FacekeepError:
+    # Not opened to try: closing it would free the locks that SQLite holds for this process.
     try:
-        path.open("rb").close()
+        path.stat()
     except OSError as error:
         return file_fault(error, path)
+    if not os.access(path, os.R_OK, effective_ids=os.access in os.supports_effective_ids):
+        return file_fault(PermissionError(errno.EACCES, "permission denied"), path)
+    if _no_more_files():
+        return GalleryError(
+            f"cannot use {path}: too many open files; close some, or raise the limit"
+        )
     return _read_only(path)
+
+
+def _no_more_files() -> bool:
+    try:
+        os.close(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+    except OSError as error:
+        return error.errno in (errno.EMFILE, errno.ENFILE)
+    return False
 
 
 def file_fault(error: OSError, path: Path) -> FacekeepError:
@@ -108,7 +159,5 @@ def existing_file(path: Path) -> bool:
         what = "a folder" if path.is_dir() else "not a regular file"
         raise GalleryError(f"{path} is {what}: give the path of a gallery file")
     if status.st_size == 0:
-        raise GalleryCorrupt(
-            f"{path} is empty, not a facekeep gallery: remove it or restore a copy"
-        )
+        raise GalleryCorrupt(f"{path} is empty, not a facekeep gallery: remove it or {RESTORE}")
     return True

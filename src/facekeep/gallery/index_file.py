@@ -59,7 +59,7 @@ class IndexFile:
             with self.path.open("rb", buffering=0) as file:
                 blocks = BlockFile(file, self._width)
                 self._admit(blocks.header, rows)
-                return blocks.mapped()
+                return blocks.blocks()
         except FileNotFoundError:
             return []
 
@@ -140,7 +140,10 @@ class IndexFile:
             os.fchmod(file.fileno(), 0o600)
             blocks = BlockFile(file, self._width)
             blocks.header = _HEADER.pack(self._identity, *anchor(rows))
-            blocks.append(blocks_of(rows, people))
+            try:
+                blocks.append(blocks_of(rows, people))
+            except UnusableError as error:  # another program cut it off meanwhile
+                raise OSError(errno.EIO, str(error), str(self.path)) from error
 
     def erase(self, rows: Rows) -> None:
         """Overwrite the rows that no longer hold, and what was left half written; needs the lock.
@@ -155,9 +158,12 @@ class IndexFile:
             return
         with contextlib.suppress(FileNotFoundError), self.path.open("r+b", buffering=0) as file:
             truth = listing(rows)
-            BlockFile(file, self._width).erase(
-                lambda people, own_marks: holding(people, own_marks, truth) < 0
-            )
+            try:
+                BlockFile(file, self._width).erase(
+                    lambda people, own_marks: holding(people, own_marks, truth) < 0
+                )
+            except UnusableError:  # another program cut it off meanwhile
+                self.discard()
 
     def _usable(self, rows: Rows) -> bool:
         try:
@@ -179,7 +185,7 @@ class IndexFile:
     def discard(self) -> None:
         """Overwrite the file, if there is one, and take it away; needs the lock.
 
-        Its beginning goes first, by which those who have it mapped see that it is gone.
+        Its beginning goes first, by which those who have it open see that it is gone.
 
         Raises:
             OSError: It cannot be written, or is somebody else's.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import contextlib
 import logging
 import os
 import secrets
@@ -14,8 +13,9 @@ from pathlib import Path
 
 from facekeep._files import one_line, open_regular, printable, why
 from facekeep.errors import GalleryKeyError
+from facekeep.gallery.drafts import draft
 
-__all__ = ["Key", "generate_key", "load_key"]
+__all__ = ["Key", "generate_key", "holds_key", "load_key"]
 
 _log = logging.getLogger(__name__)
 _BYTES = 32
@@ -71,7 +71,7 @@ def generate_key(spec: str) -> Key:
         raise GalleryKeyError("a key cannot be kept in the environment: use file: or keyring:")
     key = Key(secrets.token_bytes(_BYTES))
     if kind == "file":
-        _write_file(_at_home(value), key)
+        _write_file(value, key)
     else:
         _write_keyring(value, key)
     return key
@@ -86,17 +86,34 @@ def _parse(spec: str) -> tuple[str, str]:
 
 
 def _decode(text: str, spec: str) -> Key:
-    text = text.strip()
-    try:
-        secret = bytes.fromhex(text) if len(text) == 2 * _BYTES else _from_base64(text)
-    except (ValueError, binascii.Error):
-        secret = b""
-    if len(secret) != _BYTES:
+    secret = _secret(text)
+    if secret is None:
         raise GalleryKeyError(
             f"the key at {spec} is not {_BYTES} bytes as base64 or hexadecimal text;"
             " make one with generate_key() or `openssl rand -base64 32`"
         )
     return Key(secret)
+
+
+def _secret(text: str) -> bytes | None:
+    """Return the bytes of a key's text; None where it is none."""
+    text = text.strip()
+    try:
+        secret = bytes.fromhex(text) if len(text) == 2 * _BYTES else _from_base64(text)
+    except (ValueError, binascii.Error):
+        return None
+    return secret if len(secret) == _BYTES else None
+
+
+def holds_key(content: bytes) -> bool:
+    """Whether a file with this content is a key."""
+    return len(content) < _MAX_TEXT and _secret(content.decode("ascii", "replace")) is not None
+
+
+def _shown(value: str, path: Path | None = None) -> str:
+    """Return what names a key, to be shown, unless somebody gave the key itself in its place."""
+    typed = _secret(value) or _secret(Path(value).name)
+    return "that was named" if typed else printable(path or value)
 
 
 def _from_base64(text: str) -> bytes:
@@ -105,7 +122,7 @@ def _from_base64(text: str) -> bytes:
 
 def _read_file(value: str) -> str:
     path = _at_home(value)
-    shown = printable(path)
+    shown = _shown(value, path)
     try:
         with open_regular(path) as file:
             mode = os.fstat(file.fileno()).st_mode
@@ -128,21 +145,26 @@ def _at_home(value: str) -> Path:
 def _read_env(name: str) -> str:
     text = os.environ.get(name)
     if not text:
-        raise GalleryKeyError(f"the environment variable {name} holds no key; set it, or use file:")
+        # The name is not repeated: somebody may have typed the key itself.
+        raise GalleryKeyError(
+            "the environment variable named after env: is not set or is empty; set it, or use file:"
+        )
     return text
 
 
 def _read_keyring(value: str) -> str:
     text = _keyring_get(*_service_user(value))
     if text is None:
-        raise GalleryKeyError(f"the keyring has no key for {value}; make one with generate_key()")
+        raise GalleryKeyError(
+            f"the keyring has no key for {_shown(value)}; make one with generate_key()"
+        )
     return text
 
 
 def _service_user(value: str) -> tuple[str, str]:
     service, _, user = value.rpartition("/")
     if not service or not user:
-        raise GalleryKeyError(f"a key in the keyring is named keyring:SERVICE/USER, not {value!r}")
+        raise GalleryKeyError("a key in the keyring is named keyring:SERVICE/USER, with the slash")
     return service, user
 
 
@@ -164,7 +186,9 @@ def _keyring_get(service: str, user: str) -> str | None:
 def _write_keyring(value: str, key: Key) -> None:
     service, user = _service_user(value)
     if _keyring_get(service, user) is not None:
-        raise GalleryKeyError(f"the keyring already has a key for {value}; it is not overwritten")
+        raise GalleryKeyError(
+            f"the keyring already has a key for {_shown(value)}; it is not overwritten"
+        )
     import keyring
 
     try:
@@ -175,23 +199,18 @@ def _write_keyring(value: str, key: Key) -> None:
         ) from error
 
 
-def _write_file(path: Path, key: Key) -> None:
-    shown = printable(path)
+def _write_file(value: str, key: Key) -> None:
+    path = _at_home(value)
+    shown = _shown(value, path)
     try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        if os.path.lexists(path):
+            raise FileExistsError
+        with draft(path, replace=False) as file:
+            file.write(f"{key.text}\n".encode("ascii"))
     except FileExistsError as error:
         raise GalleryKeyError(f"{shown} exists already; a key is never overwritten") from error
     except (OSError, ValueError) as error:
         raise GalleryKeyError(f"cannot create the key file {shown}: {why(error)}") from error
-    try:
-        with open(handle, "w", encoding="ascii") as file:  # noqa: PTH123
-            file.write(key.text + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            path.unlink()
-        raise GalleryKeyError(f"cannot write the key file {shown}: {why(error)}") from error
 
 
 _LOADERS = {"file": _read_file, "env": _read_env, "keyring": _read_keyring}

@@ -14,17 +14,20 @@ from facekeep._closing import Closing
 from facekeep._files import why
 from facekeep.errors import (
     FacekeepError,
+    GalleryCorrupt,
     GalleryError,
+    GalleryKeyError,
     GalleryNotFound,
     GalleryReadOnly,
     InputError,
     SpaceMismatch,
     StorageFull,
 )
-from facekeep.gallery import schema
+from facekeep.gallery import digests, schema
 from facekeep.gallery.cipher import Cipher, cipher_for
 from facekeep.gallery.database import Database, create_file
-from facekeep.gallery.faults import existing_file, file_fault, real_path
+from facekeep.gallery.drafts import leftovers
+from facekeep.gallery.faults import RESTORE, existing_file, file_fault, real_path
 from facekeep.gallery.index_file import IndexFile
 from facekeep.gallery.keys import Key
 from facekeep.gallery.records import Space
@@ -46,8 +49,12 @@ class OpenGallery(Closing):
         self._key = key
         self._ciphers: dict[bytes | None, Cipher] = {}
         self._declared = space
+        self._space: Space | None = None
         with self._read() as rows:
             self._meta = rows.meta
+            self._space = rows.meta.space
+            if space is not None and not (rows.meta.space == space or rows.is_sound()):
+                raise _changed_description(self.path)
             if space is not None:
                 require_space(rows.meta.space, space, "the gallery")
         self._index_file = IndexFile(self.path, self._meta)
@@ -79,7 +86,8 @@ class OpenGallery(Closing):
             GalleryError: This Python's SQLite is too old, or the path is no file's.
             GalleryNotFound: There is none, and ``create`` was not asked for.
             GalleryCorrupt: The file is damaged, or something else.
-            GalleryVersion: It comes from a newer facekeep.
+            GalleryVersion: It comes from a newer facekeep; an older format is upgraded when it is
+                opened for writing.
             GalleryKeyError: The key is wrong, or the gallery is not encrypted.
             SpaceMismatch: The gallery's templates come from another embedding space.
         """
@@ -94,6 +102,7 @@ class OpenGallery(Closing):
         database = Database(file, read_only=read_only, busy_timeout=busy_timeout)
         try:
             gallery = cls(database, space, key)
+            gallery._make_present()
             gallery._finish_erasure()
         except BaseException:
             database.close()
@@ -117,13 +126,24 @@ class OpenGallery(Closing):
     # Transactions
 
     def _rows(self, connection: Any) -> Rows:
-        meta = read_meta(connection)
+        version = self._database.version
+        meta = read_meta(connection, version)
+        if self._space is not None and meta.space != self._space:
+            raise SpaceMismatch(
+                f"{self.path} was migrated from {self._space.model} to {meta.space.model}"
+                " meanwhile: open it again, with that model"
+            )
         # Chosen anew each time: another process may have changed the key meanwhile.
         cipher = self._ciphers.get(meta.key_check)
         if cipher is None:
-            cipher = cipher_for(self._key, scope(meta.gallery), meta.key_check, self.path)
+            try:
+                cipher = cipher_for(self._key, scope(meta.gallery), meta.key_check, self.path)
+            except GalleryKeyError as error:
+                if Rows(connection, meta, Cipher(None, ""), version).is_sound():
+                    raise
+                raise _changed_description(self.path) from error
             self._ciphers[meta.key_check] = cipher
-        return Rows(connection, meta, cipher)
+        return Rows(connection, meta, cipher, version)
 
     @contextmanager
     def _read(self) -> Iterator[Rows]:
@@ -131,11 +151,40 @@ class OpenGallery(Closing):
             yield self._rows(connection)
 
     @contextmanager
-    def _write(self, *, rewrite: bool = True) -> Iterator[Rows]:
-        with self._database.write() as connection:
-            rows = self._rows(connection)
+    def _write(self, *, rewrite: bool = True, rekeyed: bool = False) -> Iterator[Rows]:
+        with self._sealing(rekeyed=rekeyed) as rows:
             yield rows
             rows.touch(rewrite=rewrite)
+
+    @contextmanager
+    def _sealing(self, *, rekeyed: bool = False) -> Iterator[Rows]:
+        """Give rows to change, and write down at the end that facekeep changed them."""
+        with self._database.write() as connection:
+            rows = self._rows(connection)
+            sound, signed = rows.is_sound(), rekeyed or rows.is_signed()
+            yield rows
+            rows.seal(sound=sound, signed=signed)
+
+    def _make_present(self) -> None:
+        """Bring an older file to the present format, and sign what could not be signed before."""
+        if self._database.read_only:
+            return
+        if self._database.version < schema.VERSION:
+            self._database.upgrade(self._sign_all)
+            _log.info("%s was brought to format %d", self.path, schema.VERSION)
+        elif self._meta.mac is None and self._meta.key_check is not None and self._key is not None:
+            with self._sealing(rekeyed=True) as rows:
+                if rows.meta.mac is None:
+                    for table in digests.COLUMNS:
+                        rows.sign(table, rows.cipher)
+        with self._read() as rows:
+            self._meta = rows.meta
+
+    def _sign_all(self, connection: Any) -> None:
+        rows = self._rows(connection)
+        for table in digests.COLUMNS:
+            rows.sign(table, rows.cipher, first=True)
+        rows.seal(sound=True, signed=True)
 
     def _require_declared(self) -> None:
         if self._declared is None:
@@ -157,14 +206,15 @@ class OpenGallery(Closing):
         try:
             self._database.sweep()
             self._erase_from_index()
+            self._sweep_leftovers()
         except (GalleryError, StorageFull) as error:
             raise type(error)(
                 f"{error}; what was asked is done, but what was erased may still lie in the files:"
                 " mend that and run `facekeep gallery compact`"
             ) from error
         if unswept:
-            with self._database.write() as connection:
-                self._rows(connection).mark_swept(unswept)
+            with self._sealing() as rows:
+                rows.mark_swept(unswept)
 
     def _erase_from_index(self) -> None:
         try:
@@ -175,15 +225,30 @@ class OpenGallery(Closing):
         except OSError as error:
             raise _index_fault(error, self._index_file.path) from error
 
+    def _sweep_leftovers(self) -> None:
+        """Take away what killed exports and creations left beside the gallery."""
+        for file in leftovers(self.path):
+            try:
+                file.unlink(missing_ok=True)
+            except OSError as error:
+                raise GalleryError(
+                    f"the left-over {file} cannot be removed: {why(error)}"
+                ) from error
+            _log.info("removed %s, which a killed process had left", file)
+
     def _finish_erasure(self) -> None:
         """Wipe what a process left behind that was killed between deleting and wiping."""
         if self._meta.unswept and not self._database.read_only:
             try:
                 database = Database(self.path, read_only=False, busy_timeout=_HURRY)
-                with OpenGallery(database, None, None) as hurried:
+                with OpenGallery(database, None, self._key) as hurried:
                     hurried.compact()
             except FacekeepError as error:
                 _log.warning("an erasure is still unfinished: %s", error)
+
+
+def _changed_description(path: Path) -> GalleryCorrupt:
+    return GalleryCorrupt(f"the description of {path} was changed outside facekeep: {RESTORE}")
 
 
 def scope(gallery: str) -> str:
@@ -203,9 +268,11 @@ def _create(path: Path, space: Space | None, key: Key | None) -> None:
     gallery = str(uuid.uuid4())
 
     def setup(connection: Any) -> None:
-        write_meta(connection, gallery, space, Cipher(key, scope(gallery)))
-        rows = Rows(connection, read_meta(connection), Cipher(None, ""))
+        cipher = Cipher(key, scope(gallery))
+        write_meta(connection, gallery, space, cipher)
+        rows = Rows(connection, read_meta(connection, schema.VERSION), cipher)
         rows.record("created", None, encrypted=key is not None)
+        rows.seal(sound=True, signed=True)
 
     create_file(path, setup)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,11 +20,13 @@ from facekeep.errors import InputError
 __all__ = [
     "MAX_CROP_BYTES",
     "MAX_METADATA_BYTES",
+    "MAX_METADATA_DEPTH",
     "MAX_NAME_CHARS",
     "MAX_SOURCE_CHARS",
     "AuditEntry",
     "Consent",
     "Finding",
+    "FindingKind",
     "GalleryInfo",
     "Hit",
     "NewTemplate",
@@ -37,6 +40,7 @@ __all__ = [
     "clean_vectors",
     "from_stamp",
     "is_unit",
+    "json_object",
     "now_stamp",
     "to_stamp",
 ]
@@ -45,9 +49,13 @@ MAX_NAME_CHARS = 200
 MAX_SOURCE_CHARS = 4096
 MAX_METADATA_BYTES = 64 * 1024
 MAX_CROP_BYTES = 1024 * 1024
+MAX_METADATA_DEPTH = 64
 _UNIT_TOLERANCE = 1e-3
+_STRINGS = re.compile(r'"(?:[^"\\]|\\.)*"')
+_BRACKETS = re.compile(r"[\[\]{}]")
 
 Metadata = Mapping[str, Any]
+FindingKind = Literal["structure", "template", "person", "audit", "key", "unsigned", "erasure"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,12 +192,13 @@ class Finding:
     """Something ``check`` found wrong.
 
     Attributes:
-        kind: ``structure``, ``template``, ``person``, ``key`` or ``erasure``.
+        kind: ``structure``, ``template``, ``person``, ``audit``, ``key``, ``unsigned`` (changed
+            without the key) or ``erasure``.
         message: One line for people.
         id: UUID of the template or person concerned, where there is one.
     """
 
-    kind: Literal["structure", "template", "person", "key", "erasure"]
+    kind: FindingKind
     message: str
     id: str | None = None
 
@@ -255,11 +264,54 @@ def clean_metadata(metadata: object) -> str:
     try:
         text = json.dumps(dict(metadata), ensure_ascii=False, allow_nan=False, sort_keys=True)
         size = len(text.encode())
+        if size <= MAX_METADATA_BYTES:
+            json_object(text)
     except (TypeError, ValueError, RecursionError) as error:
-        raise InputError(f"metadata must be plain JSON values: {error}") from error
+        raise InputError(f"metadata must be plain JSON values: {one_line(error)}") from error
     if size > MAX_METADATA_BYTES:
         raise InputError(f"metadata takes {size} bytes; the limit is {MAX_METADATA_BYTES}")
     return text
+
+
+def json_object(text: str) -> dict[str, Any]:
+    """Return the object of stored JSON text; ValueError unless it can be printed as JSON again.
+
+    NaN, numbers beyond float64, lone surrogates and more than ``MAX_METADATA_DEPTH`` levels are
+    refused.
+    """
+    if _depth(text) > MAX_METADATA_DEPTH:
+        raise ValueError(f"nested deeper than {MAX_METADATA_DEPTH} levels")
+    try:
+        record = json.loads(text, parse_constant=_no_constant, parse_float=_finite)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    if type(record) is not dict:
+        raise ValueError("not a JSON object")
+    if "\\u" in text:
+        json.dumps(record, ensure_ascii=False).encode()  # UnicodeEncodeError at a lone surrogate
+    return record
+
+
+def _depth(text: str) -> int:
+    """Return an upper bound of the levels of JSON text, or their number where that is high."""
+    if text.count("[") + text.count("{") <= MAX_METADATA_DEPTH:
+        return 1
+    level = deepest = 0
+    for bracket in _BRACKETS.findall(_STRINGS.sub("", text)):
+        level += 1 if bracket in "[{" else -1
+        deepest = max(deepest, level)
+    return deepest
+
+
+def _no_constant(name: str) -> float:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if value in (float("inf"), float("-inf")):
+        raise ValueError("a number is too large")
+    return value
 
 
 def clean_vectors(vectors: object, width: int, what: str) -> NDArray[np.float32]:
@@ -339,7 +391,10 @@ def from_stamp(text: str) -> datetime:
     moment = datetime.fromisoformat(text)
     if moment.tzinfo is None:
         raise ValueError(f"no time zone in {text!r}")
-    return moment.astimezone(UTC)
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError(f"{text!r} lies outside the calendar") from None
 
 
 def now_stamp() -> str:

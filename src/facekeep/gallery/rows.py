@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import logging
+import math
+import re
 import sqlite3
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from shlex import quote
 from typing import Any
 
@@ -15,8 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facekeep._files import printable
-from facekeep.errors import GalleryCorrupt, PersonNotFound, TemplateTampered
-from facekeep.gallery.cipher import Cipher
+from facekeep.errors import GalleryCorrupt, InputError, PersonNotFound, TemplateTampered
+from facekeep.gallery import digests
+from facekeep.gallery.cipher import Cipher, plain_digest
+from facekeep.gallery.faults import RESTORE
 from facekeep.gallery.records import (
     AuditEntry,
     Consent,
@@ -27,26 +33,47 @@ from facekeep.gallery.records import (
     clean_name,
     from_stamp,
     is_unit,
+    json_object,
     now_stamp,
 )
+from facekeep.gallery.schema import DIGESTS_SINCE, VERSION
 
-__all__ = ["Meta", "Rows", "read_meta", "well_formed", "write_meta"]
+__all__ = [
+    "Meta",
+    "Rows",
+    "changed_row",
+    "person_of",
+    "read_meta",
+    "well_formed",
+    "write_meta",
+]
 
-_PERSON = (
-    "SELECT p.uuid, p.name, p.created_at, p.metadata, p.consent_basis, p.consent_at,"
-    " p.retain_until, (SELECT count(*) FROM templates t WHERE t.person = p.id) FROM people p"
-)
+_log = logging.getLogger(__name__)
+
+_DIGESTED = {table: f"{', '.join(columns)}, digest" for table, columns in digests.COLUMNS.items()}
+_UNDIGESTED = {table: f"{', '.join(columns)}, NULL" for table, columns in digests.COLUMNS.items()}
+_COUNT = "(SELECT count(*) FROM templates t WHERE t.person = people.id)"
 _OWNER = (
     "SELECT name, (SELECT count(*) FROM templates WHERE person = p.id) FROM people p WHERE uuid = ?"
+)
+_NAMES_SINCE = (
+    "SELECT id, name FROM people WHERE id > ? UNION SELECT p.id, p.name FROM audit a"
+    " JOIN people p ON p.uuid = a.person WHERE a.id > ? AND a.action = 'renamed' ORDER BY 1"
 )
 _TEMPLATE = (
     "SELECT t.uuid, p.uuid, t.negative, t.quality, t.source, t.crop IS NOT NULL, t.created_at"
     " FROM templates t JOIN people p ON p.id = t.person"
 )
-_SEALED = (
-    "SELECT t.uuid, p.uuid, t.negative, t.space, t.vector, t.crop"
-    " FROM templates t JOIN people p ON p.id = t.person"
+_META = (
+    "SELECT gallery, created_at, s.id, s.digest, model, width, key_check, changes, rewrites,"
+    " unswept, {} FROM meta JOIN spaces s ON s.id = meta.space"
 )
+_ID = re.compile("[0-9a-f]{8}[0-9a-f-]{0,28}")
+_AT_ONCE = 256
+"""Rows read together where every row of a table is signed anew."""
+
+_LAST_ID = 1 << 62
+"""No gallery comes so far by itself; SQLite counts to twice as much."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +88,9 @@ class Meta:
     changes: int
     rewrites: int
     unswept: int
+    total: object = None
+    digest: object = None
+    mac: object = None
 
 
 @contextmanager
@@ -68,8 +98,10 @@ def well_formed(what: str) -> Iterator[None]:
     """Raise GalleryCorrupt for a wrong type: a damaged file may hold any in any column."""
     try:
         yield
-    except (TypeError, ValueError, AttributeError, RecursionError) as error:
-        raise GalleryCorrupt(f"{what} is damaged in the gallery: restore a copy") from error
+    except (TypeError, ValueError, AttributeError, RecursionError, ArithmeticError) as error:
+        raise GalleryCorrupt(f"{what} is damaged in the gallery: {RESTORE}") from error
+    except InputError as error:
+        raise GalleryCorrupt(f"{what} is damaged in the gallery ({error}): {RESTORE}") from error
 
 
 def write_meta(connection: sqlite3.Connection, gallery: str, space: Space, cipher: Cipher) -> None:
@@ -84,17 +116,18 @@ def write_meta(connection: sqlite3.Connection, gallery: str, space: Space, ciphe
     )
 
 
-def read_meta(connection: sqlite3.Connection) -> Meta:
+def read_meta(connection: sqlite3.Connection, version: int) -> Meta:
     """Return the description of the gallery."""
-    row = connection.execute(
-        "SELECT gallery, created_at, s.id, digest, model, width, key_check, changes, rewrites,"
-        " unswept FROM meta JOIN spaces s ON s.id = meta.space"
-    ).fetchone()
+    columns = "total, meta.digest, mac" if version >= DIGESTS_SINCE else "NULL, NULL, NULL"
+    row = connection.execute(_META.format(columns)).fetchone()
     if row is None:
-        raise GalleryCorrupt("the gallery has lost its description: restore a copy")
-    gallery, created_at, space_row, digest, model, width, *rest = row
+        raise GalleryCorrupt(f"the gallery has lost its description: {RESTORE}")
+    gallery, created_at, space_row, digest, model, width, check, *rest = row
     with well_formed("the description"):
-        return Meta(gallery, created_at, space_row, Space(digest, model, width), *rest)
+        types = [type(value) for value in (gallery, *rest[:3])]
+        if types != [str, int, int, int] or not isinstance(check, bytes | None):
+            raise TypeError("a value is of the wrong type")
+        return Meta(gallery, created_at, space_row, Space(digest, model, width), check, *rest)
 
 
 class Rows:
@@ -106,68 +139,166 @@ class Rows:
         cipher: Seals and unseals what is biometric.
     """
 
-    def __init__(self, connection: sqlite3.Connection, meta: Meta, cipher: Cipher) -> None:
-        """Take a connection inside a transaction."""
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        meta: Meta,
+        cipher: Cipher,
+        version: int = VERSION,
+    ) -> None:
+        """Take a connection inside a transaction, on a file of this version of the schema."""
         self.connection = connection
         self.meta = meta
         self.cipher = cipher
+        self.has_digests = version >= DIGESTS_SINCE
+        self._columns = _DIGESTED if self.has_digests else _UNDIGESTED
+        self._change = 0  # what was added to the sum of all digests
+        self._last_ids: dict[str, int] | None = None
+        self._owners: dict[str, int] = {}
 
     # People
 
     def people(self, after: str | None, limit: int | None) -> list[Person]:
-        """Return people by name, from after the name ``after``."""
-        rows = self.connection.execute(
-            f"{_PERSON} WHERE p.name > ? ORDER BY p.name LIMIT ?",
-            (after or "", -1 if limit is None else limit),
+        """Return people by name, from after the name ``after``; damaged facts are left out."""
+        rows = self._people(
+            "(?1 IS NULL OR name > ?1) ORDER BY name LIMIT ?2", after, _limit(limit)
         )
-        return [_person(row) for row in rows.fetchall()]
+        return [self._loose_person(row) for row in rows]
+
+    def everybody(self) -> Iterator[Person]:
+        """Yield everybody by name; GalleryCorrupt at the first who was changed or damaged."""
+        for row in self._people("1 ORDER BY name"):
+            yield self._sound_person(row)
 
     def expired(self, stamp: str) -> list[Person]:
         """Return the people whose time to be kept had passed at ``stamp``."""
-        rows = self.connection.execute(
-            f"{_PERSON} WHERE p.retain_until <= ? ORDER BY p.name", (stamp,)
-        )
-        return [_person(row) for row in rows.fetchall()]
+        rows = self._people("retain_until <= ? ORDER BY name", stamp)
+        return [self._loose_person(row) for row in rows]
 
-    def find(self, name: str) -> Person | None:
-        """Return the person of this name, or None."""
-        row = self.connection.execute(f"{_PERSON} WHERE p.name = ?", (clean_name(name),)).fetchone()
-        return _person(row) if row else None
+    def find(self, name: str, *, exact: bool = False) -> Person | None:
+        """Return the person of this name, or None; unless ``exact``, spaces may be underscores.
+
+        Raises:
+            GalleryCorrupt: The person was changed outside facekeep.
+        """
+        row = self._row_of(name, exact=exact)
+        return self._sound_person(row) if row else None
+
+    def _row_of(self, name: str, *, exact: bool = False) -> tuple[Any, ...] | None:
+        clean = clean_name(name)
+        spaces = _spaces(clean)
+        for spelling in (
+            (clean,) if exact else dict.fromkeys((clean, spaces, spaces.replace(" ", "_")))
+        ):
+            if rows := self._people("name = ?", spelling):
+                return rows[0]
+        return None
+
+    def _row_by_id(self, beginning: str) -> tuple[Any, ...] | None:
+        """Return the person whose UUID begins so, if that is long enough to be meant as one."""
+        if not _ID.fullmatch(beginning):
+            return None
+        rows = self._people("uuid >= ? AND uuid < ? LIMIT 2", beginning, beginning + "~")
+        if len(rows) > 1:
+            raise InputError(f"the ids of several people begin with {beginning}: give more of it")
+        return rows[0] if rows else None
 
     def person(self, name: str) -> Person:
-        """Return the person of this name; PersonNotFound where there is none."""
-        found = self.find(name)
-        if found is None:
-            raise PersonNotFound(
-                f"nobody is enrolled as {clean_name(name)!r}: see `facekeep people list`"
-            )
+        """Return the person of this name or, where nobody has it, of this UUID or its beginning.
+
+        Raises:
+            PersonNotFound: There is none.
+            InputError: Several people's UUIDs begin so.
+        """
+        row = self._row_of(name) or self._row_by_id(name)
+        if row is None:
+            raise _nobody(name)
+        return self._sound_person(row)
+
+    def last_line(self) -> int:
+        """Return the number of the newest line of the audit table; 0 where there is none."""
+        return int(self._one("SELECT max(id) FROM audit") or 0)
+
+    def names_since(self, person: int, line: int) -> list[tuple[int, str]]:
+        """Return the number and name of who came after ``person`` or got a name after ``line``."""
+        return self.connection.execute(_NAMES_SINCE, (person, line)).fetchall()
+
+    def name_of(self, number: int) -> tuple[str, str] | None:
+        """Return UUID and name of a person by number; None where the person is gone."""
+        query = "SELECT uuid, name FROM people WHERE id = ?"
+        found: tuple[str, str] | None = self.connection.execute(query, (number,)).fetchone()
         return found
+
+    def loose_person(self, name: str) -> Person:
+        """Return the person of this name or UUID, without the facts that are damaged."""
+        row = self._row_of(name) or self._row_by_id(name)
+        if row is None:
+            raise _nobody(name)
+        return self._loose_person(row)
+
+    def _people(self, condition: str, *values: object) -> list[tuple[Any, ...]]:
+        return self.connection.execute(
+            f"SELECT {self._columns['people']}, {_COUNT} FROM people WHERE {condition}",  # noqa: S608
+            values,
+        ).fetchall()
+
+    def _sound_person(self, row: tuple[Any, ...]) -> Person:
+        *columns, digest, _ = row
+        if self.vouches("people", columns, digest) is False:
+            raise changed_person(row)
+        return person_of(row)
+
+    def _loose_person(self, row: tuple[Any, ...]) -> Person:
+        try:
+            return person_of(row)
+        except GalleryCorrupt as error:
+            _log.warning("%s; the damaged facts are left out", error)
+            _, uuid_, name, *_, count = row
+            return Person(str(uuid_), str(name), _NEVER, {}, None, None, int(count))
 
     def has_person_id(self, person_id: str) -> bool:
         """Whether this UUID belongs to somebody."""
         return self._one("SELECT 1 FROM people WHERE uuid = ?", person_id) is not None
 
-    def add_person(self, name: str, *, person_id: str | None = None, at: str | None = None) -> str:
+    def add_person(
+        self,
+        name: str,
+        *,
+        person_id: str | None = None,
+        at: str | None = None,
+        metadata: str | None = "{}",
+        consent_basis: str | None = None,
+        consent_at: str | None = None,
+        retain_until: str | None = None,
+    ) -> str:
         """Add a person without templates and return the UUID."""
         person_id = person_id or str(uuid.uuid4())
-        self.connection.execute(
-            "INSERT INTO people (uuid, name, metadata, created_at) VALUES (?, ?, '{}', ?)",
-            (person_id, name, at or now_stamp()),
+        self._owners[person_id] = self._insert(
+            "people",
+            person_id,
+            *(name, metadata, consent_basis, consent_at, retain_until, at or now_stamp()),
         )
         return person_id
 
     def set_person(self, person_id: str, **columns: str | None) -> None:
-        """Change columns of a person."""
+        """Change columns of a person.
+
+        Raises:
+            GalleryCorrupt: The person was changed outside facekeep.
+        """
         if columns:
-            assignments = ", ".join(f"{column} = ?" for column in columns)
-            self.connection.execute(
-                f"UPDATE people SET {assignments} WHERE uuid = ?",  # noqa: S608 - own names
-                (*columns.values(), person_id),
-            )
+            self._change_row("people", "uuid", person_id, columns)
 
     def delete_person(self, person_id: str) -> None:
-        """Delete a person and all templates."""
-        self.connection.execute("DELETE FROM people WHERE uuid = ?", (person_id,))
+        """Delete a person and all templates.
+
+        Raises:
+            GalleryCorrupt: Something in the file keeps them from being deleted.
+        """
+        owner = self._one("SELECT id FROM people WHERE uuid = ?", person_id)
+        self._delete("templates", "person", owner)
+        self._delete("people", "uuid", person_id, expected=1)
+        self._owners.pop(person_id, None)
 
     # Templates
 
@@ -181,6 +312,15 @@ class Rows:
         row = self.connection.execute(f"{_TEMPLATE} WHERE t.uuid = ?", (template_id,)).fetchone()
         return _template(row) if row else None
 
+    def template_ids(self, person_id: str) -> list[str]:
+        """Return the UUIDs of a person's templates, oldest first."""
+        rows = self.connection.execute(
+            "SELECT t.uuid FROM templates t JOIN people p ON p.id = t.person WHERE p.uuid = ?"
+            " ORDER BY t.id",
+            (person_id,),
+        )
+        return [template_id for (template_id,) in rows.fetchall()]
+
     def add_template(
         self,
         person_id: str,
@@ -192,22 +332,27 @@ class Rows:
         """Seal and store a checked template and return its UUID."""
         template_id = template_id or str(uuid.uuid4())
         vector, crop = self._seal(template_id, person_id, new)
-        self.connection.execute(
-            "INSERT INTO templates (uuid, person, space, negative, quality, source, created_at,"
-            " vector, crop) SELECT ?, id, ?, ?, ?, ?, ?, ?, ? FROM people WHERE uuid = ?",
-            (
-                template_id,
-                self.meta.space_row,
-                int(new.negative),
-                new.quality,
-                new.source,
-                at or now_stamp(),
-                vector,
-                crop,
-                person_id,
-            ),
+        self._insert(
+            "templates",
+            template_id,
+            self._owner(person_id),
+            self.meta.space_row,
+            int(new.negative),
+            new.quality,
+            new.source,
+            at or now_stamp(),
+            vector,
+            crop,
         )
         return template_id
+
+    def _owner(self, person_id: str) -> int:
+        if person_id not in self._owners:
+            owner = self._one("SELECT id FROM people WHERE uuid = ?", person_id)
+            if owner is None:
+                raise GalleryCorrupt(f"person {person_id} is gone from the gallery: {RESTORE}")
+            self._owners[person_id] = owner
+        return self._owners[person_id]
 
     def stored(self, template: Template) -> NewTemplate:
         """Return a template with its vector and crop, unsealed.
@@ -216,13 +361,22 @@ class Rows:
             TemplateTampered: It was changed outside facekeep.
             GalleryCorrupt: It is not a unit vector of the gallery's width.
         """
-        row = self.connection.execute(f"{_SEALED} WHERE t.uuid = ?", (template.id,)).fetchone()
-        template_id, person_id, negative, space, blob, sealed = row
-        with well_formed(f"template {template_id}"):
-            data = self.vector_bytes(template_id, person_id, negative, space, blob)
+        row = self.connection.execute(
+            f"SELECT {self._columns['templates']} FROM templates WHERE uuid = ?",  # noqa: S608
+            (template.id,),
+        ).fetchone()
+        with well_formed(f"template {template.id}"):
+            *columns, digest = row
+            _, template_id, _, space, negative, *_, blob, sealed = columns
+            data = self.vector_bytes(template_id, template.person_id, negative, space, blob)
             vector = self.unit_vectors(data)[0]
-            crop = None if sealed is None else self._unseal(template_id, person_id, "crop", sealed)
+            crop = self._crop(template_id, template.person_id, sealed)
+            if self.vouches("templates", columns, digest) is False:
+                raise self.changed_outside(template_id, template.person_id)
         return NewTemplate(vector, template.quality, template.source, crop, template.negative)
+
+    def _crop(self, template_id: str, person_id: str, sealed: bytes | None) -> bytes | None:
+        return None if sealed is None else self._unseal(template_id, person_id, "crop", sealed)
 
     def replace(self, template: Template, person_id: str, cipher: Cipher) -> None:
         """Give a template to a person (maybe the same) and seal it anew with ``cipher``."""
@@ -230,15 +384,16 @@ class Rows:
         vector, crop = Rows(self.connection, self.meta, cipher)._seal(
             template.id, person_id, content
         )
-        self.connection.execute(
-            "UPDATE templates SET vector = ?, crop = ?,"
-            " person = (SELECT id FROM people WHERE uuid = ?) WHERE uuid = ?",
-            (vector, crop, person_id, template.id),
-        )
+        columns = {"person": self._owner(person_id), "vector": vector, "crop": crop}
+        self._change_row("templates", "uuid", template.id, columns, cipher)
 
     def delete_template(self, template_id: str) -> None:
-        """Delete one template."""
-        self.connection.execute("DELETE FROM templates WHERE uuid = ?", (template_id,))
+        """Delete one template.
+
+        Raises:
+            GalleryCorrupt: Something in the file keeps it from being deleted.
+        """
+        self._delete("templates", "uuid", template_id, expected=1)
 
     def count(self, table: str, condition: str = "1", *values: str) -> int:
         """Count the rows of a table."""
@@ -268,15 +423,19 @@ class Rows:
         try:
             return self.cipher.unseal(blob, self._place(template_id, person_id, kind))
         except TemplateTampered as error:
-            raise self._changed_outside(template_id, person_id) from error
+            raise self.changed_outside(template_id, person_id) from error
 
-    def _changed_outside(self, template_id: str, person_id: str) -> TemplateTampered:
-        name, count = self.connection.execute(_OWNER, (person_id,)).fetchone()
+    def changed_outside(self, template_id: str, person_id: str) -> TemplateTampered:
+        """Return the error about a template of a person that was changed elsewhere."""
+        owner = self.connection.execute(_OWNER, (person_id,)).fetchone()
+        if owner is None:
+            raise GalleryCorrupt(f"template {template_id} belongs to nobody: {RESTORE}")
+        name, count = owner
         mend = f"facekeep people remove {quote(printable(name))}"
         mend += f" --template {template_id}" if count > 1 else ""
         return TemplateTampered(
             f"template {template_id} of {printable(name)} was changed outside facekeep:"
-            f" restore a copy, or run `{mend}` and enrol again"
+            f" {RESTORE}, or run `{mend}` and enroll again"
         )
 
     def vector_bytes(
@@ -299,71 +458,266 @@ class Rows:
 
     def record(self, action: str, person_id: str | None = None, **detail: object) -> None:
         """Write a line into the audit table; never pass a name or anything biometric."""
-        self.connection.execute(
-            "INSERT INTO audit (at, action, person, detail) VALUES (?, ?, ?, ?)",
-            (now_stamp(), action, person_id, json.dumps(detail, sort_keys=True)),
-        )
+        self._insert("audit", now_stamp(), action, person_id, json.dumps(detail, sort_keys=True))
 
     def audit(self, limit: int | None) -> list[AuditEntry]:
         """Return lines of the audit table, newest first."""
         rows = self.connection.execute(
             "SELECT id, at, action, person, detail FROM audit ORDER BY id DESC LIMIT ?",
-            (-1 if limit is None else limit,),
+            (_limit(limit),),
         )
         with well_formed("the audit table"):
             return [
-                AuditEntry(number, from_stamp(at), action, person, json.loads(detail))
+                AuditEntry(number, from_stamp(at), action, person, json_object(detail))
                 for number, at, action, person, detail in rows.fetchall()
             ]
 
     def touch(self, *, rewrite: bool) -> None:
         """Tell other processes that something was added or, with ``rewrite``, was changed."""
-        self.connection.execute(
-            "UPDATE meta SET changes = changes + 1, rewrites = rewrites + ?", (int(rewrite),)
-        )
+        self._describe("changes = changes + 1, rewrites = rewrites + ?", int(rewrite))
 
     def mark_unswept(self) -> None:
         """Note that the file still holds deleted data until it was swept."""
-        self.connection.execute("UPDATE meta SET unswept = changes + 1")
+        self._describe("unswept = changes + 1")
 
     def mark_swept(self, unswept: int) -> None:
         """Note that it was, unless something else was deleted meanwhile."""
-        self.connection.execute("UPDATE meta SET unswept = 0 WHERE unswept = ?", (unswept,))
+        self._describe("unswept = iif(unswept = ?, 0, unswept)", unswept)
 
     def set_key_check(self, check: bytes | None) -> None:
         """Store the check value of a new key."""
-        self.connection.execute("UPDATE meta SET key_check = ?", (check,))
+        self._describe("key_check = ?", check)
 
-    def _one(self, query: str, *values: str) -> Any:
+    def set_space(self, space: Space) -> None:
+        """Store which embedding space the templates are of; they must all have been made anew."""
+        done = self.connection.execute(
+            "UPDATE spaces SET digest = ?, model = ?, width = ? WHERE id = ?",
+            (space.id, space.model, space.width, self.meta.space_row),
+        )
+        _require(done.rowcount == 1)
+
+    def _describe(self, assignments: str, *values: object) -> None:
+        done = self.connection.execute(f"UPDATE meta SET {assignments}", values)  # noqa: S608
+        _require(done.rowcount == 1)
+
+    def _one(self, query: str, *values: object) -> Any:
         row = self.connection.execute(query, values).fetchone()
         return row[0] if row else None
 
+    # Digests
 
-def _person(row: tuple[Any, ...]) -> Person:
-    uuid_, name, created_at, metadata, basis, consent_at, retain_until, count = row
-    with well_formed(f"person {uuid_}"):
-        if not isinstance(name, str):
-            raise TypeError("a name must be text")
+    def vouches(self, table: str, columns: Sequence[Any], digest: object) -> bool | None:
+        """Whether a row is what was written; None where that was done without the key."""
+        if not self.has_digests:
+            return True
+        return self.cipher.vouches(digests.content(table, columns), digest)
+
+    def _insert(self, table: str, *columns: object) -> int:
+        """Add a row, whose number comes first, with its digest; return the number."""
+        number = self._next_id(table)
+        row = (number, *columns)
+        digest = self.cipher.digest(digests.content(table, row))
+        self.connection.execute(_INSERT[table], (*row, digest))
+        self._change += digests.number(digest)
+        return number
+
+    def _next_id(self, table: str) -> int:
+        """Return a number that no row of the table ever had."""
+        last: object = self._counters().get(table, 0)
+        if type(last) is not int or not 0 <= last < _LAST_ID:
+            raise GalleryCorrupt(f"the count of {table} is damaged in the gallery: {RESTORE}")
+        self._counters()[table] = last + 1
+        return last + 1
+
+    def _counters(self) -> dict[str, int]:
+        if self._last_ids is None:
+            self._last_ids = dict(digests.counters(self.connection))
+        return self._last_ids
+
+    def _change_row(
+        self,
+        table: str,
+        by: str,
+        value: object,
+        columns: Mapping[str, object],
+        cipher: Cipher | None = None,
+    ) -> None:
+        """Change columns of the row in which ``by`` is ``value``, and its digest.
+
+        Raises:
+            GalleryCorrupt: It was changed outside facekeep, which must not be covered up.
+        """
+        found = self.connection.execute(
+            f"SELECT {self._columns[table]} FROM {table} WHERE {by} = ?",  # noqa: S608
+            (value,),
+        ).fetchone()
+        _require(found is not None)
+        *row, before = found
+        if self.vouches(table, row, before) is False:
+            raise changed_row(table, row)
+        names = digests.COLUMNS[table]
+        after = [columns.get(name, old) for name, old in zip(names, row, strict=True)]
+        digest = (cipher or self.cipher).digest(digests.content(table, after))
+        assignments = ", ".join(f"{column} = ?" for column in (*columns, "digest"))
+        done = self.connection.execute(
+            f"UPDATE {table} SET {assignments} WHERE id = ?",  # noqa: S608 - own names
+            (*columns.values(), digest, row[0]),
+        )
+        _require(done.rowcount == 1)
+        self._change += digests.number(digest) - digests.number(before)
+
+    def _delete(self, table: str, by: str, value: object, expected: int | None = None) -> None:
+        gone = self.connection.execute(
+            f"SELECT digest FROM {table} WHERE {by} = ?",  # noqa: S608
+            (value,),
+        ).fetchall()
+        done = self.connection.execute(f"DELETE FROM {table} WHERE {by} = ?", (value,))  # noqa: S608
+        _require(done.rowcount == len(gone) and expected in (None, len(gone)))
+        _require(not self._one(f"SELECT count(*) FROM {table} WHERE {by} = ?", value))  # noqa: S608
+        self._change -= sum(digests.number(digest) for (digest,) in gone)
+
+    def sign(self, table: str, cipher: Cipher, *, first: bool = False) -> None:
+        """Give every row of a table a digest by ``cipher``.
+
+        Args:
+            table: The table.
+            cipher: Makes the digests.
+            first: The rows have none yet; otherwise each must be what was written.
+
+        Raises:
+            GalleryCorrupt: A row was changed outside facekeep.
+        """
+        last = -1 - _LAST_ID
+        query = f"SELECT {_DIGESTED[table]} FROM {table} WHERE id > ? ORDER BY id LIMIT ?"  # noqa: S608
+        while rows := self.connection.execute(query, (last, _AT_ONCE)).fetchall():
+            made = []
+            for *row, before in rows:
+                if not first and self.vouches(table, row, before) is False:
+                    raise changed_row(table, row)
+                digest = cipher.digest(digests.content(table, row))
+                made.append((digest, row[0]))
+                self._change += digests.number(digest) - digests.number(before)
+            self.connection.executemany(f"UPDATE {table} SET digest = ? WHERE id = ?", made)  # noqa: S608
+            last = rows[-1][0]
+
+    def is_sound(self) -> bool:
+        """Whether the description of the gallery is what was written."""
+        if not self.has_digests:
+            return True
+        counted = digests.counters(self.connection)
+        self._last_ids = dict(counted)
+        return plain_digest(digests.description(self.connection, counted)) == self.meta.digest
+
+    def is_signed(self) -> bool:
+        """Whether whoever wrote last had the key, where there is one."""
+        if self.meta.key_check is None:
+            return True
+        return self.cipher.signs and self.meta.mac == self._mac(self.cipher, self.meta.digest)
+
+    def _mac(self, cipher: Cipher, digest: object) -> bytes | None:
+        if not cipher.signs or type(digest) is not bytes:
+            return None
+        return cipher.digest(b"meta" + digest)
+
+    def seal(self, *, sound: bool, signed: bool, cipher: Cipher | None = None) -> None:
+        """Write the digest of the description; the last step of each change.
+
+        Args:
+            sound: Whether it was sound before; what was not never becomes so.
+            signed: The same of the signature.
+            cipher: Signs it, where it is not the one that the gallery had before.
+        """
+        self._describe("total = ?", digests.add(self.meta.total, self._change))
+        digest = plain_digest(digests.description(self.connection)) if sound else None
+        mac = self._mac(cipher or self.cipher, digest) if signed else self.meta.mac
+        self._describe("digest = ?, mac = ?", digest, mac)
+
+
+_INSERT = {
+    table: f"INSERT INTO {table} ({', '.join(columns)}, digest)"  # noqa: S608
+    f" VALUES ({', '.join('?' * (len(columns) + 1))})"
+    for table, columns in digests.COLUMNS.items()
+}
+_NEVER = datetime.min.replace(tzinfo=UTC)
+
+
+def _require(done: bool) -> None:
+    if not done:
+        raise GalleryCorrupt(
+            "something in the gallery keeps it from being changed, so nothing was: run"
+            f" `facekeep gallery check`, or {RESTORE}"
+        )
+
+
+def _limit(limit: int | None) -> int:
+    if limit is None or limit >= _LAST_ID:
+        return -1
+    if limit < 0:
+        raise InputError(f"a limit must be 0 or more, not {limit}")
+    return limit
+
+
+def _spaces(name: str) -> str:
+    return " ".join(name.replace("_", " ").split()) or name
+
+
+def _nobody(name: str) -> PersonNotFound:
+    return PersonNotFound(f"nobody is enrolled as {clean_name(name)!r}: see `facekeep people list`")
+
+
+def changed_person(row: Sequence[Any]) -> GalleryCorrupt:
+    """Return the error about a person (columns as in ``digests``) who was changed elsewhere."""
+    name = printable(row[2])
+    return GalleryCorrupt(
+        f"the facts about {name} were changed outside facekeep: {RESTORE}, or run"
+        f" `facekeep people remove {quote(name)}` and enroll again"
+    )
+
+
+def changed_row(table: str, row: Sequence[Any]) -> GalleryCorrupt:
+    """Return the error about a row (columns as in ``digests``) that was changed elsewhere."""
+    if table == "people":
+        return changed_person(row)
+    what = f"template {row[1]}" if table == "templates" else f"line {row[0]} of the audit table"
+    return GalleryCorrupt(f"{what} was changed outside facekeep: {RESTORE}")
+
+
+def person_of(row: Sequence[Any]) -> Person:
+    """Return the person of a row: columns as in ``digests``, the digest, the number of templates.
+
+    Raises:
+        GalleryCorrupt: A fact is damaged.
+    """
+    _, uuid_, name, metadata, basis, consent_at, retain_until, created_at, _, count = row
+    with well_formed(f"person {printable(name)}"):
         return Person(
-            id=uuid_,
-            name=name,
+            id=_text(uuid_),
+            name=_text(name),
             created_at=from_stamp(created_at),
-            metadata=dict(json.loads(metadata)),
-            consent=None if basis is None else Consent(basis, from_stamp(consent_at)),
+            metadata=json_object(metadata),
+            consent=None if basis is None else Consent(_text(basis), from_stamp(consent_at)),
             retain_until=None if retain_until is None else from_stamp(retain_until),
             template_count=count,
         )
 
 
+def _text(value: object) -> str:
+    if type(value) is not str:
+        raise TypeError("not text")
+    return value
+
+
 def _template(row: tuple[Any, ...]) -> Template:
     uuid_, person_id, negative, quality, source, has_crop, created_at = row
     with well_formed(f"template {uuid_}"):
+        if quality is not None and not (isinstance(quality, float) and math.isfinite(quality)):
+            raise ValueError("a quality must be a finite number")
         return Template(
-            uuid_,
-            person_id,
+            _text(uuid_),
+            _text(person_id),
             bool(negative),
             quality,
-            source,
+            None if source is None else _text(source),
             bool(has_crop),
             from_stamp(created_at),
         )

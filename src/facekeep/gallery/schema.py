@@ -8,15 +8,20 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
+from functools import cache
 
+from facekeep._files import printable
 from facekeep.errors import GalleryError
 
 __all__ = [
     "APPLICATION_ID",
+    "DIGESTS_SINCE",
     "MIGRATIONS",
     "OLDEST_SQLITE",
     "PAGE_SIZE",
     "VERSION",
+    "differences",
     "migrate",
     "require_sqlite",
 ]
@@ -86,8 +91,19 @@ def _to_v1(connection: sqlite3.Connection) -> None:
         connection.execute(statement)
 
 
-MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_to_v1,)
+def _to_v2(connection: sqlite3.Connection) -> None:
+    """Add a digest to each row, and to the whole (``digests``); who migrates fills them."""
+    for table in ("people", "templates", "audit"):
+        connection.execute(f"ALTER TABLE {table} ADD COLUMN digest BLOB")
+    for column in ("total", "digest", "mac"):
+        connection.execute(f"ALTER TABLE meta ADD COLUMN {column} BLOB")
+
+
+MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_to_v1, _to_v2)
 VERSION = len(MIGRATIONS)
+
+DIGESTS_SINCE = 2
+"""The first version whose rows have digests."""
 
 
 def require_sqlite() -> None:
@@ -106,3 +122,38 @@ def migrate(connection: sqlite3.Connection) -> None:
     for step in MIGRATIONS[version:]:
         step(connection)
     connection.execute(f"PRAGMA user_version = {VERSION}")
+
+
+def differences(connection: sqlite3.Connection, version: int) -> str:
+    """Say what of the schema is not as facekeep makes it in this version; "" where all is."""
+    found, expected = _shape(connection), _expected(MIGRATIONS[:version])
+    strange = [
+        f"the {kind} {printable(name)!r} is not facekeep's"
+        for kind, name in sorted(found.keys() - expected.keys())
+    ]
+    strange += [f"the {kind} {name!r} is missing" for kind, name in expected.keys() - found.keys()]
+    strange += [
+        f"the {kind} {name!r} is not as facekeep makes it"
+        for kind, name in sorted(found.keys() & expected.keys())
+        if found[kind, name] != expected[kind, name]
+    ]
+    return ", ".join(strange[:3])
+
+
+_Shape = dict[tuple[str, str], str]
+
+
+def _shape(connection: sqlite3.Connection) -> _Shape:
+    rows = connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_schema").fetchall()
+    return {
+        (str(kind), str(name)): " ".join(f"{table} {sql}".split())
+        for kind, name, table, sql in rows
+    }
+
+
+@cache
+def _expected(steps: tuple[Callable[[sqlite3.Connection], None], ...]) -> _Shape:
+    with closing(sqlite3.connect(":memory:")) as connection:
+        for step in steps:
+            step(connection)
+        return _shape(connection)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facekeep._files import why
+from facekeep._fork import Forking, watch
 from facekeep._memory import give_memory_back
 from facekeep.errors import GalleryBusy, InputError
 from facekeep.gallery import index
@@ -39,7 +40,7 @@ _TRIES = 3
 """Searches of the index, while others erase, merge or split people at the same time."""
 
 
-class SearchableGallery(OpenGallery):
+class SearchableGallery(OpenGallery, Forking):
     """An open gallery with what is needed to search it."""
 
     def __init__(self, *arguments: Any) -> None:
@@ -50,6 +51,13 @@ class SearchableGallery(OpenGallery):
         self._writes_index = not self._database.read_only
         self._fault = ""
         self._told: set[str] = set()
+        watch(self)
+
+    def after_fork(self, *, child: bool) -> None:
+        """Forget, in the child, what a thread of the parent was in the middle of."""
+        if child and self._refreshing.locked():
+            self._refreshing = threading.Lock()
+            self._index = None
 
     def close(self) -> None:
         """Close the file and forget the vectors; doing it twice does no harm."""

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from facekeep._files import one_line, open_regular, printable, why
-from facekeep.errors import ModelError, ModelNotFound
+from facekeep.errors import ConfigError, ModelError, ModelNotFound
 from facekeep.models.parse import Table, check_name, parse_entry
 from facekeep.models.paths import models_dir
 from facekeep.models.schema import ModelEntry, Task
@@ -89,7 +89,7 @@ def own_folder(name: str) -> Path | None:
     """Return the folder of the user's own model of this name, if there is one."""
     try:
         folder = models_dir() / check_name(name)
-    except ValueError:
+    except (ValueError, ConfigError):  # no model can have this name, or there is no folder of any
         return None
     return folder if os.path.lexists(folder / ENTRY_FILE) else None
 
@@ -97,7 +97,7 @@ def own_folder(name: str) -> Path | None:
 def _own() -> list[ModelEntry | DamagedEntry]:
     try:
         folders = sorted(item for item in models_dir().iterdir() if _is_own(item))
-    except (FileNotFoundError, NotADirectoryError, PermissionError):
+    except (FileNotFoundError, NotADirectoryError, PermissionError, ConfigError):
         return []
     return [_own_or_damage(folder) for folder in folders]
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 from urllib.parse import urlsplit
 
-from facekeep._files import one_line, printable
+from facekeep._files import one_line, printable, replaceable
 from facekeep._version import __version__
 from facekeep.errors import PullError
 from facekeep.models.files import cannot_write
@@ -55,6 +55,7 @@ def download(
         ModelError: The folder cannot be written.
     """
     part = target.with_name(f"{target.name}.part")
+    _require_file(part)
     _fetch(url, part, size, progress or (lambda done, total: None))
     if _digest(part) != sha256:
         part.unlink()
@@ -63,6 +64,16 @@ def download(
         part.replace(target)
     except OSError as error:
         raise cannot_write(target, error) from error
+
+
+def _require_file(part: Path) -> None:
+    """Make sure that nothing but a file is written to: a link of this name goes."""
+    try:
+        if part.is_symlink():
+            part.unlink()
+        replaceable(part)
+    except OSError as error:
+        raise cannot_write(part, error) from error
 
 
 def fetch_page(url: str, accept: str) -> bytes:

@@ -25,8 +25,13 @@ def read_model(file: str | Path) -> bytes:
         raise InputError(f"cannot read {shown}: {why(error)}") from error
 
 
-def keep(path: Path, content: bytes) -> None:
+def keep(path: Path, content: bytes, *, follow: bool = True) -> None:
     """Write a file whole or not at all, and its folder where it is missing.
+
+    Args:
+        path: The file.
+        content: What to write.
+        follow: Where a link has this name, write the file that it leads to, not in its place.
 
     Raises:
         StorageFull: There is no room.
@@ -34,7 +39,7 @@ def keep(path: Path, content: bytes) -> None:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, content)
+        write_whole(path, content, follow=follow)
     except (OSError, ValueError) as error:
         raise cannot_write(path, error) from error
 

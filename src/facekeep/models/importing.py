@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import secrets
 import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import get_args
 
 from facekeep._child import call
+from facekeep._drafts import scratch_folder
 from facekeep._files import path_text, printable, why
 from facekeep.errors import InputError, ModelCorrupt, ModelError, ModelNotFound
 from facekeep.models.catalogue import ENTRY_FILE, entry, is_builtin, own_folder
@@ -279,9 +278,9 @@ def remove_model(name: str) -> None:
             folder.unlink()
             return
         # Renamed first, so that nobody finds a model half removed.
-        gone = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".removed-"))
-        folder.replace(gone)
-        shutil.rmtree(gone)
+        with scratch_folder(folder.parent, ".removed-") as gone:
+            folder.replace(gone / folder.name)
+            shutil.rmtree(gone)
     except OSError as error:
         raise ModelError(f"cannot remove {printable(folder)}: {why(error)}") from error
 
@@ -309,17 +308,14 @@ def free_folder(name: str) -> Path:
 @contextmanager
 def _scratch(folder: Path) -> Iterator[Path]:
     """Make a hidden folder beside the model's own, gone afterwards unless it was published."""
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        # Not of tempfile's: its folders stay closed to others who share the models.
-        scratch = folder.parent / f".import-{secrets.token_hex(8)}"
-        scratch.mkdir()
-    except OSError as error:
-        raise cannot_write(folder, error) from error
-    try:
+    with ExitStack() as stack:
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            # Not of tempfile's: its folders stay closed to others who share the models.
+            scratch = stack.enter_context(scratch_folder(folder.parent, ".import-"))
+        except OSError as error:
+            raise cannot_write(folder, error) from error
         yield scratch
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _publish(scratch: Path, folder: Path) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from facekeep._files import open_regular, why
-from facekeep.errors import FacekeepError, ModelCorrupt, ModelNotFound
+from facekeep.errors import ConfigError, FacekeepError, ModelCorrupt, ModelNotFound
 from facekeep.models.files import keep
 from facekeep.models.paths import cache_dir, models_dir
 from facekeep.models.schema import (
@@ -63,12 +63,11 @@ def locate(entry: ModelEntry) -> Path:
         ModelNotFound: The model's files are not on this machine.
         ModelCorrupt: A file is not the one that the catalogue describes.
         ModelError: The cache folder cannot be written; ``weights`` does without it.
+        ConfigError: There is none; likewise.
         StorageFull: There is no room for the converted file.
     """
-    path, content = _prepare(entry)
-    if content is not None:
-        _keep(entry, path, content)
-    return path
+    ready = _prepare(entry)
+    return _keep(entry, ready) if isinstance(ready, bytes) else ready
 
 
 def weights(entry: ModelEntry) -> Path | bytes:
@@ -78,15 +77,14 @@ def weights(entry: ModelEntry) -> Path | bytes:
         ModelNotFound: The model's files are not on this machine.
         ModelCorrupt: A file is not the one that the catalogue describes.
     """
-    path, content = _prepare(entry)
-    if content is None:
-        return path
+    ready = _prepare(entry)
+    if isinstance(ready, Path):
+        return ready
     try:
-        _keep(entry, path, content)
+        return _keep(entry, ready)
     except FacekeepError as error:
         _log.warning("%s; model %r is converted in memory at each start", error, entry.name)
-        return content
-    return path
+        return ready
 
 
 def checkpoint_path(entry: ModelEntry) -> Path | None:
@@ -111,30 +109,38 @@ def _files(entry: ModelEntry) -> list[Path]:
     return [_checked(entry, file) for file in entry.files]
 
 
-def _prepare(entry: ModelEntry) -> tuple[Path, bytes | None]:
-    """Return the path of the file to open and, where it is not there yet, its content."""
+def _prepare(entry: ModelEntry) -> Path | bytes:
+    """Return the path of the file to open or, where it is not there yet, its content."""
     found = _files(entry)
     conversion = entry.files[0].conversion
     if conversion is None:
-        return found[0], None
+        return found[0]
     if conversion.name == EXPORT:
-        return _exported(entry, conversion), None
-    path = cache_dir() / "models" / f"{entry.name}-{conversion.sha256[:_DIGITS]}.onnx"
-    if _fault(path, conversion.sha256, conversion.size) is None:
-        return path, None
-    return path, _convert(entry, conversion, found[0])
+        return _exported(entry, conversion)
+    with contextlib.suppress(ConfigError):  # there is no cache folder
+        path = _converted_path(entry, conversion.sha256)
+        if _fault(path, conversion.sha256, conversion.size) is None:
+            return path
+    return _convert(entry, conversion, found[0])
 
 
-def _keep(entry: ModelEntry, path: Path, content: bytes) -> None:
+def _converted_path(entry: ModelEntry, sha256: str) -> Path:
+    """Return where a converted file lies in the cache folder."""
+    return cache_dir() / "models" / f"{entry.name}-{sha256[:_DIGITS]}.onnx"
+
+
+def _keep(entry: ModelEntry, content: bytes) -> Path:
     """Keep a converted file in the cache, and remove those that older versions made long ago.
 
     Not younger ones: two versions may share a cache, and would make theirs anew in turns.
     """
-    keep(path, content)
+    path = _converted_path(entry, hashlib.sha256(content).hexdigest())
+    keep(path, content, follow=False)
     for other in path.parent.glob(f"{entry.name}-{'[0-9a-f]' * _DIGITS}.onnx"):
         with contextlib.suppress(OSError):
-            if other != path and time.time() - other.stat().st_mtime > _LONG:
+            if other != path and time.time() - other.lstat().st_mtime > _LONG:
                 other.unlink()
+    return path
 
 
 def verify(entry: ModelEntry) -> ModelStatus:
@@ -165,9 +171,10 @@ def export_path(entry: ModelEntry) -> Path:
 
 def find(entry: ModelEntry, file: FileEntry) -> Path | None:
     """Find a file, pulled or installed, without looking at its content."""
-    own = file_path(entry, file)
-    if os.path.lexists(own):
-        return own
+    with contextlib.suppress(ConfigError):  # there is no folder of models
+        own = file_path(entry, file)
+        if os.path.lexists(own):
+            return own
     path: Path | None
     for source in file.sources:
         if isinstance(source, BundledSource):

@@ -5,18 +5,26 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import platformdirs
+from facekeep._files import user_folder
 
 
 def models_dir() -> Path:
-    """Return the folder of the user's own and pulled models; ``FACEKEEP_MODELS`` moves it."""
+    """Return the folder of the user's own and pulled models; ``FACEKEEP_MODELS`` moves it.
+
+    Raises:
+        ConfigError: The variable is not set, and this user has no home folder.
+    """
     moved = _moved("FACEKEEP_MODELS")
-    return moved or platformdirs.user_data_path("facekeep", appauthor=False) / "models"
+    return moved or user_folder("data", "set HOME or FACEKEEP_MODELS") / "models"
 
 
 def cache_dir() -> Path:
-    """Return the folder of what can be made again at any time; ``FACEKEEP_CACHE`` moves it."""
-    return _moved("FACEKEEP_CACHE") or platformdirs.user_cache_path("facekeep", appauthor=False)
+    """Return the folder of what can be made again at any time; ``FACEKEEP_CACHE`` moves it.
+
+    Raises:
+        ConfigError: The variable is not set, and this user has no home folder.
+    """
+    return _moved("FACEKEEP_CACHE") or user_folder("cache", "set HOME or FACEKEEP_CACHE")
 
 
 def _moved(variable: str) -> Path | None:

@@ -226,7 +226,10 @@ def _alone(folder: Path) -> Iterator[None]:
     with ExitStack() as stack:
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            fcntl.flock(stack.enter_context(path.open("a")), fcntl.LOCK_EX)
+            flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+            fcntl.flock(
+                stack.enter_context(os.fdopen(os.open(path, flags, 0o666), "a")), fcntl.LOCK_EX
+            )
         except OSError as error:
             raise cannot_write(path, error) from error
         yield

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from facekeep.errors import InputError, RuntimeUnavailable
-from facekeep.runtime.session import PRECISIONS, DeviceStatus, Session, TensorInfo
+from facekeep.runtime.session import PRECISIONS, DeviceStatus, Reopened, Session, TensorInfo
 
 __all__ = ["PRECISIONS", "DeviceStatus", "Session", "TensorInfo", "open_session", "runtimes"]
 
@@ -41,7 +41,8 @@ def open_session(
         threads: How many CPU threads one run may use; 0 takes every core this process may use.
 
     Returns:
-        The opened session, which threads may share.
+        The opened session, which threads may share. A process that is forked from this one opens
+        the network again when it first runs it.
 
     Raises:
         InputError: The runtime, device or precision is unknown, or ``threads`` is no whole
@@ -56,10 +57,9 @@ def open_session(
     if precision not in PRECISIONS:
         raise InputError(f"unknown precision {precision!r}; known: {', '.join(PRECISIONS)}")
     opener = getattr(_module(runtime), f"open_{_RUNTIMES[runtime]}")
-    session: Session = opener(
-        model, device=device, precision=precision, threads=threads or usable_cores()
+    return Reopened(
+        lambda: opener(model, device=device, precision=precision, threads=threads or usable_cores())
     )
-    return session
 
 
 def require_known(runtime: str) -> None:

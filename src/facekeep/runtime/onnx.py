@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from facekeep._fork import Forking, watch
 from facekeep._memory import give_memory_back
 from facekeep.errors import (
     InputError,
@@ -51,13 +51,20 @@ _LARGE_INPUT = 26_000_000
 _RETURNS = 3
 
 
-class _Arena:
+class _Arena(Forking):
     """The memory that all networks of the process compute in, in turns."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._shared: bool | None = None
         self._returns = 0
+        watch(self)
+
+    def after_fork(self, *, child: bool) -> None:
+        """Do without in the child: a thread of the parent may have been at work in it."""
+        if child:
+            self._lock = threading.Lock()
+            self._shared = self._shared and False
 
     def share(self, ort: ModuleType, options: Any) -> None:
         """Let a network to be opened with these options compute in it, where there is one."""
@@ -193,9 +200,6 @@ def device_statuses() -> list[DeviceStatus]:
 
 
 def _onnxruntime() -> ModuleType:
-    # From 1.31 on ONNX Runtime reports its use to its makers unless this is set before it is
-    # imported. Nothing leaves the machine here.
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     try:
         import onnxruntime
     except ImportError as error:

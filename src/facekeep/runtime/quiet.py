@@ -11,6 +11,16 @@ from contextlib import ExitStack, contextmanager, suppress
 _redirecting = threading.Lock()
 
 
+def _renew() -> None:
+    """In a forked process, forget who held the lock: that thread is not there."""
+    global _redirecting  # noqa: PLW0603 - the file descriptor is the process's, so is the lock
+    _redirecting = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew)
+
+
 @contextmanager
 def quiet(*chatter: bytes) -> Iterator[None]:
     """Swallow lines on stderr that begin with one of these; what else is written comes through.

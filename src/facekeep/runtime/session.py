@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,8 @@ from typing import Any, Protocol
 from numpy.typing import NDArray
 
 from facekeep._files import is_full, one_line, open_regular, why
+from facekeep._fork import Forking, keep_forever, watch
+from facekeep._libraries import broken_library
 from facekeep.errors import (
     FacekeepError,
     InputError,
@@ -97,6 +100,59 @@ class Session(Protocol):
         ...
 
 
+class Reopened(Forking):
+    """A network that is opened again in a process that was forked since, when it is used there.
+
+    Args:
+        opener: Opens the network; at once, and again in each child that uses it.
+    """
+
+    def __init__(self, opener: Callable[[], Session]) -> None:
+        self._opener = opener
+        self._lock = threading.Lock()
+        self._closed = False
+        self._session: Session | None = opener()
+        self._inputs, self._outputs = self._session.inputs, self._session.outputs
+        watch(self)
+
+    @property
+    def inputs(self) -> tuple[TensorInfo, ...]:
+        """See ``Session.inputs``."""
+        return self._inputs
+
+    @property
+    def outputs(self) -> tuple[TensorInfo, ...]:
+        """See ``Session.outputs``."""
+        return self._outputs
+
+    def run(self, feeds: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
+        """Run the network once; see ``Session.run``."""
+        session = self._session
+        return (session or self._open_again()).run(feeds)
+
+    def close(self) -> None:
+        """Let go of the network; see ``Session.close``."""
+        with self._lock:
+            self._closed = True
+            if self._session is not None:
+                self._session.close()
+
+    def after_fork(self, *, child: bool) -> None:
+        """In the child, leave the parent's network alone for ever."""
+        if child:
+            self._lock = threading.Lock()
+            keep_forever(self._session)
+            self._session = None
+
+    def _open_again(self) -> Session:
+        with self._lock:
+            if self._closed:
+                raise InputError("this session is closed; open a new one")
+            if self._session is None:
+                self._session = self._opener()
+            return self._session
+
+
 class Opened:
     """What an opened network is fed and gives: the part of ``Session`` that all runtimes share."""
 
@@ -128,6 +184,7 @@ def failing_as(told: str) -> Iterator[None]:
 
     Raises:
         StorageFull: There is no room for what it writes.
+        DependencyError: A library that it needs cannot be loaded.
         ModelError: It failed otherwise.
     """
     try:
@@ -135,6 +192,8 @@ def failing_as(told: str) -> Iterator[None]:
     except (FacekeepError, MemoryError):
         raise
     except Exception as error:
+        if broken := broken_library(error):
+            raise broken from error
         if is_full(error):
             raise StorageFull(f"{told}: no room is left to write; free some space") from error
         raise ModelError(f"{told}: {short(error)}") from error

@@ -11,7 +11,9 @@ from typing import Any, Final
 
 __all__ = ["Stop", "stop_gently"]
 
-_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS: Final = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+)
 
 
 @dataclass(slots=True)
@@ -23,7 +25,7 @@ class Stop:
 
 @contextmanager
 def stop_gently(*, patient: bool = False) -> Iterator[Stop]:
-    """Note SIGINT or SIGTERM instead of dying of it.
+    """Note SIGINT, SIGTERM or SIGHUP instead of dying of it; one that is ignored stays so.
 
     Outside the main thread, where signals cannot be caught, nothing changes.
 
@@ -35,7 +37,8 @@ def stop_gently(*, patient: bool = False) -> Iterator[Stop]:
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
-    before = {number: signal.getsignal(number) for number in _SIGNALS}
+    handlers = {number: signal.getsignal(number) for number in _SIGNALS}
+    before = {number: each for number, each in handlers.items() if each != signal.SIG_IGN}
 
     def restore() -> None:
         for number, handler in before.items():
@@ -46,7 +49,7 @@ def stop_gently(*, patient: bool = False) -> Iterator[Stop]:
         if not patient:
             restore()
 
-    for number in _SIGNALS:
+    for number in before:
         signal.signal(number, note)
     try:
         yield stop

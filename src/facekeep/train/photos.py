@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from facekeep._files import path_text, printable, why
+from facekeep._files import path_text, printable, private_folder, why
 from facekeep.detect import Detector
 from facekeep.errors import ImageError, InputError
 from facekeep.evaluate.crops import cropper
@@ -48,7 +48,7 @@ def crop_people(
 
     Args:
         photos: A folder for each person, as ``evaluate.readers.person_folder`` reads it.
-        out: Where the same folders go, with a PNG for each photo.
+        out: Where the same folders go, with a PNG for each photo; a new one is its owner's alone.
         detector: Finds the faces.
         size: The side of the crops in pixels.
         advance: Called after each photo.
@@ -72,15 +72,16 @@ def crop_people(
                 reason = printable(error).removeprefix(f"{printable(name)}: ")
                 failures.append(Failure(name, reason))
             else:
-                _save(target, face)
+                _save(folder, target, face)
                 saved += 1
         advance()
     known = len(photos.samples) - saved - len(failures)
     return Cropped(saved, known, tuple(failures))
 
 
-def _save(target: Path, face: NDArray[np.uint8]) -> None:
+def _save(folder: Path, target: Path, face: NDArray[np.uint8]) -> None:
     try:
+        private_folder(folder)
         target.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ImageError(f"{printable(target.parent)}: cannot be made: {why(error)}") from error

@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facekeep._files import open_regular, path_text, printable, why
+from facekeep._listing import list_files
 from facekeep.errors import ImageError, InputError
 from facekeep.image import is_picture, load_image
 
@@ -176,7 +177,7 @@ def _sets(top: Path) -> Iterator[list[_File]]:
     for tar in tars:
         yield _in_tar(tar)
     if not tars:
-        files = sorted(each for each in top.rglob("[!.]*") if each.is_file())
+        files = list_files(top, lambda name: not name.startswith("."))
         yield [_File(printable(each), each, 0, each.stat().st_size) for each in files]
 
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 from facekeep._files import printable, why
 from facekeep.errors import ImageError, InputError
-from facekeep.image import list_images
+from facekeep.image import list_images, list_people
 from facekeep.train.data._strings import Classes, Strings
 from facekeep.train.data.source import MAX_IMAGE_BYTES, Source, read_span
 
@@ -43,17 +42,17 @@ def open_folder(folder: Path) -> FolderSource:
     """Index a folder of image files.
 
     Every folder in it is a person, who is on the images there and below. Without such folders, the
-    images of the folder itself are taken, without labels.
+    images of the folder itself are taken, without labels. Folders below it that cannot be read are
+    left out, with a warning.
 
     Raises:
         InputError: It holds no images, or some beside the folders of the people.
-        ImageError: A folder cannot be read.
+        ImageError: The folder cannot be read.
     """
     loose = [path.name for path in list_images(folder, recursive=False)]
-    people = list(_people(folder))
     files, classes = Strings(), Classes()
-    for person in people:
-        for path in list_images(folder / person):
+    for person, paths in list_people(folder):
+        for path in paths:
             files.append(os.fspath(path.relative_to(folder)))
             classes.append(person)
     if files and loose:
@@ -70,11 +69,3 @@ def open_folder(folder: Path) -> FolderSource:
             "images for each person, a train.rec, or WebDataset tars"
         )
     return FolderSource(folder, files, classes)
-
-
-def _people(folder: Path) -> Iterator[str]:
-    try:
-        entries = sorted(folder.iterdir())
-        yield from (each.name for each in entries if each.name[0] != "." and each.is_dir())
-    except OSError as error:
-        raise ImageError(f"{printable(folder)}: cannot be read: {why(error)}") from error

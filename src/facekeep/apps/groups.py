@@ -1,0 +1,281 @@
+"""Groups of faces and people of a gallery: who a group is, and enrolling somebody from a group."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facekeep._files import printable
+from facekeep.decide import Decision, Threshold, decide
+from facekeep.engine import FaceEngine
+from facekeep.enrol import Enrolment, Rejection, policy_named
+from facekeep.errors import FacekeepError, PersonNotFound
+from facekeep.face import Face
+from facekeep.gallery import Gallery, NewTemplate
+from facekeep.image import content_digest, load_image
+from facekeep.quality import POLICIES, Policy, explain, review
+
+__all__ = ["Group", "Sighting", "enroll_group", "identity_of", "named_groups"]
+
+Rows = NDArray[np.float32]
+
+# So many of the most similar people are weighed: some may be known not to be the person.
+_WEIGHED = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """A face in a photo.
+
+    Attributes:
+        path: The photo.
+        face: The face, in pixels of the upright photo.
+        similarity: Cosine, -1 to 1: to what was searched for, or to the mean of its group.
+    """
+
+    path: Path
+    face: Face
+    similarity: float
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Faces taken for one person, the most typical, which represents them, first.
+
+    Attributes:
+        sightings: The faces.
+        id: Eight hexadecimal digits that stand for these very faces in these photos: a group that
+            has gained or lost a face has another.
+        decision: Who of a gallery it is, once it was compared with one: one decision, by the mean
+            of the faces.
+    """
+
+    sightings: tuple[Sighting, ...]
+    id: str = ""
+    decision: Decision | None = None
+
+    @property
+    def photos(self) -> tuple[Path, ...]:
+        """The photos that show the person, each once, by name."""
+        return tuple(sorted({sighting.path for sighting in self.sightings}))
+
+    @property
+    def name(self) -> str | None:
+        """The name of the enrolled person, or None when unknown or not compared."""
+        match = self.decision.match if self.decision else None
+        return match.name if match else None
+
+
+def named_groups(
+    engine: FaceEngine,
+    gallery: Gallery,
+    rows: Rows,
+    photos: Sequence[Path],
+    groups: Sequence[NDArray[np.intp]],
+    *,
+    fmr: float | None = None,
+    collage: bool = False,
+) -> list[tuple[NDArray[np.intp], Decision]]:
+    """Decide who groups of faces are; those of one enrolled person become one.
+
+    Each group gets one decision, by the mean of its faces, at the false-match rate. Of two groups
+    with faces in one photo only the more similar gets a person's name.
+
+    Args:
+        engine: Gives the thresholds.
+        gallery: The people, of the engine's space.
+        rows: float32 ``(n, d)``, the embeddings of all faces.
+        photos: The photo of each face.
+        groups: The places of the faces of each group, among ``rows``.
+        fmr: The false-match rate to decide at; the engine's own by default.
+        collage: Photos may show a person several times.
+
+    Returns:
+        The groups, joined where they are of one person, each with its decision.
+    """
+    if not groups:
+        return []
+    decisions = _decisions(engine, gallery, [rows[members] for members in groups], fmr)
+    order = sorted(range(len(groups)), key=lambda n: -_similarity(decisions[n]))
+    people: dict[str, tuple[list[NDArray[np.intp]], Decision, set[Path]]] = {}
+    strangers: list[tuple[NDArray[np.intp], Decision]] = []
+    for number in order:
+        decision, members = decisions[number], groups[number]
+        seen = {photos[place] for place in members}
+        if decision.match is None:
+            strangers.append((members, decision))
+            continue
+        parts, _, known = people.setdefault(decision.match.person_id, ([], decision, set()))
+        if known & seen and not collage:
+            unknown = Decision(None, decision.candidates, decision.threshold, decision.people)
+            strangers.append((members, unknown))
+            continue
+        parts.append(members)
+        known |= seen
+    joined = [(np.sort(np.concatenate(parts)), made) for parts, made, _ in people.values()]
+    return joined + strangers
+
+
+def _decisions(
+    engine: FaceEngine, gallery: Gallery, groups: Sequence[Rows], fmr: float | None
+) -> list[Decision]:
+    means = np.stack([each.mean(axis=0) for each in groups])
+    means /= np.linalg.norm(means, axis=1, keepdims=True)
+    people = gallery.count()
+    found = zip(map(len, groups), gallery.search(means, _WEIGHED), strict=True)
+    return [decide(hits, _limit(engine, fmr, faces), people) for faces, hits in found]
+
+
+def _limit(engine: FaceEngine, fmr: float | None, faces: int) -> Callable[[int], Threshold]:
+    """Return what gives the threshold between a group and a person of so many templates.
+
+    Faces and templates are both chances for a stranger to match and share the rate, the faces twice
+    where both sides are means (benchmarks/group_score.py).
+    """
+    more = engine.threshold(fmr, templates=faces).cosine - engine.threshold(fmr).cosine
+
+    def limit(templates: int) -> Threshold:
+        alone = engine.threshold(fmr, templates=templates)
+        return replace(alone, cosine=alone.cosine + more * (1 if templates == 1 else 2))
+
+    return limit
+
+
+def _similarity(decision: Decision) -> float:
+    return decision.match.similarity if decision.match else -1.0
+
+
+def identity_of(folder: str | os.PathLike[str], sightings: Sequence[Sighting]) -> str:
+    """Return the id of a group: a digest of which faces of which photos of the folder it holds."""
+    places = (
+        os.fsencode(os.path.relpath(each.path, folder))
+        + np.rint(each.face.bbox).astype("<i8").tobytes()
+        for each in sightings
+    )
+    parts = sorted(hashlib.sha256(place).digest() for place in places)
+    return hashlib.sha256(b"".join(parts)).hexdigest()[:8]
+
+
+def enroll_group(
+    engine: FaceEngine,
+    gallery: Gallery,
+    group: Group,
+    name: str,
+    *,
+    review: str = "standard",
+    keep_crops: bool = False,
+    new_person: bool = False,
+    **facts: Any,
+) -> Enrolment:
+    """Enrol a person from a group: a template for each photo whose face passes the review.
+
+    Args:
+        engine: The engine that found the faces.
+        gallery: Where to; of the engine's space, opened for writing.
+        group: The group.
+        name: The person; an existing one gains templates.
+        review: How strictly faces are examined: ``off``, ``standard`` or ``strict``.
+        keep_crops: Keep the aligned face with each template.
+        new_person: This is somebody else than those who look alike or whose names do.
+        **facts: ``metadata``, ``consent`` and ``retain_until``; see ``Gallery.enroll``.
+
+    Returns:
+        What was enrolled and what was not. Nothing is where the group is somebody else who is
+        enrolled, or not the person who is enrolled by this name.
+
+    Raises:
+        NameConflict: Somebody's name looks like this one, but is not the same.
+        InputError: The name or a fact cannot be used.
+    """
+    policy = policy_named(review)
+    name = gallery.name_for(name, new_person=new_person)
+    digests = _known_digests(gallery, name)
+    fault = None if policy is POLICIES["off"] or new_person else _conflict(group, name, digests)
+    templates: list[NewTemplate] = []
+    rejected: list[Rejection] = []
+    met = set(digests or ())
+    for sighting in _one_a_photo(group):
+        try:
+            made = fault or _template(sighting, policy, met, _size(engine, keep_crops))
+        except FacekeepError as error:
+            made = ("unreadable", str(error))
+        if isinstance(made, NewTemplate):
+            templates.append(made)
+        else:
+            rejected.append(Rejection(os.fsdecode(sighting.path), *made))
+    person = None
+    if templates:
+        person = gallery.enroll(name, templates, new_person=new_person, **facts)
+    return Enrolment(name, len(templates), tuple(rejected), person)
+
+
+def _known_digests(gallery: Gallery, name: str) -> set[str] | None:
+    """Digests of the photos that a person was enrolled from; None where there is no such person."""
+    try:
+        templates = gallery.person(name).templates or ()
+    except PersonNotFound:
+        return None
+    return {each.source.rpartition("sha256:")[2] for each in templates if each.source}
+
+
+def _conflict(group: Group, name: str, known: set[str] | None) -> tuple[str, str] | None:
+    """Say why a group is not the person it is to be enrolled as."""
+    if group.name is not None and group.name != name:
+        return (
+            "identity_conflict",
+            f"the group looks like {group.name}, who is already enrolled; check the name, or enroll"
+            " with review off",
+        )
+    if group.name is None and known is not None:
+        return (
+            "inconsistent_identity",
+            f"the group does not look like {name}, who is already enrolled; check the name, or"
+            " enroll with review off",
+        )
+    return None
+
+
+def _one_a_photo(group: Group) -> list[Sighting]:
+    """Of each photo the most typical face."""
+    return list({each.path: each for each in reversed(group.sightings)}.values())[::-1]
+
+
+def _template(
+    sighting: Sighting, policy: Policy, met: set[str], size: int | None
+) -> NewTemplate | tuple[str, str]:
+    face = sighting.face
+    reasons = review(face.quality, policy) if face.quality else []
+    if policy is not POLICIES["off"] and reasons:
+        return reasons[0], explain(reasons[0], face.quality, policy) if face.quality else ""
+    digest = content_digest(sighting.path)
+    if digest in met:
+        return "already_enrolled", "this photo was enrolled for this person before"
+    met.add(digest)
+    assert face.embedding is not None  # noqa: S101 - faces in groups have one
+    return NewTemplate(
+        face.embedding,
+        quality=face.quality.overall if face.quality else None,
+        source=f"{printable(sighting.path.name)} sha256:{digest}",
+        crop=None if size is None else _crop(sighting, size),
+    )
+
+
+def _size(engine: FaceEngine, keep_crops: bool) -> int | None:
+    return (engine.model.input_size or 112) if keep_crops else None
+
+
+def _crop(sighting: Sighting, size: int) -> bytes:
+    """Cut the aligned face out of its photo, encoded without loss."""
+    import cv2
+
+    from facekeep.align import align
+
+    crop = align(load_image(sighting.path), sighting.face.landmarks, size)
+    return bytes(cv2.imencode(".png", crop[..., ::-1])[1])

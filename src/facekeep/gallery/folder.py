@@ -1,0 +1,194 @@
+"""Who uses the file of a gallery: so that nobody opens it while another one takes its place."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from facekeep.errors import GalleryBusy
+from facekeep.gallery.drafts import sync_folder
+
+__all__ = ["exclusive", "in_use", "nobody_uses", "opening", "settle", "swap"]
+
+_SQLITE_LOCKS = (0x40000000, 512)
+"""Where SQLite locks a file, and how far; who has a gallery open holds a lock there."""
+
+_guard = threading.Lock()
+_used: Counter[tuple[int, int]] = Counter()
+
+
+def _old_of(path: Path) -> Path:
+    name = os.fsdecode(os.fsencode(path.name)[:230])
+    return path.with_name(f".{name}.facekeep-old")
+
+
+def _logs_of(path: Path) -> list[Path]:
+    return [Path(f"{path}-wal"), Path(f"{path}-journal")]
+
+
+# Who uses it
+
+
+def in_use(path: Path) -> Callable[[], None]:
+    """Note that this process uses the gallery; return what to call when it no longer does."""
+    file = (0, 0)
+    with contextlib.suppress(OSError):
+        status = path.stat()
+        file = (status.st_dev, status.st_ino)
+    with _guard:
+        _used[file] += 1
+
+    def done() -> None:
+        with _guard:
+            _used[file] -= 1
+
+    return done
+
+
+def nobody_uses(path: Path) -> None:
+    """Raise GalleryBusy where this process has the gallery open."""
+    with contextlib.suppress(FileNotFoundError):
+        status = path.stat()
+        if _used[status.st_dev, status.st_ino] > 0:
+            raise GalleryBusy(f"this program has {path} open: close it first")
+
+
+@contextmanager
+def opening(path: Path, timeout: float) -> Iterator[None]:
+    """Keep the file from being replaced while it is opened, and finish what was killed then."""
+    if os.path.lexists(_old_of(path)):
+        with _locked_folder(path, timeout, alone=True), contextlib.suppress(OSError):
+            settle(path)
+    with _locked_folder(path, timeout, alone=False):
+        yield
+
+
+@contextmanager
+def exclusive(path: Path, timeout: float) -> Iterator[None]:
+    """Have the gallery for this caller alone; nobody has it open and nobody opens it.
+
+    Raises:
+        GalleryBusy: Others use it.
+        OSError: It cannot be opened.
+    """
+    with _locked_folder(path, timeout, alone=True):
+        nobody_uses(path)
+        if os.path.lexists(_old_of(path)):
+            settle(path)
+        try:
+            handle = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            yield
+            return
+        try:
+            _patiently(lambda: _lock_file(handle), path, timeout)
+            yield
+        finally:
+            os.close(handle)
+
+
+@contextmanager
+def _locked_folder(path: Path, timeout: float, *, alone: bool) -> Iterator[None]:
+    try:
+        import fcntl
+
+        handle = os.open(path.parent, os.O_RDONLY | os.O_CLOEXEC)
+    except (ImportError, OSError):
+        yield  # no such locks, or a folder that may not be listed
+        return
+    kind = fcntl.LOCK_EX if alone else fcntl.LOCK_SH
+
+    def lock() -> bool:
+        try:
+            fcntl.flock(handle, kind | fcntl.LOCK_NB)
+        except OSError as error:
+            return error.errno not in (errno.EAGAIN, errno.EACCES)  # no locks here: go on
+        return True
+
+    try:
+        _patiently(lock, path, timeout)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _lock_file(handle: int) -> bool:
+    try:
+        import fcntl
+    except ImportError:
+        return True
+    first, size = _SQLITE_LOCKS
+    try:
+        fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB, size, first)
+    except OSError as error:
+        if error.errno not in (errno.EAGAIN, errno.EACCES):
+            raise
+        return False
+    return True
+
+
+def _patiently(lock: Callable[[], bool], path: Path, timeout: float) -> None:
+    deadline = time.monotonic() + timeout
+    while not lock():
+        if time.monotonic() >= deadline:
+            raise GalleryBusy(f"another program uses {path}: close it, then try again")
+        time.sleep(0.01)
+
+
+# Replacing it
+
+
+def swap(part: Path, path: Path) -> None:
+    """Put ``part`` in the place of the gallery, whose old file and log go once that is done.
+
+    Raises:
+        OSError: It cannot be done; the old gallery is as it was.
+    """
+    old = _old_of(path)
+    try:
+        if path.exists():
+            _second_name(path, old)
+        _move(_logs_of(path), _logs_of(old))
+        sync_folder(path.parent)
+        Path(f"{path}-shm").unlink(missing_ok=True)
+        part.replace(path)
+        sync_folder(path.parent)
+    finally:
+        settle(path)
+
+
+def _second_name(path: Path, old: Path) -> None:
+    try:
+        os.link(path, old)
+    except OSError:
+        path.rename(old)  # there are no hard links here
+
+
+def settle(path: Path) -> None:
+    """Finish or undo a ``swap`` that was killed, so that one whole gallery stands.
+
+    Raises:
+        OSError: It cannot be done.
+    """
+    old = _old_of(path)
+    if old.exists():
+        if not path.exists():
+            old.rename(path)
+        if not old.exists() or path.samefile(old):
+            _move(_logs_of(old), _logs_of(path))
+    for file in (*_logs_of(old), old):
+        file.unlink(missing_ok=True)
+    sync_folder(path.parent)
+
+
+def _move(logs: list[Path], places: list[Path]) -> None:
+    for log, place in zip(logs, places, strict=True):
+        if log.exists() and not place.exists():
+            log.rename(place)

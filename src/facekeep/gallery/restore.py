@@ -1,0 +1,165 @@
+"""Putting a copy in the place of a gallery: whole or not at all, whatever lies there.
+
+A copy that is merely copied over a gallery is damaged by the write-ahead log (``-wal``) that a
+killed process left beside it. Here the old file and its log are moved aside as a pair, the new one
+takes the name, and then the old pair goes. ``folder.settle`` finishes what was killed in between.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from facekeep._files import why
+from facekeep.errors import FacekeepError, GalleryCorrupt, GalleryError, GalleryNotFound, InputError
+from facekeep.gallery import schema
+from facekeep.gallery.database import LOG_VERSIONS, Database
+from facekeep.gallery.drafts import part_of, sweep, take
+from facekeep.gallery.faults import existing_file, file_fault, real_path, sqlite_faults
+from facekeep.gallery.folder import exclusive, nobody_uses, swap
+from facekeep.gallery.gallery import Gallery
+from facekeep.gallery.index_file import IndexFile
+from facekeep.gallery.keys import Key
+
+__all__ = ["Restored", "restore"]
+
+_log = logging.getLogger(__name__)
+_TOLERATED = {"key", "erasure", "unsigned"}
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """What was put in place.
+
+    Attributes:
+        path: The gallery.
+        people: The number of people in it.
+        replaced: Whether there was one before.
+        remarks: What ``check`` said of the copy that is no damage, such as that the key is missing.
+    """
+
+    path: Path
+    people: int
+    replaced: bool
+    remarks: tuple[str, ...]
+
+
+def restore(
+    copy: str | os.PathLike[str],
+    path: str | os.PathLike[str],
+    *,
+    key: Key | None = None,
+    busy_timeout: float = 5.0,
+) -> Restored:
+    """Put a copy of a gallery in the place of a gallery, which may be damaged or missing.
+
+    The copy is looked through first and stays where it is. The gallery that was there is kept until
+    the new one stands, with its write-ahead log; then both go, and its search index.
+
+    Args:
+        copy: The copy: a file that was copied while nobody had the gallery open, or a gallery.
+        path: Where the gallery is to stand.
+        key: The key of an encrypted copy; without it the templates are not looked at.
+        busy_timeout: Seconds to wait while others use the gallery.
+
+    Raises:
+        GalleryNotFound: There is no copy.
+        GalleryCorrupt: The copy is damaged, or no gallery; nothing was changed.
+        GalleryBusy: Others use the gallery.
+        GalleryKeyError: The key is not the copy's.
+        StorageFull: There is no room for the copy beside the gallery.
+        InputError: Both paths are the same file.
+    """
+    schema.require_sqlite()
+    source, target = real_path(copy), real_path(path)
+    if not existing_file(source):
+        raise GalleryNotFound(f"there is no copy at {source}: check the path")
+    if target.exists() and source.samefile(target):
+        raise InputError(f"{source} is the gallery itself: give the path of a copy")
+    if target.exists() and not target.is_file():
+        raise GalleryError(f"{target} is not a regular file: give the path of a gallery file")
+    nobody_uses(target)
+    part = part_of(target)
+    try:
+        sweep(part)
+        with take(part) as handle, _tidied(part):
+            _copy(source, part, handle, busy_timeout)
+            people, remarks, index = _look_through(part, source, target, key)
+            _keep_owner(handle, target)
+            with exclusive(target, busy_timeout):
+                replaced = target.exists()
+                swap(part, target)
+    except OSError as error:
+        raise file_fault(error, target) from error
+    _discard(index, busy_timeout)
+    return Restored(target, people, replaced, remarks)
+
+
+@contextmanager
+def _tidied(part: Path) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        for ending in ("", "-wal", "-shm", "-journal"):
+            Path(f"{part}{ending}").unlink(missing_ok=True)
+
+
+def _copy(source: Path, part: Path, handle: int, timeout: float) -> None:
+    """Copy one state of a gallery, what its write-ahead log holds included."""
+    database = Database(source, read_only=True, busy_timeout=timeout)
+    with (
+        closing(database),
+        database.snapshot() as connection,
+        sqlite_faults(part),
+        closing(sqlite3.connect(part, isolation_level=None)) as copy,
+    ):
+        copy.execute("PRAGMA journal_mode = OFF")
+        copy.execute("PRAGMA synchronous = OFF")
+        connection.backup(copy)
+    os.pwrite(handle, b"\2\2", LOG_VERSIONS.start)
+    os.fsync(handle)
+
+
+def _look_through(
+    part: Path, source: Path, target: Path, key: Key | None
+) -> tuple[int, tuple[str, ...], IndexFile]:
+    """Return people, remarks and the index file of a copy that is whole."""
+    try:
+        with Gallery.open(part, key=key, read_only=True) as gallery:
+            found = gallery.check()
+            people, index = gallery.count(), IndexFile(target, gallery._meta)
+    except FacekeepError as error:
+        raise type(error)(str(error).replace(str(part), str(source))) from error
+    damage = [finding.message for finding in found if finding.kind not in _TOLERATED]
+    if damage:
+        more = f" and {len(damage) - 1} more" if len(damage) > 1 else ""
+        raise GalleryCorrupt(
+            f"the copy {source} is damaged ({damage[0]}{more}): give another copy; nothing was done"
+        )
+    remarks = [finding.message for finding in found if finding.kind != "erasure"]
+    return people, tuple(remarks), index
+
+
+def _keep_owner(handle: int, target: Path) -> None:
+    """Give the new file the owner and mode of the one whose place it takes."""
+    with contextlib.suppress(OSError):
+        status = target.stat()
+        os.fchmod(handle, status.st_mode & 0o777)
+        os.fchown(handle, status.st_uid, status.st_gid)
+
+
+def _discard(index: IndexFile, timeout: float) -> None:
+    """Take the old index away, which nobody would believe anyway."""
+    try:
+        if index.may_exist():
+            with index.locked(timeout):
+                index.discard()
+    except (OSError, GalleryError) as error:
+        reason = why(error) if isinstance(error, OSError) else str(error)
+        _log.warning("the old search index %s is still there: %s", index.path, reason)
