@@ -26,13 +26,13 @@ from facekeep.face import Face
 from facekeep.gallery import Consent, Gallery, Key, NewTemplate, Person, Space
 from facekeep.gallery.records import clean_name
 from facekeep.image import content_digest
-from facekeep.landmarks import refiner_entry
+from facekeep.landmarks import chosen_entry
 from facekeep.models import ModelEntry, default_model, entry, space_id
 
 __all__ = ["FaceEngine", "ImageSource"]
 
 # Part of the recipe: raise it when the road finds other faces, facts or embeddings in one image.
-_ROAD = 2
+_ROAD = 3
 # So many of the most similar people are weighed however few are asked for: some may be refused.
 _WEIGHED = 20
 
@@ -53,6 +53,7 @@ class FaceEngine(Closing):
         read_only: Never write to the gallery; works on read-only media.
         detector: Name of the detector; None for the default.
         refiner: Name of what places landmarks better; None for the default, ``none`` for nothing.
+        orienter: Name of what tells turned faces; None for the default, ``none`` for nothing.
         embedder: Name of the embedder; None for the default.
         fmr: The false-match rate to decide at: the share of comparisons between two different
             people that may be taken for a match.
@@ -83,6 +84,7 @@ class FaceEngine(Closing):
         read_only: bool = False,
         detector: str | None = None,
         refiner: str | None = None,
+        orienter: str | None = None,
         embedder: str | None = None,
         fmr: float = 1e-4,
         review: str = "standard",
@@ -99,7 +101,7 @@ class FaceEngine(Closing):
         self.fmr = fmr
         self.model = model = _embedder(embedder)
         self.max_pixels = max_pixels
-        self._looks = (detector, refiner, min_face, max_faces, max_pixels, flip, precision)
+        self._looks = (detector, refiner, orienter, min_face, max_faces, max_pixels, flip, precision)
         self._policy = policy_named(review)
         self._keep_crops = keep_crops
         self._path = None if gallery is None else Path(gallery)
@@ -111,6 +113,7 @@ class FaceEngine(Closing):
             lambda: Detector(
                 detector,
                 refiner=refiner,
+                orienter=orienter,
                 min_face=min_face,
                 max_faces=max_faces,
                 threads=threads,
@@ -187,8 +190,9 @@ class FaceEngine(Closing):
 
         What was found once need not be looked for again while the recipe is the same.
         """
-        detector, refiner, *settings = self._looks
-        models = entry(detector or default_model("detect")), refiner_entry(refiner)
+        detector, refiner, orienter, *settings = self._looks
+        helpers = chosen_entry(refiner, "refine"), chosen_entry(orienter, "orient")
+        models = entry(detector or default_model("detect")), *helpers
         files = [file.sha256 for model in models if model is not None for file in model.files]
         parts = [_ROAD, files, space_id(self.model), settings]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
