@@ -101,7 +101,16 @@ class FaceEngine(Closing):
         self.fmr = fmr
         self.model = model = _embedder(embedder)
         self.max_pixels = max_pixels
-        self._looks = (detector, refiner, orienter, min_face, max_faces, max_pixels, flip, precision)
+        self._looks = (
+            detector,
+            refiner,
+            orienter,
+            min_face,
+            max_faces,
+            max_pixels,
+            flip,
+            precision,
+        )
         self._policy = policy_named(review)
         self._keep_crops = keep_crops
         self._path = None if gallery is None else Path(gallery)
