@@ -53,7 +53,7 @@ class Seen(NamedTuple):
         """How many quarter turns, clockwise, the face is turned in the image: 0 to 3."""
         (x, y), (x2, y2) = self.face.landmarks[:2].tolist()
         eyes = complex(x2 - x, y2 - y) * complex(self.right, self.down)
-        return round(np.degrees(np.angle(eyes)) / 90) % 4
+        return round(float(np.degrees(np.angle(eyes))) / 90) % 4
 
     @property
     def tilted(self) -> bool:
