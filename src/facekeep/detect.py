@@ -35,11 +35,11 @@ _ARCHITECTURES = ("yunet", "facekeep-detector")
 _STRIDES = (8, 16, 32)
 # From these scores on, what is no sure face may be a turned one: beside an upright face, and where
 # there is none; so many are looked at, at most.
-_WEAK = 0.15
+_WEAK = 0.2
 _WEAKEST = 0.1
-_WEAK_MOST = 8
+_WEAK_MOST = 4
 # The longest side of an image in which turned faces are looked for at a glance.
-_GLANCE = 256
+_GLANCE = 160
 # How upright a face must be that was found in the turned image.
 _SHOWN = 0.25
 # A tilted face is looked at again in the middle of a patch of this side, so many faces wide.
@@ -187,11 +187,16 @@ class Detector(Closing):
             return self.refine(image, self.detect(image))
         candidates = self._candidates(image, min(self.score, _WEAKEST))
         sure = self._chosen([face for face in candidates if face.score >= self.score])
-        crops = self._shared_crops(orienter, image, sure)
-        seen = orienter.look(image, sure, crops)
-        turns = self._turns(orienter, image, candidates, seen)
+        weak = [face for face in candidates if face.score < self.score][:_WEAK_MOST]
+        beside = [face for face in weak if face.score >= _WEAK]
+        crops = self._shared_crops(orienter, image, sure + beside)
+        seen = orienter.look(image, sure + beside, crops)
+        seen, told = seen[: len(sure)], seen[len(sure) :]
+        if not any(each.upright for each in seen):
+            told += orienter.look(image, weak[len(beside) :])
+        turns = self._turns(orienter, image, seen, told)
         if not turns and not any(each.tilted for each in seen):
-            return self._refined(image, sure, crops)
+            return self._refined(image, sure, None if crops is None else crops.first(len(sure)))
         for quarters in turns:
             turned = np.ascontiguousarray(np.rot90(image, quarters))
             for each in orienter.look(turned, self._candidates(turned, self.score)):
@@ -217,23 +222,23 @@ class Detector(Closing):
         self,
         orienter: Orienter,
         image: NDArray[np.uint8],
-        candidates: list[Face],
         seen: list[Seen],
+        weak: list[Seen],
     ) -> list[int]:
         """Tell by how many quarters the image should be turned to find faces, 1 to 3 each.
 
         What the detector is not sure of can be a turned face, too.
         """
-        odd = [each for each in seen if not each.upright]
-        low = _WEAK if len(odd) < len(seen) else _WEAKEST
-        weak = [face for face in candidates if low <= face.score < self.score][:_WEAK_MOST]
-        told = [*odd, *orienter.look(image, weak)]
-        turns = {each.quarters for each in told if each.sure}
-        for each in odd:
-            turns |= set() if each.sure else self._tried(image, each)
-        if not turns and len(odd) == len(seen):
-            return self._glance(orienter, image)
-        return sorted(turns - {0})
+        turned = {each.quarters for each in seen if each.sure} - {0}
+        for each in seen:
+            if not each.clear and not (each.sure and each.quarters):
+                turned |= self._tried(image, each)
+        turns = turned | {each.quarters for each in weak if each.sure} - {0}
+        if not any(each.upright for each in seen):
+            return sorted(turns) or self._glance(orienter, image)
+        # Upright faces beside turned ones: a collage, in which anything may be.
+        upright = any(each.clear for each in seen)
+        return [1, 2, 3] if upright and turned else sorted(turns)
 
     def _tried(self, image: NDArray[np.uint8], seen: Seen) -> set[int]:
         """Tell the quarter turn in which the detector is surer of a face than as it was found."""

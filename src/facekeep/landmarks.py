@@ -73,6 +73,11 @@ class Crops(NamedTuple):
     matrices: list[NDArray[np.float64]]
     pixels: NDArray[np.uint8]
 
+    def first(self, faces: int) -> Crops:
+        """Return those of so many of the first faces."""
+        count = sum(place < faces for place in self.places)
+        return Crops(self.places[:count], self.matrices[:count], self.pixels[:count])
+
 
 class CropNetwork(Closing):
     """A network that looks at rough upright crops of faces. Threads may share one.
@@ -157,12 +162,15 @@ class CropNetwork(Closing):
 
     def _run(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Run the network on crops ``(n, s, s, 3)``, normalised as the catalogue says."""
-        order = ["rgb".index(colour) for colour in self.entry.colour]
+        planes = crops.transpose(0, 3, 1, 2)
+        if self.entry.colour == "bgr":
+            planes = planes[:, ::-1]
         mean, scale = (
             np.array(each, np.float32).reshape(3, 1, 1)
             for each in (self.entry.mean, self.entry.scale)
         )
-        fed = (crops.transpose(0, 3, 1, 2)[:, order].astype(np.float32) - mean) * scale
+        fed = np.subtract(planes, mean, dtype=np.float32, order="C")
+        fed *= scale
         (output, *_) = self._session.run({self._session.inputs[0].name: fed})
         return output
 

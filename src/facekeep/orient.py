@@ -21,6 +21,7 @@ __all__ = ["Orienter", "Seen", "moved_back"]
 
 # Chosen on training portraits kept out and on photos without annotations; see its card.
 _UPRIGHT: Final = 0.2
+_CLEAR: Final = 0.5
 _SURE: Final = 0.5
 _TILTED: Final = float(np.cos(np.radians(20)))  # the refiner alone sets smaller angles right
 
@@ -42,6 +43,11 @@ class Seen(NamedTuple):
     def upright(self) -> bool:
         """Whether the face is more upright by its landmarks than turned."""
         return self.right >= _UPRIGHT
+
+    @property
+    def clear(self) -> bool:
+        """Whether it is so surely upright that nobody need look again."""
+        return self.right >= _CLEAR
 
     @property
     def sure(self) -> bool:
