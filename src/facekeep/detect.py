@@ -264,8 +264,8 @@ class Detector(Closing):
     def _best(self, seen: list[Seen]) -> list[Seen]:
         """Of each face seen in several turns, keep it as it is upright and scores best."""
         boxes = np.array([each.face.bbox for each in seen], np.float32).reshape(-1, 4)
-        ranks = [each.face.score + max(each.right, 0) for each in seen]
-        keep = _suppress(boxes, np.array(ranks, np.float32), self.overlap)
+        ranks = np.array([each.rank for each in seen], np.float32)
+        keep = _suppress(boxes, ranks, self.overlap)
         return [seen[place] for place in keep]
 
     def _again(self, image: NDArray[np.uint8], seen: Seen) -> Face | None:

@@ -21,7 +21,7 @@ __all__ = ["Orienter", "Seen", "moved_back"]
 
 # Chosen on training portraits kept out and on photos without annotations; see its card.
 _UPRIGHT: Final = 0.2
-_CLEAR: Final = 0.5
+_CLEAR: Final = 1.45
 _SURE: Final = 0.5
 _TILTED: Final = float(np.cos(np.radians(20)))  # the refiner alone sets smaller angles right
 
@@ -47,7 +47,12 @@ class Seen(NamedTuple):
     @property
     def clear(self) -> bool:
         """Whether it is so surely upright that nobody need look again."""
-        return self.right >= _CLEAR
+        return self.rank >= _CLEAR
+
+    @property
+    def rank(self) -> float:
+        """How well it is seen: the detector's score, and more the more upright it is."""
+        return self.face.score + max(self.right, 0.0)
 
     @property
     def sure(self) -> bool:
