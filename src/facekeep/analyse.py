@@ -145,10 +145,9 @@ class Analyser:
         """Find the faces of a loaded image, with refined landmarks and quality."""
         factor = image.factor if isinstance(image, Reduced) else 1
         detector = self._detector.get()
-        faces = detector.detect(image)
+        faces = detector.find(image)
         if len(faces) == detector.max_faces and len(faces) >= _MANY:
             _log.warning("only the %d largest faces of a picture were looked at", len(faces))
-        faces = detector.refine(image, faces)
         crops = align_batch(image, [face.landmarks for face in faces], self._size)
         measured = [
             face.replace(quality=assess(image, face, crop=crop))

@@ -15,11 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facekeep._closing import Closing
+from facekeep._warp import warp
 from facekeep.errors import InputError, ModelError
 from facekeep.face import Face
 from facekeep.image import check_image
-from facekeep.landmarks import Refiner, refiner_entry
+from facekeep.landmarks import BATCH, Crops, Refiner, chosen_entry
 from facekeep.models import ModelEntry, default_model, entry, open_model
+from facekeep.orient import Orienter, Seen, moved_back
 
 __all__ = ["SMALLEST_FACE", "Detector"]
 
@@ -31,6 +33,19 @@ _PYRAMID_STEP = 8
 # What they give is named and laid out alike; see nn.detector.HEADS.
 _ARCHITECTURES = ("yunet", "facekeep-detector")
 _STRIDES = (8, 16, 32)
+# From these scores on, what is no sure face may be a turned one: beside an upright face, and where
+# there is none; so many are looked at, at most.
+_WEAK = 0.2
+_WEAKEST = 0.1
+_WEAK_MOST = 4
+# The longest side of an image in which turned faces are looked for at a glance.
+_GLANCE = 160
+# How upright a face must be that was found in the turned image.
+_SHOWN = 0.25
+# A tilted face is looked at again in the middle of a patch of this side, so many faces wide.
+_PATCH = 192
+_PATCH_FACES = 3.0
+_QUARTERS = ((0.0, 1.0), (-1.0, 0.0), (0.0, -1.0))
 # The longest side of a working image that goes through the network in one piece.
 _TILE = 2048
 _TILE_OVERLAP = 2 * _PYRAMID_STEP * SMALLEST_FACE
@@ -69,6 +84,8 @@ class Detector(Closing):
         overlap: Of two boxes with more intersection over union, the lower score goes.
         refiner: What places landmarks better in `refine`: a name from the catalogue, an entry,
             None for the default refiner, or ``none`` to leave them as they are.
+        orienter: What tells turned faces in `find`: a name from the catalogue, an entry, None for
+            the default orienter, or ``none`` to take every face for upright.
         threads: CPU threads of one run; 0 for all cores.
         device: Where to run; see ``facekeep.runtime.open_session``.
         precision: What to compute in; see ``facekeep.runtime.open_session``.
@@ -92,6 +109,7 @@ class Detector(Closing):
         longest_side: int = 640,
         overlap: float = 0.3,
         refiner: str | ModelEntry | None = None,
+        orienter: str | ModelEntry | None = None,
         threads: int = 0,
         device: str = "cpu",
         precision: str = "float32",
@@ -120,12 +138,15 @@ class Detector(Closing):
         self._session = open_model(
             chosen, runtime=runtime, device=device, precision=precision, threads=threads
         )
-        second = refiner_entry(refiner)
-        self._refiner = None
-        if second is not None:
-            self._refiner = Refiner(
-                second, threads=threads, device=device, precision=precision, runtime=runtime
-            )
+        settings: dict[str, Any] = {
+            "threads": threads,
+            "device": device,
+            "precision": precision,
+            "runtime": runtime,
+        }
+        second, third = chosen_entry(refiner, "refine"), chosen_entry(orienter, "orient")
+        self._refiner = None if second is None else Refiner(second, **settings)
+        self._orienter = None if third is None else Orienter(third, **settings)
         self._input = self._session.inputs[0].name
         self._outputs = {info.name: place for place, info in enumerate(self._session.outputs)}
 
@@ -142,15 +163,140 @@ class Detector(Closing):
             InputError: The image is not such an array, or the detector is closed.
         """
         image = check_image(image)
-        parts = [self._look(image.shape, level) for level in self._pyramid(image)]
+        return self._chosen(self._candidates(image, self.score))
+
+    def find(self, image: NDArray[np.uint8]) -> list[Face]:
+        """Find the faces of one image, whichever way each is turned, the largest first.
+
+        Faces that the detector takes for upright though they are not are looked for again in the
+        image turned by quarters; so is the image in which none was found, at a glance. Landmarks
+        are refined.
+
+        Args:
+            image: uint8 ``(H, W, 3)`` RGB.
+
+        Returns:
+            Faces in pixels of the image; their landmarks are right whichever way they are turned.
+
+        Raises:
+            InputError: The image is not such an array, or the detector is closed.
+        """
+        image = check_image(image)
+        orienter = self._orienter
+        if orienter is None:
+            return self.refine(image, self.detect(image))
+        candidates = self._candidates(image, min(self.score, _WEAKEST))
+        sure = self._chosen([face for face in candidates if face.score >= self.score])
+        weak = [face for face in candidates if face.score < self.score][:_WEAK_MOST]
+        beside = [face for face in weak if face.score >= _WEAK]
+        crops = self._shared_crops(orienter, image, sure + beside)
+        seen = orienter.look(image, sure + beside, crops)
+        seen, told = seen[: len(sure)], seen[len(sure) :]
+        if not any(each.upright for each in seen):
+            told += orienter.look(image, weak[len(beside) :])
+        turns = self._turns(orienter, image, seen, told)
+        if not turns and not any(each.tilted for each in seen):
+            return self._refined(image, sure, None if crops is None else crops.first(len(sure)))
+        for quarters in turns:
+            turned = np.ascontiguousarray(np.rot90(image, quarters))
+            for each in orienter.look(turned, self._candidates(turned, self.score)):
+                if each.right >= _SHOWN:
+                    there = moved_back(each.face, quarters, image.shape)
+                    seen.append(each._replace(face=there))
+        faces = [
+            (self._again(image, each) or each.righted()) if each.tilted else each.face
+            for each in self._best(seen)
+        ]
+        return self.refine(image, self._chosen(faces))
+
+    def _shared_crops(
+        self, orienter: Orienter, image: NDArray[np.uint8], faces: list[Face]
+    ) -> Crops | None:
+        """Cut out what both orienter and refiner look at, where that is the same and not much."""
+        if self._refiner is None or len(faces) > BATCH:
+            return None
+        alike = orienter.entry.input_size == self._refiner.entry.input_size
+        return self._refiner.crops(image, faces) if alike else None
+
+    def _turns(
+        self,
+        orienter: Orienter,
+        image: NDArray[np.uint8],
+        seen: list[Seen],
+        weak: list[Seen],
+    ) -> list[int]:
+        """Tell by how many quarters the image should be turned to find faces, 1 to 3 each.
+
+        What the detector is not sure of can be a turned face, too.
+        """
+        turned = {each.quarters for each in seen if each.sure} - {0}
+        for each in seen:
+            if not each.clear and not (each.sure and each.quarters):
+                turned |= self._tried(image, each)
+        turns = turned | {each.quarters for each in weak if each.sure} - {0}
+        if not any(each.upright for each in seen):
+            return sorted(turns) or self._glance(orienter, image)
+        # Upright faces beside turned ones: a collage, in which anything may be.
+        upright = any(each.clear for each in seen)
+        return [1, 2, 3] if upright and turned else sorted(turns)
+
+    def _tried(self, image: NDArray[np.uint8], seen: Seen) -> set[int]:
+        """Tell the quarter turn in which the detector is surer of a face than as it was found."""
+        tries = [seen._replace(right=right, down=down) for right, down in _QUARTERS]
+        looks = [(self._again(image, each), each.quarters) for each in tries]
+        scores = [(face.score, quarters) for face, quarters in looks if face is not None]
+        score, quarters = max(scores, default=(0.0, 0))
+        return {quarters} if score > seen.face.score else set()
+
+    def _glance(self, orienter: Orienter, image: NDArray[np.uint8]) -> list[int]:
+        """Tell in which quarter turns there is a face to be seen from afar."""
+        height, width = image.shape[:2]
+        scale = min(_GLANCE / max(height, width), 1.0)
+        small = _resized(image, round(width * scale), round(height * scale))
+        turns = []
+        for quarters in (1, 2, 3):
+            turned = np.ascontiguousarray(np.rot90(small, quarters))
+            faces = self._nms(*self._look(turned.shape, turned, self.score))
+            if any(each.upright for each in orienter.look(turned, faces)):
+                turns.append(quarters)
+        return turns
+
+    def _best(self, seen: list[Seen]) -> list[Seen]:
+        """Of each face seen in several turns, keep it as it is upright and scores best."""
+        boxes = np.array([each.face.bbox for each in seen], np.float32).reshape(-1, 4)
+        ranks = np.array([each.rank for each in seen], np.float32)
+        keep = _suppress(boxes, ranks, self.overlap)
+        return [seen[place] for place in keep]
+
+    def _again(self, image: NDArray[np.uint8], seen: Seen) -> Face | None:
+        """Look at a face again, upright as it was seen to be; None where it is not found so."""
+        matrix = seen.upright_matrix(_PATCH / _PATCH_FACES, _PATCH)
+        found = self._run(warp(image, matrix, _PATCH)[None], _WEAK)
+        away = np.abs(found.points[:, :2].mean(axis=1) - (_PATCH - 1) / 2).max(axis=1)
+        near = np.flatnonzero(away < _PATCH / _PATCH_FACES / 2)
+        if len(near) == 0:
+            return None
+        best = near[np.argmax(found.scores[near])]
+        there = (found.points[best, 2:] - matrix[:, 2]) @ np.linalg.inv(matrix[:, :2]).T
+        score = max(seen.face.score, float(found.scores[best]))
+        return seen.face.replace(landmarks=there.astype(np.float32), score=score)
+
+    def _candidates(self, image: NDArray[np.uint8], score: float) -> list[Face]:
+        """Return what may be faces, with at least this score, the highest first."""
+        parts = [self._look(image.shape, level, score) for level in self._pyramid(image)]
         points, scores = (np.concatenate(rows) for rows in zip(*parts, strict=True))
+        return self._nms(points, scores)
+
+    def _nms(self, points: NDArray[np.float32], scores: NDArray[np.float32]) -> list[Face]:
+        """Make faces of what is no second look at one; see `_Found`."""
         boxes, landmarks = points[:, :2].reshape(-1, 4), points[:, 2:]
         keep = _suppress(boxes, scores, self.overlap)
-        sizes = (boxes[keep, 2:] - boxes[keep, :2]).min(axis=1)
-        if self.min_face is not None:
-            keep, sizes = keep[sizes >= self.min_face], sizes[sizes >= self.min_face]
-        keep = keep[np.argsort(-sizes, kind="stable")][: self.max_faces]
         return [Face(boxes[i], landmarks[i], float(scores[i])) for i in keep]
+
+    def _chosen(self, faces: list[Face]) -> list[Face]:
+        """Return the faces that are wanted, the largest first."""
+        wanted = [face for face in faces if face.size >= (self.min_face or 0)]
+        return sorted(wanted, key=lambda face: -face.size)[: self.max_faces]
 
     def detect_batch(self, images: Iterable[NDArray[np.uint8]]) -> list[list[Face]]:
         """Find the faces of several images of any sizes: one list for each, in order.
@@ -175,7 +321,14 @@ class Detector(Closing):
         Raises:
             InputError: The image is not such an array, or the detector is closed.
         """
-        return list(faces) if self._refiner is None else self._refiner.refine(image, faces)
+        return self._refined(image, faces, None)
+
+    def _refined(
+        self, image: NDArray[np.uint8], faces: Sequence[Face], crops: Crops | None
+    ) -> list[Face]:
+        if self._refiner is None:
+            return list(faces)
+        return self._refiner.refine(image, faces, crops)
 
     @property
     def refiner(self) -> str | None:
@@ -185,13 +338,14 @@ class Detector(Closing):
     @property
     def models(self) -> list[ModelEntry]:
         """The models that decide where faces and their landmarks are found."""
-        return [self.entry] if self._refiner is None else [self.entry, self._refiner.entry]
+        helpers = [each.entry for each in (self._refiner, self._orienter) if each is not None]
+        return [self.entry, *helpers]
 
     def close(self) -> None:
         """Let go of the networks."""
-        self._session.close()
-        if self._refiner is not None:
-            self._refiner.close()
+        for network in (self._session, self._refiner, self._orienter):
+            if network is not None:
+                network.close()
 
     def _pyramid(self, image: NDArray[np.uint8]) -> Iterable[NDArray[np.uint8]]:
         """Yield the image at the working size, then ever smaller until no face is too large."""
@@ -208,13 +362,13 @@ class Detector(Closing):
             scale /= _PYRAMID_STEP
 
     def _look(
-        self, shape: tuple[int, ...], level: NDArray[np.uint8]
+        self, shape: tuple[int, ...], level: NDArray[np.uint8], score: float
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Detect at one level; points and scores as in ``_Found``, for an image of ``shape``."""
         factor = np.array([shape[1] / level.shape[1], shape[0] / level.shape[0]], np.float32)
         points, scores = [], []
         for x, y, tile in _tiles(level):
-            found = self._run(tile[None], self.score)
+            found = self._run(tile[None], score)
             placed = found.points + np.array([x, y], np.float32)
             whole = _whole(placed[:, :2], (x, y), tile.shape, level.shape)
             points.append(placed[whole] * factor)

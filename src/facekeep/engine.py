@@ -37,13 +37,13 @@ from facekeep.face import Face
 from facekeep.gallery import Consent, Gallery, Key, Person, Space
 from facekeep.gallery.names import new_name
 from facekeep.image import MAX_BYTES
-from facekeep.landmarks import refiner_entry
+from facekeep.landmarks import chosen_entry
 from facekeep.models import ModelEntry, default_model, entry, space_id
 
 __all__ = ["FaceEngine", "ImageSource"]
 
 # Part of the recipe: raise it when the road finds other faces, facts or embeddings in one image.
-_ROAD = 2
+_ROAD = 3
 # The false-match rate to decide at where neither it nor an FPIR is asked for.
 _FMR = 1e-4
 # So many of the most similar people are weighed however few are asked for: some may be refused.
@@ -68,6 +68,7 @@ class FaceEngine(Closing, Forking):
         read_only: Never write to the gallery; works on read-only media.
         detector: Name of the detector; None for the default.
         refiner: Name of what places landmarks better; None for the default, ``none`` for nothing.
+        orienter: Name of what tells turned faces; None for the default, ``none`` for nothing.
         embedder: Name of the embedder; None for the default.
         fmr: The false-match rate to decide at: the share of comparisons between two different
             people that may be taken for a match. None for 1e-4.
@@ -105,6 +106,7 @@ class FaceEngine(Closing, Forking):
         read_only: bool = False,
         detector: str | None = None,
         refiner: str | None = None,
+        orienter: str | None = None,
         embedder: str | None = None,
         fmr: float | None = None,
         fpir: float | None = None,
@@ -126,7 +128,16 @@ class FaceEngine(Closing, Forking):
         self.model = model = _embedder(embedder)
         self.max_pixels = max_pixels
         self.max_bytes = max_bytes
-        self._looks = (detector, refiner, min_face, max_faces, max_pixels, flip, precision)
+        self._looks = (
+            detector,
+            refiner,
+            orienter,
+            min_face,
+            max_faces,
+            max_pixels,
+            flip,
+            precision,
+        )
         self._path = None if gallery is None else Path(gallery)
         self._key = key
         self._read_only = read_only
@@ -137,6 +148,7 @@ class FaceEngine(Closing, Forking):
             lambda: Detector(
                 detector,
                 refiner=refiner,
+                orienter=orienter,
                 min_face=min_face,
                 max_faces=max_faces,
                 threads=threads,
@@ -272,8 +284,9 @@ class FaceEngine(Closing, Forking):
 
         What was found once need not be looked for again while the recipe is the same.
         """
-        detector, refiner, *settings = self._looks
-        models = entry(detector or default_model("detect")), refiner_entry(refiner)
+        detector, refiner, orienter, *settings = self._looks
+        helpers = chosen_entry(refiner, "refine"), chosen_entry(orienter, "orient")
+        models = entry(detector or default_model("detect")), *helpers
         files = [file.sha256 for model in models if model is not None for file in model.files]
         parts = [_ROAD, files, space_id(self.model), settings]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
