@@ -1,4 +1,4 @@
-"""The road from an image to embeddings: detect, refine, align, measure, embed."""
+"""The road from an image to embeddings: detect, refine, align, measure, judge, embed."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 
 from facekeep._closing import Closing
 from facekeep.align import align_batch
+from facekeep.clarity import Judge
 from facekeep.detect import Detector
 from facekeep.embed import Embedder
 from facekeep.errors import FacekeepError
 from facekeep.face import Face
 from facekeep.image import load_image
 from facekeep.models import ModelEntry
-from facekeep.quality import assess
+from facekeep.quality import POLICIES, USABLE, assess, judged
 
 __all__ = ["Analyser", "Found", "ImageSource"]
 
@@ -62,27 +63,33 @@ class _Lazy(Generic[_T]):
 
 
 class Analyser:
-    """A detector and an embedder at work together, opened when they are first needed.
+    """A detector, a judge and an embedder at work together, opened when they are first needed.
 
     Args:
         detector: Makes the detector.
+        judge: Makes what tells how clear a face is.
         embedder: Makes the embedder.
         model: The embedder's catalogue entry, which is known before its weights are loaded.
         max_pixels: Refuse larger images.
+        any_quality: Take every face for usable.
     """
 
     def __init__(
         self,
         detector: Callable[[], Detector],
+        judge: Callable[[], Judge],
         embedder: Callable[[], Embedder],
         model: ModelEntry,
         *,
         max_pixels: int,
+        any_quality: bool = False,
     ) -> None:
         self._detector = _Lazy(detector)
+        self._judge = _Lazy(judge)
         self._embedder = _Lazy(embedder)
         self._size = model.input_size or 112
         self._max_pixels = max_pixels
+        self._usable = POLICIES["off"] if any_quality else USABLE
 
     def load(self, image: ImageSource) -> NDArray[np.uint8]:
         """Load an image as uint8 ``(H, W, 3)`` RGB."""
@@ -93,15 +100,20 @@ class Analyser:
         self._embedder.get()
 
     def find(self, image: NDArray[np.uint8]) -> Found:
-        """Find the faces of a loaded image, with refined landmarks and quality."""
+        """Find the faces of a loaded image, with refined landmarks, quality and reasons."""
         detector = self._detector.get()
         faces = detector.refine(image, detector.detect(image))
         crops = align_batch(image, [face.landmarks for face in faces], self._size)
+        clarity = self._judge.get().clarity(crops).tolist() if faces else []
         measured = [
-            face.replace(quality=assess(image, face, crop=crop))
-            for face, crop in zip(faces, crops, strict=True)
+            face.replace(quality=assess(image, face, crop=crop, clarity=clear))
+            for face, crop, clear in zip(faces, crops, clarity, strict=True)
         ]
-        return Found(measured, crops)
+        return Found(self.judged(measured), crops)
+
+    def judged(self, faces: Iterable[Face]) -> list[Face]:
+        """Fill in why faces whose quality is known are unusable; see ``quality.judged``."""
+        return judged(faces, self._usable)
 
     def embed(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Embed aligned crops; see ``Embedder.embed``."""
@@ -124,6 +136,7 @@ class Analyser:
     def close(self) -> None:
         """Let go of the networks; they are opened again if they are needed again."""
         self._detector.close()
+        self._judge.close()
         self._embedder.close()
 
     def _find_some(self, images: Iterator[ImageSource]) -> tuple[list[Found], FacekeepError | None]:

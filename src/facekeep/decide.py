@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,17 @@ from facekeep.errors import InputError, ModelError
 from facekeep.gallery import Hit
 from facekeep.models import ModelEntry
 
-__all__ = ["Candidate", "Decision", "Threshold", "Verification", "compare", "decide", "threshold"]
+__all__ = [
+    "Candidate",
+    "Decision",
+    "Threshold",
+    "Verification",
+    "compare",
+    "decide",
+    "once_each",
+    "threshold",
+    "unnamed",
+]
 
 # With no false match among n comparisons the rate is below 3/n at 95 % confidence, the "rule of
 # three" (ISO/IEC 19795-1); a claim of rate f needs as many comparisons.
@@ -59,6 +70,7 @@ class Candidate:
         person_id: The person's UUID.
         template_id: UUID of the template that is most similar.
         refused: The face is at least as similar to a "this is not the person" template.
+        elsewhere: Another face of the same photo matches the person better.
     """
 
     name: str
@@ -67,6 +79,7 @@ class Candidate:
     person_id: str
     template_id: str
     refused: bool = False
+    elsewhere: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +87,7 @@ class Decision:
     """Who a face is.
 
     Attributes:
-        match: The person, or None: unknown.
+        match: The person, or None: unknown, or an unusable face.
         candidates: The most similar people, best first, whether above the threshold or not.
         threshold: What was decided by: for the best candidate, where there is one.
         people: How many people the face was compared with.
@@ -97,13 +110,15 @@ class Verification:
 
     Attributes:
         match: Whether the similarity reaches the threshold.
-        similarity: Their cosine, -1 to 1; None where one of them has no face.
+        similarity: Their cosine, -1 to 1; None where one of them has no face or no usable one.
         threshold: What was decided by.
+        reasons: Why a face is unusable, as in ``Face.reasons``; such faces never match.
     """
 
     match: bool
     similarity: float | None
     threshold: Threshold
+    reasons: tuple[str, ...] = ()
 
 
 def threshold(model: ModelEntry, fmr: float, *, templates: int = 1) -> Threshold:
@@ -178,15 +193,54 @@ def decide(
     return Decision(next(matches, None), candidates[:top_k], terms, people)
 
 
+def unnamed(limit: Threshold, people: int) -> Decision:
+    """The decision on an unusable face, which is compared with nobody."""
+    return Decision(None, (), limit, people)
+
+
+def once_each(decisions: Sequence[Decision]) -> list[Decision]:
+    """Let nobody be in one photo twice: of several faces only the most similar keeps the name.
+
+    The others become unknown; the candidate they would have matched says ``elsewhere``.
+
+    Args:
+        decisions: Those on the faces of one photo.
+    """
+    best: dict[str, int] = {}
+    for place, decision in enumerate(decisions):
+        if match := decision.match:
+            held = decisions[best.setdefault(match.person_id, place)].match
+            if held is not None and match.similarity > held.similarity:
+                best[match.person_id] = place
+    return [
+        decision
+        if decision.match is None or best[decision.match.person_id] == place
+        else _beaten(decision, decision.match.person_id)
+        for place, decision in enumerate(decisions)
+    ]
+
+
+def _beaten(decision: Decision, person_id: str) -> Decision:
+    candidates = tuple(
+        dataclasses.replace(each, elsewhere=True) if each.person_id == person_id else each
+        for each in decision.candidates
+    )
+    return dataclasses.replace(decision, match=None, candidates=candidates)
+
+
 def compare(
-    first: NDArray[np.float32] | None, second: NDArray[np.float32] | None, limit: Threshold
+    first: NDArray[np.float32] | None,
+    second: NDArray[np.float32] | None,
+    limit: Threshold,
+    reasons: tuple[str, ...] = (),
 ) -> Verification:
     """Decide whether two embeddings, float32 ``(d,)`` of unit length, are of one person.
 
-    None stands for an image without a face, which matches nothing.
+    None stands for an image without a face, which matches nothing; ``reasons``, where there are
+    any, say why one of the faces is unusable, which matches nothing either.
     """
-    if first is None or second is None:
-        return Verification(match=False, similarity=None, threshold=limit)
+    if first is None or second is None or reasons:
+        return Verification(match=False, similarity=None, threshold=limit, reasons=reasons)
     similarity = float(first @ second)
     return Verification(similarity >= limit.cosine, similarity, limit)
 

@@ -17,7 +17,17 @@ from numpy.typing import NDArray
 from facekeep._closing import Closing
 from facekeep._files import printable
 from facekeep.analyse import Analyser, ImageSource
-from facekeep.decide import Threshold, Verification, compare, decide, threshold
+from facekeep.clarity import Judge
+from facekeep.decide import (
+    Decision,
+    Threshold,
+    Verification,
+    compare,
+    decide,
+    once_each,
+    threshold,
+    unnamed,
+)
 from facekeep.detect import Detector
 from facekeep.embed import Embedder
 from facekeep.enrol import Enrolment, Rejection, conflict, policy_named, reject, require_limit
@@ -32,7 +42,7 @@ from facekeep.models import ModelEntry, default_model, entry, space_id
 __all__ = ["FaceEngine", "ImageSource"]
 
 # Part of the recipe: raise it when the road finds other faces, facts or embeddings in one image.
-_ROAD = 2
+_ROAD = 3
 # So many of the most similar people are weighed however few are asked for: some may be refused.
 _WEIGHED = 20
 
@@ -58,6 +68,8 @@ class FaceEngine(Closing):
             people that may be taken for a match.
         review: How strictly photos are examined before they are enrolled: ``off``, ``standard``
             or ``strict``.
+        any_quality: Take every face for usable, however poor; else faces that show too little to
+            be told from others have ``Face.reasons``, are compared with nobody and never named.
         keep_crops: Keep the aligned face with each template, so that a later change of model needs
             no new photos.
         min_face: Smallest face wanted, in pixels; see ``Detector``.
@@ -86,6 +98,7 @@ class FaceEngine(Closing):
         embedder: str | None = None,
         fmr: float = 1e-4,
         review: str = "standard",
+        any_quality: bool = False,
         keep_crops: bool = False,
         min_face: float | None = None,
         max_faces: int | None = None,
@@ -118,6 +131,7 @@ class FaceEngine(Closing):
                 precision=precision,
                 runtime=runtime,
             ),
+            lambda: Judge(threads=threads, device=device, precision=precision),
             lambda: Embedder(
                 model,
                 flip=flip,
@@ -128,17 +142,22 @@ class FaceEngine(Closing):
             ),
             model,
             max_pixels=max_pixels,
+            any_quality=any_quality,
         )
 
     # Faces
 
     def detect(self, image: ImageSource) -> list[Face]:
-        """Find the faces of an image, the largest first, with landmarks and quality."""
+        """Find the faces of an image, the largest first, with landmarks, quality and reasons."""
         return self._analyser.find(self._analyser.load(image)).faces
 
     def analyse(self, image: ImageSource) -> list[Face]:
-        """Find the faces of an image, the largest first, with quality and embedding."""
+        """Find the faces of an image, the largest first, with quality, reasons and embedding."""
         return next(self.analyse_batch([image]))
+
+    def judged(self, faces: Iterable[Face]) -> list[Face]:
+        """Fill in the reasons of faces that were analysed before, perhaps by another setting."""
+        return self._analyser.judged(faces)
 
     def analyse_batch(self, images: Iterable[ImageSource]) -> Iterator[list[Face]]:
         """Do the same for many images: yields a list for each, in order, at constant memory.
@@ -153,13 +172,14 @@ class FaceEngine(Closing):
     ) -> Verification:
         """Decide whether the largest faces of two images are of one person.
 
-        An image without a face is no error but a failed comparison: ``match`` is False,
-        ``similarity`` None.
+        An image without a face, or with an unusable one, is no error but a failed comparison:
+        ``match`` is False, ``similarity`` None.
         """
         limit = self.threshold(fmr)
-        found = self.analyse_batch([first, second])
+        found = list(self.analyse_batch([first, second]))
         embeddings = [faces[0].embedding if faces else None for faces in found]
-        return compare(embeddings[0], embeddings[1], limit)
+        reasons = next((faces[0].reasons for faces in found if faces and faces[0].reasons), ())
+        return compare(embeddings[0], embeddings[1], limit, reasons)
 
     def threshold(self, fmr: float | None = None, *, templates: int = 1) -> Threshold:
         """Return the cosine to decide by at a false-match rate, the engine's own by default.
@@ -188,7 +208,8 @@ class FaceEngine(Closing):
         What was found once need not be looked for again while the recipe is the same.
         """
         detector, refiner, *settings = self._looks
-        models = entry(detector or default_model("detect")), refiner_entry(refiner)
+        judge = entry(default_model("judge"))
+        models = entry(detector or default_model("detect")), refiner_entry(refiner), judge
         files = [file.sha256 for model in models if model is not None for file in model.files]
         parts = [_ROAD, files, space_id(self.model), settings]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
@@ -255,7 +276,7 @@ class FaceEngine(Closing):
         The person is passed over for faces that are at least as similar to it as to the person.
 
         Raises:
-            ImageError: The image cannot be read, or shows no face.
+            ImageError: The image cannot be read, or shows no usable face.
             PersonNotFound: There is no such person.
         """
         gallery = self.gallery
@@ -263,32 +284,49 @@ class FaceEngine(Closing):
         faces = self.analyse(image)
         if not faces or faces[0].embedding is None:
             raise ImageError(f"no face was found in {_label(image)}; use one that shows the face")
+        if not faces[0].usable:
+            why = faces[0].reasons[0].replace("_", " ")
+            raise ImageError(f"the face in {_label(image)} is unusable ({why}); use a better one")
         return gallery.enroll(name, [NewTemplate(faces[0].embedding, negative=True)])
 
     def identify(
-        self, image: ImageSource, *, fmr: float | None = None, top_k: int = 5
+        self,
+        image: ImageSource,
+        *,
+        fmr: float | None = None,
+        top_k: int = 5,
+        collage: bool = False,
     ) -> list[Face]:
         """Find out who the people in an image are; each face gets its ``decision``.
+
+        An unusable face is compared with nobody. Of several faces that match one person only the
+        most similar gets the name.
 
         Args:
             image: The image.
             fmr: The false-match rate to decide at; the engine's own by default.
             top_k: How many candidates to report for each face.
+            collage: The image may show a person several times.
 
         Raises:
             GalleryNotFound: Nobody was ever enrolled.
             SpaceMismatch: The gallery was made with another model.
         """
-        return next(self.identify_batch([image], fmr=fmr, top_k=top_k))
+        return next(self.identify_batch([image], fmr=fmr, top_k=top_k, collage=collage))
 
     def identify_batch(
-        self, images: Iterable[ImageSource], *, fmr: float | None = None, top_k: int = 5
+        self,
+        images: Iterable[ImageSource],
+        *,
+        fmr: float | None = None,
+        top_k: int = 5,
+        collage: bool = False,
     ) -> Iterator[list[Face]]:
         """Do the same for many images; see ``analyse_batch``."""
         gallery = self.gallery
         self.threshold(fmr)  # a rate that cannot be promised fails before any photo is read
         for faces in self.analyse_batch(images):
-            yield self._decided(gallery, faces, fmr, top_k)
+            yield self._decided(gallery, faces, fmr, top_k, collage=collage)
 
     # Life
 
@@ -357,21 +395,30 @@ class FaceEngine(Closing):
         return conflict(name, hits, lambda templates: self.threshold(templates=templates))
 
     def _decided(
-        self, gallery: Gallery, faces: list[Face], fmr: float | None, top_k: int
+        self,
+        gallery: Gallery,
+        faces: list[Face],
+        fmr: float | None,
+        top_k: int,
+        *,
+        collage: bool,
     ) -> list[Face]:
-        embeddings = [face.embedding for face in faces if face.embedding is not None]
-        if not embeddings:
+        if not faces:
             return faces
 
         def limit(templates: int) -> Threshold:
             return self.threshold(fmr, templates=templates)
 
         people = gallery.count()
-        hits = gallery.search(np.stack(embeddings), max(top_k, _WEIGHED))
-        return [
-            face.replace(decision=decide(found, limit, people, top_k))
-            for face, found in zip(faces, hits, strict=True)
+        rows = [face.embedding for face in faces if face.usable and face.embedding is not None]
+        hits = iter(gallery.search(np.stack(rows), max(top_k, _WEIGHED)) if rows else ())
+        decisions: list[Decision] = [
+            decide(next(hits), limit, people, top_k) if face.usable else unnamed(limit(1), people)
+            for face in faces
         ]
+        if not collage:
+            decisions = once_each(decisions)
+        return [face.replace(decision=made) for face, made in zip(faces, decisions, strict=True)]
 
     def _known_digests(self, name: str) -> set[str]:
         """Digests of the photos that a person's templates came from."""

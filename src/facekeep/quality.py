@@ -1,13 +1,14 @@
-"""Facts about a face that decide whether it should be enrolled, and the reasons when it should not.
+"""Facts about a face that decide whether it can be told and enrolled, and the reasons when not.
 
-``assess`` measures, ``review`` judges by a ``Policy``; where its limits come from: docs/quality.md.
+``assess`` measures, ``review`` judges by a ``Policy``, ``judged`` marks faces that are too poor to
+be told from others; where the limits come from: docs/quality.md.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
@@ -23,7 +24,18 @@ from facekeep.errors import InputError
 from facekeep.face import Face
 from facekeep.image import check_image
 
-__all__ = ["POLICIES", "Policy", "Quality", "Reason", "assess", "explain", "pose", "review"]
+__all__ = [
+    "POLICIES",
+    "USABLE",
+    "Policy",
+    "Quality",
+    "Reason",
+    "assess",
+    "explain",
+    "judged",
+    "pose",
+    "review",
+]
 
 _CROP = 112
 # Brows to chin and cheek to cheek in an aligned crop: little hair, background or black border.
@@ -59,6 +71,8 @@ class Quality:
         outside: Share of the box that lies outside the image, 0 to 1.
         mouth_covered: Hint that a mask, scarf or hand hides the mouth, 0 to 1.
         eyes_covered: Hint that dark glasses, hair or deep shadow hide the eyes, 0 to 1.
+        clarity: How much of who it is the aligned crop still shows, 0 (nothing) to 1 (all), as the
+            network of ``facekeep.clarity`` estimates it; 1 where it was not asked.
         overall: All of it in one number, 0 to 1, to rank the templates of one person.
     """
 
@@ -74,6 +88,7 @@ class Quality:
     outside: float
     mouth_covered: float
     eyes_covered: float
+    clarity: float
     overall: float
 
     def to_dict(self) -> dict[str, float]:
@@ -82,7 +97,7 @@ class Quality:
 
 
 class Reason(StrEnum):
-    """Why a face, or an image, should not be enrolled. The words are stable."""
+    """Why a face, or an image, should not be used or enrolled. The words are stable."""
 
     NO_FACE = "no_face"
     MULTIPLE_FACES = "multiple_faces"
@@ -96,12 +111,13 @@ class Reason(StrEnum):
     FACE_CUT_OFF = "face_cut_off"
     MOUTH_COVERED = "mouth_covered"
     EYES_COVERED = "eyes_covered"
+    UNCLEAR = "unclear"
     IDENTITY_CONFLICT = "identity_conflict"
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """Limits for enrolment, in the units of ``Quality``; a fact at its limit passes."""
+    """Limits in the units of ``Quality``; a fact at its limit passes."""
 
     min_size: float = 0.0
     min_sharpness: float = 0.0
@@ -115,7 +131,11 @@ class Policy:
     max_outside: float = 1.0
     max_mouth_covered: float = 1.0
     max_eyes_covered: float = 1.0
+    min_clarity: float = 0.0
 
+
+USABLE = Policy(min_sharpness=0.16, min_brightness=0.04, max_brightness=0.95, min_clarity=0.5)
+"""What a face must show to be compared at all: below it strangers match too often."""
 
 POLICIES: Mapping[str, Policy] = MappingProxyType(
     {
@@ -132,6 +152,7 @@ POLICIES: Mapping[str, Policy] = MappingProxyType(
             max_outside=0.3,
             max_mouth_covered=0.95,
             max_eyes_covered=0.99,
+            min_clarity=USABLE.min_clarity,
         ),
         "strict": Policy(
             min_size=80,
@@ -146,6 +167,7 @@ POLICIES: Mapping[str, Policy] = MappingProxyType(
             max_outside=0.05,
             max_mouth_covered=0.8,
             max_eyes_covered=0.95,
+            min_clarity=USABLE.min_clarity,
         ),
     }
 )
@@ -245,11 +267,22 @@ _CHECKS = (
         "show the eyes, without dark glasses, hair or shadow over them: the hint that they are "
         "hidden is {value:.3f}, {limit:.2f} is the most",
     ),
+    _Check(
+        Reason.UNCLEAR,
+        lambda q: q.clarity,
+        "min_clarity",
+        "use a clearer picture: damaged, covered or no face, it shows too little of who it is "
+        "({value:.2f}, {limit:.2f} is needed)",
+    ),
 )
 
 
 def assess(
-    image: NDArray[np.uint8], face: Face, *, crop: NDArray[np.uint8] | None = None
+    image: NDArray[np.uint8],
+    face: Face,
+    *,
+    crop: NDArray[np.uint8] | None = None,
+    clarity: float = 1.0,
 ) -> Quality:
     """Measure a face.
 
@@ -260,6 +293,7 @@ def assess(
         image: The image that the face was found in, uint8 ``(H, W, 3)`` RGB.
         face: The face.
         crop: Its aligned crop, where it is at hand; else it is cut here.
+        clarity: What ``facekeep.clarity`` found in the crop.
 
     Returns:
         The facts; all of them are finite.
@@ -285,6 +319,7 @@ def assess(
         outside=_outside(image.shape, face.bbox),
         mouth_covered=mouth_covered,
         eyes_covered=eyes_covered,
+        clarity=_finite(clarity),
         overall=0.0,
     )
     return dataclasses.replace(quality, overall=_overall(quality))
@@ -297,6 +332,19 @@ def review(quality: Quality, policy: Policy) -> list[Reason]:
         What speaks against enrolment, each reason once; empty when nothing does.
     """
     return list(dict.fromkeys(c.reason for c in _CHECKS if c.fails(quality, policy)))
+
+
+def judged(faces: Iterable[Face], policy: Policy = USABLE) -> list[Face]:
+    """Fill in ``Face.reasons`` from the quality of faces.
+
+    Args:
+        faces: The faces; one whose quality was not measured counts as usable.
+        policy: What a usable face must show; ``POLICIES["off"]`` takes every face for usable.
+    """
+    return [
+        face.replace(reasons=tuple(review(face.quality, policy) if face.quality else ()))
+        for face in faces
+    ]
 
 
 def explain(reason: Reason, quality: Quality, policy: Policy) -> str:

@@ -9,7 +9,7 @@ import typer
 from facekeep.cli.command import ExitStatus, Run, command, group
 from facekeep.cli.looking import CacheFlag, check_sheet, open_cache, photo_progress, remarks, terms
 from facekeep.cli.opening import open_engine
-from facekeep.cli.options import ENGINE, Folder, Out
+from facekeep.cli.options import ENGINE, Collage, Folder, Out
 from facekeep.cli.terms import box
 
 if TYPE_CHECKING:
@@ -32,15 +32,21 @@ MinSize = Annotated[
     ],
 )
 def cluster(
-    run: Run, folder: Folder, min_size: MinSize = 2, out: Out = None, cache: CacheFlag = True
+    run: Run,
+    folder: Folder,
+    min_size: MinSize = 2,
+    collage: Collage = False,
+    out: Out = None,
+    cache: CacheFlag = True,
 ) -> ExitStatus:
     """Group the faces of a folder of photos by person.
 
     Looks at all pictures of FOLDER and the folders in it. The largest group comes first and the
-    most typical face first in each; --out writes a contact sheet, a row for each person. What is
-    found in each photo is remembered, encrypted where a key is set, so that the next run is quick
-    and an interrupted one goes on where it stopped. Exit status: 0 when there is a group, 1 when
-    there is none.
+    most typical face first in each; --out writes a contact sheet, a row for each person. Two faces
+    of one picture are never one person, unless with --collage; unusable faces are in no group.
+    What is found in each photo is remembered, encrypted where a key is set, so that the next run is
+    quick and an interrupted one goes on where it stopped. Exit status: 0 when there is a group, 1
+    when there is none.
     """
     from facekeep.apps.photos import cluster_folder
     from facekeep.image import save_image
@@ -48,7 +54,9 @@ def cluster(
     if out is not None:
         check_sheet(out, folder)
     with open_engine(run) as engine, open_cache(run, cache) as known, photo_progress(run) as show:
-        result = cluster_folder(engine, folder, min_size=min_size, cache=known, progress=show)
+        result = cluster_folder(
+            engine, folder, min_size=min_size, collage=collage, cache=known, progress=show
+        )
     if out is not None:
         from facekeep.apps.sheet import cluster_sheet
 
@@ -82,5 +90,5 @@ def _print(run: Run, result: Clustering) -> None:
     photos = result.photos
     run.say(
         f"people: {len(result.groups)}; photos: {len(photos.photos)}; faces: {photos.faces},"
-        f" of which in no group: {result.alone}"
+        f" of which in no group: {result.alone}, unusable: {photos.unusable}"
     )

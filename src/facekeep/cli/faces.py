@@ -12,7 +12,7 @@ import typer
 from facekeep.cli.command import ExitStatus, Run, command, group
 from facekeep.cli.looking import check_targets
 from facekeep.cli.opening import open_engine
-from facekeep.cli.options import ENGINE, GALLERY, Image, Images
+from facekeep.cli.options import ENGINE, GALLERY, Collage, Image, Images
 from facekeep.cli.output import counted
 from facekeep.cli.terms import box, say_terms
 from facekeep.errors import FacekeepError, ImageError, InputError
@@ -65,15 +65,21 @@ def detect(run: Run, images: Images, out: Pictures = None) -> ExitStatus:
         "facekeep identify photos/*.jpg --out marked/",
     ],
 )
-def identify(run: Run, images: Images, top: Top = 5, out: Pictures = None) -> ExitStatus:
+def identify(
+    run: Run, images: Images, top: Top = 5, collage: Collage = False, out: Pictures = None
+) -> ExitStatus:
     """Say who the people in pictures are, as far as they are enrolled.
 
     A face is given a name when its similarity to somebody reaches the threshold for the
-    false-match rate; everybody else stays unknown. Exit status: 0 when somebody was recognised in
+    false-match rate; everybody else stays unknown. A face that shows too little is unusable, and
+    not compared. Of several faces of a picture that match one person only the most similar gets
+    the name, unless with --collage. Exit status: 0 when somebody was recognised in
     every picture, 1 when not. With --json, one line for each picture.
     """
     with open_engine(run, gallery="read") as engine:
-        status = _each(run, images, out, lambda image: engine.identify(image, top_k=top))
+        status = _each(
+            run, images, out, lambda image: engine.identify(image, top_k=top, collage=collage)
+        )
         say_terms(run, engine.threshold(), engine.gallery.count())
     return status
 
@@ -91,7 +97,7 @@ def verify(
 ) -> ExitStatus:
     """Say whether two pictures show the same person; of several faces the largest counts.
 
-    Exit status: 0 yes, 1 no, or no face in one of them.
+    Exit status: 0 yes, 1 no, or no usable face in one of them.
     """
     with open_engine(run) as engine:
         result = engine.verify(first, second)
@@ -103,8 +109,11 @@ def verify(
                 "similarity": result.similarity,
                 "threshold": limit.cosine,
                 "fmr": limit.fmr,
+                "reasons": result.reasons,
             }
         )
+    elif result.reasons:
+        run.say(f"no: the face in one of the pictures is unusable: {_plainest(result.reasons)}")
     elif result.similarity is None:
         run.say("no: one of the pictures shows no face")
     else:
@@ -168,6 +177,8 @@ def _shape(face: Face) -> dict[str, Any]:
         "landmarks": face.landmarks,
         "score": face.score,
         "quality": face.quality.to_dict() if face.quality else None,
+        "usable": face.usable,
+        "reasons": face.reasons,
     }
 
 
@@ -184,6 +195,7 @@ def _identity(face: Face) -> dict[str, Any]:
                 "similarity": each.similarity,
                 "threshold": each.threshold,
                 "refused": each.refused,
+                "elsewhere": each.elsewhere,
             }
             for each in decision.candidates
         ],
@@ -206,20 +218,32 @@ def _print_faces(run: Run, image: Path, faces: Sequence[Face]) -> None:
         run.table(["box (x1 y1 x2 y2)", "score", "quality"], rows)
         return
     rows = [
-        [face.name or "unknown", _similarity(face), _others(face), box]
+        [_who(face), _similarity(face), _others(face), box]
         for box, face in zip(boxes, faces, strict=True)
     ]
     run.table(["who", "similarity", "most like", "box (x1 y1 x2 y2)"], rows)
+
+
+def _who(face: Face) -> str:
+    if face.reasons:
+        return f"unusable: {_plainest(face.reasons)}"
+    return face.name or "unknown"
+
+
+def _plainest(reasons: Sequence[str]) -> str:
+    """The first of a face's reasons, in words."""
+    return reasons[0].replace("_", " ")
 
 
 def _facts(face: Face) -> str:
     quality = face.quality
     if quality is None:
         return ""
+    poor = f"unusable: {_plainest(face.reasons)}; " if face.reasons else ""
     return (
-        f"{quality.overall:.2f} (size {quality.size:.0f} px, sharpness {quality.sharpness:.3f}, "
-        f"brightness {quality.brightness:.2f}, yaw {quality.yaw:.0f}, pitch {quality.pitch:.0f}, "
-        f"roll {quality.roll:.0f})"
+        f"{poor}{quality.overall:.2f} (size {quality.size:.0f} px, "
+        f"sharpness {quality.sharpness:.3f}, brightness {quality.brightness:.2f}, "
+        f"yaw {quality.yaw:.0f}, pitch {quality.pitch:.0f}, roll {quality.roll:.0f})"
     )
 
 
@@ -230,7 +254,8 @@ def _similarity(face: Face) -> str:
 def _others(face: Face) -> str:
     candidates = face.decision.candidates if face.decision else ()
     return ", ".join(
-        f"{each.name} {each.similarity:.2f}{' (refused)' if each.refused else ''}"
+        f"{each.name} {each.similarity:.2f}"
+        + (" (refused)" if each.refused else " (another face)" if each.elsewhere else "")
         for each in candidates[:3]
     )
 

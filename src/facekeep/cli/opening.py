@@ -43,6 +43,7 @@ def open_engine(run: Run, gallery: Literal["none", "read", "write"] = "none") ->
         embedder=settings.embedder,
         fmr=settings.fmr,
         review=settings.review,
+        any_quality=settings.any_quality,
         keep_crops=settings.keep_crops,
         min_face=settings.min_face,
         max_faces=settings.max_faces,

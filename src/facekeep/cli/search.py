@@ -78,7 +78,8 @@ def search(
         run.table(["photo", "similarity", "box (x1 y1 x2 y2)"], rows)
     photos = result.photos
     run.say(
-        f"found in {len(result.found)} of {len(photos.photos)} photos with {photos.faces} faces;"
+        f"found in {len(result.found)} of {len(photos.photos)} photos with {photos.faces} faces"
+        f" ({photos.unusable} unusable);"
         f" about {result.expected_false:.2g} faces of others are expected to be as similar"
     )
     remarks(run, photos, result.threshold)
