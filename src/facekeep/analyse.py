@@ -102,7 +102,7 @@ class Analyser:
     def find(self, image: NDArray[np.uint8]) -> Found:
         """Find the faces of a loaded image, with refined landmarks, quality and reasons."""
         detector = self._detector.get()
-        faces = detector.refine(image, detector.detect(image))
+        faces = detector.find(image)
         crops = align_batch(image, [face.landmarks for face in faces], self._size)
         clarity = self._judge.get().clarity(crops).tolist() if faces else []
         measured = [

@@ -18,8 +18,9 @@ from facekeep._closing import Closing
 from facekeep.errors import InputError, ModelError
 from facekeep.face import Face
 from facekeep.image import check_image
-from facekeep.landmarks import Refiner, refiner_entry
+from facekeep.landmarks import Refiner, chosen_entry
 from facekeep.models import ModelEntry, default_model, entry, open_model
+from facekeep.orient import Orienter, Seen, moved_back
 
 __all__ = ["SMALLEST_FACE", "Detector"]
 
@@ -31,6 +32,13 @@ _PYRAMID_STEP = 8
 # What they give is named and laid out alike; see nn.detector.HEADS.
 _ARCHITECTURES = ("yunet", "facekeep-detector")
 _STRIDES = (8, 16, 32)
+# From these scores on, what is no sure face may be a turned one: beside an upright face, and where
+# there is none; so many are looked at, at most.
+_WEAK = 0.3
+_WEAKEST = 0.1
+_WEAK_MOST = 8
+# The longest side of an image in which turned faces are looked for at a glance.
+_GLANCE = 256
 # The longest side of a working image that goes through the network in one piece.
 _TILE = 2048
 _TILE_OVERLAP = 2 * _PYRAMID_STEP * SMALLEST_FACE
@@ -69,6 +77,8 @@ class Detector(Closing):
         overlap: Of two boxes with more intersection over union, the lower score goes.
         refiner: What places landmarks better in `refine`: a name from the catalogue, an entry,
             None for the default refiner, or ``none`` to leave them as they are.
+        orienter: What tells turned faces in `find`: a name from the catalogue, an entry, None for
+            the default orienter, or ``none`` to take every face for upright.
         threads: CPU threads of one run; 0 for all cores.
         device: Where to run; see ``facekeep.runtime.open_session``.
         precision: What to compute in; see ``facekeep.runtime.open_session``.
@@ -92,6 +102,7 @@ class Detector(Closing):
         longest_side: int = 640,
         overlap: float = 0.3,
         refiner: str | ModelEntry | None = None,
+        orienter: str | ModelEntry | None = None,
         threads: int = 0,
         device: str = "cpu",
         precision: str = "float32",
@@ -120,12 +131,15 @@ class Detector(Closing):
         self._session = open_model(
             chosen, runtime=runtime, device=device, precision=precision, threads=threads
         )
-        second = refiner_entry(refiner)
-        self._refiner = None
-        if second is not None:
-            self._refiner = Refiner(
-                second, threads=threads, device=device, precision=precision, runtime=runtime
-            )
+        settings: dict[str, Any] = {
+            "threads": threads,
+            "device": device,
+            "precision": precision,
+            "runtime": runtime,
+        }
+        second, third = chosen_entry(refiner, "refine"), chosen_entry(orienter, "orient")
+        self._refiner = None if second is None else Refiner(second, **settings)
+        self._orienter = None if third is None else Orienter(third, **settings)
         self._input = self._session.inputs[0].name
         self._outputs = {info.name: place for place, info in enumerate(self._session.outputs)}
 
@@ -142,15 +156,94 @@ class Detector(Closing):
             InputError: The image is not such an array, or the detector is closed.
         """
         image = check_image(image)
-        parts = [self._look(image.shape, level) for level in self._pyramid(image)]
+        return self._chosen(self._candidates(image, self.score))
+
+    def find(self, image: NDArray[np.uint8]) -> list[Face]:
+        """Find the faces of one image, whichever way each is turned, the largest first.
+
+        Faces that the detector takes for upright though they are not are looked for again in the
+        image turned by quarters; so is the image in which none was found, at a glance. Landmarks
+        are refined.
+
+        Args:
+            image: uint8 ``(H, W, 3)`` RGB.
+
+        Returns:
+            Faces in pixels of the image; their landmarks are right whichever way they are turned.
+
+        Raises:
+            InputError: The image is not such an array, or the detector is closed.
+        """
+        image = check_image(image)
+        if self._orienter is None:
+            return self.refine(image, self.detect(image))
+        candidates = self._candidates(image, min(self.score, _WEAKEST))
+        sure = self._chosen([face for face in candidates if face.score >= self.score])
+        seen = self._orienter.look(image, sure)
+        turns = self._turns(image, candidates, seen)
+        for quarters in turns:
+            turned = np.ascontiguousarray(np.rot90(image, quarters))
+            for each in self._orienter.look(turned, self._candidates(turned, self.score)):
+                if each.upright:
+                    there = moved_back(each.face, quarters, image.shape)
+                    seen.append(each._replace(face=there))
+        if turns:
+            faces = self._chosen(self._best(seen))
+        else:
+            faces = [each.righted() for each in seen]
+        return self.refine(image, faces)
+
+    def _turns(
+        self, image: NDArray[np.uint8], candidates: list[Face], seen: list[Seen]
+    ) -> list[int]:
+        """Tell by how many quarters the image should be turned to find faces, 1 to 3 each.
+
+        What the detector is not sure of can be a turned face, too.
+        """
+        assert self._orienter is not None
+        upright = any(each.upright for each in seen)
+        low = _WEAK if upright else _WEAKEST
+        weak = [face for face in candidates if low <= face.score < self.score][:_WEAK_MOST]
+        told = [*(each for each in seen if not each.upright), *self._orienter.look(image, weak)]
+        turns = {each.quarters for each in told if each.sure} - {0}
+        return sorted(turns) if upright or turns else self._glance(image)
+
+    def _glance(self, image: NDArray[np.uint8]) -> list[int]:
+        """Tell in which quarter turns there is a face to be seen from afar."""
+        assert self._orienter is not None
+        height, width = image.shape[:2]
+        scale = min(_GLANCE / max(height, width), 1.0)
+        small = _resized(image, round(width * scale), round(height * scale))
+        turns = []
+        for quarters in (1, 2, 3):
+            turned = np.ascontiguousarray(np.rot90(small, quarters))
+            faces = self._nms(*self._look(turned.shape, turned, self.score))
+            if any(each.upright for each in self._orienter.look(turned, faces)):
+                turns.append(quarters)
+        return turns
+
+    def _best(self, seen: list[Seen]) -> list[Face]:
+        """Of each face seen in several turns, keep it as it is upright and scores best."""
+        boxes = np.array([each.face.bbox for each in seen], np.float32).reshape(-1, 4)
+        ranks = np.array([each.face.score + each.upright for each in seen], np.float32)
+        return [seen[place].righted() for place in _suppress(boxes, ranks, self.overlap)]
+
+    def _candidates(self, image: NDArray[np.uint8], score: float) -> list[Face]:
+        """Return what may be faces, with at least this score, the highest first."""
+        parts = [self._look(image.shape, level, score) for level in self._pyramid(image)]
         points, scores = (np.concatenate(rows) for rows in zip(*parts, strict=True))
+        return self._nms(points, scores)
+
+    def _nms(self, points: NDArray[np.float32], scores: NDArray[np.float32]) -> list[Face]:
+        """Make faces of what is no second look at one; see `_Found`."""
         boxes, landmarks = points[:, :2].reshape(-1, 4), points[:, 2:]
         keep = _suppress(boxes, scores, self.overlap)
-        sizes = (boxes[keep, 2:] - boxes[keep, :2]).min(axis=1)
-        if self.min_face is not None:
-            keep, sizes = keep[sizes >= self.min_face], sizes[sizes >= self.min_face]
-        keep = keep[np.argsort(-sizes, kind="stable")][: self.max_faces]
         return [Face(boxes[i], landmarks[i], float(scores[i])) for i in keep]
+
+    def _chosen(self, faces: list[Face]) -> list[Face]:
+        """Return the faces that are wanted, the largest first."""
+        wanted = [face for face in faces if face.size >= (self.min_face or 0)]
+        return sorted(wanted, key=lambda face: -face.size)[: self.max_faces]
 
     def detect_batch(self, images: Iterable[NDArray[np.uint8]]) -> list[list[Face]]:
         """Find the faces of several images of any sizes: one list for each, in order.
@@ -185,13 +278,14 @@ class Detector(Closing):
     @property
     def models(self) -> list[ModelEntry]:
         """The models that decide where faces and their landmarks are found."""
-        return [self.entry] if self._refiner is None else [self.entry, self._refiner.entry]
+        helpers = [each.entry for each in (self._refiner, self._orienter) if each is not None]
+        return [self.entry, *helpers]
 
     def close(self) -> None:
         """Let go of the networks."""
-        self._session.close()
-        if self._refiner is not None:
-            self._refiner.close()
+        for network in (self._session, self._refiner, self._orienter):
+            if network is not None:
+                network.close()
 
     def _pyramid(self, image: NDArray[np.uint8]) -> Iterable[NDArray[np.uint8]]:
         """Yield the image at the working size, then ever smaller until no face is too large."""
@@ -208,13 +302,13 @@ class Detector(Closing):
             scale /= _PYRAMID_STEP
 
     def _look(
-        self, shape: tuple[int, ...], level: NDArray[np.uint8]
+        self, shape: tuple[int, ...], level: NDArray[np.uint8], score: float
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Detect at one level; points and scores as in ``_Found``, for an image of ``shape``."""
         factor = np.array([shape[1] / level.shape[1], shape[0] / level.shape[0]], np.float32)
         points, scores = [], []
         for x, y, tile in _tiles(level):
-            found = self._run(tile[None], self.score)
+            found = self._run(tile[None], score)
             placed = found.points + np.array([x, y], np.float32)
             whole = _whole(placed[:, :2], (x, y), tile.shape, level.shape)
             points.append(placed[whole] * factor)

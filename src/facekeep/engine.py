@@ -36,7 +36,7 @@ from facekeep.face import Face
 from facekeep.gallery import Consent, Gallery, Key, NewTemplate, Person, Space
 from facekeep.gallery.records import clean_name
 from facekeep.image import content_digest
-from facekeep.landmarks import refiner_entry
+from facekeep.landmarks import chosen_entry
 from facekeep.models import ModelEntry, default_model, entry, space_id
 
 __all__ = ["FaceEngine", "ImageSource"]
@@ -63,6 +63,7 @@ class FaceEngine(Closing):
         read_only: Never write to the gallery; works on read-only media.
         detector: Name of the detector; None for the default.
         refiner: Name of what places landmarks better; None for the default, ``none`` for nothing.
+        orienter: Name of what tells turned faces; None for the default, ``none`` for nothing.
         embedder: Name of the embedder; None for the default.
         fmr: The false-match rate to decide at: the share of comparisons between two different
             people that may be taken for a match.
@@ -95,6 +96,7 @@ class FaceEngine(Closing):
         read_only: bool = False,
         detector: str | None = None,
         refiner: str | None = None,
+        orienter: str | None = None,
         embedder: str | None = None,
         fmr: float = 1e-4,
         review: str = "standard",
@@ -112,7 +114,7 @@ class FaceEngine(Closing):
         self.fmr = fmr
         self.model = model = _embedder(embedder)
         self.max_pixels = max_pixels
-        self._looks = (detector, refiner, min_face, max_faces, max_pixels, flip, precision)
+        self._looks = (detector, refiner, orienter, min_face, max_faces, max_pixels, flip, precision)
         self._policy = policy_named(review)
         self._keep_crops = keep_crops
         self._path = None if gallery is None else Path(gallery)
@@ -124,6 +126,7 @@ class FaceEngine(Closing):
             lambda: Detector(
                 detector,
                 refiner=refiner,
+                orienter=orienter,
                 min_face=min_face,
                 max_faces=max_faces,
                 threads=threads,
@@ -207,9 +210,10 @@ class FaceEngine(Closing):
 
         What was found once need not be looked for again while the recipe is the same.
         """
-        detector, refiner, *settings = self._looks
+        detector, refiner, orienter, *settings = self._looks
+        helpers = chosen_entry(refiner, "refine"), chosen_entry(orienter, "orient")
         judge = entry(default_model("judge"))
-        models = entry(detector or default_model("detect")), refiner_entry(refiner), judge
+        models = entry(detector or default_model("detect")), *helpers, judge
         files = [file.sha256 for model in models if model is not None for file in model.files]
         parts = [_ROAD, files, space_id(self.model), settings]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()

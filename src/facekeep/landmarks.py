@@ -7,7 +7,8 @@ network of a tenth of a millisecond finds them again.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,12 +19,12 @@ from facekeep.align import similarity_transform, template
 from facekeep.errors import InputError, ModelError
 from facekeep.face import Face
 from facekeep.image import check_image
-from facekeep.models import ModelEntry, default_model, entry, open_model
+from facekeep.models import ModelEntry, Task, default_model, entry, open_model
 
-__all__ = ["MIRRORED", "NONE", "Refiner", "pose", "refiner_entry"]
+__all__ = ["MIRRORED", "NONE", "CropNetwork", "Refiner", "chosen_entry", "pose"]
 
 NONE = "none"
-"""In place of a refiner's name: leave landmarks as the detector gives them."""
+"""In place of the name of a model that can be left out: do without."""
 
 _BATCH = 32  # crops in a run; bounds the memory of photos of crowds
 MIRRORED = [1, 0, 2, 4, 3]
@@ -47,33 +48,39 @@ def pose(size: int) -> NDArray[np.float64]:
     return (points + mirrored) / 2
 
 
-def refiner_entry(model: str | ModelEntry | None) -> ModelEntry | None:
-    """Look a refiner up: the default one for None, and none at all for `NONE`.
+def chosen_entry(model: str | ModelEntry | None, task: Task) -> ModelEntry | None:
+    """Look up a model that can be left out: the default one for None, none at all for `NONE`.
 
     Raises:
         ModelNotFound: There is no such model.
     """
     if isinstance(model, ModelEntry):
         return model
-    return None if model == NONE else entry(model or default_model("refine"))
+    return None if model == NONE else entry(model or default_model(task))
 
 
-class Refiner(Closing):
-    """A network that refines landmarks, ready to run. Threads may share one.
+class CropNetwork(Closing):
+    """A network that looks at rough upright crops of faces. Threads may share one.
 
     Args:
-        model: A name from the catalogue, an entry, or None for the default refiner.
+        model: A name from the catalogue, an entry, or None for the default model of the task.
         threads: CPU threads of one run; 0 for all cores.
         device: Where to run; see ``facekeep.runtime.open_session``.
         precision: What to compute in; see ``facekeep.runtime.open_session``.
         runtime: What runs it; None for what its file needs.
 
+    Attributes:
+        task: What it does.
+        entry: Its entry in the catalogue.
+
     Raises:
         ModelNotFound: There is no such model, or its files are not here.
         ModelCorrupt: Its files are not what the catalogue says.
-        ModelError: It is not a refiner.
+        ModelError: It is a model for something else.
         RuntimeUnavailable: The runtime, device or precision does not work here.
     """
+
+    task: ClassVar[Task]
 
     def __init__(
         self,
@@ -84,14 +91,61 @@ class Refiner(Closing):
         precision: str = "float32",
         runtime: str | None = None,
     ) -> None:
-        chosen = model if isinstance(model, ModelEntry) else entry(model or default_model("refine"))
-        if chosen.task != "refine" or chosen.input_size is None:
-            raise ModelError(f"{chosen.name} is a model to {chosen.task}, not to refine, landmarks")
+        chosen = model if isinstance(model, ModelEntry) else entry(model or default_model(self.task))
+        if chosen.task != self.task or chosen.input_size is None:
+            raise ModelError(f"{chosen.name} is a model to {chosen.task}, not to {self.task}, faces")
         self.entry = chosen
         self._size = chosen.input_size
         self._session = open_model(
             chosen, runtime=runtime, device=device, precision=precision, threads=threads
         )
+
+    def close(self) -> None:
+        """Let go of the network."""
+        self._session.close()
+
+    def _crops(
+        self, image: NDArray[np.uint8], faces: Sequence[Face]
+    ) -> Iterator[tuple[list[int], list[NDArray[np.float64]], NDArray[np.uint8]]]:
+        """Turn faces upright by their landmarks, some at a time.
+
+        Yields:
+            The places of the faces; what brings each into its crop; and the crops, uint8
+            ``(n, s, s, 3)``. Faces whose landmarks allow no such turn are left out.
+        """
+        upright = [(place, self._upright(face)) for place, face in enumerate(faces)]
+        able = [(place, matrix) for place, matrix in upright if matrix is not None]
+        for start in range(0, len(able), _BATCH):
+            part = able[start : start + _BATCH]
+            crops = np.stack([warp(image, matrix, self._size) for _, matrix in part])
+            yield [place for place, _ in part], [matrix for _, matrix in part], crops
+
+    def _upright(self, face: Face) -> NDArray[np.float64] | None:
+        """Return what turns a face upright, if there is such a turn."""
+        try:
+            return similarity_transform(face.landmarks, pose(self._size))
+        except InputError:
+            return None
+
+    def _run(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Run the network on crops ``(n, s, s, 3)``, normalised as the catalogue says."""
+        order = ["rgb".index(colour) for colour in self.entry.colour]
+        mean, scale = (
+            np.array(each, np.float32).reshape(3, 1, 1)
+            for each in (self.entry.mean, self.entry.scale)
+        )
+        fed = (crops.transpose(0, 3, 1, 2)[:, order].astype(np.float32) - mean) * scale
+        (output, *_) = self._session.run({self._session.inputs[0].name: fed})
+        return output
+
+
+class Refiner(CropNetwork):
+    """A network that refines landmarks, ready to run. Threads may share one.
+
+    Arguments and errors are those of `CropNetwork`.
+    """
+
+    task = "refine"
 
     def refine(self, image: NDArray[np.uint8], faces: Sequence[Face]) -> list[Face]:
         """Place the landmarks of faces better; boxes and scores stay.
@@ -113,45 +167,21 @@ class Refiner(Closing):
         """
         image = check_image(image)
         refined = list(faces)
-        upright = [(place, self._upright(face)) for place, face in enumerate(faces)]
-        able = [(place, matrix) for place, matrix in upright if matrix is not None]
-        for start in range(0, len(able), _BATCH):
-            part = able[start : start + _BATCH]
-            crops = np.stack([warp(image, matrix, self._size) for _, matrix in part])
-            for (place, matrix), points in zip(part, self._placed(crops), strict=True):
+        for places, matrices, crops in self._crops(image, faces):
+            for place, matrix, points in zip(places, matrices, self._placed(crops), strict=True):
                 refined[place] = faces[place].replace(landmarks=_brought_back(points, matrix))
         return refined
 
-    def close(self) -> None:
-        """Let go of the network."""
-        self._session.close()
-
-    def _upright(self, face: Face) -> NDArray[np.float64] | None:
-        """Return what turns a face upright, if there is such a turn."""
-        try:
-            return similarity_transform(face.landmarks, pose(self._size))
-        except InputError:
-            return None
-
     def _placed(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return landmarks ``(n, 5, 2)`` in pixels of the crops ``(n, s, s, 3)``."""
-        both = np.concatenate([crops, crops[:, :, ::-1]]).transpose(0, 3, 1, 2)
-        (output, *_) = self._session.run({self._session.inputs[0].name: self._fed(both)})
+        both = np.concatenate([crops, crops[:, :, ::-1]])
+        output = self._run(both)
         if output.shape != (len(both), 5, 2) or not np.isfinite(output).all():
             raise ModelError(f"{self.entry.name} gave no landmarks; its weights are unusable")
         seen, mirrored = np.split(output * self._size, 2)
         mirrored = mirrored[:, MIRRORED]
         mirrored[..., 0] = self._size - 1 - mirrored[..., 0]
         return np.asarray((seen + mirrored) / 2, np.float32)
-
-    def _fed(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Normalise crops ``(n, 3, s, s)`` as the catalogue says."""
-        order = ["rgb".index(colour) for colour in self.entry.colour]
-        mean, scale = (
-            np.array(each, np.float32).reshape(3, 1, 1)
-            for each in (self.entry.mean, self.entry.scale)
-        )
-        return (crops[:, order].astype(np.float32) - mean) * scale
 
 
 def _brought_back(points: NDArray[np.float32], matrix: NDArray[np.float64]) -> NDArray[np.float32]:

@@ -181,6 +181,7 @@ def _wanted_models(settings: Settings) -> set[str]:
     return {
         settings.detector or default_model("detect"),
         settings.refiner or default_model("refine"),
+        default_model("orient"),
         settings.embedder or default_model("embed"),
     } - {NONE}
 

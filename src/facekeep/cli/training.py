@@ -58,11 +58,11 @@ def takes(
             "PHOTOS",
             "Annotated photos: pictures, each with a .json; tar or folder.",
         ),
-        **own,
+        **{name: option for name, option in own.items() if name != "holdout"},
         "steps": ("--steps", "N", "Length of the run in steps."),
         "batch": ("--batch", "N", f"{images} in a step."),
         "lr": ("--lr", "X", "Highest learning rate."),
-        "holdout": ("--holdout", "N", "People kept out to measure with."),
+        "holdout": own.get("holdout", ("--holdout", "N", "People kept out to measure with.")),
         "seed": ("--seed", "N", "Start of all random numbers."),
     }
     hints = get_type_hints(kind)

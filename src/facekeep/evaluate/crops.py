@@ -14,6 +14,7 @@ import facekeep._warp
 import facekeep.align
 import facekeep.detect
 import facekeep.landmarks
+import facekeep.orient
 from facekeep._version import __version__
 from facekeep.align import align, template
 from facekeep.detect import Detector
@@ -91,12 +92,11 @@ class _Search:
 
     def _found(self, image: NDArray[np.uint8]) -> bytes:
         """Look for the face; empty bytes when there is none."""
-        faces = self._detector.detect(image)
+        faces = self._detector.find(image)
         if not faces:
             return b""
         face = main_face(faces, np.array(image.shape[1::-1]) / 2)
-        (refined,) = self._detector.refine(image, [face])
-        return _aligned(image, refined.landmarks, self._size).tobytes()
+        return _aligned(image, face.landmarks, self._size).tobytes()
 
 
 def main_face(faces: Iterable[Face], centre: ArrayLike) -> Face:
@@ -153,7 +153,13 @@ def _resized(crop: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
 
 def _recipe(detector: Detector, size: int) -> bytes:
     """Digest all that decides which crop is cut out of an image: weights, settings and code."""
-    modules = (facekeep._warp, facekeep.align, facekeep.detect, facekeep.landmarks)
+    modules = (
+        facekeep._warp,
+        facekeep.align,
+        facekeep.detect,
+        facekeep.landmarks,
+        facekeep.orient,
+    )
     code = [Path(str(module.__file__)).read_bytes() for module in modules]
     settings = [
         __version__,

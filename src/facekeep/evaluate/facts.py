@@ -88,10 +88,8 @@ def _measured(samples: Samples, place: int, detector: Detector, find: _Find) -> 
 
 
 def _in_photo(detector: Detector, image: NDArray[np.uint8]) -> Face | None:
-    faces = detector.detect(image)
-    if not faces:
-        return None
-    return detector.refine(image, [main_face(faces, np.array(image.shape[1::-1]) / 2)])[0]
+    faces = detector.find(image)
+    return main_face(faces, np.array(image.shape[1::-1]) / 2) if faces else None
 
 
 def _in_crop(detector: Detector, crop: NDArray[np.uint8]) -> Face | None:

@@ -135,7 +135,7 @@ def _check_task(entry: ModelEntry, where: str) -> None:
         raise ModelError(f"{where}: an embedder needs input_size, width and alignment")
     if not embeds and (entry.width or entry.alignment):
         raise ModelError(f"{where}: only an embedder has a width and an alignment")
-    if entry.task in ("refine", "judge") and entry.input_size is None:
+    if entry.task in ("refine", "orient", "judge") and entry.input_size is None:
         raise ModelError(f"{where}: a model to {entry.task} faces needs input_size")
     if entry.task == "detect" and (set(entry.mean), set(entry.scale)) != ({0}, {1}):
         raise ModelError(f"{where}: a detector is fed pixels as they are: mean 0 and scale 1")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-Task = Literal["detect", "refine", "judge", "embed"]
+Task = Literal["detect", "refine", "orient", "judge", "embed"]
 Colour = Literal["rgb", "bgr"]
 Runtime = Literal["onnxruntime", "litert", "ncnn"]
 
@@ -159,7 +159,8 @@ class ModelEntry:
     Attributes:
         name: The name it is asked for by.
         task: ``detect``; ``refine``, which places the landmarks of a found face better;
-            ``judge``, which tells how much of who it is a face shows; or ``embed``.
+            ``orient``, which tells how far a found face is turned; ``judge``, which tells how much
+            of who it is a face shows; or ``embed``.
         architecture: The family of networks, which decides how its files are read.
         summary: One line for lists.
         files: Its files; the first is the network.

@@ -7,6 +7,7 @@ the end that still knows where everything was: ten coordinates by regression.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -19,7 +20,7 @@ from facekeep.landmarks import pose
 from facekeep.models.files import keep
 from facekeep.nn.graph import Graph
 
-__all__ = ["SIDE", "LandmarkRefiner", "export_refiner"]
+__all__ = ["SIDE", "LandmarkRefiner", "add_convolutions", "as_array", "convolutions", "export_refiner"]
 
 SIDE: Final = 64
 """Side of the crops in pixels."""
@@ -41,14 +42,8 @@ class LandmarkRefiner(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        layers: list[nn.Module] = []
-        inputs, side = 3, SIDE
-        for outputs, stride in _LAYERS:
-            convolution = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
-            layers.append(nn.Sequential(convolution, nn.BatchNorm2d(outputs), nn.ReLU()))
-            inputs, side = outputs, side // stride
-        self.layers = nn.Sequential(*layers)
-        self.head = nn.Linear(inputs * side * side, _PLACES)
+        self.layers, width = convolutions(_LAYERS, SIDE)
+        self.head = nn.Linear(width, _PLACES)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
         start = torch.tensor(pose(SIDE) / SIDE, dtype=torch.float32).flatten()
@@ -79,28 +74,54 @@ def export_refiner(model: LandmarkRefiner, path: str | os.PathLike[str]) -> None
         StorageFull: There is no room for it.
         ModelError: The file cannot be written.
     """
-    graph, x = Graph(), "crop"
-    for layer in model.layers:
-        convolution, norm, _ = cast(nn.Sequential, layer)
-        x = graph.add("Relu", _convolution(graph, x, convolution, norm))
-    x = graph.add("Flatten", x, axis=1)
+    graph = Graph()
+    x = graph.add("Flatten", add_convolutions(graph, "crop", model.layers), axis=1)
     bias = model.head.bias + model.start
     x = graph.add(
-        "Gemm", x, graph.constant(_array(model.head.weight.T)), graph.constant(_array(bias))
+        "Gemm", x, graph.constant(as_array(model.head.weight.T)), graph.constant(as_array(bias))
     )
     graph.rename(graph.add("Reshape", x, graph.numbers(-1, 5, 2)), "landmarks")
     content = graph.serialise(("crop", ["batch", 3, SIDE, SIDE]), ("landmarks", ["batch", 5, 2]))
     keep(Path(path), content)
 
 
-def _convolution(graph: Graph, x: str, layer: Any, norm: Any) -> str:
-    """Convolve and normalise in one go."""
-    factor = norm.weight / (norm.running_var + norm.eps).sqrt()
-    values = layer.weight * factor[:, None, None, None], norm.bias - norm.running_mean * factor
-    weights = [graph.constant(_array(value)) for value in values]
-    return graph.add("Conv", x, *weights, pads=layer.padding * 2, strides=layer.stride)
+def convolutions(layers: Sequence[tuple[int, int]], side: int) -> tuple[nn.Sequential, int]:
+    """Make 3 x 3 convolutions on RGB, each with its batch norm and ReLU.
+
+    Args:
+        layers: Channels and stride of each.
+        side: Side of the crops in pixels.
+
+    Returns:
+        The layers, and how many numbers the last one gives for a crop.
+    """
+    made: list[nn.Module] = []
+    inputs = 3
+    for outputs, stride in layers:
+        convolution = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
+        made.append(nn.Sequential(convolution, nn.BatchNorm2d(outputs), nn.ReLU()))
+        inputs, side = outputs, side // stride
+    return nn.Sequential(*made), inputs * side * side
 
 
-def _array(value: Tensor) -> NDArray[np.float32]:
+def add_convolutions(graph: Graph, x: str, layers: nn.Sequential) -> str:
+    """Add the layers of `convolutions` to a graph; each batch norm becomes part of its convolution.
+
+    Returns:
+        The name of the result.
+    """
+    for layer in layers:
+        convolution, norm, _ = cast(Any, layer)
+        factor = norm.weight / (norm.running_var + norm.eps).sqrt()
+        kernel = convolution.weight * factor[:, None, None, None]
+        bias = norm.bias - norm.running_mean * factor
+        weights = [graph.constant(as_array(value)) for value in (kernel, bias)]
+        pads, strides = convolution.padding * 2, convolution.stride
+        x = graph.add("Relu", graph.add("Conv", x, *weights, pads=pads, strides=strides))
+    return x
+
+
+def as_array(value: Tensor) -> NDArray[np.float32]:
+    """Return the numbers of a tensor."""
     array: NDArray[np.float32] = value.detach().float().cpu().numpy()
     return array

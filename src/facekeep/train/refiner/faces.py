@@ -17,7 +17,7 @@ from facekeep.nn.refiner import SIDE
 from facekeep.train.data import Augment, augment
 from facekeep.train.lessons import Watch
 
-__all__ = ["CHANGES", "Faces", "batch", "cut_out", "eye_distance"]
+__all__ = ["CHANGES", "Faces", "batch", "cut_out", "eye_distance", "middle"]
 
 _PATCH: Final = 128
 _MARGIN: Final = 0.6
@@ -83,7 +83,7 @@ def cut_out(photos: Annotated, *, lift: float, watch: Watch) -> Faces:
         for index in range(len(photos)):
             image = photos.image(index)
             for points in photos.landmarks(index):
-                matrix = similarity_transform(points, _middle())
+                matrix = similarity_transform(points, middle(_PATCH, _MARGIN))
                 patches.append(warp(image, matrix, _PATCH))
                 placed = points @ matrix[:, :2].T + matrix[:, 2]
                 landmarks.append(placed - [0.0, lift * eye_distance(placed)])
@@ -126,10 +126,15 @@ def eye_distance(landmarks: NDArray[np.floating]) -> NDArray[np.floating]:
     return distance
 
 
-def _middle() -> NDArray[np.float64]:
-    """Where the pose lies in a patch."""
-    centred = pose(_PATCH) - (_PATCH - 1) / 2
-    return centred * _MARGIN + (_PATCH - 1) / 2
+def middle(patch: int, margin: float) -> NDArray[np.float64]:
+    """Return where the pose lies in the middle of a patch: float64 ``(5, 2)`` pixels.
+
+    Args:
+        patch: The side of the patch in pixels.
+        margin: What a crop's side is of it.
+    """
+    centred = pose(patch) - (patch - 1) / 2
+    return centred * margin + (patch - 1) / 2
 
 
 def _rough(
