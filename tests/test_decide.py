@@ -9,7 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from facekeep.decide import Threshold, compare, decide, threshold
+from facekeep.decide import (
+    Candidate,
+    Decision,
+    Threshold,
+    compare,
+    decide,
+    once_each,
+    threshold,
+    unnamed,
+)
 from facekeep.errors import InputError, ModelError
 from facekeep.gallery import Hit
 from facekeep.models import ModelEntry, entry
@@ -124,3 +133,38 @@ def test_compare() -> None:
     assert compare(first, second, limit).similarity == pytest.approx(0.6)
     assert not compare(first, -first, limit).match
     assert compare(first, None, limit).similarity is None
+
+
+def matched(name: str, similarity: float, others: tuple[str, ...] = ()) -> Decision:
+    """A decision for a person, who is the first of the candidates."""
+    hits = [Candidate(each, similarity, 0.4, each, "t") for each in (name, *others)]
+    return Decision(hits[0] if similarity >= 0.4 else None, tuple(hits), limit(1), 9)
+
+
+def test_nobody_is_in_a_photo_twice() -> None:
+    first, second, third = once_each(
+        [matched("Ada", 0.5, ("Bob",)), matched("Ada", 0.7), matched("Bob", 0.6)]
+    )
+    assert first.match is None
+    assert [c.elsewhere for c in first.candidates] == [True, False]
+    assert second.match is not None
+    assert second.match.name == "Ada"
+    assert not second.candidates[0].elsewhere
+    assert third.match is not None
+    assert third.match.name == "Bob"
+
+
+def test_of_equal_faces_the_first_keeps_the_name() -> None:
+    made = once_each([matched("Ada", 0.5), matched("Ada", 0.5), matched("Ada", 0.3)])
+    assert [each.match is not None for each in made] == [True, False, False]
+    assert not made[2].candidates[0].elsewhere
+
+
+def test_an_unusable_face_matches_nothing() -> None:
+    row = np.array([1, 0], np.float32)
+    made = compare(row, row, limit(1), ("too_blurry",))
+    assert not made.match
+    assert made.similarity is None
+    assert made.reasons == ("too_blurry",)
+    decision = unnamed(limit(1), 7)
+    assert (decision.match, decision.candidates, decision.people) == (None, (), 7)

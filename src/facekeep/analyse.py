@@ -1,7 +1,8 @@
-"""The road from an image to embeddings: detect, refine, align, measure, judge, embed."""
+"""The road from an image to embeddings: detect, refine, align, measure, embed, judge."""
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -67,7 +68,7 @@ class Analyser:
 
     Args:
         detector: Makes the detector.
-        judge: Makes what tells how clear a face is.
+        judge: Makes what tells from an embedding how clear a face is; None for facts alone.
         embedder: Makes the embedder.
         model: The embedder's catalogue entry, which is known before its weights are loaded.
         max_pixels: Refuse larger images.
@@ -77,7 +78,7 @@ class Analyser:
     def __init__(
         self,
         detector: Callable[[], Detector],
-        judge: Callable[[], Judge],
+        judge: Callable[[], Judge] | None,
         embedder: Callable[[], Embedder],
         model: ModelEntry,
         *,
@@ -85,7 +86,7 @@ class Analyser:
         any_quality: bool = False,
     ) -> None:
         self._detector = _Lazy(detector)
-        self._judge = _Lazy(judge)
+        self._judge = None if judge is None else _Lazy(judge)
         self._embedder = _Lazy(embedder)
         self._size = model.input_size or 112
         self._max_pixels = max_pixels
@@ -100,14 +101,17 @@ class Analyser:
         self._embedder.get()
 
     def find(self, image: NDArray[np.uint8]) -> Found:
-        """Find the faces of a loaded image, with refined landmarks, quality and reasons."""
+        """Find the faces of a loaded image, with refined landmarks, quality and reasons.
+
+        The reasons are those that the facts give; what only an embedding tells, ``embed_faces``
+        adds.
+        """
         detector = self._detector.get()
         faces = detector.find(image)
         crops = align_batch(image, [face.landmarks for face in faces], self._size)
-        clarity = self._judge.get().clarity(crops).tolist() if faces else []
         measured = [
-            face.replace(quality=assess(image, face, crop=crop, clarity=clear))
-            for face, crop, clear in zip(faces, crops, clarity, strict=True)
+            face.replace(quality=assess(image, face, crop=crop))
+            for face, crop in zip(faces, crops, strict=True)
         ]
         return Found(self.judged(measured), crops)
 
@@ -118,6 +122,20 @@ class Analyser:
     def embed(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Embed aligned crops; see ``Embedder.embed``."""
         return self._embedder.get().embed(crops)
+
+    def embed_faces(self, faces: Sequence[Face], crops: NDArray[np.uint8]) -> list[Face]:
+        """Add the embeddings of found faces, and what these tell of their quality."""
+        if not faces:
+            return []
+        rows, norms = self._embedder.get().embed_and_measure(crops)
+        known = [face.quality for face in faces if face.quality is not None]
+        if self._judge is not None and len(known) == len(faces):
+            clear = self._judge.get().clarity(rows, norms, known).tolist()
+            known = [dataclasses.replace(q, clarity=c) for q, c in zip(known, clear, strict=True)]
+        return self.judged(
+            face.replace(embedding=row, quality=quality)
+            for face, row, quality in zip(faces, rows, known, strict=True)
+        )
 
     def analyse(self, images: Iterable[ImageSource]) -> Iterator[list[Face]]:
         """Yield the faces of each image with their embeddings, in order, at constant memory.
@@ -136,7 +154,8 @@ class Analyser:
     def close(self) -> None:
         """Let go of the networks; they are opened again if they are needed again."""
         self._detector.close()
-        self._judge.close()
+        if self._judge is not None:
+            self._judge.close()
         self._embedder.close()
 
     def _find_some(self, images: Iterator[ImageSource]) -> tuple[list[Found], FacekeepError | None]:
@@ -153,8 +172,8 @@ class Analyser:
 
     def _embedded(self, found: Sequence[Found]) -> Iterator[list[Face]]:
         """Add the embeddings to the faces of several images, in one batch."""
-        rows: Iterator[NDArray[np.float32]] = iter(())
-        if any(each.faces for each in found):
-            rows = iter(self.embed(np.concatenate([each.crops for each in found])))
+        crops = [each.crops for each in found if each.faces]
+        faces = [face for each in found for face in each.faces]
+        embedded = iter(self.embed_faces(faces, np.concatenate(crops)) if crops else ())
         for each in found:
-            yield [face.replace(embedding=next(rows)) for face in each.faces]
+            yield [next(embedded) for _ in each.faces]

@@ -114,7 +114,16 @@ class FaceEngine(Closing):
         self.fmr = fmr
         self.model = model = _embedder(embedder)
         self.max_pixels = max_pixels
-        self._looks = (detector, refiner, orienter, min_face, max_faces, max_pixels, flip, precision)
+        self._looks = (
+            detector,
+            refiner,
+            orienter,
+            min_face,
+            max_faces,
+            max_pixels,
+            flip,
+            precision,
+        )
         self._policy = policy_named(review)
         self._keep_crops = keep_crops
         self._path = None if gallery is None else Path(gallery)
@@ -134,7 +143,7 @@ class FaceEngine(Closing):
                 precision=precision,
                 runtime=runtime,
             ),
-            lambda: Judge(threads=threads, device=device, precision=precision),
+            (lambda: Judge(model.judge, threads=threads)) if model.judge else None,
             lambda: Embedder(
                 model,
                 flip=flip,
@@ -151,7 +160,11 @@ class FaceEngine(Closing):
     # Faces
 
     def detect(self, image: ImageSource) -> list[Face]:
-        """Find the faces of an image, the largest first, with landmarks, quality and reasons."""
+        """Find the faces of an image, the largest first, with landmarks and quality.
+
+        ``Face.reasons`` are those that the facts give: what only an embedding tells, that a face is
+        unclear or none at all, is told by ``analyse``.
+        """
         return self._analyser.find(self._analyser.load(image)).faces
 
     def analyse(self, image: ImageSource) -> list[Face]:
@@ -212,7 +225,7 @@ class FaceEngine(Closing):
         """
         detector, refiner, orienter, *settings = self._looks
         helpers = chosen_entry(refiner, "refine"), chosen_entry(orienter, "orient")
-        judge = entry(default_model("judge"))
+        judge = entry(self.model.judge) if self.model.judge else None
         models = entry(detector or default_model("detect")), *helpers, judge
         files = [file.sha256 for model in models if model is not None for file in model.files]
         parts = [_ROAD, files, space_id(self.model), settings]
@@ -378,7 +391,12 @@ class FaceEngine(Closing):
         fault = reject(faces, self._policy)
         if fault is not None:
             return Rejection(label, *fault)
-        (vector,) = self._analyser.embed(crops[:1])
+        faces = self._analyser.embed_faces(faces[:1], crops[:1])
+        fault = reject(faces, self._policy)
+        if fault is not None:
+            return Rejection(label, *fault)
+        vector = faces[0].embedding
+        assert vector is not None  # noqa: S101 - it was just computed
         fault = self._conflict(name, vector)
         if fault is not None:
             return Rejection(label, *fault)

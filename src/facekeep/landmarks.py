@@ -91,9 +91,13 @@ class CropNetwork(Closing):
         precision: str = "float32",
         runtime: str | None = None,
     ) -> None:
-        chosen = model if isinstance(model, ModelEntry) else entry(model or default_model(self.task))
+        chosen = (
+            model if isinstance(model, ModelEntry) else entry(model or default_model(self.task))
+        )
         if chosen.task != self.task or chosen.input_size is None:
-            raise ModelError(f"{chosen.name} is a model to {chosen.task}, not to {self.task}, faces")
+            raise ModelError(
+                f"{chosen.name} is a model to {chosen.task}, not to {self.task}, faces"
+            )
         self.entry = chosen
         self._size = chosen.input_size
         self._session = open_model(

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from facekeep import load_image
+from facekeep import load_image, save_image
 
 pytestmark = pytest.mark.usefixtures("album")
 
@@ -24,6 +25,8 @@ QUALITY = {
     "outside",
     "mouth_covered",
     "eyes_covered",
+    "blockiness",
+    "clarity",
     "overall",
 }
 
@@ -47,7 +50,8 @@ def test_detect_as_json(cli):
     assert (document["width"], document["height"]) == (1024, 512)
     assert len(document["faces"]) == 2
     for face in document["faces"]:
-        assert list(face) == ["bbox", "landmarks", "score", "quality"]
+        assert list(face) == ["bbox", "landmarks", "score", "quality", "usable", "reasons"]
+        assert (face["usable"], face["reasons"]) == (True, [])
         assert_shape(face, 1024, 512)
 
 
@@ -106,13 +110,14 @@ def test_identify_as_json(cli):
     names = set()
     for face in outcome.json["faces"]:
         assert_shape(face, 1024, 512)
-        assert list(face)[4:] == ["match", "candidates", "threshold", "fmr", "expected_fpir"]
+        assert list(face)[6:] == ["match", "candidates", "threshold", "fmr", "expected_fpir"]
         assert list(face["match"]) == ["name", "similarity"]
         assert face["match"]["similarity"] >= face["threshold"]
         assert face["fmr"] == 1e-3
         assert face["expected_fpir"] == pytest.approx(2e-3, rel=0.01)
         (candidate,) = face["candidates"]
-        assert candidate == {**face["match"], "threshold": face["threshold"], "refused": False}
+        no = {"refused": False, "elsewhere": False}
+        assert candidate == {**face["match"], "threshold": face["threshold"], **no}
         names.add(face["match"]["name"])
     assert names == {"Grace Hopper", "Eileen Collins"}
 
@@ -162,7 +167,7 @@ def test_a_gallery_that_nobody_may_write_can_be_searched(cli, album):
 def test_verify(cli):
     yes = cli("verify", "hopper.jpg", "hopper2.jpg", "--json", "--fmr", "1e-5")
     assert (yes.status, yes.err) == (0, "")
-    assert list(yes.json) == ["match", "similarity", "threshold", "fmr"]
+    assert list(yes.json) == ["match", "similarity", "threshold", "fmr", "reasons"]
     assert yes.json["match"] is True
     assert yes.json["similarity"] > yes.json["threshold"]
     assert yes.json["fmr"] == 1e-5
@@ -181,6 +186,44 @@ def test_verify_for_people(cli):
     assert cli("verify", "hopper.jpg", "collins.jpg", "-q").out.startswith("no: similarity ")
     outcome = cli("verify", "grey.png", "hopper.jpg", "-q")
     assert outcome.out == "no: one of the pictures shows no face\n"
+
+
+@pytest.fixture
+def poor(album: Path, hopper: NDArray[np.uint8]) -> str:
+    """A picture of an enrolled person that shows too little: its negative."""
+    save_image(album / "poor.png", 255 - hopper)
+    return "poor.png"
+
+
+def test_an_unusable_face_is_never_named(cli, poor):
+    (face,) = cli("detect", poor, "--json").json["faces"]
+    assert (face["usable"], face["reasons"]) == (False, ["unclear"])
+    outcome = cli("identify", poor, "--json")
+    (face,) = outcome.json["faces"]
+    assert (outcome.status, face["usable"], face["match"]) == (1, False, None)
+    assert face["candidates"] == []
+    assert "unusable: unclear  " in cli("identify", poor, "-q").out
+    assert "unusable: unclear; " in cli("detect", poor, "-q").out
+    made = cli("verify", poor, poor, "--json")
+    assert (made.status, made.json["similarity"], made.json["reasons"]) == (1, None, ["unclear"])
+    told = cli("verify", poor, "hopper.jpg", "-q").out
+    assert told == "no: the face in one of the pictures is unusable: unclear\n"
+
+
+def test_a_setting_takes_any_quality(cli, poor):
+    (face,) = cli("identify", poor, "--any-quality", "--json").json["faces"]
+    assert (face["usable"], len(face["candidates"])) == (True, 2)
+    assert cli("verify", poor, poor, "--any-quality").status == 0
+
+
+def test_a_person_is_in_a_picture_once_unless_it_is_a_collage(cli, album, hopper):
+    save_image(album / "twice.png", np.hstack([hopper[:, 40:480]] * 2))
+    faces = cli("identify", "twice.png", "--json").json["faces"]
+    assert [face["match"] is not None for face in faces] == [True, False]
+    assert [face["candidates"][0]["elsewhere"] for face in faces] == [False, True]
+    assert "(another face)" in cli("identify", "twice.png").out
+    collage = cli("identify", "twice.png", "--collage", "--json").json["faces"]
+    assert [face["match"]["name"] for face in collage] == ["Grace Hopper"] * 2
 
 
 def changed_pixels(path: Path, original: str) -> float:

@@ -20,7 +20,14 @@ from facekeep.landmarks import pose
 from facekeep.models.files import keep
 from facekeep.nn.graph import Graph
 
-__all__ = ["SIDE", "LandmarkRefiner", "add_convolutions", "as_array", "convolutions", "export_refiner"]
+__all__ = [
+    "SIDE",
+    "LandmarkRefiner",
+    "add_convolutions",
+    "as_array",
+    "convolutions",
+    "export_refiner",
+]
 
 SIDE: Final = 64
 """Side of the crops in pixels."""

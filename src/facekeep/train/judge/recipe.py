@@ -16,9 +16,9 @@ class JudgeRecipe(SmallRecipe):
 
     Attributes:
         data: Clear photos, one a person, in a tar or folder.
-        teacher: The embedder that tells how much of a face a damage leaves.
+        embedder: The embedder that the judge belongs to.
         crops: How many damaged crops there are to learn from.
-        batch: Crops in a step.
+        batch: Faces in a step.
         holdout: Photos kept out to measure with.
     """
 
@@ -32,9 +32,9 @@ class JudgeRecipe(SmallRecipe):
         "seed": (0, 2**31 - 1),
     }
 
-    teacher: str = "sface"
+    embedder: str = "sface"
     crops: int = 14000
-    steps: int = 1600
-    batch: int = 64
-    lr: float = 4e-3
+    steps: int = 4000
+    batch: int = 256
+    lr: float = 3e-3
     holdout: int = 400
