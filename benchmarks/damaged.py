@@ -47,7 +47,7 @@ Rng = np.random.Generator
 Change = Callable[[Image, Rng], Image]
 RESAMPLES = 500
 FACE = 112  # the side of a face, in pixels of LFW's photos and of crops alike
-LIMITS = (0.0, 0.45, 0.50, 0.55, 0.60, 0.65, 0.70, 0.75)
+LIMITS = (0.0, 0.05, 0.08, 0.1, 0.2, 0.5)
 
 
 def clipped(pixels: NDArray[Any]) -> Image:
@@ -198,7 +198,7 @@ class Looks:
     """What is found in the damaged photos of n people: NaN rows and None where nothing is."""
 
     rows: NDArray[np.float32]
-    quality: list[Quality | None]
+    quality: Sequence[Quality | None]
 
     @property
     def found(self) -> NDArray[np.bool_]:
@@ -218,24 +218,36 @@ class Road:
 
     def __init__(self, model: str | None, threads: int) -> None:
         self.detector = Detector(threads=threads)
-        self.judge = Judge(threads=threads)
         self.embedder = Embedder(model, threads=threads)
+        judge = self.embedder.entry.judge
+        self.judge = Judge(judge, threads=threads) if judge else None
+
+    def judged(self, crops: NDArray[np.uint8], facts: list[Quality]) -> Looks:
+        """Embed crops, and add to their facts what the embeddings tell."""
+        rows, norms = self.embedder.embed_and_measure(crops)
+        if self.judge is None:
+            return Looks(rows, list(facts))
+        pairs = zip(facts, self.judge.clarity(rows, norms, facts).tolist(), strict=True)
+        return Looks(rows, [dataclasses.replace(each, clarity=clear) for each, clear in pairs])
 
     def photos(self, images: Sequence[Image], change: Change, name: str) -> Looks:
         """Find the main face of each damaged photo."""
         rng = np.random.default_rng(zlib.crc32(name.encode()))
-        rows = np.full((len(images), self.embedder.width), np.nan, np.float32)
-        quality: list[Quality | None] = []
-        for row, image in zip(rows, images, strict=True):
+        crops, facts, places = [], [], []
+        for place, image in enumerate(images):
             damaged = change(image, rng)
-            faces = self.detector.find(damaged)
-            quality.append(None)
-            if faces:
+            if faces := self.detector.find(damaged):
                 face = main_face(faces, np.array(damaged.shape[1::-1]) / 2)
-                crop = align(damaged, face.landmarks, self.embedder.size)
-                (clear,) = self.judge.clarity(crop[None]).tolist()
-                quality[-1] = assess(damaged, face, crop=crop, clarity=clear)
-                row[:] = self.embedder.embed(crop[None])[0]
+                crops.append(align(damaged, face.landmarks, self.embedder.size))
+                facts.append(assess(damaged, face, crop=crops[-1]))
+                places.append(place)
+        rows = np.full((len(images), self.embedder.width), np.nan, np.float32)
+        quality: list[Quality | None] = [None] * len(images)
+        if crops:
+            found = self.judged(np.stack(crops), facts)
+            rows[places] = found.rows
+            for place, each in zip(places, found.quality, strict=True):
+                quality[place] = each
         return Looks(rows, quality)
 
     def crops(self, crops: NDArray[np.uint8], change: Change, name: str) -> Looks:
@@ -243,10 +255,7 @@ class Road:
         rng = np.random.default_rng(zlib.crc32(name.encode()))
         damaged = np.stack([change(crop, rng) for crop in crops])
         face = Face(np.array([20, 8, 92, 108], np.float32), template().astype(np.float32), 1.0)
-        clear = self.judge.clarity(damaged).tolist()
-        pairs = zip(damaged, clear, strict=True)
-        quality = [assess(crop, face, crop=crop, clarity=value) for crop, value in pairs]
-        return Looks(self.embedder.embed(damaged), list(quality))
+        return self.judged(damaged, [assess(crop, face, crop=crop) for crop in damaged])
 
 
 def matches(
@@ -349,14 +358,19 @@ def cost(args: argparse.Namespace, road: Road) -> None:
     """What the judge adds to an upright photo."""
     images = [a for a, _ in people_of(args.folder, min(args.people, 100))]
 
+    judge = road.judge
+    if judge is None:
+        raise SystemExit(f"{road.embedder.entry.name} has no judge")
+
     def seconds(image: Image, *, judged: bool) -> float:
         start = time.perf_counter()
-        faces = road.detector.find(image)
-        for face in faces:
+        for face in road.detector.find(image):
             crop = align(image, face.landmarks, road.embedder.size)
-            clear = float(road.judge.clarity(crop[None])[0]) if judged else 1.0
-            assess(image, face, crop=crop, clarity=clear)
-            road.embedder.embed(crop[None])
+            facts = assess(image, face, crop=crop)
+            rows, norms = road.embedder.embed_and_measure(crop[None])
+            if judged:
+                clear = float(judge.clarity(rows, norms, [facts])[0])
+                review(dataclasses.replace(facts, clarity=clear), USABLE)
         return time.perf_counter() - start
 
     for image in images[:3]:

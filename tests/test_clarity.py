@@ -1,4 +1,4 @@
-"""The judge: clear portraits pass, damaged ones and what is no face do not, in any batch."""
+"""The judge: clear portraits pass, damaged ones do not, and the facts say why where they can."""
 
 from __future__ import annotations
 
@@ -9,19 +9,30 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from facekeep import FaceEngine, InputError
-from facekeep.align import align
+from facekeep import FaceEngine
+from facekeep.align import align, template
 from facekeep.clarity import Judge
-from facekeep.errors import ModelError
-from facekeep.quality import POLICIES, USABLE, Policy, Reason
+from facekeep.embed import Embedder
+from facekeep.errors import InputError, ModelError
+from facekeep.face import Face
+from facekeep.models import entry
+from facekeep.quality import POLICIES, USABLE, Policy, Reason, assess, judged
 
 Image = NDArray[np.uint8]
+
+pytestmark = pytest.mark.usefixtures("ready_models")
 
 
 @pytest.fixture(scope="module")
 def judge() -> Iterator[Judge]:
-    with Judge(threads=1) as judge:
+    with Judge(entry("sface").judge, threads=1) as judge:
         yield judge
+
+
+@pytest.fixture(scope="module")
+def embedder() -> Iterator[Embedder]:
+    with Embedder("sface", threads=1) as embedder:
+        yield embedder
 
 
 @pytest.fixture(scope="module")
@@ -35,12 +46,28 @@ def crops(engine: FaceEngine, hopper: Image, collins: Image) -> Image:
     return np.stack([align(p, engine.detect(p)[0].landmarks) for p in (hopper, collins)])
 
 
+@pytest.fixture
+def look(judge: Judge, embedder: Embedder) -> Callable[[Image], list[Face]]:
+    """Judges aligned crops as faces of 100 pixels."""
+    face = Face(np.array([6, 2, 106, 110], np.float32), template().astype(np.float32), 1.0)
+
+    def judged_faces(crops: Image) -> list[Face]:
+        facts = [assess(crop, face, crop=crop) for crop in crops]
+        clear = judge.clarity(*embedder.embed_and_measure(crops), facts).tolist()
+        told = [
+            assess(crop, face, crop=crop, clarity=c) for crop, c in zip(crops, clear, strict=True)
+        ]
+        return judged(face.replace(quality=quality) for quality in told)
+
+    return judged_faces
+
+
 def blurred(image: Image, sigma: float) -> Image:
     return np.asarray(cv2.GaussianBlur(image, (0, 0), sigma), np.uint8)
 
 
 def compressed(image: Image) -> Image:
-    _, data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 1])
+    _, data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 3])
     return np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR)[..., ::-1], np.uint8)
 
 
@@ -54,53 +81,54 @@ def noisy(image: Image) -> Image:
     return np.clip(image + noise, 0, 255).astype(np.uint8)
 
 
-DAMAGES: dict[str, Callable[[Image], Image]] = {
-    "blurred": lambda crop: blurred(crop, 5),
-    "compressed": compressed,
-    "a dozen pixels": shrunk,
-    "negative": lambda crop: 255 - crop,
-    "noise": noisy,
-    "two levels": lambda crop: np.where(crop > 127, 255, 0).astype(np.uint8),
-    "overexposed": lambda crop: np.clip(crop.astype(int) * 6, 0, 255).astype(np.uint8),
-    "nothing": np.zeros_like,
-    "scribble": lambda crop: np.random.default_rng(1).integers(0, 256, crop.shape, np.uint8),
+DAMAGES: dict[str, tuple[Callable[[Image], Image], Reason]] = {
+    "blurred": (lambda crop: blurred(crop, 5), Reason.TOO_BLURRY),
+    "compressed": (compressed, Reason.TOO_COMPRESSED),
+    "a dozen pixels": (shrunk, Reason.TOO_BLURRY),
+    "negative": (lambda crop: 255 - crop, Reason.UNCLEAR),
+    "noise": (noisy, Reason.UNCLEAR),
+    "two levels": (
+        lambda crop: np.where(crop > 127, 255, 0).astype(np.uint8),
+        Reason.UNCLEAR,
+    ),
+    "dark": (lambda crop: (crop * 0.04).astype(np.uint8), Reason.TOO_DARK),
+    "nothing": (np.zeros_like, Reason.TOO_DARK),
 }
 
 
-def test_clear_portraits_are_clear(judge: Judge, crops: Image) -> None:
-    assert (judge.clarity(crops) >= USABLE.min_clarity).all()
+def test_clear_portraits_are_usable(look: Callable[[Image], list[Face]], crops: Image) -> None:
+    assert [face.reasons for face in look(crops)] == [(), ()]
 
 
 @pytest.mark.parametrize("name", DAMAGES)
-def test_damaged_ones_are_not(judge: Judge, crops: Image, name: str) -> None:
-    damaged = np.stack([DAMAGES[name](crop) for crop in crops])
-    assert (judge.clarity(damaged) < USABLE.min_clarity).all()
+def test_damaged_ones_are_not(look: Callable[[Image], list[Face]], crops: Image, name: str) -> None:
+    change, reason = DAMAGES[name]
+    for face in look(np.stack([change(crop) for crop in crops])):
+        assert reason in face.reasons
+        assert not face.usable
 
 
-def test_the_more_blur_the_less_is_clear(judge: Judge, crops: Image) -> None:
-    seen = [judge.clarity(np.stack([blurred(c, s) for c in crops])) for s in (0.1, 1.5, 3, 6)]
-    assert (np.diff(seen, axis=0) < 0).all()
+def test_blocks_show_wherever_the_grid_begins(crops: Image) -> None:
+    face = Face(np.array([6, 2, 106, 110], np.float32), template().astype(np.float32), 1.0)
+    blocky = compressed(np.asarray(cv2.resize(crops[0], (120, 120)), np.uint8))
+    for start in (0, 3, 5):
+        part = np.ascontiguousarray(blocky[start : start + 112, start : start + 112])
+        assert assess(part, face, crop=part).blockiness > USABLE.max_blockiness
+    assert assess(crops[0], face, crop=crops[0]).blockiness < 0.6
 
 
-def test_a_batch_gives_what_single_crops_give(judge: Judge, crops: Image) -> None:
-    many = np.concatenate([crops] * 20)
-    alone = np.concatenate([judge.clarity(crop[None]) for crop in crops])
-    np.testing.assert_allclose(judge.clarity(many), np.tile(alone, 20), atol=1e-5)
-    assert judge.clarity(many[:0]).shape == (0,)
-
-
-def test_crops_of_another_side_are_scaled(judge: Judge, crops: Image) -> None:
-    larger = np.stack([cv2.resize(crop, (160, 160)) for crop in crops]).astype(np.uint8)
-    assert (judge.clarity(larger) >= USABLE.min_clarity).all()
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [np.zeros((112, 112, 3), np.uint8), np.zeros((1, 112, 112, 3)), np.zeros((1, 9, 9), np.uint8)],
-)
-def test_other_arrays_are_refused(judge: Judge, wrong: NDArray[np.generic]) -> None:
-    with pytest.raises(InputError, match="expected uint8 crops"):
-        judge.clarity(wrong)  # type: ignore[arg-type]
+def test_a_batch_gives_what_single_faces_give(
+    judge: Judge, embedder: Embedder, crops: Image
+) -> None:
+    face = Face(np.array([6, 2, 106, 110], np.float32), template().astype(np.float32), 1.0)
+    facts = [assess(crop, face, crop=crop) for crop in crops]
+    rows, norms = embedder.embed_and_measure(crops)
+    both = judge.clarity(rows, norms, facts)
+    alone = [judge.clarity(rows[i : i + 1], norms[i : i + 1], facts[i : i + 1])[0] for i in (0, 1)]
+    np.testing.assert_allclose(both, alone, atol=1e-5)
+    assert judge.clarity(rows[:0], norms[:0], []).shape == (0,)
+    with pytest.raises(InputError, match="judges embeddings of 128 numbers, not 64"):
+        judge.clarity(rows[:, :64], norms, facts)
 
 
 def test_another_network_is_no_judge() -> None:
@@ -108,13 +136,16 @@ def test_another_network_is_no_judge() -> None:
         Judge("facekeep-refiner")
 
 
-def test_detect_says_why_a_face_is_unusable(engine: FaceEngine, hopper: Image) -> None:
+def test_detect_tells_what_the_facts_tell_and_analyse_the_rest(
+    engine: FaceEngine, hopper: Image
+) -> None:
     (clear,) = engine.detect(hopper)
     assert clear.usable
     assert clear.reasons == ()
-    poor = engine.detect(blurred(hopper, 14))[0]
-    assert not poor.usable
-    assert poor.reasons[0] == Reason.TOO_BLURRY
+    assert engine.detect(blurred(hopper, 14))[0].reasons[0] == Reason.TOO_BLURRY
+    negative = 255 - hopper
+    assert engine.detect(negative)[0].usable
+    assert Reason.UNCLEAR in engine.analyse(negative)[0].reasons
 
 
 def test_the_setting_takes_every_face_for_usable(hopper: Image) -> None:

@@ -147,9 +147,9 @@ class Policy:
 USABLE = Policy(
     min_sharpness=0.22,
     min_brightness=0.04,
-    max_brightness=0.93,
+    max_brightness=0.88,
     min_contrast=0.04,
-    max_blockiness=1.2,
+    max_blockiness=0.9,
     min_clarity=0.08,
 )
 """What a face must show to be compared at all: below it strangers match too often."""
@@ -161,7 +161,7 @@ POLICIES: Mapping[str, Policy] = MappingProxyType(
             min_size=32,
             min_sharpness=USABLE.min_sharpness,
             min_brightness=0.04,
-            max_brightness=0.90,
+            max_brightness=USABLE.max_brightness,
             min_contrast=0.04,
             max_yaw=60,
             max_pitch=40,

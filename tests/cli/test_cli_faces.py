@@ -196,14 +196,11 @@ def poor(album: Path, hopper: NDArray[np.uint8]) -> str:
 
 
 def test_an_unusable_face_is_never_named(cli, poor):
-    (face,) = cli("detect", poor, "--json").json["faces"]
-    assert (face["usable"], face["reasons"]) == (False, ["unclear"])
     outcome = cli("identify", poor, "--json")
     (face,) = outcome.json["faces"]
     assert (outcome.status, face["usable"], face["match"]) == (1, False, None)
     assert face["candidates"] == []
     assert "unusable: unclear  " in cli("identify", poor, "-q").out
-    assert "unusable: unclear; " in cli("detect", poor, "-q").out
     made = cli("verify", poor, poor, "--json")
     assert (made.status, made.json["similarity"], made.json["reasons"]) == (1, None, ["unclear"])
     told = cli("verify", poor, "hopper.jpg", "-q").out
