@@ -93,9 +93,7 @@ class Look:
             self.off.append(100 * float(off / np.linalg.norm(there[1] - there[0])))
 
 
-def false_matches(
-    rows: NDArray[np.float32], limit: float
-) -> tuple[float, float, float, int]:
+def false_matches(rows: NDArray[np.float32], limit: float) -> tuple[float, float, float, int]:
     """Return the FMR of all pairs, its interval, and the number of pairs."""
     rows = rows[~np.isnan(rows).any(axis=1)]
     if len(rows) < 2:

@@ -15,10 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facekeep._closing import Closing
+from facekeep._warp import warp
 from facekeep.errors import InputError, ModelError
 from facekeep.face import Face
 from facekeep.image import check_image
-from facekeep.landmarks import Refiner, chosen_entry
+from facekeep.landmarks import BATCH, Crops, Refiner, chosen_entry
 from facekeep.models import ModelEntry, default_model, entry, open_model
 from facekeep.orient import Orienter, Seen, moved_back
 
@@ -34,11 +35,17 @@ _ARCHITECTURES = ("yunet", "facekeep-detector")
 _STRIDES = (8, 16, 32)
 # From these scores on, what is no sure face may be a turned one: beside an upright face, and where
 # there is none; so many are looked at, at most.
-_WEAK = 0.3
+_WEAK = 0.15
 _WEAKEST = 0.1
 _WEAK_MOST = 8
 # The longest side of an image in which turned faces are looked for at a glance.
 _GLANCE = 256
+# How upright a face must be that was found in the turned image.
+_SHOWN = 0.25
+# A tilted face is looked at again in the middle of a patch of this side, so many faces wide.
+_PATCH = 192
+_PATCH_FACES = 3.0
+_QUARTERS = ((0.0, 1.0), (-1.0, 0.0), (0.0, -1.0))
 # The longest side of a working image that goes through the network in one piece.
 _TILE = 2048
 _TILE_OVERLAP = 2 * _PYRAMID_STEP * SMALLEST_FACE
@@ -175,42 +182,69 @@ class Detector(Closing):
             InputError: The image is not such an array, or the detector is closed.
         """
         image = check_image(image)
-        if self._orienter is None:
+        orienter = self._orienter
+        if orienter is None:
             return self.refine(image, self.detect(image))
         candidates = self._candidates(image, min(self.score, _WEAKEST))
         sure = self._chosen([face for face in candidates if face.score >= self.score])
-        seen = self._orienter.look(image, sure)
-        turns = self._turns(image, candidates, seen)
+        crops = self._shared_crops(orienter, image, sure)
+        seen = orienter.look(image, sure, crops)
+        turns = self._turns(orienter, image, candidates, seen)
+        if not turns and not any(each.tilted for each in seen):
+            return self._refined(image, sure, crops)
         for quarters in turns:
             turned = np.ascontiguousarray(np.rot90(image, quarters))
-            for each in self._orienter.look(turned, self._candidates(turned, self.score)):
-                if each.upright:
+            for each in orienter.look(turned, self._candidates(turned, self.score)):
+                if each.right >= _SHOWN:
                     there = moved_back(each.face, quarters, image.shape)
                     seen.append(each._replace(face=there))
-        if turns:
-            faces = self._chosen(self._best(seen))
-        else:
-            faces = [each.righted() for each in seen]
-        return self.refine(image, faces)
+        faces = [
+            (self._again(image, each) or each.righted()) if each.tilted else each.face
+            for each in self._best(seen)
+        ]
+        return self.refine(image, self._chosen(faces))
+
+    def _shared_crops(
+        self, orienter: Orienter, image: NDArray[np.uint8], faces: list[Face]
+    ) -> Crops | None:
+        """Cut out what both orienter and refiner look at, where that is the same and not much."""
+        if self._refiner is None or len(faces) > BATCH:
+            return None
+        alike = orienter.entry.input_size == self._refiner.entry.input_size
+        return self._refiner.crops(image, faces) if alike else None
 
     def _turns(
-        self, image: NDArray[np.uint8], candidates: list[Face], seen: list[Seen]
+        self,
+        orienter: Orienter,
+        image: NDArray[np.uint8],
+        candidates: list[Face],
+        seen: list[Seen],
     ) -> list[int]:
         """Tell by how many quarters the image should be turned to find faces, 1 to 3 each.
 
         What the detector is not sure of can be a turned face, too.
         """
-        assert self._orienter is not None
-        upright = any(each.upright for each in seen)
-        low = _WEAK if upright else _WEAKEST
+        odd = [each for each in seen if not each.upright]
+        low = _WEAK if len(odd) < len(seen) else _WEAKEST
         weak = [face for face in candidates if low <= face.score < self.score][:_WEAK_MOST]
-        told = [*(each for each in seen if not each.upright), *self._orienter.look(image, weak)]
-        turns = {each.quarters for each in told if each.sure} - {0}
-        return sorted(turns) if upright or turns else self._glance(image)
+        told = [*odd, *orienter.look(image, weak)]
+        turns = {each.quarters for each in told if each.sure}
+        for each in odd:
+            turns |= set() if each.sure else self._tried(image, each)
+        if not turns and len(odd) == len(seen):
+            return self._glance(orienter, image)
+        return sorted(turns - {0})
 
-    def _glance(self, image: NDArray[np.uint8]) -> list[int]:
+    def _tried(self, image: NDArray[np.uint8], seen: Seen) -> set[int]:
+        """Tell the quarter turn in which the detector is surer of a face than as it was found."""
+        tries = [seen._replace(right=right, down=down) for right, down in _QUARTERS]
+        looks = [(self._again(image, each), each.quarters) for each in tries]
+        scores = [(face.score, quarters) for face, quarters in looks if face is not None]
+        score, quarters = max(scores, default=(0.0, 0))
+        return {quarters} if score > seen.face.score else set()
+
+    def _glance(self, orienter: Orienter, image: NDArray[np.uint8]) -> list[int]:
         """Tell in which quarter turns there is a face to be seen from afar."""
-        assert self._orienter is not None
         height, width = image.shape[:2]
         scale = min(_GLANCE / max(height, width), 1.0)
         small = _resized(image, round(width * scale), round(height * scale))
@@ -218,15 +252,29 @@ class Detector(Closing):
         for quarters in (1, 2, 3):
             turned = np.ascontiguousarray(np.rot90(small, quarters))
             faces = self._nms(*self._look(turned.shape, turned, self.score))
-            if any(each.upright for each in self._orienter.look(turned, faces)):
+            if any(each.upright for each in orienter.look(turned, faces)):
                 turns.append(quarters)
         return turns
 
-    def _best(self, seen: list[Seen]) -> list[Face]:
+    def _best(self, seen: list[Seen]) -> list[Seen]:
         """Of each face seen in several turns, keep it as it is upright and scores best."""
         boxes = np.array([each.face.bbox for each in seen], np.float32).reshape(-1, 4)
-        ranks = np.array([each.face.score + each.upright for each in seen], np.float32)
-        return [seen[place].righted() for place in _suppress(boxes, ranks, self.overlap)]
+        ranks = [each.face.score + max(each.right, 0) for each in seen]
+        keep = _suppress(boxes, np.array(ranks, np.float32), self.overlap)
+        return [seen[place] for place in keep]
+
+    def _again(self, image: NDArray[np.uint8], seen: Seen) -> Face | None:
+        """Look at a face again, upright as it was seen to be; None where it is not found so."""
+        matrix = seen.upright_matrix(_PATCH / _PATCH_FACES, _PATCH)
+        found = self._run(warp(image, matrix, _PATCH)[None], _WEAK)
+        away = np.abs(found.points[:, :2].mean(axis=1) - (_PATCH - 1) / 2).max(axis=1)
+        near = np.flatnonzero(away < _PATCH / _PATCH_FACES / 2)
+        if len(near) == 0:
+            return None
+        best = near[np.argmax(found.scores[near])]
+        there = (found.points[best, 2:] - matrix[:, 2]) @ np.linalg.inv(matrix[:, :2]).T
+        score = max(seen.face.score, float(found.scores[best]))
+        return seen.face.replace(landmarks=there.astype(np.float32), score=score)
 
     def _candidates(self, image: NDArray[np.uint8], score: float) -> list[Face]:
         """Return what may be faces, with at least this score, the highest first."""
@@ -268,7 +316,14 @@ class Detector(Closing):
         Raises:
             InputError: The image is not such an array, or the detector is closed.
         """
-        return list(faces) if self._refiner is None else self._refiner.refine(image, faces)
+        return self._refined(image, faces, None)
+
+    def _refined(
+        self, image: NDArray[np.uint8], faces: Sequence[Face], crops: Crops | None
+    ) -> list[Face]:
+        if self._refiner is None:
+            return list(faces)
+        return self._refiner.refine(image, faces, crops)
 
     @property
     def refiner(self) -> str | None:

@@ -8,7 +8,7 @@ network of a tenth of a millisecond finds them again.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,12 +21,13 @@ from facekeep.face import Face
 from facekeep.image import check_image
 from facekeep.models import ModelEntry, Task, default_model, entry, open_model
 
-__all__ = ["MIRRORED", "NONE", "CropNetwork", "Refiner", "chosen_entry", "pose"]
+__all__ = ["BATCH", "MIRRORED", "NONE", "CropNetwork", "Crops", "Refiner", "chosen_entry", "pose"]
 
 NONE = "none"
 """In place of the name of a model that can be left out: do without."""
 
-_BATCH = 32  # crops in a run; bounds the memory of photos of crowds
+BATCH = 32
+"""Crops in a run; bounds the memory of photos of crowds."""
 MIRRORED = [1, 0, 2, 4, 3]
 """The places of the landmarks in a mirror image."""
 
@@ -57,6 +58,20 @@ def chosen_entry(model: str | ModelEntry | None, task: Task) -> ModelEntry | Non
     if isinstance(model, ModelEntry):
         return model
     return None if model == NONE else entry(model or default_model(task))
+
+
+class Crops(NamedTuple):
+    """Faces cut out of an image, n of them.
+
+    Attributes:
+        places: Which faces they are, of those that were given.
+        matrices: What brings each into its crop, ``(2, 3)``.
+        pixels: uint8 ``(n, s, s, 3)`` RGB.
+    """
+
+    places: list[int]
+    matrices: list[NDArray[np.float64]]
+    pixels: NDArray[np.uint8]
 
 
 class CropNetwork(Closing):
@@ -108,21 +123,30 @@ class CropNetwork(Closing):
         """Let go of the network."""
         self._session.close()
 
-    def _crops(
-        self, image: NDArray[np.uint8], faces: Sequence[Face]
-    ) -> Iterator[tuple[list[int], list[NDArray[np.float64]], NDArray[np.uint8]]]:
-        """Turn faces upright by their landmarks, some at a time.
+    def crops(self, image: NDArray[np.uint8], faces: Sequence[Face]) -> Crops:
+        """Turn faces upright by their landmarks and cut them out.
 
-        Yields:
-            The places of the faces; what brings each into its crop; and the crops, uint8
-            ``(n, s, s, 3)``. Faces whose landmarks allow no such turn are left out.
+        Args:
+            image: The image that the faces were found in, uint8 ``(H, W, 3)`` RGB.
+            faces: The faces; those whose landmarks allow no such turn are left out.
         """
-        upright = [(place, self._upright(face)) for place, face in enumerate(faces)]
-        able = [(place, matrix) for place, matrix in upright if matrix is not None]
-        for start in range(0, len(able), _BATCH):
-            part = able[start : start + _BATCH]
-            crops = np.stack([warp(image, matrix, self._size) for _, matrix in part])
-            yield [place for place, _ in part], [matrix for _, matrix in part], crops
+        turns = [(place, self._upright(face)) for place, face in enumerate(faces)]
+        able = [(place, matrix) for place, matrix in turns if matrix is not None]
+        pixels = np.empty((len(able), self._size, self._size, 3), np.uint8)
+        for crop, (_, matrix) in zip(pixels, able, strict=True):
+            crop[...] = warp(image, matrix, self._size)
+        return Crops([place for place, _ in able], [matrix for _, matrix in able], pixels)
+
+    def _batches(
+        self, image: NDArray[np.uint8], faces: Sequence[Face], crops: Crops | None
+    ) -> Iterator[Crops]:
+        """Yield the crops of faces some at a time, cut out now where that was not done before."""
+        if crops is not None:
+            yield crops
+            return
+        for start in range(0, len(faces), BATCH):
+            part = self.crops(image, faces[start : start + BATCH])
+            yield part._replace(places=[start + place for place in part.places])
 
     def _upright(self, face: Face) -> NDArray[np.float64] | None:
         """Return what turns a face upright, if there is such a turn."""
@@ -151,7 +175,9 @@ class Refiner(CropNetwork):
 
     task = "refine"
 
-    def refine(self, image: NDArray[np.uint8], faces: Sequence[Face]) -> list[Face]:
+    def refine(
+        self, image: NDArray[np.uint8], faces: Sequence[Face], crops: Crops | None = None
+    ) -> list[Face]:
         """Place the landmarks of faces better; boxes and scores stay.
 
         Each face is turned upright by its landmarks and looked at, and so is its mirror image; the
@@ -160,6 +186,7 @@ class Refiner(CropNetwork):
         Args:
             image: The image that the faces were found in, uint8 ``(H, W, 3)`` RGB.
             faces: The faces.
+            crops: What `crops` gave for them, where they were cut out before.
 
         Returns:
             The same faces in the same order with better landmarks; a face whose landmarks lie all
@@ -171,9 +198,11 @@ class Refiner(CropNetwork):
         """
         image = check_image(image)
         refined = list(faces)
-        for places, matrices, crops in self._crops(image, faces):
-            for place, matrix, points in zip(places, matrices, self._placed(crops), strict=True):
-                refined[place] = faces[place].replace(landmarks=_brought_back(points, matrix))
+        for part in self._batches(image, faces, crops):
+            if part.places:
+                rows = zip(part.places, part.matrices, self._placed(part.pixels), strict=True)
+                for place, matrix, points in rows:
+                    refined[place] = faces[place].replace(landmarks=_brought_back(points, matrix))
         return refined
 
     def _placed(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -15,15 +15,14 @@ from numpy.typing import NDArray
 from facekeep.errors import ModelError
 from facekeep.face import Face
 from facekeep.image import check_image
-from facekeep.landmarks import CropNetwork
-from facekeep.models import ModelEntry
+from facekeep.landmarks import CropNetwork, Crops
 
 __all__ = ["Orienter", "Seen", "moved_back"]
 
 # Chosen on training portraits kept out and on photos without annotations; see its card.
-_UPRIGHT: Final = 0.5
-_SURE: Final = 0.6
-_TILTED: Final = 20.0  # degrees; the refiner alone sets smaller angles right
+_UPRIGHT: Final = 0.2
+_SURE: Final = 0.5
+_TILTED: Final = float(np.cos(np.radians(20)))  # the refiner alone sets smaller angles right
 
 
 class Seen(NamedTuple):
@@ -41,7 +40,7 @@ class Seen(NamedTuple):
 
     @property
     def upright(self) -> bool:
-        """Whether the face is upright by its landmarks, give or take less than 60 degrees."""
+        """Whether the face is more upright by its landmarks than turned."""
         return self.right >= _UPRIGHT
 
     @property
@@ -54,21 +53,43 @@ class Seen(NamedTuple):
         """How many quarter turns, clockwise, the face is turned in the image: 0 to 3."""
         (x, y), (x2, y2) = self.face.landmarks[:2].tolist()
         eyes = complex(x2 - x, y2 - y) * complex(self.right, self.down)
-        return round(np.degrees(np.angle(eyes)) / 90) % 4
+        return round(float(np.degrees(np.angle(eyes))) / 90) % 4
+
+    @property
+    def tilted(self) -> bool:
+        """Whether the face is surely turned by more than the refiner sets right."""
+        return self.sure and self.right < _TILTED * float(np.hypot(self.right, self.down))
 
     def righted(self) -> Face:
-        """Return the face with landmarks turned as it is, about the middle of its box.
-
-        Where the angle is small or not sure, it is as it was.
-        """
-        angle = np.degrees(np.arctan2(self.down, self.right))
-        if not self.sure or abs(angle) < _TILTED:
-            return self.face
-        turn = complex(self.right, self.down) / np.hypot(self.right, self.down)
-        matrix = np.array([[turn.real, turn.imag], [-turn.imag, turn.real]])
+        """Return the face with landmarks turned as it is, about the middle of its box."""
         centre = (self.face.bbox[:2] + self.face.bbox[2:]) / 2
-        landmarks = (self.face.landmarks - centre) @ matrix + centre
+        landmarks = (self.face.landmarks - centre) @ _turn(self._direction).T + centre
         return self.face.replace(landmarks=landmarks.astype(np.float32))
+
+    def upright_matrix(self, width: float, side: int) -> NDArray[np.float64]:
+        """Return what brings the face upright into the middle of a square: ``(2, 3)``.
+
+        Args:
+            width: The longer side of the face's box there, in pixels.
+            side: The side of the square in pixels.
+        """
+        corner, other = self.face.bbox.reshape(2, 2).astype(np.float64)
+        eyes = complex(*(self.face.landmarks[1] - self.face.landmarks[0]).tolist())
+        direction = eyes / abs(eyes) * self._direction
+        turn = width / (other - corner).max() * _turn(direction.conjugate())
+        return np.column_stack([turn, (side - 1) / 2 - turn @ (corner + other) / 2])
+
+    @property
+    def _direction(self) -> complex:
+        """From the left eye to the right one, of length 1, by the landmarks as they are."""
+        direction = complex(self.right, self.down)
+        return direction / abs(direction)
+
+
+def _turn(direction: complex) -> NDArray[np.float64]:
+    """Return what turns (1, 0) into a direction: ``(2, 2)``, for columns."""
+    x, y = direction.real, direction.imag
+    return np.array([[x, -y], [y, x]])
 
 
 class Orienter(CropNetwork):
@@ -79,12 +100,15 @@ class Orienter(CropNetwork):
 
     task = "orient"
 
-    def look(self, image: NDArray[np.uint8], faces: Sequence[Face]) -> list[Seen]:
+    def look(
+        self, image: NDArray[np.uint8], faces: Sequence[Face], crops: Crops | None = None
+    ) -> list[Seen]:
         """Tell how faces are turned.
 
         Args:
             image: The image that the faces were found in, uint8 ``(H, W, 3)`` RGB.
             faces: The faces.
+            crops: What `crops` gave for them, where they were cut out before.
 
         Returns:
             One for each face, in the same order. A face whose landmarks lie all in one place or are
@@ -96,11 +120,13 @@ class Orienter(CropNetwork):
         """
         image = check_image(image)
         answers = np.tile(np.array([1, 0], np.float32), (len(faces), 1))
-        for places, _, crops in self._crops(image, faces):
-            output = self._run(crops)
-            if output.shape != (len(crops), 2) or not np.isfinite(output).all():
+        for part in self._batches(image, faces, crops):
+            if not part.places:
+                continue
+            output = self._run(part.pixels)
+            if output.shape != (len(part.places), 2) or not np.isfinite(output).all():
                 raise ModelError(f"{self.entry.name} gave no directions; its weights are unusable")
-            answers[places] = output
+            answers[part.places] = output
         pairs = zip(faces, answers.tolist(), strict=True)
         return [Seen(face, right, down) for face, (right, down) in pairs]
 

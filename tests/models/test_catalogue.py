@@ -89,7 +89,7 @@ def test_a_refiner_needs_a_size_and_nothing_of_an_embedder(models: Path) -> None
     mine = room.entry("mine")
     assert (mine.task, mine.input_size, mine.mean[0]) == ("refine", 112, 127.5)
     put(models, "endless", without(good, "input_size"))
-    with pytest.raises(ModelError, match="a refiner of landmarks needs input_size"):
+    with pytest.raises(ModelError, match="a model to refine faces needs input_size"):
         room.entry("endless")
     put(models, "wide", good + "\nwidth = 8")
     with pytest.raises(ModelError, match="only an embedder has a width"):

@@ -16,9 +16,29 @@ from facekeep.nn.refiner import SIDE
 from facekeep.train.data import Augment, augment
 from facekeep.train.detector.album import photo_album
 from facekeep.train.lessons import Watch
-from facekeep.train.refiner.faces import CHANGES, middle
+from facekeep.train.refiner.faces import middle
 
-__all__ = ["batch", "cut_upright"]
+__all__ = ["CHANGES", "batch", "cut_upright"]
+
+CHANGES: Final = Augment(
+    flip=0.0,
+    affine=0.0,
+    downscale=0.25,
+    side=(0.25, 0.8),
+    blur=0.2,
+    colour=0.6,
+    hue=(-40.0, 40.0),
+    saturation=(0.4, 2.0),
+    grey=0.15,
+    light=0.6,
+    brightness=50.0,
+    contrast=(0.5, 1.4),
+    jpeg=0.25,
+    quality=(15.0, 90.0),
+    erase=0.25,
+    erased=(0.02, 0.2),
+)
+"""What is done to crops besides moving them: hard on color, as the photos are mostly old."""
 
 _PATCH: Final = 128
 _MARGIN: Final = 0.6
@@ -29,13 +49,13 @@ _BOX: Final = np.array([0.5, 0.57])
 
 # How far crops by a detector's landmarks are off on turned faces, as standard deviations; measured
 # with YuNet on the training photos turned by quarters.
-_SHIFT: Final = 0.08  # of the crop's side
-_ZOOM: Final = 0.18  # of the logarithm of the scale
+_SHIFT: Final = 0.07  # of the crop's side
+_ZOOM: Final = 0.15  # of the logarithm of the scale
 
 _UPRIGHT: Final = 0.4
 """The share of crops that are nearly upright, by this standard deviation in degrees:"""
 _TILT: Final = 15.0
-_NO_FACE: Final = 0.15
+_NO_FACE: Final = 0.05
 """The share of crops that show a part of a face, or what is beside it."""
 
 
