@@ -276,7 +276,7 @@ def matches(
     total = np.einsum("rp,rp->r", drawn[:, one[places[:, 0]]], drawn[:, two[places[:, 1]]])
     among = drawn[:, left].sum(1) * drawn[:, right].sum(1) - (drawn * (left & right)).sum(1)
     low, high = np.quantile(total / np.maximum(among, 1), (0.025, 0.975))
-    return hits.sum() / others.sum(), low, max(high, 3 / count), count
+    return hits.sum() / others.sum(), low, min(max(high, 3 / count), 1.0), count
 
 
 def percent(found: tuple[float, float, float, int]) -> str:

@@ -72,15 +72,15 @@ class Judge(Closing):
             return np.empty(0, np.float32)
         fed = evidence(rows, norms, [[getattr(q, name) for name in FACTS] for q in qualities])
         (source, *_) = self._session.inputs
-        if fed.shape[1] != source.shape[1]:
-            raise InputError(
-                f"{self.entry.name} judges embeddings of {source.shape[1] - 1 - len(FACTS)} "
-                f"numbers, not {rows.shape[1]}"
-            )
+        width = (source.shape[1] or 0) - 1 - len(FACTS)
+        if rows.shape[1] != width:
+            name = self.entry.name
+            raise InputError(f"{name} judges embeddings of {width} numbers, not {rows.shape[1]}")
         (output, *_) = self._session.run({source.name: fed})
         if output.size != len(rows) or not np.isfinite(output).all():
             raise ModelError(f"{self.entry.name} gave no clarity; its weights are unusable")
-        return np.asarray(1 / (1 + np.exp(-output.reshape(-1))), np.float32)
+        odds = output.reshape(-1).clip(-50, 50)  # beyond, the exponential would overflow
+        return np.asarray(1 / (1 + np.exp(-odds)), np.float32)
 
     def close(self) -> None:
         """Let go of the network."""

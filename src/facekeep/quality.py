@@ -478,7 +478,7 @@ def _blockiness(image: NDArray[np.uint8], bbox: NDArray[np.float32]) -> float:
         return 0.0
     luma = np.asarray(cv2.cvtColor(np.ascontiguousarray(part), cv2.COLOR_RGB2GRAY), np.float32)
     shown = min(_grid(np.abs(np.diff(luma, axis=axis)).mean(1 - axis)) for axis in (0, 1))
-    return shown * min(1.0, _GRID_SIZE / min(part.shape[:2]))
+    return float(shown * min(1.0, _GRID_SIZE / min(part.shape[:2])))
 
 
 def _grid(edges: NDArray[np.floating]) -> float:

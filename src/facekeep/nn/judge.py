@@ -81,7 +81,8 @@ def export_judge(model: FaceJudge, path: str | os.PathLike[str]) -> None:
         if not isinstance(layer, nn.Linear):
             x = graph.add("Relu", x)
             continue
-        weight, bias = layer.weight, layer.bias
+        weight: Tensor = layer.weight
+        bias: Tensor = layer.bias
         if x == "evidence":
             weight = weight / model.deviation
             bias = bias - weight @ model.mean

@@ -53,7 +53,7 @@ def _compressed(crop: Crop, rng: Rng) -> Crop:
     if rng.random() < 0.2:
         ending, flag = (".webp", cv2.IMWRITE_WEBP_QUALITY)
     _, data = cv2.imencode(ending, crop[..., ::-1], [flag, int(_between(1, 25, rng))])
-    return _uint8(cv2.imdecode(data, cv2.IMREAD_COLOR)[..., ::-1])
+    return _uint8(np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR))[..., ::-1])
 
 
 def _shrunk(crop: Crop, rng: Rng) -> Crop:
@@ -251,7 +251,7 @@ def _between(low: float, high: float, rng: Rng) -> float:
 def _uint8(pixels: NDArray[Any]) -> Crop:
     if pixels.dtype == np.uint8:
         return np.ascontiguousarray(pixels)
-    return np.clip(pixels, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(pixels, 0, 255), np.uint8)
 
 
 def _grey(crop: Crop) -> Crop:
