@@ -10,14 +10,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from facekeep.decide import (
+    Candidate,
+    Decision,
     Threshold,
     compare,
     consistent_cosine,
     decide,
     fmr_among,
+    once_each,
     threshold,
     threshold_among,
     threshold_of_pairs,
+    unnamed,
 )
 from facekeep.errors import InputError, ModelError
 from facekeep.face import Face
@@ -196,3 +200,41 @@ def test_the_bound_for_photos_of_one_person_is_the_models_own(model: ModelEntry)
     assert consistent_cosine(one) == 0.3
     with pytest.raises(ModelError):
         consistent_cosine(dataclasses.replace(model, thresholds=()))
+
+
+def matched(name: str, similarity: float, others: tuple[str, ...] = ()) -> Decision:
+    """A decision for a person, who is the first of the candidates."""
+    hits = [Candidate(each, similarity, 0.4, each, "t") for each in (name, *others)]
+    return Decision(hits[0] if similarity >= 0.4 else None, tuple(hits), limit(1), 9)
+
+
+def test_nobody_is_in_a_photo_twice() -> None:
+    first, second, third = once_each(
+        [matched("Ada", 0.5, ("Bob",)), matched("Ada", 0.7), matched("Bob", 0.6)]
+    )
+    assert first.match is None
+    assert [c.elsewhere for c in first.candidates] == [True, False]
+    assert second.match is not None
+    assert second.match.name == "Ada"
+    assert not second.candidates[0].elsewhere
+    assert third.match is not None
+    assert third.match.name == "Bob"
+
+
+def test_of_equal_faces_the_first_keeps_the_name() -> None:
+    made = once_each([matched("Ada", 0.5), matched("Ada", 0.5), matched("Ada", 0.3)])
+    assert [each.match is not None for each in made] == [True, False, False]
+    assert not made[2].candidates[0].elsewhere
+
+
+def test_an_unusable_face_matches_nothing() -> None:
+    clear, poor = face(1, 0), face(1, 0).replace(reasons=("too_blurry",))
+    made = compare([clear], [poor, clear], by_pairs)
+    assert (made.match, made.similarity, made.compared) == (False, None, None)
+    assert made.reasons == ("too_blurry",)
+    made = compare([clear, poor], [poor, clear], by_pairs, any_pair=True)
+    assert (made.match, made.compared, made.threshold.cosine) == (True, (0, 1), 0.6)
+    made = compare([poor], [], by_pairs, any_pair=True)
+    assert (made.similarity, made.reasons) == (None, ("too_blurry",))
+    decision = unnamed(limit(1), 7)
+    assert (decision.match, decision.candidates, decision.people) == (None, (), 7)

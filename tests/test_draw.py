@@ -43,15 +43,8 @@ def unknown(*bbox: float) -> Face:
     return face(*bbox, decided=decision(None, 0.2))
 
 
-class Unusable(Face):
-    """A face that cannot be told."""
-
-    reasons = ("too_blurry",)
-
-
 def unusable(*bbox: float) -> Face:
-    found = unknown(*bbox)
-    return Unusable(found.bbox, found.landmarks, found.score, decision=found.decision)
+    return unknown(*bbox).replace(reasons=("too_blurry",))
 
 
 def grey(height: int = 300, width: int = 400, level: int = 128) -> RGB:

@@ -22,6 +22,7 @@ from facekeep.errors import (
     PersonNotFound,
     RuntimeUnavailable,
 )
+from facekeep.quality import Reason
 
 Image = NDArray[np.uint8]
 Photo = Callable[..., Path]
@@ -553,3 +554,39 @@ def test_a_limit_on_faces_says_when_it_cuts(
         caplog.clear()
         few.detect(hopper)
         assert caplog.text == ""
+
+
+def test_an_unusable_face_is_compared_with_nobody(
+    tmp_path: Path, hopper: Image, collins: Image
+) -> None:
+    negative = 255 - hopper
+    with FaceEngine(tmp_path / "people.db") as engine:
+        refused = engine.enroll("Grace Hopper", negative)
+        assert [each.reason for each in refused.rejected] == [Reason.UNCLEAR]
+        engine.enroll("Grace Hopper", hopper)
+        known, poor = engine.identify(both(hopper, 255 - collins))
+        assert (known.name, known.usable) == ("Grace Hopper", True)
+        assert (poor.name, poor.reasons) == (None, (Reason.UNCLEAR,))
+        assert poor.decision is not None
+        assert poor.decision.candidates == ()
+        made = engine.verify(negative, negative)
+        assert (made.match, made.similarity, made.reasons) == (False, None, (Reason.UNCLEAR,))
+        with pytest.raises(ImageError, match="unusable"):
+            engine.refuse("Grace Hopper", negative)
+    with FaceEngine(tmp_path / "people.db", any_quality=True) as engine:
+        assert engine.verify(negative, negative).match
+        assert all(face.decision.candidates for face in engine.identify(negative) if face.decision)
+
+
+def test_two_faces_of_one_photo_are_not_one_person(engine: FaceEngine, hopper: Image) -> None:
+    engine.enroll("Grace Hopper", hopper)
+    softer = np.asarray(cv2.GaussianBlur(hopper, (0, 0), 1.5), np.uint8)
+    twice = np.hstack([softer, hopper])
+    faces = sorted(engine.identify(twice), key=lambda face: float(face.bbox[0]))
+    assert [face.name for face in faces] == [None, "Grace Hopper"]
+    assert [c.elsewhere for f in faces if f.decision for c in f.decision.candidates] == [
+        True,
+        False,
+    ]
+    collage = engine.identify(twice, collage=True)
+    assert [face.name for face in collage] == ["Grace Hopper"] * 2

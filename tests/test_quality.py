@@ -37,6 +37,8 @@ GOOD = Quality(
     outside=0,
     mouth_covered=0,
     eyes_covered=0,
+    blockiness=0,
+    clarity=1,
     overall=1,
 )
 

@@ -1,4 +1,4 @@
-"""The road from an image to embeddings: detect, refine, align, measure, embed."""
+"""The road from an image to embeddings: detect, refine, align, measure, embed, judge."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ from numpy.typing import NDArray
 from facekeep._closing import Closing
 from facekeep._fork import Forking, watch
 from facekeep.align import align_batch
+from facekeep.clarity import Judge
 from facekeep.detect import Detector
 from facekeep.embed import Embedder
 from facekeep.errors import FacekeepError
 from facekeep.face import Face
 from facekeep.image import MAX_BYTES, Reduced, load_image
 from facekeep.models import ModelEntry
-from facekeep.quality import assess
+from facekeep.quality import POLICIES, USABLE, assess, judged
 
 __all__ = ["Analyser", "Found", "ImageSource", "Limits"]
 
@@ -98,28 +99,33 @@ def _in_full(face: Face, factor: int) -> Face:
 
 
 class Analyser:
-    """A detector and an embedder at work together, opened when they are first needed.
+    """A detector, a judge and an embedder at work together, opened when they are first needed.
 
     Args:
         detector: Makes the detector.
+        judge: Makes what tells from an embedding how clear a face is; None for facts alone.
         embedder: Makes the embedder.
         model: The embedder's catalogue entry, which is known before its weights are loaded.
         max_pixels: Refuse larger images.
         max_bytes: Refuse picture files with more bytes.
         reduce: Look at huge JPEG files at half of their size; what is found is in full pixels.
+        any_quality: Take every face for usable.
     """
 
     def __init__(
         self,
         detector: Callable[[], Detector],
+        judge: Callable[[], Judge] | None,
         embedder: Callable[[], Embedder],
         model: ModelEntry,
         *,
         max_pixels: int,
         max_bytes: int = MAX_BYTES,
         reduce: bool = False,
+        any_quality: bool = False,
     ) -> None:
         self._detector = _Lazy(detector)
+        self._judge = None if judge is None else _Lazy(judge)
         self._embedder = _Lazy(embedder)
         self._size = model.input_size or 112
         self._limits: Limits = {
@@ -127,6 +133,7 @@ class Analyser:
             "max_bytes": max_bytes,
             "reduce": reduce,
         }
+        self._usable = POLICIES["off"] if any_quality else USABLE
 
     def load(self, image: ImageSource) -> NDArray[np.uint8]:
         """Load an image as uint8 ``(H, W, 3)`` RGB."""
@@ -142,7 +149,11 @@ class Analyser:
         self._embedder.get()
 
     def find(self, image: NDArray[np.uint8]) -> Found:
-        """Find the faces of a loaded image, with refined landmarks and quality."""
+        """Find the faces of a loaded image, with refined landmarks, quality and reasons.
+
+        The reasons are those that the facts give; what only an embedding tells, ``embed_faces``
+        adds.
+        """
         factor = image.factor if isinstance(image, Reduced) else 1
         detector = self._detector.get()
         faces = detector.find(image)
@@ -153,11 +164,29 @@ class Analyser:
             face.replace(quality=assess(image, face, crop=crop))
             for face, crop in zip(faces, crops, strict=True)
         ]
-        return Found([_in_full(face, factor) for face in measured], crops)
+        return Found(self.judged(_in_full(face, factor) for face in measured), crops)
+
+    def judged(self, faces: Iterable[Face]) -> list[Face]:
+        """Fill in why faces whose quality is known are unusable; see ``quality.judged``."""
+        return judged(faces, self._usable)
 
     def embed(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Embed aligned crops; see ``Embedder.embed``."""
         return self._embedder.get().embed(crops)
+
+    def embed_faces(self, faces: Sequence[Face], crops: NDArray[np.uint8]) -> list[Face]:
+        """Add the embeddings of found faces, and what these tell of their quality."""
+        if not faces:
+            return []
+        rows, norms = self._embedder.get().embed_and_measure(crops)
+        known = [face.quality for face in faces if face.quality is not None]
+        if self._judge is not None and len(known) == len(faces):
+            clear = self._judge.get().clarity(rows, norms, known).tolist()
+            known = [dataclasses.replace(q, clarity=c) for q, c in zip(known, clear, strict=True)]
+        return self.judged(
+            face.replace(embedding=row, quality=quality)
+            for face, row, quality in zip(faces, rows, known, strict=True)
+        )
 
     def analyse(self, images: Iterable[ImageSource]) -> Iterator[list[Face]]:
         """Yield the faces of each image with their embeddings, in order, at constant memory.
@@ -176,6 +205,8 @@ class Analyser:
     def close(self) -> None:
         """Let go of the networks; they are opened again if they are needed again."""
         self._detector.close()
+        if self._judge is not None:
+            self._judge.close()
         self._embedder.close()
 
     def _find_some(self, images: Iterator[ImageSource]) -> tuple[list[Found], FacekeepError | None]:
@@ -193,8 +224,8 @@ class Analyser:
 
     def _embedded(self, found: Sequence[Found]) -> Iterator[list[Face]]:
         """Add the embeddings to the faces of several images, in one batch."""
-        rows: Iterator[NDArray[np.float32]] = iter(())
-        if any(each.faces for each in found):
-            rows = iter(self.embed(np.concatenate([each.crops for each in found])))
+        crops = [each.crops for each in found if each.faces]
+        faces = [face for each in found for face in each.faces]
+        embedded = iter(self.embed_faces(faces, np.concatenate(crops)) if crops else ())
         for each in found:
-            yield [face.replace(embedding=next(rows)) for face in each.faces]
+            yield [next(embedded) for _ in each.faces]

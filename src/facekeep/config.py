@@ -109,6 +109,14 @@ class Settings:
             '"standard"',
         ),
     )
+    any_quality: bool = field(
+        default=False,
+        metadata=_about(
+            "Take every face for usable, also those too poor to be told from others.",
+            kinds.flag(),
+            "false",
+        ),
+    )
     fmr: float = field(
         default=1e-4,
         metadata=_about(

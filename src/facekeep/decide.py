@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -24,9 +25,11 @@ __all__ = [
     "decide",
     "fmr_among",
     "lowest_fmr",
+    "once_each",
     "threshold",
     "threshold_among",
     "threshold_of_pairs",
+    "unnamed",
 ]
 
 # With no false match among n comparisons the rate is below 3/n at 95 % confidence, the "rule of
@@ -77,6 +80,7 @@ class Candidate:
         person_id: The person's UUID.
         template_id: UUID of the template that is most similar.
         refused: The face is at least as similar to a "this is not the person" template.
+        elsewhere: Another face of the same photo matches the person better.
     """
 
     name: str
@@ -85,6 +89,7 @@ class Candidate:
     person_id: str
     template_id: str
     refused: bool = False
+    elsewhere: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +97,7 @@ class Decision:
     """Who a face is.
 
     Attributes:
-        match: The person, or None: unknown.
+        match: The person, or None: unknown, or an unusable face.
         candidates: The most similar people, best first, whether above the threshold or not.
         threshold: What was decided by: for the best candidate, where there is one.
         people: How many people the face was compared with.
@@ -115,11 +120,13 @@ class Verification:
 
     Attributes:
         match: Whether the similarity reaches the threshold.
-        similarity: Their cosine, -1 to 1; None where one of the images has no face.
+        similarity: Their cosine, -1 to 1; None where one of the images has no face, or no usable
+            one.
         threshold: What was decided by.
         faces: The faces of both images, the largest first.
         compared: Which face of each image the similarity is of: its place in ``faces``. None where
-            one of the images has no face.
+            there is no similarity.
+        reasons: Why a face is unusable, as in ``Face.reasons``; such a face never matches.
     """
 
     match: bool
@@ -127,6 +134,7 @@ class Verification:
     threshold: Threshold
     faces: tuple[tuple[Face, ...], tuple[Face, ...]] = ((), ())
     compared: tuple[int, int] | None = None
+    reasons: tuple[str, ...] = ()
 
 
 def threshold(model: ModelEntry, fmr: float, *, templates: int = 1) -> Threshold:
@@ -292,6 +300,41 @@ def decide(
     return Decision(next(matches, None), candidates[:top_k], terms, people)
 
 
+def unnamed(limit: Threshold, people: int) -> Decision:
+    """The decision on an unusable face, which is compared with nobody."""
+    return Decision(None, (), limit, people)
+
+
+def once_each(decisions: Sequence[Decision]) -> list[Decision]:
+    """Let nobody be in one photo twice: of several faces only the most similar keeps the name.
+
+    The others become unknown; the candidate they would have matched says ``elsewhere``.
+
+    Args:
+        decisions: Those on the faces of one photo.
+    """
+    best: dict[str, int] = {}
+    for place, decision in enumerate(decisions):
+        if match := decision.match:
+            held = decisions[best.setdefault(match.person_id, place)].match
+            if held is not None and match.similarity > held.similarity:
+                best[match.person_id] = place
+    return [
+        decision
+        if decision.match is None or best[decision.match.person_id] == place
+        else _beaten(decision, decision.match.person_id)
+        for place, decision in enumerate(decisions)
+    ]
+
+
+def _beaten(decision: Decision, person_id: str) -> Decision:
+    candidates = tuple(
+        dataclasses.replace(each, elsewhere=True) if each.person_id == person_id else each
+        for each in decision.candidates
+    )
+    return dataclasses.replace(decision, match=None, candidates=candidates)
+
+
 def compare(
     firsts: Sequence[Face],
     seconds: Sequence[Face],
@@ -303,19 +346,30 @@ def compare(
 
     Args:
         firsts: The faces of one image, the largest first, with their embeddings.
-        seconds: Those of the other. An image without a face matches nothing.
+        seconds: Those of the other. An image without a usable face matches nothing.
         limit: Gives the threshold for the best of so many pairs.
-        any_pair: Compare each face with each, and take the most similar pair; by default the
-            largest two are compared.
+        any_pair: Compare each usable face with each, and take the most similar pair; by default
+            the largest two are compared.
     """
     faces = tuple(firsts), tuple(seconds)
-    rows = [np.stack([_embedding(face) for face in each]) for each in faces if each]
-    if len(rows) < 2:
-        return Verification(False, None, limit(1), faces)
-    cosines = rows[0] @ rows[1].T if any_pair else rows[0][:1] @ rows[1][:1].T
+    asked = [each if any_pair else each[:1] for each in faces]
+    usable = [[place for place, face in enumerate(each) if face.usable] for each in asked]
+    if not all(usable):
+        poor = (
+            each[0].reasons
+            for each, places in zip(asked, usable, strict=True)
+            if not places and each
+        )
+        return Verification(False, None, limit(1), faces, reasons=next(poor, ()))
+    rows = [
+        np.stack([_embedding(each[place]) for place in places])
+        for each, places in zip(faces, usable, strict=True)
+    ]
+    cosines = rows[0] @ rows[1].T
     first, second = divmod(int(cosines.argmax()), cosines.shape[1])
     similarity, terms = float(cosines[first, second]), limit(cosines.size)
-    return Verification(similarity >= terms.cosine, similarity, terms, faces, (first, second))
+    compared = usable[0][first], usable[1][second]
+    return Verification(similarity >= terms.cosine, similarity, terms, faces, compared)
 
 
 def _embedding(face: Face) -> NDArray[np.float32]:

@@ -242,7 +242,7 @@ def _tiles(crops: Sequence[NDArray[np.uint8]], tile: int, columns: int) -> Itera
 
 
 def _style(face: Face) -> _Style:
-    if getattr(face, "reasons", ()):
+    if face.reasons:
         return _UNUSABLE
     if face.decision is None:
         return _FOUND

@@ -83,11 +83,31 @@ class Embedder(Closing):
             InputError: The crops have another shape or dtype, or the embedder is closed.
             ModelError: The network gave something that is not an embedding.
         """
+        return self.embed_and_measure(crops)[0]
+
+    def embed_and_measure(
+        self, crops: NDArray[np.uint8]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Embed aligned crops, and tell how long the network gave the rows.
+
+        Args:
+            crops: As for ``embed``.
+
+        Returns:
+            The rows of ``embed``, and float32 ``(n,)``: with ``flip`` the mean of both lengths.
+
+        Raises:
+            InputError: As ``embed``.
+            ModelError: As ``embed``.
+        """
         crops = self._checked(crops)
         rows = self._forward(crops)
+        norms = np.linalg.norm(rows, axis=1)
         if self.flip:
-            rows = _unit(rows) + _unit(self._forward(crops[:, :, ::-1]))
-        return _unit(rows)
+            mirrored = self._forward(crops[:, :, ::-1])
+            norms = (norms + np.linalg.norm(mirrored, axis=1)) / 2
+            rows = _unit(rows) + _unit(mirrored)
+        return _unit(rows), norms.astype(np.float32)
 
     def features(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Embed aligned crops, leaving the rows as long as the network gives them.

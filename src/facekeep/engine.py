@@ -18,15 +18,18 @@ from numpy.typing import NDArray
 from facekeep._closing import Closing
 from facekeep._fork import Forking, watch
 from facekeep.analyse import Analyser, ImageSource, Limits
+from facekeep.clarity import Judge
 from facekeep.decide import (
     Threshold,
     Verification,
     compare,
     decide,
     fmr_among,
+    once_each,
     threshold,
     threshold_among,
     threshold_of_pairs,
+    unnamed,
 )
 from facekeep.detect import Detector
 from facekeep.embed import Embedder
@@ -77,6 +80,8 @@ class FaceEngine(Closing, Forking):
             people in the gallery, and ``fmr`` cannot be given.
         review: How strictly photos are examined before they are enrolled: ``off``, ``standard``
             or ``strict``.
+        any_quality: Take every face for usable, however poor; else faces that show too little to
+            be told from others have ``Face.reasons``, are compared with nobody and never named.
         keep_crops: Keep the aligned face with each template, so that a later change of model needs
             no new photos.
         min_face: Smallest face wanted, in pixels; see ``Detector``.
@@ -111,6 +116,7 @@ class FaceEngine(Closing, Forking):
         fmr: float | None = None,
         fpir: float | None = None,
         review: str = "standard",
+        any_quality: bool = False,
         keep_crops: bool = False,
         min_face: float | None = None,
         max_faces: int | None = 500,
@@ -156,6 +162,7 @@ class FaceEngine(Closing, Forking):
                 precision=precision,
                 runtime=runtime,
             ),
+            (lambda: Judge(model.judge, threads=threads)) if model.judge else None,
             lambda: Embedder(
                 model,
                 flip=flip,
@@ -168,6 +175,7 @@ class FaceEngine(Closing, Forking):
             max_pixels=max_pixels,
             max_bytes=max_bytes,
             reduce=min_face is None,
+            any_quality=any_quality,
         )
         self._enroller = Enroller(
             self._analyser,
@@ -186,12 +194,20 @@ class FaceEngine(Closing, Forking):
     # Faces
 
     def detect(self, image: ImageSource) -> list[Face]:
-        """Find the faces of an image, the largest first, with landmarks and quality."""
+        """Find the faces of an image, the largest first, with landmarks and quality.
+
+        ``Face.reasons`` are those that the facts give: what only an embedding tells, that a face is
+        unclear or none at all, is told by ``analyse``.
+        """
         return self._analyser.find(self._analyser.load(image)).faces
 
     def analyse(self, image: ImageSource) -> list[Face]:
-        """Find the faces of an image, the largest first, with quality and embedding."""
+        """Find the faces of an image, the largest first, with quality, reasons and embedding."""
         return next(self.analyse_batch([image]))
+
+    def judged(self, faces: Iterable[Face]) -> list[Face]:
+        """Fill in the reasons of faces that were analysed before, perhaps by another setting."""
+        return self._analyser.judged(faces)
 
     def analyse_batch(self, images: Iterable[ImageSource]) -> Iterator[list[Face]]:
         """Do the same for many images: yields a list for each, in order, at constant memory.
@@ -215,8 +231,8 @@ class FaceEngine(Closing, Forking):
     ) -> Verification:
         """Decide whether two images show the same person.
 
-        An image without a face is no error but a failed comparison: ``match`` is False,
-        ``similarity`` None.
+        An image without a face, or with an unusable one, is no error but a failed comparison:
+        ``match`` is False, ``similarity`` None.
 
         Args:
             first: An image; of several faces the largest is compared.
@@ -286,7 +302,8 @@ class FaceEngine(Closing, Forking):
         """
         detector, refiner, orienter, *settings = self._looks
         helpers = chosen_entry(refiner, "refine"), chosen_entry(orienter, "orient")
-        models = entry(detector or default_model("detect")), *helpers
+        judge = entry(self.model.judge) if self.model.judge else None
+        models = entry(detector or default_model("detect")), *helpers, judge
         files = [file.sha256 for model in models if model is not None for file in model.files]
         parts = [_ROAD, files, space_id(self.model), settings]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
@@ -358,7 +375,7 @@ class FaceEngine(Closing, Forking):
             largest: Take the largest face, though others compete with it.
 
         Raises:
-            ImageError: The image cannot be read, or shows no face, or several that compete.
+            ImageError: The image cannot be read, or shows no usable face, or several that compete.
             InputError: The face is one that the person is enrolled with.
             PersonNotFound: There is no such person.
         """
@@ -374,21 +391,26 @@ class FaceEngine(Closing, Forking):
         fmr: float | None = None,
         fpir: float | None = None,
         top_k: int = 5,
+        collage: bool = False,
     ) -> list[Face]:
         """Find out who the people in an image are; each face gets its ``decision``.
+
+        An unusable face is compared with nobody. Of several faces that match one person only the
+        most similar gets the name.
 
         Args:
             image: The image.
             fmr: The false-match rate to decide at; the engine's own by default.
             fpir: Instead of it, the share of strangers that may be given a name.
             top_k: How many candidates to report for each face.
+            collage: The image may show a person several times.
 
         Raises:
             GalleryNotFound: Nobody was ever enrolled.
             InputError: The model cannot promise the rate; the message says what it can.
             SpaceMismatch: The gallery was made with another model.
         """
-        return next(self.identify_batch([image], fmr=fmr, fpir=fpir, top_k=top_k))
+        return next(self.identify_batch([image], fmr=fmr, fpir=fpir, top_k=top_k, collage=collage))
 
     def identify_batch(
         self,
@@ -397,19 +419,26 @@ class FaceEngine(Closing, Forking):
         fmr: float | None = None,
         fpir: float | None = None,
         top_k: int = 5,
+        collage: bool = False,
     ) -> Iterator[list[Face]]:
         """Do the same for many images; see ``analyse_batch``."""
         gallery = self.gallery
         limit = self._limits(fmr, fpir)
         limit(gallery.count(), 1)  # what cannot be promised fails before any photo is read
         for faces in self.analyse_batch(images):
-            yield self._decided(gallery, faces, limit, top_k)
+            yield self._decided(gallery, faces, limit, top_k, collage=collage)
 
     def recognize(
-        self, faces: Sequence[Face], *, fmr: float | None = None, top_k: int = 5
+        self,
+        faces: Sequence[Face],
+        *,
+        fmr: float | None = None,
+        top_k: int = 5,
+        collage: bool = False,
     ) -> list[Face]:
         """Do the same for the faces of one image that ``analyse`` found before."""
-        return self._decided(self.gallery, list(faces), self._limits(fmr), top_k)
+        limit = self._limits(fmr)
+        return self._decided(self.gallery, list(faces), limit, top_k, collage=collage)
 
     # Life
 
@@ -470,16 +499,22 @@ class FaceEngine(Closing, Forking):
         faces: list[Face],
         limit: Callable[[int, int], Threshold],
         top_k: int,
+        *,
+        collage: bool,
     ) -> list[Face]:
-        embeddings = [face.embedding for face in faces if face.embedding is not None]
-        if not embeddings:
+        if not faces:
             return faces
         people = gallery.count()
-        hits = gallery.search(np.stack(embeddings), max(top_k, _WEIGHED))
-        return [
-            face.replace(decision=decide(found, partial(limit, people), people, top_k))
-            for face, found in zip(faces, hits, strict=True)
+        terms = partial(limit, people)
+        rows = [face.embedding for face in faces if face.usable and face.embedding is not None]
+        hits = iter(gallery.search(np.stack(rows), max(top_k, _WEIGHED)) if rows else ())
+        decisions = [
+            decide(next(hits), terms, people, top_k) if face.usable else unnamed(terms(1), people)
+            for face in faces
         ]
+        if not collage:
+            decisions = once_each(decisions)
+        return [face.replace(decision=made) for face, made in zip(faces, decisions, strict=True)]
 
 
 def _require_one_rate(fmr: float | None, fpir: float | None) -> None:

@@ -25,7 +25,8 @@ from facekeep.enrol import (
     policy_named,
     reject,
 )
-from facekeep.errors import ImageError, InputError, PersonNotFound
+from facekeep.errors import ImageError, InputError, ModelError, PersonNotFound
+from facekeep.face import Face
 from facekeep.gallery import Gallery, NewTemplate
 from facekeep.image import content_digest
 from facekeep.models import ModelEntry
@@ -164,7 +165,10 @@ class Enroller:
                 f"{label} shows {len(faces)} faces, and none is plainly the main one; crop it to "
                 "one person, or take the largest face (--largest)"
             )
-        (vector,) = self._analyser.embed(crops[place : place + 1])
+        face, vector = self._embedded(faces[place], crops[place])
+        if not face.usable:
+            why = face.reasons[0].replace("_", " ")
+            raise ImageError(f"the face in {label} is unusable ({why}); use a better one")
         self._require_other(name, vector, digest, label)
         source = f"{printable(Path(label).name)} sha256:{digest}"
         return NewTemplate(vector, source=source, negative=True)
@@ -186,12 +190,14 @@ class Enroller:
         fault = reject(faces, place, self.policy)
         if fault is not None or place is None:
             return Rejection(label, *(fault or ("no_face", "")))
-        (vector,) = self._analyser.embed(crops[place : place + 1])
-        fault = None if new_person else self._conflict(name, vector)
+        face, vector = self._embedded(faces[place], crops[place])
+        fault = reject([face], 0, self.policy)
+        if fault is None and not new_person:
+            fault = self._conflict(name, vector)
         if fault is not None:
             return Rejection(label, *fault)
-        quality = faces[place].quality
-        x1, y1, x2, y2 = faces[place].bbox.tolist()
+        quality = face.quality
+        x1, y1, x2, y2 = face.bbox.tolist()
         template = NewTemplate(
             vector,
             quality=quality.overall if quality else None,
@@ -199,6 +205,13 @@ class Enroller:
             crop=_png(crops[place]) if self._keep_crops else None,
         )
         return Accepted(template, Chosen(label, len(faces), (x1, y1, x2, y2)))
+
+    def _embedded(self, face: Face, crop: NDArray[np.uint8]) -> tuple[Face, NDArray[np.float32]]:
+        """Add the embedding, and what it tells of the quality, to a face."""
+        (whole,) = self._analyser.embed_faces([face], crop[None])
+        if whole.embedding is None:
+            raise ModelError("the embedder gave no embedding; its weights are unusable")
+        return whole, whole.embedding
 
     def _conflict(self, name: str, vector: NDArray[np.float32]) -> tuple[str, str] | None:
         gallery = self._gallery()

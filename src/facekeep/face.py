@@ -29,6 +29,9 @@ class Face:
         quality: Facts that decide whether the face should be enrolled, once they were measured.
         embedding: float32 ``(d,)`` of unit length, once it was computed; the model sets d.
         decision: Who it is, once it was compared with a gallery.
+        reasons: Why the face is unusable: too small, too blurred, covered, no face, ...; the words
+            of ``quality.Reason``, the plainest first. Empty for a usable face, and where nobody
+            asked.
     """
 
     bbox: NDArray[np.float32]
@@ -37,6 +40,12 @@ class Face:
     quality: Quality | None = None
     embedding: NDArray[np.float32] | None = None
     decision: Decision | None = None
+    reasons: tuple[str, ...] = ()
+
+    @property
+    def usable(self) -> bool:
+        """Whether the face shows enough to be told from others; no other face is ever named."""
+        return not self.reasons
 
     @property
     def size(self) -> float:

@@ -1,13 +1,14 @@
-"""Facts about a face that decide whether it should be enrolled, and the reasons when it should not.
+"""Facts about a face that decide whether it can be told and enrolled, and the reasons when not.
 
-``assess`` measures, ``review`` judges by a ``Policy``; where its limits come from: docs/quality.md.
+``assess`` measures, ``review`` judges by a ``Policy``, ``judged`` marks faces that are too poor to
+be told from others; where the limits come from: docs/quality.md.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
@@ -23,7 +24,18 @@ from facekeep.errors import InputError
 from facekeep.face import Face
 from facekeep.image import check_image
 
-__all__ = ["POLICIES", "Policy", "Quality", "Reason", "assess", "explain", "pose", "review"]
+__all__ = [
+    "POLICIES",
+    "USABLE",
+    "Policy",
+    "Quality",
+    "Reason",
+    "assess",
+    "explain",
+    "judged",
+    "pose",
+    "review",
+]
 
 _CROP = 112
 # Brows to chin and cheek to cheek in an aligned crop: little hair, background or black border.
@@ -33,6 +45,10 @@ _INNER = (slice(28, 108), slice(22, 90))
 # much of its embedding a damaged face had lost. Edges weaker than _FLAT grey levels are none.
 _BLURS = (1.5, 3.0)
 _FLAT = 0.01
+# JPEG compresses blocks of so many pixels a side; so many of them in a row tell a grid from a face.
+_BLOCK = 8
+_LEAST_BLOCKS = 4
+_GRID_SIZE = 100.0
 # Where more stops to help: a width that fills the crop without enlargement; the sharpness of the
 # median good photo; contrast; how far the brightness stays below white.
 _GOOD_SIZE = 80.0
@@ -59,6 +75,11 @@ class Quality:
         outside: Share of the box that lies outside the image, 0 to 1.
         mouth_covered: Hint that a mask, scarf or hand hides the mouth, 0 to 1.
         eyes_covered: Hint that dark glasses, hair or deep shadow hide the eyes, 0 to 1.
+        blockiness: How much stronger edges are on a grid of 8 pixels of the image than beside it,
+            as JPEG leaves them: 0.2 without, 0.7 at quality 20 and 2.3 at 5, less in faces above
+            100 pixels; a picture that was scaled after it was compressed does not show it.
+        clarity: How likely enough is left of the face to tell who it is, 0 to 1, as its embedder's
+            network of ``facekeep.clarity`` has it; 1 where it was not asked, or there is none.
         overall: All of it in one number, 0 to 1, to rank the templates of one person.
     """
 
@@ -74,6 +95,8 @@ class Quality:
     outside: float
     mouth_covered: float
     eyes_covered: float
+    blockiness: float
+    clarity: float
     overall: float
 
     def to_dict(self) -> dict[str, float]:
@@ -82,7 +105,7 @@ class Quality:
 
 
 class Reason(StrEnum):
-    """Why a face, or an image, should not be enrolled. The words are stable."""
+    """Why a face, or an image, should not be used or enrolled. The words are stable."""
 
     NO_FACE = "no_face"
     MULTIPLE_FACES = "multiple_faces"
@@ -96,13 +119,15 @@ class Reason(StrEnum):
     FACE_CUT_OFF = "face_cut_off"
     MOUTH_COVERED = "mouth_covered"
     EYES_COVERED = "eyes_covered"
+    TOO_COMPRESSED = "too_compressed"
+    UNCLEAR = "unclear"
     IDENTITY_CONFLICT = "identity_conflict"
     INCONSISTENT_IDENTITY = "inconsistent_identity"
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """Limits for enrolment, in the units of ``Quality``; a fact at its limit passes."""
+    """Limits in the units of ``Quality``; a fact at its limit passes."""
 
     min_size: float = 0.0
     min_sharpness: float = 0.0
@@ -116,16 +141,28 @@ class Policy:
     max_outside: float = 1.0
     max_mouth_covered: float = 1.0
     max_eyes_covered: float = 1.0
+    max_blockiness: float = math.inf
+    min_clarity: float = 0.0
 
+
+USABLE = Policy(
+    min_sharpness=0.22,
+    min_brightness=0.04,
+    max_brightness=0.88,
+    min_contrast=0.04,
+    max_blockiness=0.9,
+    min_clarity=0.08,
+)
+"""What a face must show to be compared at all: below it strangers match too often."""
 
 POLICIES: Mapping[str, Policy] = MappingProxyType(
     {
         "off": Policy(),
         "standard": Policy(
             min_size=32,
-            min_sharpness=0.20,
+            min_sharpness=USABLE.min_sharpness,
             min_brightness=0.04,
-            max_brightness=0.90,
+            max_brightness=USABLE.max_brightness,
             min_contrast=0.04,
             max_yaw=60,
             max_pitch=40,
@@ -133,6 +170,8 @@ POLICIES: Mapping[str, Policy] = MappingProxyType(
             max_outside=0.3,
             max_mouth_covered=0.95,
             max_eyes_covered=0.99,
+            max_blockiness=USABLE.max_blockiness,
+            min_clarity=USABLE.min_clarity,
         ),
         "strict": Policy(
             min_size=80,
@@ -147,8 +186,23 @@ POLICIES: Mapping[str, Policy] = MappingProxyType(
             max_outside=0.05,
             max_mouth_covered=0.8,
             max_eyes_covered=0.95,
+            max_blockiness=USABLE.max_blockiness,
+            min_clarity=USABLE.min_clarity,
         ),
     }
+)
+
+# What probably took the clarity of a face that lacks it, to say it in a word.
+_LIKELY = Policy(
+    min_size=32,
+    min_sharpness=0.22,
+    min_brightness=0.10,
+    max_brightness=0.80,
+    min_contrast=0.08,
+    min_score=0.6,
+    max_outside=0.2,
+    max_mouth_covered=0.95,
+    max_eyes_covered=0.99,
 )
 
 
@@ -246,11 +300,29 @@ _CHECKS = (
         "show the eyes, without dark glasses, hair or shadow over them: the hint that they are "
         "hidden is {value:.3f}, {limit:.2f} is the most",
     ),
+    _Check(
+        Reason.TOO_COMPRESSED,
+        lambda q: q.blockiness,
+        "max_blockiness",
+        "use a file that is less compressed: the blocks of JPEG stand out by {value:.2f}, "
+        "{limit:.2f} is the most",
+    ),
+    _Check(
+        Reason.UNCLEAR,
+        lambda q: q.clarity,
+        "min_clarity",
+        "use a clearer picture: damaged, covered or no face, it shows too little of who it is "
+        "({value:.2f}, {limit:.2f} is needed)",
+    ),
 )
 
 
 def assess(
-    image: NDArray[np.uint8], face: Face, *, crop: NDArray[np.uint8] | None = None
+    image: NDArray[np.uint8],
+    face: Face,
+    *,
+    crop: NDArray[np.uint8] | None = None,
+    clarity: float = 1.0,
 ) -> Quality:
     """Measure a face.
 
@@ -261,6 +333,7 @@ def assess(
         image: The image that the face was found in, uint8 ``(H, W, 3)`` RGB.
         face: The face.
         crop: Its aligned crop, where it is at hand; else it is cut here.
+        clarity: What ``facekeep.clarity`` told.
 
     Returns:
         The facts; all of them are finite.
@@ -286,6 +359,8 @@ def assess(
         outside=_outside(image.shape, face.bbox),
         mouth_covered=mouth_covered,
         eyes_covered=eyes_covered,
+        blockiness=_blockiness(image, face.bbox),
+        clarity=_finite(clarity),
         overall=0.0,
     )
     return dataclasses.replace(quality, overall=_overall(quality))
@@ -298,6 +373,23 @@ def review(quality: Quality, policy: Policy) -> list[Reason]:
         What speaks against enrolment, each reason once; empty when nothing does.
     """
     return list(dict.fromkeys(c.reason for c in _CHECKS if c.fails(quality, policy)))
+
+
+def judged(faces: Iterable[Face], policy: Policy = USABLE) -> list[Face]:
+    """Fill in ``Face.reasons`` from the quality of faces.
+
+    Args:
+        faces: The faces; one whose quality was not measured counts as usable.
+        policy: What a usable face must show; ``POLICIES["off"]`` takes every face for usable.
+    """
+    return [face.replace(reasons=_reasons(face.quality, policy)) for face in faces]
+
+
+def _reasons(quality: Quality | None, policy: Policy) -> tuple[Reason, ...]:
+    found = review(quality, policy) if quality else []
+    if quality and Reason.UNCLEAR in found:
+        found = [*review(quality, _LIKELY), *found]
+    return tuple(dict.fromkeys(found))
 
 
 def explain(reason: Reason, quality: Quality, policy: Policy) -> str:
@@ -366,6 +458,35 @@ def _edges(luma: NDArray[Any]) -> list[float]:
         luma[1:, :-1] - luma[:-1, 1:],
     )
     return [float(difference.std()) for difference in differences]
+
+
+def _blockiness(image: NDArray[np.uint8], bbox: NDArray[np.float32]) -> float:
+    """How much stronger edges are at every eighth pixel, along rows or columns, than elsewhere.
+
+    The grid may begin anywhere, as in a picture that was cropped after it was compressed. The
+    weaker of both directions counts; in a large face, of which a block is a smaller part, it counts
+    for less.
+    """
+    import cv2
+
+    if not np.isfinite(bbox).all():
+        return 0.0
+    high, wide = image.shape[:2]
+    x1, x2 = np.clip(bbox[[0, 2]], 0, wide).astype(int)
+    y1, y2 = np.clip(bbox[[1, 3]], 0, high).astype(int)
+    part = image[y1:y2, x1:x2]
+    if min(part.shape[:2]) < _LEAST_BLOCKS * _BLOCK:
+        return 0.0
+    luma = np.asarray(cv2.cvtColor(np.ascontiguousarray(part), cv2.COLOR_RGB2GRAY), np.float32)
+    shown = min(_grid(np.abs(np.diff(luma, axis=axis)).mean(1 - axis)) for axis in (0, 1))
+    return float(shown * min(1.0, _GRID_SIZE / min(part.shape[:2])))
+
+
+def _grid(edges: NDArray[np.floating]) -> float:
+    """How much stronger edges ``(n,)`` are on the grid that shows most than the median place is."""
+    whole = edges[: len(edges) // _BLOCK * _BLOCK].reshape(-1, _BLOCK)
+    places = whole.mean(0)
+    return float(max(places.max() - np.median(places), 0) / max(float(np.median(places)), 0.5))
 
 
 def _outside(shape: tuple[int, ...], bbox: NDArray[np.float32]) -> float:

@@ -126,3 +126,26 @@ def test_memory_does_not_grow_with_the_square_of_the_faces():
     tracemalloc.stop()
     assert len(groups) == 1
     assert peak < 2000 * 2000 * 4 / 2, "half of a table of all pairs"
+
+
+def test_two_faces_of_one_photo_are_not_one_person():
+    rows, _ = people([6], noise=0.3)
+    assert as_sets(group_faces(rows, 0.4)) == {frozenset(range(6))}
+    groups = group_faces(rows, 0.4, photos=[0, 0, 1, 1, 2, 2])
+    assert len(groups) == 2
+    for group in groups:
+        assert sorted(i // 2 for i in group.tolist()) == [0, 1, 2]
+
+
+@settings(deadline=None, max_examples=30)
+@given(seed=st.integers(0, 10_000), photos=st.integers(1, 12))
+def test_photos_are_kept_apart_whatever_the_order(seed: int, photos: int):
+    rng = np.random.default_rng(seed)
+    rows, _ = people([5, 4, 3, 2], noise=1.2, width=32, seed=seed)
+    seen = rng.integers(photos, size=len(rows))
+    groups = group_faces(rows, 0.3, photos=seen.tolist())
+    for group in groups:
+        assert len(set(seen[group])) == len(group)
+    order = rng.permutation(len(rows))
+    again = group_faces(rows[order], 0.3, photos=seen[order].tolist())
+    assert as_sets(groups) == {frozenset(order[group].tolist()) for group in again}

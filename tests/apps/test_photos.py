@@ -385,6 +385,55 @@ def test_two_runs_at_once_get_the_same(
     assert cache_info(cache_file).photos == 6
 
 
+# Unusable faces
+
+
+@pytest.fixture
+def poor(album: Path, hopper: NDArray[np.uint8]) -> Path:
+    """The album with a negative of Hopper in it, in which a face is found."""
+    from facekeep import save_image
+
+    save_image(album / "poor.png", 255 - hopper[:400, 60:460])
+    return album / "poor.png"
+
+
+def test_unusable_faces_are_counted_and_passed_over(
+    engine: FaceEngine, album: Path, poor: Path, cache_file: Path
+):
+    for _ in ("analysed", "from the cache"):
+        with PhotoCache(cache_file) as cache:
+            groups = cluster_folder(engine, album, cache=cache)
+            found = search_folder(engine, album / "hopper1.png", album, cache=cache)
+            with pytest.raises(ImageError, match=r"poor\.png: the face is unusable \(unclear\)"):
+                search_folder(engine, poor, album, cache=cache)
+        assert (groups.photos.faces, groups.photos.unusable, groups.alone) == (6, 1, 0)
+        assert all(poor not in group.photos for group in groups.groups)
+        assert poor not in {each.path for each in found.found}
+        assert found.expected_false == pytest.approx(5 * 1e-4)
+
+
+def test_another_setting_judges_what_is_remembered_anew(
+    engine: FaceEngine, album: Path, poor: Path, cache_file: Path
+):
+    read(engine, album, cache_file)
+    with FaceEngine(threads=1, any_quality=True) as other:
+        photos = read(other, album, cache_file)
+    assert (photos.analysed, photos.unusable, photos.faces) == (0, 0, 6)
+    assert read(engine, album, cache_file).unusable == 1
+
+
+def test_a_person_is_in_a_photo_once_unless_it_is_a_collage(
+    engine: FaceEngine, tmp_path: Path, hopper: NDArray[np.uint8]
+):
+    from facekeep import save_image
+
+    (tmp_path / "album").mkdir()
+    save_image(tmp_path / "album" / "twice.png", np.hstack([hopper[:400, 60:460]] * 2))
+    assert cluster_folder(engine, tmp_path / "album").groups == ()
+    (group,) = cluster_folder(engine, tmp_path / "album", collage=True).groups
+    assert len(group.sightings) == 2
+
+
 # Searching
 
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from facekeep import load_image
-from facekeep.face import Face
+from facekeep import load_image, save_image
 
 pytestmark = pytest.mark.usefixtures("album")
 
@@ -30,6 +30,8 @@ QUALITY = {
     "outside",
     "mouth_covered",
     "eyes_covered",
+    "blockiness",
+    "clarity",
     "overall",
 }
 
@@ -125,7 +127,8 @@ def test_identify_as_json(cli):
         assert face["fmr"] == 1e-3
         assert face["expected_fpir"] == pytest.approx(2e-3, rel=0.01)
         (candidate,) = face["candidates"]
-        assert candidate == {**face["match"], "threshold": face["threshold"], "refused": False}
+        no = {"refused": False, "elsewhere": False}
+        assert candidate == {**face["match"], "threshold": face["threshold"], **no}
         names.add(face["match"]["name"])
     assert names == {"Grace Hopper", "Eileen Collins"}
 
@@ -218,6 +221,41 @@ def test_a_rate_without_enough_comparisons_behind_it_is_told(cli, monkeypatch):
 def test_a_gallery_that_nobody_may_write_can_be_searched(cli, album):
     album.joinpath("people.db").chmod(0o444)
     assert cli("identify", "hopper.jpg").status == 0
+
+
+@pytest.fixture
+def poor(album: Path, hopper: NDArray[np.uint8]) -> str:
+    """A picture of an enrolled person that shows too little: its negative."""
+    save_image(album / "poor.png", 255 - hopper)
+    return "poor.png"
+
+
+def test_an_unusable_face_is_never_named(cli, poor):
+    outcome = cli("identify", poor, "--json")
+    (face,) = outcome.json["faces"]
+    assert (outcome.status, face["usable"], face["match"]) == (1, False, None)
+    assert face["candidates"] == []
+    assert "unusable: unclear  " in cli("identify", poor, "-q").out
+    made = cli("verify", poor, poor, "--json")
+    assert (made.status, made.json["similarity"], made.json["reasons"]) == (1, None, ["unclear"])
+    told = cli("verify", poor, "hopper.jpg", "-q").out
+    assert told == "no: the face in one of the pictures is unusable: unclear\n"
+
+
+def test_a_setting_takes_any_quality(cli, poor):
+    (face,) = cli("identify", poor, "--any-quality", "--json").json["faces"]
+    assert (face["usable"], len(face["candidates"])) == (True, 2)
+    assert cli("verify", poor, poor, "--any-quality").status == 0
+
+
+def test_a_person_is_in_a_picture_once_unless_it_is_a_collage(cli, album, hopper):
+    save_image(album / "twice.png", np.hstack([hopper[:, 40:480]] * 2))
+    faces = cli("identify", "twice.png", "--json").json["faces"]
+    assert [face["match"] is not None for face in faces] == [True, False]
+    assert [face["candidates"][0]["elsewhere"] for face in faces] == [False, True]
+    assert "(another face)" in cli("identify", "twice.png").out
+    collage = cli("identify", "twice.png", "--collage", "--json").json["faces"]
+    assert [face["match"]["name"] for face in collage] == ["Grace Hopper"] * 2
 
 
 def changed_pixels(path: Path, original: str) -> float:
@@ -500,12 +538,6 @@ def test_a_folder_is_not_kept_in_memory(cli, album, monkeypatch):
     ]
 
 
-class Judged(Face):
-    """A face that cannot be told."""
-
-    reasons = ("too_blurry",)
-
-
 @pytest.mark.parametrize("command", ["detect", "identify"])
 def test_an_unusable_face_is_told_with_its_reasons(cli, monkeypatch, command):
     from facekeep import engine
@@ -515,11 +547,8 @@ def test_an_unusable_face_is_told_with_its_reasons(cli, monkeypatch, command):
     def judged(self, image, **options):
         found = road(self, image, **options)
         return [
-            Judged(
-                each.bbox,
-                each.landmarks,
-                each.score,
-                each.quality,
+            each.replace(
+                reasons=("too_blurry",),
                 decision=each.decision and replace(each.decision, match=None, candidates=()),
             )
             for each in found

@@ -8,6 +8,8 @@ chain some together, and average linkage splits people of whom there are many ph
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -22,7 +24,11 @@ _TIE = 1e-5
 
 
 def group_faces(
-    embeddings: NDArray[np.float32], cosine: float, *, linkage: float = 0.5
+    embeddings: NDArray[np.float32],
+    cosine: float,
+    *,
+    photos: Sequence[int] | None = None,
+    linkage: float = 0.5,
 ) -> list[NDArray[np.intp]]:
     """Group faces of the same person.
 
@@ -32,6 +38,8 @@ def group_faces(
     Args:
         embeddings: float32 ``(n, d)``, rows of unit length; n may be 0.
         cosine: The similarity, above 0, from which on faces, and groups, are of one person.
+        photos: The number of the photo that each face is in: no two faces of one photo come into
+            one group. None: any two may.
         linkage: What the similarity of two groups is: 0 for the mean over all pairs of a face of
             each (average linkage), 1 for the cosine between their mean vectors (centroid linkage),
             something between for something between.
@@ -42,7 +50,8 @@ def group_faces(
     """
     order = np.array(sorted(range(len(embeddings)), key=lambda i: embeddings[i].tobytes()), np.intp)
     rows = np.ascontiguousarray(embeddings[order])
-    groups = _Groups(rows, neighbours(rows, cosine), cosine, linkage)
+    seen = None if photos is None else [{photos[i]} for i in order.tolist()]
+    groups = _Groups(rows, neighbours(rows, cosine), cosine, linkage, seen)
     for start in range(len(rows)):
         groups.grow(start)
     found = [np.sort(order[members]) for members in groups.members if members]
@@ -87,6 +96,7 @@ class _Groups:
         near: list[NDArray[np.intp]],
         cosine: float,
         linkage: float,
+        photos: list[set[int]] | None,
     ) -> None:
         self.members = [[i] for i in range(len(rows))]
         self._group_of = np.arange(len(rows))
@@ -95,6 +105,7 @@ class _Groups:
         self._near = near
         self._cosine = cosine
         self._linkage = linkage
+        self._photos = photos
 
     def grow(self, start: int) -> None:
         """Join pairs of groups until nothing more can be joined to group ``start``."""
@@ -118,7 +129,7 @@ class _Groups:
     def _nearest(self, group: int) -> tuple[int, float]:
         """Find the nearest group at or above the threshold, or -1; the first where two tie."""
         near = np.unique(self._group_of[self._near[group]])
-        near = near[near != group]
+        near = self._apart(group, near[near != group])
         similarities = self._vectors[near] @ self._vectors[group]
         enough = similarities >= self._cosine
         near, similarities = near[enough], similarities[enough]
@@ -128,11 +139,21 @@ class _Groups:
         best = int(similarities.argmax())
         return int(near[best]), float(similarities[best])
 
+    def _apart(self, group: int, others: NDArray[np.intp]) -> NDArray[np.intp]:
+        """Leave out those that have a face in a photo in which the group has one too."""
+        photos = self._photos
+        if photos is None:
+            return others
+        own = photos[group]
+        return others[[own.isdisjoint(photos[other]) for other in others.tolist()]]
+
     def _join(self, first: int, second: int) -> None:
         kept, gone = sorted((first, second), key=lambda i: (-len(self.members[i]), i))
         self._group_of[self.members[gone]] = kept
         self.members[kept] += self.members[gone]
         self.members[gone] = []
+        if self._photos is not None:
+            self._photos[kept] |= self._photos[gone]
         self._sums[kept] += self._sums[gone]
         mean = self._sums[kept] / len(self.members[kept])
         self._vectors[kept] = mean / np.linalg.norm(mean) ** self._linkage

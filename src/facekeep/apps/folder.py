@@ -76,6 +76,11 @@ class Photos:
         """The number of all faces."""
         return sum(len(photo.faces) for photo in self.photos)
 
+    @property
+    def unusable(self) -> int:
+        """The number of faces too poor to be told from others; see ``Face.reasons``."""
+        return sum(not face.usable for photo in self.photos for face in photo.faces)
+
 
 @dataclass(slots=True)
 class _Task:
@@ -228,7 +233,8 @@ class _Reader:
             task.digest = content_digest(task.path, max_bytes=self._engine.max_bytes)
             if stamp_of(task.path) == stamp:
                 self._cache.link(stamp, task.digest)
-        task.known = self._cache.find(task.digest, self._recipe)
+        known = self._cache.find(task.digest, self._recipe)
+        task.known = self._engine.judged(known) if isinstance(known, list) else known
 
     def _load(self, task: _Task, stamp: bytes, *, turn: bool) -> None:
         """Load a photo; why it cannot be read is remembered where the photo is the reason."""

@@ -57,7 +57,7 @@ class Search:
     @property
     def expected_false(self) -> float:
         """How many faces of other people would reach the threshold, by the stated rate."""
-        return self.photos.faces * self.threshold.fmr
+        return (self.photos.faces - self.photos.unusable) * self.threshold.fmr
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ class Clustering:
     Attributes:
         groups: The people, those with the most faces first. Who is enrolled is one group, even of
             a single face, where a gallery was given.
-        alone: How many faces are in no group.
+        alone: How many usable faces are in no group.
         threshold: What was decided by.
         photos: All that was looked at.
     """
@@ -90,6 +90,8 @@ def search_folder(
 ) -> Search:
     """Find the photos of a folder, and of those below it, that show the largest face of a probe.
 
+    Unusable faces are not compared.
+
     Args:
         engine: The engine.
         probe: An image of the person.
@@ -100,8 +102,8 @@ def search_folder(
         progress: Told how many photos are done, and how many there are.
 
     Raises:
-        ImageError: The probe cannot be read or shows no face, or the folder cannot be read or
-            holds no pictures.
+        ImageError: The probe cannot be read or shows no usable face, or the folder cannot be read
+            or holds no pictures.
         InputError: An argument is out of range.
     """
     if top is not None and top < 1:
@@ -192,13 +194,15 @@ def cluster_folder(
     fmr: float | None = None,
     min_size: int = 2,
     gallery: Gallery | None = None,
+    collage: bool = False,
     cache: PhotoCache | None = None,
     progress: Progress | None = None,
 ) -> Clustering:
     """Group the faces of a folder of photos, and of those below it, by person.
 
     Faces become one group when the mean similarity of their pairs reaches the threshold; see
-    ``facekeep.apps.cluster``. The groups depend neither on names nor on the order of photos.
+    ``facekeep.apps.cluster``. Two faces of one photo are never one person; unusable faces are in no
+    group. The groups depend neither on names nor on the order of photos.
 
     Args:
         engine: The engine.
@@ -207,6 +211,7 @@ def cluster_folder(
         min_size: Give only groups of so many faces; those of enrolled people, whatever their size.
         gallery: Enrolled people, of the engine's space: groups that match them carry their names;
             see ``facekeep.apps.groups``.
+        collage: Photos may show a person several times.
         cache: Remembers faces between runs; see ``PhotoCache``.
         progress: Told how many photos are done, and how many there are.
 
@@ -218,13 +223,20 @@ def cluster_folder(
         raise InputError(f"min_size must be 1 or more; got {min_size}")
     limit = engine.threshold(fmr)
     photos = read_folder(engine, folder, cache=cache, progress=progress)
-    places = [(photo.path, face) for photo in photos.photos for face in photo.faces]
+    numbered = [
+        (number, photo.path, face)
+        for number, photo in enumerate(photos.photos)
+        for face in photo.faces
+        if face.usable
+    ]
+    places = [(path, face) for _, path, face in numbered]
     rows = _rows([face for _, face in places], engine.space.width)
+    seen_in = None if collage else [number for number, _, _ in numbered]
     found: list[tuple[NDArray[np.intp], Decision | None]]
-    found = [(members, None) for members in group_faces(rows, limit.cosine)]
+    found = [(members, None) for members in group_faces(rows, limit.cosine, photos=seen_in)]
     if gallery is not None:
         paths, members = [path for path, _ in places], [members for members, _ in found]
-        found = [*named_groups(engine, gallery, rows, paths, members, fmr=fmr)]
+        found = [*named_groups(engine, gallery, rows, paths, members, fmr=fmr, collage=collage)]
     groups = [
         _group(folder, places, rows, members, decision)
         for members, decision in found
@@ -250,10 +262,14 @@ def _main_face(engine: FaceEngine, probe: ImageSource, cache: PhotoCache | None)
 def _first(faces: Sequence[Face], name: str) -> Face:
     if not faces:
         raise ImageError(f"{name}: no face was found; use a picture that shows the face")
+    if not faces[0].usable:
+        why = faces[0].reasons[0].replace("_", " ")
+        raise ImageError(f"{name}: the face is unusable ({why}); use a better picture of it")
     return faces[0]
 
 
 def _most_similar(path: Path, faces: Sequence[Face], wanted: Face) -> Sighting | None:
+    faces = [face for face in faces if face.usable]
     if not faces:
         return None
     probe = _rows([wanted])[0]

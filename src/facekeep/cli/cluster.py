@@ -16,7 +16,7 @@ from facekeep.cli.command import ExitStatus, Run, command, group
 from facekeep.cli.enroll import Basis, Days, NewPerson, consent_of
 from facekeep.cli.looking import CacheFlag, check_sheet, open_cache, photo_progress, remarks, terms
 from facekeep.cli.opening import open_engine, open_gallery, open_key
-from facekeep.cli.options import ENGINE, GALLERY, Folder, Out
+from facekeep.cli.options import ENGINE, GALLERY, Collage, Folder, Out
 from facekeep.cli.output import counted
 from facekeep.cli.terms import box
 from facekeep.errors import FacekeepError, GalleryNotFound, InputError
@@ -71,7 +71,9 @@ SortInto = Annotated[
 def cluster(
     run: Run,
     folder: Folder,
+    *,
     min_size: MinSize = 2,
+    collage: Collage = False,
     out: Out = None,
     names: Names = None,
     consent: Basis = None,
@@ -83,10 +85,11 @@ def cluster(
     """Group the faces of a folder of photos by person.
 
     Looks at all pictures of FOLDER and the folders in it. The largest group comes first and the
-    most typical face first in each; groups of people who are enrolled carry their names. --out
-    writes a contact sheet, a row for each person; --name enrolls the person of a group, from all
-    its photos that pass the review; --sort-into copies the photos into folders. What is found in
-    each photo is remembered, encrypted where a key is set, so that the next run is quick and an
+    most typical face first in each; groups of people who are enrolled carry their names. Two faces
+    of one picture are never one person, unless with --collage; unusable faces are in no group.
+    --out writes a contact sheet, a row for each person; --name enrolls the person of a group, from
+    all its photos that pass the review; --sort-into copies the photos into folders. What is found
+    in each photo is remembered, encrypted where a key is set, so that the next run is quick and an
     interrupted one goes on where it stopped. Exit status: 0 when there is a group, 1 when there is
     none, or a group that was named could not be enrolled.
     """
@@ -111,7 +114,13 @@ def cluster(
         photo_progress(run) as show,
     ):
         result = cluster_folder(
-            engine, folder, min_size=min_size, gallery=gallery, cache=known, progress=show
+            engine,
+            folder,
+            min_size=min_size,
+            gallery=gallery,
+            collage=collage,
+            cache=known,
+            progress=show,
         )
         chosen = _chosen(result, wanted)
         done = _enrolled(run, engine, chosen, facts, new_person=new_person)
@@ -320,7 +329,7 @@ def _print(run: Run, result: Clustering) -> None:
     photos = result.photos
     run.say(
         f"people: {len(result.groups)}; photos: {len(photos.photos)}; faces: {photos.faces},"
-        f" of which in no group: {result.alone}"
+        f" of which in no group: {result.alone}, unusable: {photos.unusable}"
     )
 
 

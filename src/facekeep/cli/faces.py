@@ -17,7 +17,7 @@ from facekeep.cli.command import ExitStatus, Run, command, group
 from facekeep.cli.csv_file import Csv, csv_rows
 from facekeep.cli.looking import check_targets
 from facekeep.cli.opening import open_engine
-from facekeep.cli.options import ENGINE, GALLERY, Images
+from facekeep.cli.options import ENGINE, GALLERY, Collage, Images
 from facekeep.cli.output import counted
 from facekeep.cli.pictures import Album, Picture, make_folder
 from facekeep.cli.terms import box, say_identification
@@ -105,17 +105,24 @@ def detect(
     ],
 )
 def identify(
-    run: Run, images: Images, top: Top = 5, out: Marked = None, csv: Csv = None
+    run: Run,
+    images: Images,
+    top: Top = 5,
+    collage: Collage = False,
+    out: Marked = None,
+    csv: Csv = None,
 ) -> ExitStatus:
     """Say who the people in pictures are, as far as they are enrolled.
 
     A face is given a name when its similarity to somebody reaches the threshold for the
-    false-match rate; everybody else stays unknown. Faces are numbered in reading order, the same in
-    the table and in the marked picture. Exit status: 0 when somebody was recognised in every
-    picture, 1 when not, 2 when a picture that was named, or every one of a folder, cannot be read.
-    With --json, one line for each picture. --csv writes a row for each face, and one for a picture
-    without any, with the columns image, face, x1, y1, x2, y2, score, quality, usable, reasons,
-    name, most_like, similarity, threshold, fmr, error; face is its number.
+    false-match rate; everybody else stays unknown. A face that shows too little is unusable, and
+    not compared. Of several faces of a picture that match one person only the most similar gets
+    the name, unless with --collage. Faces are numbered in reading order, the same in the table and
+    in the marked picture. Exit status: 0 when somebody was recognized in every picture, 1 when
+    not, 2 when a picture that was named, or every one of a folder, cannot be read. With --json, one
+    line for each picture. --csv writes a row for each face, and one for a picture without any, with
+    the columns image, face, x1, y1, x2, y2, score, quality, usable, reasons, name, most_like,
+    similarity, threshold, fmr, error; face is its number.
     """
     with (
         csv_rows(csv, (*_COLUMNS, *_WHO, "error"), json=run.json) as add,
@@ -123,7 +130,12 @@ def identify(
     ):
         run = replace(run, muted=csv == "-")
         look = _Looking(
-            run, images, lambda image: engine.identify(image, top_k=top), out, None, add
+            run,
+            images,
+            lambda image: engine.identify(image, top_k=top, collage=collage),
+            out,
+            None,
+            add,
         )
         status = look.run_all()
         say_identification(run, engine)
@@ -291,20 +303,14 @@ def _write_crop(target: Path, pixels: NDArray[np.uint8], face: Face) -> None:
         raise InputError(f"{shown}: cannot be written: {why(error)}") from error
 
 
-def _reasons(face: Face) -> list[str]:
-    """Why a face cannot be told; nothing where it can."""
-    return [str(each) for each in getattr(face, "reasons", ())]
-
-
 def _shape(face: Face) -> dict[str, Any]:
-    reasons = _reasons(face)
     return {
         "bbox": face.bbox,
         "landmarks": face.landmarks,
         "score": face.score,
         "quality": face.quality.to_dict() if face.quality else None,
-        "usable": not reasons,
-        "reasons": reasons,
+        "usable": face.usable,
+        "reasons": face.reasons,
     }
 
 
@@ -321,6 +327,7 @@ def _identity(face: Face) -> dict[str, Any]:
                 "similarity": each.similarity,
                 "threshold": each.threshold,
                 "refused": each.refused,
+                "elsewhere": each.elsewhere,
             }
             for each in decision.candidates
         ],
@@ -332,7 +339,7 @@ def _identity(face: Face) -> dict[str, Any]:
 
 def _row(number: int, face: Face) -> dict[str, Any]:
     """A row of the CSV table."""
-    reasons, decision = _reasons(face), face.decision
+    reasons, decision = face.reasons, face.decision
     row = dict(zip(("x1", "y1", "x2", "y2"), face.bbox.tolist(), strict=True))
     row |= {
         "face": number,
@@ -368,7 +375,7 @@ def _print_faces(run: Run, image: str, faces: Sequence[tuple[int, Face]]) -> Non
 
 
 def _facts(face: Face) -> str:
-    quality, reasons = face.quality, _reasons(face)
+    quality, reasons = face.quality, face.reasons
     if reasons:
         return f"unusable: {_words(reasons)}"
     if quality is None:
@@ -384,12 +391,12 @@ def _words(reasons: Sequence[str]) -> str:
 
 
 def _who(face: Face) -> str:
-    return face.name or ("unusable" if _reasons(face) else "unknown")
+    return face.name or ("unusable" if face.reasons else "unknown")
 
 
 def _others(face: Face) -> str:
     """Whom a face is most like, with what it takes, after those passed over; or why none."""
-    reasons = _reasons(face)
+    reasons = face.reasons
     if reasons or face.decision is None:
         return _words(reasons)
     passed = list(itertools.takewhile(_passed_over, face.decision.candidates))
@@ -401,7 +408,7 @@ def _passed_over(candidate: Candidate) -> str:
     """Why a candidate does not count, however alike; empty where it does."""
     if candidate.refused:
         return "refused"
-    return "another face" if getattr(candidate, "elsewhere", False) else ""
+    return "another face" if candidate.elsewhere else ""
 
 
 def _likeness(candidate: Candidate) -> str:

@@ -89,6 +89,7 @@ def terms(limit: Threshold, photos: Photos) -> dict[str, Any]:
         "fmr": limit.fmr,
         "photos": len(photos.photos),
         "faces": photos.faces,
+        "unusable": photos.unusable,
         "analysed": photos.analysed,
         "unreadable": [{"image": e.path, "reason": e.reason} for e in photos.unreadable],
         "skipped": [{"folder": each.path, "reason": each.reason} for each in photos.skipped],

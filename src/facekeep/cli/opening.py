@@ -62,6 +62,7 @@ def open_engine(
         fmr=settings.fmr if settings.fpir is None else None,
         fpir=settings.fpir,
         review=settings.review,
+        any_quality=settings.any_quality,
         keep_crops=settings.keep_crops,
         min_face=settings.min_face,
         max_faces=settings.max_faces,

@@ -13,6 +13,7 @@ from facekeep.config import KNOBS, Knob
 __all__ = [
     "ENGINE",
     "GALLERY",
+    "Collage",
     "Folder",
     "Image",
     "Images",
@@ -28,6 +29,7 @@ ENGINE: Final = (
     "embedder",
     "min_face",
     "max_faces",
+    "any_quality",
     "max_pixels",
     "max_bytes",
     "flip",
@@ -68,6 +70,9 @@ JsonFlag = Annotated[
         "--json",
         help="Print JSON and nothing else on stdout: one document, or lines for several.",
     ),
+]
+Collage = Annotated[
+    bool, typer.Option("--collage", help="A picture may show a person several times.")
 ]
 QuietFlag = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no remarks.")]
 VerboseFlag = Annotated[

@@ -112,7 +112,8 @@ def search(
         run.say(f"looked for the face of {probe}, which is a file here, not for a name")
     others = words(float(f"{result.expected_false:.2g}"))
     run.say(
-        f"found in {len(result.found)} of {len(photos.photos)} photos with {photos.faces} faces;"
+        f"found in {len(result.found)} of {len(photos.photos)} photos with {photos.faces} faces"
+        f" ({photos.unusable} unusable);"
         f" about {others} faces of others are expected to be as similar"
     )
     remarks(run, photos, result.threshold)

@@ -44,7 +44,7 @@ def verify(
 
     Of a picture with several faces the largest is compared, and said which. With --any every pair
     of faces is; many pairs are many chances to err, so the threshold rises to keep the stated
-    rate. Exit status: 0 yes, 1 no, or no face in one of them.
+    rate. Exit status: 0 yes, 1 no, or no usable face in one of them.
     """
     with open_engine(run) as engine:
         result = engine.verify(first, second, any_pair=any_pair)
@@ -56,6 +56,7 @@ def verify(
                 "similarity": result.similarity,
                 "threshold": result.threshold.cosine,
                 "fmr": result.threshold.fmr,
+                "reasons": result.reasons,
                 "images": images,
             }
         )
@@ -78,6 +79,9 @@ def _side(result: Verification, side: int, image: Path) -> dict[str, Any]:
 
 
 def _print(run: Run, result: Verification, images: tuple[Path, Path], any_pair: bool) -> None:
+    if result.reasons:
+        run.say(f"no: {_unusable(result, images)}")
+        return
     if result.compared is None or result.similarity is None:
         without = [
             str(image) for image, faces in zip(images, result.faces, strict=True) if not faces
@@ -93,3 +97,13 @@ def _print(run: Run, result: Verification, images: tuple[Path, Path], any_pair: 
             run.say(f"{image}: compared {which} of {found}, at {box(faces[place])}")
     if not any_pair and not result.match and any(len(faces) > 1 for faces in result.faces):
         run.say("to compare each face with each: --any")
+
+
+def _unusable(result: Verification, images: tuple[Path, Path]) -> str:
+    """Which picture shows no usable face, and why."""
+    poor = (
+        f"the face in {image} is unusable ({', '.join(faces[0].reasons).replace('_', ' ')})"
+        for image, faces in zip(images, result.faces, strict=True)
+        if faces and faces[0].reasons
+    )
+    return " and ".join(poor)

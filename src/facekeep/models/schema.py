@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-Task = Literal["detect", "refine", "orient", "embed"]
+Task = Literal["detect", "refine", "orient", "judge", "embed"]
 Colour = Literal["rgb", "bgr"]
 Runtime = Literal["onnxruntime", "litert", "ncnn"]
 
@@ -162,7 +162,8 @@ class ModelEntry:
     Attributes:
         name: The name it is asked for by.
         task: ``detect``; ``refine``, which places the landmarks of a found face better;
-            ``orient``, which tells how far a found face is turned; or ``embed``.
+            ``orient``, which tells how far a found face is turned; ``embed``; or ``judge``, which
+            tells from an embedding how much of who it is a face shows.
         architecture: The family of networks, which decides how its files are read.
         summary: One line for lists.
         files: Its files; the first is the network.
@@ -179,6 +180,7 @@ class ModelEntry:
         batch: How many images each run of its network takes, where it takes no other number.
         width: The length of an embedding; None where it does not embed.
         alignment: The template that faces are aligned to before they are embedded.
+        judge: The model that tells unusable faces by its embeddings; empty where there is none.
         params: The number of its parameters.
         thresholds: Pairs (FMR, cosine), from the highest rate to the lowest.
         comparisons: The number of non-mated comparisons behind the thresholds.
@@ -207,6 +209,7 @@ class ModelEntry:
     batch: int | None = None
     width: int | None = None
     alignment: str | None = None
+    judge: str = ""
     params: int | None = None
     thresholds: tuple[tuple[float, float], ...] = ()
     comparisons: int = 0

@@ -1,0 +1,414 @@
+"""Damaged and turned photos: how often strangers match, with and without the answer unusable.
+
+``damaged.py FOLDER``: FOLDER holds a folder for each person, such as LFW's images. The first photo
+of each of --people people is damaged; its main face is found, judged and embedded. "Before" counts
+all faces that are found, "after" those that are usable. For each damage:
+
+found: of all photos; unusable: of the found faces; alike: the share of pairs of two people, damaged
+alike, that match at --fmr; clean: the same of a damaged and an undamaged photo of two people; both
+with a 95 % interval by drawing people anew, or, without a match, by the rule of three. lost: of the
+true pairs (the damaged photo and another of the person) that match before, those refused after.
+
+``damaged.py --choose`` does the same on aligned crops of training identities, for several limits of
+the clarity: what `quality.USABLE` was chosen on. With --held it takes people not chosen on.
+
+``damaged.py FOLDER --time``: what an upright photo costs with and without the judge, in turns.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+import time
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from common import arguments, labelled_faces, report
+from numpy.typing import NDArray
+
+from facekeep import load_image, threshold
+from facekeep.align import align, template
+from facekeep.clarity import Judge
+from facekeep.detect import Detector
+from facekeep.embed import Embedder
+from facekeep.evaluate.crops import main_face
+from facekeep.face import Face
+from facekeep.image import list_images
+from facekeep.models import default_model, entry
+from facekeep.quality import USABLE, Quality, assess, review
+
+Image = NDArray[np.uint8]
+Rng = np.random.Generator
+Change = Callable[[Image, Rng], Image]
+RESAMPLES = 500
+FACE = 112  # the side of a face, in pixels of LFW's photos and of crops alike
+LIMITS = (0.0, 0.05, 0.08, 0.1, 0.2, 0.5)
+
+
+def clipped(pixels: NDArray[Any]) -> Image:
+    """Round down to uint8 within 0 to 255."""
+    return np.clip(pixels, 0, 255).astype(np.uint8)
+
+
+def blurred(sigma: float) -> Change:
+    """Out of focus."""
+    return lambda image, rng: np.asarray(cv2.GaussianBlur(image, (0, 0), sigma), np.uint8)
+
+
+def shaken(length: int) -> Change:
+    """Moved, in any direction."""
+
+    def change(image: Image, rng: Rng) -> Image:
+        kernel = np.zeros((length, length), np.float32)
+        kernel[length // 2] = 1
+        turn = cv2.getRotationMatrix2D((length // 2, length // 2), rng.uniform(0, 180), 1)
+        kernel = np.asarray(cv2.warpAffine(kernel, turn, (length, length)), np.float32)
+        return np.asarray(cv2.filter2D(image, -1, kernel / kernel.sum()), np.uint8)
+
+    return change
+
+
+def compressed(quality: int) -> Change:
+    """As JPEG of this quality."""
+
+    def change(image: Image, rng: Rng) -> Image:
+        _, data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
+        return np.ascontiguousarray(cv2.imdecode(data, cv2.IMREAD_COLOR)[..., ::-1])
+
+    return change
+
+
+def tiny(side: int, way: int = cv2.INTER_LINEAR) -> Change:
+    """A face of so many pixels, enlarged."""
+
+    def change(image: Image, rng: Rng) -> Image:
+        share = side / FACE
+        small = cv2.resize(image, None, fx=share, fy=share, interpolation=cv2.INTER_AREA)
+        return np.asarray(cv2.resize(small, image.shape[1::-1], interpolation=way), np.uint8)
+
+    return change
+
+
+def boxed(*boxes: tuple[float, float, float, float], color: int | tuple[int, ...]) -> Change:
+    """Paint over boxes: left, top, right, bottom in sides of the face about the middle."""
+
+    def change(image: Image, rng: Rng) -> Image:
+        changed = image.copy()
+        corner = (np.array(image.shape[1::-1]) - FACE) / 2
+        for left, top, right, bottom in boxes:
+            (x1, y1), (x2, y2) = (
+                np.clip(np.round(corner + np.array(at) * FACE), 0, None).astype(int)
+                for at in ((left, top), (right, bottom))
+            )
+            changed[y1:y2, x1:x2] = color
+        return changed
+
+    return change
+
+
+def noisy(sigma: float) -> Change:
+    """The camera's noise, in grey levels."""
+    return lambda image, rng: clipped(image + rng.normal(0, sigma, image.shape))
+
+
+def lit(factor: float) -> Change:
+    """Less light, or more until it clips."""
+    return lambda image, rng: clipped(image.astype(np.float32) * factor)
+
+
+def flat(factor: float) -> Change:
+    """Less contrast."""
+    return lambda image, rng: clipped((image - image.mean()) * factor + image.mean())
+
+
+def posterised(levels: int) -> Change:
+    """Few levels of light."""
+    return lambda image, rng: clipped(np.round(image / 255 * (levels - 1)) / (levels - 1) * 255)
+
+
+def grey(image: Image) -> Image:
+    """Without color."""
+    return np.repeat(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None], 3, 2).astype(np.uint8)
+
+
+def sketched(image: Image, rng: Rng) -> Image:
+    """A pencil drawing."""
+    light = grey(image)[..., 0]
+    soft = cv2.GaussianBlur(255 - light, (0, 0), 5).astype(np.float32)
+    lines = clipped(np.minimum(255, light * 255.0 / np.maximum(1, 255 - soft)))
+    return np.repeat(lines[..., None], 3, 2)
+
+
+def striped(image: Image, rng: Rng) -> Image:
+    """Every other pair of rows is black."""
+    changed = image.copy()
+    changed[np.arange(image.shape[0]) % 4 < 2] = 0
+    return changed
+
+
+def dithered(image: Image, rng: Rng) -> Image:
+    """Printed in a newspaper: black dots in an ordered pattern."""
+    pattern = np.array([[0, 8, 2, 10], [12, 4, 14, 6], [3, 11, 1, 9], [15, 7, 13, 5]]) * 16 + 8
+    high, wide = image.shape[:2]
+    tiles = np.tile(pattern, (high // 4 + 1, wide // 4 + 1))[:high, :wide]
+    return np.repeat(np.where(grey(image)[..., 0] > tiles, 255, 0)[..., None], 3, 2).astype("u1")
+
+
+def turned(quarters: int) -> Change:
+    """Turned by quarters."""
+    return lambda image, rng: np.ascontiguousarray(np.rot90(image, quarters))
+
+
+DAMAGES: dict[str, Change] = {
+    "none": lambda image, rng: image,
+    **{f"blur {sigma}": blurred(sigma) for sigma in (1, 2, 3, 5, 8)},
+    **{f"shaken {length}": shaken(length) for length in (9, 15, 25)},
+    **{f"JPEG {quality}": compressed(quality) for quality in (1, 3, 5, 10, 20)},
+    **{f"face of {side} px": tiny(side) for side in (8, 12, 16, 24, 32)},
+    "mosaic of 16": tiny(16, cv2.INTER_NEAREST),
+    **{f"light x {factor}": lit(factor) for factor in (0.02, 0.05, 0.2, 3, 6)},
+    "contrast x 0.05": flat(0.05),
+    **{f"noise {sigma}": noisy(sigma) for sigma in (20, 50, 100)},
+    "negative": lambda image, rng: 255 - image,
+    "negative, grey": lambda image, rng: 255 - grey(image),
+    "2 levels": posterised(2),
+    "4 levels": posterised(4),
+    "false colors": lambda image, rng: np.ascontiguousarray(
+        cv2.applyColorMap(grey(image), cv2.COLORMAP_JET)[..., ::-1]
+    ),
+    "drawing": sketched,
+    "striped": striped,
+    "dithered": dithered,
+    "mask": boxed((0.08, 0.58, 0.92, 1.1), color=(150, 180, 210)),
+    "bar over the eyes": boxed((0.0, 0.36, 1.0, 0.56), color=15),
+    "left half gone": boxed((-2, -2, 0.5, 3), color=0),
+    "lower half gone": boxed((-2, 0.55, 3, 3), color=0),
+}
+TURNS: dict[str, Change] = {f"turned by {90 * k}": turned(k) for k in (1, 2, 3)}
+"""Only for whole photos: an aligned crop is upright."""
+
+
+@dataclasses.dataclass
+class Looks:
+    """What is found in the damaged photos of n people: NaN rows and None where nothing is."""
+
+    rows: NDArray[np.float32]
+    quality: Sequence[Quality | None]
+
+    @property
+    def found(self) -> NDArray[np.bool_]:
+        """Where there is a face."""
+        return np.array([each is not None for each in self.quality])
+
+    def usable(self, min_clarity: float | None = None) -> NDArray[np.bool_]:
+        """Which faces are usable, at another limit of the clarity than the one in force."""
+        policy = USABLE
+        if min_clarity is not None:
+            policy = dataclasses.replace(USABLE, min_clarity=min_clarity)
+        return np.array([each is not None and not review(each, policy) for each in self.quality])
+
+
+class Road:
+    """From photos, or aligned crops, to embeddings and quality."""
+
+    def __init__(self, model: str | None, threads: int) -> None:
+        self.detector = Detector(threads=threads)
+        self.embedder = Embedder(model, threads=threads)
+        judge = self.embedder.entry.judge
+        self.judge = Judge(judge, threads=threads) if judge else None
+
+    def judged(self, crops: NDArray[np.uint8], facts: list[Quality]) -> Looks:
+        """Embed crops, and add to their facts what the embeddings tell."""
+        rows, norms = self.embedder.embed_and_measure(crops)
+        if self.judge is None:
+            return Looks(rows, list(facts))
+        pairs = zip(facts, self.judge.clarity(rows, norms, facts).tolist(), strict=True)
+        return Looks(rows, [dataclasses.replace(each, clarity=clear) for each, clear in pairs])
+
+    def photos(self, images: Sequence[Image], change: Change, name: str) -> Looks:
+        """Find the main face of each damaged photo."""
+        rng = np.random.default_rng(zlib.crc32(name.encode()))
+        crops, facts, places = [], [], []
+        for place, image in enumerate(images):
+            damaged = change(image, rng)
+            if faces := self.detector.find(damaged):
+                face = main_face(faces, np.array(damaged.shape[1::-1]) / 2)
+                crops.append(align(damaged, face.landmarks, self.embedder.size))
+                facts.append(assess(damaged, face, crop=crops[-1]))
+                places.append(place)
+        rows = np.full((len(images), self.embedder.width), np.nan, np.float32)
+        quality: list[Quality | None] = [None] * len(images)
+        if crops:
+            found = self.judged(np.stack(crops), facts)
+            rows[places] = found.rows
+            for place, each in zip(places, found.quality, strict=True):
+                quality[place] = each
+        return Looks(rows, quality)
+
+    def crops(self, crops: NDArray[np.uint8], change: Change, name: str) -> Looks:
+        """Damage aligned crops."""
+        rng = np.random.default_rng(zlib.crc32(name.encode()))
+        damaged = np.stack([change(crop, rng) for crop in crops])
+        face = Face(np.array([20, 8, 92, 108], np.float32), template().astype(np.float32), 1.0)
+        return self.judged(damaged, [assess(crop, face, crop=crop) for crop in damaged])
+
+
+def matches(
+    first: Looks, second: Looks, left: NDArray[np.bool_], right: NDArray[np.bool_], limit: float
+) -> tuple[float, float, float, int]:
+    """How often two different people match, its 95 % interval, and the comparisons."""
+    one, two = np.flatnonzero(left), np.flatnonzero(right)
+    others = one[:, None] != two
+    hits = (first.rows[one] @ second.rows[two].T >= limit) & others
+    count = int(others.sum())
+    if first is second:
+        count //= 2
+    if not count:
+        return np.nan, np.nan, np.nan, 0
+    rng, people = np.random.default_rng(0), len(left)
+    drawn = rng.multinomial(people, np.full(people, 1 / people), RESAMPLES).astype(np.float64)
+    places = np.argwhere(hits)
+    total = np.einsum("rp,rp->r", drawn[:, one[places[:, 0]]], drawn[:, two[places[:, 1]]])
+    among = drawn[:, left].sum(1) * drawn[:, right].sum(1) - (drawn * (left & right)).sum(1)
+    low, high = np.quantile(total / np.maximum(among, 1), (0.025, 0.975))
+    return hits.sum() / others.sum(), low, min(max(high, 3 / count), 1.0), count
+
+
+def percent(found: tuple[float, float, float, int]) -> str:
+    """Say a rate with its interval, or "-" where nothing was compared."""
+    rate, low, high, count = found
+    return f"{rate:.3%} ({low:.3%} to {high:.3%})" if count else "-"
+
+
+def row_of(
+    name: str, looks: Looks, clean: Looks, mates: Looks, limit: float, clarity: float | None = None
+) -> dict[str, Any]:
+    """A line of the table for one damage."""
+    every, usable = looks.found, looks.usable(clarity)
+    good = clean.usable(clarity)
+    score = np.einsum("ij,ij->i", looks.rows, mates.rows)
+    true = np.nan_to_num(score, nan=-1) >= limit
+    true &= mates.usable(clarity)
+    return {
+        "damage": name,
+        "found": f"{every.mean():.1%}",
+        "unusable": f"{1 - usable.sum() / max(every.sum(), 1):.1%}",
+        "alike before": percent(matches(looks, looks, every, every, limit)),
+        "alike after": percent(matches(looks, looks, usable, usable, limit)),
+        "clean before": percent(matches(looks, clean, every, clean.found, limit)),
+        "clean after": percent(matches(looks, clean, usable, good, limit)),
+        "true matches": int(true.sum()),
+        "lost": f"{(true & ~usable).sum() / max(true.sum(), 1):.1%}",
+    }
+
+
+def people_of(folder: Path, count: int) -> Iterator[tuple[Image, Image]]:
+    """Two photos of each of some people, evenly drawn from those who have two."""
+    folders = [sorted(list_images(each)) for each in sorted(folder.iterdir()) if each.is_dir()]
+    several = [photos for photos in folders if len(photos) > 1]
+    for place in np.linspace(0, len(several) - 1, min(count, len(several))).astype(int):
+        first, second, *_ = several[place]
+        yield load_image(first), load_image(second)
+
+
+def photos(args: argparse.Namespace, road: Road, limit: float) -> None:
+    """The table on whole photos."""
+    pairs = list(people_of(args.folder, args.people))
+    images, others = [a for a, _ in pairs], [b for _, b in pairs]
+    mates = road.photos(others, DAMAGES["none"], "mates")
+    clean = road.photos(images, DAMAGES["none"], "none")
+    rows = []
+    for name, change in {**DAMAGES, **TURNS}.items():
+        if args.only and not any(word in name for word in args.only):
+            continue
+        looks = clean if name == "none" else road.photos(images, change, name)
+        rows.append(row_of(name, looks, clean, mates, limit))
+        print(*rows[-1].values(), sep=" | ", file=sys.stderr, flush=True)
+    report(args, f"{len(images)} people of {args.folder}, cosine {limit:.4f}", rows)
+
+
+def choose(args: argparse.Namespace, road: Road, limit: float) -> None:
+    """The same on crops of training identities, by limits of the clarity."""
+    crops, who = labelled_faces(args.shared, ("celeba", "glint"))
+    places: dict[str, list[int]] = {}
+    for place, name in enumerate(who):
+        places.setdefault(name, []).append(place)
+    several = [two[:2] for two in places.values() if len(two) > 1]
+    order = np.random.default_rng(13).permutation(len(several))
+    part = order[args.people : 2 * args.people] if args.held else order[: args.people]
+    pairs = np.array([several[each] for each in part])
+    mates = road.crops(crops[pairs[:, 1]], DAMAGES["none"], "mates")
+    clean = road.crops(crops[pairs[:, 0]], DAMAGES["none"], "none")
+    for name, change in DAMAGES.items():
+        if args.only and not any(word in name for word in args.only):
+            continue
+        looks = clean if name == "none" else road.crops(crops[pairs[:, 0]], change, name)
+        tries = [(least, row_of(name, looks, clean, mates, limit, least)) for least in LIMITS]
+        rows = [{"clarity from": least, **row} for least, row in tries]
+        report(args, f"{name}, {len(pairs)} people", rows)
+        sys.stdout.flush()
+
+
+def cost(args: argparse.Namespace, road: Road) -> None:
+    """What the judge adds to an upright photo."""
+    images = [a for a, _ in people_of(args.folder, min(args.people, 100))]
+
+    judge = road.judge
+    if judge is None:
+        raise SystemExit(f"{road.embedder.entry.name} has no judge")
+
+    def seconds(image: Image, *, judged: bool) -> float:
+        start = time.perf_counter()
+        for face in road.detector.find(image):
+            crop = align(image, face.landmarks, road.embedder.size)
+            facts = assess(image, face, crop=crop)
+            rows, norms = road.embedder.embed_and_measure(crop[None])
+            if judged:
+                clear = float(judge.clarity(rows, norms, [facts])[0])
+                review(dataclasses.replace(facts, clarity=clear), USABLE)
+        return time.perf_counter() - start
+
+    for image in images[:3]:
+        seconds(image, judged=True)
+    spent = np.array(
+        [[min(seconds(i, judged=j) for _ in range(3)) for j in (False, True)] for i in images]
+    )
+    ratio = spent[:, 1].sum() / spent[:, 0].sum()
+    without, with_judge = spent.mean(0) * 1e3
+    row = {"photos": len(images), "without, ms": without, "with, ms": with_judge, "ratio": ratio}
+    report(args, "time of an upright photo, one thread", [row])
+
+
+def main() -> int:
+    """Run what was asked for."""
+    parser = arguments(__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("folder", type=Path, nargs="?", help="a folder for each person")
+    parser.add_argument("--people", type=int, default=400, help="how many people")
+    parser.add_argument("--fmr", type=float, default=1e-4, help="the false-match rate")
+    parser.add_argument("--only", nargs="*", help="damages whose names hold one of these words")
+    parser.add_argument("--choose", action="store_true", help="limits, on training identities")
+    parser.add_argument("--held", action="store_true", help="people that nothing was chosen on")
+    parser.add_argument("--time", action="store_true", help="what the judge costs")
+    args = parser.parse_args()
+    if args.folder is None and not args.choose:
+        parser.error("name a folder, or --choose")
+    model = entry(args.model or default_model("embed"))
+    limit = threshold(model, args.fmr).cosine
+    road = Road(args.model, args.threads)
+    if args.time:
+        cost(args, road)
+    elif args.choose:
+        choose(args, road, limit)
+    else:
+        photos(args, road, limit)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

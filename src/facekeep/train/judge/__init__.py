@@ -1,0 +1,1 @@
+"""Training the judge of faces: damaged crops, the loop, and the run."""
