@@ -10,7 +10,7 @@ pytestmark = pytest.mark.usefixtures("album")
 def test_verify_as_json(cli):
     yes = cli("verify", "hopper.jpg", "hopper2.jpg", "--json", "--fmr", "1e-5")
     assert (yes.status, yes.err) == (0, "")
-    assert list(yes.json) == ["match", "similarity", "threshold", "fmr", "images"]
+    assert list(yes.json) == ["match", "similarity", "threshold", "fmr", "reasons", "images"]
     assert yes.json["match"] is True
     assert yes.json["similarity"] > yes.json["threshold"]
     assert yes.json["fmr"] == 1e-5

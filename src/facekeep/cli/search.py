@@ -123,7 +123,10 @@ def search(
 def _search(run: Run, probe: str, folder: Path, top: int | None, cache: bool) -> Search:
     """Look for a face of a file, or else for the person of this name."""
     from facekeep.apps.photos import search_folder, search_person
+    from facekeep.image import elsewhere
 
+    if where := elsewhere(probe):
+        raise ImageError(f"{probe}: {where}")
     named = not os.path.lexists(probe)
     try:
         with (
