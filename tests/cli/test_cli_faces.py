@@ -238,7 +238,7 @@ def test_an_unusable_face_is_never_named(cli, poor):
     made = cli("verify", poor, poor, "--json")
     assert (made.status, made.json["similarity"], made.json["reasons"]) == (1, None, ["unclear"])
     told = cli("verify", poor, "hopper.jpg", "-q").out
-    assert told == "no: the face in one of the pictures is unusable: unclear\n"
+    assert told == "no: the face in poor.png is unusable (unclear)\n"
 
 
 def test_a_setting_takes_any_quality(cli, poor):

@@ -113,7 +113,7 @@ def search(
     others = words(float(f"{result.expected_false:.2g}"))
     run.say(
         f"found in {len(result.found)} of {len(photos.photos)} photos with {photos.faces} faces"
-        f" ({photos.unusable} unusable);"
+        f"{f' ({photos.unusable} unusable)' if photos.unusable else ''};"
         f" about {others} faces of others are expected to be as similar"
     )
     remarks(run, photos, result.threshold)
