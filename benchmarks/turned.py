@@ -19,6 +19,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ import numpy as np
 from common import arguments, report, tar_members
 from numpy.typing import NDArray
 
-from facekeep import load_image, threshold
+from facekeep import FaceEngine, load_image, threshold
 from facekeep.align import align
 from facekeep.detect import Detector
 from facekeep.embed import Embedder
@@ -38,6 +39,7 @@ from facekeep.models import default_model, entry
 
 Image = NDArray[np.uint8]
 RESAMPLES = 1000
+TIMED = 60
 
 
 def turned(image: Image, degrees: float) -> tuple[Image, NDArray[np.float64]]:
@@ -169,45 +171,55 @@ def scaled(image: Image, factor: float) -> Image:
     return np.asarray(larger, np.uint8)
 
 
-def cpu_times(plain: Detector, whole: Detector, image: Image, turns: int) -> tuple[float, float]:
-    """Return the median milliseconds of the processor that a photo takes, without and with."""
-    spent: tuple[list[float], list[float]] = ([], [])
+def cpu_times(looks: Sequence[Callable[[Image], object]], image: Image, turns: int) -> list[float]:
+    """Return the median milliseconds of the processor that a photo takes, looks in turns."""
+    spent: list[list[float]] = [[] for _ in looks]
     for turn in range(turns + 1):
-        for detector, each in zip((plain, whole), spent, strict=True):
+        for look, each in zip(looks, spent, strict=True):
             start = time.process_time()
-            detector.find(image)
+            look(image)
             if turn:
                 each.append(1e3 * (time.process_time() - start))
-    return float(np.median(spent[0])), float(np.median(spent[1]))
+    return [float(np.median(each)) for each in spent]
+
+
+def timed_sets(args: argparse.Namespace, plain: Detector) -> dict[str, list[Image]]:
+    """Return the photos that are timed, by what they are."""
+    tar = args.shared / "data" / "scenes" / "scenes.tar"
+    scenes = [(Path(name).name, load_image(content)) for name, content in tar_members(tar)]
+    people = [image for name, image in scenes if name.startswith("p")]
+    things = [image for name, image in scenes if name.startswith("i")]
+    return {
+        "upright, folder": photos(args)[0][:TIMED],
+        "upright, scenes": [image for image in people if plain.detect(image)][:TIMED],
+        "no face": [image for image in things if not plain.detect(image)][:TIMED],
+    }
 
 
 def times(args: argparse.Namespace) -> list[dict[str, Any]]:
-    """Time photos with and without the orienter, in turns."""
+    """Time photos with and without the orienter: finding the faces, and all up to embeddings."""
+    rows = []
     with (
         Detector(orienter="none", threads=args.threads) as plain,
         Detector(threads=args.threads) as whole,
+        FaceEngine(orienter="none", embedder=args.model, threads=args.threads) as before,
+        FaceEngine(embedder=args.model, threads=args.threads) as after,
     ):
-        sets = {"upright, folder": photos(args)[0][:60]}
-        scenes = [
-            (Path(name).name, load_image(content))
-            for name, content in tar_members(args.shared / "data" / "scenes" / "scenes.tar")
-        ]
-        people = [image for name, image in scenes if name.startswith("p")]
-        sets["upright, scenes"] = [image for image in people if plain.detect(image)][:60]
-        things = [image for name, image in scenes if name.startswith("i")]
-        sets["no face"] = [image for image in things if not plain.detect(image)][:60]
-        rows = []
-        for name, images in sets.items():
-            spent = np.array([cpu_times(plain, whole, image, args.turns) for image in images])
-            before, after = spent.T
+        looks = [plain.find, whole.find, before.analyse, after.analyse]
+        for name, images in timed_sets(args, plain).items():
+            spent = np.array([cpu_times(looks, image, args.turns) for image in images])
+            medians = np.median(spent, axis=0).tolist()
             rows.append(
                 {
                     "photos": name,
                     "n": len(images),
-                    "before ms": float(np.median(before)),
-                    "after ms": float(np.median(after)),
-                    "median ratio": float(np.median(after / before)),
-                    "ratio of sums": float(after.sum() / before.sum()),
+                    "find, before ms": medians[0],
+                    "after ms": medians[1],
+                    "ratio": float(np.median(spent[:, 1] / spent[:, 0])),
+                    "analyse, before ms": medians[2],
+                    "then ms": medians[3],
+                    "its ratio": float(np.median(spent[:, 3] / spent[:, 2])),
+                    "of the sums": float(spent[:, 3].sum() / spent[:, 2].sum()),
                 }
             )
     return rows

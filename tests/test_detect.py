@@ -428,7 +428,10 @@ def test_refining_can_be_left_out(hopper):
         faces = plain.detect(hopper)
         assert plain.refine(hopper, faces) == faces
         names = [[model.name for model in each.models] for each in (refining, plain)]
-    assert names == [["yunet", "facekeep-refiner"], ["yunet"]]
+    assert names == [
+        ["yunet", "facekeep-refiner", "facekeep-orienter"],
+        ["yunet", "facekeep-orienter"],
+    ]
 
 
 # Wrong use

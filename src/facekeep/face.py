@@ -24,7 +24,7 @@ class Face:
         bbox: float32 ``(4,)``, ``x1, y1, x2, y2`` in pixels of the image it was found in (origin at
             the top left, may reach past the border).
         landmarks: float32 ``(5, 2)``, x and y in the same pixels: left eye, right eye, nose tip,
-            left and right corner of the mouth; left and right as seen in the image.
+            left and right corner of the mouth; left and right as seen on the upright face.
         score: Confidence of the detector, 0 to 1.
         quality: Facts that decide whether the face should be enrolled, once they were measured.
         embedding: float32 ``(d,)`` of unit length, once it was computed; the model sets d.

@@ -40,6 +40,7 @@ def test_everything_needed_works_here(cli):
         "yunet",
         "sface",
         default_model("refine"),
+        default_model("orient"),
         "heic",
     ):
         assert name in names
