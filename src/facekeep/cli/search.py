@@ -79,7 +79,7 @@ def search(
     photos = result.photos
     run.say(
         f"found in {len(result.found)} of {len(photos.photos)} photos with {photos.faces} faces"
-        f" ({photos.unusable} unusable);"
+        f"{f' ({photos.unusable} unusable)' if photos.unusable else ''};"
         f" about {result.expected_false:.2g} faces of others are expected to be as similar"
     )
     remarks(run, photos, result.threshold)
