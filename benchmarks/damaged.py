@@ -46,6 +46,7 @@ Image = NDArray[np.uint8]
 Rng = np.random.Generator
 Change = Callable[[Image, Rng], Image]
 RESAMPLES = 500
+HELD = 1500  # people before this place were chosen on
 FACE = 112  # the side of a face, in pixels of LFW's photos and of crops alike
 LIMITS = (0.0, 0.05, 0.08, 0.1, 0.2, 0.5)
 
@@ -340,7 +341,7 @@ def choose(args: argparse.Namespace, road: Road, limit: float) -> None:
         places.setdefault(name, []).append(place)
     several = [two[:2] for two in places.values() if len(two) > 1]
     order = np.random.default_rng(13).permutation(len(several))
-    part = order[args.people : 2 * args.people] if args.held else order[: args.people]
+    part = order[HELD : HELD + args.people] if args.held else order[: args.people]
     pairs = np.array([several[each] for each in part])
     mates = road.crops(crops[pairs[:, 1]], DAMAGES["none"], "mates")
     clean = road.crops(crops[pairs[:, 0]], DAMAGES["none"], "none")
