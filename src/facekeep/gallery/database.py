@@ -420,6 +420,7 @@ class Database(Forking):
             for connection in (self._writer, self._reader):
                 if connection is not None:
                     connection.close()
+            self._writer = self._reader = None
             if not self._closed:
                 self._closed = True
                 self._no_longer_used()
