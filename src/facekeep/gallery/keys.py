@@ -11,8 +11,8 @@ import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from facekeep._files import one_line, open_regular, printable, replacing, why
-from facekeep.errors import GalleryKeyError
+from facekeep._files import is_full, one_line, open_regular, printable, replacing, why
+from facekeep.errors import GalleryKeyError, StorageFull
 
 __all__ = ["Key", "generate_key", "holds_key", "load_key"]
 
@@ -64,6 +64,7 @@ def generate_key(spec: str) -> Key:
 
     Raises:
         GalleryKeyError: There is one already, or it cannot be written.
+        StorageFull: There is no room for it.
     """
     kind, value = _parse(spec)
     if kind == "env":
@@ -207,6 +208,8 @@ def _write_file(value: str, key: Key) -> None:
     except FileExistsError as error:
         raise GalleryKeyError(f"{shown} exists already; a key is never overwritten") from error
     except (OSError, ValueError) as error:
+        if is_full(error):
+            raise StorageFull(f"no room to write the key file {shown}: free some space") from error
         raise GalleryKeyError(f"cannot create the key file {shown}: {why(error)}") from error
 
 

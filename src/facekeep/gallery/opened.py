@@ -215,7 +215,9 @@ class OpenGallery(Closing):
             ) from error
         if unswept:
             with self._sealing() as rows:
-                rows.mark_swept(unswept)
+                # Without the key the note would be unsigned: who has it sweeps again and notes it.
+                if rows.meta.key_check is None or rows.cipher.signs:
+                    rows.mark_swept(unswept)
 
     def _erase_from_index(self) -> None:
         try:
