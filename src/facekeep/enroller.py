@@ -30,7 +30,7 @@ from facekeep.face import Face
 from facekeep.gallery import Gallery, NewTemplate
 from facekeep.image import content_digest
 from facekeep.models import ModelEntry
-from facekeep.quality import Policy
+from facekeep.quality import Policy, reason_words
 
 __all__ = [
     "AGAIN",
@@ -206,7 +206,7 @@ class Enroller:
             )
         face, vector = self._embedded(faces[place], crops[place])
         if not face.usable:
-            why = face.reasons[0].replace("_", " ")
+            why = reason_words(face.reasons[:1])
             raise ImageError(f"the face in {label} is unusable ({why}); use a better one")
         self._require_other(name, vector, digest, label)
         return NewTemplate(vector, source=source_of(label, digest), negative=True)
