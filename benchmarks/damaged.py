@@ -126,7 +126,7 @@ def flat(factor: float) -> Change:
     return lambda image, rng: clipped((image - image.mean()) * factor + image.mean())
 
 
-def posterised(levels: int) -> Change:
+def posterized(levels: int) -> Change:
     """Few levels of light."""
     return lambda image, rng: clipped(np.round(image / 255 * (levels - 1)) / (levels - 1) * 255)
 
@@ -176,8 +176,8 @@ DAMAGES: dict[str, Change] = {
     **{f"noise {sigma}": noisy(sigma) for sigma in (20, 50, 100)},
     "negative": lambda image, rng: 255 - image,
     "negative, grey": lambda image, rng: 255 - grey(image),
-    "2 levels": posterised(2),
-    "4 levels": posterised(4),
+    "2 levels": posterized(2),
+    "4 levels": posterized(4),
     "false colors": lambda image, rng: np.ascontiguousarray(
         cv2.applyColorMap(grey(image), cv2.COLORMAP_JET)[..., ::-1]
     ),

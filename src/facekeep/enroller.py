@@ -298,7 +298,7 @@ class Enroller:
     ) -> None:
         """Refuse to note as a stranger's a face that the person is enrolled with.
 
-        It would make the person's own photo unrecognised: it is more like the template than the
+        It would make the person's own photo unrecognized: it is more like the template than the
         person's mean is.
         """
         known = Known.of(self._gallery(), name)

@@ -131,7 +131,7 @@ def search_person(
     """Find the photos of a folder, and of those below it, that show an enrolled person.
 
     Each face is decided as by ``FaceEngine.identify``: by all templates of the person, and not in
-    favour of somebody who is less similar than another enrolled person.
+    favor of somebody who is less similar than another enrolled person.
 
     Args:
         engine: An engine with a gallery.
