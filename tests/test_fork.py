@@ -182,6 +182,20 @@ def test_parent_and_children_write_to_one_gallery(
     assert run(TOGETHER, tmp_path, photos, 1) == [0, 0, 0, 61, 61, 0]
 
 
+CLOSED = """
+engine.enroll("Grace Hopper", photo)
+closed = Gallery.open(path)
+closed.close()
+print(json.dumps(ended(child(lambda: use(engine)))))
+"""
+
+
+def test_a_gallery_that_was_closed_does_not_disturb_a_fork(
+    tmp_path: Path, photos: tuple[Path, Path]
+) -> None:
+    assert run(CLOSED, tmp_path, photos, 1) == 0
+
+
 CACHED = """
 with PhotoCache() as cache:
     cache.keep("d" * 64, "r", "cannot be read")

@@ -324,7 +324,8 @@ def _print(run: Run, result: Clustering) -> None:
     photos = result.photos
     run.say(
         f"people: {len(result.groups)}; photos: {len(photos.photos)}; faces: {photos.faces},"
-        f" of which in no group: {result.alone}, unusable: {photos.unusable}"
+        f" of which in no group: {result.alone}"
+        f"{f', unusable: {photos.unusable}' if photos.unusable else ''}"
     )
 
 

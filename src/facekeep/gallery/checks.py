@@ -11,8 +11,8 @@ from facekeep._files import one_line, printable
 from facekeep.errors import FacekeepError, GalleryCorrupt
 from facekeep.gallery import digests
 from facekeep.gallery.cipher import LockedCipher
-from facekeep.gallery.drafts import leftovers
 from facekeep.gallery.faults import RESTORE, sqlite_faults
+from facekeep.gallery.leftovers import leftovers
 from facekeep.gallery.records import Finding
 from facekeep.gallery.rows import Rows, changed_row, person_of
 

@@ -11,9 +11,8 @@ import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from facekeep._files import one_line, open_regular, printable, why
+from facekeep._files import one_line, open_regular, printable, replacing, why
 from facekeep.errors import GalleryKeyError
-from facekeep.gallery.drafts import draft
 
 __all__ = ["Key", "generate_key", "holds_key", "load_key"]
 
@@ -203,9 +202,7 @@ def _write_file(value: str, key: Key) -> None:
     path = _at_home(value)
     shown = _shown(value, path)
     try:
-        if os.path.lexists(path):
-            raise FileExistsError
-        with draft(path, replace=False) as file:
+        with replacing(path, private=True, new=True) as file:
             file.write(f"{key.text}\n".encode("ascii"))
     except FileExistsError as error:
         raise GalleryKeyError(f"{shown} exists already; a key is never overwritten") from error
