@@ -128,7 +128,7 @@ def flat(factor: float) -> Change:
     return lambda image, rng: clipped((image - image.mean()) * factor + image.mean())
 
 
-def posterised(levels: int) -> Change:
+def posterized(levels: int) -> Change:
     """Few levels of light."""
     return lambda image, rng: clipped(np.round(image / 255 * (levels - 1)) / (levels - 1) * 255)
 
@@ -178,13 +178,13 @@ DAMAGES: dict[str, Change] = {
     **{f"noise {sigma}": noisy(sigma) for sigma in (20, 50, 100)},
     "negative": lambda image, rng: 255 - image,
     "negative, grey": lambda image, rng: 255 - grey(image),
-    "2 levels": posterised(2),
-    "4 levels": posterised(4),
+    "2 levels": posterized(2),
+    "4 levels": posterized(4),
     "false colors": lambda image, rng: np.ascontiguousarray(
         cv2.applyColorMap(grey(image), cv2.COLORMAP_JET)[..., ::-1]
     ),
     "drawing": sketched,
-    "solarised": lambda image, rng: np.where(image > 127, 255 - image, image).astype(np.uint8),
+    "solarized": lambda image, rng: np.where(image > 127, 255 - image, image).astype(np.uint8),
     "striped": striped,
     "dithered": dithered,
     "mask": boxed((0.08, 0.58, 0.92, 1.1), color=(150, 180, 210)),

@@ -99,7 +99,7 @@ def enroll(
 
     if images and is_picture(name):
         raise InputError(f"{name} looks like a picture, not a name: give the person's name first")
-    facts = _facts(meta, consent, retain_days) | {"largest": largest, "new_person": new_person}
+    facts = facts_of(meta, consent, retain_days) | {"largest": largest, "new_person": new_person}
     people = dict(_folders(Path(name))) if not images else {name: _expanded(images)}
     done: list[Enrolment] = []
     total = sum(len(photos) for photos in people.values())
@@ -114,7 +114,7 @@ def enroll(
     documents = [_document(each) for each in done]
     if run.json:
         run.emit(documents[0] if images else {"people": documents})
-    return ExitStatus.YES if all(map(_served, done)) else ExitStatus.NO
+    return ExitStatus.YES if all(map(served, done)) else ExitStatus.NO
 
 
 def _enrolled(
@@ -146,7 +146,7 @@ def _enrolled(
         return Enrolment(person, 0, rejections, None)
 
 
-def _served(enrolment: Enrolment) -> bool:
+def served(enrolment: Enrolment) -> bool:
     """Whether the person has been enrolled, now or before."""
     return bool(enrolment.enrolled) or any(
         rejection.reason == "already_enrolled" for rejection in enrolment.rejected
@@ -155,10 +155,10 @@ def _served(enrolment: Enrolment) -> bool:
 
 def _summarise(run: Run, done: Sequence[Enrolment]) -> None:
     """Say at the end of many people who is still missing; the lines above scroll by."""
-    missing = [each.name for each in done if not _served(each)]
+    missing = [each.name for each in done if not served(each)]
     photos = sum(each.enrolled for each in done)
-    served = f"{len(done) - len(missing)} of {len(done)} people enrolled"
-    run.say(f"{served}, {counted(photos, 'new photo')}")
+    enrolled = f"{len(done) - len(missing)} of {len(done)} people enrolled"
+    run.say(f"{enrolled}, {counted(photos, 'new photo')}")
     if missing:
         run.say(f"without a photo that could be used: {', '.join(missing)}")
 
@@ -172,18 +172,20 @@ def _print(run: Run, enrolment: Enrolment) -> None:
     for each in enrolment.chosen:
         place = " ".join(f"{value:.0f}" for value in each.bbox)
         run.say(f"  {each.image}: took the face at {place}, one of {each.faces}")
-    for rejection in enrolment.rejected:
-        run.say(f"  not enrolled: {rejection.image}: {rejection.reason}: {rejection.detail}")
+    say_rejected(run, enrolment)
+
+
+def say_rejected(run: Run, enrolment: Enrolment) -> None:
+    """Say which photos were not used, and why."""
+    for each in enrolment.rejected:
+        run.say(f"  not enrolled: {each.image}: {each.reason}: {each.detail}")
 
 
 def _document(enrolment: Enrolment) -> dict[str, Any]:
     return {
         "name": enrolment.name,
         "enrolled": enrolment.enrolled,
-        "rejected": [
-            {"image": each.image, "reason": each.reason, "detail": each.detail}
-            for each in enrolment.rejected
-        ],
+        "rejected": rejected_of(enrolment),
         "chosen": [
             {"image": each.image, "faces": each.faces, "bbox": each.bbox}
             for each in enrolment.chosen
@@ -191,7 +193,15 @@ def _document(enrolment: Enrolment) -> dict[str, Any]:
     }
 
 
-def _facts(
+def rejected_of(enrolment: Enrolment) -> list[dict[str, str]]:
+    """Which photos were not used, and why, for JSON."""
+    return [
+        {"image": each.image, "reason": each.reason, "detail": each.detail}
+        for each in enrolment.rejected
+    ]
+
+
+def facts_of(
     meta: Sequence[str] | None, consent: str | None, retain_days: int | None
 ) -> dict[str, Any]:
     """What is recorded about the person beside the templates."""
