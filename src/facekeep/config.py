@@ -152,6 +152,15 @@ class Settings:
             "facekeep-refiner",
         ),
     )
+    orienter: str | None = field(
+        default=None,
+        metadata=_about(
+            "Model that tells how far found faces are turned; none to take all for upright.",
+            kinds.text("NAME", 'the name of a model that tells turned faces, or "none"'),
+            '"none"',
+            "facekeep-orienter",
+        ),
+    )
     embedder: str | None = field(
         default=None,
         metadata=_about(
@@ -193,6 +202,7 @@ class Settings:
             "Refuse picture files with more bytes.",
             kinds.whole(1, 1_000_000_000_000, " of bytes"),
             "500_000_000",
+            "500 MB",
         ),
     )
     flip: bool = field(

@@ -148,6 +148,7 @@ def test_the_engine_is_opened_as_the_settings_say(tmp_path: Path):
     spec = f"file:{tmp_path / 'key'}"
     generate_key(spec)
     run = Run({"fmr": 1e-3, "gallery": tmp_path / "p.db", "key": spec})
+    (tmp_path / "p.db").touch()  # a gallery to be read must be there
     for gallery in ("none", "read", "write"):
         with open_engine(run, gallery) as engine:
             assert engine.fmr == 1e-3

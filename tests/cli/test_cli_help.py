@@ -109,7 +109,7 @@ def test_defaults_are_told_by_their_real_values():
     from facekeep.cli.options import default_of
     from facekeep.models import default_model
 
-    tasks = {"detector": "detect", "refiner": "refine", "embedder": "embed"}
+    tasks = {"detector": "detect", "refiner": "refine", "orienter": "orient", "embedder": "embed"}
     for name, task in tasks.items():
         assert default_of(KNOBS[name]) == default_model(task)
 

@@ -183,7 +183,7 @@ def _wanted_models(settings: Settings) -> set[str]:
     wanted = {
         settings.detector or default_model("detect"),
         settings.refiner or default_model("refine"),
-        default_model("orient"),
+        settings.orienter or default_model("orient"),
         embedder,
     }
     with contextlib.suppress(FacekeepError):  # the check of the models reports it

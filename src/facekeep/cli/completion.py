@@ -22,7 +22,7 @@ DEVICES = (
 )
 
 _WORDS = {"runtime": RUNTIMES, "device": DEVICES}
-_TASKS = {"detector": "detect", "refiner": "refine", "embedder": "embed"}
+_TASKS = {"detector": "detect", "refiner": "refine", "orienter": "orient", "embedder": "embed"}
 
 
 def choices(*words: str) -> Completion:

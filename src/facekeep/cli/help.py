@@ -11,14 +11,14 @@ __all__ = ["CONTEXT", "HelpedCommand", "HelpedGroup", "in_words", "placeholder"]
 
 PANELS: Final = {
     "Input": (
-        "gallery key keep_crops min_face max_faces max_pixels images pairs test labels aligned"
+        "gallery key keep_crops min_face max_faces max_pixels max_bytes images pairs test labels aligned"
         " check_crops photos image sizes holdout scenes seed"
     ),
     "Output": "out crops csv json quiet verbose report sort_into",
     "Decision": (
         "fmr fpir rates any_quality review top min_size largest any_pair collage new_person"
     ),
-    "Models": "detector refiner embedder models model flip runtime device precision",
+    "Models": "detector refiner orienter embedder models model flip runtime device precision",
     "Advanced": "threads cache config help install_completion show_completion",
 }
 """The groups of options in the help, in their order; the command's own others come before."""

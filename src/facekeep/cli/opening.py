@@ -58,6 +58,7 @@ def open_engine(
         read_only=gallery == "read",
         detector=settings.detector,
         refiner=settings.refiner,
+        orienter=settings.orienter,
         embedder=embedder or settings.embedder,
         fmr=settings.fmr if settings.fpir is None else None,
         fpir=settings.fpir,

@@ -26,6 +26,7 @@ __all__ = [
 ENGINE: Final = (
     "detector",
     "refiner",
+    "orienter",
     "embedder",
     "min_face",
     "max_faces",
