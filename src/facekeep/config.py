@@ -202,7 +202,7 @@ class Settings:
             "Refuse picture files with more bytes.",
             kinds.whole(1, 1_000_000_000_000, " of bytes"),
             "500_000_000",
-            "500 MB",
+            "500 million",
         ),
     )
     flip: bool = field(

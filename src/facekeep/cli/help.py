@@ -11,8 +11,8 @@ __all__ = ["CONTEXT", "HelpedCommand", "HelpedGroup", "in_words", "placeholder"]
 
 PANELS: Final = {
     "Input": (
-        "gallery key keep_crops min_face max_faces max_pixels max_bytes images pairs test labels aligned"
-        " check_crops photos image sizes holdout scenes seed"
+        "gallery key keep_crops min_face max_faces max_pixels max_bytes images pairs test labels"
+        " aligned check_crops photos image sizes holdout scenes seed"
     ),
     "Output": "out crops csv json quiet verbose report sort_into",
     "Decision": (
