@@ -177,14 +177,19 @@ def _wanted_runtimes(settings: Settings) -> set[str]:
 
 def _wanted_models(settings: Settings) -> set[str]:
     from facekeep.landmarks import NONE
-    from facekeep.models import default_model
+    from facekeep.models import default_model, entry
 
+    embedder = settings.embedder or default_model("embed")
+    quality = ""
+    with contextlib.suppress(FacekeepError):  # the check of the models reports it
+        quality = entry(embedder).quality
     return {
         settings.detector or default_model("detect"),
         settings.refiner or default_model("refine"),
         default_model("orient"),
-        settings.embedder or default_model("embed"),
-    } - {NONE}
+        embedder,
+        quality,
+    } - {NONE, ""}
 
 
 def _models(settings: Settings) -> Iterator[Check]:

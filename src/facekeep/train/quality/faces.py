@@ -1,4 +1,4 @@
-"""What a judge learns from: what an embedder makes of damaged faces, and what is left of them."""
+"""What a quality network learns from: embeddings of damaged faces, and what is left of them."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facekeep.align import align, template
-from facekeep.clarity import FACTS, evidence
 from facekeep.detect import Detector
 from facekeep.embed import Embedder
 from facekeep.errors import InputError
 from facekeep.face import Face
 from facekeep.quality import assess
+from facekeep.quality_network import FACTS, evidence
 from facekeep.train.detector.album import photo_album
-from facekeep.train.judge.damage import damage
 from facekeep.train.lessons import Watch
+from facekeep.train.quality.damage import damage
 
 __all__ = ["Damaged", "align_main", "damaged"]
 
@@ -38,12 +38,12 @@ class Damaged:
     """Damaged faces, n of them.
 
     Attributes:
-        evidence: float32 ``(n, d + 6)``; see ``clarity.evidence``.
-        clarity: float32 ``(n,)``, 0 to 1: what the judge should say.
+        evidence: float32 ``(n, d + 6)``; see ``quality_network.evidence``.
+        recognizability: float32 ``(n,)``, 0 to 1: what the network should say.
     """
 
     evidence: NDArray[np.float32]
-    clarity: NDArray[np.float32]
+    recognizability: NDArray[np.float32]
 
 
 def align_main(photos: Path, size: int, *, threads: int, watch: Watch) -> Crops:
@@ -80,7 +80,7 @@ def damaged(
     Args:
         clear: Aligned crops of the embedder's size.
         count: How many damaged crops to make.
-        embedder: The embedder that the judge will belong to.
+        embedder: The embedder that the network will belong to.
         rng: Decides which crops, and how they are damaged.
         watch: Shows how far it is.
     """
