@@ -1,8 +1,8 @@
 """Damaged and turned photos: how often strangers match, with and without the answer unusable.
 
 ``damaged.py FOLDER``: FOLDER holds a folder for each person, such as LFW's images. The first photo
-of each of --people people is damaged; its main face is found, judged and embedded. "Before" counts
-all faces that are found, "after" those that are usable. For each damage:
+of each of --people people is damaged; its main face is found, embedded and measured. "Before"
+counts all faces that are found, "after" those that are usable. For each damage:
 
 found: of all photos; unusable: of the found faces; alike: the share of pairs of two people, damaged
 alike, that match at --fmr; clean: the same of a damaged and an undamaged photo of two people; both
@@ -11,9 +11,13 @@ pairs alike that still match, of all pairs that were found. lost: of the true pa
 photo and another of the person) that match before, those refused after.
 
 ``damaged.py --choose`` does the same on aligned crops of training identities, for several limits of
-the clarity: what `quality.USABLE` was chosen on. With --held it takes people not chosen on.
+the recognizability: what `quality.USABLE` was chosen on. With --held it takes people not chosen on.
 
-``damaged.py FOLDER --time``: what an upright photo costs with and without the judge, in turns.
+``damaged.py --scenes TAR``: animals and things that the detector takes for faces, in the photos of
+TAR whose names begin with i (ImageNet): how many pairs from two photos match, with and without the
+unusable ones.
+
+``damaged.py FOLDER --time``: what an upright photo costs with and without the network, in turns.
 """
 
 from __future__ import annotations
@@ -29,12 +33,11 @@ from typing import Any
 
 import cv2
 import numpy as np
-from common import arguments, labelled_faces, report
+from common import arguments, labelled_faces, report, tar_members
 from numpy.typing import NDArray
 
 from facekeep import load_image, threshold
 from facekeep.align import align, template
-from facekeep.clarity import Judge
 from facekeep.detect import Detector
 from facekeep.embed import Embedder
 from facekeep.evaluate.crops import main_face
@@ -42,6 +45,7 @@ from facekeep.face import Face
 from facekeep.image import list_images
 from facekeep.models import default_model, entry
 from facekeep.quality import USABLE, Quality, assess, review
+from facekeep.quality_network import QualityNetwork
 
 Image = NDArray[np.uint8]
 Rng = np.random.Generator
@@ -208,11 +212,11 @@ class Looks:
         """Where there is a face."""
         return np.array([each is not None for each in self.quality])
 
-    def usable(self, min_clarity: float | None = None) -> NDArray[np.bool_]:
-        """Which faces are usable, at another limit of the clarity than the one in force."""
+    def usable(self, min_recognizability: float | None = None) -> NDArray[np.bool_]:
+        """Which faces are usable, at another limit of the recognizability than the one in force."""
         policy = USABLE
-        if min_clarity is not None:
-            policy = dataclasses.replace(USABLE, min_clarity=min_clarity)
+        if min_recognizability is not None:
+            policy = dataclasses.replace(USABLE, min_recognizability=min_recognizability)
         return np.array([each is not None and not review(each, policy) for each in self.quality])
 
 
@@ -222,16 +226,16 @@ class Road:
     def __init__(self, model: str | None, threads: int) -> None:
         self.detector = Detector(threads=threads)
         self.embedder = Embedder(model, threads=threads)
-        judge = self.embedder.entry.judge
-        self.judge = Judge(judge, threads=threads) if judge else None
+        name = self.embedder.entry.quality
+        self.network = QualityNetwork(name, threads=threads) if name else None
 
-    def judged(self, crops: NDArray[np.uint8], facts: list[Quality]) -> Looks:
+    def looks_of(self, crops: NDArray[np.uint8], facts: list[Quality]) -> Looks:
         """Embed crops, and add to their facts what the embeddings tell."""
         rows, norms = self.embedder.embed_and_measure(crops)
-        if self.judge is None:
+        if self.network is None:
             return Looks(rows, list(facts))
-        pairs = zip(facts, self.judge.clarity(rows, norms, facts).tolist(), strict=True)
-        return Looks(rows, [dataclasses.replace(each, clarity=clear) for each, clear in pairs])
+        pairs = zip(facts, self.network.recognizability(rows, norms, facts).tolist(), strict=True)
+        return Looks(rows, [dataclasses.replace(q, recognizability=r) for q, r in pairs])
 
     def photos(self, images: Sequence[Image], change: Change, name: str) -> Looks:
         """Find the main face of each damaged photo."""
@@ -247,7 +251,7 @@ class Road:
         rows = np.full((len(images), self.embedder.width), np.nan, np.float32)
         quality: list[Quality | None] = [None] * len(images)
         if crops:
-            found = self.judged(np.stack(crops), facts)
+            found = self.looks_of(np.stack(crops), facts)
             rows[places] = found.rows
             for place, each in zip(places, found.quality, strict=True):
                 quality[place] = each
@@ -258,7 +262,7 @@ class Road:
         rng = np.random.default_rng(zlib.crc32(name.encode()))
         damaged = np.stack([change(crop, rng) for crop in crops])
         face = Face(np.array([20, 8, 92, 108], np.float32), template().astype(np.float32), 1.0)
-        return self.judged(damaged, [assess(crop, face, crop=crop) for crop in damaged])
+        return self.looks_of(damaged, [assess(crop, face, crop=crop) for crop in damaged])
 
 
 def matches(
@@ -289,16 +293,21 @@ def percent(found: tuple[float, float, float, int]) -> str:
 
 
 def row_of(
-    name: str, looks: Looks, clean: Looks, mates: Looks, limit: float, clarity: float | None = None
+    name: str,
+    looks: Looks,
+    clean: Looks,
+    mates: Looks,
+    limit: float,
+    least: float | None = None,
 ) -> dict[str, Any]:
     """A line of the table for one damage."""
-    every, usable = looks.found, looks.usable(clarity)
+    every, usable = looks.found, looks.usable(least)
     after = matches(looks, looks, usable, usable, limit)
     pairs = every.sum() * (every.sum() - 1) / 2
-    good = clean.usable(clarity)
+    good = clean.usable(least)
     score = np.einsum("ij,ij->i", looks.rows, mates.rows)
     true = np.nan_to_num(score, nan=-1) >= limit
-    true &= mates.usable(clarity)
+    true &= mates.usable(least)
     return {
         "damage": name,
         "found": f"{every.mean():.1%}",
@@ -339,7 +348,7 @@ def photos(args: argparse.Namespace, road: Road, limit: float) -> None:
 
 
 def choose(args: argparse.Namespace, road: Road, limit: float) -> None:
-    """The same on crops of training identities, by limits of the clarity."""
+    """The same on crops of training identities, by limits of the recognizability."""
     crops, who = labelled_faces(args.shared, ("celeba", "glint"))
     places: dict[str, list[int]] = {}
     for place, name in enumerate(who):
@@ -355,38 +364,71 @@ def choose(args: argparse.Namespace, road: Road, limit: float) -> None:
             continue
         looks = clean if name == "none" else road.crops(crops[pairs[:, 0]], change, name)
         tries = [(least, row_of(name, looks, clean, mates, limit, least)) for least in LIMITS]
-        rows = [{"clarity from": least, **row} for least, row in tries]
+        rows = [{"recognizability from": least, **row} for least, row in tries]
         report(args, f"{name}, {len(pairs)} people", rows)
         sys.stdout.flush()
 
 
+def scenes(args: argparse.Namespace, road: Road, limit: float) -> None:
+    """What the detector takes for faces in photos of animals and things, and how often it matches.
+
+    Pairs of one photo are not compared.
+    """
+    rows, quality, photo = [], [], []
+    for name, content in tar_members(args.scenes):
+        if not name.startswith("i"):
+            continue
+        image = load_image(content)
+        faces = road.detector.find(image)
+        if not faces:
+            continue
+        crops = np.stack([align(image, face.landmarks, road.embedder.size) for face in faces])
+        facts = [assess(image, f, crop=crop) for f, crop in zip(faces, crops, strict=True)]
+        looks = road.looks_of(crops, facts)
+        rows.append(looks.rows)
+        quality.extend(looks.quality)
+        photo.extend([name] * len(faces))
+    found = Looks(np.concatenate(rows), quality)
+    usable = found.usable()
+    alike = np.triu(found.rows @ found.rows.T >= limit, 1)
+    alike &= np.not_equal.outer(photo, photo)
+    row = {
+        "faces": len(photo),
+        "photos": len(set(photo)),
+        "unusable": int((~usable).sum()),
+        "pairs that match": int(alike.sum()),
+        "both usable": int(alike[np.ix_(usable, usable)].sum()),
+    }
+    report(args, f"photos of animals and things, cosine {limit:.4f}", [row])
+
+
 def cost(args: argparse.Namespace, road: Road) -> None:
-    """What the judge adds to an upright photo."""
+    """What the quality network adds to an upright photo."""
     images = [a for a, _ in people_of(args.folder, min(args.people, 100))]
 
-    judge = road.judge
-    if judge is None:
-        raise SystemExit(f"{road.embedder.entry.name} has no judge")
+    network = road.network
+    if network is None:
+        raise SystemExit(f"{road.embedder.entry.name} has no quality network")
 
-    def seconds(image: Image, *, judged: bool) -> float:
+    def seconds(image: Image, *, told: bool) -> float:
         start = time.perf_counter()
         for face in road.detector.find(image):
             crop = align(image, face.landmarks, road.embedder.size)
             facts = assess(image, face, crop=crop)
             rows, norms = road.embedder.embed_and_measure(crop[None])
-            if judged:
-                clear = float(judge.clarity(rows, norms, [facts])[0])
-                review(dataclasses.replace(facts, clarity=clear), USABLE)
+            if told:
+                clear = float(network.recognizability(rows, norms, [facts])[0])
+                review(dataclasses.replace(facts, recognizability=clear), USABLE)
         return time.perf_counter() - start
 
     for image in images[:3]:
-        seconds(image, judged=True)
+        seconds(image, told=True)
     spent = np.array(
-        [[min(seconds(i, judged=j) for _ in range(3)) for j in (False, True)] for i in images]
+        [[min(seconds(i, told=j) for _ in range(3)) for j in (False, True)] for i in images]
     )
     ratio = spent[:, 1].sum() / spent[:, 0].sum()
-    without, with_judge = spent.mean(0) * 1e3
-    row = {"photos": len(images), "without, ms": without, "with, ms": with_judge, "ratio": ratio}
+    without, with_network = spent.mean(0) * 1e3
+    row = {"photos": len(images), "without, ms": without, "with, ms": with_network, "ratio": ratio}
     report(args, "time of an upright photo, one thread", [row])
 
 
@@ -400,15 +442,18 @@ def main() -> int:
     parser.add_argument("--only", nargs="*", help="damages whose names hold one of these words")
     parser.add_argument("--choose", action="store_true", help="limits, on training identities")
     parser.add_argument("--held", action="store_true", help="people that nothing was chosen on")
-    parser.add_argument("--time", action="store_true", help="what the judge costs")
+    parser.add_argument("--scenes", type=Path, metavar="TAR", help="animals and things in photos")
+    parser.add_argument("--time", action="store_true", help="what the quality network costs")
     args = parser.parse_args()
-    if args.folder is None and not args.choose:
-        parser.error("name a folder, or --choose")
+    if args.folder is None and not (args.choose or args.scenes):
+        parser.error("name a folder, --choose or --scenes")
     model = entry(args.model or default_model("embed"))
     limit = threshold(model, args.fmr).cosine
     road = Road(args.model, args.threads)
     if args.time:
         cost(args, road)
+    elif args.scenes:
+        scenes(args, road, limit)
     elif args.choose:
         choose(args, road, limit)
     else:

@@ -31,8 +31,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facekeep import load_image
+from facekeep.embed import Embedder
 from facekeep.errors import FacekeepError, InputError, ModelNotFound
-from facekeep.models import ModelEntry, entry, locate
+from facekeep.models import ModelEntry, entry, list_models, locate
 from facekeep.models.files import keep
 from facekeep.models.pack import Numbers, pack
 from facekeep.runtime import open_session
@@ -164,19 +165,26 @@ def verdict(name: str, made: Path, data: Path) -> str:
         return f"{about}; none is bundled under this name"
     if digest == known.files[0].sha256:
         return f"{about}; the same bytes as the bundled file"
-    images = faces(data, known)
-    agreement = cosines(outputs(made, known, images), outputs(bundled, known, images))
+    if known.task == "quality":
+        fed = evidence(data, known)
+        told, before = (1 / (1 + np.exp(-outputs(path, fed))) for path in (made, bundled))
+        off = np.abs(told - before)
+        return (
+            f"{about}; not the bundled bytes: on {off.size} faces the answers, 0 to 1, differ by"
+            f" {off.mean():.4f} in the mean, {off.max():.4f} at worst"
+        )
+    fed = pixels(data, known)
+    agreement = cosines(outputs(made, fed), outputs(bundled, fed))
     return (
         f"{about}; not the bundled bytes: on {len(agreement)} faces the outputs agree to a cosine"
         f" of {agreement.mean():.4f} in the mean, {agreement.min():.4f} at worst"
     )
 
 
-def faces(data: Path, known: ModelEntry) -> list[NDArray[np.uint8]]:
-    """Read some aligned faces of the data, as large as the network takes them."""
+def faces(data: Path, side: int) -> list[NDArray[np.uint8]]:
+    """Read some aligned faces of the data, of so many pixels a side."""
     import cv2
 
-    side = known.input_size or ANY_SIZE
     tars = sorted((data / "faces").glob("*.tar"))
     if not tars:
         raise InputError(f"there are no faces in {data / 'faces'} to compare the networks on")
@@ -186,17 +194,31 @@ def faces(data: Path, known: ModelEntry) -> list[NDArray[np.uint8]]:
     return [np.asarray(cv2.resize(image, (side, side)), np.uint8) for image in images]
 
 
-def outputs(path: Path, known: ModelEntry, images: list[NDArray[np.uint8]]) -> NDArray[np.float32]:
-    """Run a network on images as its entry says, and return a row of all its numbers for each."""
-    session = open_session(path)
+def pixels(data: Path, known: ModelEntry) -> list[NDArray[np.float32]]:
+    """Read some faces as a network of images is fed them."""
     mean, scale = (np.array(each, np.float32) for each in (known.mean, known.scale))
     order = slice(None, None, -1 if known.colour == "bgr" else 1)
-    rows = []
-    for image in images:
-        pixels = (image[..., order].astype(np.float32) - mean) * scale
-        fed = {session.inputs[0].name: np.ascontiguousarray(pixels.transpose(2, 0, 1)[None])}
-        rows.append(np.concatenate([each.ravel() for each in session.run(fed)]))
-    return np.stack(rows)
+    images = faces(data, known.input_size or ANY_SIZE)
+    scaled = ((image[..., order].astype(np.float32) - mean) * scale for image in images)
+    return [np.ascontiguousarray(image.transpose(2, 0, 1)[None]) for image in scaled]
+
+
+def evidence(data: Path, known: ModelEntry) -> list[NDArray[np.float32]]:
+    """Embed some faces, and put together what a quality network is fed about each."""
+    from facekeep.train.quality.faces import evidence_of
+
+    owner = next(each for each in list_models() if each.quality == known.name)
+    with Embedder(owner) as embedder:
+        crops = faces(data, embedder.size)
+        return list(evidence_of(iter(crops), embedder, lambda done: None)[0][:, None])
+
+
+def outputs(path: Path, fed: list[NDArray[np.float32]]) -> NDArray[np.float32]:
+    """Run a network on what it is fed, and return a row of all its numbers for each."""
+    session = open_session(path)
+    name = session.inputs[0].name
+    runs = (session.run({name: each}) for each in fed)
+    return np.stack([np.concatenate([each.ravel() for each in run]) for run in runs])
 
 
 def cosines(left: NDArray[np.float32], right: NDArray[np.float32]) -> NDArray[np.float32]:

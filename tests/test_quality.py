@@ -38,7 +38,7 @@ GOOD = Quality(
     mouth_covered=0,
     eyes_covered=0,
     blockiness=0,
-    clarity=1,
+    recognizability=1,
     overall=1,
 )
 
@@ -314,7 +314,7 @@ LIMITS = [
         ["less compressed", "0.75", "0.50"],
     ),
     (
-        *("clarity", "min_clarity", 0.5, 0.25, Reason.UNCLEAR),
+        *("recognizability", "min_recognizability", 0.5, 0.25, Reason.UNCLEAR),
         ["clearer picture", "0.25", "0.50"],
     ),
 ]

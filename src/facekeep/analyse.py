@@ -1,4 +1,4 @@
-"""The road from an image to embeddings: detect, refine, align, measure, embed, judge."""
+"""The road from an image to embeddings: detect, refine, align, embed, and tell the quality."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from numpy.typing import NDArray
 from facekeep._closing import Closing
 from facekeep._fork import Forking, watch
 from facekeep.align import align_batch
-from facekeep.clarity import Judge
 from facekeep.detect import Detector
 from facekeep.embed import Embedder
 from facekeep.errors import FacekeepError
 from facekeep.face import Face
 from facekeep.image import MAX_BYTES, Reduced, load_image
 from facekeep.models import ModelEntry
-from facekeep.quality import POLICIES, USABLE, assess, judged
+from facekeep.quality import POLICIES, USABLE, assess, with_reasons
+from facekeep.quality_network import QualityNetwork
 
 __all__ = ["Analyser", "Found", "ImageSource", "Limits"]
 
@@ -99,11 +99,11 @@ def _in_full(face: Face, factor: int) -> Face:
 
 
 class Analyser:
-    """A detector, a judge and an embedder at work together, opened when they are first needed.
+    """A detector, an embedder and its quality network together, opened when first needed.
 
     Args:
         detector: Makes the detector.
-        judge: Makes what tells from an embedding how clear a face is; None for facts alone.
+        quality: Makes what tells from an embedding how recognizable a face is; None for none.
         embedder: Makes the embedder.
         model: The embedder's catalogue entry, which is known before its weights are loaded.
         max_pixels: Refuse larger images.
@@ -115,7 +115,7 @@ class Analyser:
     def __init__(
         self,
         detector: Callable[[], Detector],
-        judge: Callable[[], Judge] | None,
+        quality: Callable[[], QualityNetwork] | None,
         embedder: Callable[[], Embedder],
         model: ModelEntry,
         *,
@@ -125,7 +125,7 @@ class Analyser:
         any_quality: bool = False,
     ) -> None:
         self._detector = _Lazy(detector)
-        self._judge = None if judge is None else _Lazy(judge)
+        self._quality_network = None if quality is None else _Lazy(quality)
         self._embedder = _Lazy(embedder)
         self._size = model.input_size or 112
         self._limits: Limits = {
@@ -164,11 +164,11 @@ class Analyser:
             face.replace(quality=assess(image, face, crop=crop))
             for face, crop in zip(faces, crops, strict=True)
         ]
-        return Found(self.judged(_in_full(face, factor) for face in measured), crops)
+        return Found(self.with_reasons(_in_full(face, factor) for face in measured), crops)
 
-    def judged(self, faces: Iterable[Face]) -> list[Face]:
-        """Fill in why faces whose quality is known are unusable; see ``quality.judged``."""
-        return judged(faces, self._usable)
+    def with_reasons(self, faces: Iterable[Face]) -> list[Face]:
+        """Fill in why faces whose quality is known are unusable; see ``quality.with_reasons``."""
+        return with_reasons(faces, self._usable)
 
     def embed(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Embed aligned crops; see ``Embedder.embed``."""
@@ -180,10 +180,12 @@ class Analyser:
             return []
         rows, norms = self._embedder.get().embed_and_measure(crops)
         known = [face.quality for face in faces if face.quality is not None]
-        if self._judge is not None and len(known) == len(faces):
-            clear = self._judge.get().clarity(rows, norms, known).tolist()
-            known = [dataclasses.replace(q, clarity=c) for q, c in zip(known, clear, strict=True)]
-        return self.judged(
+        if self._quality_network is not None and len(known) == len(faces):
+            clear = self._quality_network.get().recognizability(rows, norms, known).tolist()
+            known = [
+                dataclasses.replace(q, recognizability=c) for q, c in zip(known, clear, strict=True)
+            ]
+        return self.with_reasons(
             face.replace(embedding=row, quality=quality)
             for face, row, quality in zip(faces, rows, known, strict=True)
         )
@@ -205,8 +207,8 @@ class Analyser:
     def close(self) -> None:
         """Let go of the networks; they are opened again if they are needed again."""
         self._detector.close()
-        if self._judge is not None:
-            self._judge.close()
+        if self._quality_network is not None:
+            self._quality_network.close()
         self._embedder.close()
 
     def _find_some(self, images: Iterator[ImageSource]) -> tuple[list[Found], FacekeepError | None]:

@@ -67,7 +67,7 @@ def network_speed(name: str, *, threads: int = 1, repeats: int = 200) -> Network
     """
     model = entry(name)
     if model.task != "embed":
-        raise InputError(f"model {name!r} is one to {model.task}, not to embed, faces")
+        raise InputError(f"model {name!r} is one to {model.verb}, not to embed, faces")
     own = open_model(model, threads=threads)
     plain, made = _plain(model, threads)
     crops = np.random.default_rng(0).random(_shape(own, model), np.float32) * 2 - 1

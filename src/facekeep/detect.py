@@ -124,7 +124,7 @@ class Detector(Closing):
             _check_range("max_faces", max_faces, 1, 1_000_000, Integral)
         chosen = model if isinstance(model, ModelEntry) else entry(model or default_model("detect"))
         if chosen.task != "detect":
-            raise ModelError(f"{chosen.name} is a model to {chosen.task}, not to detect, faces")
+            raise ModelError(f"{chosen.name} is a model to {chosen.verb}, not to detect, faces")
         if chosen.architecture not in _ARCHITECTURES:
             raise ModelError(
                 f"{chosen.name} is of no known kind of detector; known: {', '.join(_ARCHITECTURES)}"

@@ -54,7 +54,7 @@ class Embedder(Closing):
     ) -> None:
         chosen = model if isinstance(model, ModelEntry) else entry(model or default_model("embed"))
         if chosen.task != "embed":
-            raise ModelError(f"{chosen.name} is a model to {chosen.task}, not to embed, faces")
+            raise ModelError(f"{chosen.name} is a model to {chosen.verb}, not to embed, faces")
         if chosen.input_size is None or chosen.width is None:
             raise ModelError(f"the catalogue entry of {chosen.name} lacks input_size or width")
         self.entry = chosen

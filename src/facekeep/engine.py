@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from facekeep._closing import Closing
 from facekeep._fork import Forking, watch
 from facekeep.analyse import Analyser, ImageSource, Limits
-from facekeep.clarity import Judge
 from facekeep.decide import (
     Threshold,
     Verification,
@@ -42,6 +41,7 @@ from facekeep.gallery.names import new_name
 from facekeep.image import MAX_BYTES
 from facekeep.landmarks import chosen_entry
 from facekeep.models import ModelEntry, default_model, entry, space_id
+from facekeep.quality_network import QualityNetwork
 
 __all__ = ["FaceEngine", "ImageSource"]
 
@@ -160,7 +160,7 @@ class FaceEngine(Closing, Forking):
                 precision=precision,
                 runtime=runtime,
             ),
-            (lambda: Judge(model.judge, threads=threads)) if model.judge else None,
+            (lambda: QualityNetwork(model.quality, threads=threads)) if model.quality else None,
             lambda: Embedder(
                 model,
                 flip=flip,
@@ -203,9 +203,9 @@ class FaceEngine(Closing, Forking):
         """Find the faces of an image, the largest first, with quality, reasons and embedding."""
         return next(self.analyse_batch([image]))
 
-    def judged(self, faces: Iterable[Face]) -> list[Face]:
+    def with_reasons(self, faces: Iterable[Face]) -> list[Face]:
         """Fill in the reasons of faces that were analysed before, perhaps by another setting."""
-        return self._analyser.judged(faces)
+        return self._analyser.with_reasons(faces)
 
     def analyse_batch(self, images: Iterable[ImageSource]) -> Iterator[list[Face]]:
         """Do the same for many images: yields a list for each, in order, at constant memory.
@@ -300,8 +300,8 @@ class FaceEngine(Closing, Forking):
         """
         detector, refiner, orienter, *settings = self._looks
         helpers = chosen_entry(refiner, "refine"), chosen_entry(orienter, "orient")
-        judge = entry(self.model.judge) if self.model.judge else None
-        models = entry(detector or default_model("detect")), *helpers, judge
+        quality = entry(self.model.quality) if self.model.quality else None
+        models = entry(detector or default_model("detect")), *helpers, quality
         files = [file.sha256 for model in models if model is not None for file in model.files]
         parts = [_ROAD, files, space_id(self.model), settings]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
@@ -527,7 +527,7 @@ def _embedder(name: str | None) -> ModelEntry:
     model = entry(name or default_model("embed"))
     if model.task != "embed":
         raise ModelError(
-            f"{model.name} is a model to {model.task}, not to embed, faces; "
+            f"{model.name} is a model to {model.verb}, not to embed, faces; "
             "see 'facekeep models list'"
         )
     return model

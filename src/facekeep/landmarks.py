@@ -116,7 +116,7 @@ class CropNetwork(Closing):
         )
         if chosen.task != self.task or chosen.input_size is None:
             raise ModelError(
-                f"{chosen.name} is a model to {chosen.task}, not to {self.task}, faces"
+                f"{chosen.name} is a model to {chosen.verb}, not to {self.task}, faces"
             )
         self.entry = chosen
         self._size = chosen.input_size

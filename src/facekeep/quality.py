@@ -1,7 +1,7 @@
 """Facts about a face that decide whether it can be told and enrolled, and the reasons when not.
 
-``assess`` measures, ``review`` judges by a ``Policy``, ``judged`` marks faces that are too poor to
-be told from others; where the limits come from: docs/quality.md.
+``assess`` measures, ``review`` holds the facts against a ``Policy``, ``with_reasons`` marks faces
+that are too poor to be told from others; where the limits come from: docs/quality.md.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ __all__ = [
     "Reason",
     "assess",
     "explain",
-    "judged",
     "pose",
     "reason_words",
     "review",
+    "with_reasons",
 ]
 
 _CROP = 112
@@ -79,8 +79,9 @@ class Quality:
         blockiness: How much stronger edges are on a grid of 8 pixels of the image than beside it,
             as JPEG leaves them: 0.2 without, 0.7 at quality 20 and 2.3 at 5, less in faces above
             100 pixels; a picture that was scaled after it was compressed does not show it.
-        clarity: How likely enough is left of the face to tell who it is, 0 to 1, as its embedder's
-            network of ``facekeep.clarity`` has it; 1 where it was not asked, or there is none.
+        recognizability: How likely the face shows enough to tell who it is, 0 to 1, by the network
+            of ``facekeep.quality_network`` that belongs to the embedder; 1 where it was not asked,
+            or there is none.
         overall: All of it in one number, 0 to 1, to rank the templates of one person.
     """
 
@@ -97,7 +98,7 @@ class Quality:
     mouth_covered: float
     eyes_covered: float
     blockiness: float
-    clarity: float
+    recognizability: float
     overall: float
 
     def to_dict(self) -> dict[str, float]:
@@ -143,7 +144,7 @@ class Policy:
     max_mouth_covered: float = 1.0
     max_eyes_covered: float = 1.0
     max_blockiness: float = math.inf
-    min_clarity: float = 0.0
+    min_recognizability: float = 0.0
 
 
 USABLE = Policy(
@@ -152,7 +153,7 @@ USABLE = Policy(
     max_brightness=0.88,
     min_contrast=0.04,
     max_blockiness=0.9,
-    min_clarity=0.08,
+    min_recognizability=0.08,
 )
 """What a face must show to be compared at all: below it strangers match too often."""
 
@@ -172,7 +173,7 @@ POLICIES: Mapping[str, Policy] = MappingProxyType(
             max_mouth_covered=0.95,
             max_eyes_covered=0.99,
             max_blockiness=USABLE.max_blockiness,
-            min_clarity=USABLE.min_clarity,
+            min_recognizability=USABLE.min_recognizability,
         ),
         "strict": Policy(
             min_size=80,
@@ -188,12 +189,12 @@ POLICIES: Mapping[str, Policy] = MappingProxyType(
             max_mouth_covered=0.8,
             max_eyes_covered=0.95,
             max_blockiness=USABLE.max_blockiness,
-            min_clarity=USABLE.min_clarity,
+            min_recognizability=USABLE.min_recognizability,
         ),
     }
 )
 
-# What probably took the clarity of a face that lacks it, to say it in a word.
+# What probably took the recognizability of a face that lacks it, to say it in a word.
 _LIKELY = Policy(
     min_size=32,
     min_sharpness=0.22,
@@ -310,8 +311,8 @@ _CHECKS = (
     ),
     _Check(
         Reason.UNCLEAR,
-        lambda q: q.clarity,
-        "min_clarity",
+        lambda q: q.recognizability,
+        "min_recognizability",
         "use a clearer picture: damaged, covered or no face, it shows too little of who it is "
         "({value:.2f}, {limit:.2f} is needed)",
     ),
@@ -323,7 +324,7 @@ def assess(
     face: Face,
     *,
     crop: NDArray[np.uint8] | None = None,
-    clarity: float = 1.0,
+    recognizability: float = 1.0,
 ) -> Quality:
     """Measure a face.
 
@@ -334,7 +335,7 @@ def assess(
         image: The image that the face was found in, uint8 ``(H, W, 3)`` RGB.
         face: The face.
         crop: Its aligned crop, where it is at hand; else it is cut here.
-        clarity: What ``facekeep.clarity`` told.
+        recognizability: What ``facekeep.quality_network`` told.
 
     Returns:
         The facts; all of them are finite.
@@ -361,7 +362,7 @@ def assess(
         mouth_covered=mouth_covered,
         eyes_covered=eyes_covered,
         blockiness=_blockiness(image, face.bbox),
-        clarity=_finite(clarity),
+        recognizability=_finite(recognizability),
         overall=0.0,
     )
     return dataclasses.replace(quality, overall=_overall(quality))
@@ -376,7 +377,7 @@ def review(quality: Quality, policy: Policy) -> list[Reason]:
     return list(dict.fromkeys(c.reason for c in _CHECKS if c.fails(quality, policy)))
 
 
-def judged(faces: Iterable[Face], policy: Policy = USABLE) -> list[Face]:
+def with_reasons(faces: Iterable[Face], policy: Policy = USABLE) -> list[Face]:
     """Fill in ``Face.reasons`` from the quality of faces.
 
     Args:

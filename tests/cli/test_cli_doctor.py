@@ -9,10 +9,13 @@ import sqlite3
 import sys
 from pathlib import Path
 
+import pytest
+
 from facekeep.cli import checks
 from facekeep.cli.checks import read_cpu, run_checks
 from facekeep.config import Settings
-from facekeep.models import default_model, entry, import_model
+from facekeep.models import ModelEntry, default_model, entry, import_model
+from facekeep.models.local import ModelStatus
 from facekeep.runtime import DeviceStatus
 from litert_kit import means
 
@@ -41,7 +44,7 @@ def test_everything_needed_works_here(cli):
         "sface",
         default_model("refine"),
         default_model("orient"),
-        entry("sface").judge,
+        entry("sface").quality,
         "heic",
     ):
         assert name in names
@@ -88,6 +91,16 @@ def test_the_configuration_file_is_named(cli, tmp_path: Path):
     assert f"ok      settings: {file}" in cli("doctor", "--config", file).out.splitlines()
 
 
+@pytest.mark.parametrize(("embedder", "status"), [("sface", "fail"), ("facekeep-xs", "warn")])
+def test_a_damaged_quality_network_fails_where_the_embedder_needs_it(monkeypatch, embedder, status):
+    def seen(model: ModelEntry) -> ModelStatus:
+        whole = model.name != entry("sface").quality
+        return ModelStatus("ok" if whole else "damaged", "")
+
+    monkeypatch.setattr("facekeep.models.verify", seen)
+    assert found(Settings(embedder=embedder))[entry("sface").quality].status == status
+
+
 def test_a_check_that_breaks_stops_no_other(monkeypatch):
     def broken(settings):
         raise RuntimeError("two\nlines")
@@ -103,7 +116,7 @@ def test_a_check_that_breaks_stops_no_other(monkeypatch):
 def test_weights_that_are_not_where_facekeep_put_them_fail_with_a_cure(monkeypatch, tmp_path):
     monkeypatch.setattr("facekeep.models.local.WEIGHTS", tmp_path)
     checks = found()
-    for name in (default_model("refine"), default_model("orient"), entry("sface").judge):
+    for name in (default_model("refine"), default_model("orient"), entry("sface").quality):
         assert checks[name].status == "fail"
         assert "install facekeep again" in checks[name].detail
 

@@ -31,7 +31,7 @@ QUALITY = {
     "mouth_covered",
     "eyes_covered",
     "blockiness",
-    "clarity",
+    "recognizability",
     "overall",
 }
 
@@ -543,7 +543,7 @@ def test_an_unusable_face_is_told_with_its_reasons(cli, monkeypatch, command):
 
     road = getattr(engine.FaceEngine, command)
 
-    def judged(self, image, **options):
+    def unusable(self, image, **options):
         found = road(self, image, **options)
         return [
             each.replace(
@@ -553,7 +553,7 @@ def test_an_unusable_face_is_told_with_its_reasons(cli, monkeypatch, command):
             for each in found
         ]
 
-    monkeypatch.setattr(engine.FaceEngine, command, judged)
+    monkeypatch.setattr(engine.FaceEngine, command, unusable)
     (face,) = cli(command, "hopper.jpg", "--json").json["faces"]
     assert (face["usable"], face["reasons"]) == (False, ["too_blurry"])
     outcome = cli(command, "hopper.jpg")

@@ -234,7 +234,7 @@ class _Reader:
             if stamp_of(task.path) == stamp:
                 self._cache.link(stamp, task.digest)
         known = self._cache.find(task.digest, self._recipe)
-        task.known = self._engine.judged(known) if isinstance(known, list) else known
+        task.known = self._engine.with_reasons(known) if isinstance(known, list) else known
 
     def _load(self, task: _Task, stamp: bytes, *, turn: bool) -> None:
         """Load a photo; why it cannot be read is remembered where the photo is the reason."""

@@ -187,7 +187,7 @@ def _wanted_models(settings: Settings) -> set[str]:
         embedder,
     }
     with contextlib.suppress(FacekeepError):  # the check of the models reports it
-        wanted |= {entry(embedder).judge or NONE}
+        wanted |= {entry(embedder).quality or NONE}
     return wanted - {NONE}
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from facekeep.cli import train_detector, train_judge, train_orienter, train_refiner
+from facekeep.cli import train_detector, train_orienter, train_quality, train_refiner
 from facekeep.cli.command import INTERRUPTED, ExitStatus, Run, command, group, group_command
 from facekeep.cli.output import counted, words
 from facekeep.errors import InputError
@@ -200,7 +200,7 @@ command(app, "detector", uses=("threads",), examples=train_detector.EXAMPLES)(
     train_detector.detector
 )
 command(app, "refiner", uses=("threads",), examples=train_refiner.EXAMPLES)(train_refiner.refiner)
-command(app, "judge", uses=("threads",), examples=train_judge.EXAMPLES)(train_judge.judge)
+command(app, "quality", uses=("threads",), examples=train_quality.EXAMPLES)(train_quality.quality)
 command(app, "orienter", uses=("threads",), examples=train_orienter.EXAMPLES)(
     train_orienter.orienter
 )

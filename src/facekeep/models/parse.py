@@ -104,7 +104,7 @@ def parse_entry(name: str, content: Any, where: str, folder: Path | None = None)
         batch=table.take("batch", _at_most(_LARGEST_BATCH), None),
         width=table.take("width", _at_most(_WIDEST), None),
         alignment=table.take("alignment", _one_of(("arcface-112",)), None),
-        judge=table.take("judge", check_name, ""),
+        quality=table.take("quality", check_name, ""),
         params=table.take("params", _positive, None),
         thresholds=table.take("thresholds", _thresholds, ()),
         comparisons=table.take("comparisons", _positive, 0),
@@ -138,8 +138,10 @@ def _check_task(entry: ModelEntry, where: str) -> None:
     embeds = entry.task == "embed"
     if embeds and None in (entry.input_size, entry.width, entry.alignment):
         raise ModelError(f"{where}: an embedder needs input_size, width and alignment")
-    if not embeds and (entry.width or entry.alignment or entry.judge):
-        raise ModelError(f"{where}: only an embedder has a width, an alignment and a judge")
+    if not embeds and (entry.width or entry.alignment or entry.quality):
+        raise ModelError(
+            f"{where}: only an embedder has a width, an alignment and a quality network"
+        )
     if entry.task in ("refine", "orient") and entry.input_size is None:
         raise ModelError(f"{where}: a model to {entry.task} faces needs input_size")
     if entry.task == "detect" and (set(entry.mean), set(entry.scale)) != ({0}, {1}):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-Task = Literal["detect", "refine", "orient", "judge", "embed"]
+Task = Literal["detect", "refine", "orient", "quality", "embed"]
 Colour = Literal["rgb", "bgr"]
 Runtime = Literal["onnxruntime", "litert", "ncnn"]
 
@@ -162,8 +162,8 @@ class ModelEntry:
     Attributes:
         name: The name it is asked for by.
         task: ``detect``; ``refine``, which places the landmarks of a found face better;
-            ``orient``, which tells how far a found face is turned; ``embed``; or ``judge``, which
-            tells from an embedding how much of who it is a face shows.
+            ``orient``, which tells how far a found face is turned; ``embed``; or ``quality``,
+            which tells from an embedding how much of who it is a face shows.
         architecture: The family of networks, which decides how its files are read.
         summary: One line for lists.
         files: Its files; the first is the network.
@@ -180,7 +180,7 @@ class ModelEntry:
         batch: How many images each run of its network takes, where it takes no other number.
         width: The length of an embedding; None where it does not embed.
         alignment: The template that faces are aligned to before they are embedded.
-        judge: The model that tells unusable faces by its embeddings; empty where there is none.
+        quality: The model that tells unusable faces by its embeddings; empty where there is none.
         params: The number of its parameters.
         thresholds: Pairs (FMR, cosine), from the highest rate to the lowest.
         comparisons: The number of non-mated comparisons behind the thresholds.
@@ -209,7 +209,7 @@ class ModelEntry:
     batch: int | None = None
     width: int | None = None
     alignment: str | None = None
-    judge: str = ""
+    quality: str = ""
     params: int | None = None
     thresholds: tuple[tuple[float, float], ...] = ()
     comparisons: int = 0
@@ -219,6 +219,11 @@ class ModelEntry:
     caution: str = ""
     notes: str = ""
     folder: Path | None = None
+
+    @property
+    def verb(self) -> str:
+        """What it does to faces, in a word, for messages."""
+        return "rate" if self.task == "quality" else self.task
 
     @property
     def offered(self) -> bool:

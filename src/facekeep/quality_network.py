@@ -18,13 +18,13 @@ from facekeep.errors import InputError, ModelError
 from facekeep.models import ModelEntry, entry, open_model
 from facekeep.quality import Quality
 
-__all__ = ["FACTS", "Judge", "evidence"]
+__all__ = ["FACTS", "QualityNetwork", "evidence"]
 
 FACTS = ("sharpness", "brightness", "contrast", "mouth_covered", "eyes_covered")
 """The facts of ``Quality`` that the network is told besides."""
 
 
-class Judge(Closing):
+class QualityNetwork(Closing):
     """The network, ready to run. Threads may share one.
 
     Args:
@@ -42,12 +42,12 @@ class Judge(Closing):
 
     def __init__(self, model: str | ModelEntry, *, threads: int = 0) -> None:
         chosen = model if isinstance(model, ModelEntry) else entry(model)
-        if chosen.task != "judge":
-            raise ModelError(f"{chosen.name} is a model to {chosen.task}, not to judge, faces")
+        if chosen.task != "quality":
+            raise ModelError(f"{chosen.name} is a model to {chosen.verb}, not to rate, faces")
         self.entry = chosen
         self._session = open_model(chosen, threads=threads)
 
-    def clarity(
+    def recognizability(
         self,
         rows: NDArray[np.float32],
         norms: NDArray[np.float32],
@@ -75,10 +75,10 @@ class Judge(Closing):
         width = (source.shape[1] or 0) - 1 - len(FACTS)
         if rows.shape[1] != width:
             name = self.entry.name
-            raise InputError(f"{name} judges embeddings of {width} numbers, not {rows.shape[1]}")
+            raise InputError(f"{name} takes embeddings of {width} numbers, not {rows.shape[1]}")
         (output, *_) = self._session.run({source.name: fed})
         if output.size != len(rows) or not np.isfinite(output).all():
-            raise ModelError(f"{self.entry.name} gave no clarity; its weights are unusable")
+            raise ModelError(f"{self.entry.name} gave no recognizability; its weights are unusable")
         odds = output.reshape(-1).clip(-50, 50)  # beyond, the exponential would overflow
         return np.asarray(1 / (1 + np.exp(-odds)), np.float32)
 
@@ -90,7 +90,7 @@ class Judge(Closing):
 def evidence(
     rows: NDArray[np.float32], norms: NDArray[np.float32], facts: object
 ) -> NDArray[np.float32]:
-    """Put together what a judge is fed.
+    """Put together what a quality network is fed.
 
     Args:
         rows: Embeddings, float32 ``(n, d)`` of unit length.

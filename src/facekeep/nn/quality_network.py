@@ -13,18 +13,18 @@ from facekeep.models.files import keep
 from facekeep.nn.graph import Graph
 from facekeep.nn.refiner import as_array
 
-__all__ = ["FaceJudge", "export_judge"]
+__all__ = ["FaceQualityNetwork", "export_quality_network"]
 
 _WIDTHS: Final = (64, 32)
 _NOISE: Final = 0.2  # added in training, in standard deviations of the evidence
 _LEAST: Final = 1e-3  # the smallest standard deviation
 
 
-class FaceJudge(nn.Module):
+class FaceQualityNetwork(nn.Module):
     """The network.
 
     Args:
-        inputs: How many numbers there are about a face; see ``clarity.evidence``.
+        inputs: How many numbers there are about a face; see ``quality_network.evidence``.
 
     Attributes:
         mean: What is subtracted from each of them; not learned by steps.
@@ -54,7 +54,7 @@ class FaceJudge(nn.Module):
         """Tell how much of who it is each face shows.
 
         Args:
-            evidence: float32 ``(n, inputs)``, as ``clarity.evidence`` gives it.
+            evidence: float32 ``(n, inputs)``, as ``quality_network.evidence`` gives it.
 
         Returns:
             float32 ``(n,)``: the logarithm of the odds that enough is left.
@@ -66,11 +66,12 @@ class FaceJudge(nn.Module):
         return answer[:, 0]
 
 
-def export_judge(model: FaceJudge, path: str | os.PathLike[str]) -> None:
-    """Write a judge as an ONNX file, whole or not at all.
+def export_quality_network(model: FaceQualityNetwork, path: str | os.PathLike[str]) -> None:
+    """Write a quality network as an ONNX file, whole or not at all.
 
-    Its input is ``evidence``, float32, batch x inputs; its output ``clarity``, float32, batch x 1,
-    before the logistic function. The batch is free; the scaling is part of the first layer.
+    Its input is ``evidence``, float32, batch x inputs; its output ``recognizability``, float32,
+    batch x 1, before the logistic function. The batch is free; the scaling is part of the first
+    layer.
 
     Raises:
         StorageFull: There is no room for it.
@@ -87,6 +88,6 @@ def export_judge(model: FaceJudge, path: str | os.PathLike[str]) -> None:
             weight = weight / model.deviation
             bias = bias - weight @ model.mean
         x = graph.add("Gemm", x, *(graph.constant(as_array(each)) for each in (weight.T, bias)))
-    graph.rename(x, "clarity")
+    graph.rename(x, "recognizability")
     source = ("evidence", ["batch", len(model.mean)])
-    keep(Path(path), graph.serialise(source, ("clarity", ["batch", 1])))
+    keep(Path(path), graph.serialise(source, ("recognizability", ["batch", 1])))

@@ -1,4 +1,4 @@
-"""A whole training run of a judge: what ``facekeep train judge`` does."""
+"""A whole training run of a quality network: what ``facekeep train quality`` does."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from facekeep.models.files import read_model
 from facekeep.models.importing import add_model
 from facekeep.models.schema import ModelEntry
 from facekeep.models.write import write_entry
-from facekeep.nn.judge import FaceJudge, export_judge
+from facekeep.nn.quality_network import FaceQualityNetwork, export_quality_network
 from facekeep.train.finish import SUMMARY
-from facekeep.train.judge.faces import align_main, damaged
-from facekeep.train.judge.loop import ERROR, Trainer
-from facekeep.train.judge.recipe import JudgeRecipe
 from facekeep.train.lessons import Watch
+from facekeep.train.quality.faces import align_main, damaged
+from facekeep.train.quality.loop import ERROR, Trainer
+from facekeep.train.quality.recipe import QualityRecipe
 from facekeep.train.small import Outcome
 from facekeep.train.small_run import train_small, write_results
 
-__all__ = ["train_judge"]
+__all__ = ["train_quality"]
 
 _PANELS: Final = {
     "loss": {"loss": "training"},
@@ -36,8 +36,8 @@ _PANELS: Final = {
 _LOOKS: Final = 3  # damaged crops of each photo kept out
 
 
-def train_judge(
-    recipe: JudgeRecipe,
+def train_quality(
+    recipe: QualityRecipe,
     folder: Path,
     *,
     resume: bool = False,
@@ -45,7 +45,7 @@ def train_judge(
     threads: int = 0,
     watch: Watch = lambda what, images: nullcontext(lambda done: None),
 ) -> Outcome:
-    """Train a judge; see `train_small`."""
+    """Train a quality network; see `train_small`."""
 
     def prepare() -> tuple[Trainer, dict[str, Any]]:
         with Embedder(recipe.teacher, threads=threads) as embedder:
@@ -60,8 +60,8 @@ def train_judge(
             held_out, learnt = clear[drawn[: recipe.holdout]], clear[drawn[recipe.holdout :]]
             lessons = damaged(learnt, recipe.crops, embedder, rng, watch)
             measured = damaged(held_out, _LOOKS * recipe.holdout, embedder, rng, watch)
-            judge = FaceJudge(lessons.evidence.shape[1])
-        trainer = Trainer(judge, recipe, lessons, measured, folder)
+            network = FaceQualityNetwork(lessons.evidence.shape[1])
+        trainer = Trainer(network, recipe, lessons, measured, folder)
         return trainer, {"faces": len(learnt), "held_out": len(held_out)}
 
     def finish(trainer: Trainer, facts: dict[str, Any]) -> dict[str, Any]:
@@ -70,7 +70,7 @@ def train_judge(
             trainer.averaged,
             recipe,
             facts | trainer.measure(),
-            export=export_judge,
+            export=export_quality_network,
             panels=_PANELS,
             seen="faces_seen",
         )
@@ -88,15 +88,15 @@ def train_judge(
     )
 
 
-def _register(recipe: JudgeRecipe, folder: Path, name: str) -> ModelEntry:
-    """Put a trained judge into the catalogue, and let it judge an embedder of the user's own."""
+def _register(recipe: QualityRecipe, folder: Path, name: str) -> ModelEntry:
+    """Put a trained network into the catalogue, and into the entry of the user's own embedder."""
     made = add_model(
-        read_model(folder / "judge.onnx"),
+        read_model(folder / "quality.onnx"),
         ModelEntry(
             name=name,
-            task="judge",
-            architecture="facekeep-judge",
-            summary=f"judge of faces that {recipe.teacher} embeds, trained with facekeep",
+            task="quality",
+            architecture="facekeep-quality",
+            summary=f"quality network of {recipe.teacher}, trained with facekeep",
             files=(),
             weights_licence="your own, as far as the photos allow",
             training_data=f"see {SUMMARY} in {printable(folder.absolute())}",
@@ -107,5 +107,5 @@ def _register(recipe: JudgeRecipe, folder: Path, name: str) -> ModelEntry:
     )
     embedder = entry(recipe.teacher)
     if embedder.folder is not None:
-        write_entry(dataclasses.replace(embedder, judge=name), embedder.folder)
+        write_entry(dataclasses.replace(embedder, quality=name), embedder.folder)
     return made

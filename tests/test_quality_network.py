@@ -1,4 +1,4 @@
-"""The judge: clear portraits pass, damaged ones do not, and the facts say why where they can."""
+"""The quality network: clear portraits pass, damaged ones do not, and the facts say why."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from facekeep import FaceEngine
 from facekeep.align import align, template
-from facekeep.clarity import Judge
 from facekeep.embed import Embedder
 from facekeep.errors import InputError, ModelError
 from facekeep.face import Face
 from facekeep.models import entry
-from facekeep.quality import POLICIES, USABLE, Policy, Reason, assess, judged
+from facekeep.quality import POLICIES, USABLE, Policy, Reason, assess, with_reasons
+from facekeep.quality_network import QualityNetwork
 
 Image = NDArray[np.uint8]
 
@@ -24,9 +24,9 @@ pytestmark = pytest.mark.usefixtures("ready_models")
 
 
 @pytest.fixture(scope="module")
-def judge() -> Iterator[Judge]:
-    with Judge(entry("sface").judge, threads=1) as judge:
-        yield judge
+def network() -> Iterator[QualityNetwork]:
+    with QualityNetwork(entry("sface").quality, threads=1) as network:
+        yield network
 
 
 @pytest.fixture(scope="module")
@@ -47,19 +47,20 @@ def crops(engine: FaceEngine, hopper: Image, collins: Image) -> Image:
 
 
 @pytest.fixture
-def look(judge: Judge, embedder: Embedder) -> Callable[[Image], list[Face]]:
-    """Judges aligned crops as faces of 100 pixels."""
+def look(network: QualityNetwork, embedder: Embedder) -> Callable[[Image], list[Face]]:
+    """Looks at aligned crops as faces of 100 pixels."""
     face = Face(np.array([6, 2, 106, 110], np.float32), template().astype(np.float32), 1.0)
 
-    def judged_faces(crops: Image) -> list[Face]:
+    def measured_faces(crops: Image) -> list[Face]:
         facts = [assess(crop, face, crop=crop) for crop in crops]
-        clear = judge.clarity(*embedder.embed_and_measure(crops), facts).tolist()
+        clear = network.recognizability(*embedder.embed_and_measure(crops), facts).tolist()
         told = [
-            assess(crop, face, crop=crop, clarity=c) for crop, c in zip(crops, clear, strict=True)
+            assess(crop, face, crop=crop, recognizability=c)
+            for crop, c in zip(crops, clear, strict=True)
         ]
-        return judged(face.replace(quality=quality) for quality in told)
+        return with_reasons(face.replace(quality=quality) for quality in told)
 
-    return judged_faces
+    return measured_faces
 
 
 def blurred(image: Image, sigma: float) -> Image:
@@ -118,22 +119,25 @@ def test_blocks_show_wherever_the_grid_begins(crops: Image) -> None:
 
 
 def test_a_batch_gives_what_single_faces_give(
-    judge: Judge, embedder: Embedder, crops: Image
+    network: QualityNetwork, embedder: Embedder, crops: Image
 ) -> None:
     face = Face(np.array([6, 2, 106, 110], np.float32), template().astype(np.float32), 1.0)
     facts = [assess(crop, face, crop=crop) for crop in crops]
     rows, norms = embedder.embed_and_measure(crops)
-    both = judge.clarity(rows, norms, facts)
-    alone = [judge.clarity(rows[i : i + 1], norms[i : i + 1], facts[i : i + 1])[0] for i in (0, 1)]
+    both = network.recognizability(rows, norms, facts)
+    alone = [
+        network.recognizability(rows[i : i + 1], norms[i : i + 1], facts[i : i + 1])[0]
+        for i in (0, 1)
+    ]
     np.testing.assert_allclose(both, alone, atol=1e-5)
-    assert judge.clarity(rows[:0], norms[:0], []).shape == (0,)
-    with pytest.raises(InputError, match="judges embeddings of 128 numbers, not 64"):
-        judge.clarity(rows[:, :64], norms, facts)
+    assert network.recognizability(rows[:0], norms[:0], []).shape == (0,)
+    with pytest.raises(InputError, match="takes embeddings of 128 numbers, not 64"):
+        network.recognizability(rows[:, :64], norms, facts)
 
 
-def test_another_network_is_no_judge() -> None:
-    with pytest.raises(ModelError, match="not to judge"):
-        Judge("facekeep-refiner")
+def test_another_network_is_no_quality_network() -> None:
+    with pytest.raises(ModelError, match="not to rate"):
+        QualityNetwork("facekeep-refiner")
 
 
 def test_detect_tells_what_the_facts_tell_and_analyse_the_rest(
@@ -153,7 +157,7 @@ def test_the_setting_takes_every_face_for_usable(hopper: Image) -> None:
         poor = engine.analyse(255 - hopper)[0]
         assert poor.usable
         assert poor.quality is not None
-        assert poor.quality.clarity < USABLE.min_clarity
+        assert poor.quality.recognizability < USABLE.min_recognizability
 
 
 @pytest.mark.parametrize("name", ["standard", "strict"])

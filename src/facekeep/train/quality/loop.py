@@ -1,4 +1,4 @@
-"""How a judge learns: to say of each damaged face whether enough of it is left."""
+"""How a quality network learns: to say of each damaged face whether enough of it is left."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from facekeep.nn.judge import FaceJudge
-from facekeep.train.judge.faces import Damaged
-from facekeep.train.judge.recipe import JudgeRecipe
+from facekeep.nn.quality_network import FaceQualityNetwork
+from facekeep.train.quality.faces import Damaged
+from facekeep.train.quality.recipe import QualityRecipe
 from facekeep.train.steps import Stepper
 
 __all__ = ["ERROR", "Trainer"]
@@ -24,8 +24,8 @@ _CLIP: Final = 5.0
 _WEIGHT_DECAY: Final = 0.01
 
 
-class Trainer(Stepper[FaceJudge]):
-    """Trains a judge on damaged faces.
+class Trainer(Stepper[FaceQualityNetwork]):
+    """Trains a quality network on damaged faces.
 
     Args:
         model: The network to train.
@@ -40,8 +40,8 @@ class Trainer(Stepper[FaceJudge]):
 
     def __init__(
         self,
-        model: FaceJudge,
-        recipe: JudgeRecipe,
+        model: FaceQualityNetwork,
+        recipe: QualityRecipe,
         lessons: Damaged,
         held_out: Damaged,
         folder: Path,
@@ -55,13 +55,13 @@ class Trainer(Stepper[FaceJudge]):
         """See `Stepper`: the cross entropy."""
         torch.manual_seed(self._seed + step)  # of the noise
         rng = np.random.default_rng((self._seed, step))
-        places = rng.integers(len(self._lessons.clarity), size=self._count)
+        places = rng.integers(len(self._lessons.recognizability), size=self._count)
         found = self.model(torch.from_numpy(self._lessons.evidence[places]))
-        right = torch.from_numpy(self._lessons.clarity[places])
+        right = torch.from_numpy(self._lessons.recognizability[places])
         return binary_cross_entropy_with_logits(found, right)[None]
 
     @torch.no_grad()
     def measure(self) -> dict[str, float]:
         """See `Stepper`."""
         found = self.averaged(torch.from_numpy(self._held_out.evidence)).sigmoid().numpy()
-        return {ERROR: float(np.abs(found - self._held_out.clarity).mean())}
+        return {ERROR: float(np.abs(found - self._held_out.recognizability).mean())}

@@ -1,4 +1,4 @@
-"""What decides what a judge learns."""
+"""What decides what a quality network learns."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from typing import ClassVar
 
 from facekeep.train.small import SmallRecipe
 
-__all__ = ["JudgeRecipe"]
+__all__ = ["QualityRecipe"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class JudgeRecipe(SmallRecipe):
-    """How a judge is trained; see `SmallRecipe` for what is not told here.
+class QualityRecipe(SmallRecipe):
+    """How a quality network is trained; see `SmallRecipe` for what is not told here.
 
     Attributes:
         data: Clear photos, one a person, in a tar or folder.
-        teacher: The embedder that the judge belongs to, and learns from.
+        teacher: The embedder that the network belongs to, and learns from.
         crops: How many damaged crops there are to learn from.
         batch: Faces in a step.
         holdout: Photos kept out to measure with.
     """
 
-    network = "judge"
+    network = "quality"
     ranges: ClassVar[dict[str, tuple[float, float]]] = {
         "crops": (1, 10_000_000),
         "steps": (1, 100_000_000),

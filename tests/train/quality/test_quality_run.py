@@ -1,4 +1,4 @@
-"""Training a judge: damage that keeps its shape, and a run from photos to an entry."""
+"""Training a quality network: damage that keeps its shape, and a run from photos to an entry."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from facekeep import save_image
 from facekeep.errors import InputError
 from facekeep.models import entry
-from facekeep.train.judge.damage import damage
-from facekeep.train.judge.recipe import JudgeRecipe
-from facekeep.train.judge.run import train_judge
+from facekeep.train.quality.damage import damage
+from facekeep.train.quality.recipe import QualityRecipe
+from facekeep.train.quality.run import train_quality
 
 Image = NDArray[np.uint8]
 
@@ -39,16 +39,16 @@ def test_damage_gives_crops_of_the_same_shape_and_follows_the_generator(hopper: 
     assert 5 < kept < 100
 
 
-def test_a_run_yields_a_judge_of_its_embedder(photos: Path, tmp_path: Path) -> None:
-    recipe = JudgeRecipe(data=photos, crops=6, steps=3, batch=4, holdout=1)
-    outcome = train_judge(recipe, tmp_path / "run", name="mine", threads=1)
+def test_a_run_yields_a_quality_network_of_its_embedder(photos: Path, tmp_path: Path) -> None:
+    recipe = QualityRecipe(data=photos, crops=6, steps=3, batch=4, holdout=1)
+    outcome = train_quality(recipe, tmp_path / "run", name="mine", threads=1)
     assert outcome.summary is not None
     assert (outcome.summary["faces"], outcome.summary["held_out"]) == (1, 1)
     assert 0 <= outcome.summary["holdout_error"] <= 1
-    assert entry("mine").task == "judge"
-    assert entry("sface").judge == "facekeep-judge", "what is built in stays"
+    assert entry("mine").task == "quality"
+    assert entry("sface").quality == "facekeep-quality", "what is built in stays"
 
 
 def test_as_many_photos_kept_out_as_there_are_is_an_error(photos: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="holdout must be from 1 to 1"):
-        train_judge(JudgeRecipe(data=photos, crops=2, holdout=2), tmp_path / "run", threads=1)
+        train_quality(QualityRecipe(data=photos, crops=2, holdout=2), tmp_path / "run", threads=1)

@@ -1,4 +1,4 @@
-"""What a judge learns from: what an embedder makes of damaged faces, and what is left of them."""
+"""What a quality network learns from: embeddings of damaged faces, and what is left of them."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facekeep.align import align, template
-from facekeep.clarity import FACTS, evidence
 from facekeep.detect import Detector
 from facekeep.embed import Embedder
 from facekeep.errors import InputError
 from facekeep.face import Face
 from facekeep.quality import assess
+from facekeep.quality_network import FACTS, evidence
 from facekeep.train.detector.album import photo_album
-from facekeep.train.judge.damage import damage
 from facekeep.train.lessons import Watch
+from facekeep.train.quality.damage import damage
 
-__all__ = ["Damaged", "align_main", "damaged"]
+__all__ = ["Damaged", "align_main", "damaged", "evidence_of"]
 
 _TOGETHER: Final = 64  # crops that the embedder is shown at a time
 # The cosine between a damaged and the clear crop at which a face is as likely usable as not, and
@@ -38,12 +38,12 @@ class Damaged:
     """Damaged faces, n of them.
 
     Attributes:
-        evidence: float32 ``(n, d + 6)``; see ``clarity.evidence``.
-        clarity: float32 ``(n,)``, 0 to 1: what the judge should say.
+        evidence: float32 ``(n, d + 6)``; see ``quality_network.evidence``.
+        recognizability: float32 ``(n,)``, 0 to 1: what the network should say.
     """
 
     evidence: NDArray[np.float32]
-    clarity: NDArray[np.float32]
+    recognizability: NDArray[np.float32]
 
 
 def align_main(photos: Path, size: int, *, threads: int, watch: Watch) -> Crops:
@@ -80,25 +80,34 @@ def damaged(
     Args:
         clear: Aligned crops of the embedder's size.
         count: How many damaged crops to make.
-        embedder: The embedder that the judge will belong to.
+        embedder: The embedder that the network will belong to.
         rng: Decides which crops, and how they are damaged.
         watch: Shows how far it is.
     """
     places = rng.integers(len(clear), size=count)
     with watch("Embedding clear faces", len(clear)) as advance:
-        known, rows = _seen(iter(clear), embedder, advance)
+        known, rows = evidence_of(iter(clear), embedder, advance)
     worn = (damage(clear[place], rng) for place in places)
     with watch("Embedding damaged faces", count) as advance:
-        found, there = _seen(worn, embedder, advance)
+        found, there = evidence_of(worn, embedder, advance)
     cosines = np.r_[np.ones(len(clear)), np.einsum("ij,ij->i", there, rows[places])]
     wanted = 1 / (1 + np.exp((_ENOUGH - cosines) / _SLOPE))
     return Damaged(np.concatenate([known, found]), wanted.astype(np.float32))
 
 
-def _seen(
+def evidence_of(
     crops: Iterator[Crops], embedder: Embedder, advance: Callable[[int], None]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return the evidence of crops, and their embeddings."""
+    """Embed crops; see ``quality_network.evidence``.
+
+    Args:
+        crops: Aligned crops of the embedder's size, n of them.
+        embedder: The embedder.
+        advance: Is told how many more were embedded.
+
+    Returns:
+        The evidence, float32 ``(n, d + 6)``, and the embeddings, float32 ``(n, d)``.
+    """
     points = template(embedder.size).astype(np.float32)
     face = Face(np.array([0, 0, embedder.size, embedder.size], np.float32), points, 1.0)
     told, embedded = [], []

@@ -1,1 +1,0 @@
-"""Training the judge of faces: damaged crops, the loop, and the run."""

@@ -1,0 +1,1 @@
+"""Training the quality network: damaged crops, the loop, and the run."""
