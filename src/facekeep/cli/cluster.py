@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from facekeep.cli.command import ExitStatus, Run, command, group
-from facekeep.cli.enroll import Basis, Days, NewPerson, consent_of
+from facekeep.cli.enroll import Basis, Days, NewPerson, consent_of, say_rejected
 from facekeep.cli.looking import CacheFlag, check_sheet, open_cache, photo_progress, remarks, terms
 from facekeep.cli.opening import open_engine, open_gallery, open_key
 from facekeep.cli.options import ENGINE, GALLERY, Collage, Folder, Out
@@ -262,8 +262,7 @@ def _tell(
     for group_id, each in done:
         count = counted(each.enrolled, "photo")
         run.say(f"{each.name}: {count} enrolled from group {group_id}")
-        for rejection in each.rejected:
-            run.say(f"  not enrolled: {rejection.image}: {rejection.reason}: {rejection.detail}")
+        say_rejected(run, each.rejected)
     if copies is not None:
         _print_copies(run, copies)
     if not done and not run.quiet:

@@ -195,8 +195,8 @@ def migrate(
         typer.Option(
             "--photos",
             metavar="DIR",
-            help="Look here, too, for the photos that people were enrolled from, wherever they were"
-            " moved in it; may be repeated.",
+            help="Look in this folder, too, for the photos that people were enrolled from, by any"
+            " name; may be repeated.",
         ),
     ] = None,
     drop: Annotated[
