@@ -6,8 +6,9 @@ all faces that are found, "after" those that are usable. For each damage:
 
 found: of all photos; unusable: of the found faces; alike: the share of pairs of two people, damaged
 alike, that match at --fmr; clean: the same of a damaged and an undamaged photo of two people; both
-with a 95 % interval by drawing people anew, or, without a match, by the rule of three. lost: of the
-true pairs (the damaged photo and another of the person) that match before, those refused after.
+with a 95 % interval by drawing people anew, or, without a match, by the rule of three. of all: the
+pairs alike that still match, of all pairs that were found. lost: of the true pairs (the damaged
+photo and another of the person) that match before, those refused after.
 
 ``damaged.py --choose`` does the same on aligned crops of training identities, for several limits of
 the clarity: what `quality.USABLE` was chosen on. With --held it takes people not chosen on.
@@ -46,6 +47,7 @@ Image = NDArray[np.uint8]
 Rng = np.random.Generator
 Change = Callable[[Image, Rng], Image]
 RESAMPLES = 500
+HELD = 1500  # people before this place were chosen on
 FACE = 112  # the side of a face, in pixels of LFW's photos and of crops alike
 LIMITS = (0.0, 0.05, 0.08, 0.1, 0.2, 0.5)
 
@@ -126,7 +128,7 @@ def flat(factor: float) -> Change:
     return lambda image, rng: clipped((image - image.mean()) * factor + image.mean())
 
 
-def posterised(levels: int) -> Change:
+def posterized(levels: int) -> Change:
     """Few levels of light."""
     return lambda image, rng: clipped(np.round(image / 255 * (levels - 1)) / (levels - 1) * 255)
 
@@ -176,12 +178,13 @@ DAMAGES: dict[str, Change] = {
     **{f"noise {sigma}": noisy(sigma) for sigma in (20, 50, 100)},
     "negative": lambda image, rng: 255 - image,
     "negative, grey": lambda image, rng: 255 - grey(image),
-    "2 levels": posterised(2),
-    "4 levels": posterised(4),
+    "2 levels": posterized(2),
+    "4 levels": posterized(4),
     "false colors": lambda image, rng: np.ascontiguousarray(
         cv2.applyColorMap(grey(image), cv2.COLORMAP_JET)[..., ::-1]
     ),
     "drawing": sketched,
+    "solarized": lambda image, rng: np.where(image > 127, 255 - image, image).astype(np.uint8),
     "striped": striped,
     "dithered": dithered,
     "mask": boxed((0.08, 0.58, 0.92, 1.1), color=(150, 180, 210)),
@@ -290,6 +293,8 @@ def row_of(
 ) -> dict[str, Any]:
     """A line of the table for one damage."""
     every, usable = looks.found, looks.usable(clarity)
+    after = matches(looks, looks, usable, usable, limit)
+    pairs = every.sum() * (every.sum() - 1) / 2
     good = clean.usable(clarity)
     score = np.einsum("ij,ij->i", looks.rows, mates.rows)
     true = np.nan_to_num(score, nan=-1) >= limit
@@ -299,7 +304,8 @@ def row_of(
         "found": f"{every.mean():.1%}",
         "unusable": f"{1 - usable.sum() / max(every.sum(), 1):.1%}",
         "alike before": percent(matches(looks, looks, every, every, limit)),
-        "alike after": percent(matches(looks, looks, usable, usable, limit)),
+        "alike after": percent(after),
+        "of all": f"{after[0] * after[3] / pairs:.3%}" if after[3] else "-",
         "clean before": percent(matches(looks, clean, every, clean.found, limit)),
         "clean after": percent(matches(looks, clean, usable, good, limit)),
         "true matches": int(true.sum()),
@@ -340,7 +346,7 @@ def choose(args: argparse.Namespace, road: Road, limit: float) -> None:
         places.setdefault(name, []).append(place)
     several = [two[:2] for two in places.values() if len(two) > 1]
     order = np.random.default_rng(13).permutation(len(several))
-    part = order[args.people : 2 * args.people] if args.held else order[: args.people]
+    part = order[HELD : HELD + args.people] if args.held else order[: args.people]
     pairs = np.array([several[each] for each in part])
     mates = road.crops(crops[pairs[:, 1]], DAMAGES["none"], "mates")
     clean = road.crops(crops[pairs[:, 0]], DAMAGES["none"], "none")

@@ -32,6 +32,7 @@ GOOD = {
     "key": ("env:SECRET", "env:SECRET"),
     "keep_crops": ("yes", True),
     "review": ("strict", "strict"),
+    "any_quality": ("true", True),
     "fmr": ("1e-3", 1e-3),
     "fpir": ("0.1", 0.1),
     "detector": ("mine", "mine"),

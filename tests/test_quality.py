@@ -309,6 +309,14 @@ LIMITS = [
         *("eyes_covered", "max_eyes_covered", 0.5, 0.625, Reason.EYES_COVERED),
         ["show the eyes", "0.625", "0.50"],
     ),
+    (
+        *("blockiness", "max_blockiness", 0.5, 0.75, Reason.TOO_COMPRESSED),
+        ["less compressed", "0.75", "0.50"],
+    ),
+    (
+        *("clarity", "min_clarity", 0.5, 0.25, Reason.UNCLEAR),
+        ["clearer picture", "0.25", "0.50"],
+    ),
 ]
 
 
@@ -367,6 +375,8 @@ def test_reasons_are_the_words_that_scripts_rely_on() -> None:
         "face_cut_off",
         "mouth_covered",
         "eyes_covered",
+        "too_compressed",
+        "unclear",
         "identity_conflict",
         "inconsistent_identity",
     ]

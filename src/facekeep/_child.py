@@ -40,7 +40,7 @@ def call(told: str, function: str, *arguments: Any, seconds: int = _SECONDS) -> 
         ModelError: It crashed, took too long or too much memory, or raised something else.
     """
     request = json.dumps([function, arguments, seconds]).encode()
-    command = [sys.executable, "-m", "facekeep._child"]
+    command = [sys.executable, "-P", "-m", "facekeep._child"]  # -P: not the folder one is in
     try:
         done = subprocess.run(
             command,

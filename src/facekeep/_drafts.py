@@ -13,105 +13,156 @@ import os
 import re
 import shutil
 import stat
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
-__all__ = ["open_draft", "publish", "scratch_folder"]
+__all__ = [
+    "DRAFT_NAME",
+    "abandoned",
+    "hidden_draft",
+    "is_still",
+    "open_draft",
+    "publish",
+    "scratch_folder",
+]
+
+DRAFT_NAME = r"\.facekeep-[0-9a-f]{16}-[0-9]+\.part"
+"""What drafts are called, where they have a name, as a regular expression."""
 
 _NAMELESS = hasattr(os, "O_TMPFILE")
 _SWEPT = 4  # drafts of one file that are looked for: so many may have been written at once
+_STILL = 60.0  # seconds without a change, after which what has no lock is taken for left behind
 
 
-def open_draft(final: Path, mode: int) -> tuple[BinaryIO, Path | None]:
-    """Open a file to write in the folder of the final one; drafts left behind are removed.
+@contextmanager
+def open_draft(
+    final: Path, mode: int, *, new: bool = False
+) -> Iterator[tuple[BinaryIO, Path | None]]:
+    """Give a file to write in the folder of the final one, gone afterwards unless published.
+
+    Drafts of the same file that were left behind are removed before.
 
     Args:
         final: What it is to become.
         mode: Who may read and write it, but for what the umask forbids.
+        new: Whether it replaces nothing.
 
-    Returns:
+    Yields:
         The file and its hidden name, or None where it has no name yet.
 
     Raises:
         OSError: It cannot be made.
     """
-    _sweep(final)
-    if _NAMELESS and Path("/proc/self/fd").is_dir():
-        with suppress(OSError):  # not every file system has files without names
-            flags = os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC
-            return os.fdopen(os.open(final.parent, flags, mode), "w+b"), None
-    return _hidden(final, mode)
+    stream = _nameless(final.parent, mode)
+    if stream is None:
+        with hidden_draft(final, mode, new=new) as draft:
+            yield draft
+        return
+    with stream:
+        _sweep(final)
+        yield stream, None
 
 
-def publish(stream: BinaryIO, draft: Path | None, final: Path) -> None:
-    """Let a whole file, of ``open_draft`` and still open, take the place of the final one.
+def publish(stream: BinaryIO, draft: Path | None, final: Path, *, new: bool = False) -> None:
+    """Let a whole file, of ``open_draft`` and still open, become the final one.
 
     Raises:
-        OSError: It cannot; a draft without a name has left nothing behind.
+        FileExistsError: There is a file, and it is ``new``.
+        OSError: It cannot.
     """
     if draft is not None:
-        draft.replace(final)
+        _move(draft, final, new=new)
         return
     try:
-        named = _named(stream, final)
+        named = _give_name(stream, final, new=new)
+    except FileExistsError:
+        raise
     except OSError:
-        _publish_copy(stream, final)
+        _publish_copy(stream, final, new=new)
         return
     if named != final:
-        _move(named, final)
+        with _gone_unless_moved(named, stream):
+            _move(named, final, new=new)
 
 
-def _hidden(final: Path, mode: int) -> tuple[BinaryIO, Path]:
-    """Open a file with a hidden name, and hold it."""
-    for draft in _drafts(final):
+@contextmanager
+def hidden_draft(final: Path, mode: int, *, new: bool = False) -> Iterator[tuple[BinaryIO, Path]]:
+    """Give a file with a hidden name to write, as ``open_draft`` does where it has to."""
+    _sweep(final)
+    stream, draft = _open_hidden(final, mode, new=new)
+    with stream, _gone_unless_moved(draft, stream):
+        yield stream, draft
+
+
+def _nameless(folder: Path, mode: int) -> BinaryIO | None:
+    """Open a file without a name, where the file system has such files."""
+    if _NAMELESS and Path("/proc/self/fd").is_dir():
+        with suppress(OSError):
+            flags = os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC
+            return os.fdopen(os.open(folder, flags, mode), "w+b")
+    return None
+
+
+def _open_hidden(final: Path, mode: int, *, new: bool) -> tuple[BinaryIO, Path]:
+    """Open a file with a hidden name, and hold it.
+
+    Those who write a new file all take the same name. So only one is at work, and none replaces
+    what another one made.
+    """
+    for draft in itertools.islice(_drafts(final), 1 if new else None):
         with suppress(FileExistsError):
             flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
             handle = os.open(draft, flags, mode)
             if _lock(handle) is not False and _is(draft, handle):
                 return os.fdopen(handle, "w+b"), draft
             os.close(handle)  # somebody took it for left behind in the meantime
-    raise FileExistsError(errno.EEXIST, "exists")  # never reached: names do not end
+    raise OSError(errno.EBUSY, "another process is writing it", str(final))
 
 
-def _named(stream: BinaryIO, final: Path) -> Path:
+def _give_name(stream: BinaryIO, final: Path, *, new: bool) -> Path:
     """Give a file without a name the final one or, where that is taken, a hidden one."""
     _lock(stream.fileno())
-    folder = os.open(final.parent, os.O_RDONLY | os.O_CLOEXEC)
+    folder = os.open(final.parent, os.O_PATH | os.O_CLOEXEC)
     try:
-        for path in itertools.chain([final], _drafts(final)):
+        for path in itertools.chain([final], () if new else _drafts(final)):
             with suppress(FileExistsError):
+                # Only with a folder's handle does Python make the call that follows the link.
                 os.link(f"/proc/self/fd/{stream.fileno()}", path.name, dst_dir_fd=folder)
                 return path
     finally:
         os.close(folder)
-    raise FileExistsError(errno.EEXIST, "exists")  # never reached: names do not end
+    raise FileExistsError(errno.EEXIST, "exists already", str(final))
 
 
-def _publish_copy(stream: BinaryIO, final: Path) -> None:
+def _publish_copy(stream: BinaryIO, final: Path, *, new: bool) -> None:
     """Publish a copy of a file that the system gives no name."""
-    copy, draft = _hidden(final, 0o600)
-    with copy:
-        try:
-            stream.seek(0)
-            shutil.copyfileobj(stream, copy)
-            copy.flush()
-            os.fchmod(copy.fileno(), stat.S_IMODE(os.fstat(stream.fileno()).st_mode))
-            os.fsync(copy.fileno())
-        except BaseException:
-            draft.unlink(missing_ok=True)
-            raise
-        _move(draft, final)
+    with hidden_draft(final, 0o600, new=new) as (copy, draft):
+        stream.seek(0)
+        shutil.copyfileobj(stream, copy)
+        copy.flush()
+        os.fchmod(copy.fileno(), stat.S_IMODE(os.fstat(stream.fileno()).st_mode))
+        os.fsync(copy.fileno())
+        _move(draft, final, new=new)
 
 
-def _move(draft: Path, final: Path) -> None:
+def _move(draft: Path, final: Path, *, new: bool) -> None:
+    """Put a draft in its place; a kill leaves the one or the other name, never both."""
+    if new and os.path.lexists(final):
+        raise FileExistsError(errno.EEXIST, "exists already", str(final))
+    draft.replace(final)
+
+
+@contextmanager
+def _gone_unless_moved(draft: Path, stream: BinaryIO) -> Iterator[None]:
     try:
-        draft.replace(final)
-    except BaseException:
-        draft.unlink(missing_ok=True)
-        raise
+        yield
+    finally:
+        with suppress(OSError):
+            if _is(draft, stream.fileno()):
+                draft.unlink()
 
 
 def _drafts(final: Path) -> Iterator[Path]:
@@ -124,22 +175,31 @@ def _drafts(final: Path) -> Iterator[Path]:
 def _sweep(final: Path) -> None:
     """Remove drafts of a file whose writers are no more."""
     for draft in itertools.islice(_drafts(final), _SWEPT):
-        with suppress(OSError):
-            _remove_abandoned(draft, draft.unlink)
+        with suppress(OSError), abandoned(draft) as left:
+            if left:
+                draft.unlink()
 
 
-def _remove_abandoned(path: Path, remove: Callable[[], object]) -> None:
-    """Remove a file or folder, unless the one who made it still holds its lock.
+@contextmanager
+def abandoned(path: Path) -> Iterator[bool]:
+    """Tell whether nobody makes a file or folder any more; nobody begins to meanwhile.
 
     Raises:
         OSError: It is not there, or cannot be opened.
     """
     handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
-        if _lock(handle) is True and _is(path, handle):
-            remove()
+        locked = _lock(handle)
+        if locked is None:
+            locked = is_still(os.fstat(handle))
+        yield locked and _is(path, handle)
     finally:
         os.close(handle)
+
+
+def is_still(status: os.stat_result) -> bool:
+    """Tell whether nobody has written to a file for so long that nobody will."""
+    return time.time() - status.st_mtime >= _STILL
 
 
 def _is(path: Path, handle: int) -> bool:
@@ -183,8 +243,9 @@ def scratch_folder(parent: Path, prefix: str) -> Iterator[Path]:
     with suppress(OSError):
         for each in list(parent.iterdir()):
             if re.fullmatch(rf"{re.escape(prefix)}[0-9a-f]{{16}}", each.name):
-                with suppress(OSError):
-                    _remove_abandoned(each, partial(shutil.rmtree, each, ignore_errors=True))
+                with suppress(OSError), abandoned(each) as left:
+                    if left:
+                        shutil.rmtree(each, ignore_errors=True)
     folder = parent / f"{prefix}{os.urandom(8).hex()}"
     folder.mkdir()
     handle = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)

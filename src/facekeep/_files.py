@@ -16,6 +16,7 @@ from facekeep.errors import ConfigError, InputError
 
 __all__ = [
     "is_full",
+    "keep_permissions",
     "one_line",
     "open_regular",
     "path_text",
@@ -87,7 +88,11 @@ def open_regular(path: str | os.PathLike[str]) -> io.BufferedReader:
 
 @contextmanager
 def replacing(
-    target: str | os.PathLike[str], *, private: bool = False, follow: bool = True
+    target: str | os.PathLike[str],
+    *,
+    private: bool = False,
+    follow: bool = True,
+    new: bool = False,
 ) -> Iterator[BinaryIO]:
     """Give a file that takes the target's place at the end, or on any error vanishes.
 
@@ -100,26 +105,24 @@ def replacing(
         target: The file to write. Only a regular file is ever replaced.
         private: Nobody but the owner may read it; a link is never followed.
         follow: Where the target is a link, replace the file it leads to, not the link.
+        new: Replace nothing.
 
     Raises:
+        FileExistsError: Something has this name, and the file is to be ``new``.
         OSError: The file cannot be written; nothing is left behind.
         ValueError: No file can have this name.
     """
     final = Path(os.path.realpath(target) if follow and not private else target)
+    if new and os.path.lexists(final):
+        raise FileExistsError(errno.EEXIST, "exists already", str(final))
     old = replaceable(final)
-    stream, draft = open_draft(final, 0o600 if private else 0o666)
-    try:
-        with stream:
-            yield stream
-            stream.flush()
-            if old is not None and not private:
-                _keep_permissions(stream.fileno(), old)
-            os.fsync(stream.fileno())
-            publish(stream, draft, final)
-    except BaseException:
-        if draft is not None:
-            draft.unlink(missing_ok=True)
-        raise
+    with open_draft(final, 0o600 if private else 0o666, new=new) as (stream, draft):
+        yield stream
+        stream.flush()
+        if old is not None and not private:
+            keep_permissions(stream.fileno(), old)
+        os.fsync(stream.fileno())
+        publish(stream, draft, final, new=new)
     sync_folder(final.parent)
 
 
@@ -150,7 +153,8 @@ def replaceable(final: Path) -> os.stat_result | None:
     return old
 
 
-def _keep_permissions(handle: int, old: os.stat_result) -> None:
+def keep_permissions(handle: int, old: os.stat_result) -> None:
+    """Give an open file the owner and permissions of the one that it replaces, where we may."""
     with suppress(OSError):  # only root may give files away, and some file systems know no owners
         os.fchown(handle, old.st_uid, old.st_gid)
     with suppress(OSError):

@@ -7,13 +7,13 @@ import errno
 import logging
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 from facekeep._files import path_text, printable, why
 from facekeep.errors import ImageError
 
-__all__ = ["Skip", "is_picture", "list_files", "list_images", "list_people"]
+__all__ = ["Skip", "is_picture", "list_files", "list_images", "list_people", "walk_files"]
 
 _log = logging.getLogger(__name__)
 
@@ -70,7 +70,7 @@ def list_people(
             if Path(whole).is_relative_to(os.path.realpath(person)):
                 continue
             try:
-                yield name, _walk(os.fspath(person), is_picture, recursive=True, on_skip=skip)
+                yield name, sorted(walk_files(os.fspath(person), is_picture, on_skip=skip))
             except ImageError as error:
                 cause = error.__cause__
                 if isinstance(cause, OSError) and cause.errno not in _GONE:
@@ -86,24 +86,51 @@ def list_files(
 ) -> list[Path]:
     """List the files of a folder whose names are wanted; the rest is as for ``list_images``."""
     with _skipping(folder, on_skip) as skip:
-        return _walk(path_text(folder), wanted, recursive=recursive, on_skip=skip)
+        return sorted(walk_files(path_text(folder), wanted, recursive=recursive, on_skip=skip))
 
 
-def _walk(top: str, wanted: Callable[[str], bool], *, recursive: bool, on_skip: Skip) -> list[Path]:
-    failures: list[OSError] = []
-    found: list[Path] = []
+def walk_files(
+    top: str,
+    wanted: Callable[[str], bool],
+    *,
+    recursive: bool = True,
+    leave_out: Collection[str] = (),
+    on_skip: Skip,
+) -> Iterator[Path]:
+    """Yield the files of a folder whose names are wanted, folder by folder, each sorted by name.
+
+    Memory does not grow with the number of files; the rest is as for ``list_images``.
+
+    Args:
+        top: The folder.
+        wanted: Tells by its name whether a file is wanted.
+        recursive: Look into the folders below, too.
+        leave_out: Real paths of folders below that are not looked into.
+        on_skip: Called for each folder that cannot be read.
+
+    Raises:
+        ImageError: The folder itself does not exist or cannot be read.
+    """
+
+    def failed(error: OSError) -> None:
+        if error.filename == top:
+            raise _unlisted(top, error) from error
+        if error.errno not in _GONE:  # one that vanished meanwhile is no fault
+            on_skip(Path(os.fsdecode(error.filename)), why(error))
+
     try:
-        for base, folders, files in os.walk(top, onerror=failures.append):
-            folders[:] = [each for each in folders if recursive and not each.startswith(".")]
-            found += [Path(base, each) for each in files if wanted(each)]
+        for base, folders, files in os.walk(top, onerror=failed):
+            folders[:] = sorted(
+                each
+                for each in folders
+                if recursive
+                and not each.startswith(".")
+                and not (leave_out and os.path.realpath(Path(base, each)) in leave_out)
+            )
+            paths = (Path(base, each) for each in sorted(files) if wanted(each))
+            yield from (path for path in paths if _is_file(path))
     except ValueError as error:
         raise _unlisted(top, error) from error
-    for failure in failures:
-        if failure.filename == top:
-            raise _unlisted(top, failure) from failure
-        if failure.errno not in _GONE:  # one that vanished meanwhile is no fault
-            on_skip(Path(os.fsdecode(failure.filename)), why(failure))
-    return sorted(path for path in found if _is_file(path))
 
 
 def _is_file(path: Path) -> bool:

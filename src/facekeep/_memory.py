@@ -26,7 +26,10 @@ def give_memory_back() -> None:
 
 
 def has_room(size: int) -> bool:
-    """Tell whether this process could have so many more bytes; they are not taken."""
+    """Tell whether the system would give this process so many bytes; they are not taken.
+
+    It would not beyond a limit on addresses (``ulimit -v``), which ``free_memory`` does not know.
+    """
     try:
         mmap.mmap(-1, size).close()
     except (OSError, OverflowError, MemoryError):

@@ -149,11 +149,11 @@ class _Bench:
         with tempfile.TemporaryDirectory() as folder:
             photo, gallery = Path(folder) / "photo.jpg", Path(folder) / "people.db"
             save_image(photo, self.image)
-            command = [sys.executable, "-m", "facekeep"]
+            command = [sys.executable, "-P", "-m", "facekeep"]  # -P: not the folder one is in
             common = ["--gallery", str(gallery), "--threads", str(self.options["threads"])]
             enrol = [*command, "enroll", "Somebody", str(photo), *common, "--review", "off"]
             _ran(enrol)
-            yield _started("import facekeep", [sys.executable, "-c", "import facekeep"])
+            yield _started("import facekeep", [sys.executable, "-P", "-c", "import facekeep"])
             if gallery.exists():
                 words = ["identify", str(photo), *common]
                 yield _started("identify, cold", [*command, *words], _peak_memory(words))
@@ -236,7 +236,7 @@ def _peak_memory(words: list[str]) -> float | None:
         "import sys; from facekeep.cli.main import main; main(sys.argv[1:]);"
         "print(open('/proc/self/status').read(), file=sys.stderr)"
     )
-    found = re.search(r"VmHWM:\s+(\d+) kB", _ran([sys.executable, "-c", code, *words]))
+    found = re.search(r"VmHWM:\s+(\d+) kB", _ran([sys.executable, "-P", "-c", code, *words]))
     return int(found[1]) / 1024 if found else None
 
 

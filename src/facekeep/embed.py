@@ -14,6 +14,7 @@ __all__ = ["Embedder"]
 # Crops that go through a small network at once: what more of them compute no longer fits the
 # processor's caches (benchmarks/embed_batch.py).
 _BATCH = 4
+_LONGEST = 1e6  # vectors beyond count as so long
 
 
 class Embedder(Closing):
@@ -102,12 +103,12 @@ class Embedder(Closing):
         """
         crops = self._checked(crops)
         rows = self._forward(crops)
-        norms = np.linalg.norm(rows, axis=1)
+        norms = _lengths(rows)
         if self.flip:
             mirrored = self._forward(crops[:, :, ::-1])
-            norms = (norms + np.linalg.norm(mirrored, axis=1)) / 2
+            norms = (norms + _lengths(mirrored)) / 2
             rows = _unit(rows) + _unit(mirrored)
-        return _unit(rows), norms.astype(np.float32)
+        return _unit(rows), norms.clip(max=_LONGEST).astype(np.float32)
 
     def features(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Embed aligned crops, leaving the rows as long as the network gives them.
@@ -176,8 +177,12 @@ class Embedder(Closing):
         return tensor
 
 
+def _lengths(rows: NDArray[np.float32]) -> NDArray[np.float64]:
+    return np.asarray(np.linalg.norm(rows.astype(np.float64), axis=1), np.float64)
+
+
 def _unit(rows: NDArray[np.float32]) -> NDArray[np.float32]:
-    norms = np.linalg.norm(rows.astype(np.float64), axis=1, keepdims=True)
+    norms = _lengths(rows)[:, None]
     if not (np.isfinite(norms).all() and (norms > 0).all()):
         raise ModelError("the network gave a vector without direction; its weights are unusable")
     return np.asarray(rows / norms, np.float32)

@@ -34,7 +34,7 @@ from facekeep.decide import (
 from facekeep.detect import Detector
 from facekeep.embed import Embedder
 from facekeep.enrol import Enrolment, require_limit
-from facekeep.enroller import Enroller
+from facekeep.enroller import WEIGHED, Enroller
 from facekeep.errors import GalleryNotFound, InputError, ModelError
 from facekeep.face import Face
 from facekeep.gallery import Consent, Gallery, Key, Person, Space
@@ -49,8 +49,6 @@ __all__ = ["FaceEngine", "ImageSource"]
 _ROAD = 3
 # The false-match rate to decide at where neither it nor an FPIR is asked for.
 _FMR = 1e-4
-# So many of the most similar people are weighed however few are asked for: some may be refused.
-_WEIGHED = 20
 
 
 class FaceEngine(Closing, Forking):
@@ -507,7 +505,7 @@ class FaceEngine(Closing, Forking):
         people = gallery.count()
         terms = partial(limit, people)
         rows = [face.embedding for face in faces if face.usable and face.embedding is not None]
-        hits = iter(gallery.search(np.stack(rows), max(top_k, _WEIGHED)) if rows else ())
+        hits = iter(gallery.search(np.stack(rows), max(top_k, WEIGHED)) if rows else ())
         decisions = [
             decide(next(hits), terms, people, top_k) if face.usable else unnamed(terms(1), people)
             for face in faces

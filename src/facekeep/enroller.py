@@ -30,13 +30,26 @@ from facekeep.face import Face
 from facekeep.gallery import Gallery, NewTemplate
 from facekeep.image import content_digest
 from facekeep.models import ModelEntry
-from facekeep.quality import Policy
+from facekeep.quality import Policy, reason_words
 
-__all__ = ["Accepted", "Enroller", "label_of"]
+__all__ = [
+    "AGAIN",
+    "WEIGHED",
+    "Accepted",
+    "Enroller",
+    "Known",
+    "digest_in",
+    "label_of",
+    "png",
+    "source_of",
+]
 
-# So many of the most similar people are weighed: some may be known not to be the person.
-_WEIGHED = 20
-_AGAIN = "already_enrolled", "this photo was enrolled for this person before"
+WEIGHED = 20
+"""So many of the most similar people are weighed: a face may be known not to be theirs."""
+
+_MARK = " sha256:"
+AGAIN = "already_enrolled", "this photo was enrolled for this person before"
+"""Why a photo is not used again, as a word and as a line for people."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +61,47 @@ class Accepted:
 
 
 @dataclass(slots=True)
-class _Known:
-    """What a person has been enrolled with: vectors, float32 ``(n, d)``, and digests of photos."""
+class Known:
+    """What a gallery holds of a person; nothing where there is no such person.
+
+    Attributes:
+        rows: float32 ``(n, d)`` of unit length: the templates that say who it is.
+        ids: Their UUIDs.
+        photos: The digests of the photos they were made from.
+        refused: By the digest of its photo, the UUID of each template that says "this is not the
+            person".
+    """
 
     rows: NDArray[np.float32]
     ids: list[str] = field(default_factory=list)
     photos: set[str] = field(default_factory=set)
     refused: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, gallery: Gallery | None, name: str) -> Known:
+        """Read what a gallery, if there is one, holds of a person."""
+        known = cls(np.empty((0, 0), np.float32))
+        if gallery is None:
+            return known
+        try:
+            templates = gallery.person(name).templates or ()
+            vectors = gallery.vectors(name)
+        except PersonNotFound:
+            return known
+        for each in templates:
+            digest = digest_in(each.source)
+            if each.negative:
+                known.refused[digest] = each.id
+            else:
+                known.photos.add(digest)
+                known.ids.append(each.id)
+        if known.ids:
+            known.rows = np.stack([vectors[each] for each in known.ids])
+        return known
+
+    def __bool__(self) -> bool:
+        """Whether there is such a person."""
+        return bool(self.ids or self.refused)
 
     def met(self, name: str) -> dict[str, tuple[str, str]]:
         """Why a photo that was enrolled, or refused, for the person before is not used again."""
@@ -66,7 +113,7 @@ class _Known:
             )
             for digest, template in self.refused.items()
         }
-        return again | dict.fromkeys(self.photos, _AGAIN)
+        return again | dict.fromkeys(self.photos, AGAIN)
 
 
 class Enroller:
@@ -106,7 +153,7 @@ class Enroller:
         Raises:
             ImageError: None of the photos can be read.
         """
-        known = self._known(name)
+        known = Known.of(self._gallery(), name)
         outcomes: list[Accepted | Rejection] = []
         digests: list[str] = []
         met = known.met(name)
@@ -116,11 +163,7 @@ class Enroller:
             digest = ""
             try:
                 image = self._analyser.load(source)
-                digest = (
-                    content_digest(source, max_bytes=self._analyser.limits["max_bytes"])
-                    if _is_path(source)
-                    else _digest(image)
-                )
+                digest = self._digest(source, image)
                 fault = met.get(digest)
                 outcome = (
                     Rejection(label, *fault)
@@ -150,11 +193,7 @@ class Enroller:
         """
         label = label_of(image)
         pixels = self._analyser.load(image)
-        digest = (
-            content_digest(image, max_bytes=self._analyser.limits["max_bytes"])
-            if _is_path(image)
-            else _digest(pixels)
-        )
+        digest = self._digest(image, pixels)
         self._analyser.prepare()
         faces, crops = self._analyser.find(pixels)
         place = main_face(faces, pixels.shape, policy_named("off" if largest else "standard"))
@@ -167,11 +206,10 @@ class Enroller:
             )
         face, vector = self._embedded(faces[place], crops[place])
         if not face.usable:
-            why = face.reasons[0].replace("_", " ")
+            why = reason_words(face.reasons[:1])
             raise ImageError(f"the face in {label} is unusable ({why}); use a better one")
         self._require_other(name, vector, digest, label)
-        source = f"{printable(Path(label).name)} sha256:{digest}"
-        return NewTemplate(vector, source=source, negative=True)
+        return NewTemplate(vector, source=source_of(label, digest), negative=True)
 
     def _look(
         self,
@@ -201,10 +239,16 @@ class Enroller:
         template = NewTemplate(
             vector,
             quality=quality.overall if quality else None,
-            source=f"{printable(Path(label).name)} sha256:{digest}",
-            crop=_png(crops[place]) if self._keep_crops else None,
+            source=source_of(label, digest),
+            crop=png(crops[place]) if self._keep_crops else None,
         )
         return Accepted(template, Chosen(label, len(faces), (x1, y1, x2, y2)))
+
+    def _digest(self, source: ImageSource, image: NDArray[np.uint8]) -> str:
+        """Tell a photo from others: by the bytes of its file, or by its pixels."""
+        if _is_path(source):
+            return content_digest(source, max_bytes=self._analyser.limits["max_bytes"])
+        return hashlib.sha256(repr(image.shape).encode() + image.tobytes()).hexdigest()
 
     def _embedded(self, face: Face, crop: NDArray[np.uint8]) -> tuple[Face, NDArray[np.float32]]:
         """Add the embedding, and what it tells of the quality, to a face."""
@@ -220,7 +264,7 @@ class Enroller:
         people = gallery.count()
         rate = min(self._fmr(people), fmr_among(NEWCOMERS, people))
         rate = max(rate, lowest_fmr(self._model))  # nothing below can be promised
-        (hits,) = gallery.search(vector[None], _WEIGHED)
+        (hits,) = gallery.search(vector[None], WEIGHED)
         return conflict(
             name,
             hits,
@@ -231,7 +275,7 @@ class Enroller:
     def _agreed(
         self,
         name: str,
-        known: _Known,
+        known: Known,
         outcomes: list[Accepted | Rejection],
         digests: Sequence[str],
     ) -> list[Accepted | Rejection]:
@@ -249,36 +293,15 @@ class Enroller:
             for each, digest in zip(outcomes, digests, strict=True)
         ]
 
-    def _known(self, name: str) -> _Known:
-        known = _Known(np.empty((0, 0), np.float32))
-        gallery = self._gallery()
-        if gallery is None:
-            return known
-        try:
-            templates = gallery.person(name).templates or ()
-            vectors = gallery.vectors(name)
-        except PersonNotFound:
-            return known
-        for each in templates:
-            digest = (each.source or "").rpartition("sha256:")[2]
-            if each.negative:
-                known.refused[digest] = each.id
-            else:
-                known.photos.add(digest)
-                known.ids.append(each.id)
-        if known.ids:
-            known.rows = np.stack([vectors[each] for each in known.ids])
-        return known
-
     def _require_other(
         self, name: str, vector: NDArray[np.float32], digest: str, label: str
     ) -> None:
         """Refuse to note as a stranger's a face that the person is enrolled with.
 
-        It would make the person's own photo unrecognised: it is more like the template than the
+        It would make the person's own photo unrecognized: it is more like the template than the
         person's mean is.
         """
-        known = self._known(name)
+        known = Known.of(self._gallery(), name)
         if not len(known.rows):
             return
         mean = known.rows.mean(axis=0)
@@ -298,9 +321,19 @@ def label_of(source: ImageSource, otherwise: str = "the image") -> str:
     return os.fsdecode(source) if _is_path(source) else otherwise
 
 
+def source_of(label: str, digest: str) -> str:
+    """Write where a template came from: the name of the photo's file, and its digest."""
+    return f"{printable(Path(label).name)}{_MARK}{digest}"
+
+
+def digest_in(source: str | None) -> str:
+    """Return the digest that ``source_of`` wrote; empty where there is none."""
+    return (source or "").rpartition(_MARK)[2] if _MARK in (source or "") else ""
+
+
 def _fault(outcome: Accepted | Rejection) -> tuple[str, str]:
     """Why the same photo is not used again."""
-    return _AGAIN if isinstance(outcome, Accepted) else (outcome.reason, outcome.detail)
+    return AGAIN if isinstance(outcome, Accepted) else (outcome.reason, outcome.detail)
 
 
 def _image(outcome: Accepted | Rejection) -> str:
@@ -311,11 +344,7 @@ def _is_path(source: ImageSource) -> TypeGuard[str | os.PathLike[str]]:
     return isinstance(source, str | os.PathLike)
 
 
-def _digest(image: NDArray[np.uint8]) -> str:
-    return hashlib.sha256(repr(image.shape).encode() + image.tobytes()).hexdigest()
-
-
-def _png(crop: NDArray[np.uint8]) -> bytes:
+def png(crop: NDArray[np.uint8]) -> bytes:
     """Encode a crop without loss."""
     import cv2
 

@@ -34,6 +34,7 @@ __all__ = [
     "explain",
     "judged",
     "pose",
+    "reason_words",
     "review",
 ]
 
@@ -392,6 +393,11 @@ def _reasons(quality: Quality | None, policy: Policy) -> tuple[Reason, ...]:
     if quality and Reason.UNCLEAR in found:
         found = [*review(quality, _LIKELY), *found]
     return tuple(dict.fromkeys(found))
+
+
+def reason_words(reasons: Iterable[str]) -> str:
+    """Write reasons for people: "too blurry, unclear"."""
+    return ", ".join(each.replace("_", " ") for each in reasons)
 
 
 def explain(reason: Reason, quality: Quality, policy: Policy) -> str:

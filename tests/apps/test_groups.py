@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,11 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from facekeep import FaceEngine, Gallery, load_image
+from facekeep import FaceEngine, Gallery, load_image, review
 from facekeep.apps.groups import enroll_group, named_groups
 from facekeep.apps.photos import cluster_folder, search_person
 from facekeep.errors import InputError, NameConflict, PersonNotFound
 from facekeep.gallery import Consent, NewTemplate
+from facekeep.image import content_digest
+from facekeep.quality import POLICIES
 
 Draw = Callable[..., bytes]
 
@@ -77,11 +80,29 @@ def test_a_group_is_enrolled_with_its_facts(engine: FaceEngine, album: Path, gal
 
 def test_the_review_is_asked(engine: FaceEngine, album: Path, gallery: Gallery):
     group = cluster_folder(engine, album, gallery=gallery).groups[1]
+    quality = {each.path: each.face.quality for each in group.sightings}
+    reasons = {os.fsdecode(path): review(q, POLICIES["strict"])[:1] for path, q in quality.items()}
     done = enroll_group(engine, gallery, group, "Eileen Collins", review="strict")
-    assert done.enrolled + len(done.rejected) == 2
-    assert {each.reason for each in done.rejected} <= {"too_small", "blurred", "low_quality"} | {
-        each.reason for each in done.rejected if each.detail
+    assert any(reasons.values()), "else this tests nothing"
+    assert {each.image: [each.reason] for each in done.rejected} == {
+        path: found for path, found in reasons.items() if found
     }
+    assert done.enrolled == len(reasons) - len(done.rejected)
+
+
+def test_a_photo_is_used_once_and_not_where_it_was_refused(
+    engine: FaceEngine, album: Path, gallery: Gallery, portrait: Draw
+):
+    (album / "copy.png").write_bytes(portrait("hopper", 0))  # the bytes of hopper0.png
+    group = cluster_folder(engine, album).groups[0]
+    (face,) = engine.analyse(album / "hopper1.png")
+    source = f"hopper1.png sha256:{content_digest(album / 'hopper1.png')}"
+    gallery.enroll("Grace Hopper", [NewTemplate(face.embedding, source=source, negative=True)])
+    done = enroll_group(engine, gallery, group, "Grace Hopper", review="off")
+    told = {Path(each.image).name: each.reason for each in done.rejected}
+    assert told.pop("hopper1.png") == "refused_before"
+    assert list(told.values()) == ["already_enrolled"], "two files of the same bytes"
+    assert done.enrolled == 2
 
 
 def test_a_group_is_not_enrolled_as_somebody_it_is_not(

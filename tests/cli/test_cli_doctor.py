@@ -12,7 +12,7 @@ from pathlib import Path
 from facekeep.cli import checks
 from facekeep.cli.checks import read_cpu, run_checks
 from facekeep.config import Settings
-from facekeep.models import default_model, import_model
+from facekeep.models import default_model, entry, import_model
 from facekeep.runtime import DeviceStatus
 from litert_kit import means
 
@@ -41,6 +41,7 @@ def test_everything_needed_works_here(cli):
         "sface",
         default_model("refine"),
         default_model("orient"),
+        entry("sface").judge,
         "heic",
     ):
         assert name in names
@@ -101,9 +102,10 @@ def test_a_check_that_breaks_stops_no_other(monkeypatch):
 
 def test_weights_that_are_not_where_facekeep_put_them_fail_with_a_cure(monkeypatch, tmp_path):
     monkeypatch.setattr("facekeep.models.local.WEIGHTS", tmp_path)
-    check = found()[default_model("refine")]
-    assert check.status == "fail"
-    assert "install facekeep again" in check.detail
+    checks = found()
+    for name in (default_model("refine"), default_model("orient"), entry("sface").judge):
+        assert checks[name].status == "fail"
+        assert "install facekeep again" in checks[name].detail
 
 
 def test_findings_stay_on_their_lines(cli, monkeypatch):

@@ -161,7 +161,7 @@ def test_check_exits_with_1_whatever_is_wrong(cli, album):
         lambda: change("PRAGMA application_id = 1"),
         lambda: (album / "people.db").write_bytes(whole[:20_000]),
         lambda: (album / "people.db").write_bytes(b"text" * 9999),
-        lambda: (album / ".out.jsonl.facekeep-part").write_bytes(b"faces"),
+        lambda: (album / f".facekeep-{0:016}-0.part").write_bytes(b"faces"),
     ):
         damage()
         outcome = cli("gallery", "check", "--json")

@@ -216,7 +216,7 @@ def test_ids_may_be_cut_short_and_tables_fit_a_terminal(cli, album):
     templates = shown(cli, "Grace Hopper")["templates"]
     lines = cli("people", "show", "Grace Hopper").out.splitlines()
     assert all(len(line) <= 80 for line in lines)
-    assert [line.split()[0] for line in lines[2:]] == [each["id"] for each in templates]
+    assert [line.split()[0] for line in lines[3:]] == [each["id"] for each in templates]
     moved = cli("people", "split", "Grace Hopper", "Grace", templates[1]["id"][:8], "--json")
     assert [each["id"] for each in moved.json["templates"]] == [templates[1]["id"]]
     cut = ("--template", templates[2]["id"][:8], "--yes", "--json")

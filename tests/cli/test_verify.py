@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from facekeep import save_image
+
 pytestmark = pytest.mark.usefixtures("album")
 
 
@@ -34,6 +36,14 @@ def test_verify_for_people(cli):
     assert outcome.out == "no: no face was found in grey.png\n"
     outcome = cli("verify", "grey.png", "grey.png", "-q")
     assert outcome.out == "no: no face was found in grey.png and in grey.png\n"
+
+
+def test_each_picture_without_a_usable_face_is_told_of(cli, album, hopper):
+    save_image(album / "poor.png", 255 - hopper)
+    outcome = cli("verify", "grey.png", "poor.png", "-q")
+    assert outcome.out == (
+        "no: no face was found in grey.png and the face in poor.png is unusable (unclear)\n"
+    )
 
 
 def test_which_face_of_several_was_compared_is_said(cli):

@@ -275,7 +275,7 @@ FOLDERS = [
         "cluster empty --out sheet.jpg",
         2,
         "image",
-        "empty: the folder holds no pictures; name another one",
+        "empty: the folder holds no pictures that can be read; name another one",
         lambda w: (w.root / "empty").mkdir(),
     ),
     Case("with a strange sheet", "cluster . --out sheet.xyz", 2, "input", "unknown picture format"),

@@ -9,7 +9,6 @@ import random
 import resource
 import shutil
 import sqlite3
-import stat
 import subprocess
 import tempfile
 import threading
@@ -464,19 +463,6 @@ def test_creating_in_a_folder_that_may_not_be_written(folder: Path) -> None:
         finally:
             folder.chmod(0o755)
     assert list(folder.iterdir()) == []
-
-
-def test_a_child_process_may_not_use_its_parents_connection(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with Gallery.open(path, space=SPACE) as gallery:
-        pid = os.getpid()
-        with monkeypatch.context() as patch:
-            patch.setattr(os, "getpid", lambda: pid + 1)
-            with pytest.raises(GalleryError, match="child process"):
-                gallery.people()
-        assert len(gallery.people()) == 5
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
 # Faults that are no damage

@@ -125,15 +125,18 @@ STOPPED_WHILE_WRITING = """
 import os, sys
 from facekeep import _drafts, _files
 from facekeep.cli.main import main
+from facekeep.exports import exporting
 
 number, named, *words = sys.argv[1:]
-publish = _files.publish
 
-def stop(*arguments):
-    os.kill(os.getpid(), int(number))
-    publish(*arguments)
+def stopped_before(work):
+    def stop(*arguments, **options):
+        os.kill(os.getpid(), int(number))
+        work(*arguments, **options)
+    return stop
 
-_files.publish = stop
+_files.publish = stopped_before(_files.publish)
+exporting._place = stopped_before(exporting._place)
 _drafts._NAMELESS = _drafts._NAMELESS and named == "nameless"
 sys.exit(main(words))
 """

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from facekeep.errors import FacekeepError, GalleryKeyError, TemplateTampered
+from facekeep.errors import FacekeepError, GalleryKeyError, StorageFull, TemplateTampered
 from facekeep.gallery import Key, generate_key, load_key
 from facekeep.gallery.cipher import Cipher
 
@@ -104,7 +104,7 @@ def test_a_key_that_cannot_be_written_leaves_no_file(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.fsync", full)
-    with pytest.raises(GalleryKeyError, match="no room"):
+    with pytest.raises(StorageFull, match="no room"):
         generate_key(f"file:{tmp_path / 'key'}")
     assert list(tmp_path.iterdir()) == []
 

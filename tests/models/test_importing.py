@@ -460,6 +460,17 @@ def test_a_network_that_does_harm_does_it_in_a_child(
     assert nothing_left(models)
 
 
+def test_nothing_in_the_folder_one_is_in_is_run(
+    models: Path, network: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    foreign = tmp_path / "foreign"
+    foreign.mkdir()
+    for name in ("json", "numpy", "onnx", "facekeep"):
+        (foreign / f"{name}.py").write_text("raise SystemExit(9)\n")
+    monkeypatch.chdir(foreign)
+    assert import_model(network, "mine").width
+
+
 def test_names_that_are_not_utf_8_are_refused(models: Path, network: Path) -> None:
     for name in (b"x", b"y"):
         content = embedder().replace(b"\x01" + name, b"\x01\xff")

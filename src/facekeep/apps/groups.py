@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from facekeep._files import printable
 from facekeep.decide import Decision, Threshold, decide
 from facekeep.engine import FaceEngine
 from facekeep.enrol import Enrolment, Rejection, policy_named
-from facekeep.errors import FacekeepError, PersonNotFound
+from facekeep.enroller import AGAIN, WEIGHED, Known, png, source_of
+from facekeep.errors import FacekeepError
 from facekeep.face import Face
 from facekeep.gallery import Gallery, NewTemplate
 from facekeep.image import content_digest, load_image
@@ -25,9 +25,6 @@ from facekeep.quality import POLICIES, Policy, explain, review
 __all__ = ["Group", "Sighting", "enroll_group", "identity_of", "named_groups"]
 
 Rows = NDArray[np.float32]
-
-# So many of the most similar people are weighed: some may be known not to be the person.
-_WEIGHED = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +126,7 @@ def _decisions(
     means = np.stack([each.mean(axis=0) for each in groups])
     means /= np.linalg.norm(means, axis=1, keepdims=True)
     people = gallery.count()
-    found = zip(map(len, groups), gallery.search(means, _WEIGHED), strict=True)
+    found = zip(map(len, groups), gallery.search(means, WEIGHED), strict=True)
     return [decide(hits, _limit(engine, fmr, people, faces), people) for faces, hits in found]
 
 
@@ -199,11 +196,11 @@ def enroll_group(
     """
     policy = policy_named(review)
     name = gallery.name_for(name, new_person=new_person)
-    digests = _known_digests(gallery, name)
-    fault = None if policy is POLICIES["off"] or new_person else _conflict(group, name, digests)
+    known = Known.of(gallery, name)
+    fault = None if policy is POLICIES["off"] or new_person else _conflict(group, name, known)
     templates: list[NewTemplate] = []
     rejected: list[Rejection] = []
-    met = set(digests or ())
+    met = known.met(name)
     for sighting in _one_a_photo(group):
         try:
             made = fault or _template(sighting, policy, met, _size(engine, keep_crops))
@@ -219,16 +216,7 @@ def enroll_group(
     return Enrolment(name, len(templates), tuple(rejected), person)
 
 
-def _known_digests(gallery: Gallery, name: str) -> set[str] | None:
-    """Digests of the photos that a person was enrolled from; None where there is no such person."""
-    try:
-        templates = gallery.person(name).templates or ()
-    except PersonNotFound:
-        return None
-    return {each.source.rpartition("sha256:")[2] for each in templates if each.source}
-
-
-def _conflict(group: Group, name: str, known: set[str] | None) -> tuple[str, str] | None:
+def _conflict(group: Group, name: str, known: Known) -> tuple[str, str] | None:
     """Say why a group is not the person it is to be enrolled as."""
     if group.name is not None and group.name != name:
         return (
@@ -236,7 +224,7 @@ def _conflict(group: Group, name: str, known: set[str] | None) -> tuple[str, str
             f"the group looks like {group.name}, who is already enrolled; check the name, or skip"
             " the checks (--review off)",
         )
-    if group.name is None and known is not None:
+    if group.name is None and known:
         return (
             "inconsistent_identity",
             f"the group does not look like {name}, who is already enrolled; check the name, or"
@@ -251,7 +239,7 @@ def _one_a_photo(group: Group) -> list[Sighting]:
 
 
 def _template(
-    sighting: Sighting, policy: Policy, met: set[str], size: int | None
+    sighting: Sighting, policy: Policy, met: dict[str, tuple[str, str]], size: int | None
 ) -> NewTemplate | tuple[str, str]:
     face = sighting.face
     reasons = review(face.quality, policy) if face.quality else []
@@ -259,13 +247,13 @@ def _template(
         return reasons[0], explain(reasons[0], face.quality, policy) if face.quality else ""
     digest = content_digest(sighting.path)
     if digest in met:
-        return "already_enrolled", "this photo was enrolled for this person before"
-    met.add(digest)
+        return met[digest]
+    met[digest] = AGAIN
     assert face.embedding is not None  # noqa: S101 - faces in groups have one
     return NewTemplate(
         face.embedding,
         quality=face.quality.overall if face.quality else None,
-        source=f"{printable(sighting.path.name)} sha256:{digest}",
+        source=source_of(os.fsdecode(sighting.path), digest),
         crop=None if size is None else _crop(sighting, size),
     )
 
@@ -276,9 +264,6 @@ def _size(engine: FaceEngine, keep_crops: bool) -> int | None:
 
 def _crop(sighting: Sighting, size: int) -> bytes:
     """Cut the aligned face out of its photo, encoded without loss."""
-    import cv2
-
     from facekeep.align import align
 
-    crop = align(load_image(sighting.path), sighting.face.landmarks, size)
-    return bytes(cv2.imencode(".png", crop[..., ::-1])[1])
+    return png(align(load_image(sighting.path), sighting.face.landmarks, size))

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facekeep.engine import FaceEngine
+from facekeep.enroller import digest_in
 from facekeep.errors import FacekeepError, ImageError, InputError, ModelError
 from facekeep.face import Face
 from facekeep.gallery import Gallery, NewTemplate, Person, Space
@@ -186,7 +187,7 @@ class _Carrier:
         """Count a person's templates, and say which can plainly not be carried over."""
         for template in person.templates or ():
             self._total += 1
-            digest = _digest(template.source)
+            digest = digest_in(template.source)
             if not template.has_crop and digest not in self._photos:
                 yield _lost(person, template, _NOTHING_KEPT if digest else _NO_PHOTO)
 
@@ -211,7 +212,7 @@ class _Carrier:
         )
 
     def _vector(self, template: Template, content: NewTemplate) -> NDArray[np.float32]:
-        photo = self._photos.get(_digest(template.source))
+        photo = self._photos.get(digest_in(template.source))
         crop = None if content.crop is None else load_image(content.crop)
         if crop is not None and crop.shape[0] != crop.shape[1]:
             crop = None
@@ -220,7 +221,7 @@ class _Carrier:
             rows = self._engine.embed(_resized(crop, self._size)[None])
             return np.asarray(rows[0], np.float32)
         if photo is None:
-            raise ImageError(_NOTHING_KEPT if _digest(template.source) else _NO_PHOTO)
+            raise ImageError(_NOTHING_KEPT if digest_in(template.source) else _NO_PHOTO)
         vector = self._of_photo(photo, content.vector)
         self._result.from_photos += 1
         return vector
@@ -266,7 +267,7 @@ def _found(folders: Sequence[str | os.PathLike[str]], gallery: Gallery) -> dict[
         digest: str(template.source).rpartition(" sha256:")[0]
         for person in _everybody(gallery)
         for template in person.templates or ()
-        if (digest := _digest(template.source))
+        if (digest := digest_in(template.source))
     }
     names = set(wanted.values())
     paths = [path for folder in folders for path in list_images(folder)]
@@ -281,10 +282,6 @@ def _found(folders: Sequence[str | os.PathLike[str]], gallery: Gallery) -> dict[
         if digest in wanted:
             found.setdefault(digest, path)
     return found
-
-
-def _digest(source: str | None) -> str:
-    return (source or "").rpartition(" sha256:")[2] if " sha256:" in (source or "") else ""
 
 
 def _lost(person: Person, template: Template, reason: str) -> Lost:

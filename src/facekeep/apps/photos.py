@@ -21,6 +21,7 @@ from facekeep.errors import ImageError, InputError
 from facekeep.face import Face
 from facekeep.gallery import Gallery, Person
 from facekeep.image import elsewhere
+from facekeep.quality import reason_words
 
 __all__ = [
     "Clustering",
@@ -130,7 +131,7 @@ def search_person(
     """Find the photos of a folder, and of those below it, that show an enrolled person.
 
     Each face is decided as by ``FaceEngine.identify``: by all templates of the person, and not in
-    favour of somebody who is less similar than another enrolled person.
+    favor of somebody who is less similar than another enrolled person.
 
     Args:
         engine: An engine with a gallery.
@@ -263,7 +264,7 @@ def _first(faces: Sequence[Face], name: str) -> Face:
     if not faces:
         raise ImageError(f"{name}: no face was found; use a picture that shows the face")
     if not faces[0].usable:
-        why = faces[0].reasons[0].replace("_", " ")
+        why = reason_words(faces[0].reasons[:1])
         raise ImageError(f"{name}: the face is unusable ({why}); use a better picture of it")
     return faces[0]
 

@@ -177,14 +177,18 @@ def _wanted_runtimes(settings: Settings) -> set[str]:
 
 def _wanted_models(settings: Settings) -> set[str]:
     from facekeep.landmarks import NONE
-    from facekeep.models import default_model
+    from facekeep.models import default_model, entry
 
-    return {
+    embedder = settings.embedder or default_model("embed")
+    wanted = {
         settings.detector or default_model("detect"),
         settings.refiner or default_model("refine"),
         default_model("orient"),
-        settings.embedder or default_model("embed"),
-    } - {NONE}
+        embedder,
+    }
+    with contextlib.suppress(FacekeepError):  # the check of the models reports it
+        wanted |= {entry(embedder).judge or NONE}
+    return wanted - {NONE}
 
 
 def _models(settings: Settings) -> Iterator[Check]:

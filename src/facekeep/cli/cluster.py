@@ -6,14 +6,21 @@ import logging
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from facekeep.cli.command import ExitStatus, Run, command, group
-from facekeep.cli.enroll import Basis, Days, NewPerson, consent_of, say_rejected
+from facekeep.cli.enroll import (
+    Basis,
+    Days,
+    NewPerson,
+    facts_of,
+    rejected_of,
+    say_rejected,
+    served,
+)
 from facekeep.cli.looking import CacheFlag, check_sheet, open_cache, photo_progress, remarks, terms
 from facekeep.cli.opening import open_engine, open_gallery, open_key
 from facekeep.cli.options import ENGINE, GALLERY, Collage, Folder, Out
@@ -97,10 +104,7 @@ def cluster(
     from facekeep.image import save_image
 
     wanted = _wanted(names or ())
-    facts = {
-        "consent": consent_of(consent) if consent else None,
-        "retain_until": datetime.now(UTC) + timedelta(days=retain_days) if retain_days else None,
-    }
+    facts = facts_of(None, consent, retain_days)
     if out is not None:
         check_sheet(out, folder)
     if sort_into is not None:
@@ -133,8 +137,7 @@ def cluster(
     _tell(
         run, folder, result, list(zip((each.id for each, _ in chosen), done, strict=True)), copies
     )
-    failed = any(not each.enrolled and not _known_before(each) for each in done)
-    return ExitStatus.NO if failed or not result.groups else ExitStatus.YES
+    return ExitStatus.YES if result.groups and all(map(served, done)) else ExitStatus.NO
 
 
 def _wanted(names: Sequence[str]) -> dict[str, str]:
@@ -228,10 +231,6 @@ def _enrolled(
         ]
 
 
-def _known_before(done: Enrolment) -> bool:
-    return any(each.reason == "already_enrolled" for each in done.rejected)
-
-
 def _copied(
     run: Run, target: Path, result: Clustering, folder: Path, names: Mapping[str, str]
 ) -> Sorted:
@@ -262,7 +261,7 @@ def _tell(
     for group_id, each in done:
         count = counted(each.enrolled, "photo")
         run.say(f"{each.name}: {count} enrolled from group {group_id}")
-        say_rejected(run, each.rejected)
+        say_rejected(run, each)
     if copies is not None:
         _print_copies(run, copies)
     if not done and not run.quiet:
@@ -293,10 +292,7 @@ def _naming(group_id: str, done: Enrolment) -> dict[str, Any]:
         "group": group_id,
         "name": done.name,
         "enrolled": done.enrolled,
-        "rejected": [
-            {"image": each.image, "reason": each.reason, "detail": each.detail}
-            for each in done.rejected
-        ],
+        "rejected": rejected_of(done),
     }
 
 
@@ -328,13 +324,21 @@ def _print(run: Run, result: Clustering) -> None:
     photos = result.photos
     run.say(
         f"people: {len(result.groups)}; photos: {len(photos.photos)}; faces: {photos.faces},"
-        f" of which in no group: {result.alone}, unusable: {photos.unusable}"
+        f" of which in no group: {result.alone}"
+        f"{f', unusable: {photos.unusable}' if photos.unusable else ''}"
     )
 
 
 def _who(found: Group) -> str:
-    match = found.decision.match if found.decision else None
-    return f"{match.name} ({match.similarity:.3f})" if match else ""
+    decision = found.decision
+    if decision and decision.match:
+        return f"{decision.match.name} ({decision.match.similarity:.3f})"
+    best = (
+        next((each for each in decision.candidates if not each.refused), None) if decision else None
+    )
+    if best is None or best.similarity < best.threshold:
+        return ""
+    return f"like {best.name} ({best.similarity:.3f}), but in one photo with the group of that name"
 
 
 def _print_copies(run: Run, copies: Sorted) -> None:

@@ -102,7 +102,7 @@ def enroll(
 
     if images and is_picture(name):
         raise InputError(f"{name} looks like a picture, not a name: give the person's name first")
-    facts = _facts(meta, consent, retain_days) | {"largest": largest, "new_person": new_person}
+    facts = facts_of(meta, consent, retain_days) | {"largest": largest, "new_person": new_person}
     people = dict(_folders(Path(name))) if not images else {name: _expanded(images)}
     done: list[Enrolment] = []
     total = sum(len(photos) for photos in people.values())
@@ -117,7 +117,7 @@ def enroll(
     documents = [_document(each) for each in done]
     if run.json:
         run.emit(documents[0] if images else {"people": documents})
-    return ExitStatus.YES if all(map(_served, done)) else ExitStatus.NO
+    return ExitStatus.YES if all(map(served, done)) else ExitStatus.NO
 
 
 def _enrolled(
@@ -149,7 +149,7 @@ def _enrolled(
         return Enrolment(person, 0, rejections, None)
 
 
-def _served(enrolment: Enrolment) -> bool:
+def served(enrolment: Enrolment) -> bool:
     """Whether the person has been enrolled, now or before."""
     return bool(enrolment.enrolled) or any(
         rejection.reason == "already_enrolled" for rejection in enrolment.rejected
@@ -158,10 +158,10 @@ def _served(enrolment: Enrolment) -> bool:
 
 def _summarise(run: Run, done: Sequence[Enrolment]) -> None:
     """Say at the end of many people who is still missing; the lines above scroll by."""
-    missing = [each.name for each in done if not _served(each)]
+    missing = [each.name for each in done if not served(each)]
     photos = sum(each.enrolled for each in done)
-    served = f"{len(done) - len(missing)} of {len(done)} people enrolled"
-    run.say(f"{served}, {counted(photos, 'new photo')}")
+    enrolled = f"{len(done) - len(missing)} of {len(done)} people enrolled"
+    run.say(f"{enrolled}, {counted(photos, 'new photo')}")
     if missing:
         run.say(f"without a photo that could be used: {', '.join(missing)}")
 
@@ -175,12 +175,12 @@ def _print(run: Run, enrolment: Enrolment) -> None:
     for each in enrolment.chosen:
         place = " ".join(f"{value:.0f}" for value in each.bbox)
         run.say(f"  {each.image}: took the face at {place}, one of {each.faces}")
-    say_rejected(run, enrolment.rejected)
+    say_rejected(run, enrolment)
 
 
-def say_rejected(run: Run, rejected: Sequence[Rejection]) -> None:
+def say_rejected(run: Run, enrolment: Enrolment) -> None:
     """Say which photos were refused, those of one reason together."""
-    for (reason, detail), alike in _by_reason(rejected).items():
+    for (reason, detail), alike in _by_reason(enrolment.rejected).items():
         which = ", ".join(alike[:_NAMED])
         more = f" and {len(alike) - _NAMED} more" if len(alike) > _NAMED else ""
         run.say(f"  not enrolled: {which}{more}: {reason}: {detail}")
@@ -198,10 +198,7 @@ def _document(enrolment: Enrolment) -> dict[str, Any]:
     return {
         "name": enrolment.name,
         "enrolled": enrolment.enrolled,
-        "rejected": [
-            {"image": each.image, "reason": each.reason, "detail": each.detail}
-            for each in enrolment.rejected
-        ],
+        "rejected": rejected_of(enrolment),
         "chosen": [
             {"image": each.image, "faces": each.faces, "bbox": each.bbox}
             for each in enrolment.chosen
@@ -209,7 +206,15 @@ def _document(enrolment: Enrolment) -> dict[str, Any]:
     }
 
 
-def _facts(
+def rejected_of(enrolment: Enrolment) -> list[dict[str, str]]:
+    """Which photos were not used, and why, for JSON."""
+    return [
+        {"image": each.image, "reason": each.reason, "detail": each.detail}
+        for each in enrolment.rejected
+    ]
+
+
+def facts_of(
     meta: Sequence[str] | None, consent: str | None, retain_days: int | None
 ) -> dict[str, Any]:
     """What is recorded about the person beside the templates."""

@@ -375,9 +375,11 @@ def _print_faces(run: Run, image: str, faces: Sequence[tuple[int, Face]]) -> Non
 
 
 def _facts(face: Face) -> str:
+    from facekeep.quality import reason_words
+
     quality, reasons = face.quality, face.reasons
     if reasons:
-        return f"unusable: {_words(reasons)}"
+        return f"unusable: {reason_words(reasons)}"
     if quality is None:
         return ""
     return (
@@ -386,19 +388,17 @@ def _facts(face: Face) -> str:
     )
 
 
-def _words(reasons: Sequence[str]) -> str:
-    return ", ".join(each.replace("_", " ") for each in reasons)
-
-
 def _who(face: Face) -> str:
     return face.name or ("unusable" if face.reasons else "unknown")
 
 
 def _others(face: Face) -> str:
     """Whom a face is most like, with what it takes, after those passed over; or why none."""
+    from facekeep.quality import reason_words
+
     reasons = face.reasons
     if reasons or face.decision is None:
-        return _words(reasons)
+        return reason_words(reasons)
     passed = list(itertools.takewhile(_passed_over, face.decision.candidates))
     best = face.decision.candidates[len(passed) : len(passed) + 1]
     return ", ".join(map(_likeness, (*passed[:2], *best)))

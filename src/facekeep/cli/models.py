@@ -338,7 +338,8 @@ def export(
     if made.difference is None:
         run.say(f"{name}: wrote {files}; it cannot be run here, so its numbers were not compared")
     else:
-        run.say(f"{name}: wrote {files}; at most {words(made.difference)} off ONNX Runtime's")
+        apart = words(float(f"{made.difference:.0e}"))
+        run.say(f"{name}: wrote {files}; at most {apart} off ONNX Runtime's numbers")
 
 
 @command(app, "remove", examples=["facekeep models remove mine"])

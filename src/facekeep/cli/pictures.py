@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from facekeep._files import printable, why
+from facekeep._listing import is_picture, walk_files
 from facekeep.errors import ImageError, InputError
 
 __all__ = ["Album", "Picture", "make_folder"]
@@ -52,15 +53,15 @@ def _standard_input() -> bytes:
 class Album:
     """The pictures that a command line names, one after the other, however many there are.
 
-    Folders are read while one goes through them, so that memory does not grow with their size.
-    Hidden files, hidden folders and links to folders are left out.
+    Folders are read while one goes through them, so that memory does not grow with their size; what
+    counts as a picture is as for ``list_images``.
 
     Args:
         words: Files, folders, and ``-`` for standard input.
         outputs: Folders that the command writes to: never looked into.
 
     Attributes:
-        unread: Folders that could not be read, each with the reason.
+        unread: Folders that could not be read when last gone through, each with the reason.
     """
 
     words: Sequence[str]
@@ -97,11 +98,10 @@ class Album:
 
     def __len__(self) -> int:
         """Count the pictures."""
-        count = sum(1 for _ in self)
-        self.unread.clear()
-        return count
+        return sum(1 for _ in self)
 
     def __iter__(self) -> Iterator[Picture]:
+        self.unread.clear()
         names: set[str] = set()
         folders = self.folders
         alone = len(self.words) == 1
@@ -115,32 +115,20 @@ class Album:
 
     def _inside(self, folder: str, top: Path) -> Iterator[Picture]:
         """Give the pictures of a folder and of those below it, by name."""
-        from facekeep.image import is_picture
-
-        skip = {os.path.realpath(out) for out in self.outputs}
-        found = False
-        for base, folders, files in os.walk(folder, onerror=lambda e: self._note(e, folder)):
-            folders[:] = sorted(
-                each
-                for each in folders
-                if not each.startswith(".") and os.path.realpath(Path(base, each)) not in skip
-            )
-            here = top / Path(base).relative_to(folder)
+        outputs = [os.path.realpath(out) for out in self.outputs]
+        empty = True
+        found = walk_files(folder, is_picture, leave_out=outputs, on_skip=self._note)
+        for base, paths in itertools.groupby(found, key=lambda path: path.parent):
+            here = top / base.relative_to(folder)
             names: set[str] = set()
-            for each in sorted(filter(is_picture, files)):
-                path = Path(base, each)
-                if path.is_file():
-                    found = True
-                    yield Picture(str(path), here / _new(path.stem, names), in_folder=True)
-        if not found:
+            for path in paths:
+                yield Picture(str(path), here / _new(path.stem, names), in_folder=True)
+            empty = False
+        if empty:
             raise ImageError(f"{printable(folder)}: the folder holds no pictures; name another one")
 
-    def _note(self, error: OSError, top: str) -> None:
-        """Remember a folder that cannot be read; where it is the one that was named, give up."""
-        where = printable(error.filename or top)
-        if error.filename in (None, top):
-            raise ImageError(f"{where}: the folder cannot be read: {why(error)}") from error
-        self.unread.append(f"{where}: {why(error)}")
+    def _note(self, folder: Path, reason: str) -> None:
+        self.unread.append(f"{printable(folder)}: {reason}")
 
 
 def _new(stem: str, names: set[str]) -> Path:
@@ -157,8 +145,6 @@ def make_folder(folder: Path, option: str, *, private: bool = False) -> None:
     Raises:
         InputError: It cannot be made, or is a file.
     """
-    from facekeep.image import is_picture
-
     shown = printable(folder)
     if folder.is_dir():
         return

@@ -12,13 +12,13 @@ __all__ = ["EXAMPLES", "judge"]
 
 EXAMPLES = (
     "facekeep train judge --data portraits.tar --out run",
-    "facekeep train judge --data photos/ --out run --embedder mine --name mine-judge",
+    "facekeep train judge --data photos/ --out run --teacher mine --name mine-judge",
     "facekeep train judge --out run --resume",
 )
 
 _OPTIONS = {
     "data": ("--data", "PHOTOS", "Clear photos of faces, one a person; tar or folder."),
-    "embedder": ("--embedder", "NAME", "Embedder that the judge belongs to."),
+    "teacher": ("--teacher", "NAME", "Embedder that the judge belongs to, and learns from."),
     "crops": ("--crops", "N", "Damaged crops to learn from."),
     "holdout": ("--holdout", "N", "Photos kept out to measure with."),
 }

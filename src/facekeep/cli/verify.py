@@ -90,14 +90,8 @@ def _numbers(faces: Sequence[Face]) -> list[int]:
 
 
 def _print(run: Run, result: Verification, images: tuple[Path, Path], any_pair: bool) -> None:
-    if result.reasons:
-        run.say(f"no: {_unusable(result, images)}")
-        return
     if result.compared is None or result.similarity is None:
-        without = [
-            str(image) for image, faces in zip(images, result.faces, strict=True) if not faces
-        ]
-        run.say(f"no: no face was found in {' and in '.join(without)}")
+        run.say(f"no: {_why_none(result, images, any_pair)}")
         return
     word = "yes" if result.match else "no"
     run.say(f"{word}: similarity {result.similarity:.3f}, threshold {result.threshold.cosine:.3f}")
@@ -110,11 +104,16 @@ def _print(run: Run, result: Verification, images: tuple[Path, Path], any_pair: 
         run.say("to compare each face with each: --any")
 
 
-def _unusable(result: Verification, images: tuple[Path, Path]) -> str:
-    """Which picture shows no usable face, and why."""
-    poor = (
-        f"the face in {image} is unusable ({', '.join(faces[0].reasons).replace('_', ' ')})"
-        for image, faces in zip(images, result.faces, strict=True)
-        if faces and faces[0].reasons
-    )
-    return " and ".join(poor)
+def _why_none(result: Verification, images: tuple[Path, Path], any_pair: bool) -> str:
+    """Which picture shows no face, or no usable one, and why."""
+    from facekeep.quality import reason_words
+
+    sides = list(zip(images, result.faces, strict=True))
+    without = [str(image) for image, faces in sides if not faces]
+    told = [f"no face was found in {' and in '.join(without)}"] if without else []
+    told += [
+        f"the face in {image} is unusable ({reason_words(faces[0].reasons)})"
+        for image, faces in sides
+        if faces and not any(face.usable for face in (faces if any_pair else faces[:1]))
+    ]
+    return " and ".join(told)

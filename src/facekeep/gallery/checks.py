@@ -11,8 +11,8 @@ from facekeep._files import one_line, printable
 from facekeep.errors import FacekeepError, GalleryCorrupt
 from facekeep.gallery import digests
 from facekeep.gallery.cipher import LockedCipher
-from facekeep.gallery.drafts import leftovers
 from facekeep.gallery.faults import RESTORE, sqlite_faults
+from facekeep.gallery.leftovers import leftovers
 from facekeep.gallery.records import Finding
 from facekeep.gallery.rows import Rows, changed_row, person_of
 
@@ -126,7 +126,11 @@ def _whole(rows: Rows) -> Iterator[Finding]:
     (spaces,) = rows.connection.execute("SELECT count(*) FROM spaces").fetchone()
     (described,) = rows.connection.execute("SELECT count(*) FROM meta").fetchone()
     if (spaces, described) != (1, 1):
-        yield Finding("structure", f"the gallery is described {described} times: {RESTORE}")
+        yield Finding(
+            "structure",
+            f"the gallery has {described} descriptions and {spaces} embedding spaces, not one of"
+            f" each: {RESTORE}",
+        )
     if not rows.has_digests:
         return
     total = digests.add(b"", sum(map(digests.number, digests.digests_of(rows.connection))))

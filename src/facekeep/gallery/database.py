@@ -17,6 +17,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+from facekeep._files import replacing
 from facekeep._fork import Forking, keep_forever, watch
 from facekeep.errors import (
     GalleryBusy,
@@ -26,7 +27,6 @@ from facekeep.errors import (
     GalleryVersion,
 )
 from facekeep.gallery import schema
-from facekeep.gallery.drafts import draft
 from facekeep.gallery.faults import RESTORE, file_fault, is_busy, sqlite_faults
 from facekeep.gallery.folder import in_use, opening
 
@@ -80,7 +80,7 @@ def create_file(path: Path, setup: Callable[[sqlite3.Connection], None]) -> None
     with sqlite_faults(path):
         data = _new_file(setup)
     try:
-        with draft(path, replace=False) as file:
+        with replacing(path, private=True, new=True) as file:
             file.write(data)
     except FileExistsError:
         return
@@ -420,6 +420,7 @@ class Database(Forking):
             for connection in (self._writer, self._reader):
                 if connection is not None:
                     connection.close()
+            self._writer = self._reader = None
             if not self._closed:
                 self._closed = True
                 self._no_longer_used()

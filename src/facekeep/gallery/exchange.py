@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Literal, get_args
 
-from facekeep._files import is_full, open_regular, why
+from facekeep._files import is_full, open_regular, replacing, why
 from facekeep.errors import InputError, NameConflict, PersonExists, StorageFull
 from facekeep.gallery import edit
-from facekeep.gallery.drafts import draft
 from facekeep.gallery.export_file import ExportReader, ExportWriter, ReadTemplate
 from facekeep.gallery.faults import real_path
 from facekeep.gallery.keys import Key, holds_key
@@ -27,7 +26,7 @@ __all__ = [
     "export_target",
     "import_into",
     "reader",
-    "replacing",
+    "writing",
 ]
 
 OnConflict = Literal["error", "merge", "rename", "skip"]
@@ -100,10 +99,10 @@ def export(rows: Rows, file: IO[bytes], key: Key | None) -> None:
 
 
 @contextmanager
-def replacing(target: Path) -> Iterator[IO[bytes]]:
+def writing(target: Path) -> Iterator[IO[bytes]]:
     """Give a file to write that becomes ``target`` at the end, or on any error vanishes."""
     try:
-        with draft(target, replace=True) as file:
+        with replacing(target, private=True) as file:
             yield file
     except OSError as error:
         if is_full(error):

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from facekeep._files import sync_folder
 from facekeep.errors import GalleryBusy
-from facekeep.gallery.drafts import sync_folder
 
 __all__ = ["exclusive", "in_use", "nobody_uses", "opening", "settle", "swap"]
 

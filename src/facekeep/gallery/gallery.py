@@ -279,7 +279,7 @@ class Gallery(SearchableGallery):
         if os.path.lexists(path):
             raise InputError(f"{path} exists: choose a new file for the copy")
         target = exchange.export_target(path, self.path)
-        with self._database.snapshot() as connection, exchange.replacing(target) as file:
+        with self._database.snapshot() as connection, exchange.writing(target) as file:
             file.write(connection.serialize())
 
     def vectors(self, name: str) -> dict[str, NDArray[np.float32]]:
@@ -359,7 +359,7 @@ class Gallery(SearchableGallery):
         with (
             self._database.snapshot() as connection,
             ExitStack() as audit,  # left after the file is in place, or with its error
-            exchange.replacing(target) as file,
+            exchange.writing(target) as file,
         ):
             exchange.export(self._rows(connection), file, key)
             if not self._database.read_only:

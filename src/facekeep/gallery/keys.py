@@ -11,9 +11,8 @@ import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from facekeep._files import one_line, open_regular, printable, why
-from facekeep.errors import GalleryKeyError
-from facekeep.gallery.drafts import draft
+from facekeep._files import is_full, one_line, open_regular, printable, replacing, why
+from facekeep.errors import GalleryKeyError, StorageFull
 
 __all__ = ["Key", "generate_key", "holds_key", "load_key"]
 
@@ -65,6 +64,7 @@ def generate_key(spec: str) -> Key:
 
     Raises:
         GalleryKeyError: There is one already, or it cannot be written.
+        StorageFull: There is no room for it.
     """
     kind, value = _parse(spec)
     if kind == "env":
@@ -203,13 +203,13 @@ def _write_file(value: str, key: Key) -> None:
     path = _at_home(value)
     shown = _shown(value, path)
     try:
-        if os.path.lexists(path):
-            raise FileExistsError
-        with draft(path, replace=False) as file:
+        with replacing(path, private=True, new=True) as file:
             file.write(f"{key.text}\n".encode("ascii"))
     except FileExistsError as error:
         raise GalleryKeyError(f"{shown} exists already; a key is never overwritten") from error
     except (OSError, ValueError) as error:
+        if is_full(error):
+            raise StorageFull(f"no room to write the key file {shown}: free some space") from error
         raise GalleryKeyError(f"cannot create the key file {shown}: {why(error)}") from error
 
 

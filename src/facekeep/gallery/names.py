@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from facekeep.errors import InputError, NameConflict
-from facekeep.gallery.records import clean_name
+from facekeep.gallery.records import clean_name, spaced
 from facekeep.gallery.rows import Rows, well_formed
 
 __all__ = ["Names", "new_name", "shown", "skeletons"]
@@ -46,9 +46,9 @@ def skeletons(name: str) -> frozenset[str]:
     the same. Accents tell names apart.
     """
     if name.isascii():
-        return frozenset((_spaced(name.casefold().replace("`", "'")),))
+        return frozenset((spaced(name.casefold().replace("`", "'")),))
     text = "".join(c for c in unicodedata.normalize("NFKD", name) if not _is_invisible(c))
-    return frozenset(_spaced(_folded(each)) for each in (text, text.translate(_TO_LATIN)))
+    return frozenset(spaced(_folded(each)) for each in (text, text.translate(_TO_LATIN)))
 
 
 def new_name(name: object) -> str:
@@ -71,10 +71,6 @@ def _is_invisible(character: str) -> bool:
 
 def _folded(text: str) -> str:
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKD", text).casefold())
-
-
-def _spaced(text: str) -> str:
-    return " ".join(text.replace("_", " ").split())
 
 
 class Names:

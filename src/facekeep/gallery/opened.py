@@ -26,10 +26,10 @@ from facekeep.errors import (
 from facekeep.gallery import digests, schema
 from facekeep.gallery.cipher import Cipher, cipher_for
 from facekeep.gallery.database import Database, create_file
-from facekeep.gallery.drafts import leftovers
 from facekeep.gallery.faults import RESTORE, existing_file, file_fault, real_path
 from facekeep.gallery.index_file import IndexFile
 from facekeep.gallery.keys import Key
+from facekeep.gallery.leftovers import leftovers
 from facekeep.gallery.records import Space
 from facekeep.gallery.rows import Rows, read_meta, write_meta
 
@@ -215,7 +215,9 @@ class OpenGallery(Closing):
             ) from error
         if unswept:
             with self._sealing() as rows:
-                rows.mark_swept(unswept)
+                # Without the key the note would be unsigned: who has it sweeps again and notes it.
+                if rows.meta.key_check is None or rows.cipher.signs:
+                    rows.mark_swept(unswept)
 
     def _erase_from_index(self) -> None:
         try:

@@ -42,6 +42,7 @@ __all__ = [
     "is_unit",
     "json_object",
     "now_stamp",
+    "spaced",
     "to_stamp",
 ]
 
@@ -257,6 +258,11 @@ def clean_text(text: object, what: str, *, limit: int) -> str:
 def clean_name(name: object) -> str:
     """Return a person's name as it is stored."""
     return clean_text(name, "a person's name", limit=MAX_NAME_CHARS)
+
+
+def spaced(name: str) -> str:
+    """Return a name with single spaces for underscores and runs of spaces; nothing at its ends."""
+    return " ".join(name.replace("_", " ").split())
 
 
 def clean_metadata(metadata: object) -> str:

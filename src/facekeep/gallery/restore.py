@@ -16,11 +16,11 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from facekeep._files import why
+from facekeep._drafts import hidden_draft
+from facekeep._files import keep_permissions, why
 from facekeep.errors import FacekeepError, GalleryCorrupt, GalleryError, GalleryNotFound, InputError
 from facekeep.gallery import schema
 from facekeep.gallery.database import LOG_VERSIONS, Database
-from facekeep.gallery.drafts import part_of, sweep, take
 from facekeep.gallery.faults import existing_file, file_fault, real_path, sqlite_faults
 from facekeep.gallery.folder import exclusive, nobody_uses, swap
 from facekeep.gallery.gallery import Gallery
@@ -85,13 +85,12 @@ def restore(
     if target.exists() and not target.is_file():
         raise GalleryError(f"{target} is not a regular file: give the path of a gallery file")
     nobody_uses(target)
-    part = part_of(target)
     try:
-        sweep(part)
-        with take(part) as handle, _tidied(part):
-            _copy(source, part, handle, busy_timeout)
+        with hidden_draft(target, 0o600) as (stream, part), _tidied(part):
+            _copy(source, part, stream.fileno(), busy_timeout)
             people, remarks, index = _look_through(part, source, target, key)
-            _keep_owner(handle, target)
+            with contextlib.suppress(OSError):
+                keep_permissions(stream.fileno(), target.stat())
             with exclusive(target, busy_timeout):
                 replaced = target.exists()
                 swap(part, target)
@@ -103,11 +102,15 @@ def restore(
 
 @contextmanager
 def _tidied(part: Path) -> Iterator[None]:
+    """Keep nothing of SQLite's beside the part: not what was left before, nor afterwards."""
+    beside = [Path(f"{part}{ending}") for ending in ("-wal", "-shm", "-journal")]
     try:
+        for file in beside:
+            file.unlink(missing_ok=True)
         yield
     finally:
-        for ending in ("", "-wal", "-shm", "-journal"):
-            Path(f"{part}{ending}").unlink(missing_ok=True)
+        for file in beside:
+            file.unlink(missing_ok=True)
 
 
 def _copy(source: Path, part: Path, handle: int, timeout: float) -> None:
@@ -144,14 +147,6 @@ def _look_through(
         )
     remarks = [finding.message for finding in found if finding.kind != "erasure"]
     return people, tuple(remarks), index
-
-
-def _keep_owner(handle: int, target: Path) -> None:
-    """Give the new file the owner and mode of the one whose place it takes."""
-    with contextlib.suppress(OSError):
-        status = target.stat()
-        os.fchmod(handle, status.st_mode & 0o777)
-        os.fchown(handle, status.st_uid, status.st_gid)
 
 
 def _discard(index: IndexFile, timeout: float) -> None:

@@ -35,6 +35,7 @@ from facekeep.gallery.records import (
     is_unit,
     json_object,
     now_stamp,
+    spaced,
 )
 from facekeep.gallery.schema import DIGESTS_SINCE, VERSION
 
@@ -189,7 +190,7 @@ class Rows:
 
     def _row_of(self, name: str, *, exact: bool = False) -> tuple[Any, ...] | None:
         clean = clean_name(name)
-        spaces = _spaces(clean)
+        spaces = spaced(clean)
         for spelling in (
             (clean,) if exact else dict.fromkeys((clean, spaces, spaces.replace(" ", "_")))
         ):
@@ -659,10 +660,6 @@ def _limit(limit: int | None) -> int:
     if limit < 0:
         raise InputError(f"a limit must be 0 or more, not {limit}")
     return limit
-
-
-def _spaces(name: str) -> str:
-    return " ".join(name.replace("_", " ").split()) or name
 
 
 def _nobody(name: str) -> PersonNotFound:

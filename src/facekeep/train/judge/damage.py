@@ -105,12 +105,12 @@ def _part_negative(crop: Crop, rng: Rng) -> Crop:
     return _uint8(cv2.cvtColor(yuv, cv2.COLOR_YUV2RGB))
 
 
-def _posterised(crop: Crop, rng: Rng) -> Crop:
+def _posterized(crop: Crop, rng: Rng) -> Crop:
     steps = int(rng.integers(1, 5))
     return _uint8(np.round(crop / 255 * steps) / steps * 255)
 
 
-def _solarised(crop: Crop, rng: Rng) -> Crop:
+def _solarized(crop: Crop, rng: Rng) -> Crop:
     return np.where(crop > rng.integers(90, 180), 255 - crop, crop).astype(np.uint8)
 
 
@@ -225,7 +225,7 @@ _WORN: Final[tuple[Damage, ...]] = (
     *(_blurred, _blurred, _shaken, _shaken, _compressed, _compressed, _compressed),
     *(_shrunk, _shrunk, _shrunk, _lit, _lit, _brightened, _gamma, _contrast, _contrast),
     *(_noisy, _noisy, _peppered, _negative, _negative, _part_negative, _part_negative),
-    *(_posterised, _solarised, _mixed, _thermal, _drawn, _drawn, _drawn, _painted, _waved),
+    *(_posterized, _solarized, _mixed, _thermal, _drawn, _drawn, _drawn, _painted, _waved),
 )
 _COVERED: Final[tuple[Damage, ...]] = (_masked, _masked, _shaded, _hidden, _hidden, _cut, _cut)
 _ALIEN: Final[tuple[Damage, ...]] = (

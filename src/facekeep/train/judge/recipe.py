@@ -16,7 +16,7 @@ class JudgeRecipe(SmallRecipe):
 
     Attributes:
         data: Clear photos, one a person, in a tar or folder.
-        embedder: The embedder that the judge belongs to.
+        teacher: The embedder that the judge belongs to, and learns from.
         crops: How many damaged crops there are to learn from.
         batch: Faces in a step.
         holdout: Photos kept out to measure with.
@@ -32,7 +32,7 @@ class JudgeRecipe(SmallRecipe):
         "seed": (0, 2**31 - 1),
     }
 
-    embedder: str = "sface"
+    teacher: str = "sface"
     crops: int = 14000
     steps: int = 4000
     batch: int = 256

@@ -48,7 +48,7 @@ def train_judge(
     """Train a judge; see `train_small`."""
 
     def prepare() -> tuple[Trainer, dict[str, Any]]:
-        with Embedder(recipe.embedder, threads=threads) as embedder:
+        with Embedder(recipe.teacher, threads=threads) as embedder:
             clear = align_main(recipe.data, embedder.size, threads=threads, watch=watch)
             if recipe.holdout >= len(clear):
                 raise InputError(
@@ -96,7 +96,7 @@ def _register(recipe: JudgeRecipe, folder: Path, name: str) -> ModelEntry:
             name=name,
             task="judge",
             architecture="facekeep-judge",
-            summary=f"judge of faces that {recipe.embedder} embeds, trained with facekeep",
+            summary=f"judge of faces that {recipe.teacher} embeds, trained with facekeep",
             files=(),
             weights_licence="your own, as far as the photos allow",
             training_data=f"see {SUMMARY} in {printable(folder.absolute())}",
@@ -105,7 +105,7 @@ def _register(recipe: JudgeRecipe, folder: Path, name: str) -> ModelEntry:
             scale=(1.0,) * 3,
         ),
     )
-    embedder = entry(recipe.embedder)
+    embedder = entry(recipe.teacher)
     if embedder.folder is not None:
         write_entry(dataclasses.replace(embedder, judge=name), embedder.folder)
     return made

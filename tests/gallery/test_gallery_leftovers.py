@@ -12,9 +12,11 @@ from pathlib import Path
 import pytest
 from gallery_kit import KEY, SPACE, make, new
 
-from facekeep.errors import FacekeepError, InputError, StorageFull
+from facekeep import _drafts
+from facekeep._files import replacing
+from facekeep.errors import FacekeepError, GalleryKeyError, InputError, StorageFull
 from facekeep.gallery import Gallery, generate_key
-from facekeep.gallery.drafts import draft, leftovers, part_of
+from facekeep.gallery.leftovers import leftovers
 
 EXPORT = b'{"format":"facekeep-export","version":1}\n'
 
@@ -23,24 +25,29 @@ EXPORT = b'{"format":"facekeep-export","version":1}\n'
 def kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Drafts on file systems that have files without names, and on others."""
     if request.param == "named":
-        monkeypatch.setattr("facekeep.gallery.drafts._unnamed", lambda *_: None)
+        monkeypatch.setattr(_drafts, "_NAMELESS", False)
     return request.param
+
+
+def part_of(target: Path) -> Path:
+    """The name of a draft of a file where it must have one."""
+    return next(_drafts._drafts(target))
 
 
 @pytest.mark.usefixtures("kind")
 def test_a_draft_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     target = tmp_path / "file"
     for content in (b"first", b"second"):
-        with draft(target, replace=True) as file:
+        with replacing(target, private=True) as file:
             file.write(content)
         assert target.read_bytes() == content
         assert target.stat().st_mode & 0o777 == 0o600
     with (
         pytest.raises(TypeError),
-        draft(target, replace=True) as file,
+        replacing(target, private=True) as file,
     ):
         file.write("no bytes")  # type: ignore[arg-type]
-    with pytest.raises(FileExistsError), draft(target, replace=False) as file:
+    with pytest.raises(FileExistsError), replacing(target, private=True, new=True) as file:
         file.write(b"fourth")
     assert target.read_bytes() == b"second"
     assert list(tmp_path.iterdir()) == [target]
@@ -51,29 +58,70 @@ def test_a_left_over_draft_is_swept_by_the_next_run(tmp_path: Path) -> None:
     target = tmp_path / "file"
     target.write_bytes(b"old")
     part_of(target).write_bytes(b"left over")
-    with draft(target, replace=True) as file:
+    with replacing(target, private=True) as file:
         file.write(b"new")
     assert target.read_bytes() == b"new"
     assert list(tmp_path.iterdir()) == [target]
 
 
-def test_a_draft_that_is_being_written_is_left_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    target, part = tmp_path / "people.db", part_of(tmp_path / "out.jsonl")
-    part.write_bytes(EXPORT)
+@pytest.mark.usefixtures("kind")
+def test_a_new_file_never_replaces_what_came_in_the_meantime(tmp_path: Path) -> None:
+    target = tmp_path / "file"
+    with pytest.raises(FileExistsError), replacing(target, private=True, new=True):
+        target.write_bytes(b"early")
+    assert target.read_bytes() == b"early"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+@pytest.mark.usefixtures("kind")
+def test_a_draft_that_is_being_written_is_left_alone(tmp_path: Path) -> None:
+    target, part = tmp_path / "out.jsonl", part_of(tmp_path / "out.jsonl")
+    log = part.with_name(f"{part.name}-wal")
+    for each in (part, log):
+        each.write_bytes(EXPORT)
+    target.write_bytes(b"old")
     with part.open("rb") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
-        assert leftovers(target) == []
-        monkeypatch.setattr("facekeep.gallery.drafts._PATIENCE", 0.05)
-        (tmp_path / "out.jsonl").write_bytes(b"old")
-        with (
-            pytest.raises(OSError, match="another process"),
-            draft(tmp_path / "out.jsonl", replace=True) as file,
-        ):
+        assert list(leftovers(tmp_path / "people.db")) == []
+        with replacing(target, private=True) as file:
             file.write(b"new")
+        assert target.read_bytes() == b"new"
         assert part.read_bytes() == EXPORT
-    assert leftovers(target) == [part]
+    assert list(leftovers(tmp_path / "people.db")) == [part, log]
+
+
+def test_two_who_make_the_same_new_file_do_so_one_after_the_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_drafts, "_NAMELESS", False)
+    key = tmp_path / "key"
+    with replacing(key, private=True, new=True) as first:
+        first.write(b"first")
+        with pytest.raises(GalleryKeyError, match="another process is writing it"):
+            generate_key(f"file:{key}")
+    assert key.read_bytes() == b"first"
+    assert list(tmp_path.iterdir()) == [key]
+
+
+def test_without_locks_only_what_is_old_is_taken_for_left_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_locks(*_: object) -> None:
+        raise OSError(37, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    target, part = tmp_path / "out.jsonl", part_of(tmp_path / "out.jsonl")
+    part.write_bytes(EXPORT)
+    with replacing(target) as file:
+        file.write(b"new")
+    assert part.exists()
+    assert list(leftovers(tmp_path / "people.db")) == []
+    long_ago = time.time() - 3600
+    os.utime(part, (long_ago, long_ago))
+    assert list(leftovers(tmp_path / "people.db")) == [part]
+    with replacing(target) as file:
+        file.write(b"newer")
+    assert list(tmp_path.iterdir()) == [target]
 
 
 def test_check_and_compact_know_what_was_left(path: Path) -> None:
@@ -107,18 +155,19 @@ import os, signal, sys
 sys.path.insert(0, sys.argv[2])
 from pathlib import Path
 from gallery_kit import SPACE, make, new
-from facekeep.gallery import Gallery, exchange, drafts
+from facekeep import _drafts, _files
+from facekeep.gallery import Gallery, exchange
 place = sys.argv[3]
 def die(*_, **__):
     os.kill(os.getpid(), signal.SIGKILL)
 if place == "create":
-    drafts._finish = die
+    _files.publish = die
     make(Path(sys.argv[1]) / "new.db")
 with Gallery.open(Path(sys.argv[1]) / "people.db", space=SPACE) as gallery:
     if place == "write":
         exchange.ExportWriter.finish = die
     elif place == "rename":
-        drafts._rename = die
+        _drafts._move = die
     gallery.export(Path(sys.argv[1]) / "out.jsonl")
 """
 
@@ -173,7 +222,7 @@ def test_without_room_nothing_appears(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_folders_are_synced(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     synced: list[Path] = []
-    monkeypatch.setattr("facekeep.gallery.drafts.sync_folder", synced.append)
+    monkeypatch.setattr("facekeep._files.sync_folder", synced.append)
     with make(path) as gallery:
         gallery.export(path.with_name("out.jsonl"))
     generate_key(f"file:{path.with_name('key')}")
