@@ -581,6 +581,33 @@ def test_a_truncated_picture_is_refused(photo: RGB, style: str, share: float) ->
     assert "again" in refused(data[: int(len(data) * share)])
 
 
+@pytest.mark.parametrize("interlaced", [False, True])
+@pytest.mark.parametrize("size", [(9, 9), (8, 8), (1, 3), (30, 21)])
+def test_a_png_whose_data_end_early_is_refused(size: tuple[int, int], interlaced: bool) -> None:
+    width, height = size
+    steps = ADAM7 if interlaced else [(0, 0, 1, 1)]
+    passes = [(len(range(x, width, dx)), len(range(y, height, dy))) for x, y, dx, dy in steps]
+    lines = b"".join((b"\0" + b"\xc8" * (3 * w)) * h for w, h in passes if w)
+    whole = png_rgb(width, height, zlib.compress(lines), interlaced=interlaced)
+    assert (load_image(whole) == 0xC8).all()
+    for missing in (1, len(lines) // 2):
+        data = zlib.compress(lines[:-missing])
+        cut = png_rgb(width, height, data, interlaced=interlaced)
+        assert "is cut short" in refused(cut)
+
+
+ADAM7 = [
+    *((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8)),
+    *((2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)),
+]
+
+
+def png_rgb(width: int, height: int, body: bytes, *, interlaced: bool) -> bytes:
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, interlaced)
+    parts = [chunk(b"IHDR", header), chunk(b"IDAT", body), chunk(b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
 def test_not_enough_memory_is_an_image_error(photo: RGB, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise MemoryError

@@ -27,6 +27,17 @@ _KEPT = (b"tRNS", b"eXIf", b"tEXt", b"zTXt")
 # ImageMagick and others write EXIF as the hexadecimal text of one of these.
 _EXIF_TEXT = re.compile(rb"Raw profile type (?:exif|APP1)\0")
 _LONGEST_EXIF = 1 << 20
+_UNPACKED = 1 << 16  # bytes of a PNG that are unpacked at a time, only to count them
+# Of each pass of an interlaced PNG: its first pixel, and the steps to the next (PNG 3, 8.1).
+_ADAM7 = (
+    (0, 0, 8, 8),
+    (4, 0, 8, 8),
+    (0, 4, 4, 8),
+    (2, 0, 4, 4),
+    (0, 2, 2, 4),
+    (1, 0, 2, 2),
+    (0, 1, 1, 2),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +57,28 @@ class Png:
     kind: int
     clear: bytes
     exif: bytes
+
+    @property
+    def interlaced(self) -> bool:
+        """Whether the rows come in seven passes."""
+        return self.data[28:29] == b"\1"
+
+    def whole(self) -> bool:
+        """Tell whether its compressed data hold all rows; it takes the time to unpack them."""
+        width, height = struct.unpack_from(">II", self.data, 16)
+        bits = self.depth * {2: 3, 4: 2, 6: 4}.get(self.kind, 1)
+        missing = 0
+        for left, top, across, down in _ADAM7 if self.interlaced else ((0, 0, 1, 1),):
+            columns, rows = -(-(width - left) // across), -(-(height - top) // down)
+            if columns > 0 and rows > 0:
+                missing += rows * (1 + -(-columns * bits // 8))
+        packed = zlib.decompressobj()
+        for kind, body, _ in _chunks(self.data):
+            left_over = body if kind == b"IDAT" else b""
+            while left_over and not packed.eof:
+                missing -= len(packed.decompress(left_over, _UNPACKED))
+                left_over = packed.unconsumed_tail
+        return missing <= 0
 
 
 def read_png(data: bytes) -> Png:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from facekeep._containers import Jpeg, orientation_of, read_jpeg, read_png
+from facekeep._containers import Jpeg, Png, orientation_of, read_jpeg, read_png
 from facekeep._files import printable
 from facekeep._libraries import broken_library
 from facekeep._memory import Room
@@ -81,6 +81,7 @@ class _Opened:
         white: The value that is white, of grey with more than 8 bits; None where its kind says it.
         clear: The value of 16-bit grey that is transparent.
         jpeg: The JPEG file.
+        png: The PNG file.
     """
 
     picture: ImageFile.ImageFile
@@ -89,6 +90,7 @@ class _Opened:
     white: float | None = None
     clear: int | None = None
     jpeg: Jpeg | None = None
+    png: Png | None = None
 
 
 class Reduced(np.ndarray[Any, np.dtype[np.uint8]]):
@@ -126,6 +128,8 @@ def decode(
                     pixels = _pixels(opened)
             if opened.jpeg is not None:
                 _check_whole(opened.jpeg, pixels, opened.orientation)
+            if opened.png is not None:
+                _check_rows(opened.png, pixels, opened.orientation)
             if factor == 1:
                 return pixels
             smaller = pixels.view(Reduced)
@@ -252,10 +256,21 @@ def _check_whole(jpeg: Jpeg, pixels: NDArray[np.uint8], orientation: int) -> Non
         raise EOFError
 
 
+def _check_rows(png: Png, pixels: NDArray[np.uint8], orientation: int) -> None:
+    """Refuse a PNG whose compressed data end early; Pillow leaves the missing rows at zero.
+
+    Raises:
+        EOFError: Rows are missing.
+    """
+    last = stored_view(pixels, orientation)[-1]
+    if (png.interlaced or (last == last[0]).all()) and not png.whole():
+        raise EOFError
+
+
 def _open_png(stream: Stream, opener: Any) -> _Opened:
     """Open a PNG by what makes its picture alone."""
     png = read_png(stream.read())
-    opened = _Opened(opener(io.BytesIO(png.data)), orientation_of(png.exif))
+    opened = _Opened(opener(io.BytesIO(png.data)), orientation_of(png.exif), png=png)
     clear: bytes | int | tuple[int, ...] = png.clear
     if png.clear and png.kind != 3:
         clear = struct.unpack(f">{len(png.clear) // 2}H", png.clear[: len(png.clear) // 2 * 2])

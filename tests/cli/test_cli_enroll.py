@@ -214,6 +214,14 @@ def test_somebody_alike_is_enrolled_when_said_to_be_new(cli):
     assert cli("enroll", "Somebody Else", "hopper2.jpg", "--new-person").status == 0
 
 
+def test_a_default_folder_that_cannot_be_made_says_so(cli, monkeypatch, private_home, tmp_path):
+    (tmp_path / "file").touch()
+    monkeypatch.delenv("FACEKEEP_GALLERY", raising=False)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "file" / "data"))
+    outcome = cli("enroll", "Grace Hopper", "hopper.jpg", "--json")
+    assert "a part of the path is not a folder; check the path" in outcome.json["error"]["message"]
+
+
 def test_the_first_enrolment_makes_the_default_gallery(cli, monkeypatch, private_home):
     monkeypatch.delenv("FACEKEEP_GALLERY")
     assert cli("identify", "hopper.jpg").status == 2

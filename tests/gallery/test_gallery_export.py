@@ -278,6 +278,8 @@ BAD_LINES = [
     (1, put("person", "name", ""), "empty"),
     (1, put("person", "name", "a\nb"), "printed"),
     (1, put("person", "name", "\ud800"), "printed"),
+    (1, put("person", "name", "a\u202eb"), "reorder text"),
+    (1, put("person", "name", "\u200b"), "nothing can be seen"),
     (1, put("person", "name", 3), "name"),
     (1, put("person", "name", "Bea"), "twice"),
     (1, put("person", "id", "1"), "badly formed"),

@@ -129,4 +129,9 @@ def _make_default_folder(gallery: Path) -> None:
     """Make the folder of the default gallery; a missing folder that was asked for is a mistake."""
     with suppress(ConfigError):  # there is no home: then the gallery was named
         if gallery == default_gallery_path():
-            gallery.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                gallery.parent.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                from facekeep.gallery.faults import file_fault
+
+                raise file_fault(error, gallery) from error

@@ -21,6 +21,7 @@ from facekeep._files import one_line
 from facekeep.errors import ExportInvalid, FacekeepError, GalleryKeyError
 from facekeep.gallery.cipher import Cipher
 from facekeep.gallery.keys import Key
+from facekeep.gallery.names import new_name
 from facekeep.gallery.records import (
     Consent,
     NewTemplate,
@@ -28,7 +29,6 @@ from facekeep.gallery.records import (
     Space,
     Template,
     clean_metadata,
-    clean_name,
     clean_template,
     clean_text,
     from_stamp,
@@ -276,7 +276,7 @@ class ExportReader:
         consent, until = record["consent"], record["retain_until"]
         person = Person(
             id=_uuid(record["id"]),
-            name=clean_name(record["name"]),
+            name=new_name(record["name"]),
             created_at=from_stamp(record["created_at"]),
             metadata=record["metadata"],
             consent=None if consent is None else _consent(consent),
