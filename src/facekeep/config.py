@@ -331,7 +331,9 @@ def _choose_rate(values: dict[str, Any], origins: dict[str, Origin]) -> None:
     first, second = (order.index(origins[name].source) for name in ("fmr", "fpir"))
     if first == second:
         where = f"{origins['fmr'].where} and {origins['fpir'].where}"
-        raise ConfigError(f"{where}: fmr and fpir say both how often to err: give one of them")
+        raise ConfigError(
+            f"{where}: each of the two says how many mistakes are allowed: give one of them"
+        )
     other = "fpir" if first < second else "fmr"
     del values[other]
     origins[other] = Origin("default")
