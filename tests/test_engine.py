@@ -306,7 +306,9 @@ def test_a_rate_that_cannot_be_promised_stops_the_first_enrolment_already(
     gallery = tmp_path / "people.db"
     with (
         FaceEngine(gallery, fmr=1e-12) as engine,
-        pytest.raises(InputError, match=r"cannot be promised.*; or enroll with review off$"),
+        pytest.raises(
+            InputError, match=r"cannot be promised.*; or skip the checks \(--review off\)$"
+        ),
     ):
         engine.enroll("Grace Hopper", tmp_path / "never-read.jpg")
     assert not gallery.exists()

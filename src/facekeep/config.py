@@ -112,7 +112,7 @@ class Settings:
     any_quality: bool = field(
         default=False,
         metadata=_about(
-            "Take every face for usable, also those too poor to be told from others.",
+            "Compare every face, even one that shows too little to be recognized.",
             kinds.flag(),
             "false",
         ),
@@ -120,7 +120,7 @@ class Settings:
     fmr: float = field(
         default=1e-4,
         metadata=_about(
-            "False-match rate to decide at: the share of strangers taken for somebody else.",
+            "False-match rate: the share of pairs of different people taken for one person.",
             kinds.rate(1e-9, 0.5),
             "1e-4",
         ),
@@ -128,10 +128,10 @@ class Settings:
     fpir: float | None = field(
         default=None,
         metadata=_about(
-            "Instead of fmr, for identify: the share of strangers that may get a name.",
+            "In place of fmr: the share of strangers that may get a name, at any size of gallery.",
             kinds.rate(1e-6, 0.5),
             "0.01",
-            "what fmr makes it",
+            "none, fmr decides",
         ),
     )
     detector: str | None = field(
@@ -164,7 +164,7 @@ class Settings:
     embedder: str | None = field(
         default=None,
         metadata=_about(
-            "Model that recognises faces.",
+            "Model that recognizes faces.",
             kinds.text("NAME", "the name of a recognition model"),
             '"sface"',
             "sface",
@@ -182,7 +182,7 @@ class Settings:
     max_faces: int = field(
         default=500,
         metadata=_about(
-            "Look at no more than so many faces of a picture, the largest.",
+            "Look at no more than so many faces of a picture: the largest.",
             kinds.whole(1, 1_000_000),
             "500",
         ),
@@ -340,7 +340,9 @@ def _choose_rate(values: dict[str, Any], origins: dict[str, Origin]) -> None:
     first, second = (order.index(origins[name].source) for name in ("fmr", "fpir"))
     if first == second:
         where = f"{origins['fmr'].where} and {origins['fpir'].where}"
-        raise ConfigError(f"{where}: fmr and fpir say both how often to err: give one of them")
+        raise ConfigError(
+            f"{where}: each of the two says how many mistakes are allowed: give one of them"
+        )
     other = "fpir" if first < second else "fmr"
     del values[other]
     origins[other] = Origin("default")

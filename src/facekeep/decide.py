@@ -210,7 +210,9 @@ def threshold_among(
             that was calibrated; the message says what can be promised.
         ModelError: The model was never calibrated.
     """
-    rate = _shared(model, fpir, people, f"name at most {fpir:g} of all strangers among {people:,}")
+    rate = _shared(
+        model, fpir, people, f"name at most {fpir:g} of all strangers among {people:,} people"
+    )
     return threshold(model, rate, templates=templates)
 
 
@@ -238,7 +240,7 @@ def _shared(model: ModelEntry, share: float, chances: int, aim: str) -> float:
     if model.thresholds and rate < lowest * (1 - 1e-9):
         promise = _rounded_up(-math.expm1(chances * math.log1p(-lowest)))
         raise InputError(
-            f"to {aim} takes a false-match rate of {rate:.2g}, and model {model.name} is "
+            f"to {aim}, a false-match rate of {rate:.2g} is needed, but model {model.name} is only "
             f"calibrated down to {lowest:g}; it can promise {promise:g}: ask for that or more"
         )
     return rate

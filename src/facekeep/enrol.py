@@ -131,7 +131,7 @@ def require_limit(policy: Policy, limit: Callable[[], Threshold]) -> None:
     try:
         limit()
     except (InputError, ModelError) as error:
-        raise type(error)(f"{error}; or enroll with review off") from error
+        raise type(error)(f"{error}; or skip the checks (--review off)") from error
 
 
 def main_face(faces: Sequence[Face], shape: Sequence[int], policy: Policy) -> int | None:
@@ -219,9 +219,8 @@ def conflict(
     return (
         Reason.IDENTITY_CONFLICT,
         f"the face looks like {nearest.name}, who is already enrolled (similarity "
-        f"{nearest.similarity:.3f}, {needed.cosine:.3f} is needed); check the name. It happens to "
-        f"about 1 new person in {others:,.0f} by mistake: if this is "
-        "another person, say so (--new-person)",
+        f"{nearest.similarity:.3f}, threshold {needed.cosine:.3f}); check the name, or if this is "
+        f"somebody else: --new-person (about 1 new person in {others:,.0f} is refused by mistake)",
     )
 
 
@@ -284,9 +283,9 @@ def inconsistent(
     odd = np.flatnonzero(~main[own:]).tolist()
     if not main.any():
         text = (
-            f"the {len(rows)} photos do not show one person: no face looks like those of most of "
-            f"the others, so nobody can tell which are of {name}; give photos of one person, or "
-            "enroll with review off"
+            f"the {len(rows)} photos do not show one person: no face is in most of them, so it is "
+            f"not known which show {name}; give photos of one person, or skip the checks "
+            "(--review off)"
         )
         return dict.fromkeys(odd, (Reason.INCONSISTENT_IDENTITY, text))
     others = (
@@ -296,8 +295,9 @@ def inconsistent(
     return {
         place: (
             Reason.INCONSISTENT_IDENTITY,
-            f"the face does not look like {others} (similarity {alike[place]:.3f} on average, about"
-            f" {bound:.3f} is needed); check whom the photo shows, or enroll with review off",
+            f"the face does not look like {others} (similarity {alike[place]:.3f} on average,"
+            f" about {bound:.3f} is needed); check whom the photo shows, or skip the checks"
+            " (--review off)",
         )
         for place in odd
     }

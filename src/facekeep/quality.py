@@ -248,7 +248,8 @@ _CHECKS = (
         Reason.TOO_BRIGHT,
         lambda q: q.brightness,
         "max_brightness",
-        "use less light: the brightness of the face is {value:.2f}, {limit:.2f} is the most",
+        "use less light: the brightness of the face is {value:.2f}, "
+        "at most {limit:.2f} is accepted",
     ),
     _Check(
         Reason.LOW_CONTRAST,
@@ -260,21 +261,22 @@ _CHECKS = (
         Reason.EXTREME_POSE,
         lambda q: abs(q.yaw),
         "max_yaw",
-        "look at the camera: the head is turned aside by {value:.0f} degrees, "
-        "{limit:.0f} is the most",
+        "look at the camera: the head is turned aside by {value:.1f} degrees, "
+        "at most {limit:.0f} is accepted",
     ),
     _Check(
         Reason.EXTREME_POSE,
         lambda q: abs(q.pitch),
         "max_pitch",
-        "look at the camera: the head is turned up or down by {value:.0f} degrees, "
-        "{limit:.0f} is the most",
+        "look at the camera: the head is turned up or down by {value:.1f} degrees, "
+        "at most {limit:.0f} is accepted",
     ),
     _Check(
         Reason.EXTREME_POSE,
         lambda q: abs(q.roll),
         "max_roll",
-        "hold the head upright: it is tilted by {value:.0f} degrees, {limit:.0f} is the most",
+        "hold the head upright: it is tilted by {value:.1f} degrees, "
+        "at most {limit:.0f} is accepted",
     ),
     _Check(
         Reason.LOW_DETECTION_SCORE,
@@ -292,29 +294,29 @@ _CHECKS = (
         Reason.MOUTH_COVERED,
         lambda q: q.mouth_covered,
         "max_mouth_covered",
-        "uncover mouth and nose: the hint that something hides them is {value:.3f}, "
-        "{limit:.2f} is the most",
+        "uncover mouth and nose: the estimate that they are hidden is {value:.3f}, "
+        "at most {limit:.2f} is accepted",
     ),
     _Check(
         Reason.EYES_COVERED,
         lambda q: q.eyes_covered,
         "max_eyes_covered",
-        "show the eyes, without dark glasses, hair or shadow over them: the hint that they are "
-        "hidden is {value:.3f}, {limit:.2f} is the most",
+        "show the eyes, without dark glasses, hair or shadow over them: the estimate that they are "
+        "hidden is {value:.3f}, at most {limit:.2f} is accepted",
     ),
     _Check(
         Reason.TOO_COMPRESSED,
         lambda q: q.blockiness,
         "max_blockiness",
         "use a file that is less compressed: the blocks of JPEG stand out by {value:.2f}, "
-        "{limit:.2f} is the most",
+        "at most {limit:.2f} is accepted",
     ),
     _Check(
         Reason.UNCLEAR,
         lambda q: q.recognizability,
         "min_recognizability",
-        "use a clearer picture: damaged, covered or no face, it shows too little of who it is "
-        "({value:.2f}, {limit:.2f} is needed)",
+        "use a clearer picture: the face is damaged, covered or not a face at all, and cannot be "
+        "told from others (recognizability {value:.2f}, {limit:.2f} is needed)",
     ),
 )
 

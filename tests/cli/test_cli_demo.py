@@ -90,6 +90,7 @@ def test_a_wrong_answer_is_a_no(cli, album):
     outcome = cli("demo", "--photos", "mine", "--quiet")
     assert outcome.status == 1
     assert "WRONG, expected unknown" in outcome.out
+    assert "several photos of one person belong into a folder" in outcome.out
 
 
 def test_photos_that_cannot_be_read_are_left_out(cli, album):

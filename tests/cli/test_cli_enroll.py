@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -175,6 +176,20 @@ def test_a_folder_of_different_people_is_no_person(cli, people, album):
     assert [each["reason"] for each in anybody["rejected"]] == ["inconsistent_identity"] * 2
     listed = cli("people", "list", "-g", "new.db", "--json").json["people"]
     assert [each["name"] for each in listed] == ["Eileen", "Grace"]
+
+
+def test_photos_that_are_refused_for_one_reason_share_a_line(cli, album):
+    (album / "mixed").mkdir()
+    for number in range(3):
+        shutil.copy("hopper.jpg", album / "mixed" / f"{number}.jpg")
+        shutil.copy("collins.jpg", album / "mixed" / f"{number + 3}.jpg")
+    outcome = cli("enroll", "Anybody", "mixed", "-g", "new.db")
+    told = outcome.out.splitlines()
+    assert (outcome.status, len(told)) == (1, 2)
+    first = ", ".join(str(Path("mixed", f"{number}.jpg")) for number in range(3))
+    assert told[1].startswith(f"  not enrolled: {first} and 3 more: inconsistent_identity: ")
+    rejected = cli("enroll", "Anybody", "mixed", "-g", "new.db", "--json").json["rejected"]
+    assert len(rejected) == 6
 
 
 def test_the_odd_photo_is_listed(cli, album):

@@ -185,6 +185,11 @@ def test_restore(cli, album):
         "remarks": [],
     }
     assert cli("people", "show", "Grace Hopper").status == 0
+    photo = (album / "hopper.jpg").read_bytes()
+    refused = cli("gallery", "restore", "copy.db", "-g", "hopper.jpg")
+    assert refused.status == 2
+    assert "has the name of a picture" in refused.err
+    assert (album / "hopper.jpg").read_bytes() == photo
     (album / "people.db").write_bytes(b"text" * 9999)
     assert cli("gallery", "restore", "copy.db").out.endswith("people.db: restored, 2 people\n")
     assert cli("gallery", "check").status == 0

@@ -47,7 +47,7 @@ def test_every_command_has_help_and_examples(path: str, command):
 def test_every_parameter_is_documented(path: str, command):
     for parameter in command.params:
         assert parameter.help, parameter.name
-        assert parameter.help.rstrip("]").endswith((".", *"abcdefghijklmnopqrstuvwxyz0123456789G"))
+        assert parameter.help.rstrip("]").endswith((".", *"abcdefghijklmnopqrstuvwxyz0123456789BG"))
         takes_value = parameter.param_type_name == "argument" or not parameter.is_flag
         if takes_value and parameter.name not in COMMON:
             assert parameter.metavar, f"{parameter.name} needs a metavar"
@@ -203,3 +203,15 @@ def test_stale_pages_are_told(monkeypatch, tmp_path: Path):
     assert "cli.md, configuration.md" in done.stderr
     subprocess.run(check[:-1], check=True)
     assert subprocess.run(check, check=False).returncode == 0
+
+
+@pytest.mark.parametrize(("path", "command"), TREE, ids=name_of)
+def test_help_cuts_no_sentence_and_writes_no_literals(path: str, command, cli, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    shown = cli(*path.split()[1:], "--help").out
+    assert all(
+        len(line) <= 80 or line.lstrip().startswith("facekeep") for line in shown.splitlines()
+    )
+    commands = shown.partition("\nCommands:\n")[2].partition("\n\n")[0]
+    assert "..." not in commands
+    assert not re.search(r"default: [^]]*\d_\d", shown)

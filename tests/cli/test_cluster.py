@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from photo_kit import album, cache, folded_models
 
-from facekeep import load_image
+from facekeep import load_image, save_image
 
 __all__ = ["album", "cache", "folded_models"]
 
@@ -128,6 +129,16 @@ def test_wrong_groups_and_names_enroll_nobody(cli, album: Path, cache: Path, peo
     wrong = cli("cluster", album, "--name", f"{other}=Ada Lovelace")
     assert wrong.status == 1
     assert "inconsistent_identity" in wrong.out
+
+
+def test_a_group_without_a_name_says_whom_it_is_like(cli, album: Path, cache: Path, people: Path):
+    assert cli("enroll", "Grace", album / "hopper.png", "--review", "off").status == 0
+    twice = load_image(album / "hopper.png")
+    save_image(album / "twice.png", np.hstack([twice, twice]))
+    told = cli("cluster", album, "--min-size", "1").out
+    (other,) = [line for line in told.splitlines() if "in one photo with" in line]
+    assert "like Grace (" in other
+    assert "in one photo with" not in cli("cluster", album, "--min-size", "1", "--collage").out
 
 
 def test_photos_are_sorted_into_folders(cli, album: Path, cache: Path, people: Path, tmp_path):

@@ -395,7 +395,7 @@ GALLERIES = [
         ["enroll", "Ada", "hopper.jpg", "-g", "other.db"],
         2,
         "space_mismatch",
-        "use the first model, or enrol anew",
+        "use the first model (--embedder model-b)",
         lambda w: w.gallery_of_another_model("other.db"),
     ),
     Case(
@@ -897,7 +897,7 @@ MODELS = [
         "enroll Ada hopper.jpg --gallery new.db --embedder mine",
         2,
         "model",
-        "(docs/evaluation.md); or enroll with review off",
+        "(docs/evaluation.md); or skip the checks (--review off)",
         _own_model,
     ),
     Case(

@@ -298,7 +298,7 @@ def _future_gallery(path: Path) -> Check:
     place = _folder("gallery", path.parent)
     if place.status != "ok":
         return place
-    return Check("files", "gallery", "ok", f"{path} does not exist yet; enrolment makes it")
+    return Check("files", "gallery", "ok", f"{path} does not exist yet; `facekeep enroll` makes it")
 
 
 def _folder(name: str, folder: Path) -> Check:

@@ -330,8 +330,15 @@ def _print(run: Run, result: Clustering) -> None:
 
 
 def _who(found: Group) -> str:
-    match = found.decision.match if found.decision else None
-    return f"{match.name} ({match.similarity:.3f})" if match else ""
+    decision = found.decision
+    if decision and decision.match:
+        return f"{decision.match.name} ({decision.match.similarity:.3f})"
+    best = (
+        next((each for each in decision.candidates if not each.refused), None) if decision else None
+    )
+    if best is None or best.similarity < best.threshold:
+        return ""
+    return f"like {best.name} ({best.similarity:.3f}), but in one photo with the group of that name"
 
 
 def _print_copies(run: Run, copies: Sorted) -> None:

@@ -39,7 +39,7 @@ def demo(
         Path, typer.Option("--out", "-o", metavar="FOLDER", help="Where the pictures go.")
     ] = Path("demo-out"),
 ) -> ExitStatus:
-    """Enrol people, recognise them in changed photos, and see that strangers stay unknown.
+    """Enroll people, recognize them in changed photos, and see that strangers stay unknown.
 
     Works in a gallery of its own that is deleted afterwards. Writes pictures with the answers.
     Exit status: 0 when every answer was right, 1 when one was wrong.
@@ -55,7 +55,7 @@ def demo(
         ) from error
     settings = run.settings
     options = {"fmr": settings.fmr, "threads": settings.threads}
-    with run.progress("Recognising") as advance:
+    with run.progress("Recognizing") as advance:
         trials = []
         for trial in Demonstration(cases, out, options).run():
             trials.append(trial)
@@ -66,6 +66,11 @@ def demo(
         run.emit({"right": right, "trials": documents, "pictures": str(out)})
     run.table(["who is in it", "photo", "answer", "similarity", ""], [_row(t) for t in trials])
     run.say(f"{right} of {len(trials)} right at a false-match rate of {words(settings.fmr)}")
+    if photos is not None and right < len(trials):
+        run.say(
+            "wrong answers may be right: several photos of one person belong into a folder with the"
+            f" person's name in {photos}; loose photos count as photos of different people"
+        )
     run.say(f"pictures with the answers: {out / 'collage.jpg'}, erased.jpg, trials.jpg")
     return ExitStatus.YES if right == len(trials) else ExitStatus.NO
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -18,10 +18,13 @@ from facekeep.errors import InputError
 
 if TYPE_CHECKING:
     from facekeep.engine import FaceEngine
-    from facekeep.enrol import Enrolment
+    from facekeep.enrol import Enrolment, Rejection
     from facekeep.gallery import Consent
 
 app = group()
+
+_NAMED: Final = 3
+"""So many photos are named that are refused for one reason; the JSON names all."""
 
 Facts = Annotated[
     list[str] | None,
@@ -45,13 +48,13 @@ Days = Annotated[
 ]
 Largest = Annotated[
     bool,
-    typer.Option("--largest", help="Take the largest face, though others compete with it."),
+    typer.Option("--largest", help="Take the largest face, even where others are about as large."),
 ]
 NewPerson = Annotated[
     bool,
     typer.Option(
         "--new-person",
-        help="The person is none of those who are enrolled, however alike in face or name.",
+        help="The person is new, though the face or the name is like that of somebody enrolled.",
     ),
 ]
 
@@ -88,8 +91,8 @@ def enroll(
 ) -> ExitStatus:
     """Enroll a person from photos; one template for each photo that passes the review.
 
-    The photos must show one person, and the same as those enrolled before under the name; of
-    several faces in a photo one must plainly be the main one. --review off asks for none of this.
+    All photos must show one person, the same as the photos enrolled before under the name. Where
+    a photo shows several faces, one must plainly be the main one. --review off skips these checks.
     Given a folder alone, every folder in it is a person: its name is the person's name, its
     pictures are the photos. Each person is stored at once or not at all, so an interrupted run can
     simply be started again: photos that are enrolled already are not stored twice. Exit status: 0
@@ -176,9 +179,19 @@ def _print(run: Run, enrolment: Enrolment) -> None:
 
 
 def say_rejected(run: Run, enrolment: Enrolment) -> None:
-    """Say which photos were not used, and why."""
-    for each in enrolment.rejected:
-        run.say(f"  not enrolled: {each.image}: {each.reason}: {each.detail}")
+    """Say which photos were refused, those of one reason together."""
+    for (reason, detail), alike in _by_reason(enrolment.rejected).items():
+        which = ", ".join(alike[:_NAMED])
+        more = f" and {len(alike) - _NAMED} more" if len(alike) > _NAMED else ""
+        run.say(f"  not enrolled: {which}{more}: {reason}: {detail}")
+
+
+def _by_reason(rejected: Sequence[Rejection]) -> dict[tuple[str, str], list[str]]:
+    """The photos that were refused for one and the same reason, in the order they were given in."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for each in rejected:
+        found.setdefault((each.reason, each.detail), []).append(each.image)
+    return found
 
 
 def _document(enrolment: Enrolment) -> dict[str, Any]:

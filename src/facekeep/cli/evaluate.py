@@ -123,7 +123,7 @@ def identify(
     labels: Labels = None,
     aligned: AlignedFlag = False,
     templates: Annotated[
-        int, typer.Option("--templates", min=1, metavar="N", help="Photos to enrol a person by.")
+        int, typer.Option("--templates", min=1, metavar="N", help="Photos to enroll a person by.")
     ] = 1,
     strangers: Annotated[
         float,
@@ -137,7 +137,7 @@ def identify(
     ] = 0.5,
     seed: Annotated[int, typer.Option("--seed", min=0, metavar="N", help="Decides who.")] = 0,
 ) -> Work:
-    """Enrol some of your own people, search for everybody.
+    """Enroll some of your own people, search for everybody.
 
     DIR holds a folder for each person, with pictures in it. People with too few of them are
     strangers, as is a share of the others; --fmr sets the rates that FPIR is to keep to.

@@ -80,10 +80,12 @@ def detect(
     """Find the faces in pictures, with landmarks and quality.
 
     Faces are numbered in reading order, the same in the table, the marked picture and the names of
-    crops. Exit status: 0 when there is a face in every picture, 1 when one has none, 2 when a
-    picture that was named, or every one of a folder, cannot be read. With --json, one line for each
-    picture. --csv writes a row for each face, and one for a picture without any, with the columns
-    image, face, x1, y1, x2, y2, score, quality, usable, reasons, error; face is its number.
+    crops. A face is usable as far as detection can tell; only identify, verify, search and cluster
+    also notice that it is unclear, or no face at all. Exit status: 0 when there is a face in every
+    picture, 1 when one has none, 2 when a picture that was named, or every one of a folder, cannot
+    be read. With --json, one line for each picture. --csv writes a row for each face, and one for a
+    picture without any, with the columns image, face, x1, y1, x2, y2, score, quality, usable,
+    reasons, error; face is its number.
     """
     with (
         csv_rows(csv, (*_COLUMNS, "error"), json=run.json) as add,

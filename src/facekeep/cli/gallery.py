@@ -16,6 +16,7 @@ from facekeep.cli.looking import photo_progress
 from facekeep.cli.opening import open_engine, open_gallery, open_key
 from facekeep.cli.options import ENGINE, GALLERY
 from facekeep.cli.output import counted, size_text
+from facekeep.errors import InputError
 
 if TYPE_CHECKING:
     from facekeep.apps.migrate import Migration
@@ -86,7 +87,12 @@ def restore_(
     beside it damages it.
     """
     from facekeep.gallery import restore
+    from facekeep.image import is_picture
 
+    if is_picture(run.settings.gallery):
+        raise InputError(
+            f"{run.settings.gallery} has the name of a picture: name the gallery with --gallery"
+        )
     done = restore(copy, run.settings.gallery, key=open_key(run))
     if run.json:
         run.emit(
@@ -165,7 +171,6 @@ def rekey(
 
     Names and your own facts about people stay readable without the key.
     """
-    from facekeep.errors import InputError
     from facekeep.gallery import load_key
 
     if (new_key is None) == (not plain):
@@ -195,8 +200,8 @@ def migrate(
         typer.Option(
             "--photos",
             metavar="DIR",
-            help="Look here, too, for the photos that people were enrolled from, wherever they were"
-            " moved in it; may be repeated.",
+            help="Look in this folder, too, for the photos that people were enrolled from, by any"
+            " name; may be repeated.",
         ),
     ] = None,
     drop: Annotated[

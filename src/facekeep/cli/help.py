@@ -23,6 +23,9 @@ PANELS: Final = {
 }
 """The groups of options in the help, in their order; the command's own others come before."""
 
+_SENTENCE: Final = 400
+"""Letters of a first sentence; a longer one would be cut off."""
+
 CONTEXT: Final = {"help_option_names": ["-h", "--help"]}
 """What commands and groups are made with."""
 
@@ -52,7 +55,16 @@ class HelpedCommand(_Sorted, TyperCommand):
 
 
 class HelpedGroup(_Sorted, TyperGroup):
-    """A set of verbs."""
+    """A set of verbs, each with the whole of its first sentence."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """List the verbs; what does not fit on a line is folded, not cut off."""
+        verbs = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
+        shown = [(name, verb) for name, verb in verbs if verb is not None and not verb.hidden]
+        with formatter.section("Commands"):
+            formatter.write_dl(
+                [(name, verb.get_short_help_str(limit=_SENTENCE)) for name, verb in shown]
+            )
 
 
 def _parameters(command: Any, ctx: Any, kind: str) -> list[Any]:

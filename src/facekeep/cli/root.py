@@ -15,7 +15,7 @@ from facekeep.cli.command import group
 
 __all__ = ["build_root"]
 
-_HELP: Final = """Recognise faces on this machine: nothing leaves it.
+_HELP: Final = """Recognize faces on this machine: nothing leaves it.
 
 \b
 Exit status: 0 yes or done, 1 no or unknown, 2 wrong use or bad input,

@@ -66,12 +66,12 @@ def search(
     """Find the photos of a folder that show a face, or an enrolled person.
 
     Looks for the largest face of IMAGE in all pictures of FOLDER and the folders in it, and lists
-    the photos that show it, the most similar first. Where there is no file of that name it is the
-    name of an enrolled person, who is looked for by all templates. --out writes a contact sheet of
-    the faces found. What is found in each photo is remembered, encrypted where a key is set, so
-    that the next run is quick and an interrupted one goes on where it stopped. Exit status: 0 when
-    a photo shows the face, 1 when none does. --csv writes a row for each photo found, with the
-    columns image, similarity, threshold, x1, y1, x2, y2.
+    the photos that show it, the most similar first. Where there is no file of that name, it is
+    taken for the name of an enrolled person, and all templates of that person are looked for. --out
+    writes a contact sheet of the faces found. What is found in each photo is remembered, encrypted
+    where a key is set, so that the next run is quick and an interrupted one goes on where it
+    stopped. Exit status: 0 when a photo shows the face, 1 when none does. --csv writes a row for
+    each photo found, with the columns image, similarity, threshold, x1, y1, x2, y2.
     """
     from facekeep.image import is_picture, save_image
 

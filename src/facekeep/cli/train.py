@@ -140,7 +140,7 @@ def _tell_name(run: Run, outcome: Outcome) -> None:
     rate = f" --fmr {told}" if lowest > run.settings.fmr else ""
     run.say(
         f"{made.name}: in the catalogue, calibrated on {made.comparisons:,} comparisons down to a"
-        f" false-match rate of {told}; enrol and identify with --embedder {made.name}{rate}"
+        f" false-match rate of {told}; enroll and identify with --embedder {made.name}{rate}"
     )
     _warn_of_weakness(run, outcome, max(lowest, run.settings.fmr))
 

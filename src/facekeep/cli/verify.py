@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,11 +11,11 @@ import typer
 from facekeep.cli.command import ExitStatus, Run, command, group
 from facekeep.cli.opening import open_engine
 from facekeep.cli.options import ENGINE, Image
-from facekeep.cli.output import counted
 from facekeep.cli.terms import box, say_terms
 
 if TYPE_CHECKING:
     from facekeep.decide import Verification
+    from facekeep.face import Face
 
 app = group()
 
@@ -42,9 +43,10 @@ def verify(
 ) -> ExitStatus:
     """Say whether two pictures show the same person.
 
-    Of a picture with several faces the largest is compared, and said which. With --any every pair
-    of faces is; many pairs are many chances to err, so the threshold rises to keep the stated
-    rate. Exit status: 0 yes, 1 no, or no usable face in one of them.
+    Where a picture shows several faces the largest is compared, and the output says which one. With
+    --any each face is compared with each, and the threshold rises, so that the false-match rate
+    still holds. Faces are numbered in reading order, as by detect. Exit status: 0 yes, 1 no, or no
+    usable face in one of the pictures.
     """
     with open_engine(run) as engine:
         result = engine.verify(first, second, any_pair=any_pair)
@@ -66,16 +68,25 @@ def verify(
 
 
 def _side(result: Verification, side: int, image: Path) -> dict[str, Any]:
-    """What was seen in one of the pictures; ``face`` counts from 1, the largest."""
+    """What was seen in one of the pictures; ``face`` is a number in reading order, from 1."""
     faces = result.faces[side]
+    numbers = _numbers(faces)
     place = result.compared[side] if result.compared else None
+    ordered = sorted(zip(numbers, faces, strict=True), key=lambda each: each[0])
     return {
         "image": image,
         "faces": len(faces),
-        "face": None if place is None else place + 1,
+        "face": None if place is None else numbers[place],
         "bbox": None if place is None else faces[place].bbox,
-        "boxes": [face.bbox for face in faces],
+        "boxes": [face.bbox for _, face in ordered],
     }
+
+
+def _numbers(faces: Sequence[Face]) -> list[int]:
+    """The numbers that ``detect`` gives these faces."""
+    from facekeep.draw import reading_order
+
+    return reading_order(faces)
 
 
 def _print(run: Run, result: Verification, images: tuple[Path, Path], any_pair: bool) -> None:
@@ -86,9 +97,9 @@ def _print(run: Run, result: Verification, images: tuple[Path, Path], any_pair: 
     run.say(f"{word}: similarity {result.similarity:.3f}, threshold {result.threshold.cosine:.3f}")
     for image, faces, place in zip(images, result.faces, result.compared, strict=True):
         if len(faces) > 1:
-            which = "the largest" if place == 0 else f"number {place + 1} by size"
-            found = counted(len(faces), "face")
-            run.say(f"{image}: compared {which} of {found}, at {box(faces[place])}")
+            number = _numbers(faces)[place]
+            size = ", the largest," if place == 0 else ""
+            run.say(f"{image}: compared face {number} of {len(faces)}{size} at {box(faces[place])}")
     if not any_pair and not result.match and any(len(faces) > 1 for faces in result.faces):
         run.say("to compare each face with each: --any")
 

@@ -295,5 +295,6 @@ def require_space(own: Space, other: Space, what: str) -> None:
     if (own.id, own.width) != (other.id, other.width):
         raise SpaceMismatch(
             f"{what} holds templates of {own.model} ({own.width}-d, {own.id[:12]}), not of"
-            f" {other.model} ({other.width}-d, {other.id[:12]}): use the first model, or enrol anew"
+            f" {other.model} ({other.width}-d, {other.id[:12]}): use the first model (--embedder"
+            f" {own.model}), or change the templates with `facekeep gallery migrate`"
         )
