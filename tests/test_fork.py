@@ -214,31 +214,3 @@ def test_a_cache_of_photos_is_used_on_in_the_child(
     tmp_path: Path, photos: tuple[Path, Path]
 ) -> None:
     assert run(CACHED, tmp_path, photos, 1) == [0, "cannot be read either"]
-
-
-CLOSED = """
-import os, sys
-import numpy as np
-from facekeep.gallery import Gallery, NewTemplate, Space
-space, template = Space("a" * 64, "m", 4), NewTemplate(np.eye(4, dtype=np.float32)[0])
-closed = [Gallery.open(f"{sys.argv[1]}/{number}.db", space=space, create=True) for number in "123"]
-for gallery in closed:
-    gallery.enroll("Grace Hopper", [template])
-    gallery.close()
-kept = Gallery.open(f"{sys.argv[1]}/1.db", space=space)
-kept.enroll("Eileen Collins", [template])
-if not os.fork():
-    os._exit(0 if kept.count() == 2 else 1)
-sys.exit(os.waitstatus_to_exitcode(os.wait()[1]))
-"""
-
-
-def test_galleries_that_were_closed_do_not_hinder_a_fork(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", CLOSED, str(tmp_path)],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert (done.returncode, done.stderr) == (0, "")

@@ -301,7 +301,9 @@ def test_ctrl_c_ends_with_one_line_and_130(tmp_path: Path):
     os.mkfifo(fifo)
     keyring = f"def get_password(service, user):\n    return open({str(fifo)!r}).read()\n"
     (tmp_path / "keyring.py").write_text(keyring)
-    words = ("gallery", "info", "--key", "keyring:facekeep/me")
+    (tmp_path / "people.db").touch()  # there is something to open with the key
+    gallery = str(tmp_path / "people.db")
+    words = ("gallery", "info", "--gallery", gallery, "--key", "keyring:facekeep/me")
     child = process(*words, environ={"PYTHONPATH": str(tmp_path)})
     with fifo.open("wb"):  # the child is asking its keyring by now, and waits
         child.send_signal(signal.SIGINT)

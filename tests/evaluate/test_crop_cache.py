@@ -35,13 +35,13 @@ class Wide:
 def looks(monkeypatch) -> list[tuple[int, ...]]:
     """The shapes of the images that a detector looked at."""
     seen: list[tuple[int, ...]] = []
-    detect = Detector.detect
+    find = Detector.find
 
     def counted(self, image):
         seen.append(image.shape)
-        return detect(self, image)
+        return find(self, image)
 
-    monkeypatch.setattr(Detector, "detect", counted)
+    monkeypatch.setattr(Detector, "find", counted)
     return seen
 
 

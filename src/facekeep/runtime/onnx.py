@@ -237,6 +237,9 @@ def _options(ort: ModuleType, threads: int) -> Any:
     options.enable_mem_pattern = False
     # Waiting threads that spin steal the cores from other sessions and programs.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # Without it processors that have AVX2 but no VNNI add pairs of 8-bit products in 16 bits, where
+    # they overflow: embeddings of networks in 8 bits lose up to four hundredths of their cosine.
+    options.add_session_config_entry("session.x64quantprecision", "1")
     return options
 
 
