@@ -37,6 +37,7 @@ GOOD = {
     "fpir": ("0.1", 0.1),
     "detector": ("mine", "mine"),
     "refiner": ("none", "none"),
+    "orienter": ("none", "none"),
     "embedder": ("other", "other"),
     "min_face": ("40", 40),
     "max_faces": ("3", 3),

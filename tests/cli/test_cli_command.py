@@ -152,13 +152,17 @@ def test_the_engine_is_opened_as_the_settings_say(tmp_path: Path):
     for gallery in ("none", "read", "write"):
         with open_engine(run, gallery) as engine:
             assert engine.fmr == 1e-3
-    lost = Run({"key": "env:NO_SUCH_VARIABLE"})
+    lost = Run({"key": "env:NO_SUCH_VARIABLE", "gallery": tmp_path / "p.db"})
     with pytest.raises(GalleryKeyError):
         open_engine(lost, "read")
     open_engine(lost).close()
 
 
 def test_defaults_agree_with_the_engines():
+    from facekeep import FaceEngine
+
+    with FaceEngine() as engine:
+        assert engine.fmr == Settings().fmr  # None stands for it, so that an FPIR may be given
     for name, parameter in engine_parameters().items():
-        if name != "gallery":
+        if name not in ("gallery", "fmr"):
             assert getattr(Settings(), name) == parameter.default, name

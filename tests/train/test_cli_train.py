@@ -165,7 +165,7 @@ def test_enough_people_kept_out_calibrate_the_model(
     options = ["--holdout", "8", "--steps", "2", *SMALL[:4], *SMALL[-6:]]
     outcome = cli("train", "--data", people, "--out", tmp_path / "run", *options, "--name", "ours")
     assert outcome.status == 0, outcome.err
-    assert outcome.out.endswith("enrol and identify with --embedder ours --fmr 0.01\n")
+    assert outcome.out.endswith("enroll and identify with --embedder ours --fmr 0.01\n")
     made = entry("ours")
     assert [fmr for fmr, _ in made.thresholds] == [0.01]
     assert made.comparisons == 700
