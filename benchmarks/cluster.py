@@ -21,8 +21,8 @@ from common import Rows, arguments, embed_all, labelled_faces, report
 from numpy.typing import NDArray
 
 from facekeep.apps.cluster import group_faces, neighbours
-from facekeep.decide import threshold
 from facekeep.models import default_model, entry
+from facekeep.pipeline.decide import threshold
 
 Labels = NDArray[np.intp]
 

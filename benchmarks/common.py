@@ -17,13 +17,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-import facekeep._warp
-import facekeep.align
-import facekeep.detect
-import facekeep.landmarks
-from facekeep.embed import Embedder
-from facekeep.image import load_image
+import facekeep.pipeline.align
+import facekeep.pipeline.detect
+import facekeep.pipeline.refine
+import facekeep.pipeline.warp
 from facekeep.models import default_model, entry
+from facekeep.pipeline.embed import Embedder
+from facekeep.pipeline.image import load_image
 
 Crops = NDArray[np.uint8]
 Rows = NDArray[np.float32]
@@ -80,10 +80,10 @@ def cached(
 def cropping_code() -> str:
     """Digest the code between an image and a crop, so that a change makes cached crops stale."""
     modules: tuple[ModuleType, ...] = (
-        facekeep.detect,
-        facekeep.landmarks,
-        facekeep.align,
-        facekeep._warp,
+        facekeep.pipeline.detect,
+        facekeep.pipeline.refine,
+        facekeep.pipeline.align,
+        facekeep.pipeline.warp,
     )
     code = b"".join(Path(str(module.__file__)).read_bytes() for module in modules)
     weights = [file.sha256 for file in entry(default_model("refine")).files]

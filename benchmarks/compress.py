@@ -12,15 +12,15 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from facekeep.compress.faces import Faces
-from facekeep.compress.measure import Facts, Measuring
-from facekeep.compress.options import Quantize
-from facekeep.compress.quantize import MODES
-from facekeep.compress.setting import Setting
-from facekeep.compress.staging import staged
-from facekeep.compress.steps import take
-from facekeep.compress.tradeoff import draw_tradeoff, measure_of
-from facekeep.compress.workfolder import WorkFolder, digest_of
+from facekeep.lab.compress.faces import Faces
+from facekeep.lab.compress.measure import Facts, Measuring
+from facekeep.lab.compress.options import Quantize
+from facekeep.lab.compress.quantize import MODES
+from facekeep.lab.compress.setting import Setting
+from facekeep.lab.compress.staging import staged
+from facekeep.lab.compress.steps import take
+from facekeep.lab.compress.tradeoff import draw_tradeoff, measure_of
+from facekeep.lab.compress.workfolder import WorkFolder, digest_of
 from facekeep.models import ModelEntry, entry
 
 

@@ -1,7 +1,7 @@
 """How well the photos of one person tell a wrong photo, and how many right ones they cost.
 
 Labelled faces, never those of LFW. Photos of a person are drawn, with or without one of somebody
-else, and put through ``facekeep.enrol.main_group`` at the bound for several false-match rates. The
+else, and put through ``enrollment.main_group`` at the bound for several false-match rates. The
 rate in use was chosen with ``--half 0``; the figures in docs/quality.md are those of ``--half 1``,
 whose people had no part in the choice. Some labels of CelebA are wrong: about two pairs in a
 hundred lie below a cosine of 0.1, and count as right photos that are refused.
@@ -16,9 +16,9 @@ import numpy as np
 from common import arguments, embed_all, labelled_faces, report
 from numpy.typing import NDArray
 
-from facekeep.decide import threshold
-from facekeep.enrol import main_group
 from facekeep.models import ModelEntry, default_model, entry
+from facekeep.pipeline.decide import threshold
+from facekeep.pipeline.enrollment import main_group
 
 Rows = NDArray[np.float32]
 STRANGERS = 32

@@ -37,15 +37,15 @@ from common import arguments, labelled_faces, report, tar_members
 from numpy.typing import NDArray
 
 from facekeep import load_image, threshold
-from facekeep.align import align, template
-from facekeep.detect import Detector
-from facekeep.embed import Embedder
-from facekeep.evaluate.crops import main_face
-from facekeep.face import Face
-from facekeep.image import list_images
+from facekeep.lab.evaluate.crops import main_face
 from facekeep.models import default_model, entry
-from facekeep.quality import USABLE, Quality, assess, review
-from facekeep.quality_network import QualityNetwork
+from facekeep.pipeline.align import align, template
+from facekeep.pipeline.detect import Detector
+from facekeep.pipeline.embed import Embedder
+from facekeep.pipeline.image import list_images
+from facekeep.pipeline.quality import USABLE, Quality, assess, review
+from facekeep.pipeline.quality_network import QualityNetwork
+from facekeep.types import Face
 
 Image = NDArray[np.uint8]
 Rng = np.random.Generator

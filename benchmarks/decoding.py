@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms, features
 
 from facekeep.errors import ImageError
-from facekeep.image import load_image
+from facekeep.pipeline.image import load_image
 
 Pixels = NDArray[np.uint8]
 

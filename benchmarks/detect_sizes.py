@@ -18,7 +18,7 @@ import numpy as np
 from common import arguments, landmark_frames, report
 from numpy.typing import NDArray
 
-from facekeep.detect import Detector
+from facekeep.pipeline.detect import Detector
 
 SIZES = (8, 10, 12, 14, 16, 20, 32, 64, 128, 256, 384, 448, 512, 640, 800)
 SCORES = (0.5, 0.6, 0.7)

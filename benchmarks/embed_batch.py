@@ -10,7 +10,7 @@ from functools import partial
 
 import numpy as np
 
-from facekeep._turns import in_turns
+from facekeep._internal.timing import in_turns
 from facekeep.models import default_model, entry, weights
 from facekeep.runtime import open_session
 

@@ -17,8 +17,8 @@ import numpy as np
 from common import arguments, embed_all, labelled_faces, report
 from person_score import FMR, Rows, doubles
 
-from facekeep.decide import threshold
 from facekeep.models import default_model, entry
+from facekeep.pipeline.decide import threshold
 
 
 def pooled(rows: Rows, images: list[Rows], count: int) -> Rows:

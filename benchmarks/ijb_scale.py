@@ -24,8 +24,9 @@ import numpy as np
 from common import report
 from numpy.typing import NDArray
 
-from facekeep.evaluate import Operating, pool, readers, verify_templates
-from facekeep.evaluate.metrics import allowed
+from facekeep.lab import datasets
+from facekeep.lab.evaluate import Operating, pool, verify_templates
+from facekeep.lab.evaluate.metrics import allowed
 
 SUBJECTS, TEMPLATES, IMAGES = 3_531, 23_124, 469_375
 MATED, NON_MATED = 19_557, 15_638_932
@@ -140,7 +141,7 @@ def main() -> int:
         lap("")
         write_lists(Path(folder), images)
         lap("write the set (not part of it)")
-        data = readers.ijb(folder, "C")
+        data = datasets.ijb(folder, "C")
         lap("read the lists")
     rows, norms = features(images)
     lap("make features up (not part of it)")

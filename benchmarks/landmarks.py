@@ -24,11 +24,11 @@ from common import (
 )
 from numpy.typing import NDArray
 
-from facekeep.align import align
-from facekeep.detect import Detector
-from facekeep.evaluate import all_pairs, at_rates
-from facekeep.evaluate.crops import main_face
-from facekeep.evaluate.readers.annotated import by_person, open_annotated
+from facekeep.lab.datasets.annotated import by_person, open_annotated
+from facekeep.lab.evaluate import all_pairs, at_rates
+from facekeep.lab.evaluate.crops import main_face
+from facekeep.pipeline.align import align
+from facekeep.pipeline.detect import Detector
 
 Points = NDArray[np.float64]
 FMR = 1e-3

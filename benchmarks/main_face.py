@@ -1,6 +1,6 @@
 """Whose photo is it: how often one face is the main one, and how often it is the wrong one.
 
-The rule (``facekeep.enrol.main_face``) was chosen on ``frames`` (video frames of which one person's
+The rule (``enrollment.main_face``) was chosen on ``frames`` (video frames of which one person's
 face is annotated), ``crops`` (cut out of group photos about one face, so that it is known which is
 meant) and ``groups`` (the group photos as they are, of which nobody in particular is the subject).
 ``pairs`` puts two portraits side by side at about the same size, so that taking either is a guess.
@@ -20,11 +20,11 @@ import cv2
 import numpy as np
 from common import Crops, arguments, landmark_frames, report, tar_members
 
-from facekeep.detect import Detector
-from facekeep.enrol import main_face, reject
-from facekeep.face import Face
-from facekeep.image import load_image
-from facekeep.quality import POLICIES, assess
+from facekeep.pipeline.detect import Detector
+from facekeep.pipeline.enrollment import main_face, reject
+from facekeep.pipeline.image import load_image
+from facekeep.pipeline.quality import POLICIES, assess
+from facekeep.types import Face
 
 Case = tuple[Crops, tuple[float, float] | None]
 SIDE = 250

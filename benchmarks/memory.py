@@ -27,8 +27,8 @@ import psutil
 from facekeep import FaceEngine, Gallery
 from facekeep.apps.demo import bundled_cases
 from facekeep.gallery import NewTemplate, Space, edit
-from facekeep.image import save_image
 from facekeep.models import default_model, entry, space_id
+from facekeep.pipeline.image import save_image
 
 _WARM_UP = 100
 # Goes on within the `with` at the end of what a process does.

@@ -27,8 +27,8 @@ from common import arguments, report, tar_members
 from numpy.typing import NDArray
 from PIL import Image
 
-from facekeep._occlusion import covered, features
-from facekeep.quality import POLICIES
+from facekeep.pipeline.occlusion import covered, features
+from facekeep.pipeline.quality import POLICIES
 
 Values = NDArray[np.float64]
 Mask = NDArray[np.bool_]

@@ -19,9 +19,9 @@ import numpy as np
 from common import arguments, embed_all, labelled_faces, report
 from numpy.typing import NDArray
 
-from facekeep.decide import threshold
-from facekeep.evaluate import all_pairs, tar_at
+from facekeep.lab.evaluate import all_pairs, tar_at
 from facekeep.models import default_model, entry
+from facekeep.pipeline.decide import threshold
 
 Rows = NDArray[np.float32]
 FMR = 1e-4

@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from facekeep._turns import in_turns
+from facekeep._internal.timing import in_turns
 from facekeep.models.fold import fold_block_quantised
 from facekeep.runtime import open_session
 

@@ -1,4 +1,4 @@
-"""What stands behind the facts and limits of ``facekeep.quality``: docs/quality.md quotes it.
+"""What stands behind the facts and limits of ``pipeline.quality``: docs/quality.md quotes it.
 
 Four parts, each asked for by its name (the pose is in quality_pose.py):
 
@@ -32,13 +32,13 @@ from common import (
 )
 from numpy.typing import NDArray
 
-from facekeep.align import align, template
-from facekeep.detect import Detector
-from facekeep.evaluate import tar_at
-from facekeep.evaluate.crops import main_face
-from facekeep.face import Face
-from facekeep.image import load_image
-from facekeep.quality import POLICIES, Quality, assess, review
+from facekeep.lab.evaluate import tar_at
+from facekeep.lab.evaluate.crops import main_face
+from facekeep.pipeline.align import align, template
+from facekeep.pipeline.detect import Detector
+from facekeep.pipeline.image import load_image
+from facekeep.pipeline.quality import POLICIES, Quality, assess, review
+from facekeep.types import Face
 
 Image = NDArray[np.uint8]
 Values = NDArray[np.float64]

@@ -1,4 +1,4 @@
-"""The pose that ``facekeep.quality`` estimates from five landmarks against a fit of 68.
+"""The pose that ``facekeep.pipeline.quality`` estimates from five landmarks against a fit of 68.
 
 The generic head comes from the annotated frames of one half of the people, by factorisation, its
 five points then moved to where the detector sees them. The figures come from the other half, whose
@@ -16,9 +16,9 @@ import numpy as np
 from common import arguments, landmark_frames, report
 from numpy.typing import NDArray
 
-from facekeep.detect import Detector
-from facekeep.evaluate.crops import main_face
-from facekeep.quality import pose
+from facekeep.lab.evaluate.crops import main_face
+from facekeep.pipeline.detect import Detector
+from facekeep.pipeline.quality import pose
 
 Values = NDArray[np.float64]
 

@@ -23,14 +23,14 @@ import numpy as np
 from common import arguments, report
 from numpy.typing import NDArray
 
-from facekeep._turns import in_turns
-from facekeep.align import align
-from facekeep.detect import Detector
-from facekeep.embed import Embedder
+from facekeep._internal.timing import in_turns
 from facekeep.errors import FacekeepError
-from facekeep.exports import export_model
-from facekeep.image import load_image
+from facekeep.lab.export import export_model
 from facekeep.models import default_model, entry, locate
+from facekeep.pipeline.align import align
+from facekeep.pipeline.detect import Detector
+from facekeep.pipeline.embed import Embedder
+from facekeep.pipeline.image import load_image
 from facekeep.runtime import Session, open_session
 
 PACKAGES = {

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from search_indexes import OTHERS, OURS, Rows, timed
 from search_people import Real, exact_best, people_blocks, real_faces
 
-from facekeep._memory import give_memory_back
+from facekeep._internal.memory import give_memory_back
 from facekeep.gallery.blocks import widened
 
 

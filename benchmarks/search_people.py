@@ -12,9 +12,9 @@ import numpy as np
 from common import cached, labelled_faces
 from numpy.typing import NDArray
 
-from facekeep.embed import Embedder
 from facekeep.gallery.blocks import BLOCK_ROWS, Block, packed, widened
 from facekeep.models import entry
+from facekeep.pipeline.embed import Embedder
 
 Rows = NDArray[np.float32]
 SAME_PERSON = 0.65  # nearly all names above are one person (benchmarks/person_score.py)

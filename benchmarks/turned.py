@@ -29,13 +29,13 @@ from common import arguments, report, tar_members
 from numpy.typing import NDArray
 
 from facekeep import FaceEngine, load_image, threshold
-from facekeep.align import align
-from facekeep.detect import Detector
-from facekeep.embed import Embedder
-from facekeep.evaluate.crops import main_face
-from facekeep.face import Face
-from facekeep.image import list_images
+from facekeep.lab.evaluate.crops import main_face
 from facekeep.models import default_model, entry
+from facekeep.pipeline.align import align
+from facekeep.pipeline.detect import Detector
+from facekeep.pipeline.embed import Embedder
+from facekeep.pipeline.image import list_images
+from facekeep.types import Face
 
 Image = NDArray[np.uint8]
 RESAMPLES = 1000

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facekeep import Detector, Embedder, load_image
-from facekeep.align import align
+from facekeep.pipeline.align import align
 
 PHOTOS = {
     "hopper": ("matplotlib", "matplotlib/mpl-data/sample_data/grace_hopper.jpg"),

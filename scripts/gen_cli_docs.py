@@ -17,7 +17,7 @@ from typing import Any
 from facekeep.cli.help import in_words, placeholder
 from facekeep.cli.main import build
 from facekeep.cli.options import default_of
-from facekeep.config import KNOBS, example_toml
+from facekeep.config.settings import KNOBS, example_toml
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 

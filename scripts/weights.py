@@ -31,11 +31,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facekeep import load_image
-from facekeep.embed import Embedder
 from facekeep.errors import FacekeepError, InputError, ModelNotFound
 from facekeep.models import ModelEntry, entry, list_models, locate
 from facekeep.models.files import keep
 from facekeep.models.pack import Numbers, pack
+from facekeep.pipeline.embed import Embedder
 from facekeep.runtime import open_session
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -205,7 +205,7 @@ def pixels(data: Path, known: ModelEntry) -> list[NDArray[np.float32]]:
 
 def evidence(data: Path, known: ModelEntry) -> list[NDArray[np.float32]]:
     """Embed some faces, and put together what a quality network is fed about each."""
-    from facekeep.train.quality.faces import evidence_of
+    from facekeep.lab.train.quality.faces import evidence_of
 
     owner = next(each for each in list_models() if each.quality == known.name)
     with Embedder(owner) as embedder:

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from facekeep import draw
-from facekeep._labels import Label, place
+from facekeep._internal.label_layout import Label, place
 from facekeep.draw import annotate, contact_sheet, reading_order
 from facekeep.errors import InputError
-from facekeep.face import Face
+from facekeep.types import Face
 
 RGB = NDArray[np.uint8]
 
@@ -284,7 +284,7 @@ def test_any_name_can_be_written(name: str) -> None:
 
 
 def test_letters_without_a_glyph_lose_their_accents(monkeypatch: pytest.MonkeyPatch) -> None:
-    from facekeep import _text
+    from facekeep._internal import text as _text
 
     monkeypatch.setattr(_text, "_SYSTEM_FONTS", ("no-such-font.ttf",))
     _text._choose.cache_clear()
@@ -295,7 +295,7 @@ def test_letters_without_a_glyph_lose_their_accents(monkeypatch: pytest.MonkeyPa
 
 
 def test_marks_that_turn_a_line_round_are_left_out() -> None:
-    from facekeep import _text
+    from facekeep._internal import text as _text
 
     assert _text._clean("\u202eadA\u2066 x\u200c\n") == "adA x\u200c\\n"
 
@@ -303,7 +303,7 @@ def test_marks_that_turn_a_line_round_are_left_out() -> None:
 def test_right_to_left_is_not_written_where_nothing_orders_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from facekeep import _text
+    from facekeep._internal import text as _text
 
     monkeypatch.setattr(_text, "_orders_letters", lambda: False)
     assert not _text.legible("عمر")

@@ -22,7 +22,7 @@ from facekeep.errors import (
     PersonNotFound,
     RuntimeUnavailable,
 )
-from facekeep.quality import Reason
+from facekeep.pipeline.quality import Reason
 
 Image = NDArray[np.uint8]
 Photo = Callable[..., Path]
@@ -257,7 +257,7 @@ def test_the_rate_of_mistaken_newcomers_does_not_grow_with_the_gallery(
     def note(name: str, hits: object, limit: Callable[[int], Threshold], people: int) -> None:
         seen.append((people, limit(1).fmr))
 
-    monkeypatch.setattr("facekeep.enroller.conflict", note)
+    monkeypatch.setattr("facekeep.pipeline.enroller.conflict", note)
     for quality, people in enumerate((1, 100, 500, 100_000), 90):
         monkeypatch.setattr(type(engine.gallery), "count", lambda self, count=people: count)
         engine.enroll("Grace Hopper", photo("hopper", quality=quality))
@@ -529,7 +529,7 @@ def test_a_huge_picture_is_looked_at_smaller_and_told_of_in_full(
 ) -> None:
     path = photo("hopper", size=2.0)
     (whole,) = engine_models.analyse(path)
-    monkeypatch.setattr("facekeep._decode._HUGE", 400_000)
+    monkeypatch.setattr("facekeep.pipeline.decode._HUGE", 400_000)
     (half,) = engine_models.analyse(path)
     assert np.abs(whole.bbox - half.bbox).max() < 0.03 * whole.size
     assert np.abs(whole.landmarks - half.landmarks).max() < 0.03 * whole.size
@@ -549,7 +549,7 @@ def test_a_limit_on_faces_says_when_it_cuts(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr("facekeep.analyse._MANY", 2)
+    monkeypatch.setattr("facekeep.pipeline.analyzer._MANY", 2)
     with FaceEngine(max_faces=2) as few:
         assert len(few.detect(both(hopper, collins))) == 2
         assert "only the 2 largest faces of a picture were looked at" in caplog.text

@@ -32,7 +32,7 @@ PUBLIC = [name for name in facekeep.__all__ if name != "__version__"]
 
 def test_all_is_sorted_and_names_everything_once() -> None:
     assert facekeep.__all__ == sorted(set(facekeep.__all__))
-    lazy = [name for names in facekeep._ROOMS.values() for name in names]
+    lazy = [name for names in facekeep._MODULES.values() for name in names]
     assert sorted([*lazy, "__version__"]) == facekeep.__all__
 
 
@@ -44,16 +44,16 @@ def test_no_public_name_is_hidden_by_a_module() -> None:
 
 def test_type_checkers_see_the_same_names_from_the_same_rooms() -> None:
     source = inspect.getsource(facekeep)
-    block = source[source.index("if TYPE_CHECKING:") : source.index("_ROOMS =")]
+    block = source[source.index("if TYPE_CHECKING:") : source.index("_MODULES =")]
     imports = re.findall(r"from facekeep\.([\w.]+) import (.+)", block)
-    assert {room: tuple(names.split(", ")) for room, names in imports} == facekeep._ROOMS
+    assert {room: tuple(names.split(", ")) for room, names in imports} == facekeep._MODULES
 
 
 @pytest.mark.parametrize("name", PUBLIC)
 def test_every_public_name_is_there_and_documented(name: str) -> None:
     thing = getattr(facekeep, name)
     assert name in dir(facekeep)
-    room = importlib.import_module(f"facekeep.{facekeep._ROOM_OF[name]}")
+    room = importlib.import_module(f"facekeep.{facekeep._MODULE_OF[name]}")
     assert name in getattr(room, "__all__", [name])
     assert inspect.getdoc(thing)
     if inspect.isclass(thing):

@@ -147,10 +147,10 @@ def test_all_commands_and_the_library_leave_nothing_foreign_and_reach_nobody(
     [
         "import facekeep, onnxruntime",
         "from facekeep.cli.main import main; assert main(['doctor']) == 0",
-        "from facekeep.compress.quantize import dynamic_int8; dynamic_int8(b'')",
+        "from facekeep.lab.compress.quantize import dynamic_int8; dynamic_int8(b'')",
         "from facekeep.runtime import runtimes; runtimes()",
         "from facekeep.runtime.openvino import import_openvino; import_openvino()",
-        "from facekeep.evaluate.plots import styled_figure\nwith styled_figure(): pass",
+        "from facekeep.lab.evaluate.plots import styled_figure\nwith styled_figure(): pass",
     ],
 )
 def test_whatever_is_imported_first_leaves_nothing(tmp_path: Path, code: str) -> None:

@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 from facekeep.models import entry, list_models, verify
-from facekeep.models.local import WEIGHTS
-from facekeep.models.schema import BundledSource
+from facekeep.models.model_entry import BundledSource
+from facekeep.models.resolve import WEIGHTS
 
 ROOT = Path(__file__).resolve().parents[1]
 TERMS = WEIGHTS / "TERMS.md"

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from facekeep import __version__
-from facekeep.evaluate import readers
+from facekeep.lab import datasets
 
 from .driver import PeerError, Worker
 from .lfw import measure_lfw
@@ -154,7 +154,7 @@ def _lfw(args: argparse.Namespace, workshop: Workshop, team: Team, results: Resu
     if args.lfw is None:
         print("no --lfw and --pairs: accuracy is not measured")
         return
-    data = readers.lfw(args.lfw, args.pairs)
+    data = datasets.lfw(args.lfw, args.pairs)
     for peer, runner in team:
         if not (peer.detects and peer.recognises):
             continue

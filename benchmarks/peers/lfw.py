@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facekeep import Face
-from facekeep.evaluate.crops import main_face
-from facekeep.evaluate.data import PairSet
-from facekeep.evaluate.metrics import FAILED, folds, tar_at
-from facekeep.evaluate.pairs import pair_scores
+from facekeep.lab.evaluate.crops import main_face
+from facekeep.lab.evaluate.data import PairSet
+from facekeep.lab.evaluate.metrics import FAILED, folds, tar_at
+from facekeep.lab.evaluate.pairs import pair_scores
 
 from .driver import Runner, Worker
 from .roster import Peer

@@ -15,7 +15,7 @@ from pathlib import Path
 from facekeep.errors import FacekeepError
 from facekeep.models import entry, list_models, locate
 from facekeep.models.fold import fold_block_quantised
-from facekeep.models.local import find
+from facekeep.models.resolve import find
 
 from .driver import PeerError, Runner
 from .roster import Peer

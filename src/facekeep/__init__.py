@@ -25,40 +25,76 @@ from facekeep._version import __version__
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
-    from facekeep.align import align_batch, similarity_transform
     from facekeep.apps.cache import PhotoCache
     from facekeep.apps.migrate import migrate_gallery
     from facekeep.apps.photos import cluster_folder, search_folder, search_person
-    from facekeep.decide import Candidate, Decision, Threshold, Verification, threshold
-    from facekeep.detect import Detector
     from facekeep.draw import annotate, contact_sheet
-    from facekeep.embed import Embedder
     from facekeep.engine import FaceEngine
-    from facekeep.enrol import Enrolment, Rejection
     from facekeep.errors import FacekeepError
-    from facekeep.face import Face
     from facekeep.gallery import Consent, Gallery, NewTemplate, Person, Space, load_key
-    from facekeep.image import from_bgr, list_images, load_image, save_image
-    from facekeep.quality import Quality, Reason, assess, review
+    from facekeep.pipeline.align import align_batch, similarity_transform
+    from facekeep.pipeline.decide import Candidate, Decision, Threshold, Verification, threshold
+    from facekeep.pipeline.detect import Detector
+    from facekeep.pipeline.embed import Embedder
+    from facekeep.pipeline.enrollment import Enrolment, Rejection
+    from facekeep.pipeline.image import from_bgr, list_images, load_image, save_image
+    from facekeep.pipeline.quality import Quality, Reason, assess, review
+    from facekeep.types import Face
 
-_ROOMS = {
-    "align": ("align_batch", "similarity_transform"),
+_MODULES = {
     "apps.cache": ("PhotoCache",),
     "apps.migrate": ("migrate_gallery",),
-    "apps.photos": ("cluster_folder", "search_folder", "search_person"),
-    "decide": ("Candidate", "Decision", "Threshold", "Verification", "threshold"),
-    "detect": ("Detector",),
-    "draw": ("annotate", "contact_sheet"),
-    "embed": ("Embedder",),
+    "apps.photos": (
+        "cluster_folder",
+        "search_folder",
+        "search_person",
+    ),
+    "draw": (
+        "annotate",
+        "contact_sheet",
+    ),
     "engine": ("FaceEngine",),
-    "enrol": ("Enrolment", "Rejection"),
     "errors": ("FacekeepError",),
-    "face": ("Face",),
-    "gallery": ("Consent", "Gallery", "NewTemplate", "Person", "Space", "load_key"),
-    "image": ("from_bgr", "list_images", "load_image", "save_image"),
-    "quality": ("Quality", "Reason", "assess", "review"),
+    "gallery": (
+        "Consent",
+        "Gallery",
+        "NewTemplate",
+        "Person",
+        "Space",
+        "load_key",
+    ),
+    "pipeline.align": (
+        "align_batch",
+        "similarity_transform",
+    ),
+    "pipeline.decide": (
+        "Candidate",
+        "Decision",
+        "Threshold",
+        "Verification",
+        "threshold",
+    ),
+    "pipeline.detect": ("Detector",),
+    "pipeline.embed": ("Embedder",),
+    "pipeline.enrollment": (
+        "Enrolment",
+        "Rejection",
+    ),
+    "pipeline.image": (
+        "from_bgr",
+        "list_images",
+        "load_image",
+        "save_image",
+    ),
+    "pipeline.quality": (
+        "Quality",
+        "Reason",
+        "assess",
+        "review",
+    ),
+    "types": ("Face",),
 }
-_ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 
 __all__ = [
     "Candidate",
@@ -101,9 +137,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    if name not in _ROOM_OF:
+    if name not in _MODULE_OF:
         raise AttributeError(f"module 'facekeep' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"facekeep.{_ROOM_OF[name]}"), name)
+    return getattr(importlib.import_module(f"facekeep.{_MODULE_OF[name]}"), name)
 
 
 def __dir__() -> list[str]:

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from facekeep._labels import Label, Placed, place
-from facekeep._text import Box, write
+from facekeep._internal.label_layout import Label, Placed, place
+from facekeep._internal.text import Box, write
 from facekeep.errors import InputError
-from facekeep.face import Face
-from facekeep.image import check_image
+from facekeep.pipeline.image import check_image
+from facekeep.types import Face
 
 if TYPE_CHECKING:
     from PIL import Image, ImageDraw

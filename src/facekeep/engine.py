@@ -15,10 +15,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from facekeep._closing import Closing
-from facekeep._fork import Forking, watch
-from facekeep.analyse import Analyser, ImageSource, Limits
-from facekeep.decide import (
+from facekeep._internal.closing import Closing
+from facekeep._internal.fork import Forking, watch
+from facekeep.errors import GalleryNotFound, InputError, ModelError
+from facekeep.gallery import Consent, Gallery, Key, Person, Space
+from facekeep.gallery.names import new_name
+from facekeep.models import ModelEntry, default_model, entry, space_id
+from facekeep.pipeline.analyzer import Analyser, ImageSource, Limits
+from facekeep.pipeline.decide import (
     Threshold,
     Verification,
     compare,
@@ -30,18 +34,14 @@ from facekeep.decide import (
     threshold_of_pairs,
     unnamed,
 )
-from facekeep.detect import Detector
-from facekeep.embed import Embedder
-from facekeep.enrol import Enrolment, require_limit
-from facekeep.enroller import WEIGHED, Enroller
-from facekeep.errors import GalleryNotFound, InputError, ModelError
-from facekeep.face import Face
-from facekeep.gallery import Consent, Gallery, Key, Person, Space
-from facekeep.gallery.names import new_name
-from facekeep.image import MAX_BYTES
-from facekeep.landmarks import chosen_entry
-from facekeep.models import ModelEntry, default_model, entry, space_id
-from facekeep.quality_network import QualityNetwork
+from facekeep.pipeline.detect import Detector
+from facekeep.pipeline.embed import Embedder
+from facekeep.pipeline.enroller import WEIGHED, Enroller
+from facekeep.pipeline.enrollment import Enrolment, require_limit
+from facekeep.pipeline.image import MAX_BYTES
+from facekeep.pipeline.quality_network import QualityNetwork
+from facekeep.pipeline.refine import chosen_entry
+from facekeep.types import Face
 
 __all__ = ["FaceEngine", "ImageSource"]
 

@@ -15,8 +15,8 @@ from facekeep.apps.groups import enroll_group, named_groups
 from facekeep.apps.photos import cluster_folder, search_person
 from facekeep.errors import InputError, NameConflict, PersonNotFound
 from facekeep.gallery import Consent, NewTemplate
-from facekeep.image import content_digest
-from facekeep.quality import POLICIES
+from facekeep.pipeline.image import content_digest
+from facekeep.pipeline.quality import POLICIES
 
 Draw = Callable[..., bytes]
 

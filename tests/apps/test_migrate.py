@@ -249,7 +249,7 @@ def test_of_several_faces_the_enrolled_one_is_taken(
     photo = tmp_path / "photos" / "both.png"
     save_image(photo, np.ascontiguousarray(np.hstack([hopper[:500], collins[:500]])))
     faces = engine.analyse(photo)
-    from facekeep.image import content_digest
+    from facekeep.pipeline.image import content_digest
 
     source = f"elsewhere.png sha256:{content_digest(photo)}"
     with Gallery.open(tmp_path / "p.db", space=engine.space, create=True) as gallery:
@@ -272,7 +272,7 @@ def test_crops_of_another_size_are_brought_to_the_right_one(
     import cv2
 
     from facekeep import load_image
-    from facekeep.align import align
+    from facekeep.pipeline.align import align
 
     image = load_image(collins_path)
     (face,) = engine.analyse(image)

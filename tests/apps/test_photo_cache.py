@@ -23,9 +23,9 @@ from facekeep.apps.cache import PhotoCache, stamp_of
 from facekeep.apps.cache_file import CacheInfo, cache_info, cache_path, clear_cache
 from facekeep.apps.packing import pack, unpack
 from facekeep.errors import InputError
-from facekeep.face import Face
 from facekeep.gallery import Key
-from facekeep.quality import Quality
+from facekeep.pipeline.quality import Quality
+from facekeep.types import Face
 
 DIGEST, RECIPE = "d" * 64, "r" * 64
 

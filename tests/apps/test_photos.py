@@ -25,7 +25,7 @@ from facekeep.apps.folder import Photos, read_folder, read_photos
 from facekeep.apps.photos import Clustering, cluster_folder, search_folder
 from facekeep.apps.sheet import cluster_sheet, search_sheet
 from facekeep.errors import ImageError, InputError
-from facekeep.image import load_image
+from facekeep.pipeline.image import load_image
 
 Draw = Callable[..., bytes]
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from facekeep.evaluate.metrics import FAILED
+from facekeep.lab.evaluate.metrics import FAILED
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))  # for the package of scripts, which is not installed
@@ -35,7 +35,7 @@ from benchmarks.peers.venvs import Workshop, size_of  # noqa: E402
 @pytest.fixture
 def worker(tmp_path: Path) -> Iterator[Worker]:
     runner = Runner(Path(sys.executable), "fake_peer", tmp_path, {})
-    with Worker(runner, threads=1, path=Path(__file__).parent) as started:
+    with Worker(runner, threads=1, path=ROOT / "tests" / "helpers") as started:
         yield started
 
 

@@ -15,7 +15,7 @@ from facekeep.cli import output
 from facekeep.cli.command import ExitStatus, Run, command, group, group_command
 from facekeep.cli.opening import open_engine
 from facekeep.cli.options import ENGINE, GALLERY
-from facekeep.config import KNOBS, Settings
+from facekeep.config.settings import KNOBS, Settings
 from facekeep.engine import FaceEngine
 from facekeep.errors import GalleryKeyError
 from facekeep.gallery import generate_key

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from facekeep.config import KNOBS, default_config_path, example_toml
+from facekeep.config.settings import KNOBS, default_config_path, example_toml
 
 
 def test_show_says_value_and_origin_of_every_setting(cli, monkeypatch, tmp_path: Path):

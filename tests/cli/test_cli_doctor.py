@@ -13,9 +13,9 @@ import pytest
 
 from facekeep.cli import checks
 from facekeep.cli.checks import read_cpu, run_checks
-from facekeep.config import Settings
+from facekeep.config.settings import Settings
 from facekeep.models import ModelEntry, default_model, entry, import_model
-from facekeep.models.local import ModelStatus
+from facekeep.models.resolve import ModelStatus
 from facekeep.runtime import DeviceStatus
 from litert_kit import means
 
@@ -114,7 +114,7 @@ def test_a_check_that_breaks_stops_no_other(monkeypatch):
 
 
 def test_weights_that_are_not_where_facekeep_put_them_fail_with_a_cure(monkeypatch, tmp_path):
-    monkeypatch.setattr("facekeep.models.local.WEIGHTS", tmp_path)
+    monkeypatch.setattr("facekeep.models.resolve.WEIGHTS", tmp_path)
     checks = found()
     for name in (default_model("refine"), default_model("orient"), entry("sface").quality):
         assert checks[name].status == "fail"

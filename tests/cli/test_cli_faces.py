@@ -104,7 +104,7 @@ def test_several_pictures_are_json_lines_and_one_that_fails_stops_no_other(cli):
 def test_a_picture_that_cannot_be_written_is_refused_before_any_is_read(
     cli, monkeypatch, command: str, target: str
 ):
-    monkeypatch.setattr("facekeep.image.load_image", None)
+    monkeypatch.setattr("facekeep.pipeline.image.load_image", None)
     outcome = cli(command, "party.jpg", "--out", target)
     assert outcome.status == 2
     assert outcome.err.startswith(f"facekeep: error: {target}: ")
@@ -211,7 +211,7 @@ def test_before_anybody_is_enrolled_the_way_to_begin_is_said(cli, monkeypatch):
 
 
 def test_a_rate_without_enough_comparisons_behind_it_is_told(cli, monkeypatch):
-    monkeypatch.setattr("facekeep.decide.Threshold.supported", False)
+    monkeypatch.setattr("facekeep.pipeline.decide.Threshold.supported", False)
     outcome = cli("identify", "hopper.jpg")
     assert "note: only " in outcome.out
     assert "comparisons stand behind this threshold" in outcome.out

@@ -13,7 +13,7 @@ import pytest
 
 from facekeep.cli.completion import DEVICES, RUNTIMES
 from facekeep.cli.main import build
-from facekeep.config import KNOBS
+from facekeep.config.settings import KNOBS
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = runpy.run_path(str(ROOT / "scripts/gen_cli_docs.py"))
@@ -137,9 +137,9 @@ def test_the_shell_completes_choices_and_names_of_models(cli, monkeypatch):
 def test_what_is_completed_is_what_there_is(cli, monkeypatch):
     """The words stand in the command line, where they cost no import; here they are compared."""
     from facekeep import runtime
-    from facekeep.bench import STAGES
-    from facekeep.exports.exporting import TARGETS
-    from facekeep.models.schema import EDGEFACE
+    from facekeep.lab.bench.pipeline import STAGES
+    from facekeep.lab.export.exporting import TARGETS
+    from facekeep.models.model_entry import EDGEFACE
 
     assert set(RUNTIMES) == {each.runtime for each in runtime.runtimes()}
     assert set(DEVICES) == {each.device for each in runtime.runtimes()}

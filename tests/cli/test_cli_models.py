@@ -7,12 +7,11 @@ import runpy
 from pathlib import Path
 
 import pytest
-
 from litert_kit import means
 
 pytestmark = pytest.mark.usefixtures("album")
 
-NETWORKS = Path(__file__).parents[1] / "models" / "networks.py"
+NETWORKS = Path(__file__).parents[1] / "helpers" / "networks.py"
 STATES = {"yunet": "ok", "sface": "ok"}
 
 
@@ -153,7 +152,7 @@ def test_import_for_people(cli, network):
 @pytest.fixture
 def checkpoint(album: Path) -> Path:
     """An EdgeFace of random weights."""
-    from facekeep import nn
+    from facekeep.lab import nn
 
     path = album / "trained.pt"
     nn.save_checkpoint(nn.create_model("edgeface-xxs", gamma=0.5, input_size=64), path)

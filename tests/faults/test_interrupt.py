@@ -125,7 +125,7 @@ STOPPED_WHILE_WRITING = """
 import os, sys
 from facekeep import _drafts, _files
 from facekeep.cli.main import main
-from facekeep.exports import exporting
+from facekeep.lab.export import exporting
 
 number, named, *words = sys.argv[1:]
 

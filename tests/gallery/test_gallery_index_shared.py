@@ -21,6 +21,8 @@ from facekeep.gallery.block_file import BlockFile, UnusableError
 from facekeep.gallery.file_rows import OpenFile
 from facekeep.gallery.index import Index
 
+HELPERS = Path(__file__).parents[1] / "helpers"
+
 pytestmark = pytest.mark.usefixtures("small_blocks")
 
 
@@ -140,7 +142,7 @@ with Gallery.open(Path(sys.argv[1]), space=SPACE) as gallery:
 @pytest.mark.parametrize("writes", [0, 1, 3, 5, 6, 9, 17])
 def test_who_is_killed_while_writing_leaves_a_file_that_serves(path: Path, writes: int) -> None:
     filled(path).close()
-    command = [sys.executable, "-c", KILLED, str(path), str(Path(__file__).parent), str(writes)]
+    command = [sys.executable, "-c", KILLED, str(path), str(HELPERS), str(writes)]
     assert subprocess.run(command, check=False).returncode == -9
     with Gallery.open(path, space=SPACE) as gallery:
         gallery.remove("P5")
@@ -347,7 +349,7 @@ def test_an_index_that_another_program_cuts_off_kills_nobody(
     path: Path, size: int, way: str
 ) -> None:
     filled(path).close()
-    command = [sys.executable, "-c", CUT, str(path), str(Path(__file__).parent), str(size), way]
+    command = [sys.executable, "-c", CUT, str(path), str(HELPERS), str(size), way]
     subprocess.run(command, check=True)
 
 

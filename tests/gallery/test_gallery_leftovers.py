@@ -12,11 +12,13 @@ from pathlib import Path
 import pytest
 from gallery_kit import KEY, SPACE, make, new
 
-from facekeep import _drafts
-from facekeep._files import replacing
+from facekeep._internal import drafts as _drafts
+from facekeep._internal.files import replacing
 from facekeep.errors import FacekeepError, GalleryKeyError, InputError, StorageFull
 from facekeep.gallery import Gallery, generate_key
 from facekeep.gallery.leftovers import leftovers
+
+HELPERS = Path(__file__).parents[1] / "helpers"
 
 EXPORT = b'{"format":"facekeep-export","version":1}\n'
 
@@ -178,7 +180,7 @@ def test_who_is_killed_leaves_nothing_that_stays(path: Path, place: str) -> None
         gallery.enroll("Secret Person", [new(1)])
     out = path.with_name("out.jsonl")
     out.write_bytes(b"old")
-    command = [sys.executable, "-c", KILLED, str(path.parent), str(Path(__file__).parent), place]
+    command = [sys.executable, "-c", KILLED, str(path.parent), str(HELPERS), place]
     assert subprocess.run(command, check=False).returncode == -9
     names = {file.name for file in path.parent.iterdir()}
     hidden = {name for name in names if name.startswith(".")}
@@ -222,7 +224,7 @@ def test_without_room_nothing_appears(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_folders_are_synced(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     synced: list[Path] = []
-    monkeypatch.setattr("facekeep._files.sync_folder", synced.append)
+    monkeypatch.setattr("facekeep._internal.files.sync_folder", synced.append)
     with make(path) as gallery:
         gallery.export(path.with_name("out.jsonl"))
     generate_key(f"file:{path.with_name('key')}")

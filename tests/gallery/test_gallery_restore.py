@@ -25,6 +25,8 @@ from facekeep.errors import (
 from facekeep.gallery import Gallery, Key, restore
 from facekeep.gallery.folder import settle
 
+HELPERS = Path(__file__).parents[1] / "helpers"
+
 KILLED = """
 import os, signal, sys
 sys.path.insert(0, sys.argv[2])
@@ -52,7 +54,7 @@ restore(path.with_name("copy.db"), path)
 
 
 def killed(path: Path, place: str) -> None:
-    command = [sys.executable, "-c", KILLED, str(path), str(Path(__file__).parent), place]
+    command = [sys.executable, "-c", KILLED, str(path), str(HELPERS), place]
     assert subprocess.run(command, check=False).returncode == -9
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from facekeep.models import ModelEntry, list_models
-from facekeep.models.schema import BundledSource
+from facekeep.models.model_entry import BundledSource
 
 ROOT = Path(__file__).resolve().parents[2]
 CARDS = ROOT / "docs" / "models"

@@ -10,8 +10,8 @@ import pytest
 
 from facekeep import models as room
 from facekeep.errors import ModelError, ModelNotFound
-from facekeep.models.catalogue import ENTRY_FILE
-from facekeep.models.schema import Conversion
+from facekeep.models.catalog import ENTRY_FILE
+from facekeep.models.model_entry import Conversion
 from facekeep.models.write import write_entry
 
 GOOD = """

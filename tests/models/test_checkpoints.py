@@ -15,8 +15,6 @@ import torch
 from hub import Hub, cut_off, status, whole
 
 from facekeep import models as room
-from facekeep import nn
-from facekeep.embed import Embedder
 from facekeep.errors import (
     FacekeepError,
     InputError,
@@ -27,6 +25,7 @@ from facekeep.errors import (
     RuntimeUnavailable,
     StorageFull,
 )
+from facekeep.lab import nn
 from facekeep.models import (
     FileEntry,
     ModelEntry,
@@ -40,8 +39,9 @@ from facekeep.models import (
     space_id,
     verify,
 )
-from facekeep.models.catalogue import ENTRY_FILE, is_builtin
-from facekeep.models.schema import EDGEFACE, UrlSource
+from facekeep.models.catalog import ENTRY_FILE, is_builtin
+from facekeep.models.model_entry import EDGEFACE, UrlSource
+from facekeep.pipeline.embed import Embedder
 
 pytestmark = pytest.mark.usefixtures("models", "no_pauses")
 
@@ -173,7 +173,7 @@ def test_a_damaged_checkpoint_is_refused(tmp_path: Path, models: Path, content: 
 def no_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in sys.modules if name.split(".")[:2] == ["facekeep", "nn"]]:
         monkeypatch.delitem(sys.modules, name)
-    monkeypatch.delattr("facekeep.nn", raising=False)
+    monkeypatch.delattr("facekeep.lab.nn", raising=False)
     monkeypatch.setitem(sys.modules, "torch", None)
 
 

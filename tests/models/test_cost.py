@@ -10,8 +10,8 @@ import pytest
 from networks import network
 from onnx import helper
 
-from facekeep import nn
 from facekeep.errors import ModelError, ModelNotFound
+from facekeep.lab import nn
 from facekeep.models import FileEntry, ModelEntry, entry, import_model, model_cost
 from facekeep.models.pack import Numbers, pack
 from facekeep.models.paths import models_dir

@@ -12,8 +12,7 @@ from networks import embedder, other_form, refusing
 from numpy.typing import NDArray
 
 from facekeep import models as room
-from facekeep._child import call
-from facekeep.embed import Embedder
+from facekeep._internal.child import call
 from facekeep.errors import (
     FacekeepError,
     InputError,
@@ -23,9 +22,10 @@ from facekeep.errors import (
     StorageFull,
 )
 from facekeep.models import entry, import_model, locate, remove_model, set_thresholds, verify
-from facekeep.models.catalogue import ENTRY_FILE
+from facekeep.models.catalog import ENTRY_FILE
+from facekeep.models.model_entry import ModelEntry
 from facekeep.models.opening import open_model
-from facekeep.models.schema import ModelEntry
+from facekeep.pipeline.embed import Embedder
 from facekeep.runtime import open_session
 
 

@@ -16,8 +16,14 @@ import pytest
 from facekeep.errors import FacekeepError, ModelCorrupt, ModelError, ModelNotFound, PullError
 from facekeep.models import FileEntry, ModelEntry, entry, locate, pull, verify, weights
 from facekeep.models.fold import fold_block_quantised
+from facekeep.models.model_entry import (
+    BundledSource,
+    DistributionSource,
+    FileSource,
+    Source,
+    UrlSource,
+)
 from facekeep.models.paths import cache_dir, models_dir
-from facekeep.models.schema import BundledSource, DistributionSource, FileSource, Source, UrlSource
 from facekeep.runtime import open_session
 
 CONTENT = b"the weights of a network" * 50
@@ -126,7 +132,7 @@ def test_a_file_elsewhere_on_this_machine_is_used_where_it_lies(
 def test_a_bundled_file_is_used_where_it_lies(
     plain: ModelEntry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("facekeep.models.local.WEIGHTS", tmp_path)
+    monkeypatch.setattr("facekeep.models.resolve.WEIGHTS", tmp_path)
     bundled = with_source(plain, BundledSource("inside.onnx"))
     (models_dir() / "mine" / "net.onnx").rename(tmp_path / "inside.onnx")
     assert locate(bundled) == tmp_path / "inside.onnx"

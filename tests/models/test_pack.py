@@ -13,8 +13,8 @@ from networks import network
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from facekeep.compress.folding import folded
 from facekeep.errors import InputError, ModelCorrupt
+from facekeep.lab.compress.folding import folded
 from facekeep.models.pack import Numbers, opened, pack, packed
 from facekeep.runtime import open_session
 

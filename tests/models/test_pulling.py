@@ -15,8 +15,8 @@ from networks import embedder
 
 from facekeep.errors import FacekeepError, ModelNotFound, PullError
 from facekeep.models import FileEntry, ModelEntry, entry, locate, pull, verify
+from facekeep.models.model_entry import ArchiveSource, FileSource, PackageSource, Source, UrlSource
 from facekeep.models.paths import models_dir
-from facekeep.models.schema import ArchiveSource, FileSource, PackageSource, Source, UrlSource
 
 pytestmark = pytest.mark.usefixtures("models", "no_pauses")
 

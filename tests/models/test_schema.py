@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 
 from facekeep.errors import InputError
 from facekeep.models import FileEntry, Measurement, ModelEntry, entry, list_models, space_id
-from facekeep.models.parse import parse_entry
-from facekeep.models.schema import (
+from facekeep.models.model_entry import (
     ArchiveSource,
     BundledSource,
     DistributionSource,
@@ -21,6 +20,7 @@ from facekeep.models.schema import (
     Source,
     UrlSource,
 )
+from facekeep.models.parse import parse_entry
 from facekeep.models.write import entry_toml
 
 

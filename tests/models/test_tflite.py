@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from litert_kit import WEIGHT, means
 from networks import embedder
 
-from facekeep.embed import Embedder
 from facekeep.engine import FaceEngine
 from facekeep.errors import InputError, ModelCorrupt, ModelError, RuntimeUnavailable
 from facekeep.models import (
@@ -21,7 +21,7 @@ from facekeep.models import (
     open_model,
     verify,
 )
-from litert_kit import WEIGHT, means
+from facekeep.pipeline.embed import Embedder
 
 pytestmark = pytest.mark.usefixtures("models")
 

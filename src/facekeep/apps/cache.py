@@ -27,9 +27,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from facekeep._closing import Closing
-from facekeep._files import why
-from facekeep._fork import Forking, keep_forever, watch
+from facekeep._internal.closing import Closing
+from facekeep._internal.files import why
+from facekeep._internal.fork import Forking, keep_forever, watch
 from facekeep.apps.cache_file import (
     UnusableError,
     cache_path,
@@ -41,8 +41,8 @@ from facekeep.apps.cache_file import (
 )
 from facekeep.apps.packing import pack, unpack
 from facekeep.errors import ConfigError, InputError, TemplateTampered
-from facekeep.face import Face
 from facekeep.gallery.keys import Key
+from facekeep.types import Face
 
 __all__ = ["PhotoCache", "stamp_of"]
 

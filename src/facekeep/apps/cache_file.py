@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from facekeep._files import private_folder
+from facekeep._internal.files import private_folder
 from facekeep.errors import InputError
 from facekeep.gallery.cipher import Cipher
 from facekeep.gallery.faults import is_busy

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from facekeep.draw import annotate, contact_sheet
 from facekeep.engine import FaceEngine
 from facekeep.errors import ImageError, InputError
-from facekeep.image import list_images, list_people, load_image, save_image
+from facekeep.pipeline.image import list_images, list_people, load_image, save_image
 
 __all__ = ["CHANGES", "UNKNOWN", "Case", "Demonstration", "Trial", "bundled_cases", "cases_from"]
 

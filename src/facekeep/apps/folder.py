@@ -14,13 +14,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from facekeep._files import printable, why
-from facekeep._memory import has_room
+from facekeep._internal.files import printable, why
+from facekeep._internal.memory import has_room
 from facekeep.apps.cache import PhotoCache, stamp_of
 from facekeep.engine import FaceEngine
 from facekeep.errors import ImageError
-from facekeep.face import Face
-from facekeep.image import content_digest, count_pixels, list_images, load_image
+from facekeep.pipeline.image import content_digest, count_pixels, list_images, load_image
+from facekeep.types import Face
 
 __all__ = ["Photo", "Photos", "Progress", "Unreadable", "read_folder", "read_photos"]
 

@@ -12,15 +12,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from facekeep.decide import Decision, Threshold, decide
 from facekeep.engine import FaceEngine
-from facekeep.enrol import Enrolment, Rejection, policy_named
-from facekeep.enroller import AGAIN, WEIGHED, Known, png, source_of
 from facekeep.errors import FacekeepError
-from facekeep.face import Face
 from facekeep.gallery import Gallery, NewTemplate
-from facekeep.image import content_digest, load_image
-from facekeep.quality import POLICIES, Policy, explain, review
+from facekeep.pipeline.decide import Decision, Threshold, decide
+from facekeep.pipeline.enroller import AGAIN, WEIGHED, Known, png, source_of
+from facekeep.pipeline.enrollment import Enrolment, Rejection, policy_named
+from facekeep.pipeline.image import content_digest, load_image
+from facekeep.pipeline.quality import POLICIES, Policy, explain, review
+from facekeep.types import Face
 
 __all__ = ["Group", "Sighting", "enroll_group", "identity_of", "named_groups"]
 
@@ -264,6 +264,6 @@ def _size(engine: FaceEngine, keep_crops: bool) -> int | None:
 
 def _crop(sighting: Sighting, size: int) -> bytes:
     """Cut the aligned face out of its photo, encoded without loss."""
-    from facekeep.align import align
+    from facekeep.pipeline.align import align
 
     return png(align(load_image(sighting.path), sighting.face.landmarks, size))

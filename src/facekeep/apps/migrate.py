@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facekeep.engine import FaceEngine
-from facekeep.enroller import digest_in
 from facekeep.errors import FacekeepError, ImageError, InputError, ModelError
-from facekeep.face import Face
 from facekeep.gallery import Gallery, NewTemplate, Person, Space
 from facekeep.gallery.records import Template
-from facekeep.image import content_digest, list_images, load_image
+from facekeep.pipeline.enroller import digest_in
+from facekeep.pipeline.image import content_digest, list_images, load_image
+from facekeep.types import Face
 
 __all__ = ["Lost", "Migration", "migrate_gallery"]
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from facekeep.face import Face
-from facekeep.quality import Quality
+from facekeep.pipeline.quality import Quality
+from facekeep.types import Face
 
 __all__ = ["pack", "unpack"]
 

@@ -10,18 +10,18 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from facekeep._files import printable
+from facekeep._internal.files import printable
 from facekeep.apps.cache import PhotoCache
 from facekeep.apps.cluster import group_faces
 from facekeep.apps.folder import Photos, Progress, read_folder, read_photos
 from facekeep.apps.groups import Group, Sighting, identity_of, named_groups
-from facekeep.decide import Decision, Threshold
 from facekeep.engine import FaceEngine, ImageSource
 from facekeep.errors import ImageError, InputError
-from facekeep.face import Face
 from facekeep.gallery import Gallery, Person
-from facekeep.image import elsewhere
-from facekeep.quality import reason_words
+from facekeep.pipeline.decide import Decision, Threshold
+from facekeep.pipeline.image import elsewhere
+from facekeep.pipeline.quality import reason_words
+from facekeep.types import Face
 
 __all__ = [
     "Clustering",

@@ -11,14 +11,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from facekeep._files import printable
-from facekeep._warp import warp
-from facekeep.align import similarity_transform, template
+from facekeep._internal.files import printable
 from facekeep.apps.photos import Clustering, Search, Sighting
 from facekeep.draw import contact_sheet
 from facekeep.errors import FacekeepError
-from facekeep.face import Face
-from facekeep.image import load_image
+from facekeep.pipeline.align import similarity_transform, template
+from facekeep.pipeline.image import load_image
+from facekeep.pipeline.warp import warp
+from facekeep.types import Face
 
 __all__ = ["cluster_sheet", "search_sheet"]
 

@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from facekeep._files import is_full, open_regular, printable, replacing, why
+from facekeep._internal.files import is_full, open_regular, printable, replacing, why
 from facekeep.apps.photos import Clustering
 from facekeep.errors import FacekeepError, InputError, StorageFull
-from facekeep.image import content_digest
+from facekeep.pipeline.image import content_digest
 
 __all__ = ["UNSORTED", "Sorted", "check_folder", "sort_into"]
 

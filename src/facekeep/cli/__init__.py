@@ -24,7 +24,7 @@ To add a command, write ``cli/<group>.py`` and name it in ``GROUPS`` of ``cli/ma
         return ExitStatus.YES
 
 Heavy rooms are imported inside the body only, as ``cli/opening.py`` does. ``uses`` names settings
-(see ``facekeep.config.KNOBS``): each becomes an option, and its value, whether from the option, the
+(see ``config.settings.KNOBS``): each becomes an option, and its value, whether from the option, the
 environment, the file or the default, stands in ``run.settings``. Every command also takes
 ``--config``, ``--json``, ``--quiet`` and ``--verbose``. Errors need no code: raise a
 ``FacekeepError`` and ``main`` prints it and chooses the exit status. A command's own arguments and

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
-from facekeep._libraries import MODULES
+from facekeep._internal.libraries import MODULES
 from facekeep.cli.output import counted
-from facekeep.config import KNOBS, Settings
+from facekeep.config.settings import KNOBS, Settings
 from facekeep.errors import ConfigError, FacekeepError
 
 __all__ = ["Check", "run_checks"]
@@ -176,8 +176,8 @@ def _wanted_runtimes(settings: Settings) -> set[str]:
 
 
 def _wanted_models(settings: Settings) -> set[str]:
-    from facekeep.landmarks import NONE
     from facekeep.models import default_model, entry
+    from facekeep.pipeline.refine import NONE
 
     embedder = settings.embedder or default_model("embed")
     wanted = {

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from facekeep.apps.photos import Clustering, Group
     from facekeep.apps.sorting import Sorted
     from facekeep.engine import FaceEngine
-    from facekeep.enrol import Enrolment
     from facekeep.gallery import Gallery
+    from facekeep.pipeline.enrollment import Enrolment
 
 app = group()
 
@@ -101,7 +101,7 @@ def cluster(
     none, or a group that was named could not be enrolled.
     """
     from facekeep.apps.photos import cluster_folder
-    from facekeep.image import save_image
+    from facekeep.pipeline.image import save_image
 
     wanted = _wanted(names or ())
     facts = facts_of(None, consent, retain_days)

@@ -16,7 +16,7 @@ from facekeep.cli import output
 from facekeep.cli.ending import INTERRUPTED, ExitStatus
 from facekeep.cli.help import CONTEXT, HelpedCommand, HelpedGroup
 from facekeep.cli.options import ConfigOption, JsonFlag, QuietFlag, VerboseFlag, setting_option
-from facekeep.config import Resolved, Settings, config_path, resolve
+from facekeep.config.settings import Resolved, Settings, config_path, resolve
 from facekeep.errors import InputError
 
 __all__ = ["INTERRUPTED", "ExitStatus", "Run", "command", "group", "group_command"]

@@ -9,7 +9,7 @@ from typing import cast
 
 import typer
 
-from facekeep.config import Knob
+from facekeep.config.settings import Knob
 
 __all__ = ["DEVICES", "RUNTIMES", "choices", "completion_of", "model_names", "people_names"]
 

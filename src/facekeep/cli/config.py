@@ -6,7 +6,7 @@ from facekeep.cli import output
 from facekeep.cli.command import ExitStatus, Run, command, group
 from facekeep.cli.options import default_of
 from facekeep.cli.output import words
-from facekeep.config import KNOBS, config_path, default_config_path, example_toml
+from facekeep.config.settings import KNOBS, config_path, default_config_path, example_toml
 
 app = group(
     "config",

@@ -12,7 +12,7 @@ from typing import Annotated, Any, BinaryIO, Final
 
 import typer
 
-from facekeep._files import is_full, printable, replacing, why
+from facekeep._internal.files import is_full, printable, replacing, why
 from facekeep.cli.output import one_line, plain
 from facekeep.errors import InputError, StorageFull
 
@@ -73,7 +73,7 @@ def csv_rows(
 
 
 def _checked(target: str) -> str:
-    from facekeep.image import is_picture
+    from facekeep.pipeline.image import is_picture
 
     if is_picture(target):
         raise InputError(f"{printable(target)} has the name of a picture; end it in .csv")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from facekeep._files import private_folder
+from facekeep._internal.files import private_folder
 from facekeep.cli.command import ExitStatus, Run, command, group
 from facekeep.cli.output import words
 from facekeep.errors import InputError

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from facekeep.cli.command import ExitStatus, Run, command, group
-from facekeep.config import Settings
+from facekeep.config.settings import Settings
 from facekeep.errors import ConfigError
 
 if TYPE_CHECKING:

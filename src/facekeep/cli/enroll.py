@@ -18,8 +18,8 @@ from facekeep.errors import InputError
 
 if TYPE_CHECKING:
     from facekeep.engine import FaceEngine
-    from facekeep.enrol import Enrolment, Rejection
     from facekeep.gallery import Consent
+    from facekeep.pipeline.enrollment import Enrolment, Rejection
 
 app = group()
 
@@ -98,7 +98,7 @@ def enroll(
     simply be started again: photos that are enrolled already are not stored twice. Exit status: 0
     when everybody has been enrolled, 1 when somebody had no photo that could be used.
     """
-    from facekeep.image import is_picture
+    from facekeep.pipeline.image import is_picture
 
     if images and is_picture(name):
         raise InputError(f"{name} looks like a picture, not a name: give the person's name first")
@@ -128,9 +128,9 @@ def _enrolled(
     folder: Path | None,
 ) -> Enrolment:
     """Enrol one person; of many, each with a folder, what cannot be used is rejected instead."""
-    from facekeep.enrol import Enrolment, Rejection
     from facekeep.errors import ImageError, NameConflict
     from facekeep.gallery.names import new_name
+    from facekeep.pipeline.enrollment import Enrolment, Rejection
 
     if folder is None:
         return engine.enroll(person, photos, **facts)
@@ -244,7 +244,7 @@ def consent_of(basis: str) -> Consent:
 
 def _expanded(images: Sequence[Path]) -> list[Path]:
     """Replace folders by the pictures in them."""
-    from facekeep.image import list_images
+    from facekeep.pipeline.image import list_images
 
     photos = []
     for image in images:
@@ -261,8 +261,8 @@ def _folders(people: Path) -> Iterator[tuple[str, list[Path]]]:
     Raises:
         InputError: The folder holds no such folders, or pictures beside them: whose are those?
     """
-    from facekeep._files import printable
-    from facekeep.image import list_images, list_people
+    from facekeep._internal.files import printable
+    from facekeep.pipeline.image import list_images, list_people
 
     if not people.is_dir():
         raise InputError(

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from facekeep.decide import Candidate
-    from facekeep.face import Face
+    from facekeep.pipeline.decide import Candidate
+    from facekeep.types import Face
 
 app = group()
 
@@ -203,7 +203,7 @@ class _Looking:
     def _one(self, picture: Picture) -> bool:
         """Report one picture; True when there is a face, or a name when names were looked for."""
         from facekeep.draw import reading_order
-        from facekeep.image import load_image
+        from facekeep.pipeline.image import load_image
 
         begun = time.monotonic()
         with _named(picture):
@@ -246,7 +246,7 @@ class _Looking:
         """Write the marked picture and the crops, where they were asked for."""
         if self.out is not None:
             from facekeep.draw import annotate
-            from facekeep.image import save_image
+            from facekeep.pipeline.image import save_image
 
             target = _target(self.out, picture)
             try:
@@ -289,9 +289,9 @@ def _write_crop(target: Path, pixels: NDArray[np.uint8], face: Face) -> None:
     """Cut a face out as the embedder sees it, and write it where nobody else may read it."""
     import cv2
 
-    from facekeep._files import is_full, printable, replacing, why
-    from facekeep.align import align
+    from facekeep._internal.files import is_full, printable, replacing, why
     from facekeep.errors import StorageFull
+    from facekeep.pipeline.align import align
 
     content = cv2.imencode(".png", align(pixels, face.landmarks)[..., ::-1])[1].tobytes()
     try:
@@ -377,7 +377,7 @@ def _print_faces(run: Run, image: str, faces: Sequence[tuple[int, Face]]) -> Non
 
 
 def _facts(face: Face) -> str:
-    from facekeep.quality import reason_words
+    from facekeep.pipeline.quality import reason_words
 
     quality, reasons = face.quality, face.reasons
     if reasons:
@@ -396,7 +396,7 @@ def _who(face: Face) -> str:
 
 def _others(face: Face) -> str:
     """Whom a face is most like, with what it takes, after those passed over; or why none."""
-    from facekeep.quality import reason_words
+    from facekeep.pipeline.quality import reason_words
 
     reasons = face.reasons
     if reasons or face.decision is None:

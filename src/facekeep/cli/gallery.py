@@ -87,7 +87,7 @@ def restore_(
     beside it damages it.
     """
     from facekeep.gallery import restore
-    from facekeep.image import is_picture
+    from facekeep.pipeline.image import is_picture
 
     if is_picture(run.settings.gallery):
         raise InputError(

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from facekeep.apps.cache import PhotoCache
     from facekeep.apps.folder import Photos
-    from facekeep.decide import Threshold
+    from facekeep.pipeline.decide import Threshold
 
 __all__ = [
     "CacheFlag",
@@ -44,7 +44,7 @@ CacheFlag = Annotated[
 
 def check_targets(targets: Iterable[Path], read: Iterable[Path]) -> None:
     """Refuse to write a picture where none can be, or over one of those to be read."""
-    from facekeep.image import check_output
+    from facekeep.pipeline.image import check_output
 
     kept = {os.path.realpath(image) for image in read}
     for target in targets:
@@ -55,7 +55,7 @@ def check_targets(targets: Iterable[Path], read: Iterable[Path]) -> None:
 
 def check_sheet(out: Path, folder: Path, *probes: Path) -> None:
     """Refuse a contact sheet likewise; the photos of ``folder`` and below it are read."""
-    from facekeep.image import list_images
+    from facekeep.pipeline.image import list_images
 
     photos = list_images(folder, on_skip=lambda *_: None) if os.path.lexists(out) else []
     check_targets([out], [*probes, *photos])

@@ -9,8 +9,8 @@ import traceback
 from collections.abc import Sequence
 from typing import Any, Final
 
-from facekeep._files import is_full
-from facekeep._libraries import broken_library
+from facekeep._internal.files import is_full
+from facekeep._internal.libraries import broken_library
 from facekeep.cli import output
 from facekeep.cli.ending import INTERRUPTED, PIPE_CLOSED, Ending, ExitStatus, ending_gently
 from facekeep.errors import FacekeepError
@@ -30,11 +30,11 @@ GROUPS: Final = (
     "config",
     "doctor",
     "demo",
-    "bench",
-    "align",
-    "train",
-    "compress",
-    "evaluate",
+    "lab.bench",
+    "lab.align",
+    "lab.train",
+    "lab.compress",
+    "lab.evaluate",
 )
 """The modules of this package that hold commands, in the order of the help."""
 

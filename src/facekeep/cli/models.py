@@ -15,7 +15,7 @@ from facekeep.cli.output import BYTES, size_text, words
 
 if TYPE_CHECKING:
     from facekeep.models import ModelEntry
-    from facekeep.models.schema import Colour
+    from facekeep.models.model_entry import Colour
 
 app = group(
     "models",
@@ -329,7 +329,7 @@ def export(
     Nothing is overwritten. What converts comes with the extra 'export'; docs/runtimes.md says which
     models go where.
     """
-    from facekeep.exports import export_model
+    from facekeep.lab.export import export_model
 
     made = export_model(name, to, out)
     if run.json:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from facekeep.cli.command import Run
-from facekeep.config import default_gallery_path
+from facekeep.config.settings import default_gallery_path
 from facekeep.errors import ConfigError
 
 if TYPE_CHECKING:

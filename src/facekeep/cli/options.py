@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from facekeep.cli.completion import completion_of, model_names
-from facekeep.config import KNOBS, Knob
+from facekeep.config.settings import KNOBS, Knob
 
 __all__ = [
     "ENGINE",

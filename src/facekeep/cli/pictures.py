@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from facekeep._files import printable, why
-from facekeep._listing import is_picture, walk_files
+from facekeep._internal.files import printable, why
+from facekeep._internal.listing import is_picture, walk_files
 from facekeep.errors import ImageError, InputError
 
 __all__ = ["Album", "Picture", "make_folder"]

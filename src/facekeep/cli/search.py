@@ -73,7 +73,7 @@ def search(
     stopped. Exit status: 0 when a photo shows the face, 1 when none does. --csv writes a row for
     each photo found, with the columns image, similarity, threshold, x1, y1, x2, y2.
     """
-    from facekeep.image import is_picture, save_image
+    from facekeep.pipeline.image import is_picture, save_image
 
     if out is not None:
         check_sheet(out, folder, Path(probe))
@@ -123,7 +123,7 @@ def search(
 def _search(run: Run, probe: str, folder: Path, top: int | None, cache: bool) -> Search:
     """Look for a face of a file, or else for the person of this name."""
     from facekeep.apps.photos import search_folder, search_person
-    from facekeep.image import elsewhere
+    from facekeep.pipeline.image import elsewhere
 
     if where := elsewhere(probe):
         raise ImageError(f"{probe}: {where}")

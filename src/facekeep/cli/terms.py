@@ -9,9 +9,9 @@ from facekeep.cli.opening import nobody
 from facekeep.cli.output import words
 
 if TYPE_CHECKING:
-    from facekeep.decide import Threshold
     from facekeep.engine import FaceEngine
-    from facekeep.face import Face
+    from facekeep.pipeline.decide import Threshold
+    from facekeep.types import Face
 
 __all__ = ["box", "say_identification", "say_terms"]
 

@@ -14,8 +14,8 @@ from facekeep.cli.options import ENGINE, Image
 from facekeep.cli.terms import box, say_terms
 
 if TYPE_CHECKING:
-    from facekeep.decide import Verification
-    from facekeep.face import Face
+    from facekeep.pipeline.decide import Verification
+    from facekeep.types import Face
 
 app = group()
 
@@ -106,7 +106,7 @@ def _print(run: Run, result: Verification, images: tuple[Path, Path], any_pair: 
 
 def _why_none(result: Verification, images: tuple[Path, Path], any_pair: bool) -> str:
     """Which picture shows no face, or no usable one, and why."""
-    from facekeep.quality import reason_words
+    from facekeep.pipeline.quality import reason_words
 
     sides = list(zip(images, result.faces, strict=True))
     without = [str(image) for image, faces in sides if not faces]

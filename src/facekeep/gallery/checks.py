@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from facekeep._files import one_line, printable
+from facekeep._internal.files import one_line, printable
 from facekeep.errors import FacekeepError, GalleryCorrupt
 from facekeep.gallery import digests
 from facekeep.gallery.cipher import LockedCipher

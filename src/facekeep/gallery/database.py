@@ -17,8 +17,8 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from facekeep._files import replacing
-from facekeep._fork import Forking, keep_forever, watch
+from facekeep._internal.files import replacing
+from facekeep._internal.fork import Forking, keep_forever, watch
 from facekeep.errors import (
     GalleryBusy,
     GalleryCorrupt,

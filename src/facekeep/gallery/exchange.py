@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Literal, get_args
 
-from facekeep._files import is_full, open_regular, replacing, why
+from facekeep._internal.files import is_full, open_regular, replacing, why
 from facekeep.errors import InputError, NameConflict, PersonExists, StorageFull
 from facekeep.gallery import edit
 from facekeep.gallery.export_file import ExportReader, ExportWriter, ReadTemplate

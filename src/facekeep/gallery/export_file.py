@@ -17,7 +17,7 @@ from typing import IO, Any, NoReturn
 
 import numpy as np
 
-from facekeep._files import one_line
+from facekeep._internal.files import one_line
 from facekeep.errors import ExportInvalid, FacekeepError, GalleryKeyError
 from facekeep.gallery.cipher import Cipher
 from facekeep.gallery.keys import Key

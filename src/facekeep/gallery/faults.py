@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from facekeep._files import is_full, one_line, why
+from facekeep._internal.files import is_full, one_line, why
 from facekeep.errors import (
     FacekeepError,
     GalleryBusy,

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from facekeep._files import sync_folder
+from facekeep._internal.files import sync_folder
 from facekeep.errors import GalleryBusy
 
 __all__ = ["exclusive", "in_use", "nobody_uses", "opening", "settle", "swap"]

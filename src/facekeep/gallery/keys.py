@@ -11,7 +11,7 @@ import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from facekeep._files import is_full, one_line, open_regular, printable, replacing, why
+from facekeep._internal.files import is_full, one_line, open_regular, printable, replacing, why
 from facekeep.errors import GalleryKeyError, StorageFull
 
 __all__ = ["Key", "generate_key", "holds_key", "load_key"]

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from facekeep._drafts import DRAFT_NAME, abandoned, is_still
+from facekeep._internal.drafts import DRAFT_NAME, abandoned, is_still
 
 __all__ = ["leftovers"]
 

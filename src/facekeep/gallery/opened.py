@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
-from facekeep._closing import Closing
-from facekeep._files import why
+from facekeep._internal.closing import Closing
+from facekeep._internal.files import why
 from facekeep.errors import (
     FacekeepError,
     GalleryCorrupt,

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from facekeep._files import one_line
+from facekeep._internal.files import one_line
 from facekeep.errors import InputError
 
 __all__ = [

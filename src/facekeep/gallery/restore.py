@@ -16,8 +16,8 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from facekeep._drafts import hidden_draft
-from facekeep._files import keep_permissions, why
+from facekeep._internal.drafts import hidden_draft
+from facekeep._internal.files import keep_permissions, why
 from facekeep.errors import FacekeepError, GalleryCorrupt, GalleryError, GalleryNotFound, InputError
 from facekeep.gallery import schema
 from facekeep.gallery.database import LOG_VERSIONS, Database

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from facekeep._files import printable
+from facekeep._internal.files import printable
 from facekeep.errors import GalleryCorrupt, InputError, PersonNotFound, TemplateTampered
 from facekeep.gallery import digests
 from facekeep.gallery.cipher import Cipher, plain_digest

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import closing
 from functools import cache
 
-from facekeep._files import printable
+from facekeep._internal.files import printable
 from facekeep.errors import GalleryError
 
 __all__ = [

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from facekeep._files import why
-from facekeep._fork import Forking, watch
-from facekeep._memory import give_memory_back
+from facekeep._internal.files import why
+from facekeep._internal.fork import Forking, watch
+from facekeep._internal.memory import give_memory_back
 from facekeep.errors import GalleryBusy, InputError
 from facekeep.gallery import index
 from facekeep.gallery.block_file import UnusableError

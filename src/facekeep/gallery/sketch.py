@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from facekeep._files import one_line
+from facekeep._internal.files import one_line
 
 __all__ = ["BITS", "WORDS", "agreement", "nearest", "sketches"]
 

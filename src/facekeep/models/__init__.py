@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from facekeep.models.catalogue import (
+from facekeep.models.catalog import (
     DamagedEntry,
     damaged_models,
     default_model,
@@ -15,9 +15,9 @@ from facekeep.models.catalogue import (
     is_default,
     list_models,
 )
-from facekeep.models.local import ModelStatus, checkpoint_path, locate, verify, weights
+from facekeep.models.model_entry import FileEntry, Measurement, ModelEntry, Task, space_id
 from facekeep.models.opening import open_model
-from facekeep.models.schema import FileEntry, Measurement, ModelEntry, Task, space_id
+from facekeep.models.resolve import ModelStatus, checkpoint_path, locate, verify, weights
 
 if TYPE_CHECKING:
     from facekeep.models.cost import Cost, model_cost

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from facekeep._files import open_regular, printable, why
+from facekeep._internal.files import open_regular, printable, why
 from facekeep.errors import FacekeepError, InputError, ModelCorrupt, ModelError, ModelNotFound
 from facekeep.models.files import keep, read_model
 from facekeep.models.probe import as_rows, probe_embedder

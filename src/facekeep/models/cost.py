@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from facekeep.errors import InputError, ModelError
-from facekeep.models.local import locate
-from facekeep.models.schema import ModelEntry
+from facekeep.models.model_entry import ModelEntry
+from facekeep.models.resolve import locate
 
 _ANY_SIZE = 640  # the side at which a network for images of any size is counted
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 from urllib.parse import urlsplit
 
-from facekeep._files import one_line, printable, replaceable
+from facekeep._internal.files import one_line, printable, replaceable
 from facekeep._version import __version__
 from facekeep.errors import PullError
 from facekeep.models.files import cannot_write

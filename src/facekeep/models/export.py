@@ -7,8 +7,8 @@ import hashlib
 from pathlib import Path
 
 from facekeep.errors import RuntimeUnavailable
+from facekeep.models.model_entry import EXPORT, Conversion, ModelEntry
 from facekeep.models.probe import probe_embedder
-from facekeep.models.schema import EXPORT, Conversion, ModelEntry
 
 
 def require_torch(entry: ModelEntry) -> None:
@@ -18,7 +18,7 @@ def require_torch(entry: ModelEntry) -> None:
         RuntimeUnavailable: PyTorch is not installed.
     """
     try:
-        import facekeep.nn  # noqa: F401
+        import facekeep.lab.nn  # noqa: F401
     except RuntimeUnavailable as error:
         raise RuntimeUnavailable(
             f"model {entry.name!r} must be converted once from PyTorch: {error}"
@@ -41,7 +41,7 @@ def export_checkpoint(entry: ModelEntry, checkpoint: Path, target: Path) -> Mode
         ModelError: The file is no such checkpoint, or the target cannot be written.
     """
     require_torch(entry)
-    from facekeep import nn
+    from facekeep.lab import nn
 
     size = entry.input_size or 112
     model = nn.load_checkpoint(checkpoint, entry.architecture, gamma=entry.gamma, input_size=size)
@@ -71,8 +71,8 @@ def checkpoint_of(conversion: Path, entry: ModelEntry) -> bytes:
         ModelError: The file holds no such network.
     """
     require_torch(entry)
-    from facekeep.nn.checkpoint import checkpoint_bytes
-    from facekeep.nn.litert import read_litert
+    from facekeep.lab.nn.checkpoint import checkpoint_bytes
+    from facekeep.lab.nn.litert import read_litert
 
     size = entry.input_size or 112
     arch, gamma = entry.architecture, entry.gamma

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from facekeep._files import is_full, open_regular, path_text, printable, why, write_whole
+from facekeep._internal.files import is_full, open_regular, path_text, printable, why, write_whole
 from facekeep.errors import FacekeepError, InputError, ModelError, ModelNotFound, StorageFull
 
 

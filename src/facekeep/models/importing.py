@@ -10,16 +10,23 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import get_args
 
-from facekeep._child import call
-from facekeep._drafts import scratch_folder
-from facekeep._files import path_text, printable, why
+from facekeep._internal.child import call
+from facekeep._internal.drafts import scratch_folder
+from facekeep._internal.files import path_text, printable, why
 from facekeep.errors import InputError, ModelCorrupt, ModelError, ModelNotFound
-from facekeep.models.catalogue import ENTRY_FILE, entry, is_builtin, own_folder
+from facekeep.models.catalog import ENTRY_FILE, entry, is_builtin, own_folder
 from facekeep.models.export import checkpoint_of, export_checkpoint, require_torch
 from facekeep.models.files import cannot_write, keep, read_model
+from facekeep.models.model_entry import (
+    EDGEFACE,
+    LARGEST_INPUT,
+    Colour,
+    FileEntry,
+    ModelEntry,
+    Runtime,
+)
 from facekeep.models.parse import check_name
 from facekeep.models.paths import models_dir
-from facekeep.models.schema import EDGEFACE, LARGEST_INPUT, Colour, FileEntry, ModelEntry, Runtime
 from facekeep.models.write import write_entry
 
 # arch: the ending of its files, and what runs them.
@@ -165,7 +172,7 @@ def _kind_of(file: str | Path, gamma: float | None) -> tuple[str, float | None]:
     ending = Path(path_text(file)).suffix.lower()
     if ending not in (".pt", ".pth"):
         return {".tflite": "tflite", ".param": "ncnn"}.get(ending, "onnx"), gamma
-    from facekeep.nn import network_of, read_state
+    from facekeep.lab.nn import network_of, read_state
 
     state = read_state(Path(file))
     try:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 
 from facekeep.errors import InputError
-from facekeep.models.local import weights
-from facekeep.models.schema import ModelEntry
+from facekeep.models.model_entry import ModelEntry
+from facekeep.models.resolve import weights
 from facekeep.runtime import Session, open_session, require_known
 from facekeep.runtime.batches import InBatches
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 from facekeep.errors import ModelError
-from facekeep.models.schema import (
+from facekeep.models.model_entry import (
     EDGEFACE,
     EXPORT,
     LARGEST_INPUT,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from facekeep._files import user_folder
+from facekeep._internal.files import user_folder
 
 
 def models_dir() -> Path:

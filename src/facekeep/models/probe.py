@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facekeep.errors import FacekeepError, ModelError
-from facekeep.models.schema import LARGEST_INPUT, Runtime
+from facekeep.models.model_entry import LARGEST_INPUT, Runtime
 from facekeep.runtime import Session, open_session
 from facekeep.runtime.batches import InBatches
 

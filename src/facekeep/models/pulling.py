@@ -16,14 +16,12 @@ from pathlib import Path
 from typing import IO
 from urllib.parse import urljoin
 
-from facekeep._files import printable
+from facekeep._internal.files import printable
 from facekeep.errors import PullError
 from facekeep.models.download import Progress, download, fetch_page
 from facekeep.models.export import export_checkpoint, require_torch
 from facekeep.models.files import cannot_write, keep, read_model
-from facekeep.models.local import export_path, fault, file_path, find, locate, mend, verify
-from facekeep.models.paths import models_dir
-from facekeep.models.schema import (
+from facekeep.models.model_entry import (
     EDGEFACE,
     ArchiveSource,
     FileEntry,
@@ -32,6 +30,8 @@ from facekeep.models.schema import (
     Source,
     UrlSource,
 )
+from facekeep.models.paths import models_dir
+from facekeep.models.resolve import export_path, fault, file_path, find, locate, mend, verify
 from facekeep.models.write import write_entry
 
 _log = logging.getLogger(__name__)

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from facekeep.errors import InputError
-from facekeep.models.catalogue import ENTRY_FILE
+from facekeep.models.catalog import ENTRY_FILE
 from facekeep.models.files import keep
+from facekeep.models.model_entry import ModelEntry
 from facekeep.models.parse import parse_entry
-from facekeep.models.schema import ModelEntry
 
 _NOT_WRITTEN = ("name", "folder")  # both follow from where the file lies
 

@@ -10,8 +10,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from facekeep._fork import Forking, watch
-from facekeep._memory import give_memory_back
+from facekeep._internal.fork import Forking, watch
+from facekeep._internal.memory import give_memory_back
 from facekeep.errors import (
     InputError,
     ModelCorrupt,

@@ -13,9 +13,9 @@ from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
-from facekeep._files import is_full, one_line, open_regular, why
-from facekeep._fork import Forking, keep_forever, watch
-from facekeep._libraries import broken_library
+from facekeep._internal.files import is_full, one_line, open_regular, why
+from facekeep._internal.fork import Forking, keep_forever, watch
+from facekeep._internal.libraries import broken_library
 from facekeep.errors import (
     FacekeepError,
     InputError,

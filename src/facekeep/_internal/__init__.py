@@ -1,0 +1,1 @@
+"""What several packages need and nobody outside: files, memory, closing, timing."""

@@ -1,0 +1,67 @@
+"""``facekeep align``: from photos of people to the crops that training takes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from facekeep.cli.command import ExitStatus, Run, command, group
+from facekeep.cli.output import counted
+
+app = group()
+
+
+@command(
+    app,
+    "align",
+    uses=("detector", "refiner", "min_face", "threads"),
+    examples=["facekeep align photos/ --out people/"],
+)
+def align(
+    run: Run,
+    photos: Annotated[
+        Path, typer.Argument(metavar="DIR", help="A folder that holds a folder for each person.")
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="PATH", help="Write the crops to this folder.")
+    ],
+    size: Annotated[
+        int, typer.Option("--size", min=16, max=1024, metavar="N", help="Side of a crop, pixels.")
+    ] = 112,
+) -> ExitStatus:
+    """Cut the main face out of each photo, aligned: what training takes.
+
+    Crops that are there already are left as they are, so an interrupted run goes on. Look through
+    them before you train: a crop of the wrong person teaches the wrong thing.
+    """
+    from facekeep.errors import InputError
+    from facekeep.lab.datasets import person_folder
+    from facekeep.lab.train.photos import crop_people
+    from facekeep.pipeline.detect import Detector
+
+    if out.resolve().is_relative_to(photos.resolve()):
+        raise InputError(f"{out} lies in {photos}, whose folders are people; choose another folder")
+    data = person_folder(photos)
+    settings = run.settings
+    with (
+        Detector(
+            settings.detector,
+            refiner=settings.refiner,
+            min_face=settings.min_face,
+            threads=settings.threads,
+        ) as detector,
+        run.progress("Aligning", len(data.samples), unit="photos") as advance,
+    ):
+        done = crop_people(data, out, detector, size=size, advance=advance)
+    if run.json:
+        failures = [{"image": each.name, "reason": each.reason} for each in done.failures]
+        run.emit({"out": out, "saved": done.saved, "known": done.known, "failures": failures})
+    for each in done.failures:
+        run.say(f"{each.name}: {each.reason}")
+    run.say(
+        f"{out}: {counted(done.saved, 'face')} saved, {done.known} there already,"
+        f" {counted(len(done.failures), 'photo')} without a crop"
+    )
+    return ExitStatus.YES if done.saved + done.known else ExitStatus.NO

@@ -1,0 +1,160 @@
+"""``facekeep bench``: how fast each stage is on this machine."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from facekeep.cli.command import Run, command, group
+from facekeep.cli.completion import choices, model_names
+
+app = group()
+
+
+@command(
+    app,
+    "bench",
+    uses=("threads",),
+    examples=[
+        "facekeep bench --threads 1",
+        "facekeep bench detect embed --json",
+        "facekeep bench embed --model facekeep-xxs --threads 1",
+    ],
+)
+def bench(
+    run: Run,
+    stages: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[STAGE]...",
+            help="decode, detect, align, embed, identify, start; all when none is named.",
+            autocompletion=choices("decode", "detect", "align", "embed", "identify", "start"),
+        ),
+    ] = None,
+    image: Annotated[
+        Path | None,
+        typer.Option("--image", metavar="PATH", help="A photo with a face to measure with."),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            metavar="NAME",
+            autocompletion=model_names("embed"),
+            help="Time this model's bare network beside its export by PyTorch; only with embed.",
+        ),
+    ] = None,
+    repeats: Annotated[
+        int, typer.Option("--repeats", min=3, max=100_000, metavar="N", help="Runs of each stage.")
+    ] = 50,
+) -> None:
+    """Measure each stage: median and 95th percentile, beside the bare network where there is one.
+
+    Without --image the demo's portrait is used where it is installed, else a made-up picture.
+    """
+    threads = run.settings.threads
+    if threads:
+        # Read by numpy's linear algebra when it is imported, which happens below.
+        os.environ.update(OPENBLAS_NUM_THREADS=str(threads), OMP_NUM_THREADS=str(threads))
+    from facekeep.errors import InputError
+    from facekeep.lab.bench.pipeline import STAGES, run_bench
+
+    chosen = tuple(stages or STAGES)
+    if model is not None:
+        if chosen != ("embed",) or image is not None:
+            raise InputError(
+                "--model times a network alone; run: facekeep bench embed --model NAME"
+            )
+        _network(run, model, threads, repeats)
+        return
+    picture = _picture(image)
+    results = []
+    with run.progress("Measuring") as advance:
+        for result in run_bench(picture, stages=chosen, threads=threads, repeats=repeats):
+            results.append(result)
+            advance()
+    if run.json:
+        run.emit(
+            {
+                "threads": threads,
+                "machine": _machine(),
+                "stages": [{**asdict(result), "ratio": result.ratio} for result in results],
+            }
+        )
+    _table(
+        run,
+        ["stage", "median ms", "p95 ms", "bare network ms", "ratio", "peak RSS MB"],
+        [
+            [
+                result.stage,
+                f"{result.median_ms:.2f}",
+                f"{result.p95_ms:.2f}",
+                _number(result.bare_ms),
+                _number(result.ratio),
+                _number(result.rss_mb),
+            ]
+            for result in results
+        ],
+    )
+    run.say(f"threads: {threads or 'all'}; {_machine()}")
+
+
+def _network(run: Run, model: str, threads: int, repeats: int) -> None:
+    """Time the bare network of one model."""
+    from facekeep.lab.bench.network import network_speed
+
+    with run.progress("Measuring"):
+        found = network_speed(model, threads=threads, repeats=repeats)
+    if run.json:
+        where = {"threads": threads, "machine": _machine()}
+        run.emit({**asdict(found), "ratio": found.ratio, **where})
+    _table(
+        run,
+        ["network", "median ms", "p95 ms", "plain export ms", "ratio", "limit ms"],
+        [
+            [
+                found.model,
+                f"{found.median_ms:.2f}",
+                f"{found.p95_ms:.2f}",
+                _number(found.plain_export_ms),
+                _number(found.ratio),
+                _number(found.limit_ms),
+            ]
+        ],
+    )
+    run.say(f"plain export: {found.plain_export}")
+    run.say(f"threads: {threads or 'all'}; {_machine()}")
+
+
+def _table(run: Run, headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table without the columns in which nothing stands."""
+    kept = [place for place in range(len(headers)) if any(row[place] for row in rows)]
+    run.table([headers[i] for i in kept], [[row[i] for i in kept] for row in rows])
+
+
+def _picture(path: Path | None) -> Any:
+    from facekeep.apps.demo import bundled_cases
+    from facekeep.errors import InputError
+    from facekeep.pipeline.image import load_image
+
+    if path is not None:
+        return load_image(path)
+    try:
+        return bundled_cases()[0].enrol[0]
+    except InputError:
+        return None
+
+
+def _machine() -> str:
+    """The processor, in words."""
+    return f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"

@@ -1,0 +1,345 @@
+"""``facekeep evaluate``: how well models tell people apart, by the published protocols."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from facekeep.cli.command import Run, command, group
+from facekeep.cli.lab.evaluate_detect import detect
+from facekeep.cli.lab.evaluating import AlignedFlag, ConditionsFlag, Work, protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from facekeep.lab.evaluate.result import Outcome
+
+app = group(
+    "evaluate",
+    "How well a model tells people apart, by the published protocols.",
+    examples=[
+        "facekeep evaluate lfw --images lfw/ --pairs pairs.txt --model sface --json",
+        "facekeep evaluate folder people/ --report report/",
+    ],
+)
+
+People = Annotated[
+    Path,
+    typer.Argument(
+        metavar="DIR", help="A folder that holds a folder for each person; or train.rec, or tars."
+    ),
+]
+Labels = Annotated[
+    Path | None,
+    typer.Option(
+        "--labels",
+        metavar="FILE",
+        help="A table with the columns key and identity, where the pictures do not tell.",
+    ),
+]
+
+
+@protocol(
+    app,
+    "lfw",
+    examples=[
+        "facekeep evaluate lfw --images lfw/ --pairs pairs.txt --model sface --json",
+        "facekeep evaluate lfw --images lfw/ --pairs pairs.txt --report report/ --cache crops/",
+        "facekeep evaluate lfw --images lfw/ --pairs pairsDevTrain.txt --test pairsDevTest.txt",
+    ],
+)
+def lfw(
+    run: Run,
+    images: Annotated[
+        Path, typer.Option("--images", metavar="DIR", help="The folder of the people's folders.")
+    ],
+    pairs: Annotated[
+        Path,
+        typer.Option(
+            "--pairs",
+            metavar="FILE",
+            help="pairs.txt; or a list of View 1, which has no folds.",
+        ),
+    ],
+    test: Annotated[
+        Path | None,
+        typer.Option(
+            "--test",
+            metavar="FILE",
+            help="View 1: judge these pairs, at the most accurate threshold of --pairs.",
+        ),
+    ] = None,
+    aligned: AlignedFlag = False,
+    conditions: ConditionsFlag = False,
+) -> Work:
+    """Verify the pairs of Labeled Faces in the Wild."""
+    from facekeep.lab import datasets
+    from facekeep.lab.evaluate.run import run_pairs
+
+    if test is None:
+        data = datasets.lfw(images, pairs, aligned=aligned)
+    else:
+        data = datasets.lfw_view_1(images, pairs, test, aligned=aligned)
+    return Work(data, partial(run_pairs, data), conditions=conditions)
+
+
+@protocol(
+    app,
+    "folder",
+    examples=[
+        "facekeep evaluate folder people/ --model sface --json",
+        "facekeep evaluate folder people/ --model sface --model edgeface-xs-q --report report/",
+    ],
+)
+def folder(
+    run: Run,
+    people: People,
+    labels: Labels = None,
+    aligned: AlignedFlag = False,
+    conditions: ConditionsFlag = False,
+) -> Work:
+    """Compare all photos of your own people with each other.
+
+    DIR holds a folder for each person, with pictures in it.
+    """
+    from facekeep.lab import datasets
+    from facekeep.lab.evaluate.run import run_people
+
+    data = datasets.known_people(people, labels=labels, aligned=aligned)
+    return Work(data, partial(run_people, data), conditions=conditions)
+
+
+@protocol(
+    app,
+    "identify",
+    examples=["facekeep evaluate identify people/ --templates 3 --fmr 1e-2 --json"],
+)
+def identify(
+    run: Run,
+    people: People,
+    labels: Labels = None,
+    aligned: AlignedFlag = False,
+    templates: Annotated[
+        int, typer.Option("--templates", min=1, metavar="N", help="Photos to enroll a person by.")
+    ] = 1,
+    strangers: Annotated[
+        float,
+        typer.Option(
+            "--strangers",
+            min=0,
+            max=1,
+            metavar="SHARE",
+            help="Share of the people with more photos than that who are not enrolled.",
+        ),
+    ] = 0.5,
+    seed: Annotated[int, typer.Option("--seed", min=0, metavar="N", help="Decides who.")] = 0,
+) -> Work:
+    """Enroll some of your own people, search for everybody.
+
+    DIR holds a folder for each person, with pictures in it. People with too few of them are
+    strangers, as is a share of the others; --fmr sets the rates that FPIR is to keep to.
+    """
+    from facekeep.lab import datasets
+    from facekeep.lab.evaluate.run import run_identification
+
+    data = datasets.known_people(people, labels=labels, aligned=aligned)
+    judge = partial(run_identification, data, templates=templates, strangers=strangers, seed=seed)
+    return Work(data, judge)
+
+
+@protocol(
+    app,
+    "pairs",
+    examples=["facekeep evaluate pairs mine.csv --images photos/ --model sface"],
+)
+def pairs(
+    run: Run,
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE", help="A table (CSV, TSV) with the columns left, right, mated, fold."
+        ),
+    ],
+    images: Annotated[
+        Path | None,
+        typer.Option(
+            "--images", metavar="DIR", help="Where its paths start. [default: its own folder]"
+        ),
+    ] = None,
+    aligned: AlignedFlag = False,
+) -> Work:
+    """Verify the pairs of a table of your own.
+
+    Its first line names the columns left and right (paths), mated (1 or 0) and, if the pairs are
+    divided for the accuracy, fold (a number).
+    """
+    from facekeep.lab import datasets
+    from facekeep.lab.evaluate.run import run_pairs
+
+    data = datasets.csv_pairs(file, images, aligned=aligned)
+    return Work(data, partial(run_pairs, data))
+
+
+@protocol(
+    app, "cfp", examples=["facekeep evaluate cfp cfp-dataset/ --protocol fp --model sface --json"]
+)
+def cfp(
+    run: Run,
+    root: Annotated[
+        Path, typer.Argument(metavar="ROOT", help="The folder with Protocol and Data of CFP.")
+    ],
+    kind: Annotated[
+        Literal["fp", "ff"],
+        typer.Option(
+            "--protocol", metavar="fp|ff", help="Frontal to profile, or frontal to frontal."
+        ),
+    ] = "fp",
+    aligned: AlignedFlag = False,
+    conditions: ConditionsFlag = False,
+) -> Work:
+    """Verify the pairs of Celebrities in Frontal-Profile."""
+    from facekeep.lab import datasets
+    from facekeep.lab.evaluate.run import run_pairs
+
+    data = datasets.cfp(root, kind.upper(), aligned=aligned)
+    return Work(data, partial(run_pairs, data), conditions=conditions)
+
+
+@protocol(app, "bin", examples=["facekeep evaluate bin agedb_30.bin --model sface --flip"])
+def bin_(
+    run: Run,
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="A pack of aligned pairs, as of InsightFace.")
+    ],
+) -> Work:
+    """Verify the pairs of a .bin pack; published results use --flip."""
+    from facekeep.lab import datasets
+    from facekeep.lab.evaluate.run import run_pairs
+
+    data = datasets.bin_pack(file)
+    return Work(data, partial(run_pairs, data))
+
+
+@protocol(app, "ijb", examples=["facekeep evaluate ijb IJBC/ --set c --model sface --flip --json"])
+def ijb(
+    run: Run,
+    root: Annotated[
+        Path, typer.Argument(metavar="ROOT", help="The folder with meta and loose_crop.")
+    ],
+    version: Annotated[
+        Literal["b", "c"], typer.Option("--set", metavar="b|c", help="IJB-B or IJB-C.")
+    ] = "c",
+) -> Work:
+    """Verify the templates of IJB-B or IJB-C.
+
+    TAR is told strictly at or below each FMR, and as is common. Faces are aligned by the
+    landmarks published with the lists, and weighed by their confidence; published results use
+    --flip.
+    """
+    from facekeep.lab import datasets
+    from facekeep.lab.evaluate.run import run_templates
+
+    data = datasets.ijb(root, version.upper())
+    return Work(data, partial(run_templates, data), norms=True)
+
+
+@protocol(
+    app,
+    "calibrate",
+    examples=[
+        "facekeep evaluate calibrate people/ --model mine",
+        "facekeep evaluate calibrate people/ --model sface --no-write --report report/",
+    ],
+)
+def calibrate(
+    run: Run,
+    people: People,
+    labels: Labels = None,
+    aligned: AlignedFlag = False,
+    conditions: ConditionsFlag = False,
+    same_person: Annotated[
+        float | None,
+        typer.Option(
+            "--same-person",
+            metavar="COSINE",
+            help="Do not compare two names with photos more alike than this; 2 compares all."
+            " [default: what three in ten mated comparisons exceed]",
+            show_default=False,
+        ),
+    ] = None,
+    check_crops: Annotated[
+        bool,
+        typer.Option(
+            "--check-crops/--no-check-crops",
+            help="With --aligned: leave out crops in which no face is found in its place.",
+        ),
+    ] = True,
+    write: Annotated[
+        bool,
+        typer.Option("--write/--no-write", help="Record the thresholds in the model's entry."),
+    ] = True,
+) -> Work:
+    """Calibrate a model: its cosine at each false-match rate.
+
+    DIR holds a folder for each of many people who are in no test; never use LFW here. The rates
+    1e-2 to 1e-6 are calibrated as far as 3 comparisons per 1/rate carry, and recorded in the
+    entry of your own model. Names whose photos are suspiciously alike are not compared, since
+    they are probably one person; look at them in the --report.
+    """
+    from facekeep.lab import datasets
+    from facekeep.lab.evaluate.run import run_calibration
+
+    data = datasets.known_people(people, labels=labels, aligned=aligned)
+    judge = partial(run_calibration, data, same_person=same_person)
+    if not write:
+        return Work(data, judge, check_crops=check_crops, conditions=conditions)
+    return Work(
+        data,
+        judge,
+        check_crops=check_crops,
+        conditions=conditions,
+        check=_require_own,
+        finish=_record,
+    )
+
+
+command(
+    app,
+    "detect",
+    uses=("detector", "refiner", "runtime", "device", "precision"),
+    examples=[
+        "facekeep evaluate detect faces68.tar --sizes 20,40,80 --json",
+        "facekeep evaluate detect photos/ --model yunet --model mine --hard --scenes scenes.tar",
+    ],
+)(detect)
+
+
+def _require_own(models: Sequence[str]) -> None:
+    from facekeep.errors import InputError
+    from facekeep.models import entry
+    from facekeep.models.catalog import is_builtin
+
+    for name in filter(is_builtin, models):
+        if entry(name).offered:
+            raise InputError(f"model {name!r} is not here yet; run: facekeep models pull {name}")
+        raise InputError(
+            f"model {name!r} is built in, so its thresholds cannot be changed;"
+            " --no-write measures them all the same"
+        )
+
+
+def _record(outcome: Outcome, line: str) -> None:
+    from facekeep.models import set_thresholds
+
+    result = outcome.result
+    people = f" of {result.people:,} people" if result.people else ""
+    set_thresholds(
+        result.model,
+        [(point.fmr, point.threshold) for point in result.tar],
+        comparisons=result.scores.non_mated,
+        calibrated_on=f"{result.data}: {result.images:,} images{people}",
+        command=line,
+    )

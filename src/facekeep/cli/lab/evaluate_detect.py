@@ -1,0 +1,185 @@
+"""``facekeep evaluate detect``: how well detectors find faces, and how exact the landmarks are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from facekeep.cli.command import Run
+from facekeep.cli.completion import model_names
+from facekeep.cli.lab.evaluating import Report, check_targets, command_line, write_figures
+from facekeep.cli.options import Out
+from facekeep.errors import ImageError, InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from facekeep.lab.evaluate.detection import Contender, DetectionResult
+    from facekeep.lab.train.data import Source
+
+__all__ = ["detect"]
+
+
+def detect(
+    run: Run,
+    context: typer.Context,
+    photos: Annotated[
+        Path,
+        typer.Argument(
+            metavar="PHOTOS",
+            help="Annotated photos, a .json beside each: a tar, a folder of tars or of pictures.",
+        ),
+    ],
+    *,
+    models: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--model",
+            metavar="NAME",
+            autocompletion=model_names("detect"),
+            help="Detector to evaluate; repeat to compare several."
+            " [default: the setting detector: yunet]",
+        ),
+    ] = None,
+    sizes: Annotated[
+        str,
+        typer.Option(
+            "--sizes", metavar="PIXELS", help="The shorter sides at which faces are shown."
+        ),
+    ] = "20,40,80,160",
+    hard: Annotated[
+        bool,
+        typer.Option(
+            "--hard/--plain",
+            help="Damage what is shown: dark, pale, blurred, coarse, compressed, partly covered.",
+        ),
+    ] = False,
+    scenes: Annotated[
+        Path | None,
+        typer.Option(
+            "--scenes",
+            metavar="PATH",
+            help="Photos without annotations, a folder or a tar: how much is reported there.",
+        ),
+    ] = None,
+    holdout: Annotated[
+        int | None,
+        typer.Option(
+            "--holdout",
+            min=1,
+            metavar="N",
+            help="Show only the N people that training with the same --seed keeps out.",
+        ),
+    ] = None,
+    seed: Annotated[
+        int, typer.Option("--seed", min=0, metavar="N", help="Decides who, and where each lies.")
+    ] = 0,
+    report: Report = None,
+    out: Out = None,
+) -> None:
+    """Find annotated faces at several sizes: average precision, and how exact the landmarks are.
+
+    Each face is cut out with what surrounds it, scaled down to each size that it is not smaller
+    than, and set beside others on canvases of at most 640 pixels. Landmark errors are told in
+    per cent of the distance of the eyes, as the detector gives them and refined.
+    """
+    from facekeep.lab.evaluate.detection import Canvases, try_detectors
+    from facekeep.lab.train.data import open_source
+
+    check_targets(report, out)
+    canvases = Canvases(_annotated(photos, holdout, seed), _sizes(sizes), seed=seed, hard=hard)
+    backgrounds = None if scenes is None else open_source(scenes)
+    with ExitStack() as stack:
+        contenders = _contenders(run, models, stack)
+        total = len(canvases) + (0 if backgrounds is None else len(backgrounds))
+        with run.progress("Detecting", total) as advance:
+            results = try_detectors(
+                canvases,
+                contenders,
+                data=photos.resolve().name,
+                scenes=() if backgrounds is None else _loaded(backgrounds),
+                progress=advance,
+            )
+    documents = [result.document() for result in results]
+    document = documents[0] if len(documents) == 1 else {"results": documents}
+    if out is not None:
+        write_figures(out, document)
+    _tell(run, results)
+    page = None
+    if report is not None:
+        from facekeep.lab.evaluate.detection.report import write_report
+
+        page = write_report(report, results, command_line(context))
+    if run.json:
+        run.emit(document)
+    elif page is not None:
+        run.say(f"report: {page}")
+
+
+def _annotated(photos: Path, holdout: int | None, seed: int) -> Any:
+    from facekeep.lab.datasets.annotated import by_person, open_annotated
+
+    annotated = open_annotated(photos)
+    return annotated if holdout is None else by_person(annotated, holdout=holdout, seed=seed)[1]
+
+
+def _sizes(text: str) -> list[int]:
+    try:
+        return [int(word) for word in text.split(",")]
+    except ValueError as error:
+        raise InputError(
+            f"--sizes must be whole numbers, such as 20,40,80; not {text!r}"
+        ) from error
+
+
+def _contenders(run: Run, models: Sequence[str] | None, stack: ExitStack) -> list[Contender]:
+    """Open the detectors, each with one thread, so that their times can be compared."""
+    from facekeep.lab.evaluate.detection import LOWEST_SCORE, Contender
+    from facekeep.models import default_model
+    from facekeep.pipeline.detect import Detector
+
+    settings = run.settings
+    names = models or [settings.detector or default_model("detect")]
+    detectors = [
+        stack.enter_context(
+            Detector(
+                model,
+                score=LOWEST_SCORE,
+                refiner=settings.refiner,
+                threads=1,
+                device=settings.device,
+                precision=settings.precision,
+                runtime=settings.runtime,
+            )
+        )
+        for model in dict.fromkeys(names)
+    ]
+    return [
+        Contender(each.entry.name, each.detect, each.refine, each.refiner) for each in detectors
+    ]
+
+
+def _loaded(source: Source) -> Iterator[NDArray[np.uint8]]:
+    from facekeep._internal.files import printable
+    from facekeep.pipeline.image import load_image
+
+    for place in range(len(source)):
+        try:
+            yield load_image(source.read(place))
+        except ImageError as error:
+            raise ImageError(f"{printable(source.key(place))}: {error}") from error
+
+
+def _tell(run: Run, results: Sequence[DetectionResult]) -> None:
+    from facekeep.lab.evaluate.detection.words import summary, tables
+
+    run.say(summary(results[0]))
+    for table in tables(results):
+        if table.caption:
+            run.say(table.caption)
+        run.table(table.headers, table.rows)

@@ -1,0 +1,206 @@
+"""``facekeep train``: from faces of many people to a network that recognises others."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import os
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from facekeep.cli.command import INTERRUPTED, ExitStatus, Run, command, group, group_command
+from facekeep.cli.lab import train_detector, train_orienter, train_quality, train_refiner
+from facekeep.cli.output import counted, words
+from facekeep.errors import InputError
+from facekeep.lab.train.config import OPTIONS, Option
+from facekeep.lab.train.recipe import given_values, make_recipe
+
+if TYPE_CHECKING:
+    from facekeep.lab.train.run import Outcome
+
+app = group("train")
+
+_WEAK: Final = 0.5
+"""A TAR below which a network is called weak: it misses more than it finds."""
+
+
+def train(
+    run: Run,
+    *,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="RUN", help="Make this folder for all of the run."),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run in --out from its checkpoint.")
+    ] = False,
+    name: Annotated[
+        str | None,
+        typer.Option(
+            "--name",
+            metavar="NAME",
+            help="Put the result into the catalogue under this name, calibrated on the people"
+            " kept out.",
+        ),
+    ] = None,
+    recipe_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--recipe", metavar="FILE", help="Read options from this TOML file, as a run writes it."
+        ),
+    ] = None,
+    **options: object,
+) -> ExitStatus | None:
+    """Train a face embedder, or make one better for your own people.
+
+    All that the run yields is in RUN: model.pt, model.onnx, curves.png, summary.json, log.csv,
+    recipe.toml, holdout.tsv (who was kept out, as `evaluate --labels` takes it), and checkpoints.
+    Ctrl-C finishes the step and saves a checkpoint; --resume goes on. Start several processes, on
+    one machine or many, with torchrun -m facekeep train ...
+    """
+    if out is None:
+        raise InputError("missing option '--out': name a folder for the run")
+    given = given_values({name: options[_parameter(name)] for name in OPTIONS}, recipe_file)
+    from facekeep.lab.train import train as train_network
+    from facekeep.lab.train.folder import resumed_recipe
+
+    recipe = resumed_recipe(out, given) if resume else make_recipe(given)
+    main = os.environ.get("RANK", "0") == "0"
+    shown = run if main else Run(run.flags, run.config, quiet=True)
+    outcome = train_network(
+        recipe,
+        out,
+        resume=resume,
+        name=name,
+        threads=run.settings.threads,
+        watch=lambda what, images: shown.progress(what, images, unit="images"),
+    )
+    if main:
+        _tell(run, outcome, out)
+    if not outcome.finished:
+        raise typer.Exit(INTERRUPTED)
+    return ExitStatus.YES
+
+
+def _tell(run: Run, outcome: Outcome, out: Path) -> None:
+    if outcome.summary is None:
+        resume = f"facekeep train --resume --out {shlex.quote(str(out))}"
+        if run.json:
+            run.emit({"finished": False, "step": outcome.step, "resume": resume})
+        run.say(f"stopped after step {outcome.step}; go on with: {resume}")
+        return
+    if run.json:
+        run.emit({"finished": True, "out": out, **outcome.summary, "model": _model(outcome)})
+        return
+    _tell_summary(run, outcome.summary, out)
+    _tell_name(run, outcome)
+
+
+def _tell_summary(run: Run, summary: dict[str, Any], out: Path) -> None:
+    run.say(
+        f"{out}: {summary['arch']}, {summary['params']:,} parameters, saw"
+        f" {summary['samples_seen']:,} faces of {counted(summary['people'], 'person', 'people')}"
+    )
+    if summary["corrupt"]:
+        run.say(
+            f"{counted(summary['corrupt'], 'picture')} could not be used; others took their places"
+        )
+    rows = [
+        [rate, *(_percent(point[key]) for key in ("tar", "low", "high")), point["non_mated"]]
+        for rate, point in (summary["tar"] or {}).items()
+        if point["supported"]
+    ]
+    if rows:
+        run.table(["FMR", "hold-out TAR", "from", "to", "non-mated"], rows)
+
+
+def _model(outcome: Outcome) -> dict[str, Any] | None:
+    made = outcome.registered
+    if made is None:
+        return None
+    thresholds = [{"fmr": fmr, "cosine": cosine} for fmr, cosine in made.thresholds]
+    return {"name": made.name, "thresholds": thresholds, "comparisons": made.comparisons}
+
+
+def _tell_name(run: Run, outcome: Outcome) -> None:
+    made = outcome.registered
+    if made is None:
+        return
+    if not made.thresholds:
+        run.say(
+            f"{made.name}: in the catalogue, but too few people were kept out to decide by it:"
+            f" run: facekeep evaluate calibrate DIR --model {made.name}"
+        )
+        return
+    lowest = made.thresholds[-1][0]
+    told = words(lowest)
+    rate = f" --fmr {told}" if lowest > run.settings.fmr else ""
+    run.say(
+        f"{made.name}: in the catalogue, calibrated on {made.comparisons:,} comparisons down to a"
+        f" false-match rate of {told}; enroll and identify with --embedder {made.name}{rate}"
+    )
+    _warn_of_weakness(run, outcome, max(lowest, run.settings.fmr))
+
+
+def _warn_of_weakness(run: Run, outcome: Outcome, rate: float) -> None:
+    """Say so where the network would miss most of the people at the rate it is used at."""
+    points = [(float(each), point) for each, point in (outcome.summary or {})["tar"].items()]
+    tar = min(points, key=lambda each: abs(math.log(each[0] / rate)))[1]["tar"]
+    if tar is not None and tar < _WEAK:
+        run.say(
+            f"but it is weak: of two faces of one person {100 * (1 - tar):.0f} % are missed at"
+            " that rate; train longer, on more people, or from published weights (--from)"
+        )
+
+
+def _percent(share: float | None) -> str:
+    return "" if share is None else f"{100 * share:.2f} %"
+
+
+def _parameter(name: str) -> str:
+    """The parameter for an option; settings such as ``device`` keep their names for themselves."""
+    return f"recipe_{name}"
+
+
+def _option(option: Option) -> inspect.Parameter:
+    text, default = option.doc, option.default_text or option.default
+    if default not in (None, (), ""):
+        text += f" [default: {words(default)}]"
+    kind = list[str] | None if isinstance(option.default, tuple) else str | None
+    made = typer.Option(option.flag, metavar=option.kind.metavar, help=text, show_default=False)
+    return inspect.Parameter(
+        _parameter(option.name),
+        inspect.Parameter.KEYWORD_ONLY,
+        default=None,
+        annotation=Annotated[kind, made],
+    )
+
+
+def _signature() -> inspect.Signature:
+    """The signature with an option for each row of the table in place of ``**options``."""
+    own = list(inspect.signature(train, eval_str=True).parameters.values())[:-1]
+    return inspect.Signature([*own, *map(_option, OPTIONS.values())])
+
+
+train.__signature__ = _signature()  # type: ignore[attr-defined]
+group_command(
+    app,
+    uses=("threads",),
+    examples=[
+        "facekeep train --data people/ --out run",
+        "facekeep train --data people/ --out run --from edgeface-xs --name ours",
+        "facekeep train --data train.rec --out run --arch edgeface-xs --gamma 0.6 --epochs 100",
+        "facekeep train --out run --resume",
+    ],
+)(train)
+command(app, "detector", uses=("threads",), examples=train_detector.EXAMPLES)(
+    train_detector.detector
+)
+command(app, "refiner", uses=("threads",), examples=train_refiner.EXAMPLES)(train_refiner.refiner)
+command(app, "quality", uses=("threads",), examples=train_quality.EXAMPLES)(train_quality.quality)
+command(app, "orienter", uses=("threads",), examples=train_orienter.EXAMPLES)(
+    train_orienter.orienter
+)

@@ -1,0 +1,1 @@
+"""The settings of a run: flags, environment variables, a file, defaults."""

@@ -1,0 +1,1 @@
+"""How fast the pipeline and its networks are."""

@@ -1,0 +1,43 @@
+"""The networks in PyTorch: made, loaded, saved, exported to ONNX, counted. Needs the train extra.
+
+The road from an image to a name never comes here: it runs the ONNX file.
+"""
+
+from __future__ import annotations
+
+from facekeep.errors import RuntimeUnavailable
+
+try:
+    import torch as _torch  # noqa: F401
+except ModuleNotFoundError as _error:
+    raise RuntimeUnavailable(
+        "PyTorch is not installed; install it with: pip install 'facekeep[train]'"
+    ) from _error
+
+from facekeep.lab.nn.checkpoint import (
+    load_checkpoint,
+    network_of,
+    read_state,
+    recognise,
+    save_checkpoint,
+)
+from facekeep.lab.nn.cost import Cost, cost
+from facekeep.lab.nn.edgeface import MODELS, Architecture, EdgeFace, create_model
+from facekeep.lab.nn.export import export_onnx
+from facekeep.lab.nn.reading import read_network
+
+__all__ = [
+    "MODELS",
+    "Architecture",
+    "Cost",
+    "EdgeFace",
+    "cost",
+    "create_model",
+    "export_onnx",
+    "load_checkpoint",
+    "network_of",
+    "read_network",
+    "read_state",
+    "recognise",
+    "save_checkpoint",
+]

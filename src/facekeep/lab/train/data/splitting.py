@@ -1,0 +1,55 @@
+"""People who are kept out of training, to measure it by."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from facekeep.errors import InputError
+from facekeep.lab.train.data._strings import UNKNOWN
+from facekeep.lab.train.data.source import Source, select
+
+__all__ = ["split"]
+
+
+def split(
+    source: Source, *, people: int | None = None, fraction: float | None = None, seed: int = 0
+) -> tuple[Source, Source]:
+    """Keep some people out, with all of their images.
+
+    They are drawn at random, those with two or more images first, since a single image has no
+    mate to be compared with. Images without a label stay in training: that they show nobody who
+    is kept out is for the maker of the data to know.
+
+    Args:
+        source: All images.
+        people: How many people to keep out; or
+        fraction: their share, 0 to 1.
+        seed: Who they are; the same for the same source.
+
+    Returns:
+        The source to train on, and that of the people kept out; the classes of each are numbered
+        anew.
+
+    Raises:
+        InputError: Neither or both numbers are given, or nobody would be left to train on.
+    """
+    count = _count(source, people, fraction)
+    images = np.bincount(source.labels[source.labels != UNKNOWN], minlength=source.classes)
+    drawn = np.random.default_rng(seed).permutation(source.classes)
+    out = drawn[np.argsort(images[drawn] < 2, kind="stable")][:count]
+    held = np.isin(source.labels, out)
+    return select(source, np.flatnonzero(~held)), select(source, np.flatnonzero(held))
+
+
+def _count(source: Source, people: int | None, fraction: float | None) -> int:
+    if (people is None) == (fraction is None):
+        raise InputError("split: give either a number of people or a fraction of them")
+    if fraction is not None and not 0 <= fraction <= 1:
+        raise InputError(f"split: fraction must be 0 to 1; got {fraction}")
+    count = round(fraction * source.classes) if fraction is not None else people or 0
+    if count < 0 or (count and count >= source.classes):
+        raise InputError(
+            f"{source.name}: {count} people cannot be kept out of {source.classes}; "
+            "at least one must be left to train on"
+        )
+    return count

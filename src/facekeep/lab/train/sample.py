@@ -1,0 +1,36 @@
+"""A first look at the faces: are they aligned crops, or photos that only look like them?"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+
+from facekeep.lab.evaluate.crops import holds_face
+from facekeep.lab.train.data import Source
+from facekeep.lab.train.embedding import read_face
+from facekeep.pipeline.detect import Detector
+
+__all__ = ["out_of_place"]
+
+_LOOKS: Final = 24
+_SIDE: Final = 112
+
+
+def out_of_place(source: Source) -> tuple[int, int]:
+    """Look at a few images, spread over the source.
+
+    Returns:
+        In how many of them no face is found where an aligned crop has it, and how many were looked
+        at.
+    """
+    places = np.unique(np.linspace(0, len(source) - 1, _LOOKS).astype(int))
+    looked = wrong = 0
+    with Detector(threads=1) as detector:
+        for place in places:
+            face = read_face(source, int(place), _SIDE)
+            if face is None:
+                continue
+            looked += 1
+            wrong += not holds_face(detector, face)
+    return wrong, looked

@@ -1,0 +1,394 @@
+"""Decide at a stated false-match rate: thresholds, one-to-one and one-to-many decisions."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facekeep.errors import InputError, ModelError
+from facekeep.gallery import Hit
+from facekeep.models import ModelEntry
+from facekeep.types import Face
+
+__all__ = [
+    "Candidate",
+    "Decision",
+    "Threshold",
+    "Verification",
+    "compare",
+    "consistent_cosine",
+    "decide",
+    "fmr_among",
+    "lowest_fmr",
+    "once_each",
+    "threshold",
+    "threshold_among",
+    "threshold_of_pairs",
+    "unnamed",
+]
+
+# With no false match among n comparisons the rate is below 3/n at 95 % confidence, the "rule of
+# three" (ISO/IEC 19795-1); a claim of rate f needs as many comparisons.
+_RULE_OF_THREE = 3
+
+# Photos of one person are at least so alike as three in a hundred pairs of two people; the rate was
+# chosen in benchmarks/consistency.py.
+_CONSISTENT = 0.03
+
+# A person of several templates is several chances for a stranger to match. Compared with their mean
+# the rate grows with the number of templates, to 4.3 times at fifteen (benchmarks/person_score.py).
+_MOST_CHANCES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Threshold:
+    """The cosine at and above which two faces count as the same person.
+
+    Attributes:
+        cosine: The threshold.
+        fmr: The false-match rate it stands for: how often two different people reach it.
+        comparisons: Non-mated comparisons behind the calibration.
+    """
+
+    cosine: float
+    fmr: float
+    comparisons: int
+
+    @property
+    def supported(self) -> bool:
+        """Whether there were enough comparisons to claim the rate (ISO/IEC 19795-1)."""
+        return self.comparisons * self.fmr >= _RULE_OF_THREE
+
+    def expected_fpir(self, people: int) -> float:
+        """How often a stranger is taken for one of ``people``: each is one more chance to err."""
+        return -math.expm1(people * math.log1p(-self.fmr))
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """Somebody in the gallery whom a face resembles.
+
+    Attributes:
+        name: The person's name.
+        similarity: Cosine, -1 to 1, to the mean of the person's templates.
+        threshold: The cosine that it must reach; higher for people of several templates.
+        person_id: The person's UUID.
+        template_id: UUID of the template that is most similar.
+        refused: The face is at least as similar to a "this is not the person" template.
+        elsewhere: Another face of the same photo matches the person better.
+    """
+
+    name: str
+    similarity: float
+    threshold: float
+    person_id: str
+    template_id: str
+    refused: bool = False
+    elsewhere: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Who a face is.
+
+    Attributes:
+        match: The person, or None: unknown, or an unusable face.
+        candidates: The most similar people, best first, whether above the threshold or not.
+        threshold: What was decided by: for the best candidate, where there is one.
+        people: How many people the face was compared with.
+    """
+
+    match: Candidate | None
+    candidates: tuple[Candidate, ...]
+    threshold: Threshold
+    people: int
+
+    @property
+    def expected_fpir(self) -> float:
+        """How often a stranger would have been given a name here, by the stated rate."""
+        return self.threshold.expected_fpir(self.people)
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """Whether two faces are of one person.
+
+    Attributes:
+        match: Whether the similarity reaches the threshold.
+        similarity: Their cosine, -1 to 1; None where one of the images has no face, or no usable
+            one.
+        threshold: What was decided by.
+        faces: The faces of both images, the largest first.
+        compared: Which face of each image the similarity is of: its place in ``faces``. None where
+            there is no similarity.
+        reasons: Why a face is unusable, as in ``Face.reasons``; such a face never matches.
+    """
+
+    match: bool
+    similarity: float | None
+    threshold: Threshold
+    faces: tuple[tuple[Face, ...], tuple[Face, ...]] = ((), ())
+    compared: tuple[int, int] | None = None
+    reasons: tuple[str, ...] = ()
+
+
+def threshold(model: ModelEntry, fmr: float, *, templates: int = 1) -> Threshold:
+    """Find the cosine for a false-match rate from the model's calibration.
+
+    Between calibrated rates the cosine is interpolated over the logarithm of the rate. Above the
+    highest calibrated rate that rate's cosine is used: it errs towards fewer false matches. Several
+    templates of a person share the rate, so that a comparison with the person keeps to it.
+
+    Args:
+        model: An embedder's catalogue entry.
+        fmr: The false-match rate asked for, such as 1e-4.
+        templates: How many templates the person has whom a face is compared with.
+
+    Raises:
+        InputError: The rate is no probability, or lower than anything that was calibrated.
+        ModelError: The model was never calibrated.
+    """
+    if not 0 < fmr < 1:
+        raise InputError(f"a false-match rate lies between 0 and 1, such as 1e-4; got {fmr!r}")
+    if not model.thresholds:
+        raise ModelError(
+            f"model {model.name} has no calibrated thresholds, so nothing can be decided with it;"
+            f" measure them: facekeep evaluate calibrate PEOPLE --model {model.name}"
+            " (docs/evaluation.md)"
+        )
+    rates, cosines = zip(*sorted(model.thresholds), strict=True)
+    if fmr < rates[0] * (1 - 1e-9):
+        raise InputError(
+            f"model {model.name} is calibrated down to a false-match rate of {rates[0]:g}; "
+            f"{fmr:g} cannot be promised; ask for {rates[0]:g} or more"
+        )
+    share = math.log10(fmr / min(max(templates, 1), _MOST_CHANCES))
+    return Threshold(_cosine_at(share, np.log10(rates), cosines), fmr, model.comparisons)
+
+
+def fmr_among(share: float, chances: int) -> float:
+    """Return the false-match rate at which so many comparisons err at most so often, all in all.
+
+    Args:
+        share: How often at least one of them may be a false match: the false-positive
+            identification rate (FPIR), where each stranger is compared with ``chances`` people.
+        chances: How many comparisons; none counts as one.
+
+    Raises:
+        InputError: The share is no probability.
+    """
+    if not 0 < share < 1:
+        raise InputError(
+            f"the share of strangers lies between 0 and 1, such as 0.01; got {share!r}"
+        )
+    return -math.expm1(math.log1p(-share) / max(chances, 1))
+
+
+def lowest_fmr(model: ModelEntry) -> float:
+    """Return the lowest false-match rate that a model is calibrated for; 1 where it never was."""
+    return min((rate for rate, _ in model.thresholds), default=1.0)
+
+
+def threshold_among(
+    model: ModelEntry, fpir: float, people: int, *, templates: int = 1
+) -> Threshold:
+    """Find the cosine at which at most a share of all strangers gets a name among so many people.
+
+    Args:
+        model: An embedder's catalogue entry.
+        fpir: The share of strangers, such as 0.01 (the false-positive identification rate).
+        people: How many people each face is compared with.
+        templates: How many templates the person has whom a face is compared with.
+
+    Raises:
+        InputError: The share is no probability, or takes a lower false-match rate than anything
+            that was calibrated; the message says what can be promised.
+        ModelError: The model was never calibrated.
+    """
+    rate = _shared(
+        model, fpir, people, f"name at most {fpir:g} of all strangers among {people:,} people"
+    )
+    return threshold(model, rate, templates=templates)
+
+
+def threshold_of_pairs(model: ModelEntry, fmr: float, pairs: int) -> Threshold:
+    """Find the cosine for the best of many pairs of faces, two images that err at one rate as one.
+
+    Args:
+        model: An embedder's catalogue entry.
+        fmr: The false-match rate for the two images.
+        pairs: How many pairs of faces they hold.
+
+    Raises:
+        InputError: The rate is no probability, or one of so many pairs takes a lower rate than
+            anything that was calibrated; the message says what can be promised.
+        ModelError: The model was never calibrated.
+    """
+    whole = threshold(model, fmr)
+    share = _shared(model, fmr, pairs, f"err in at most {fmr:g} of cases over {pairs:,} pairs")
+    return Threshold(threshold(model, share).cosine, fmr, whole.comparisons // max(pairs, 1))
+
+
+def _shared(model: ModelEntry, share: float, chances: int, aim: str) -> float:
+    """Return the rate of one of so many comparisons; InputError where it was not calibrated."""
+    rate, lowest = fmr_among(share, chances), lowest_fmr(model)
+    if model.thresholds and rate < lowest * (1 - 1e-9):
+        promise = _rounded_up(-math.expm1(chances * math.log1p(-lowest)))
+        raise InputError(
+            f"to {aim}, a false-match rate of {rate:.2g} is needed, but model {model.name} is only "
+            f"calibrated down to {lowest:g}; it can promise {promise:g}: ask for that or more"
+        )
+    return rate
+
+
+def consistent_cosine(model: ModelEntry) -> float:
+    """Return the mean cosine that photos of one person reach, however many years lie between them.
+
+    It stands for a false-match rate of 3 %; above the highest calibrated rate the last slope goes
+    on. See ``facekeep.pipeline.enrollment.main_group``.
+
+    Raises:
+        ModelError: The model was never calibrated.
+    """
+    threshold(model, max(rate for rate, _ in model.thresholds or ((0.5, 0.0),)))
+    rates, cosines = zip(*sorted(model.thresholds), strict=True)
+    rate, logs = math.log10(_CONSISTENT), np.log10(rates)
+    if rate > logs[-1] and len(rates) > 1:
+        slope = float((cosines[-1] - cosines[-2]) / (logs[-1] - logs[-2]))
+        return float(cosines[-1]) + slope * (rate - float(logs[-1]))
+    return _cosine_at(rate, logs, cosines)
+
+
+def decide(
+    hits: Sequence[Hit],
+    limit: Callable[[int], Threshold],
+    people: int,
+    top_k: int | None = None,
+) -> Decision:
+    """Decide who a face is: the most similar person at or above the threshold, or unknown.
+
+    A person is passed over when the face is at least as similar to one of the templates that say
+    "this is not the person".
+
+    Args:
+        hits: The people most similar to the face, best first, as ``Gallery.search`` gives them.
+        limit: Gives the threshold for a person of so many templates.
+        people: How many people were searched.
+        top_k: How many of them to name as candidates; all when None.
+
+    Raises:
+        InputError: ``top_k`` is below 1.
+    """
+    if top_k is not None and top_k < 1:
+        raise InputError(f"top_k must be 1 or more, not {top_k!r}")
+    candidates = tuple(
+        Candidate(
+            name=hit.name,
+            similarity=hit.similarity,
+            threshold=limit(hit.templates).cosine,
+            person_id=hit.person_id,
+            template_id=hit.template_id,
+            refused=hit.refused,
+        )
+        for hit in hits
+    )
+    matches = (c for c in candidates if c.similarity >= c.threshold and not c.refused)
+    terms = limit(hits[0].templates if hits else 1)
+    return Decision(next(matches, None), candidates[:top_k], terms, people)
+
+
+def unnamed(limit: Threshold, people: int) -> Decision:
+    """The decision on an unusable face, which is compared with nobody."""
+    return Decision(None, (), limit, people)
+
+
+def once_each(decisions: Sequence[Decision]) -> list[Decision]:
+    """Let nobody be in one photo twice: of several faces only the most similar keeps the name.
+
+    The others become unknown; the candidate they would have matched says ``elsewhere``.
+
+    Args:
+        decisions: Those on the faces of one photo.
+    """
+    best: dict[str, int] = {}
+    for place, decision in enumerate(decisions):
+        if match := decision.match:
+            held = decisions[best.setdefault(match.person_id, place)].match
+            if held is not None and match.similarity > held.similarity:
+                best[match.person_id] = place
+    return [
+        decision
+        if decision.match is None or best[decision.match.person_id] == place
+        else _beaten(decision, decision.match.person_id)
+        for place, decision in enumerate(decisions)
+    ]
+
+
+def _beaten(decision: Decision, person_id: str) -> Decision:
+    candidates = tuple(
+        dataclasses.replace(each, elsewhere=True) if each.person_id == person_id else each
+        for each in decision.candidates
+    )
+    return dataclasses.replace(decision, match=None, candidates=candidates)
+
+
+def compare(
+    firsts: Sequence[Face],
+    seconds: Sequence[Face],
+    limit: Callable[[int], Threshold],
+    *,
+    any_pair: bool = False,
+) -> Verification:
+    """Decide whether two images show the same person.
+
+    Args:
+        firsts: The faces of one image, the largest first, with their embeddings.
+        seconds: Those of the other. An image without a usable face matches nothing.
+        limit: Gives the threshold for the best of so many pairs.
+        any_pair: Compare each usable face with each, and take the most similar pair; by default
+            the largest two are compared.
+    """
+    faces = tuple(firsts), tuple(seconds)
+    asked = [each if any_pair else each[:1] for each in faces]
+    usable = [[place for place, face in enumerate(each) if face.usable] for each in asked]
+    if not all(usable):
+        poor = (
+            each[0].reasons
+            for each, places in zip(asked, usable, strict=True)
+            if not places and each
+        )
+        return Verification(False, None, limit(1), faces, reasons=next(poor, ()))
+    rows = [
+        np.stack([_embedding(each[place]) for place in places])
+        for each, places in zip(faces, usable, strict=True)
+    ]
+    cosines = rows[0] @ rows[1].T
+    first, second = divmod(int(cosines.argmax()), cosines.shape[1])
+    similarity, terms = float(cosines[first, second]), limit(cosines.size)
+    compared = usable[0][first], usable[1][second]
+    return Verification(similarity >= terms.cosine, similarity, terms, faces, compared)
+
+
+def _embedding(face: Face) -> NDArray[np.float32]:
+    if face.embedding is None:
+        raise InputError("a face without an embedding cannot be compared: use FaceEngine.analyse")
+    return face.embedding
+
+
+def _rounded_up(share: float) -> float:
+    """Round to two digits, never down, so that what is offered can be asked for."""
+    digits = 1 - math.floor(math.log10(share))
+    return float(math.ceil(share * 10**digits) / 10**digits)
+
+
+def _cosine_at(rate: float, rates: NDArray[np.float64], cosines: Sequence[float]) -> float:
+    """Interpolate over the logarithm of the rate; below the lowest, go on with its last slope."""
+    if rate < rates[0] and len(rates) > 1:
+        slope = (cosines[1] - cosines[0]) / (rates[1] - rates[0])
+        return float(cosines[0] + slope * (rate - rates[0]))
+    return float(np.interp(rate, rates, cosines))

@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from cutting_kit import SIDE, lively
+from numpy.typing import NDArray
+from tiny_kit import write_people
+
+from facekeep.errors import InputError
+from facekeep.lab.compress import healing
+from facekeep.lab.compress.faces import Faces, read_faces
+from facekeep.lab.compress.heal import Healed
+from facekeep.lab.compress.made import Made
+from facekeep.lab.compress.measure import Measuring, Trial
+from facekeep.lab.compress.options import LowRank, Prune, Resize, Step
+from facekeep.lab.compress.staging import staged
+from facekeep.lab.compress.steps import take
+from facekeep.lab.nn import EdgeFace, read_network, save_checkpoint
+from facekeep.models import ModelEntry, import_model, model_cost
+from facekeep.models.importing import add_model
+from facekeep.models.pack import pack
+from facekeep.pipeline.embed import Embedder
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> ModelEntry:
+    save_checkpoint(lively(), tmp_path / "lively.pt")
+    return import_model(tmp_path / "lively.pt", "lively", arch="edgeface-xxs", input_size=SIDE)
+
+
+@pytest.fixture
+def faces(tmp_path: Path, hopper: NDArray[np.uint8], collins: NDArray[np.uint8]) -> Faces:
+    return read_faces(write_people(tmp_path / "people", [hopper, collins], 20), aligned=True)
+
+
+@pytest.fixture
+def done(model: ModelEntry, faces: Faces, tmp_path: Path) -> Callable[[Step], ModelEntry]:
+    """Do a step and return the entry of what it made."""
+
+    def do(step: Step) -> ModelEntry:
+        made = take(step, model, faces, Measuring(model, Trial()), tmp_path / "work")
+        (tmp_path / "staged").mkdir(exist_ok=True)
+        return staged(made, model, tmp_path / "staged")
+
+    return do
+
+
+def test_pruning_reaches_its_goal(done: Callable[[Step], ModelEntry], model: ModelEntry) -> None:
+    made = done(Prune(params=0.8))
+    before, after = model_cost(model), model_cost(made)
+    assert after.params <= 0.8 * before.params
+    assert after.params == sum(each.numel() for each in read_network(made).parameters())
+    assert after.macs < before.macs
+
+
+def test_low_rank_thins(done: Callable[[Step], ModelEntry], model: ModelEntry) -> None:
+    made = done(LowRank(gamma=0.3, layers=("stages.3.*",)))
+    assert model_cost(made).params < model_cost(model).params
+
+
+def test_a_resized_network_takes_other_crops(done: Callable[[Step], ModelEntry]) -> None:
+    made = done(Resize(size=48))
+    assert made.input_size == 48
+    with Embedder(made) as embedder:
+        assert embedder.embed(np.zeros((1, 48, 48, 3), np.uint8)).shape == (1, 512)
+
+
+def test_sparse_networks_are_smaller_files(
+    model: ModelEntry, faces: Faces, done: Callable[[Step], ModelEntry], tmp_path: Path
+) -> None:
+    made = take(Prune(zeros="2:4"), model, faces, Measuring(model, Trial()), tmp_path / "work")
+    assert 0.4 < made.details["zeros"] <= 0.5
+    conversion = model.files[0].conversion
+    assert conversion is not None
+    assert len(made.content) < 0.75 * conversion.size
+    with Embedder(done(Prune(zeros="2:4"))) as embedder:
+        embedder.embed(np.zeros((1, SIDE, SIDE, 3), np.uint8))
+
+
+def test_what_was_packed_is_packed_again(model: ModelEntry, faces: Faces, tmp_path: Path) -> None:
+    content = Path(str(model.folder), "lively.onnx").read_bytes()
+    small = staged(Made(pack(content, "int8"), "packed"), model, tmp_path)
+    named = dataclasses.replace(small, name="packed")
+    packed = add_model((tmp_path / "trial.onnx").read_bytes(), named)
+    made = take(Resize(size=48), packed, faces, Measuring(packed, Trial()), tmp_path / "work")
+    assert len(made.content) < 0.5 * len(content)
+
+
+def test_healing_learns_from_the_original_and_goes_on_where_it_stopped(
+    model: ModelEntry, faces: Faces, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[dict[str, Any]] = []
+
+    def heal(
+        changed: EdgeFace, original: EdgeFace, folder: Path, data: Path, **options: Any
+    ) -> Healed:
+        sizes = changed.input_size, original.input_size
+        calls.append({"sizes": sizes, "folder": folder.name, "data": data.name, **options})
+        return Healed(changed, finished=len(calls) > 1, steps=3)
+
+    monkeypatch.setattr(healing, "heal", heal)
+    step = Resize(size=48, heal=30, batch=8)
+    with pytest.raises(KeyboardInterrupt):
+        take(step, model, faces, Measuring(model, Trial()), tmp_path / "work")
+    made = take(step, model, faces, Measuring(model, Trial()), tmp_path / "work")
+    assert made.told == "32 to 48 pixels, healed for 30 steps"
+    assert made.remarks == ()
+    first, second = calls
+    assert (first["sizes"], first["folder"], first["data"]) == ((48, SIDE), "healing-1", "people")
+    assert (second["steps"], second["batch"], second["folder"]) == (30, 8, "healing-1")
+
+
+def test_the_rounds_of_pruning_share_the_steps(
+    model: ModelEntry, faces: Faces, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[tuple[str, int]] = []
+
+    def heal(changed: EdgeFace, original: EdgeFace, folder: Path, *rest: Any, **how: Any) -> Healed:
+        calls.append((folder.name, how["steps"]))
+        return Healed(changed, finished=True, steps=how["steps"])
+
+    monkeypatch.setattr(healing, "heal", heal)
+    step = Prune(params=0.9, rounds=2, heal=40)
+    take(step, model, faces, Measuring(model, Trial()), tmp_path / "work")
+    assert calls == [("healing-1", 20), ("healing-2", 20)]
+
+
+def test_healing_needs_aligned_crops(model: ModelEntry, faces: Faces, tmp_path: Path) -> None:
+    step, known = Resize(size=48, heal=10), Measuring(model, Trial())
+    with pytest.raises(InputError, match="--data"):
+        take(step, model, None, known, tmp_path)
+    raw = read_faces(tmp_path / "people", aligned=False)
+    with pytest.raises(InputError, match="--aligned"):
+        take(step, model, raw, known, tmp_path)
+
+
+def test_shares_of_zeros_are_numbers(model: ModelEntry, faces: Faces, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="2:4"):
+        take(Prune(zeros="half"), model, faces, Measuring(model, Trial()), tmp_path)

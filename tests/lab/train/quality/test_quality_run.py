@@ -1,0 +1,54 @@
+"""Training a quality network: damage that keeps its shape, and a run from photos to an entry."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from facekeep import save_image
+from facekeep.errors import InputError
+from facekeep.lab.train.quality.damage import damage
+from facekeep.lab.train.quality.recipe import QualityRecipe
+from facekeep.lab.train.quality.run import train_quality
+from facekeep.models import entry
+
+Image = NDArray[np.uint8]
+
+pytestmark = pytest.mark.usefixtures("ready_models")
+
+
+@pytest.fixture
+def photos(tmp_path: Path, hopper: Image, collins: Image) -> Path:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    save_image(folder / "hopper.png", hopper)
+    save_image(folder / "collins.png", collins)
+    return folder
+
+
+def test_damage_gives_crops_of_the_same_shape_and_follows_the_generator(hopper: Image) -> None:
+    crop = np.ascontiguousarray(hopper[100:212, 200:312])
+    rng, again = np.random.default_rng(3), np.random.default_rng(3)
+    made = [damage(crop, rng) for _ in range(200)]
+    assert {(each.shape, each.dtype.name) for each in made} == {((112, 112, 3), "uint8")}
+    assert all(np.array_equal(each, damage(crop, again)) for each in made)
+    kept = sum(np.abs(each.astype(int) - crop).mean() < 3 for each in made)
+    assert 5 < kept < 100
+
+
+def test_a_run_yields_a_quality_network_of_its_embedder(photos: Path, tmp_path: Path) -> None:
+    recipe = QualityRecipe(data=photos, crops=6, steps=3, batch=4, holdout=1)
+    outcome = train_quality(recipe, tmp_path / "run", name="mine", threads=1)
+    assert outcome.summary is not None
+    assert (outcome.summary["faces"], outcome.summary["held_out"]) == (1, 1)
+    assert 0 <= outcome.summary["holdout_error"] <= 1
+    assert entry("mine").task == "quality"
+    assert entry("sface").quality == "facekeep-quality", "what is built in stays"
+
+
+def test_as_many_photos_kept_out_as_there_are_is_an_error(photos: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="holdout must be from 1 to 1"):
+        train_quality(QualityRecipe(data=photos, crops=2, holdout=2), tmp_path / "run", threads=1)

@@ -1,0 +1,107 @@
+"""Rough crops: wherever a face goes, its landmarks go too."""
+
+from __future__ import annotations
+
+import json
+from contextlib import nullcontext
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from facekeep.errors import InputError
+from facekeep.lab.datasets.annotated import open_annotated
+from facekeep.lab.nn.refiner import SIDE
+from facekeep.lab.train.data import Augment
+from facekeep.lab.train.refiner.faces import CHANGES, Faces, batch, cut_out, eye_distance
+from facekeep.pipeline.image import save_image
+from facekeep.pipeline.refine import MIRRORED
+
+MARKS = np.array([[40, 50], [70, 55], [54, 70], [42, 88], [66, 90]])
+
+
+def quiet(what, images):
+    return nullcontext(lambda done: None)
+
+
+def write_marks(folder: Path) -> Path:
+    """Five photos with the same landmarks, of which each shows one as a white blot on black."""
+    faces = [{"landmarks": MARKS.tolist(), "bbox": [0, 0, 100, 100]}]
+    for number, (x, y) in enumerate(MARKS):
+        image = np.zeros((140, 120, 3), np.uint8)
+        image[y - 2 : y + 3, x - 2 : x + 3] = 255
+        save_image(folder / f"{number}.png", image)
+        (folder / f"{number}.json").write_text(json.dumps({"faces": faces}))
+    return folder
+
+
+def blot(crop: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Where the blot lies, by its centre of mass."""
+    rows, columns = np.indices(crop.shape[:2])
+    light = crop[..., 0].astype(float)
+    return np.array([(columns * light).sum(), (rows * light).sum()]) / light.sum()
+
+
+@pytest.fixture(scope="module")
+def marks(tmp_path_factory: pytest.TempPathFactory) -> Faces:
+    photos = open_annotated(write_marks(tmp_path_factory.mktemp("marks")))
+    return cut_out(photos, lift=0.0, watch=quiet)
+
+
+def test_landmarks_lie_where_they_did(marks: Faces):
+    for number, patch in enumerate(marks.patches):
+        np.testing.assert_allclose(blot(patch), marks.landmarks[number, number], atol=0.5)
+
+
+def test_landmarks_go_with_rough_crops_and_mirror_images(marks: Faces):
+    places = np.arange(200) % 5
+    crops, landmarks = batch(marks, places, np.random.default_rng(0), Augment.none())
+    mirrored = 0
+    for place, crop, points in zip(places, crops, landmarks * SIDE, strict=True):
+        here, there = (np.abs(blot(crop) - points[each]).max() for each in (place, MIRRORED[place]))
+        assert min(here, there) < 0.7
+        assert points[0, 0] < points[1, 0]
+        mirrored += there < here
+    assert 0.35 * 160 < mirrored < 0.65 * 160  # the tip of the nose is one of five, on either side
+
+
+def test_crops_are_rough(marks: Faces):
+    places = np.zeros(300, int)
+    _, landmarks = batch(marks, places, np.random.default_rng(0), Augment.none())
+    centres, eyes = landmarks.mean(axis=1), landmarks[:, 1] - landmarks[:, 0]
+    assert 0.02 < centres[:, 1].std() < 0.06
+    assert 0.07 < np.log(np.linalg.norm(eyes, axis=1)).std() < 0.13
+    assert 7 < np.degrees(np.arctan2(eyes[:, 1], eyes[:, 0])).std() < 13
+
+
+def test_the_same_chance_gives_the_same_batch(marks: Faces):
+    places = np.zeros(3, int)
+    one, two, other = (batch(marks, places, np.random.default_rng(seed)) for seed in (1, 1, 2))
+    assert all(np.array_equal(*pair) for pair in zip(one, two, strict=True))
+    assert not np.array_equal(one[0], other[0])
+
+
+def test_changes_touch_pixels_only(marks: Faces):
+    places = np.zeros(40, int)
+    plain, changed = (
+        batch(marks, places, np.random.default_rng(0), each) for each in (Augment.none(), CHANGES)
+    )
+    assert not np.array_equal(plain[0], changed[0])
+    assert plain[1].shape == changed[1].shape == (40, 5, 2)
+    assert changed[0].dtype == np.uint8
+
+
+def test_landmarks_are_taught_higher(tmp_path: Path, marks: Faces):
+    photos = open_annotated(write_marks(tmp_path))
+    lifted = cut_out(photos, lift=0.1, watch=quiet).landmarks[0]
+    by = 0.1 * eye_distance(marks.landmarks[0])
+    np.testing.assert_allclose(marks.landmarks[0] - lifted, [[0, by]] * 5, atol=1e-4)
+
+
+def test_photos_without_faces_are_refused(tmp_path: Path):
+    write_marks(tmp_path)
+    for number in range(5):
+        (tmp_path / f"{number}.json").write_text('{"faces": []}')
+    with pytest.raises(InputError, match="no annotated faces"):
+        cut_out(open_annotated(tmp_path), lift=0.0, watch=quiet)

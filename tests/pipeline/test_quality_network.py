@@ -1,0 +1,168 @@
+"""The quality network: clear portraits pass, damaged ones do not, and the facts say why."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from facekeep import FaceEngine
+from facekeep.errors import InputError, ModelError
+from facekeep.models import entry
+from facekeep.pipeline.align import align, template
+from facekeep.pipeline.embed import Embedder
+from facekeep.pipeline.quality import POLICIES, USABLE, Policy, Reason, assess, with_reasons
+from facekeep.pipeline.quality_network import QualityNetwork
+from facekeep.types import Face
+
+Image = NDArray[np.uint8]
+
+pytestmark = pytest.mark.usefixtures("ready_models")
+
+
+@pytest.fixture(scope="module")
+def network() -> Iterator[QualityNetwork]:
+    with QualityNetwork(entry("sface").quality, threads=1) as network:
+        yield network
+
+
+@pytest.fixture(scope="module")
+def embedder() -> Iterator[Embedder]:
+    with Embedder("sface", threads=1) as embedder:
+        yield embedder
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[FaceEngine]:
+    with FaceEngine(threads=1) as engine:
+        yield engine
+
+
+@pytest.fixture(scope="module")
+def crops(engine: FaceEngine, hopper: Image, collins: Image) -> Image:
+    return np.stack([align(p, engine.detect(p)[0].landmarks) for p in (hopper, collins)])
+
+
+@pytest.fixture
+def look(network: QualityNetwork, embedder: Embedder) -> Callable[[Image], list[Face]]:
+    """Looks at aligned crops as faces of 100 pixels."""
+    face = Face(np.array([6, 2, 106, 110], np.float32), template().astype(np.float32), 1.0)
+
+    def measured_faces(crops: Image) -> list[Face]:
+        facts = [assess(crop, face, crop=crop) for crop in crops]
+        clear = network.recognizability(*embedder.embed_and_measure(crops), facts).tolist()
+        told = [
+            assess(crop, face, crop=crop, recognizability=c)
+            for crop, c in zip(crops, clear, strict=True)
+        ]
+        return with_reasons(face.replace(quality=quality) for quality in told)
+
+    return measured_faces
+
+
+def blurred(image: Image, sigma: float) -> Image:
+    return np.asarray(cv2.GaussianBlur(image, (0, 0), sigma), np.uint8)
+
+
+def compressed(image: Image) -> Image:
+    _, data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 3])
+    return np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR)[..., ::-1], np.uint8)
+
+
+def shrunk(image: Image) -> Image:
+    small = cv2.resize(image, (12, 12), interpolation=cv2.INTER_AREA)
+    return np.asarray(cv2.resize(small, image.shape[1::-1]), np.uint8)
+
+
+def noisy(image: Image) -> Image:
+    noise = np.random.default_rng(0).normal(0, 80, image.shape)
+    return np.clip(image + noise, 0, 255).astype(np.uint8)
+
+
+DAMAGES: dict[str, tuple[Callable[[Image], Image], Reason]] = {
+    "blurred": (lambda crop: blurred(crop, 5), Reason.TOO_BLURRY),
+    "compressed": (compressed, Reason.TOO_COMPRESSED),
+    "a dozen pixels": (shrunk, Reason.TOO_BLURRY),
+    "negative": (lambda crop: 255 - crop, Reason.UNCLEAR),
+    "noise": (noisy, Reason.UNCLEAR),
+    "two levels": (
+        lambda crop: np.where(crop > 127, 255, 0).astype(np.uint8),
+        Reason.UNCLEAR,
+    ),
+    "dark": (lambda crop: (crop * 0.04).astype(np.uint8), Reason.TOO_DARK),
+    "nothing": (np.zeros_like, Reason.TOO_DARK),
+}
+
+
+def test_clear_portraits_are_usable(look: Callable[[Image], list[Face]], crops: Image) -> None:
+    assert [face.reasons for face in look(crops)] == [(), ()]
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+def test_damaged_ones_are_not(look: Callable[[Image], list[Face]], crops: Image, name: str) -> None:
+    change, reason = DAMAGES[name]
+    for face in look(np.stack([change(crop) for crop in crops])):
+        assert reason in face.reasons
+        assert not face.usable
+
+
+def test_blocks_show_wherever_the_grid_begins(crops: Image) -> None:
+    face = Face(np.array([6, 2, 106, 110], np.float32), template().astype(np.float32), 1.0)
+    blocky = compressed(np.asarray(cv2.resize(crops[0], (120, 120)), np.uint8))
+    for start in (0, 3, 5):
+        part = np.ascontiguousarray(blocky[start : start + 112, start : start + 112])
+        assert assess(part, face, crop=part).blockiness > USABLE.max_blockiness
+    assert assess(crops[0], face, crop=crops[0]).blockiness < 0.6
+
+
+def test_a_batch_gives_what_single_faces_give(
+    network: QualityNetwork, embedder: Embedder, crops: Image
+) -> None:
+    face = Face(np.array([6, 2, 106, 110], np.float32), template().astype(np.float32), 1.0)
+    facts = [assess(crop, face, crop=crop) for crop in crops]
+    rows, norms = embedder.embed_and_measure(crops)
+    both = network.recognizability(rows, norms, facts)
+    alone = [
+        network.recognizability(rows[i : i + 1], norms[i : i + 1], facts[i : i + 1])[0]
+        for i in (0, 1)
+    ]
+    np.testing.assert_allclose(both, alone, atol=1e-5)
+    assert network.recognizability(rows[:0], norms[:0], []).shape == (0,)
+    with pytest.raises(InputError, match="takes embeddings of 128 numbers, not 64"):
+        network.recognizability(rows[:, :64], norms, facts)
+
+
+def test_another_network_is_no_quality_network() -> None:
+    with pytest.raises(ModelError, match="not to rate"):
+        QualityNetwork("facekeep-refiner")
+
+
+def test_detect_tells_what_the_facts_tell_and_analyse_the_rest(
+    engine: FaceEngine, hopper: Image
+) -> None:
+    (clear,) = engine.detect(hopper)
+    assert clear.usable
+    assert clear.reasons == ()
+    assert engine.detect(blurred(hopper, 14))[0].reasons[0] == Reason.TOO_BLURRY
+    negative = 255 - hopper
+    assert engine.detect(negative)[0].usable
+    assert Reason.UNCLEAR in engine.analyse(negative)[0].reasons
+
+
+def test_the_setting_takes_every_face_for_usable(hopper: Image) -> None:
+    with FaceEngine(threads=1, any_quality=True) as engine:
+        poor = engine.analyse(255 - hopper)[0]
+        assert poor.usable
+        assert poor.quality is not None
+        assert poor.quality.recognizability < USABLE.min_recognizability
+
+
+@pytest.mark.parametrize("name", ["standard", "strict"])
+def test_no_review_takes_an_unusable_face(name: str) -> None:
+    policy = POLICIES[name]
+    for limit in Policy.__dataclass_fields__:
+        ours, least = getattr(policy, limit), getattr(USABLE, limit)
+        assert ours >= least if limit.startswith("min") else ours <= least
