@@ -43,9 +43,9 @@ from facekeep.pipeline.align import align, template
 from facekeep.pipeline.detect import Detector
 from facekeep.pipeline.embed import Embedder
 from facekeep.pipeline.image import list_images
-from facekeep.pipeline.quality import USABLE, Quality, assess, review
+from facekeep.pipeline.quality import USABLE, assess, review
 from facekeep.pipeline.quality_network import QualityNetwork
-from facekeep.types import Face
+from facekeep.types import Face, Quality
 
 Image = NDArray[np.uint8]
 Rng = np.random.Generator

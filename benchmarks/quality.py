@@ -37,8 +37,8 @@ from facekeep.lab.evaluate.crops import main_face
 from facekeep.pipeline.align import align, template
 from facekeep.pipeline.detect import Detector
 from facekeep.pipeline.image import load_image
-from facekeep.pipeline.quality import POLICIES, Quality, assess, review
-from facekeep.types import Face
+from facekeep.pipeline.quality import POLICIES, assess, review
+from facekeep.types import Face, Quality
 
 Image = NDArray[np.uint8]
 Values = NDArray[np.float64]

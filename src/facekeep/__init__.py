@@ -33,13 +33,13 @@ if TYPE_CHECKING:
     from facekeep.errors import FacekeepError
     from facekeep.gallery import Consent, Gallery, NewTemplate, Person, Space, load_key
     from facekeep.pipeline.align import align_batch, similarity_transform
-    from facekeep.pipeline.decide import Candidate, Decision, Threshold, Verification, threshold
+    from facekeep.pipeline.decide import threshold
     from facekeep.pipeline.detect import Detector
     from facekeep.pipeline.embed import Embedder
     from facekeep.pipeline.enrollment import Enrolment, Rejection
     from facekeep.pipeline.image import from_bgr, list_images, load_image, save_image
-    from facekeep.pipeline.quality import Quality, Reason, assess, review
-    from facekeep.types import Face
+    from facekeep.pipeline.quality import Reason, assess, review
+    from facekeep.types import Candidate, Decision, Face, Quality, Threshold, Verification
 
 _MODULES = {
     "apps.cache": ("PhotoCache",),
@@ -92,7 +92,7 @@ _MODULES = {
         "assess",
         "review",
     ),
-    "types": ("Face",),
+    "types": ("Candidate", "Decision", "Face", "Quality", "Threshold", "Verification"),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 

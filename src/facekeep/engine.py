@@ -23,8 +23,6 @@ from facekeep.gallery.names import new_name
 from facekeep.models import ModelEntry, default_model, entry, space_id
 from facekeep.pipeline.analyzer import Analyser, ImageSource, Limits
 from facekeep.pipeline.decide import (
-    Threshold,
-    Verification,
     compare,
     decide,
     fmr_among,
@@ -41,7 +39,7 @@ from facekeep.pipeline.enrollment import Enrolment, require_limit
 from facekeep.pipeline.image import MAX_BYTES
 from facekeep.pipeline.quality_network import QualityNetwork
 from facekeep.pipeline.refine import chosen_entry
-from facekeep.types import Face
+from facekeep.types import Face, Threshold, Verification
 
 __all__ = ["FaceEngine", "ImageSource"]
 

@@ -24,8 +24,7 @@ from facekeep.apps.cache_file import CacheInfo, cache_info, cache_path, clear_ca
 from facekeep.apps.packing import pack, unpack
 from facekeep.errors import InputError
 from facekeep.gallery import Key
-from facekeep.pipeline.quality import Quality
-from facekeep.types import Face
+from facekeep.types import Face, Quality
 
 DIGEST, RECIPE = "d" * 64, "r" * 64
 

@@ -211,7 +211,7 @@ def test_before_anybody_is_enrolled_the_way_to_begin_is_said(cli, monkeypatch):
 
 
 def test_a_rate_without_enough_comparisons_behind_it_is_told(cli, monkeypatch):
-    monkeypatch.setattr("facekeep.pipeline.decide.Threshold.supported", False)
+    monkeypatch.setattr("facekeep.types.Threshold.supported", False)
     outcome = cli("identify", "hopper.jpg")
     assert "note: only " in outcome.out
     assert "comparisons stand behind this threshold" in outcome.out

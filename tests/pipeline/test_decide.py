@@ -13,9 +13,6 @@ from facekeep.errors import InputError, ModelError
 from facekeep.gallery import Hit
 from facekeep.models import ModelEntry, entry
 from facekeep.pipeline.decide import (
-    Candidate,
-    Decision,
-    Threshold,
     compare,
     consistent_cosine,
     decide,
@@ -26,7 +23,7 @@ from facekeep.pipeline.decide import (
     threshold_of_pairs,
     unnamed,
 )
-from facekeep.types import Face
+from facekeep.types import Candidate, Decision, Face, Threshold
 
 
 @pytest.fixture

@@ -11,10 +11,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from facekeep.gallery import Hit
-from facekeep.pipeline.decide import Threshold
 from facekeep.pipeline.enrollment import conflict, inconsistent, main_face, main_group
 from facekeep.pipeline.quality import POLICIES
-from facekeep.types import Face
+from facekeep.types import Face, Threshold
 
 SHAPE = (400, 600)
 STANDARD, STRICT, OFF = (POLICIES[name] for name in ("standard", "strict", "off"))

@@ -18,17 +18,8 @@ from numpy.typing import NDArray
 
 from facekeep.errors import InputError
 from facekeep.pipeline.align import align
-from facekeep.pipeline.quality import (
-    POLICIES,
-    Policy,
-    Quality,
-    Reason,
-    assess,
-    explain,
-    pose,
-    review,
-)
-from facekeep.types import Face
+from facekeep.pipeline.quality import POLICIES, Policy, Reason, assess, explain, pose, review
+from facekeep.types import Face, Quality
 
 Image = NDArray[np.uint8]
 

@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from facekeep.engine import FaceEngine
 from facekeep.errors import FacekeepError
 from facekeep.gallery import Gallery, NewTemplate
-from facekeep.pipeline.decide import Decision, Threshold, decide
+from facekeep.pipeline.decide import decide
 from facekeep.pipeline.enroller import AGAIN, WEIGHED, Known, png, source_of
 from facekeep.pipeline.enrollment import Enrolment, Rejection, policy_named
 from facekeep.pipeline.image import content_digest, load_image
 from facekeep.pipeline.quality import POLICIES, Policy, explain, review
-from facekeep.types import Face
+from facekeep.types import Decision, Face, Threshold
 
 __all__ = ["Group", "Sighting", "enroll_group", "identity_of", "named_groups"]
 

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from facekeep.pipeline.quality import Quality
-from facekeep.types import Face
+from facekeep.types import Face, Quality
 
 __all__ = ["pack", "unpack"]
 

@@ -18,10 +18,9 @@ from facekeep.apps.groups import Group, Sighting, identity_of, named_groups
 from facekeep.engine import FaceEngine, ImageSource
 from facekeep.errors import ImageError, InputError
 from facekeep.gallery import Gallery, Person
-from facekeep.pipeline.decide import Decision, Threshold
 from facekeep.pipeline.image import elsewhere
 from facekeep.pipeline.quality import reason_words
-from facekeep.types import Face
+from facekeep.types import Decision, Face, Threshold
 
 __all__ = [
     "Clustering",

@@ -27,8 +27,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from facekeep.pipeline.decide import Candidate
-    from facekeep.types import Face
+    from facekeep.types import Candidate, Face
 
 app = group()
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from facekeep.apps.cache import PhotoCache
     from facekeep.apps.folder import Photos
-    from facekeep.pipeline.decide import Threshold
+    from facekeep.types import Threshold
 
 __all__ = [
     "CacheFlag",

@@ -10,8 +10,7 @@ from facekeep.cli.output import words
 
 if TYPE_CHECKING:
     from facekeep.engine import FaceEngine
-    from facekeep.pipeline.decide import Threshold
-    from facekeep.types import Face
+    from facekeep.types import Face, Threshold
 
 __all__ = ["box", "say_identification", "say_terms"]
 

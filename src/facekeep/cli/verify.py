@@ -14,8 +14,7 @@ from facekeep.cli.options import ENGINE, Image
 from facekeep.cli.terms import box, say_terms
 
 if TYPE_CHECKING:
-    from facekeep.pipeline.decide import Verification
-    from facekeep.types import Face
+    from facekeep.types import Face, Verification
 
 app = group()
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,13 +12,9 @@ from numpy.typing import NDArray
 from facekeep.errors import InputError, ModelError
 from facekeep.gallery import Hit
 from facekeep.models import ModelEntry
-from facekeep.types import Face
+from facekeep.types import Candidate, Decision, Face, Threshold, Verification
 
 __all__ = [
-    "Candidate",
-    "Decision",
-    "Threshold",
-    "Verification",
     "compare",
     "consistent_cosine",
     "decide",
@@ -32,10 +27,6 @@ __all__ = [
     "unnamed",
 ]
 
-# With no false match among n comparisons the rate is below 3/n at 95 % confidence, the "rule of
-# three" (ISO/IEC 19795-1); a claim of rate f needs as many comparisons.
-_RULE_OF_THREE = 3
-
 # Photos of one person are at least so alike as three in a hundred pairs of two people; the rate was
 # chosen in benchmarks/consistency.py.
 _CONSISTENT = 0.03
@@ -43,98 +34,6 @@ _CONSISTENT = 0.03
 # A person of several templates is several chances for a stranger to match. Compared with their mean
 # the rate grows with the number of templates, to 4.3 times at fifteen (benchmarks/person_score.py).
 _MOST_CHANCES = 5
-
-
-@dataclass(frozen=True, slots=True)
-class Threshold:
-    """The cosine at and above which two faces count as the same person.
-
-    Attributes:
-        cosine: The threshold.
-        fmr: The false-match rate it stands for: how often two different people reach it.
-        comparisons: Non-mated comparisons behind the calibration.
-    """
-
-    cosine: float
-    fmr: float
-    comparisons: int
-
-    @property
-    def supported(self) -> bool:
-        """Whether there were enough comparisons to claim the rate (ISO/IEC 19795-1)."""
-        return self.comparisons * self.fmr >= _RULE_OF_THREE
-
-    def expected_fpir(self, people: int) -> float:
-        """How often a stranger is taken for one of ``people``: each is one more chance to err."""
-        return -math.expm1(people * math.log1p(-self.fmr))
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """Somebody in the gallery whom a face resembles.
-
-    Attributes:
-        name: The person's name.
-        similarity: Cosine, -1 to 1, to the mean of the person's templates.
-        threshold: The cosine that it must reach; higher for people of several templates.
-        person_id: The person's UUID.
-        template_id: UUID of the template that is most similar.
-        refused: The face is at least as similar to a "this is not the person" template.
-        elsewhere: Another face of the same photo matches the person better.
-    """
-
-    name: str
-    similarity: float
-    threshold: float
-    person_id: str
-    template_id: str
-    refused: bool = False
-    elsewhere: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """Who a face is.
-
-    Attributes:
-        match: The person, or None: unknown, or an unusable face.
-        candidates: The most similar people, best first, whether above the threshold or not.
-        threshold: What was decided by: for the best candidate, where there is one.
-        people: How many people the face was compared with.
-    """
-
-    match: Candidate | None
-    candidates: tuple[Candidate, ...]
-    threshold: Threshold
-    people: int
-
-    @property
-    def expected_fpir(self) -> float:
-        """How often a stranger would have been given a name here, by the stated rate."""
-        return self.threshold.expected_fpir(self.people)
-
-
-@dataclass(frozen=True, slots=True)
-class Verification:
-    """Whether two faces are of one person.
-
-    Attributes:
-        match: Whether the similarity reaches the threshold.
-        similarity: Their cosine, -1 to 1; None where one of the images has no face, or no usable
-            one.
-        threshold: What was decided by.
-        faces: The faces of both images, the largest first.
-        compared: Which face of each image the similarity is of: its place in ``faces``. None where
-            there is no similarity.
-        reasons: Why a face is unusable, as in ``Face.reasons``; such a face never matches.
-    """
-
-    match: bool
-    similarity: float | None
-    threshold: Threshold
-    faces: tuple[tuple[Face, ...], tuple[Face, ...]] = ((), ())
-    compared: tuple[int, int] | None = None
-    reasons: tuple[str, ...] = ()
 
 
 def threshold(model: ModelEntry, fmr: float, *, templates: int = 1) -> Threshold:

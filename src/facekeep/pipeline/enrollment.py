@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 
 from facekeep.errors import InputError, ModelError
 from facekeep.gallery import Hit, Person
-from facekeep.pipeline.decide import Threshold
 from facekeep.pipeline.quality import POLICIES, Policy, Reason, explain, review
-from facekeep.types import Face
+from facekeep.types import Face, Threshold
 
 __all__ = [
     "NEWCOMERS",

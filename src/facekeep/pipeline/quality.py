@@ -22,13 +22,12 @@ from facekeep.pipeline.align import align
 from facekeep.pipeline.head_pose import pose
 from facekeep.pipeline.image import check_image
 from facekeep.pipeline.occlusion import covered
-from facekeep.types import Face
+from facekeep.types import Face, Quality
 
 __all__ = [
     "POLICIES",
     "USABLE",
     "Policy",
-    "Quality",
     "Reason",
     "assess",
     "explain",
@@ -56,54 +55,6 @@ _GOOD_SIZE = 80.0
 _GOOD_SHARPNESS = 0.33
 _GOOD_CONTRAST = 0.2
 _GOOD_HEADROOM = 0.3
-
-
-@dataclass(frozen=True, slots=True)
-class Quality:
-    """What was measured on one face.
-
-    Attributes:
-        size: The shorter side of its box in pixels of the image.
-        eye_distance: Between the two eye landmarks, in pixels of the image.
-        sharpness: Share of its edges that the aligned crop loses by a further blur, 0 to 1; good
-            photos have about 0.33, and a crop below 0.2 is too blurred to be recognised well.
-        brightness: Mean luma of the face, 0 (black) to 1 (white).
-        contrast: Standard deviation of that luma, as a share of the largest possible, 0 to 1.
-        yaw: Degrees, -90 to 90; above 0 the nose points to the right side of the image.
-        pitch: Degrees, -180 to 180; above 0 the face looks up.
-        roll: Degrees, -180 to 180; above 0 the head is turned clockwise in the image.
-        score: Confidence of the detector, 0 to 1.
-        outside: Share of the box that lies outside the image, 0 to 1.
-        mouth_covered: Hint that a mask, scarf or hand hides the mouth, 0 to 1.
-        eyes_covered: Hint that dark glasses, hair or deep shadow hide the eyes, 0 to 1.
-        blockiness: How much stronger edges are on a grid of 8 pixels of the image than beside it,
-            as JPEG leaves them: 0.2 without, 0.7 at quality 20 and 2.3 at 5, less in faces above
-            100 pixels; a picture that was scaled after it was compressed does not show it.
-        recognizability: How likely the face shows enough to tell who it is, 0 to 1, by the network
-            of ``pipeline.quality_network`` that belongs to the embedder; 1 where it was not asked,
-            or there is none.
-        overall: All of it in one number, 0 to 1, to rank the templates of one person.
-    """
-
-    size: float
-    eye_distance: float
-    sharpness: float
-    brightness: float
-    contrast: float
-    yaw: float
-    pitch: float
-    roll: float
-    score: float
-    outside: float
-    mouth_covered: float
-    eyes_covered: float
-    blockiness: float
-    recognizability: float
-    overall: float
-
-    def to_dict(self) -> dict[str, float]:
-        """Return the facts as plain floats, rounded to four decimals, for JSON."""
-        return {name: round(value, 4) for name, value in dataclasses.asdict(self).items()}
 
 
 class Reason(StrEnum):

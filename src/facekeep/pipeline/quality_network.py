@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from facekeep._internal.closing import Closing
 from facekeep.errors import InputError, ModelError
 from facekeep.models import ModelEntry, entry, open_model
-from facekeep.pipeline.quality import Quality
+from facekeep.types import Quality
 
 __all__ = ["FACTS", "QualityNetwork", "evidence"]
 
