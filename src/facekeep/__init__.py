@@ -44,54 +44,18 @@ if TYPE_CHECKING:
 _MODULES = {
     "apps.cache": ("PhotoCache",),
     "apps.migrate": ("migrate_gallery",),
-    "apps.photos": (
-        "cluster_folder",
-        "search_folder",
-        "search_person",
-    ),
-    "draw": (
-        "annotate",
-        "contact_sheet",
-    ),
+    "apps.photos": ("cluster_folder", "search_folder", "search_person"),
+    "draw": ("annotate", "contact_sheet"),
     "engine": ("FaceEngine",),
     "errors": ("FacekeepError",),
-    "gallery": (
-        "Consent",
-        "Gallery",
-        "NewTemplate",
-        "Person",
-        "Space",
-        "load_key",
-    ),
-    "pipeline.align": (
-        "align_batch",
-        "similarity_transform",
-    ),
-    "pipeline.decide": (
-        "Candidate",
-        "Decision",
-        "Threshold",
-        "Verification",
-        "threshold",
-    ),
+    "gallery": ("Consent", "Gallery", "NewTemplate", "Person", "Space", "load_key"),
+    "pipeline.align": ("align_batch", "similarity_transform"),
+    "pipeline.decide": ("threshold",),
     "pipeline.detect": ("Detector",),
     "pipeline.embed": ("Embedder",),
-    "pipeline.enrollment": (
-        "Enrolment",
-        "Rejection",
-    ),
-    "pipeline.image": (
-        "from_bgr",
-        "list_images",
-        "load_image",
-        "save_image",
-    ),
-    "pipeline.quality": (
-        "Quality",
-        "Reason",
-        "assess",
-        "review",
-    ),
+    "pipeline.enrollment": ("Enrolment", "Rejection"),
+    "pipeline.image": ("from_bgr", "list_images", "load_image", "save_image"),
+    "pipeline.quality": ("Reason", "assess", "review"),
     "types": ("Candidate", "Decision", "Face", "Quality", "Threshold", "Verification"),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
