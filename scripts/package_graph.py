@@ -41,7 +41,7 @@ def top(module: str) -> str:
 
 
 def circle(graph: Graph) -> list[str]:
-    """Return one circle of imports, its first member again at the end; empty where there is none."""
+    """Return one circle of imports, its first member again at the end; empty without one."""
     try:
         graphlib.TopologicalSorter(graph).prepare()
     except graphlib.CycleError as error:
