@@ -98,6 +98,17 @@ def test_every_command_that_a_page_names_exists(page: Path) -> None:
     assert unknown == []
 
 
+def test_every_page_is_in_the_navigation_of_the_site() -> None:
+    named = re.findall(r"([\w/-]+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE)
+    pages = [str(page.relative_to(ROOT / "docs")) for page in (ROOT / "docs").rglob("*.md")]
+    assert sorted(named) == sorted(pages)
+
+
+def test_the_readme_is_short_and_its_picture_small() -> None:
+    assert len(README.splitlines()) < 120
+    assert (ROOT / "docs" / "demo.jpg").stat().st_size < 100_000
+
+
 def test_the_make_targets_that_the_readme_names_exist() -> None:
     named = set(re.findall(r"\bmake ([a-z]+)\b", README))
     assert named >= {"demo", "test"}
