@@ -7,87 +7,111 @@ commands print all that the page promises of them.
 from __future__ import annotations
 
 import re
+import shlex
 import shutil
 from pathlib import Path
 
-import numpy as np
+import pytest
 
-from facekeep import save_image
 from facekeep.cli.main import build
 from json_page import Seen, command_of, documents, objects_used, sections
 
 SOURCE = Path(__file__).resolve().parents[2] / "src" / "facekeep"
-COMMANDS = """
-detect party.jpg grey.png broken.jpg
-identify party.jpg hopper.jpg broken.jpg
-verify hopper.jpg party.jpg
-verify hopper.jpg grey.png
-verify hopper.jpg missing.jpg
-enroll Grace hopper2.jpg grey.png --new-person --largest
-enroll people
-search hopper.jpg photos --no-cache
-cluster photos --min-size 1 --name GROUP=New --sort-into sorted --new-person --no-cache
-people set Grace --meta unit=7 --consent form --retain-days 9
-people list
-people show Grace
-people refuse Grace collins.jpg
-people rename Grace Anna
-people export people.jsonl
-people import people.jsonl --on-conflict skip
-people remove New --yes
-people merge Anna Eileen
-gallery info
-gallery audit
-gallery compact
-gallery purge
-gallery keygen file:a.key
-gallery migrate --embedder facekeep-xxs
-gallery rekey --new-key file:a.key
-gallery rekey --plain --key file:a.key
-gallery check
-models list
-models info sface --flops
-models info yunet
-models path yunet
-models verify sface
-cache info
-cache clear
-config show
-config path
-config example
-doctor
-bench align --repeats 3
-bench embed --model facekeep-xxs --repeats 3
-"""
+COMMANDS = {
+    "photos": """
+        detect party.jpg grey.png broken.jpg
+        identify party.jpg hopper.jpg broken.jpg
+        verify hopper.jpg party.jpg
+        verify hopper.jpg grey.png
+        verify hopper.jpg missing.jpg
+        search hopper.jpg photos --no-cache
+        """,
+    "people": """
+        enroll people
+        enroll Grace party.jpg grey.png --new-person --largest
+        people set Grace --meta unit=7 --consent form --retain-days 9
+        people list
+        people show Grace
+        people refuse Grace collins.jpg
+        people rename Grace Anna
+        people export people.jsonl
+        people import people.jsonl --on-conflict skip
+        people merge Anna "Eileen Collins"
+        people remove "Eileen Collins" --yes
+        cluster photos --min-size 1 --name GROUP=New --sort-into sorted --new-person --no-cache
+        """,
+    "gallery": """
+        gallery info
+        gallery audit
+        gallery compact
+        gallery purge
+        gallery keygen file:a.key
+        gallery rekey --new-key file:a.key
+        gallery check
+        gallery rekey --plain --key file:a.key
+        gallery migrate --embedder facekeep-xxs
+        """,
+    "models": """
+        models list
+        models info sface --flops
+        models info yunet
+        models path yunet
+        models verify sface
+        cache info
+        cache clear
+        config show
+        config path
+        config example
+        doctor
+        bench align --repeats 3
+        """,
+}
+RARE = {
+    "facekeep bench": {"model", "median_ms", "p95_ms", "repeats", "plain_export_ms", "plain_export"}
+    | {"difference", "macs", "limit_ms", "ratio"},
+    "Skipped folder": {"folder", "reason"},
+    "Damaged model": {"name", "reason"},
+}
+"""What other tests make commands print: it takes long, or a folder that nobody can read."""
 
 
-def test_commands_print_every_field_that_the_page_has(cli, album: Path):
+@pytest.mark.parametrize("lines", COMMANDS.values(), ids=COMMANDS)
+def test_commands_print_every_field_that_the_page_has(cli, album: Path, lines: str):
     photos, people = album / "photos", album / "people"
     for folder in (photos, people / "Eileen"):
         folder.mkdir(parents=True)
     for name in ("hopper.jpg", "hopper2.jpg", "broken.jpg"):
         shutil.copy(album / name, photos)
-    save_image(photos / "black.png", np.zeros((64, 64, 3), np.uint8))
     shutil.copy(album / "collins.jpg", people / "Eileen")
-    seen = Seen()
-    for line in COMMANDS.strip().splitlines():
-        words = line.split()
+    (album / "sorted").mkdir()
+    seen, commands = Seen(), set()
+    if "migrate" in lines:  # its photo is gone, so that a template cannot be made again
+        (album / "hopper.jpg").unlink()
+    for line in lines.strip().splitlines():
+        words = shlex.split(line)
         if "--name" in words:
             (group,) = cli("cluster", "photos", "--no-cache", "--json").json["groups"]
             words[words.index("GROUP=New")] = f"{group['id']}=New"
         printed = documents(cli(*words, "--json").out)
         assert printed, line
+        commands.add(command_of(words, build()))
         for document in printed:
             seen.document(command_of(words, build()), document)
     assert seen.wrong == []
-    reached = {title for title, _ in seen.fields}
-    missing = [
-        f"{title}: {name}"
-        for title in sorted(reached)
-        for name in sections()[title]
-        if not name.startswith("-> ") and (title, name) not in seen.fields
-    ]
-    assert missing == []
+    promised = {
+        (title, name)
+        for title in reached_from(commands)
+        for name in sections()[title].keys() - RARE.get(title, set())
+        if not name.startswith("-> ")
+    }
+    assert promised - seen.fields == set()
+
+
+def reached_from(titles: set[str]) -> set[str]:
+    """These sections and all objects that they contain."""
+    while (more := titles | {name for title, name in objects_used() if title in titles}) != titles:
+        titles = more
+    return titles
 
 
 def test_every_field_of_the_page_is_in_the_program():
