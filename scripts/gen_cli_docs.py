@@ -49,14 +49,14 @@ SHARED_BY = 5
 CONFIGURATION_HEAD = """\
 # Configuration
 
-Every setting can be given as an option of the command line, as an environment variable, or in a
-TOML file; the first of these that names it wins, and otherwise the default holds.
-`facekeep config show` prints the settings in force and where each came from.
+You can give every setting as an option of the command line, as an environment variable, or in a
+TOML file. The first of these that is set wins; otherwise the default is used.
+`facekeep config show` prints all settings and where each one comes from.
 
-The file is the one named by `--config PATH`, else by the variable `FACEKEEP_CONFIG`, else
+The file is the one given by `--config PATH`, or else by the variable `FACEKEEP_CONFIG`, or else
 `facekeep/config.toml` in the user's configuration folder (`facekeep config path` prints it). Every
 key is optional; relative paths are relative to the file's folder. An empty variable counts as not
-set. A key that does not exist and a value that is not allowed are errors, never ignored.
+set. Unknown keys and values that are not allowed are errors; they are never ignored.
 """
 
 VARIABLES = """\
@@ -64,7 +64,7 @@ VARIABLES = """\
 
 - `FACEKEEP_CONFIG`: the configuration file.
 - `FACEKEEP_MODELS`: the folder of the user's own and pulled models.
-- `FACEKEEP_CACHE`: the folder of what can be made again at any time.
+- `FACEKEEP_CACHE`: the folder of files that can be made again at any time.
 - `FACEKEEP_INDEX_URL`, else pip's `PIP_INDEX_URL`: the package index that `models pull` asks.
 - `FACEKEEP_DEBUG`: `1` shows the traceback of an error.
 """
@@ -289,8 +289,8 @@ def summary(module: str, name: str) -> str:
 
 
 def first_line(docstring: str | None) -> str:
-    """The first line of a docstring for a table of Markdown, code in single backticks."""
-    line = (docstring or "").strip().partition("\n")[0]
+    """The first paragraph of a docstring for a table of Markdown, code in single backticks."""
+    line = " ".join((docstring or "").partition("\n\n")[0].split())
     return line.replace("``", "`").replace("|", "\\|")
 
 

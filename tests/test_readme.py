@@ -104,6 +104,19 @@ def test_every_page_is_in_the_navigation_of_the_site() -> None:
     assert sorted(named) == sorted(pages)
 
 
+def test_each_laboratory_note_begins_with_what_it_means_for_users() -> None:
+    _, _, notes = (ROOT / "mkdocs.yml").read_text().partition("  - Laboratory notes:\n")
+    pages = re.findall(
+        r"^      - .*: (\w+\.md)$", notes.partition("  - Developers:")[0], re.MULTILINE
+    )
+    assert len(pages) == 8
+    for page in pages:
+        lines = (ROOT / "docs" / page).read_text().splitlines()
+        assert lines[2].startswith("**What this means for you.** ")
+        assert all(lines[2:5])
+        assert lines[5] == ""
+
+
 def test_the_readme_is_short_and_its_picture_small() -> None:
     assert len(README.splitlines()) < 120
     assert (ROOT / "docs" / "demo.jpg").stat().st_size < 100_000
