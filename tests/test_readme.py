@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,8 +13,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from facekeep import load_image, save_image
+from facekeep import FaceEngine, load_image, save_image
 from facekeep.cli.main import build
+from facekeep.gallery import generate_key
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
@@ -75,6 +77,26 @@ def test_the_library_example(photos: Path) -> None:
     known, stranger = sorted(lines)
     assert known.startswith("Ada Lovelace 0.9")
     assert stranger.startswith("unknown 0.")
+
+
+PROGRAMS = [
+    pytest.param(block, id=f"{page.stem}-{number}")
+    for page in PAGES
+    if page.parent.name in ("docs", "guides")
+    for number, block in enumerate(re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL))
+]
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_the_programs_of_the_guides_run(photos: Path, program: str) -> None:
+    (photos / "photos").mkdir()
+    for name in ("ada.jpg", "id-card.jpg", "photos/1.jpg", "photos/2.jpg"):
+        shutil.copy("ada1.jpg", name)
+    shutil.copy("ada2.jpg", "selfie.jpg")
+    key = generate_key("file:gallery.key") if "gallery.key" in program else None
+    with FaceEngine("people.db", key=key) as engine:
+        engine.enroll("Ada Lovelace", "ada1.jpg")
+    assert run(sys.executable, "-W", "error", "-c", program) != []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
