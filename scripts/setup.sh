@@ -1,5 +1,5 @@
 #!/bin/sh
-# Make .venv and install facekeep into it with one extra: scripts/setup.sh demo|dev
+# Make .venv and install facekeep into it with one extra: scripts/setup.sh demo|dev|docs
 set -eu
 extra=$1
 python=${PYTHON:-python3}

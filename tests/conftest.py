@@ -17,7 +17,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from facekeep.cli.main import main
+from facekeep.cli.main import build, main
+from json_page import Seen, command_of, documents
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -160,12 +161,21 @@ def quiet_log() -> Iterator[None]:
 
 @pytest.fixture
 def cli(capsys: pytest.CaptureFixture[str], quiet_log: None) -> Callable[..., Outcome]:
-    """Run ``facekeep WORDS`` in this process and return its status and what it printed."""
+    """Run ``facekeep WORDS`` in this process and return its status and what it printed.
+
+    What a command prints under ``--json`` must be what docs/json.md says.
+    """
 
     def run(*words: object) -> Outcome:
         capsys.readouterr()
-        status = main([str(word) for word in words])
+        arguments = [str(word) for word in words]
+        status = main(arguments)
         captured = capsys.readouterr()
+        if "--json" in arguments:
+            found = Seen()
+            for document in documents(captured.out):
+                found.document(command_of(arguments, build()), document)
+            assert found.wrong == []
         return Outcome(status, captured.out, captured.err)
 
     return run

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,8 +13,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from facekeep import load_image, save_image
+from facekeep import FaceEngine, load_image, save_image
 from facekeep.cli.main import build
+from facekeep.gallery import generate_key
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
@@ -77,6 +79,26 @@ def test_the_library_example(photos: Path) -> None:
     assert stranger.startswith("unknown 0.")
 
 
+PROGRAMS = [
+    pytest.param(block, id=f"{page.stem}-{number}")
+    for page in PAGES
+    if page.parent.name in ("docs", "guides")
+    for number, block in enumerate(re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL))
+]
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_the_programs_of_the_guides_run(photos: Path, program: str) -> None:
+    (photos / "photos").mkdir()
+    for name in ("ada.jpg", "id-card.jpg", "photos/1.jpg", "photos/2.jpg"):
+        shutil.copy("ada1.jpg", name)
+    shutil.copy("ada2.jpg", "selfie.jpg")
+    key = generate_key("file:gallery.key") if "gallery.key" in program else None
+    with FaceEngine("people.db", key=key) as engine:
+        engine.enroll("Ada Lovelace", "ada1.jpg")
+    assert run(sys.executable, "-W", "error", "-c", program) != []
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_relative_link_leads_to_a_file(page: Path) -> None:
     links = re.findall(r"\]\(([^)\s]+)\)", page.read_text())
@@ -96,6 +118,30 @@ def test_every_command_that_a_page_names_exists(page: Path) -> None:
         if words[0] not in COMMANDS or (verb and verb not in deeper):
             unknown.append(" ".join(words))
     assert unknown == []
+
+
+def test_every_page_is_in_the_navigation_of_the_site() -> None:
+    named = re.findall(r"([\w/-]+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE)
+    pages = [str(page.relative_to(ROOT / "docs")) for page in (ROOT / "docs").rglob("*.md")]
+    assert sorted(named) == sorted(pages)
+
+
+def test_each_laboratory_note_begins_with_what_it_means_for_users() -> None:
+    _, _, notes = (ROOT / "mkdocs.yml").read_text().partition("  - Laboratory notes:\n")
+    pages = re.findall(
+        r"^      - .*: (\w+\.md)$", notes.partition("  - Developers:")[0], re.MULTILINE
+    )
+    assert len(pages) == 8
+    for page in pages:
+        lines = (ROOT / "docs" / page).read_text().splitlines()
+        assert lines[2].startswith("**What this means for you.** ")
+        assert all(lines[2:5])
+        assert lines[5] == ""
+
+
+def test_the_readme_is_short_and_its_picture_small() -> None:
+    assert len(README.splitlines()) < 120
+    assert (ROOT / "docs" / "demo.jpg").stat().st_size < 100_000
 
 
 def test_the_make_targets_that_the_readme_names_exist() -> None:

@@ -191,6 +191,19 @@ def test_the_pages_are_what_the_program_says(monkeypatch, columns):
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_the_page_describes_common_options_once_and_names_them_in_each_command():
+    page = DOCS["cli_page"]()
+    common = DOCS["common_options"]([command for _, command in TREE])
+    names = [DOCS["longest"](option) for _, c in TREE for option in DOCS["options_of"](c)]
+    assert {"--json", "--fmr", "--detector", "--threads", "--gallery"} <= set(names)
+    for line in common:
+        assert page.count(line) == 1
+    sections = dict(re.findall(r"^## (facekeep.*)\n((?:(?!## ).*\n)*)", page, re.MULTILINE))
+    for path, command in TREE:
+        for option in DOCS["options_of"](command):
+            assert re.search(rf"`{DOCS['longest'](option)}\b", sections[path])
+
+
 def test_stale_pages_are_told(monkeypatch, tmp_path: Path):
     script = ROOT / "scripts/gen_cli_docs.py"
     copy = tmp_path / "scripts" / script.name

@@ -18,7 +18,7 @@ BUNDLED = [
     for model in list_models()
     if any(isinstance(source, BundledSource) for source in model.files[0].sources)
 ]
-FACTS = ["what", "parameters", "fed", "gives", "licence of the weights", "trained on", "lies in"]
+FACTS = ["what", "parameters", "input", "output", "license of the weights", "trained on", "file"]
 PARTS = ["## How it was trained", "## Results", "## Where it is weak"]
 
 

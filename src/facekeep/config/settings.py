@@ -146,7 +146,7 @@ class Settings:
     refiner: str | None = field(
         default=None,
         metadata=_about(
-            "Model that places the landmarks of found faces better; none to do without.",
+            "Model that makes landmarks more exact; none to work without it.",
             kinds.text("NAME", 'the name of a model that refines landmarks, or "none"'),
             '"none"',
             "facekeep-refiner",
@@ -155,8 +155,8 @@ class Settings:
     orienter: str | None = field(
         default=None,
         metadata=_about(
-            "Model that tells how far found faces are turned; none to take all for upright.",
-            kinds.text("NAME", 'the name of a model that tells turned faces, or "none"'),
+            "Model that detects turned faces; none to treat all faces as upright.",
+            kinds.text("NAME", 'the name of a model that detects turned faces, or "none"'),
             '"none"',
             "facekeep-orienter",
         ),
@@ -173,7 +173,7 @@ class Settings:
     min_face: int | None = field(
         default=None,
         metadata=_about(
-            "Shorter side of the smallest face wanted; smaller ones cost more time.",
+            "Shorter side of the smallest face to find, in pixels; smaller faces cost more time.",
             kinds.whole(10, 16384, " of pixels"),
             "24",
             "about 1/32 of the picture's longer side",
@@ -182,7 +182,7 @@ class Settings:
     max_faces: int = field(
         default=500,
         metadata=_about(
-            "Look at no more than so many faces of a picture: the largest.",
+            "Maximum number of faces in a picture; the largest are used.",
             kinds.whole(1, 1_000_000),
             "500",
         ),
@@ -208,7 +208,7 @@ class Settings:
     flip: bool = field(
         default=False,
         metadata=_about(
-            "Average each face with its mirror image: a little more accurate, twice the work.",
+            "Average each face with its mirror image: a little more accurate, twice the time.",
             kinds.flag(),
             "false",
         ),
@@ -231,7 +231,7 @@ class Settings:
     precision: Literal["float32", "bfloat16", "float16"] = field(
         default="float32",
         metadata=_about(
-            "What the models compute in.",
+            "Number format in which the models compute.",
             kinds.choice("float32", "bfloat16", "float16"),
             '"float32"',
         ),
@@ -239,7 +239,7 @@ class Settings:
     threads: int = field(
         default=0,
         metadata=_about(
-            "Threads that a model may use; 0 for as many as there are cores.",
+            "Threads that a model may use; 0 for all cores.",
             kinds.whole(0, 1024),
             "0",
         ),
