@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from json_page import Seen, command_of, documents
 from numpy.typing import NDArray
 from PIL import Image
 
 from facekeep.cli.main import build, main
-from json_page import Seen, command_of, documents
 
 ROOT = Path(__file__).resolve().parents[1]
 

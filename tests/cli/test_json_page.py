@@ -12,9 +12,9 @@ import shutil
 from pathlib import Path
 
 import pytest
+from json_page import Seen, command_of, documents, objects_used, sections
 
 from facekeep.cli.main import build
-from json_page import Seen, command_of, documents, objects_used, sections
 
 SOURCE = Path(__file__).resolve().parents[2] / "src" / "facekeep"
 COMMANDS = {
