@@ -12,6 +12,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 from facekeep import errors
@@ -72,7 +73,7 @@ def call(told: str, function: str, *arguments: Any, seconds: int = _SECONDS) -> 
 
 def _environ() -> dict[str, str]:
     """Return the environment, in which the child finds this facekeep and reports nothing."""
-    here = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH100, PTH120
+    here = str(Path(__file__).absolute().parents[2])
     paths = [here, *filter(None, [os.environ.get("PYTHONPATH")])]
     return {
         **os.environ,
