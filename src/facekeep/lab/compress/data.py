@@ -170,30 +170,25 @@ def read_faces(
 
     source = open_source(path, labels=labels)
     places = np.linspace(0, len(source) - 1, min(count, len(source))).round().astype(np.int64)
-    name = Path(path_text(path)).resolve().name
+    where = Path(path_text(path))
     chosen = Samples(
         tuple(source.key(int(place)) for place in places),
         lambda index: load_image(source.read(int(places[index]))),
         aligned=aligned,
     )
-    return FaceSet(name, chosen, _find_people(source, name, aligned), Path(path_text(path)))
+    people = _find_people(source, where, aligned=aligned)
+    return FaceSet(where.resolve().name, chosen, people, where)
 
 
-def _find_people(source: Source, name: str, aligned: bool) -> PersonSet | None:
+def _find_people(source: Source, where: Path, *, aligned: bool) -> PersonSet | None:
     """Take the first people of a source with all their images, about as many as the maximum."""
+    from facekeep.lab.datasets.people import build_person_set
     from facekeep.lab.train.data import select
 
     counts = np.bincount(source.labels[source.labels >= 0])
     last = int(np.searchsorted(counts.cumsum(), _MAX_COMPARED))
     chosen = select(source, np.flatnonzero((source.labels >= 0) & (source.labels <= last)))
-    if chosen.classes < 2:
-        return None
-    samples = Samples(
-        tuple(map(chosen.key, range(len(chosen)))),
-        lambda index: load_image(chosen.read(index)),
-        aligned=aligned,
-    )
-    return PersonSet(name, samples, chosen.labels.astype(np.intp), tuple(chosen.names))
+    return None if chosen.classes < 2 else build_person_set(chosen, where, aligned=aligned)
 
 
 def load_sample_faces() -> FaceSet | None:

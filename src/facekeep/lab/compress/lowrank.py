@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
@@ -26,6 +26,7 @@ __all__ = [
     "build_product",
     "factorize",
     "factorize_layers",
+    "match_linear_layers",
     "name_input_matrix",
 ]
 
@@ -93,8 +94,9 @@ def factorize_layers(
     statistics = {} if crops is None else collect_statistics(model, crops, progress=progress)
     thin = copy.deepcopy(model)
     done = []
-    for name, layer in _select_layers(model, layers):
-        changed, record = _factorize_layer(name, layer, gamma, energy, statistics, multiple)
+    every = dict(linear_layers(model))
+    for name in match_linear_layers(every, layers):
+        changed, record = _factorize_layer(name, every[name], gamma, energy, statistics, multiple)
         thin.set_submodule(name, changed)
         done.append(record)
     if crops is not None:
@@ -104,14 +106,13 @@ def factorize_layers(
     return FactorizedNetwork(thin, tuple(done))
 
 
-def _select_layers(
-    model: EdgeFace, patterns: Sequence[str]
-) -> list[tuple[str, nn.Linear | LoRaLin]]:
-    chosen = [
-        (name, layer)
-        for name, layer in linear_layers(model)
-        if any(fnmatchcase(name, pattern) for pattern in patterns)
-    ]
+def match_linear_layers(names: Iterable[str], patterns: Sequence[str]) -> list[str]:
+    """Return the names that fit one of the patterns.
+
+    Raises:
+        InputError: None does.
+    """
+    chosen = [name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns)]
     if not chosen:
         raise InputError(
             f"no linear layer is called {' or '.join(patterns)};"

@@ -10,13 +10,13 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from typing import Final, Literal
 
 import torch
 from torch import Tensor, nn
 
 from facekeep.errors import InputError
+from facekeep.lab.compress.lowrank import match_linear_layers
 from facekeep.lab.compress.statistics import ActivationStatistics, collect_statistics
 from facekeep.lab.nn import EdgeFace
 
@@ -72,12 +72,7 @@ def sparsify(
     statistics = {} if crops is None else collect_statistics(model, crops, progress=progress)
     thin = copy.deepcopy(model)
     matrices = {name: each for name, each in thin.named_modules() if isinstance(each, nn.Linear)}
-    chosen = [name for name in matrices if any(fnmatchcase(name, each) for each in layers)]
-    if not chosen:
-        raise InputError(
-            f"no linear layer is called {' or '.join(layers)}; name some as stages.3.*"
-        )
-    for name in chosen:
+    for name in match_linear_layers(matrices, layers):
         _prune_matrix(matrices[name], share, statistics.get(name))
     weights = [each.weight for each in matrices.values()]
     zeros = sum(int((each == 0).sum()) for each in weights)
