@@ -3,14 +3,11 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from numpy.typing import NDArray
 from onnx import numpy_helper
-from session_kit import product
 from tiny_kit import LAYERS, faces, tensor, tiny_network
 
-from facekeep.errors import InputError, ModelCorrupt, ModelError
+from facekeep.errors import InputError, ModelError
 from facekeep.lab.compress.int8 import (
     METHODS,
     calibrate_ranges,
@@ -18,9 +15,7 @@ from facekeep.lab.compress.int8 import (
     quantize_static,
     saturates,
 )
-from facekeep.lab.compress.onnx_layers import find_head, fold_constants, list_layers
-from facekeep.models import entry, locate
-from facekeep.models.pack import pack
+from facekeep.lab.compress.onnx_layers import fold_constants
 from facekeep.runtime import open_session
 
 Crops = NDArray[np.uint8]
@@ -51,38 +46,6 @@ def in_8_bits(content: bytes) -> set[str]:
     graph = onnx.load_model_from_string(content).graph
     made = {node.output[0] for node in graph.node if node.op_type == "DequantizeLinear"}
     return {node.name for node in graph.node if len(node.input) > 1 and node.input[1] in made}
-
-
-def test_folding_leaves_no_node_that_reads_constants_only(crops: Crops) -> None:
-    source = tiny_network()
-    for numbers in ("float32", "float16", "int8"):
-        packed = pack(source, numbers)
-        made = fold_constants(packed)
-        graph = onnx.load_model_from_string(made).graph
-        constants = {item.name for item in graph.initializer}
-        assert not [node for node in graph.node if constants.issuperset(node.input)]
-        assert likeness(packed, made, crops) > 1 - 1e-6
-        assert [each.node for each in list_layers(made)] == list(LAYERS)
-
-
-@given(st.binary(max_size=200))
-def test_folding_refuses_what_is_no_network(content: bytes) -> None:
-    with pytest.raises(ModelCorrupt):
-        fold_constants(content)
-
-
-def test_the_last_layer_is_the_head(content: bytes) -> None:
-    assert find_head(list_layers(content)) == "head"
-    assert find_head(()) == ""
-
-
-def test_a_factor_for_each_channel_is_no_layer(content: bytes) -> None:
-    assert len(list_layers(content)) == len(LAYERS)
-    sface = fold_constants(locate(entry("sface")).read_bytes())
-    kinds = [node.op_type for node in onnx.load_model_from_string(sface).graph.node]
-    assert len(list_layers(sface)) == 28 < kinds.count("Conv")
-    column = product(np.ones((4, 1), np.float32))
-    assert [each.numbers for each in list_layers(column)] == [4]
 
 
 @pytest.mark.parametrize("method", METHODS)
