@@ -42,7 +42,7 @@ def likeness(content: bytes, other: bytes, crops: Crops) -> float:
 
 
 def in_8_bits(content: bytes) -> set[str]:
-    """The nodes whose weights are dequantised, which runtimes therefore run in 8 bits."""
+    """The nodes whose weights are dequantized, which runtimes therefore run in 8 bits."""
     graph = onnx.load_model_from_string(content).graph
     made = {node.output[0] for node in graph.node if node.op_type == "DequantizeLinear"}
     return {node.name for node in graph.node if len(node.input) > 1 and node.input[1] in made}

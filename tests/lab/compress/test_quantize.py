@@ -130,11 +130,11 @@ def test_stopped_training_goes_on(
     assert first.pop("quantization") == second.pop("quantization")
     assert (first["options"], first["data"]) == (step, "people")
     assert first["folder"] == second["folder"]
-    assert made.told.endswith("quantization-aware training for 30 steps")
+    assert made.summary.endswith("quantization-aware training for 30 steps")
     assert made.details["mode"] == mode
 
 
-def test_the_network_that_was_trained_is_the_one_quantised(
+def test_the_network_that_was_trained_is_the_one_quantized(
     model: ModelEntry, faces: FaceSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     step = Quantize(mode="dynamic", heal=1)

@@ -112,7 +112,7 @@ def test_fine_tuning_learns_from_the_original_and_goes_on_where_it_stopped(
     with pytest.raises(KeyboardInterrupt):
         run_step(step, model, faces, Evaluator(model, EvaluationData()), tmp_path / "work")
     made = run_step(step, model, faces, Evaluator(model, EvaluationData()), tmp_path / "work")
-    assert made.told == "32 to 48 pixels, fine-tuned for 30 steps"
+    assert made.summary == "32 to 48 pixels, fine-tuned for 30 steps"
     assert made.remarks == ()
     first, second = calls
     assert (first["sizes"], first["folder"], first["data"]) == ((48, SIDE), "healing-1", "people")
