@@ -192,7 +192,6 @@ def test_says_what_was_asked_for(tmp_path: Path) -> None:
         b"cos\nsystem\n(S'true'\ntR.",
         b"(S'true'\nios\nsystem\n.",
         b"(cos\nsystem\nS'true'\no.",
-        b"\x80\x02ccollections\nOrderedDict\n)\x81.",
         b"\x80\x04\x8c\x02os\x8c\x06system\x93\x8c\x04true\x85R.",
         b"\x80\x02\x82\x01.",
         b"c__builtin__\neval\n(Vprint(1)\ntR.",
@@ -210,8 +209,6 @@ def test_every_way_of_calling_is_closed(tmp_path: Path, code: bytes) -> None:
         b".",
         b"}",
         b"N.",
-        b"]}.",
-        b"}}.",
         b"(.",
         b"t.",
         b"}K\x01K\x02s.",
@@ -237,6 +234,8 @@ def test_every_way_of_calling_is_closed(tmp_path: Path, code: bytes) -> None:
         # A key so deep that looking at it would end the process.
         b"ccollections\nOrderedDict\n((" + b")" + b"\x85" * 300_000 + b"K\x01\x86ttR.",
         b"ccollections\nOrderedDict\n((K\x01K\x02\x86ttR.",
+        # Hashing it would take longer than there is time.
+        b"}K\x01q\x00" + b"h\x00h\x00\x86q\x00" * 100 + b"K\x01s.",
     ],
 )
 def test_nonsense_is_refused(tmp_path: Path, code: bytes) -> None:
@@ -264,13 +263,10 @@ def test_a_sound_handmade_archive_is_read(tmp_path: Path) -> None:
         {"shape": (1,), "strides": (1 << 70,)},
         {"shape": (1 << 70,), "strides": (0,)},
         {"shape": (1 << 40,), "strides": (0,)},
-        {"shape": (1,) * 40, "strides": (0,) * 40},
-        {"shape": (2,), "strides": ()},
         {"count": 1},
         {"count": 3},
         {"key": "1"},
         {"key": "../data.pkl"},
-        {"key": 0},
     ],
 )
 def test_tensors_that_claim_what_is_not_there_are_refused(
@@ -279,15 +275,19 @@ def test_tensors_that_claim_what_is_not_there_are_refused(
     refused(archive(tmp_path / "a.pt", tensor_pickle(**claims), TWO))
 
 
-@pytest.mark.parametrize("zero", [b"K\x80", b"\x8a\xff" + b"\x7f" * 255])
-def test_zero_points_beyond_eight_bits_are_refused(tmp_path: Path, zero: bytes) -> None:
-    tuples = b"(K\x01t(K\x01t"  # shape and strides
-    scheme = b"(ctorch\nper_tensor_affine\nG?\xf0\0\0\0\0\0\0%st"
-    storage = b"(X\7\0\0\0storagectorch\nQInt8Storage\nX\1\0\0\0000NK\x01tQ"
-    whole = b"}X\1\0\0\0actorch._utils\n_rebuild_qtensor\n(" + storage + b"K\0" + tuples
-    sound = archive(tmp_path / "sound.pt", whole + scheme % b"K\x7f" + b"tRs.", b"\1")
-    assert read_state(sound)["a"].tolist() == [1 - 127]
-    refused(archive(tmp_path / "z.pt", whole + scheme % zero + b"tRs.", b"\1"), "in no known way")
+def quantized_pickle(stride: bytes = b"K\x00") -> bytes:
+    """The pickle of two INT8 numbers, both the first of one that are stored."""
+    storage = b"(X\7\0\0\0storagectorch\nQInt8Storage\nX\1\0\0\0000X\3\0\0\0cpuK\x01tQ"
+    scheme = b"(ctorch\nper_tensor_affine\nG?\xf0\0\0\0\0\0\0K\x7ft"
+    tensor = b"(" + storage + b"K\0(K\x02t(" + stride + b"t" + scheme
+    return b"}X\1\0\0\0actorch._utils\n_rebuild_qtensor\n" + tensor + b"\x89}tRs."
+
+
+def test_quantized_tensors_outside_their_storage_are_refused(tmp_path: Path) -> None:
+    sound = archive(tmp_path / "sound.pt", quantized_pickle(), b"\1")
+    assert read_state(sound)["a"].tolist() == [1 - 127, 1 - 127]
+    for stride in (b"K\x01", b"J\0\0\0\x7f", b"J\0\0\0\xff", b"\x8a\x08" + b"\x7f" * 8):
+        refused(archive(tmp_path / "z.pt", quantized_pickle(stride), b"\1"))
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
@@ -338,6 +338,8 @@ def test_bombs_stay_small(tmp_path: Path) -> None:
     assert peak_of_refusing(archive(tmp_path / "b.pt", many, bytes(4 << 20))) < room
     doubled = b"}X\x01\x00\x00\x00kNq\x00" + b"h\x00\x86q\x00" * 100_000 + b"s."
     assert peak_of_refusing(archive(tmp_path / "c.pt", doubled)) < room
+    allocation = b"c__builtin__\nbytearray\n\x8a\x06" + b"\0" * 5 + b"\x01\x85R."
+    assert peak_of_refusing(archive(tmp_path / "f.pt", allocation)) < room
     memo = b"}" + b"r\xff\xff\xff\x7f" + b"."
     assert read_state(archive(tmp_path / "d.pt", memo)) == {}
     assert peak_of_refusing(archive(tmp_path / "e.pt", bytes(2 << 20))) < room
@@ -360,11 +362,11 @@ def test_members_that_overlap_are_refused(tmp_path: Path) -> None:
     refused(path, "overlap")
 
 
-def test_big_endian_numbers_are_refused(tmp_path: Path) -> None:
-    path = archive(tmp_path / "a.pt", tensor_pickle(), TWO)
+def test_big_endian_numbers_are_read(tmp_path: Path) -> None:
+    path = archive(tmp_path / "a.pt", tensor_pickle(), struct.pack(">2f", 1.5, -2))
     with zipfile.ZipFile(path, "a") as target:
         target.writestr("archive/byteorder", "big")
-    refused(path, "big-endian")
+    assert read_state(path)["tensor0"].tolist() == [1.5, -2]
 
 
 def test_truncated_files_are_refused(tmp_path: Path) -> None:
