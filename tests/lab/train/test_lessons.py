@@ -16,7 +16,8 @@ from torch.nn import functional
 from train_kit import write_people
 
 from facekeep.errors import ModelCorrupt
-from facekeep.lab.train.data import Source, decode, open_source, select
+from facekeep.lab.datasets.source import Source, decode, select
+from facekeep.lab.datasets.training_set import open_source
 from facekeep.lab.train.lessons import Remembered, _digest, live
 
 

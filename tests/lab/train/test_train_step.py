@@ -14,9 +14,10 @@ from torch import nn
 from train_kit import write_people
 
 from facekeep.errors import RuntimeUnavailable
+from facekeep.lab.datasets.source import decode
+from facekeep.lab.datasets.training_set import open_source
 from facekeep.lab.nn import create_model
 from facekeep.lab.train.config import Recipe
-from facekeep.lab.train.data import decode, open_source
 from facekeep.lab.train.holdout import Holdout
 from facekeep.lab.train.parallel import Parallel
 from facekeep.lab.train.pixels import normalise

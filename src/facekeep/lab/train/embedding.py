@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from facekeep.errors import ImageError
-from facekeep.lab.train.data import Source, decode
+from facekeep.lab.datasets.source import Source, decode
 from facekeep.lab.train.pixels import normalise
 
 __all__ = ["embed_faces", "first_of_each", "read_face"]

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
+from facekeep.lab.datasets.source import Source, decode
 from facekeep.lab.evaluate import Operating, holdout_tar
 from facekeep.lab.evaluate.data import PersonSet, Samples
-from facekeep.lab.train.data import Source, decode
 from facekeep.lab.train.embedding import embed_faces, first_of_each
 from facekeep.lab.train.parallel import Parallel, shard
 

@@ -20,8 +20,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from facekeep.errors import ModelCorrupt
+from facekeep.lab.datasets.source import Source
 from facekeep.lab.train.checkpoint import cannot_write
-from facekeep.lab.train.data import Source
 from facekeep.lab.train.embedding import read_face
 from facekeep.lab.train.parallel import Parallel, shard
 from facekeep.lab.train.teacher import Teacher

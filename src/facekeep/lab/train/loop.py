@@ -14,9 +14,9 @@ import torch
 from facekeep.errors import InputError, ModelCorrupt
 from facekeep.lab.nn import save_checkpoint
 from facekeep.lab.train import checkpoint
-from facekeep.lab.train.data import Batch, Loader
 from facekeep.lab.train.holdout import Holdout
 from facekeep.lab.train.interrupt import Stop, stop_gently
+from facekeep.lab.train.loader import Batch, Loader
 from facekeep.lab.train.log import Log
 from facekeep.lab.train.parallel import Parallel
 from facekeep.lab.train.plan import Plan

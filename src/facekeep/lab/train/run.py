@@ -14,10 +14,12 @@ import numpy as np
 import torch
 
 from facekeep.errors import InputError
+from facekeep.lab.datasets.augment import PRESETS
+from facekeep.lab.datasets.source import Source, select
+from facekeep.lab.datasets.training_set import open_source
 from facekeep.lab.evaluate.plots import require_matplotlib
 from facekeep.lab.evaluate.result import operating_points
 from facekeep.lab.train.config import Recipe
-from facekeep.lab.train.data import PRESETS, Loader, Source, open_source, select, split
 from facekeep.lab.train.finish import (
     Registered,
     command,
@@ -29,10 +31,12 @@ from facekeep.lab.train.finish import (
 from facekeep.lab.train.folder import KEPT_OUT, begin, keep, require_new
 from facekeep.lab.train.holdout import Holdout, Measured
 from facekeep.lab.train.lessons import FULL_SIDE, Lesson, Remembered, Watch, live
+from facekeep.lab.train.loader import Loader
 from facekeep.lab.train.loop import Trainer
 from facekeep.lab.train.parallel import Parallel, from_environment
 from facekeep.lab.train.plan import holdout_people, make_plan, settle, workers_of
 from facekeep.lab.train.sample import out_of_place
+from facekeep.lab.train.split import split
 from facekeep.lab.train.start import origin, starting_model
 from facekeep.lab.train.step import Learner
 from facekeep.lab.train.teacher import open_teacher

@@ -6,8 +6,8 @@ from typing import Final
 
 import numpy as np
 
+from facekeep.lab.datasets.source import Source
 from facekeep.lab.evaluate.crops import holds_face
-from facekeep.lab.train.data import Source
 from facekeep.lab.train.embedding import read_face
 from facekeep.pipeline.detect import Detector
 

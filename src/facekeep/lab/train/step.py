@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from facekeep.errors import InputError, RuntimeUnavailable
+from facekeep.lab.datasets.source import Source
 from facekeep.lab.nn import EdgeFace
 from facekeep.lab.train.config import Recipe
-from facekeep.lab.train.data import Source
 from facekeep.lab.train.distill import distill_loss
 from facekeep.lab.train.ema import Ema
 from facekeep.lab.train.embedding import embed_faces, first_of_each

@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from facekeep.errors import InputError
-from facekeep.lab.train.data import Augment
+from facekeep.lab.datasets.augment import Augment
 from facekeep.lab.train.orienter.faces import CHANGES, batch, cut_upright
 from facekeep.lab.train.orienter.recipe import OrienterRecipe
 from facekeep.lab.train.orienter.run import train_orienter

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from facekeep.errors import InputError
 from facekeep.lab.datasets.annotated import open_annotated
+from facekeep.lab.datasets.augment import Augment
 from facekeep.lab.nn.refiner import SIDE
-from facekeep.lab.train.data import Augment
 from facekeep.lab.train.refiner.faces import CHANGES, Faces, batch, cut_out, eye_distance
 from facekeep.pipeline.image import save_image
 from facekeep.pipeline.refine import MIRRORED

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from facekeep.errors import ImageError
 from facekeep.lab.datasets.annotated import Annotated
-from facekeep.lab.train.data import Source, open_source, select
+from facekeep.lab.datasets.source import Source, select
+from facekeep.lab.datasets.training_set import open_source
 from facekeep.lab.train.lessons import Watch
 from facekeep.pipeline.detect import Detector
 from facekeep.pipeline.image import load_image

@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from facekeep.lab.train.data import Augment, augment
+from facekeep.lab.datasets.augment import Augment, augment
 from facekeep.lab.train.detector.album import Album, Faces, Known
 from facekeep.pipeline.warp import warp
 

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facekeep.errors import InputError
+from facekeep.lab.datasets.augment import Augment, augment
 from facekeep.lab.nn.refiner import SIDE
-from facekeep.lab.train.data import Augment, augment
 from facekeep.lab.train.detector.album import photo_album
 from facekeep.lab.train.lessons import Watch
 from facekeep.lab.train.refiner.faces import middle
@@ -63,7 +63,7 @@ def cut_upright(photos: Path, *, threads: int, watch: Watch) -> NDArray[np.uint8
     """Cut the largest face out of each upright photo; those in which none is found are left out.
 
     Args:
-        photos: A tar or folder; see `train.data.open_source`.
+        photos: A tar or folder; see `datasets.training_set.open_source`.
         threads: CPU threads of the detector; 0 for all cores.
         watch: Shows how far it is.
 

@@ -50,7 +50,7 @@ def align_main(photos: Path, size: int, *, threads: int, watch: Watch) -> Crops:
     """Align the largest face of each photo; photos in which none is found are left out.
 
     Args:
-        photos: A tar or folder; see `train.data.open_source`.
+        photos: A tar or folder; see `datasets.training_set.open_source`.
         size: Side of the crops in pixels.
         threads: CPU threads of the detector; 0 for all cores.
         watch: Shows how far it is.

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from facekeep.errors import InputError
 from facekeep.lab.datasets.annotated import Annotated
+from facekeep.lab.datasets.augment import Augment, augment
 from facekeep.lab.nn.refiner import SIDE
-from facekeep.lab.train.data import Augment, augment
 from facekeep.lab.train.lessons import Watch
 from facekeep.pipeline.align import similarity_transform
 from facekeep.pipeline.refine import MIRRORED, pose

@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from facekeep.lab.datasets.augment import Augment
 from facekeep.lab.nn.refiner import SIDE, LandmarkRefiner
-from facekeep.lab.train.data import Augment
 from facekeep.lab.train.pixels import normalise
 from facekeep.lab.train.refiner.faces import Faces, batch, eye_distance
 from facekeep.lab.train.refiner.recipe import RefinerRecipe

@@ -8,11 +8,11 @@ from typing import Final
 
 from facekeep._internal.files import path_text, printable, why
 from facekeep.errors import InputError
-from facekeep.lab.train.data.folder import open_folder
-from facekeep.lab.train.data.recordio import open_recordio
-from facekeep.lab.train.data.source import Source, name_people
-from facekeep.lab.train.data.table import read_people
-from facekeep.lab.train.data.tars import open_tars
+from facekeep.lab.datasets.identity_table import read_people
+from facekeep.lab.datasets.image_folder import open_folder
+from facekeep.lab.datasets.recordio import open_recordio
+from facekeep.lab.datasets.source import Source, name_people
+from facekeep.lab.datasets.webdataset import open_tars
 
 __all__ = ["FORMATS", "open_source"]
 

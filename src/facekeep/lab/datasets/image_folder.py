@@ -7,8 +7,8 @@ from pathlib import Path
 
 from facekeep._internal.files import printable, why
 from facekeep.errors import ImageError, InputError
-from facekeep.lab.train.data._strings import Classes, Strings
-from facekeep.lab.train.data.source import MAX_IMAGE_BYTES, Source, read_span
+from facekeep.lab.datasets.class_names import Classes, Strings
+from facekeep.lab.datasets.source import MAX_IMAGE_BYTES, Source, read_span
 from facekeep.pipeline.image import list_images, list_people
 
 __all__ = ["FolderSource", "open_folder"]

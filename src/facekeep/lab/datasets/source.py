@@ -6,18 +6,32 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from facekeep._internal.files import open_regular, printable, why
 from facekeep.errors import ImageError, InputError
-from facekeep.lab.train.data._strings import UNKNOWN, Classes, Strings
+from facekeep.lab.datasets.class_names import UNKNOWN, Classes, Strings
+from facekeep.pipeline.image import load_image
 
-__all__ = ["MAX_IMAGE_BYTES", "Source", "name_people", "read_span", "select"]
+__all__ = [
+    "MAX_IMAGE_BYTES",
+    "WINDOW",
+    "Source",
+    "WindowedFile",
+    "decode",
+    "name_people",
+    "read_span",
+    "select",
+]
 
 MAX_IMAGE_BYTES = 64 << 20
 """A larger record is no face crop; it is damaged or hostile, and is left out."""
+
+WINDOW = 1 << 20  # bytes that a `WindowedFile` reads at a time
+_MAX_PIXELS = 4096 * 4096
 
 
 class Source(ABC):
@@ -140,3 +154,55 @@ def read_span(path: str | Path, offset: int, size: int) -> bytes:
     if len(data) < size:
         raise ImageError(f"{printable(path)}: is cut short; copy or download it again")
     return data
+
+
+class WindowedFile:
+    """Reads a file by windows, since a disk is slow to fetch single pages one after the other.
+
+    Args:
+        stream: The file.
+
+    Attributes:
+        size: Of the file in bytes.
+    """
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self.size = os.fstat(stream.fileno()).st_size
+        self._start, self._window = 0, b""
+
+    def read(self, offset: int, size: int) -> bytes:
+        """Read so many bytes, `WINDOW` at most, at an offset; fewer where the file ends."""
+        at = offset - self._start
+        if at < 0 or at + size > len(self._window):
+            self._start, at = offset, 0
+            self._window = os.pread(self._stream.fileno(), WINDOW, offset)
+        return self._window[at : at + size]
+
+
+def decode(data: bytes, size: int) -> NDArray[np.uint8]:
+    """Decode a face crop and bring it to the side that is asked for.
+
+    Args:
+        data: A JPEG, PNG, WebP or other picture file that ``load_image`` reads.
+        size: The side in pixels.
+
+    Returns:
+        uint8 ``(size, size, 3)`` RGB. Larger crops are averaged down, smaller ones interpolated.
+
+    Raises:
+        ImageError: It cannot be decoded, or is not square: a photo, not an aligned crop.
+    """
+    image = load_image(data, max_pixels=_MAX_PIXELS)
+    height, width = image.shape[:2]
+    if height != width:
+        raise ImageError(
+            f"is not square ({width} x {height}), so it is a photo, not an aligned crop; "
+            "run: facekeep align PHOTOS --out FACES"
+        )
+    if width == size:
+        return image
+    import cv2
+
+    how = cv2.INTER_AREA if width > size else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(image, (size, size), interpolation=how), np.uint8)

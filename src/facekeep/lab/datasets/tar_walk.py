@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from facekeep.lab.train.data._window import WINDOW, WindowedFile
+from facekeep.lab.datasets.source import WINDOW, WindowedFile
 
 __all__ = ["Member", "TarWalk"]
 

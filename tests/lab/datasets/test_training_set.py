@@ -7,7 +7,8 @@ import pytest
 from data_kit import contents_of, encoded, packed, write_people, write_records, write_tar
 
 from facekeep.errors import ImageError, InputError
-from facekeep.lab.train.data import Source, open_source
+from facekeep.lab.datasets.source import Source
+from facekeep.lab.datasets.training_set import open_source
 
 A, B, C = (encoded(n) for n in range(3))
 

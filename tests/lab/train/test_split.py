@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from facekeep.errors import InputError
-from facekeep.lab.train.data import Source, select, split
+from facekeep.lab.datasets.source import Source, select
+from facekeep.lab.train.split import split
 
 
 class Listed(Source):
@@ -75,7 +76,7 @@ def test_the_seed_decides(tmp_path: Path) -> None:
 
 
 def test_a_real_source_can_be_split(tmp_path: Path) -> None:
-    from facekeep.lab.train.data import open_source
+    from facekeep.lab.datasets.training_set import open_source
 
     train, holdout = split(open_source(write_people(tmp_path)), people=2, seed=5)
     assert len(contents_of(train)) + len(contents_of(holdout)) == 10

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from facekeep._internal.files import one_line, printable
 from facekeep.errors import FacekeepError, ImageError, InputError, RuntimeUnavailable
-from facekeep.lab.train.data._batches import Made, Maker, Order, Part
-from facekeep.lab.train.data.augment import Augment
-from facekeep.lab.train.data.source import Source
+from facekeep.lab.datasets.augment import Augment
+from facekeep.lab.datasets.source import Source
+from facekeep.lab.train.batches import Made, Maker, Order, Part
 
 if TYPE_CHECKING:
     import torch

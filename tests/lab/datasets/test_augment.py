@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from facekeep.errors import InputError
-from facekeep.lab.train.data import PRESETS, Augment, augment
+from facekeep.lab.datasets.augment import PRESETS, Augment, augment
 
 NONE = Augment.none()
 SHARES = [each.name for each in fields(Augment) if getattr(NONE, each.name) == 0.0]

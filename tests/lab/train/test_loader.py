@@ -17,7 +17,10 @@ import torch
 from data_kit import encoded, picture, write_people
 
 from facekeep.errors import ImageError, InputError, RuntimeUnavailable
-from facekeep.lab.train.data import Augment, Batch, Loader, Source, open_source
+from facekeep.lab.datasets.augment import Augment
+from facekeep.lab.datasets.source import Source
+from facekeep.lab.datasets.training_set import open_source
+from facekeep.lab.train.loader import Batch, Loader
 
 HARD = Augment(light=0.5, jpeg=0.5, erase=0.5)
 
@@ -260,7 +263,8 @@ def test_a_worker_that_is_killed_ends_the_epoch_with_one_line() -> None:
 
 SCRIPT = """
 import sys, time
-from facekeep.lab.train.data import Loader, open_source
+from facekeep.lab.train.loader import Loader
+from facekeep.lab.datasets.training_set import open_source
 loader = Loader(open_source(sys.argv[1]), batch=2, size=24, workers=2)
 for epoch in range(10_000):
     for batch in loader.epoch(epoch):
@@ -300,7 +304,7 @@ def test_no_worker_outlives_the_run(tmp_path: Path, number: signal.Signals) -> N
 def test_a_worker_that_begins_after_its_parent_was_killed_ends_too() -> None:
     code = """
 import os, time
-from facekeep.lab.train.data.loader import _begin
+from facekeep.lab.train.loader import _begin
 _begin(0, parent=os.getpid())
 time.sleep(50)
 """
@@ -325,7 +329,10 @@ def test_the_package_needs_no_pytorch_until_a_batch_is_made(tmp_path: Path) -> N
     write_people(tmp_path)
     code = """
 import sys
-from facekeep.lab.train.data import Augment, Loader, open_source, split
+from facekeep.lab.datasets.augment import Augment
+from facekeep.lab.train.loader import Loader
+from facekeep.lab.train.split import split
+from facekeep.lab.datasets.training_set import open_source
 loader = Loader(open_source(sys.argv[1]), batch=2, augment=Augment())
 split(loader.source, people=1)
 for heavy in ("torch", "cv2", "PIL"):

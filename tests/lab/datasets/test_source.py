@@ -8,7 +8,7 @@ from data_kit import encoded, picture
 from PIL import Image
 
 from facekeep.errors import ImageError
-from facekeep.lab.train.data import decode
+from facekeep.lab.datasets.source import decode
 
 
 def as_png(image: np.ndarray) -> bytes:

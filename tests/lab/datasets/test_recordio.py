@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from facekeep.errors import FacekeepError, ImageError, InputError
-from facekeep.lab.train.data import open_source
+from facekeep.lab.datasets.training_set import open_source
 
 IMAGES = [(label, encoded(seed, "JPEG")) for seed, label in enumerate([0, 0, 1, 2, 2, 2])]
 

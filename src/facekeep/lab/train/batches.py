@@ -9,9 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facekeep.errors import FacekeepError, ImageError
-from facekeep.lab.train.data.augment import Augment, augment
-from facekeep.lab.train.data.pixels import decode
-from facekeep.lab.train.data.source import Source
+from facekeep.lab.datasets.augment import Augment, augment
+from facekeep.lab.datasets.source import Source, decode
 
 __all__ = ["Made", "Maker", "Order", "Part"]
 

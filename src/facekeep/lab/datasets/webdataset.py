@@ -17,9 +17,9 @@ import numpy as np
 
 from facekeep._internal.files import open_regular, printable, why
 from facekeep.errors import ImageError, InputError
-from facekeep.lab.train.data._strings import Classes, Strings
-from facekeep.lab.train.data._tar import Member, TarWalk
-from facekeep.lab.train.data.source import MAX_IMAGE_BYTES, Source, read_span
+from facekeep.lab.datasets.class_names import Classes, Strings
+from facekeep.lab.datasets.source import MAX_IMAGE_BYTES, Source, read_span
+from facekeep.lab.datasets.tar_walk import Member, TarWalk
 
 __all__ = ["TarSource", "open_tars"]
 
