@@ -18,7 +18,7 @@ from facekeep.lab.compress.refit import refit
 from facekeep.lab.compress.resize import resize
 from facekeep.lab.nn import EdgeFace
 from facekeep.lab.train import run as training
-from facekeep.lab.train.rounding import Rounded, Rounding
+from facekeep.lab.train.fake_quantization import FakeQuantization, QuantizedLayer
 
 OPTIONS: dict[str, Any] = {"steps": 12, "batch": 16, "lr": 2e-4, "threads": 1}
 
@@ -93,7 +93,7 @@ def test_a_stopped_healing_goes_on(
 ) -> None:
     cut, whole = damaged()
     run = training.Trainer.run
-    options = OPTIONS | {"rounding": Rounding({"stem.0.weight": Rounded()})}
+    options = OPTIONS | {"rounding": FakeQuantization({"stem.0.weight": QuantizedLayer()})}
     monkeypatch.chdir(tmp_path)
     folder, data = Path("healing"), faces.relative_to(tmp_path)  # as people give them
 

@@ -31,7 +31,12 @@ from facekeep.lab.compress.recipe import read_recipe
 from facekeep.lab.compress.rounding import dynamic_rounding, static_rounding
 from facekeep.lab.compress.steps import take
 from facekeep.lab.nn import EdgeFace, save_checkpoint
-from facekeep.lab.train.rounding import Grid, Rounded, Rounding, RoundingMode
+from facekeep.lab.train.fake_quantization import (
+    ActivationGrid,
+    FakeQuantization,
+    FakeQuantizationMode,
+    QuantizedLayer,
+)
 from facekeep.models import ModelEntry, import_model
 from facekeep.runtime import open_session
 
@@ -69,8 +74,8 @@ def alike(rows: Tensor, others: Tensor) -> float:
 
 
 @torch.no_grad()
-def embedded(network: EdgeFace, crops: Tensor, rounding: Rounding) -> Tensor:
-    with RoundingMode(network, rounding):
+def embedded(network: EdgeFace, crops: Tensor, rounding: FakeQuantization) -> Tensor:
+    with FakeQuantizationMode(network, rounding):
         rows: Tensor = network(crops)
     return rows
 
@@ -112,7 +117,7 @@ def test_dynamic_networks_round_matrices_by_the_face(network: EdgeFace, source: 
     skip = named(layers(folded(source)), ["stages.3.*"])
     rounding = dynamic_rounding(source, skip=skip, reduce_range=True)
     assert rounding.most == 64
-    assert set(rounding.layers.values()) == {Rounded()}
+    assert set(rounding.layers.values()) == {QuantizedLayer()}
     assert {network.get_parameter(name).ndim for name in rounding.layers} == {2}
     assert "stages.2.blocks.0.mlp.fc2.weight" in rounding.layers  # its weights are scaled
     assert "head.fc.weight" not in rounding.layers
@@ -124,12 +129,12 @@ def test_dynamic_networks_round_matrices_by_the_face(network: EdgeFace, source: 
 def test_healing_raises_what_a_rounded_network_can_do(
     network: EdgeFace, source: bytes, static: bytes, tmp_path: Path
 ) -> None:
-    def coarse(grid: Grid | None) -> Grid | None:
-        return None if grid is None else Grid(24 * grid.step, grid.zero)
+    def coarse(grid: ActivationGrid | None) -> ActivationGrid | None:
+        return None if grid is None else ActivationGrid(24 * grid.step, grid.zero)
 
     fine = static_rounding(source, static)
-    rounding = Rounding(
-        {name: Rounded(coarse(e.input), coarse(e.output)) for name, e in fine.layers.items()}
+    rounding = FakeQuantization(
+        {name: QuantizedLayer(coarse(e.input), coarse(e.output)) for name, e in fine.layers.items()}
     )
     (tmp_path / "faces").mkdir()
     pixels = ((smooth_crops(64) + 1) * 127.5).permute(0, 2, 3, 1).numpy().astype(np.uint8)

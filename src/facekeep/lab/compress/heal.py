@@ -18,10 +18,11 @@ from facekeep._internal.files import printable
 from facekeep.errors import InputError
 from facekeep.lab.nn import EdgeFace, export_onnx, read_network, save_checkpoint
 from facekeep.lab.train import Recipe, train
-from facekeep.lab.train.finish import MODEL
+from facekeep.lab.train.fake_quantization import FakeQuantization, read_fake_quantization
 from facekeep.lab.train.folder import RECIPE, keep, make, resumed_recipe
-from facekeep.lab.train.lessons import FULL_SIDE, Watch
-from facekeep.lab.train.rounding import Rounding, read_rounding
+from facekeep.lab.train.loop import Watch
+from facekeep.lab.train.results import MODEL
+from facekeep.lab.train.teacher_targets import FULL_SIDE
 
 __all__ = ["Healed", "heal"]
 
@@ -63,7 +64,7 @@ def heal(
     steps: int = 1000,
     batch: int = 64,
     lr: float = _LR,
-    rounding: Rounding | None = None,
+    rounding: FakeQuantization | None = None,
     threads: int = 0,
     watch: Watch = lambda what, images: nullcontext(lambda done: None),
 ) -> Healed:
@@ -115,13 +116,15 @@ def _on_gpu(original: EdgeFace) -> bool:
     return torch.cuda.is_available() and original.input_size == FULL_SIDE
 
 
-def _prepare(folder: Path, model: EdgeFace, original: EdgeFace, rounding: Rounding | None) -> Path:
+def _prepare(
+    folder: Path, model: EdgeFace, original: EdgeFace, rounding: FakeQuantization | None
+) -> Path:
     """Write what a run begins with, and return the file of the teacher."""
     if not (folder / _CUT).is_file():
         make(folder)
     save_checkpoint(model, folder / _CUT)
     if rounding is not None:
-        keep(folder / _ROUNDING, rounding.serialise())
+        keep(folder / _ROUNDING, rounding.serialize())
     if _on_gpu(original):
         teacher = folder / "original.pt"
         save_checkpoint(original, teacher)
@@ -132,14 +135,14 @@ def _prepare(folder: Path, model: EdgeFace, original: EdgeFace, rounding: Roundi
 
 
 def _begun(
-    folder: Path, model: EdgeFace, rounding: Rounding | None, asked: dict[str, Any]
+    folder: Path, model: EdgeFace, rounding: FakeQuantization | None, asked: dict[str, Any]
 ) -> Recipe:
     """Return the recipe of a stopped run, if it is one of this network, rounded and trained so."""
     recipe = resumed_recipe(folder / _RUN, {})
     begun = read_network(folder / _CUT, input_size=model.input_size).state_dict()
     now = model.state_dict()
     same = begun.keys() == now.keys() and all(torch.equal(now[name], begun[name]) for name in now)
-    rounded = None if recipe.rounding is None else read_rounding(recipe.rounding)
+    rounded = None if recipe.rounding is None else read_fake_quantization(recipe.rounding)
     if not same or rounded != rounding:
         raise InputError(
             f"{printable(folder)} holds the healing of another network; name another folder, or"

@@ -11,7 +11,7 @@ from facekeep.lab.compress.heal import heal
 from facekeep.lab.compress.measure import Measuring
 from facekeep.lab.compress.options import Heal
 from facekeep.lab.nn import EdgeFace, export_onnx
-from facekeep.lab.train.rounding import Rounding
+from facekeep.lab.train.fake_quantization import FakeQuantization
 
 __all__ = ["aligned_data", "exported", "healed"]
 
@@ -25,7 +25,7 @@ def healed(
     measuring: Measuring,
     *,
     steps: int | None = None,
-    rounding: Rounding | None = None,
+    rounding: FakeQuantization | None = None,
 ) -> EdgeFace:
     """Train a network to be like another.
 

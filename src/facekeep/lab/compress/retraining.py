@@ -14,7 +14,7 @@ from facekeep.lab.compress.mixing import Mixing
 from facekeep.lab.compress.options import Quantize
 from facekeep.lab.compress.rounding import dynamic_rounding, static_rounding
 from facekeep.lab.nn import EdgeFace, read_network
-from facekeep.lab.train.rounding import Rounding
+from facekeep.lab.train.fake_quantization import FakeQuantization
 from facekeep.models import ModelEntry
 
 __all__ = ["retrained"]
@@ -53,7 +53,7 @@ def retrained(
     data, network = aligned_data(faces), _network(model)
     source = exported(network)
 
-    def rounding() -> Rounding:
+    def rounding() -> FakeQuantization:
         if options.mode == "dynamic" or faces is None:
             skip = named(layers(folded(source)), options.skip)
             return dynamic_rounding(source, skip=skip, reduce_range=reduce_range)

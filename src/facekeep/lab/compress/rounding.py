@@ -8,14 +8,16 @@ from typing import Any, Final
 from facekeep.lab.compress.folding import folded, load
 from facekeep.lab.compress.layers import layers
 from facekeep.lab.compress.quantize import products
-from facekeep.lab.train.rounding import Grid, Rounded, Rounding
+from facekeep.lab.train.fake_quantization import ActivationGrid, FakeQuantization, QuantizedLayer
 
 __all__ = ["dynamic_rounding", "static_rounding"]
 
 _MOST: Final = {False: 127, True: 64}  # by whether the range of weights is reduced
 
 
-def static_rounding(exported: bytes, quantised: bytes, *, reduce_range: bool = False) -> Rounding:
+def static_rounding(
+    exported: bytes, quantised: bytes, *, reduce_range: bool = False
+) -> FakeQuantization:
     """Read what a static network rounds.
 
     Args:
@@ -30,21 +32,21 @@ def static_rounding(exported: bytes, quantised: bytes, *, reduce_range: bool = F
     makers = {name: node for node in graph.node for name in node.output}
     readers = {name: node for node in graph.node for name in node.input}
 
-    def grid(node: Any) -> Grid:
+    def grid(node: Any) -> ActivationGrid:
         step, zero = (numpy_helper.to_array(values[name]) for name in node.input[1:3])
-        return Grid(float(step), int(zero))
+        return ActivationGrid(float(step), int(zero))
 
     found, names = {}, _parameters(exported)
     for node in graph.node:
         if node.name in names and node.input[1] in makers:  # its weights are made of 8 bits
             after = grid(readers[node.output[0]]) if node.op_type == "Conv" else None
-            found[names[node.name]] = Rounded(grid(makers[node.input[0]]), after)
-    return Rounding(found, _MOST[reduce_range])
+            found[names[node.name]] = QuantizedLayer(grid(makers[node.input[0]]), after)
+    return FakeQuantization(found, _MOST[reduce_range])
 
 
 def dynamic_rounding(
     exported: bytes, *, skip: Collection[str] = (), reduce_range: bool = False
-) -> Rounding:
+) -> FakeQuantization:
     """Tell what ``dynamic_int8`` makes a network round.
 
     Args:
@@ -56,8 +58,8 @@ def dynamic_rounding(
         ModelError: No layer is left to round.
     """
     names = _parameters(exported)
-    found = {names[node]: Rounded() for node in products(folded(exported), skip)}
-    return Rounding(found, _MOST[reduce_range])
+    found = {names[node]: QuantizedLayer() for node in products(folded(exported), skip)}
+    return FakeQuantization(found, _MOST[reduce_range])
 
 
 def _parameters(exported: bytes) -> dict[str, str]:

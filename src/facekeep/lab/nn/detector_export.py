@@ -34,7 +34,7 @@ def export_detector(model: FaceDetector, path: str | os.PathLike[str]) -> None:
         (name, ["batch", f"cells_{name.split('_')[1]}", HEADS[name.split("_")[0]]])
         for name in _network(graph, "image", model)
     ]
-    content = graph.serialise(("image", ["batch", 3, "height", "width"]), *results)
+    content = graph.serialize(("image", ["batch", 3, "height", "width"]), *results)
     keep(Path(path), content)
 
 

@@ -46,7 +46,7 @@ def export_onnx(model: EdgeFace, path: str | os.PathLike[str]) -> None:
     """
     graph, size = _Network(model), model.input_size
     graph.rename(_network(graph, "image", model), "embedding")
-    content = graph.serialise(
+    content = graph.serialize(
         ("image", ["batch", 3, size, size]), ("embedding", ["batch", model.width])
     )
     keep(Path(path), content)

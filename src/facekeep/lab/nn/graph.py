@@ -69,7 +69,7 @@ class Graph:
                     node.output[place] = new
         return new
 
-    def serialise(self, source: tuple[str, list[Any]], *results: tuple[str, list[Any]]) -> bytes:
+    def serialize(self, source: tuple[str, list[Any]], *results: tuple[str, list[Any]]) -> bytes:
         """Return the ONNX file.
 
         Args:

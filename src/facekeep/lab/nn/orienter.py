@@ -59,5 +59,5 @@ def export_orienter(model: FaceOrienter, path: str | os.PathLike[str]) -> None:
     x = graph.add("Flatten", add_convolutions(graph, "crop", model.layers), axis=1)
     weights = [graph.constant(as_array(value)) for value in (model.head.weight.T, model.head.bias)]
     graph.rename(graph.add("Gemm", x, *weights), "direction")
-    content = graph.serialise(("crop", ["batch", 3, SIDE, SIDE]), ("direction", ["batch", 2]))
+    content = graph.serialize(("crop", ["batch", 3, SIDE, SIDE]), ("direction", ["batch", 2]))
     keep(Path(path), content)

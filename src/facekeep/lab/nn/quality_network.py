@@ -90,4 +90,4 @@ def export_quality_network(model: FaceQualityNetwork, path: str | os.PathLike[st
         x = graph.add("Gemm", x, *(graph.constant(as_array(each)) for each in (weight.T, bias)))
     graph.rename(x, "recognizability")
     source = ("evidence", ["batch", len(model.mean)])
-    keep(Path(path), graph.serialise(source, ("recognizability", ["batch", 1])))
+    keep(Path(path), graph.serialize(source, ("recognizability", ["batch", 1])))

@@ -88,7 +88,7 @@ def export_refiner(model: LandmarkRefiner, path: str | os.PathLike[str]) -> None
         "Gemm", x, graph.constant(as_array(model.head.weight.T)), graph.constant(as_array(bias))
     )
     graph.rename(graph.add("Reshape", x, graph.numbers(-1, 5, 2)), "landmarks")
-    content = graph.serialise(("crop", ["batch", 3, SIDE, SIDE]), ("landmarks", ["batch", 5, 2]))
+    content = graph.serialize(("crop", ["batch", 3, SIDE, SIDE]), ("landmarks", ["batch", 5, 2]))
     keep(Path(path), content)
 
 

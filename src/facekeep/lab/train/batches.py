@@ -12,7 +12,7 @@ from facekeep.errors import FacekeepError, ImageError
 from facekeep.lab.datasets.augment import Augment, augment
 from facekeep.lab.datasets.source import Source, decode
 
-__all__ = ["Made", "Maker", "Order", "Part"]
+__all__ = ["BatchMaker", "DecodedBatch", "Order", "Part"]
 
 _MOST_TRIES = 64
 """So many images in a row that cannot be used mean that (nearly) all are broken."""
@@ -53,7 +53,7 @@ class Order:
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
+class DecodedBatch:
     """A batch in numpy, and what could not be used.
 
     Attributes:
@@ -68,7 +68,7 @@ class Made:
 
 
 @dataclass(frozen=True, slots=True)
-class Maker:
+class BatchMaker:
     """Reads, decodes and augments the images of a batch."""
 
     source: Source
@@ -76,7 +76,7 @@ class Maker:
     seed: int
     settings: Augment | None
 
-    def __call__(self, part: Part) -> Made | FacekeepError:
+    def __call__(self, part: Part) -> DecodedBatch | FacekeepError:
         """Make a batch; an error is given back, since a worker's own would lose its class."""
         epoch, wanted = part
         images = np.empty((len(wanted), 3, self.size, self.size), np.uint8)
@@ -87,7 +87,7 @@ class Maker:
                 _planes(image, images[place])
         except FacekeepError as error:
             return error
-        return Made(images, index, tuple(broken))
+        return DecodedBatch(images, index, tuple(broken))
 
     def _face(
         self, epoch: int, first: int, broken: list[tuple[int, str]]

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from facekeep.errors import ImageError
 from facekeep.lab.datasets.source import Source, decode
-from facekeep.lab.train.pixels import normalise
+from facekeep.lab.train.pixels import normalize
 
 __all__ = ["embed_faces", "first_of_each", "read_face"]
 
@@ -58,7 +58,7 @@ def first_of_each(labels: NDArray[np.int64], most: int) -> NDArray[np.int64]:
 @torch.no_grad()
 def _forward(model: nn.Module, faces: NDArray[np.uint8], device: torch.device) -> Tensor:
     pixels = torch.from_numpy(faces).permute(0, 3, 1, 2).to(device)
-    return functional.normalize(model(normalise(pixels)).float())
+    return functional.normalize(model(normalize(pixels)).float())
 
 
 def read_face(source: Source, place: int, size: int) -> NDArray[np.uint8] | None:

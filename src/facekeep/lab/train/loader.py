@@ -20,7 +20,7 @@ from facekeep._internal.files import one_line, printable
 from facekeep.errors import FacekeepError, ImageError, InputError, RuntimeUnavailable
 from facekeep.lab.datasets.augment import Augment
 from facekeep.lab.datasets.source import Source
-from facekeep.lab.train.batches import Made, Maker, Order, Part
+from facekeep.lab.train.batches import BatchMaker, DecodedBatch, Order, Part
 
 if TYPE_CHECKING:
     import torch
@@ -75,6 +75,7 @@ class Loader:
 
     Attributes:
         source: The images.
+        batch: Images in a batch of this process.
         corrupt: How often an image could not be used and another took its place, up to the batch
             given last. A run that goes on sets it to what it was.
 
@@ -102,13 +103,14 @@ class Loader:
         _check("world", world, 1)
         _check("rank", rank, 0, world - 1)
         self.source = source
+        self.batch = batch
         self.corrupt = 0
         self._workers = workers
         self._max_corrupt = max_corrupt
         self._given = self._failed = 0
         self._warnings = 0
         self._order = Order(len(source), batch, seed, rank, world)
-        self._maker = Maker(source, size, seed, augment)
+        self._maker = BatchMaker(source, size, seed, augment)
         if not self._order.steps:
             raise InputError(
                 f"{source.name}: {len(source)} images are fewer than the {batch * world} of one "
@@ -148,7 +150,7 @@ class Loader:
         _check("epoch", epoch, 0, _LARGEST_SEED)
         _check("start_step", start_step, 0)
         torch = _torch()
-        for made in self._made(self._order.parts(epoch, start_step)):
+        for made in self._make_batches(self._order.parts(epoch, start_step)):
             if isinstance(made, FacekeepError):
                 raise made
             self._count(made)
@@ -156,7 +158,7 @@ class Loader:
             labels = torch.from_numpy(self.source.labels[made.index])
             yield Batch(torch.as_tensor(made.images), labels, index)
 
-    def _count(self, made: Made) -> None:
+    def _count(self, made: DecodedBatch) -> None:
         """Count what could not be used, and tell of the first of them."""
         self.corrupt += len(made.broken)
         self._given += len(made.index)
@@ -174,7 +176,7 @@ class Loader:
             self._warnings += 1
             _log.warning("%s: skipped: %s", printable(self.source.key(index)), why)
 
-    def _made(self, parts: Iterator[Part]) -> Iterator[Made | FacekeepError]:
+    def _make_batches(self, parts: Iterator[Part]) -> Iterator[DecodedBatch | FacekeepError]:
         if not self._workers:
             yield from map(self._maker, parts)
             return
@@ -205,7 +207,7 @@ class Loader:
 class _Batches:
     """The dataset that PyTorch's loader takes: its items are whole batches."""
 
-    def __init__(self, maker: Maker) -> None:
+    def __init__(self, maker: BatchMaker) -> None:
         self._maker = maker
 
     def __getitem__(self, part: Part) -> Any:
@@ -218,7 +220,9 @@ class _Batches:
         return torch.from_numpy(made.images), torch.from_numpy(made.index), made.broken
 
 
-def _start(maker: Maker, parts: Iterator[Part], workers: int) -> Iterator[Made | FacekeepError]:
+def _start(
+    maker: BatchMaker, parts: Iterator[Part], workers: int
+) -> Iterator[DecodedBatch | FacekeepError]:
     """Start workers, and give what they make in the order of the parts."""
     from torch.utils.data import DataLoader
 
@@ -236,7 +240,7 @@ def _start(maker: Maker, parts: Iterator[Part], workers: int) -> Iterator[Made |
     with _forking():
         batches = iter(loader)
     for each in batches:
-        yield each if isinstance(each, FacekeepError) else Made(*each)
+        yield each if isinstance(each, FacekeepError) else DecodedBatch(*each)
 
 
 @contextmanager

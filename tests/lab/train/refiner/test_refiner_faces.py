@@ -14,7 +14,7 @@ from facekeep.errors import InputError
 from facekeep.lab.datasets.annotated import open_annotated
 from facekeep.lab.datasets.augment import Augment
 from facekeep.lab.nn.refiner import SIDE
-from facekeep.lab.train.refiner.faces import CHANGES, Faces, batch, cut_out, eye_distance
+from facekeep.lab.train.refiner.faces import CHANGES, FacePatches, batch, cut_out, eye_distance
 from facekeep.pipeline.image import save_image
 from facekeep.pipeline.refine import MIRRORED
 
@@ -44,17 +44,17 @@ def blot(crop: NDArray[np.uint8]) -> NDArray[np.float64]:
 
 
 @pytest.fixture(scope="module")
-def marks(tmp_path_factory: pytest.TempPathFactory) -> Faces:
+def marks(tmp_path_factory: pytest.TempPathFactory) -> FacePatches:
     photos = open_annotated(write_marks(tmp_path_factory.mktemp("marks")))
     return cut_out(photos, lift=0.0, watch=quiet)
 
 
-def test_landmarks_lie_where_they_did(marks: Faces):
+def test_landmarks_lie_where_they_did(marks: FacePatches):
     for number, patch in enumerate(marks.patches):
         np.testing.assert_allclose(blot(patch), marks.landmarks[number, number], atol=0.5)
 
 
-def test_landmarks_go_with_rough_crops_and_mirror_images(marks: Faces):
+def test_landmarks_go_with_rough_crops_and_mirror_images(marks: FacePatches):
     places = np.arange(200) % 5
     crops, landmarks = batch(marks, places, np.random.default_rng(0), Augment.none())
     mirrored = 0
@@ -66,7 +66,7 @@ def test_landmarks_go_with_rough_crops_and_mirror_images(marks: Faces):
     assert 0.35 * 160 < mirrored < 0.65 * 160  # the tip of the nose is one of five, on either side
 
 
-def test_crops_are_rough(marks: Faces):
+def test_crops_are_rough(marks: FacePatches):
     places = np.zeros(300, int)
     _, landmarks = batch(marks, places, np.random.default_rng(0), Augment.none())
     centres, eyes = landmarks.mean(axis=1), landmarks[:, 1] - landmarks[:, 0]
@@ -75,14 +75,14 @@ def test_crops_are_rough(marks: Faces):
     assert 7 < np.degrees(np.arctan2(eyes[:, 1], eyes[:, 0])).std() < 13
 
 
-def test_the_same_chance_gives_the_same_batch(marks: Faces):
+def test_the_same_chance_gives_the_same_batch(marks: FacePatches):
     places = np.zeros(3, int)
     one, two, other = (batch(marks, places, np.random.default_rng(seed)) for seed in (1, 1, 2))
     assert all(np.array_equal(*pair) for pair in zip(one, two, strict=True))
     assert not np.array_equal(one[0], other[0])
 
 
-def test_changes_touch_pixels_only(marks: Faces):
+def test_changes_touch_pixels_only(marks: FacePatches):
     places = np.zeros(40, int)
     plain, changed = (
         batch(marks, places, np.random.default_rng(0), each) for each in (Augment.none(), CHANGES)
@@ -92,7 +92,7 @@ def test_changes_touch_pixels_only(marks: Faces):
     assert changed[0].dtype == np.uint8
 
 
-def test_landmarks_are_taught_higher(tmp_path: Path, marks: Faces):
+def test_landmarks_are_taught_higher(tmp_path: Path, marks: FacePatches):
     photos = open_annotated(write_marks(tmp_path))
     lifted = cut_out(photos, lift=0.1, watch=quiet).landmarks[0]
     by = 0.1 * eye_distance(marks.landmarks[0])

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facekeep.errors import InputError
-from facekeep.lab.train.detector.album import photo_album
-from facekeep.lab.train.lessons import Watch
+from facekeep.lab.train.detector.labels import label_photos
+from facekeep.lab.train.loop import Watch
 from facekeep.lab.train.quality.damage import damage
 from facekeep.pipeline.align import align, template
 from facekeep.pipeline.detect import Detector
@@ -62,7 +62,7 @@ def align_main(photos: Path, size: int, *, threads: int, watch: Watch) -> Crops:
         InputError: No photo shows a face.
     """
     with Detector(max_faces=1, threads=threads) as detector:
-        album = photo_album(photos, detector, watch).showing()
+        album = label_photos(photos, detector, watch).with_faces()
     crops = []
     for place in range(len(album)):
         image, faces = album.photo(place)

@@ -1,4 +1,4 @@
-"""Learning with numbers rounded to 8 bits, so that a network comes to bear it (arXiv 1712.05877).
+"""Quantization-aware training: learning with numbers rounded to 8 bits (arXiv 1712.05877).
 
 In the forward pass all that layers in 8 bits would round is rounded as ONNX Runtime does it: their
 weights, a step for each output; their inputs; the outputs of convolutions. Gradients pass as if
@@ -24,7 +24,13 @@ from torch.overrides import TorchFunctionMode
 from facekeep._internal.files import printable, why
 from facekeep.errors import InputError
 
-__all__ = ["Grid", "Rounded", "Rounding", "RoundingMode", "read_rounding"]
+__all__ = [
+    "ActivationGrid",
+    "FakeQuantization",
+    "FakeQuantizationMode",
+    "QuantizedLayer",
+    "read_fake_quantization",
+]
 
 _LEVELS: Final = 255  # steps between the ends of an activation's range
 _SIGNED: Final = (127, 64)  # largest weights of 8 bits, and of 7
@@ -39,7 +45,7 @@ _UNREADABLE: Final = (  # what JSON of any form may raise
 
 
 @dataclass(frozen=True, slots=True)
-class Grid:
+class ActivationGrid:
     """The numbers that an activation is rounded to: 256 in a row, one of which is 0.
 
     Attributes:
@@ -57,7 +63,7 @@ class Grid:
 
 
 @dataclass(frozen=True, slots=True)
-class Rounded:
+class QuantizedLayer:
     """What is rounded around a layer besides its weights.
 
     Attributes:
@@ -65,12 +71,12 @@ class Rounded:
         output: What its output is rounded to; None where it is not.
     """
 
-    input: Grid | None = None
-    output: Grid | None = None
+    input: ActivationGrid | None = None
+    output: ActivationGrid | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Rounding:
+class FakeQuantization:
     """What is rounded in a network.
 
     Attributes:
@@ -78,22 +84,22 @@ class Rounding:
         most: The largest size of a rounded weight: 127, or 64 where they have 7 bits.
     """
 
-    layers: Mapping[str, Rounded]
+    layers: Mapping[str, QuantizedLayer]
     most: int = _SIGNED[0]
 
-    def serialise(self) -> bytes:
-        """Return it as the file that `read_rounding` reads."""
+    def serialize(self) -> bytes:
+        """Return it as the file that `read_fake_quantization` reads."""
         return (json.dumps(asdict(self), indent=1) + "\n").encode()
 
 
-def read_rounding(path: Path) -> Rounding:
+def read_fake_quantization(path: Path) -> FakeQuantization:
     """Read what is rounded.
 
     Raises:
         InputError: It cannot be read, or is no such file.
     """
     try:
-        return _rounding(json.loads(path.read_bytes()))
+        return _parse(json.loads(path.read_bytes()))
     except OSError as error:
         raise InputError(f"cannot read {printable(path)}: {why(error)}") from error
     except _UNREADABLE as error:
@@ -103,7 +109,7 @@ def read_rounding(path: Path) -> Rounding:
         ) from error
 
 
-class RoundingMode(TorchFunctionMode):
+class FakeQuantizationMode(TorchFunctionMode):
     """A context in which a network computes with rounded numbers, float32 in and out.
 
     Args:
@@ -114,7 +120,7 @@ class RoundingMode(TorchFunctionMode):
         InputError: It has no such layers.
     """
 
-    def __init__(self, model: nn.Module, rounding: Rounding) -> None:
+    def __init__(self, model: nn.Module, rounding: FakeQuantization) -> None:
         super().__init__()
         parameters = dict(model.named_parameters())
         missing = [name for name in rounding.layers if name not in parameters]
@@ -136,12 +142,12 @@ class RoundingMode(TorchFunctionMode):
         """Round around linear layers and convolutions, and leave all else alone."""
         if func in (functional.linear, torch.conv2d) and id(args[1]) in self._layers:
             layer, (x, weight, *rest) = self._layers[id(args[1])], args
-            made = func(_activation(x, layer.input), _weight(weight, self._most), *rest)
-            return made if layer.output is None else _activation(made, layer.output)
+            output = func(_activation(x, layer.input), _weight(weight, self._most), *rest)
+            return output if layer.output is None else _activation(output, layer.output)
         return func(*args, **(kwargs or {}))
 
 
-def _activation(x: Tensor, grid: Grid | None) -> Tensor:
+def _activation(x: Tensor, grid: ActivationGrid | None) -> Tensor:
     """Round to a grid, or for each face (the first axis) to one that just holds its numbers."""
     if grid is not None:
         return _round(x, x.new_tensor(grid.step), -grid.zero, _LEVELS - grid.zero)
@@ -161,14 +167,14 @@ def _weight(weight: Tensor, most: int) -> Tensor:
 
 
 def _round(x: Tensor, step: Tensor, low: Tensor | float, high: Tensor | float) -> Tensor:
-    made: Tensor = _Round.apply(x, step, low, high)  # type: ignore[no-untyped-call]
-    return made
+    rounded: Tensor = _Round.apply(x, step, low, high)  # type: ignore[no-untyped-call]
+    return rounded
 
 
 class _Round(torch.autograd.Function):
     """Multiples of a step between two ends.
 
-    PyTorch's own fake quantisation multiplies by the inverse of the step, where ONNX Runtime
+    PyTorch's own fake quantization multiplies by the inverse of the step, where ONNX Runtime
     divides, and takes half as long again on a CPU.
     """
 
@@ -187,13 +193,16 @@ class _Round(torch.autograd.Function):
         return gradients[0] * inside, None, None, None
 
 
-def _rounding(document: Any) -> Rounding:
+def _parse(document: Any) -> FakeQuantization:
     layers = {
-        str(name): Rounded(
-            **{side: None if each is None else Grid(**each) for side, each in layer.items()}
+        str(name): QuantizedLayer(
+            **{
+                side: None if each is None else ActivationGrid(**each)
+                for side, each in layer.items()
+            }
         )
         for name, layer in document["layers"].items()
     }
     if document["most"] not in _SIGNED:
         raise ValueError
-    return Rounding(layers, document["most"])
+    return FakeQuantization(layers, document["most"])

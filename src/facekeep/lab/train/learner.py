@@ -17,12 +17,12 @@ from facekeep.lab.train.config import Recipe
 from facekeep.lab.train.distill import distill_loss
 from facekeep.lab.train.ema import Ema
 from facekeep.lab.train.embedding import embed_faces, first_of_each
+from facekeep.lab.train.fake_quantization import FakeQuantizationMode, read_fake_quantization
 from facekeep.lab.train.heads import Head, make_head
-from facekeep.lab.train.lessons import Lesson
 from facekeep.lab.train.optimizers import TIMES, make_optimizers
 from facekeep.lab.train.parallel import Parallel
-from facekeep.lab.train.pixels import normalise, resized
-from facekeep.lab.train.rounding import RoundingMode, read_rounding
+from facekeep.lab.train.pixels import normalize, resize
+from facekeep.lab.train.teacher_targets import Targets
 
 __all__ = ["Learner", "precision_of"]
 
@@ -33,14 +33,14 @@ _TYPES: Final = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.fl
 
 
 class Learner:
-    """A network with its head, optimisers, averaged weights and teachers.
+    """A network with its head, optimizers, averaged weights and teachers.
 
     Args:
         model: The network; moved to the device.
         recipe: How to train it.
         classes: Identities of the head; 0 for no head, which needs a teacher.
         parallel: The processes of the run.
-        lessons: What teachers say of the faces.
+        targets: What teachers say of the faces.
 
     Attributes:
         model: The network.
@@ -60,10 +60,10 @@ class Learner:
         *,
         classes: int,
         parallel: Parallel,
-        lessons: Sequence[Lesson] = (),
+        targets: Sequence[Targets] = (),
     ) -> None:
         classes = 0 if recipe.head == "none" else classes
-        if not classes and not lessons:
+        if not classes and not targets:
             why = "there is no head" if recipe.head == "none" else "nobody says who is on the faces"
             raise InputError(
                 f"{why}, so there is nothing to learn from; make a folder for each person, give a"
@@ -72,11 +72,11 @@ class Learner:
         self.model = model.to(parallel.device).train()
         # Faster by a tenth: most of the network works on channels that lie side by side.
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._recipe, self._parallel, self._lessons = recipe, parallel, tuple(lessons)
+        self._recipe, self._parallel, self._targets = recipe, parallel, tuple(targets)
         self.precision = precision_of(recipe.precision, parallel.device)
-        self.parts = ("loss", *_loss_names(classes, self._lessons), "grad_norm")
+        self.parts = ("loss", *_loss_names(classes, self._targets), "grad_norm")
         self._network = _distributed(self.model, parallel)
-        self._rounding = _rounding(self.model, recipe, self.precision)
+        self._quantizing = _fake_quantize(self.model, recipe, self.precision)
         self._head = _head(recipe, model.width, classes, parallel)
         decay = recipe.weight_decay
         self._own_optimizers = make_optimizers(model, recipe.optimizer, decay)
@@ -127,10 +127,10 @@ class Learner:
         """Let each class begin as the mean direction of some of its faces (arXiv 1712.07136).
 
         For a network that knows faces already. Classes at random would first have to be moved to
-        where their faces are, and the network would be spoilt meanwhile.
+        where their faces are, and the network would be spoiled meanwhile.
 
         Args:
-            source: The faces, labelled as the head's classes are.
+            source: The faces, labeled as the head's classes are.
         """
         if self._head is None:
             return
@@ -179,12 +179,12 @@ class Learner:
         pixels = images.to(device, non_blocking=True, memory_format=torch.channels_last)
         kind = _TYPES[self.precision]
         autocast = torch.autocast(device.type, dtype=kind, enabled=self.precision != "fp32")
-        with autocast, self._rounding:
-            rows = self._network(normalise(resized(pixels, self.model.input_size))).float()
+        with autocast, self._quantizing:
+            rows = self._network(normalize(resize(pixels, self.model.input_size))).float()
         losses = [] if self._head is None else [self._head(rows, labels)]
-        if self._lessons:
-            targets = [lesson(pixels, index) for lesson in self._lessons]
-            loss = distill_loss(rows, targets, parallel=self._parallel)
+        if self._targets:
+            wanted = [target(pixels, index) for target in self._targets]
+            loss = distill_loss(rows, wanted, parallel=self._parallel)
             losses.append(self._recipe.teacher_weight * loss)
         return losses
 
@@ -228,15 +228,15 @@ def _distributed(model: nn.Module, parallel: Parallel) -> nn.Module:
     return DistributedDataParallel(model, device_ids=gpus, broadcast_buffers=False)
 
 
-def _rounding(
+def _fake_quantize(
     model: EdgeFace, recipe: Recipe, precision: str
 ) -> AbstractContextManager[object, bool | None]:
-    """Return the context in which the network computes with rounded numbers, if it does."""
+    """Return the context of quantization-aware training, if it is asked for."""
     if recipe.rounding is None:
         return nullcontext()
     if precision != "fp32":
         raise InputError(f"rounding to 8 bits needs --precision fp32: {precision} rounds too")
-    return RoundingMode(model, read_rounding(recipe.rounding))
+    return FakeQuantizationMode(model, read_fake_quantization(recipe.rounding))
 
 
 def _head(recipe: Recipe, width: int, classes: int, parallel: Parallel) -> Head | None:
@@ -255,5 +255,5 @@ def _head(recipe: Recipe, width: int, classes: int, parallel: Parallel) -> Head 
     return head.train()
 
 
-def _loss_names(classes: int, lessons: Sequence[Lesson]) -> list[str]:
-    return ["loss_head"] * bool(classes) + ["loss_teacher"] * bool(lessons)
+def _loss_names(classes: int, targets: Sequence[Targets]) -> list[str]:
+    return ["loss_head"] * bool(classes) + ["loss_teacher"] * bool(targets)

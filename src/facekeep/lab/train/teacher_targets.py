@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Final
 
@@ -23,30 +22,27 @@ from facekeep.errors import ModelCorrupt
 from facekeep.lab.datasets.source import Source
 from facekeep.lab.train.checkpoint import cannot_write
 from facekeep.lab.train.embedding import read_face
+from facekeep.lab.train.loop import Watch
 from facekeep.lab.train.parallel import Parallel, shard
 from facekeep.lab.train.teacher import Teacher
 
-__all__ = ["FULL_SIDE", "Lesson", "Remembered", "Watch", "live"]
+__all__ = ["FULL_SIDE", "CachedTargets", "Targets", "live_targets"]
 
-Lesson = Callable[[Tensor, Tensor], Tensor]
+Targets = Callable[[Tensor, Tensor], Tensor]
 """From crops, uint8 ``(n, 3, S, S)`` as the student sees them, and their places in the source,
 int64 ``(n,)``, to unit rows ``(n, width)`` on the crops' device."""
-
-Watch = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
-"""Told what is being done and to how many images, gives a context that gives what to call with the
-number of images done since the last call."""
 
 FULL_SIDE: Final = 112
 """The side of the crops that teachers see in full size."""
 _BATCH: Final = 64
 
 
-def live(teacher: Teacher) -> Lesson:
+def live_targets(teacher: Teacher) -> Targets:
     """Ask the teacher about every crop as the student sees it."""
     return lambda pixels, index: teacher.embed(pixels)
 
 
-class Remembered:
+class CachedTargets:
     """Asks a teacher about each face of a source once, and remembers the answers in files.
 
     An answer is the mean direction of the face and its mirror image, float32 ``(width,)``. The
@@ -88,7 +84,7 @@ class Remembered:
         ]
 
     def __call__(self, pixels: Tensor, index: Tensor) -> Tensor:
-        """Return what the teacher said of the faces at these places; see `Lesson`."""
+        """Return what the teacher said of the faces at these places; see `Targets`."""
         places = index.cpu().numpy()
         ends = np.cumsum([len(part) for part in self._parts])
         which = np.searchsorted(ends, places, side="right")

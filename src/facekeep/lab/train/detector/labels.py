@@ -1,4 +1,4 @@
-"""Photos with labelled faces: labelled by people, by a teacher, or by both."""
+"""Photos with labeled faces: labeled by people, by a teacher, or by both."""
 
 from __future__ import annotations
 
@@ -16,12 +16,20 @@ from facekeep.errors import ImageError
 from facekeep.lab.datasets.annotated import Annotated
 from facekeep.lab.datasets.source import Source, select
 from facekeep.lab.datasets.training_set import open_source
-from facekeep.lab.train.lessons import Watch
+from facekeep.lab.train.loop import Watch
 from facekeep.pipeline.detect import Detector
 from facekeep.pipeline.image import load_image
 from facekeep.pipeline.refine import MIRRORED
 
-__all__ = ["UNSURE", "Album", "Faces", "Known", "annotated_album", "overlap", "photo_album"]
+__all__ = [
+    "UNSURE",
+    "FaceLabels",
+    "Known",
+    "LabeledPhotos",
+    "label_annotated",
+    "label_photos",
+    "overlap",
+]
 
 _SURE: Final = 0.8
 """The score from which a teacher is believed; what scores less is neither face nor background."""
@@ -42,7 +50,7 @@ class Known(IntEnum):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Faces:
+class FaceLabels:
     """The faces of an image, n of them.
 
     Attributes:
@@ -58,26 +66,26 @@ class Faces:
     def __len__(self) -> int:
         return len(self.known)
 
-    def pick(self, which: NDArray[np.bool_]) -> Faces:
+    def select(self, which: NDArray[np.bool_]) -> FaceLabels:
         """Return some of them."""
-        return Faces(self.boxes[which], self.landmarks[which], self.known[which])
+        return FaceLabels(self.boxes[which], self.landmarks[which], self.known[which])
 
-    def moved(self, x: float, y: float) -> Faces:
-        """Return them moved to the right and down."""
-        shift = np.array([x, y], np.float32)
-        return Faces(self.boxes + np.tile(shift, 2), self.landmarks + shift, self.known)
+    def shift(self, x: float, y: float) -> FaceLabels:
+        """Return them shifted to the right and down."""
+        by = np.array([x, y], np.float32)
+        return FaceLabels(self.boxes + np.tile(by, 2), self.landmarks + by, self.known)
 
-    def mirrored(self, width: int) -> Faces:
+    def mirror(self, width: int) -> FaceLabels:
         """Return them as a mirror shows an image of this width."""
         boxes, landmarks = self.boxes.copy(), self.landmarks[:, MIRRORED].copy()
         boxes[:, [0, 2]] = width - 1 - self.boxes[:, [2, 0]]
         landmarks[:, :, 0] = width - 1 - landmarks[:, :, 0]
-        return Faces(boxes, landmarks, self.known)
+        return FaceLabels(boxes, landmarks, self.known)
 
     @staticmethod
-    def joined(parts: Sequence[Faces]) -> Faces:
+    def join(parts: Sequence[FaceLabels]) -> FaceLabels:
         """Return the faces of all parts in one."""
-        return Faces(
+        return FaceLabels(
             np.concatenate([np.zeros((0, 4), np.float32), *(each.boxes for each in parts)]),
             np.concatenate([np.zeros((0, 5, 2), np.float32), *(each.landmarks for each in parts)]),
             np.concatenate([np.zeros(0, np.int64), *(each.known for each in parts)]),
@@ -85,7 +93,7 @@ class Faces:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Album:
+class LabeledPhotos:
     """Photos, each with its faces; the photos stay on the disk.
 
     Attributes:
@@ -96,26 +104,26 @@ class Album:
 
     read: Callable[[int], Image]
     places: tuple[int, ...]
-    faces: tuple[Faces, ...]
+    faces: tuple[FaceLabels, ...]
 
     def __len__(self) -> int:
         return len(self.places)
 
-    def faceless(self) -> Album:
+    def without_faces(self) -> LabeledPhotos:
         """Return the photos in which nobody sees a face."""
-        return self._where([len(faces) == 0 for faces in self.faces])
+        return self._select([len(faces) == 0 for faces in self.faces])
 
-    def showing(self) -> Album:
+    def with_faces(self) -> LabeledPhotos:
         """Return the photos that surely show a face."""
-        return self._where([bool((faces.known != Known.UNSURE).any()) for faces in self.faces])
+        return self._select([bool((faces.known != Known.UNSURE).any()) for faces in self.faces])
 
-    def photo(self, index: int) -> tuple[Image, Faces]:
+    def photo(self, index: int) -> tuple[Image, FaceLabels]:
         """Return a photo and its faces."""
         return self.read(self.places[index]), self.faces[index]
 
-    def _where(self, wanted: Sequence[bool]) -> Album:
+    def _select(self, wanted: Sequence[bool]) -> LabeledPhotos:
         places, faces = compress(self.places, wanted), compress(self.faces, wanted)
-        return Album(self.read, tuple(places), tuple(faces))
+        return LabeledPhotos(self.read, tuple(places), tuple(faces))
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +134,7 @@ class _Reader:
         return load_image(self.source.read(place))
 
 
-def annotated_album(photos: Annotated, teacher: Detector, watch: Watch) -> Album:
+def label_annotated(photos: Annotated, teacher: Detector, watch: Watch) -> LabeledPhotos:
     """Take annotated photos; the teacher adds the faces that nobody annotated.
 
     Raises:
@@ -136,14 +144,16 @@ def annotated_album(photos: Annotated, teacher: Detector, watch: Watch) -> Album
     with watch("Looking for more faces", len(photos)) as advance:
         for place in range(len(photos)):
             boxes, landmarks = photos.boxes(place), photos.landmarks(place)
-            own = Faces(boxes, landmarks, np.full(len(boxes), Known.ANNOTATED, np.int64))
-            others = _taught(teacher, photos.image(place))
-            found.append(Faces.joined([own, others.pick(_apart(others.boxes, boxes))]))
+            own = FaceLabels(boxes, landmarks, np.full(len(boxes), Known.ANNOTATED, np.int64))
+            others = _label(teacher, photos.image(place))
+            found.append(FaceLabels.join([own, others.select(_apart(others.boxes, boxes))]))
             advance(1)
-    return Album(photos.image, tuple(range(len(photos))), tuple(found))
+    return LabeledPhotos(photos.image, tuple(range(len(photos))), tuple(found))
 
 
-def photo_album(path: Path, teacher: Detector, watch: Watch, *, most: int = 100_000) -> Album:
+def label_photos(
+    path: Path, teacher: Detector, watch: Watch, *, most: int = 100_000
+) -> LabeledPhotos:
     """Take photos that nobody annotated, with the faces that the teacher finds.
 
     Args:
@@ -159,16 +169,16 @@ def photo_album(path: Path, teacher: Detector, watch: Watch, *, most: int = 100_
     chosen = np.unique(np.linspace(0, len(whole) - 1, min(most, len(whole))).astype(np.int64))
     read = _Reader(select(whole, chosen))
     places, found = [], []
-    with watch("Labelling photos", len(chosen)) as advance:
+    with watch("Labeling photos", len(chosen)) as advance:
         for place in range(len(chosen)):
             advance(1)
             try:
-                faces = _taught(teacher, read(place))
+                faces = _label(teacher, read(place))
             except ImageError:
                 continue
             places.append(place)
             found.append(faces)
-    return Album(read, tuple(places), tuple(found))
+    return LabeledPhotos(read, tuple(places), tuple(found))
 
 
 def overlap(boxes: NDArray[np.float32], others: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -184,10 +194,10 @@ def _apart(boxes: NDArray[np.float32], known: NDArray[np.float32]) -> NDArray[np
     return np.asarray((overlap(boxes, known) < _SAME).all(axis=1), np.bool_)
 
 
-def _taught(teacher: Detector, image: Image) -> Faces:
+def _label(teacher: Detector, image: Image) -> FaceLabels:
     """Label what a teacher finds; its own score must be no higher than `UNSURE`."""
     seen = teacher.refine(image, teacher.detect(image))
-    return Faces(
+    return FaceLabels(
         np.array([face.bbox for face in seen], np.float32).reshape(-1, 4),
         np.array([face.landmarks for face in seen], np.float32).reshape(-1, 5, 2),
         np.array(

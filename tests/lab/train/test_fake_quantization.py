@@ -1,4 +1,4 @@
-"""Rounding in training is ONNX Runtime's rounding, and leaves gradients a way through."""
+"""FakeQuantization in training is ONNX Runtime's rounding, and leaves gradients a way through."""
 
 from __future__ import annotations
 
@@ -16,17 +16,25 @@ from train_kit import losses, small, stopping_after, write_people
 from facekeep.errors import InputError
 from facekeep.lab.nn import create_model
 from facekeep.lab.train import train
-from facekeep.lab.train.rounding import Grid, Rounded, Rounding, RoundingMode, read_rounding
+from facekeep.lab.train.fake_quantization import (
+    ActivationGrid,
+    FakeQuantization,
+    FakeQuantizationMode,
+    QuantizedLayer,
+    read_fake_quantization,
+)
 from facekeep.runtime import open_session
 
-GRID, OUT = Grid(0.02, 100), Grid(0.013, 128)
+GRID, OUT = ActivationGrid(0.02, 100), ActivationGrid(0.013, 128)
 
 
 def constant(name: str, value: Any, kind: type) -> Any:
     return numpy_helper.from_array(np.asarray(value, kind), name)
 
 
-def rounded_by_onnx(layer: nn.Module, x: Tensor, rounded: Rounded, most: int) -> NDArray[Any]:
+def rounded_by_onnx(
+    layer: nn.Module, x: Tensor, rounded: QuantizedLayer, most: int
+) -> NDArray[Any]:
     """Run a layer as ONNX Runtime's quantiser writes it: pairs of rounding and its undoing."""
     weight = layer.weight.detach().numpy()
     axes = tuple(range(1, weight.ndim))
@@ -40,7 +48,7 @@ def rounded_by_onnx(layer: nn.Module, x: Tensor, rounded: Rounded, most: int) ->
     ]
     nodes = []
 
-    def pair(name: str, made: str, grid: Grid) -> None:
+    def pair(name: str, made: str, grid: ActivationGrid) -> None:
         constants.append(constant(f"{made} step", grid.step, np.float32))
         constants.append(constant(f"{made} zero", grid.zero, np.uint8))
         ends = [f"{made} step", f"{made} zero"]
@@ -92,10 +100,15 @@ def one_layer(kind: str) -> tuple[One, Tensor]:
 
 @pytest.mark.parametrize("most", [127, 64])
 @pytest.mark.parametrize(("kind", "output"), [("linear", None), ("convolution", OUT)])
-def test_layers_round_as_onnx_runtime_does(kind: str, output: Grid | None, most: int) -> None:
+def test_layers_round_as_onnx_runtime_does(
+    kind: str, output: ActivationGrid | None, most: int
+) -> None:
     model, x = one_layer(kind)
-    rounded = Rounded(GRID, output)
-    with torch.no_grad(), RoundingMode(model, Rounding({"layer.weight": rounded}, most)):
+    rounded = QuantizedLayer(GRID, output)
+    with (
+        torch.no_grad(),
+        FakeQuantizationMode(model, FakeQuantization({"layer.weight": rounded}, most)),
+    ):
         made = model(x).numpy()
     expected = rounded_by_onnx(model.layer, x, rounded, most)
     away = np.abs(made - expected)
@@ -110,7 +123,10 @@ def test_layers_round_as_onnx_runtime_does(kind: str, output: Grid | None, most:
 def test_a_grid_is_found_for_each_face_alone() -> None:
     model, x = one_layer("linear")
     x = torch.stack((x, 100 * x, torch.zeros_like(x)))
-    with torch.no_grad(), RoundingMode(model, Rounding({"layer.weight": Rounded()})):
+    with (
+        torch.no_grad(),
+        FakeQuantizationMode(model, FakeQuantization({"layer.weight": QuantizedLayer()})),
+    ):
         together = model(x)
         alone = torch.cat([model(face[None]) for face in x])
     assert torch.equal(together, alone)
@@ -123,7 +139,7 @@ def test_gradients_pass_but_for_what_lies_beyond_the_range() -> None:
     x = torch.full((1, 24), 0.5)
     x[0, 0], x[0, 1] = 99, -99
     x.requires_grad_()
-    with RoundingMode(model, Rounding({"layer.weight": Rounded(GRID)})):
+    with FakeQuantizationMode(model, FakeQuantization({"layer.weight": QuantizedLayer(GRID)})):
         made = model(x)
     made.sum().backward()
     assert x.grad is not None
@@ -137,7 +153,7 @@ def test_outside_the_context_and_in_other_layers_nothing_is_rounded() -> None:
     model = nn.Sequential(nn.Linear(6, 6), nn.Linear(6, 6))
     x = torch.randn(4, 6)
     plain = model(x)
-    mode = RoundingMode(model, Rounding({"1.weight": Rounded(GRID)}))
+    mode = FakeQuantizationMode(model, FakeQuantization({"1.weight": QuantizedLayer(GRID)}))
     for _ in range(2):  # it can be entered again
         with mode:
             assert torch.equal(model[0](x), nn.functional.linear(x, *model[0].parameters()))
@@ -146,9 +162,11 @@ def test_outside_the_context_and_in_other_layers_nothing_is_rounded() -> None:
 
 
 def test_a_rounding_is_read_as_it_was_written(tmp_path: Path) -> None:
-    rounding = Rounding({"a.weight": Rounded(GRID, OUT), "b.weight": Rounded()}, 64)
-    (tmp_path / "rounding.json").write_bytes(rounding.serialise())
-    assert read_rounding(tmp_path / "rounding.json") == rounding
+    rounding = FakeQuantization(
+        {"a.weight": QuantizedLayer(GRID, OUT), "b.weight": QuantizedLayer()}, 64
+    )
+    (tmp_path / "rounding.json").write_bytes(rounding.serialize())
+    assert read_fake_quantization(tmp_path / "rounding.json") == rounding
 
 
 @pytest.mark.parametrize(
@@ -172,15 +190,15 @@ def test_a_rounding_is_read_as_it_was_written(tmp_path: Path) -> None:
 def test_other_files_are_refused_in_one_line(text: str, tmp_path: Path) -> None:
     (tmp_path / "rounding.json").write_text(text)
     with pytest.raises(InputError, match="does not say what is rounded") as caught:
-        read_rounding(tmp_path / "rounding.json")
+        read_fake_quantization(tmp_path / "rounding.json")
     assert "\n" not in str(caught.value)
 
 
 def test_a_missing_file_and_another_network_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot read"):
-        read_rounding(tmp_path / "none.json")
+        read_fake_quantization(tmp_path / "none.json")
     with pytest.raises(InputError, match="another network"):
-        RoundingMode(nn.Linear(2, 2), Rounding({"other.weight": Rounded()}))
+        FakeQuantizationMode(nn.Linear(2, 2), FakeQuantization({"other.weight": QuantizedLayer()}))
 
 
 @pytest.fixture
@@ -188,13 +206,15 @@ def rounding(tmp_path: Path) -> Path:
     """All the matrices of the last stage rounded by the face, and the stem by a fixed grid."""
     model = create_model("edgeface-xxs", input_size=64)
     layers = {
-        name: Rounded()
+        name: QuantizedLayer()
         for name, weight in model.named_parameters()
         if name.startswith("stages.3.blocks") and name.endswith("weight") and weight.ndim == 2
     }
-    layers["stem.0.weight"] = Rounded(Grid(2 / 255, 128), Grid(0.01, 128))
+    layers["stem.0.weight"] = QuantizedLayer(
+        ActivationGrid(2 / 255, 128), ActivationGrid(0.01, 128)
+    )
     path = tmp_path / "rounding.json"
-    path.write_bytes(Rounding(layers).serialise())
+    path.write_bytes(FakeQuantization(layers).serialize())
     return path
 
 

@@ -18,7 +18,7 @@ from train_kit import write_people
 from facekeep.errors import ModelCorrupt
 from facekeep.lab.datasets.source import Source, decode, select
 from facekeep.lab.datasets.training_set import open_source
-from facekeep.lab.train.lessons import Remembered, _digest, live
+from facekeep.lab.train.teacher_targets import CachedTargets, _digest, live_targets
 
 
 class Corners:
@@ -81,7 +81,7 @@ def expected(source: Source, place: int) -> NDArray[np.float32]:
 
 def test_every_face_is_asked_about_once_with_its_mirror_image(source: Source, tmp_path: Path):
     teacher, shown = Corners(), Shown()
-    lesson = Remembered(teacher, source, tmp_path / "teacher-1", One())
+    lesson = CachedTargets(teacher, source, tmp_path / "teacher-1", One())
     lesson.fill(shown)
     assert teacher.asked == 2 * len(source) == 12
     assert (shown.told, shown.done) == ([("Asking corners", 6)], 6)
@@ -94,20 +94,20 @@ def test_every_face_is_asked_about_once_with_its_mirror_image(source: Source, tm
 
 def test_what_was_answered_before_an_end_is_not_asked_again(source: Source, tmp_path: Path):
     stem = tmp_path / "teacher-1"
-    whole = Remembered(Corners(), source, stem, One())
+    whole = CachedTargets(Corners(), source, stem, One())
     whole.fill(Shown())
     (file,) = tmp_path.glob("teacher-1.????????.0-of-1.f32")
     content = file.read_bytes()
     file.write_bytes(content[: 4 * 4 * 2 + 7])  # two rows and a part of the third
     teacher, shown = Corners(), Shown()
-    Remembered(teacher, source, stem, One()).fill(shown)
+    CachedTargets(teacher, source, stem, One()).fill(shown)
     assert file.read_bytes() == content
     assert (teacher.asked, shown.told) == (8, [("Asking corners", 4)])
 
 
 def test_processes_share_the_faces_and_hear_all_answers(source: Source, tmp_path: Path):
     teachers = Corners(), Corners()
-    both = [Remembered(t, source, tmp_path / "t", One(k, 2)) for k, t in enumerate(teachers)]
+    both = [CachedTargets(t, source, tmp_path / "t", One(k, 2)) for k, t in enumerate(teachers)]
     other = Path(f"{tmp_path}/t.{_digest(source)}.1-of-2.f32")
     other.write_bytes(bytes(4 * 4 * 3))  # as if it were done
     both[0].fill(Shown())
@@ -124,7 +124,7 @@ def test_a_face_that_nothing_can_be_read_of_leaves_the_others_in_place(
 ):
     broken = Path(tmp_path, "people", source.key(2))
     broken.write_bytes(b"no picture")
-    lesson = Remembered(Corners(), source, tmp_path / "t", One())
+    lesson = CachedTargets(Corners(), source, tmp_path / "t", One())
     lesson.fill(Shown())
     rows = lesson(torch.zeros(1), torch.arange(6))
     assert not rows[2].any()
@@ -134,17 +134,17 @@ def test_a_face_that_nothing_can_be_read_of_leaves_the_others_in_place(
 def test_answers_about_other_faces_are_not_taken_for_these(source: Source, tmp_path: Path):
     for faces, asked in ((source, 12), (select(source, [1, 0, 2, 3, 4, 5]), 12), (source, 0)):
         teacher = Corners()
-        Remembered(teacher, faces, tmp_path / "t", One()).fill(Shown())
+        CachedTargets(teacher, faces, tmp_path / "t", One()).fill(Shown())
         assert teacher.asked == asked
 
 
 def test_more_answers_than_faces_are_refused(source: Source, tmp_path: Path):
     Path(f"{tmp_path}/t.{_digest(source)}.0-of-1.f32").write_bytes(bytes(4 * 4 * 7))
     with pytest.raises(ModelCorrupt, match="was made from other faces; delete it"):
-        Remembered(Corners(), source, tmp_path / "t", One()).fill(Shown())
+        CachedTargets(Corners(), source, tmp_path / "t", One()).fill(Shown())
 
 
 def test_a_live_teacher_sees_what_the_student_sees():
     teacher = Corners()
     crops = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8)
-    assert torch.equal(live(teacher)(crops, torch.arange(2)), Corners().embed(crops))
+    assert torch.equal(live_targets(teacher)(crops, torch.arange(2)), Corners().embed(crops))

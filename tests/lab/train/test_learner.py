@@ -19,9 +19,9 @@ from facekeep.lab.datasets.training_set import open_source
 from facekeep.lab.nn import create_model
 from facekeep.lab.train.config import Recipe
 from facekeep.lab.train.holdout import Holdout
+from facekeep.lab.train.learner import Learner, precision_of
 from facekeep.lab.train.parallel import Parallel
-from facekeep.lab.train.pixels import normalise
-from facekeep.lab.train.step import Learner, precision_of
+from facekeep.lab.train.pixels import normalize
 
 CUDA = torch.device("cuda", 0)
 
@@ -151,7 +151,7 @@ def test_a_gpu_without_bf16_is_told(monkeypatch):
 
 def test_pixels_are_fed_as_the_networks_expect():
     pixels = torch.tensor([0, 51, 255], dtype=torch.uint8)
-    assert torch.allclose(normalise(pixels), torch.tensor([-1.0, -0.6, 1.0]), atol=1e-6)
+    assert torch.allclose(normalize(pixels), torch.tensor([-1.0, -0.6, 1.0]), atol=1e-6)
 
 
 def test_imprinted_classes_point_to_their_faces(tmp_path: Path, hopper, collins):
@@ -172,7 +172,7 @@ def test_imprinted_classes_point_to_their_faces(tmp_path: Path, hopper, collins)
         faces = [decode(source.read(3 * person + number), 32) for number in range(3)]
         pixels = torch.from_numpy(np.stack(faces)).permute(0, 3, 1, 2)
         with torch.no_grad():
-            rows = nn.functional.normalize(pupil.model(normalise(pixels)))
+            rows = nn.functional.normalize(pupil.model(normalize(pixels)))
         assert nn.functional.cosine_similarity(after[person], rows.sum(0), dim=0) > 0.9999
         assert nn.functional.cosine_similarity(before[person], rows.sum(0), dim=0) < 0.5
 

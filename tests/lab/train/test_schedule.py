@@ -10,9 +10,14 @@ from hypothesis import strategies as st
 
 from facekeep.errors import InputError
 from facekeep.lab.train.config import Recipe
-from facekeep.lab.train.plan import holdout_people, make_plan, settle, workers_of
 from facekeep.lab.train.recipe import read_recipe, recipe_toml
-from facekeep.lab.train.schedule import Schedule
+from facekeep.lab.train.schedule import (
+    LearningRate,
+    count_holdout,
+    count_workers,
+    fill_defaults,
+    make_schedule,
+)
 
 
 def recipe(**values) -> Recipe:
@@ -20,7 +25,7 @@ def recipe(**values) -> Recipe:
 
 
 def test_the_rate_rises_in_a_line_and_falls_by_the_power():
-    schedule = Schedule(peak=1.0, warmup=4, total=12, power=2.0)
+    schedule = LearningRate(peak=1.0, warmup=4, total=12, power=2.0)
     assert [schedule(step) for step in range(4)] == [0.25, 0.5, 0.75, 1.0]
     assert schedule(4) == 1.0
     assert schedule(8) == pytest.approx(0.25)
@@ -28,13 +33,13 @@ def test_the_rate_rises_in_a_line_and_falls_by_the_power():
 
 
 def test_without_a_power_the_rate_stays():
-    schedule = Schedule(peak=0.1, warmup=0, total=5, power=0.0)
+    schedule = LearningRate(peak=0.1, warmup=0, total=5, power=0.0)
     assert [schedule(step) for step in range(5)] == [0.1] * 5
 
 
 @given(st.integers(0, 50), st.integers(1, 200), st.floats(0, 5))
 def test_every_step_learns_and_none_more_than_the_peak(warmup: int, more: int, power: float):
-    schedule = Schedule(peak=0.01, warmup=warmup, total=warmup + more, power=power)
+    schedule = LearningRate(peak=0.01, warmup=warmup, total=warmup + more, power=power)
     rates = [schedule(step) for step in range(warmup + more)]
     assert all(0 < rate <= 0.01 for rate in rates)
     assert rates[:warmup] == sorted(rates[:warmup])
@@ -47,7 +52,7 @@ def test_every_step_learns_and_none_more_than_the_peak(warmup: int, more: int, p
     [(None, 39, 0), (None, 40, 4), (None, 90_000, 500), (0, 90, 0), (7, 9, 7)],
 )
 def test_people_kept_out(wanted: int | None, people: int, kept_out: int):
-    assert holdout_people(recipe(holdout=wanted), people) == kept_out
+    assert count_holdout(recipe(holdout=wanted), people) == kept_out
 
 
 @pytest.mark.parametrize(
@@ -56,49 +61,49 @@ def test_people_kept_out(wanted: int | None, people: int, kept_out: int):
 )
 def test_a_hold_out_that_cannot_be(wanted: int, message: str):
     with pytest.raises(InputError, match=message):
-        holdout_people(recipe(holdout=wanted), 5)
+        count_holdout(recipe(holdout=wanted), 5)
 
 
 def test_a_run_from_scratch_is_longer_and_bolder_than_a_fine_tuning():
-    scratch, fine = make_plan(recipe(), 7), make_plan(recipe(from_="edgeface-xs"), 7)
+    scratch, fine = make_schedule(recipe(), 7), make_schedule(recipe(from_="edgeface-xs"), 7)
     assert (scratch.steps, fine.steps) == (280, 70)
-    assert scratch.schedule.peak > fine.schedule.peak
-    assert (scratch.schedule.warmup, scratch.eval_every, scratch.checkpoint_every) == (14, 14, 14)
+    assert scratch.rate.peak > fine.rate.peak
+    assert (scratch.rate.warmup, scratch.eval_every, scratch.checkpoint_every) == (14, 14, 14)
 
 
 def test_steps_and_periods_as_asked():
-    plan = make_plan(recipe(steps=9, warmup=2, lr=0.5, eval_every=4, checkpoint_every=3), 7)
-    assert plan.schedule == Schedule(0.5, 2, 9, 2.0)
+    plan = make_schedule(recipe(steps=9, warmup=2, lr=0.5, eval_every=4, checkpoint_every=3), 7)
+    assert plan.rate == LearningRate(0.5, 2, 9, 2.0)
     assert (plan.steps, plan.eval_every, plan.checkpoint_every) == (9, 4, 3)
 
 
 def test_the_shortest_run_has_a_plan():
-    plan = make_plan(recipe(steps=1), 1)
-    assert plan.schedule(0) == plan.schedule.peak
+    plan = make_schedule(recipe(steps=1), 1)
+    assert plan.rate(0) == plan.rate.peak
     assert plan.eval_every == plan.checkpoint_every == 1
 
 
 def test_a_warm_up_that_never_ends_is_refused():
     with pytest.raises(InputError, match="--warmup 9 is not shorter than the run, 9 steps"):
-        make_plan(recipe(steps=9, warmup=9), 3)
+        make_schedule(recipe(steps=9, warmup=9), 3)
 
 
 @pytest.mark.parametrize("values", [{}, {"steps": 33}, {"epochs": 2, "from_": "edgeface-xs"}])
 def test_a_settled_recipe_gives_the_same_plan_however_it_is_read(tmp_path: Path, values):
     begun = recipe(**values)
-    plan = make_plan(begun, 7)
-    settled = settle(begun, plan, 5)
+    plan = make_schedule(begun, 7)
+    settled = fill_defaults(begun, plan, 5)
     file = tmp_path / "recipe.toml"
     file.write_text(recipe_toml(settled))
     read = Recipe(**read_recipe(file))
     assert read == settled
-    assert make_plan(read, 7) == plan
-    assert holdout_people(read, 50) == 5
+    assert make_schedule(read, 7) == plan
+    assert count_holdout(read, 50) == 5
 
 
 def test_workers_are_as_asked_or_leave_a_core(monkeypatch):
     monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(6)), raising=False)
-    assert workers_of(recipe(workers=3), 1) == 3
-    assert workers_of(recipe(), 1) == 5
-    assert workers_of(recipe(), 2) == 2
-    assert workers_of(recipe(), 6) == 0
+    assert count_workers(recipe(workers=3), 1) == 3
+    assert count_workers(recipe(), 1) == 5
+    assert count_workers(recipe(), 2) == 2
+    assert count_workers(recipe(), 6) == 0

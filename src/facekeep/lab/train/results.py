@@ -1,4 +1,4 @@
-"""The end of a run: weights, ONNX, curves, a summary, and a name in the catalogue."""
+"""The end of a run: weights, ONNX, curves, a summary, and a name in the catalog."""
 
 from __future__ import annotations
 
@@ -26,7 +26,15 @@ from facekeep.models import ModelEntry, import_model, set_thresholds
 from facekeep.models.catalog import is_builtin, own_folder
 from facekeep.models.parse import check_name
 
-__all__ = ["Registered", "command", "measure", "register", "require_free", "write_results"]
+__all__ = [
+    "Registered",
+    "TrainingResult",
+    "describe_command",
+    "measure_tar",
+    "register",
+    "require_free",
+    "write_results",
+]
 
 MODEL: Final = "model.pt"
 ONNX: Final = "model.onnx"
@@ -38,7 +46,7 @@ _YOURS: Final = "your own, as far as the faces and the weights begun with allow"
 
 @dataclass(frozen=True, slots=True)
 class Registered:
-    """A trained network in the catalogue.
+    """A trained network in the catalog.
 
     Attributes:
         name: Its name.
@@ -47,8 +55,26 @@ class Registered:
     """
 
     name: str
-    thresholds: tuple[tuple[float, float], ...]
-    comparisons: int
+    thresholds: tuple[tuple[float, float], ...] = ()
+    comparisons: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingResult:
+    """What became of a run.
+
+    Attributes:
+        finished: Whether it reached its end; if not, a checkpoint was saved.
+        step: Steps done.
+        summary: What ``summary.json`` says; None where it is not finished, and in the processes
+            beside the main one.
+        model: The entry in the catalog, where one was asked for.
+    """
+
+    finished: bool
+    step: int
+    summary: dict[str, Any] | None = None
+    model: Registered | None = None
 
 
 def require_free(name: str) -> None:
@@ -65,13 +91,13 @@ def require_free(name: str) -> None:
         raise InputError(f"a model is already called {name!r}; choose another --name")
 
 
-def command(folder: Path) -> str:
+def describe_command(folder: Path) -> str:
     """Return what repeats a run, but for the folder it goes to."""
     recipe = shlex.quote(printable(folder.absolute() / RECIPE))
     return f"facekeep train --recipe {recipe} --out RUN"
 
 
-def measure(measured: Measured) -> tuple[Operating, ...]:
+def measure_tar(measured: Measured) -> tuple[Operating, ...]:
     """Measure TAR at all the usual rates, with 95 % intervals by identity."""
     return at_rates(all_pairs(measured.rows, measured.data.person).scores, FMRS)
 
@@ -82,7 +108,7 @@ def write_results(folder: Path, model: EdgeFace, facts: dict[str, Any]) -> dict[
     Args:
         folder: Of the run.
         model: The trained network.
-        facts: What the summary tells beyond what is found here.
+        facts: What the summary says beyond what is found here.
 
     Returns:
         The summary.
@@ -116,7 +142,7 @@ def register(
     measured: Measured | None,
     begun: ModelEntry | None = None,
 ) -> Registered:
-    """Put a trained network into the catalogue, calibrated as far as the comparisons carry.
+    """Put a trained network into the catalog, calibrated as far as the comparisons carry.
 
     Args:
         folder: Of the run.
@@ -142,14 +168,14 @@ def register(
     )
     made = None if measured is None else _calibrated(measured)
     if measured is None or made is None:
-        return Registered(name, (), 0)
+        return Registered(name)
     comparisons = made.pairs.scores.non_mated
     set_thresholds(
         name,
         made.thresholds,
         comparisons=comparisons,
         calibrated_on=printable(measured.data.name),
-        command=command(folder),
+        command=describe_command(folder),
     )
     return Registered(name, made.thresholds, comparisons)
 
