@@ -92,17 +92,17 @@ def test_a_stopped_healing_goes_on(
     faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cut, whole = damaged()
-    run = training.Trainer.run
+    run = training.EmbedderTrainer.run
     options = OPTIONS | {"rounding": FakeQuantization({"stem.0.weight": QuantizedLayer()})}
     monkeypatch.chdir(tmp_path)
     folder, data = Path("healing"), faces.relative_to(tmp_path)  # as people give them
 
-    def stopped(trainer: training.Trainer, advance: Any) -> bool:
+    def stopped(trainer: training.EmbedderTrainer, advance: Any) -> bool:
         trainer._stopped = lambda stop: trainer.step == 5  # type: ignore[method-assign]
         return run(trainer, advance)
 
     with monkeypatch.context() as patch:
-        patch.setattr(training.Trainer, "run", stopped)
+        patch.setattr(training.EmbedderTrainer, "run", stopped)
         found = heal(cut, whole, folder, data, **options)
     assert (found.finished, found.steps, found.model) == (False, 5, cut)
     found = heal(cut, whole, folder, data, **options)

@@ -15,7 +15,7 @@ from facekeep.lab.compress.moments import Moments, factored, full_weight, input_
 from facekeep.lab.compress.refit import refit
 from facekeep.lab.nn import EdgeFace
 from facekeep.lab.nn.lora import LoRaLin, rank_of
-from facekeep.lab.nn.shapes import linear_layers, recognise
+from facekeep.lab.nn.shapes import linear_layers, recognize
 
 __all__ = ["LowRank", "Thinned", "low_rank", "product"]
 
@@ -89,7 +89,7 @@ def low_rank(
         done.append(told)
     if crops is not None:
         refit(thin, model, crops, progress=progress)
-    found = recognise(thin.state_dict())
+    found = recognize(thin.state_dict())
     thin.gamma = None if found is None else found[1]
     return LowRank(thin, tuple(done))
 

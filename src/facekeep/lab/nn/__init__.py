@@ -18,7 +18,7 @@ from facekeep.lab.nn.checkpoint import (
     load_checkpoint,
     network_of,
     read_state,
-    recognise,
+    recognize,
     save_checkpoint,
 )
 from facekeep.lab.nn.cost import Cost, cost
@@ -38,6 +38,6 @@ __all__ = [
     "network_of",
     "read_network",
     "read_state",
-    "recognise",
+    "recognize",
     "save_checkpoint",
 ]

@@ -14,7 +14,7 @@ from facekeep._internal.files import open_regular, path_text, printable, why
 from facekeep.errors import ModelCorrupt, ModelError, ModelNotFound
 from facekeep.lab.nn.edgeface import EdgeFace, create_model
 from facekeep.lab.nn.safe_load import Unreadable, load_tensors
-from facekeep.lab.nn.shapes import fault, network_of, recognise, width_of
+from facekeep.lab.nn.shapes import fault, network_of, recognize, width_of
 from facekeep.models.files import keep
 
 __all__ = [
@@ -22,7 +22,7 @@ __all__ = [
     "load_checkpoint",
     "network_of",
     "read_state",
-    "recognise",
+    "recognize",
     "save_checkpoint",
 ]
 
@@ -94,7 +94,7 @@ def load_checkpoint(
     """Load a checkpoint into the network it was made for; every tensor must fit.
 
     Args:
-        path: A state dict in the published layout: float, or dynamically quantised.
+        path: A state dict in the published layout: float, or dynamically quantized.
         arch: Name of the network, as ``create_model`` takes it; of one that was cut, the name of
             the whole.
         gamma: Share of the full rank its linear layers keep; None where they are full, or where
@@ -124,7 +124,7 @@ def load_checkpoint(
 
 def _cut(state: dict[str, Tensor], input_size: int) -> EdgeFace | None:
     """Build the network of the tensors where it is one that was cut."""
-    if recognise(state) is not None:
+    if recognize(state) is not None:
         return None
     try:
         return network_of(state, input_size=input_size)
@@ -139,7 +139,7 @@ def _describe(arch: str, gamma: float | None) -> str:
 def _hint(state: dict[str, Tensor], cut: EdgeFace | None) -> str:
     if cut is not None:
         return f"; it looks like a cut {cut.arch}, which has no gamma"
-    found = recognise(state)
+    found = recognize(state)
     return "" if found is None else f"; it looks like {_describe(*found)}"
 
 

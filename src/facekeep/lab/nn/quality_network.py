@@ -9,8 +9,7 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
-from facekeep.lab.nn.graph import Graph
-from facekeep.lab.nn.refiner import as_array
+from facekeep.lab.nn.graph import Graph, as_array
 from facekeep.models.files import keep
 
 __all__ = ["FaceQualityNetwork", "export_quality_network"]
