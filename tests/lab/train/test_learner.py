@@ -19,7 +19,7 @@ from facekeep.lab.datasets.training_set import open_source
 from facekeep.lab.nn import create_model
 from facekeep.lab.train.config import Recipe
 from facekeep.lab.train.holdout import Holdout
-from facekeep.lab.train.learner import Learner, precision_of
+from facekeep.lab.train.learner import Learner, choose_precision
 from facekeep.lab.train.parallel import Parallel
 from facekeep.lab.train.pixels import normalize
 
@@ -140,13 +140,13 @@ def test_an_overflow_in_fp16_leaves_the_step_out():
 )
 def test_precision_by_device(monkeypatch, wanted, device, has_bf16: bool, chosen: str):
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: has_bf16)
-    assert precision_of(wanted, device) == chosen
+    assert choose_precision(wanted, device) == chosen
 
 
 def test_a_gpu_without_bf16_is_told(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: False)
     with pytest.raises(RuntimeUnavailable, match="use --precision fp16 or fp32"):
-        precision_of("bf16", CUDA)
+        choose_precision("bf16", CUDA)
 
 
 def test_pixels_are_fed_as_the_networks_expect():

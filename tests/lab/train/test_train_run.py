@@ -223,7 +223,7 @@ class TestWhatGoesWrong:
             write(state, stream)
 
         monkeypatch.setattr(checkpoint, "_write", fill)
-        with pytest.raises(StorageFull, match="free some space and go on with --resume"):
+        with pytest.raises(StorageFull, match="free some space"):
             train(small(people), tmp_path / "run")
         assert load_state(tmp_path / "run/checkpoint.pt")["step"] == 2
         assert train(small(people), tmp_path / "run", resume=True).finished

@@ -19,10 +19,11 @@ from facekeep.errors import InputError
 from facekeep.lab.nn import EdgeFace, export_onnx, read_network, save_checkpoint
 from facekeep.lab.train import Recipe, train
 from facekeep.lab.train.fake_quantization import FakeQuantization, read_fake_quantization
-from facekeep.lab.train.folder import RECIPE, keep, make, resumed_recipe
+from facekeep.lab.train.folder import RECIPE, make, resumed_recipe
 from facekeep.lab.train.loop import Watch
 from facekeep.lab.train.results import MODEL
 from facekeep.lab.train.teacher_targets import FULL_SIDE
+from facekeep.models.files import keep
 
 __all__ = ["Healed", "heal"]
 

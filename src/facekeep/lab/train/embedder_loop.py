@@ -13,7 +13,7 @@ from torch import Tensor
 
 from facekeep.errors import InputError
 from facekeep.lab.nn import EdgeFace, save_checkpoint
-from facekeep.lab.train.checkpoint import random_state, restore_random_state
+from facekeep.lab.train.checkpoint import collect_random_state, restore_random_state
 from facekeep.lab.train.holdout import Holdout
 from facekeep.lab.train.learner import Learner
 from facekeep.lab.train.loader import Batch, Loader
@@ -114,7 +114,7 @@ class EmbedderTrainer(Trainer):
             "best": self._best,
             "corrupt": self.count_corrupt(),
             "learner": self._learner.full_state(),
-            "random": random_state(self._parallel),
+            "random": collect_random_state(self._parallel),
         }
 
     def restore(self, state: dict[str, Any]) -> None:

@@ -14,7 +14,7 @@ from facekeep.errors import ImageError
 from facekeep.lab.datasets.source import Source, decode
 from facekeep.lab.train.pixels import normalize
 
-__all__ = ["embed_faces", "first_of_each", "read_face"]
+__all__ = ["embed_faces", "pick_first_of_each", "read_face"]
 
 _BATCH: Final = 64
 
@@ -47,7 +47,7 @@ def embed_faces(
     return everything, torch.tensor(kept, dtype=torch.int64, device=device)
 
 
-def first_of_each(labels: NDArray[np.int64], most: int) -> NDArray[np.int64]:
+def pick_first_of_each(labels: NDArray[np.int64], most: int) -> NDArray[np.int64]:
     """Return the places of the first so many faces of each person, in order."""
     order = np.argsort(labels, kind="stable")
     ranked = labels[order]

@@ -16,7 +16,7 @@ from facekeep.lab.nn import EdgeFace
 from facekeep.lab.train.config import Recipe
 from facekeep.lab.train.distill import distill_loss
 from facekeep.lab.train.ema import Ema
-from facekeep.lab.train.embedding import embed_faces, first_of_each
+from facekeep.lab.train.embedding import embed_faces, pick_first_of_each
 from facekeep.lab.train.fake_quantization import FakeQuantizationMode, read_fake_quantization
 from facekeep.lab.train.heads import Head, make_head
 from facekeep.lab.train.optimizers import TIMES, make_optimizers
@@ -24,7 +24,7 @@ from facekeep.lab.train.parallel import Parallel
 from facekeep.lab.train.pixels import normalize, resize
 from facekeep.lab.train.teacher_targets import Targets
 
-__all__ = ["Learner", "precision_of"]
+__all__ = ["Learner", "choose_precision"]
 
 _IMPRINTS: Final = 20_000  # faces to begin all classes with, at most, but one of each
 _MOST_IMPRINTED: Final = 8  # of a class
@@ -73,7 +73,7 @@ class Learner:
         # Faster by a tenth: most of the network works on channels that lie side by side.
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._recipe, self._parallel, self._targets = recipe, parallel, tuple(targets)
-        self.precision = precision_of(recipe.precision, parallel.device)
+        self.precision = choose_precision(recipe.precision, parallel.device)
         self.parts = ("loss", *_loss_names(classes, self._targets), "grad_norm")
         self._network = _distributed(self.model, parallel)
         self._quantizing = _fake_quantize(self.model, recipe, self.precision)
@@ -136,7 +136,7 @@ class Learner:
             return
         span, weight = self._head.span, self._head.weight
         faces = min(_MOST_IMPRINTED, max(1, _IMPRINTS // self._head.classes))
-        places = first_of_each(source.labels, faces)
+        places = pick_first_of_each(source.labels, faces)
         labels = source.labels[places]
         mine = places[(labels >= span.start) & (labels < span.stop)]
         size = self.model.input_size
@@ -200,7 +200,7 @@ class Learner:
             yield self._head_optimizer
 
 
-def precision_of(wanted: str, device: torch.device) -> str:
+def choose_precision(wanted: str, device: torch.device) -> str:
     """Choose the arithmetic.
 
     Args:

@@ -19,11 +19,12 @@ from facekeep.lab.evaluate.calibrate import Calibration, calibrate
 from facekeep.lab.evaluate.extract import Extracted
 from facekeep.lab.nn import EdgeFace, export_onnx, save_checkpoint
 from facekeep.lab.train.curves import draw_curves
-from facekeep.lab.train.folder import RECIPE, keep
+from facekeep.lab.train.folder import RECIPE
 from facekeep.lab.train.holdout import Measured
 from facekeep.lab.train.loop import LOG
 from facekeep.models import ModelEntry, import_model, set_thresholds
 from facekeep.models.catalog import is_builtin, own_folder
+from facekeep.models.files import keep
 from facekeep.models.parse import check_name
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "register",
     "require_free",
     "write_results",
+    "write_summary",
 ]
 
 MODEL: Final = "model.pt"
@@ -128,9 +130,13 @@ def write_results(folder: Path, model: EdgeFace, facts: dict[str, Any]) -> dict[
         "params": sum(weight.numel() for weight in model.parameters()),
         **facts,
         "files": {"weights": MODEL, "onnx": ONNX, "curves": CURVES, "log": LOG},
-        "facekeep": __version__,
-        "torch": torch.__version__,
     }
+    return write_summary(folder, summary)
+
+
+def write_summary(folder: Path, facts: dict[str, Any]) -> dict[str, Any]:
+    """Write and return the summary of a run: facts, and the versions that made it."""
+    summary = {**facts, "facekeep": __version__, "torch": torch.__version__}
     keep(folder / SUMMARY, (json.dumps(summary, indent=2) + "\n").encode())
     return summary
 

@@ -19,7 +19,7 @@ from facekeep.lab.evaluate.plots import require_matplotlib
 from facekeep.lab.evaluate.result import operating_points
 from facekeep.lab.train.config import Recipe
 from facekeep.lab.train.embedder_loop import EmbedderTrainer
-from facekeep.lab.train.folder import KEPT_OUT, begin, keep, require_new
+from facekeep.lab.train.folder import KEPT_OUT, begin, require_new
 from facekeep.lab.train.holdout import Holdout, Measured
 from facekeep.lab.train.learner import Learner
 from facekeep.lab.train.loader import Loader
@@ -34,7 +34,7 @@ from facekeep.lab.train.results import (
     require_free,
     write_results,
 )
-from facekeep.lab.train.sample import out_of_place
+from facekeep.lab.train.sample import count_misplaced
 from facekeep.lab.train.schedule import (
     count_holdout,
     count_workers,
@@ -42,9 +42,10 @@ from facekeep.lab.train.schedule import (
     make_schedule,
 )
 from facekeep.lab.train.split import split
-from facekeep.lab.train.start import origin, starting_model
+from facekeep.lab.train.start import find_origin, make_starting_model
 from facekeep.lab.train.teacher import open_teacher
 from facekeep.lab.train.teacher_targets import FULL_SIDE, CachedTargets, Targets, live_targets
+from facekeep.models.files import keep
 
 __all__ = ["TrainingResult", "train"]
 
@@ -113,9 +114,9 @@ class _Job:
     def __init__(self, recipe: Recipe, folder: Path, parallel: Parallel) -> None:
         self.recipe, self.folder, self.parallel = recipe, folder, parallel
         torch.manual_seed(recipe.seed)
-        self.model = starting_model(recipe)
-        self.faces, kept_out = _faces(recipe)
-        self.batch = _batch(recipe, len(self.faces), parallel)
+        self.model = make_starting_model(recipe)
+        self.faces, kept_out = _open_faces(recipe)
+        self.batch = _choose_batch(recipe, len(self.faces), parallel)
         self.loader = self._loader()
         self.schedule = make_schedule(recipe, self.loader.steps_per_epoch)
         self.holdout = None if kept_out is None else self._holdout(kept_out)
@@ -163,7 +164,7 @@ class _Job:
 
     def _warn(self) -> None:
         """Tell of what will come to nothing: photos that are no crops; nobody to measure with."""
-        wrong, looked = out_of_place(self.faces)
+        wrong, looked = count_misplaced(self.faces)
         if 2 * wrong > looked:
             _log.warning(
                 "in %d of %d pictures looked at there is no face where an aligned crop has it: a"
@@ -181,7 +182,7 @@ class _Job:
 
     def _register(self, name: str, measured: Measured | None) -> Registered:
         return register(
-            self.folder, name, self.learner.averaged, measured, begun=origin(self.recipe)
+            self.folder, name, self.learner.averaged, measured, begun=find_origin(self.recipe)
         )
 
     def _holdout(self, kept_out: Source) -> Holdout:
@@ -255,7 +256,7 @@ class _Job:
         }
 
 
-def _faces(recipe: Recipe) -> tuple[Source, Source | None]:
+def _open_faces(recipe: Recipe) -> tuple[Source, Source | None]:
     """Open the faces: those to learn from, and those of the people kept out."""
     source = open_source(recipe.data, labels=recipe.labels)
     _require_sound(source, recipe.max_corrupt)
@@ -285,7 +286,7 @@ def _require_sound(source: Source, most: float) -> None:
     _log.warning("%s: the file may have been cut short; the rest is used", told)
 
 
-def _batch(recipe: Recipe, images: int, parallel: Parallel) -> int:
+def _choose_batch(recipe: Recipe, images: int, parallel: Parallel) -> int:
     """Return how many faces a step of all processes takes: no more than there are."""
     batch = min(recipe.batch, images)
     if recipe.batch % parallel.world:

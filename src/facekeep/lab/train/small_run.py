@@ -14,19 +14,25 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from facekeep._internal.files import printable
-from facekeep._version import __version__
 from facekeep.errors import InputError
 from facekeep.lab.evaluate.plots import require_matplotlib
 from facekeep.lab.train.checkpoint import save_checkpoint
 from facekeep.lab.train.curves import draw_panels
 from facekeep.lab.train.ema import Ema
-from facekeep.lab.train.folder import keep, make, require_new
+from facekeep.lab.train.folder import make, require_new
 from facekeep.lab.train.loop import LOG, Trainer, Watch, unwatched
-from facekeep.lab.train.results import CURVES, SUMMARY, Registered, TrainingResult, require_free
+from facekeep.lab.train.results import (
+    CURVES,
+    SUMMARY,
+    Registered,
+    TrainingResult,
+    require_free,
+    write_summary,
+)
 from facekeep.lab.train.schedule import LearningRate
 from facekeep.lab.train.small import RECIPE, SmallRecipe, recipe_json
 from facekeep.models import ModelEntry
-from facekeep.models.files import read_model
+from facekeep.models.files import keep, read_model
 from facekeep.models.importing import add_model
 
 __all__ = ["SmallTrainer", "hold_out", "train_small"]
@@ -240,11 +246,8 @@ def _write_results(
         trainer.seen: recipe.steps * recipe.batch,
         "recipe": json.loads(recipe_json(recipe)),
         "files": {"onnx": onnx, "weights": weights, "curves": CURVES, "log": LOG},
-        "facekeep": __version__,
-        "torch": torch.__version__,
     }
-    keep(folder / SUMMARY, (json.dumps(summary, indent=2) + "\n").encode())
-    return summary
+    return write_summary(folder, summary)
 
 
 def _register(

@@ -11,9 +11,7 @@ from facekeep.lab.datasets.source import Source, select
 __all__ = ["split"]
 
 
-def split(
-    source: Source, *, people: int | None = None, fraction: float | None = None, seed: int = 0
-) -> tuple[Source, Source]:
+def split(source: Source, *, people: int, seed: int = 0) -> tuple[Source, Source]:
     """Keep some people out, with all of their images.
 
     They are drawn at random, those with two or more images first, since a single image has no
@@ -22,8 +20,7 @@ def split(
 
     Args:
         source: All images.
-        people: How many people to keep out; or
-        fraction: their share, 0 to 1.
+        people: How many people to keep out.
         seed: Who they are; the same for the same source.
 
     Returns:
@@ -31,25 +28,15 @@ def split(
         anew.
 
     Raises:
-        InputError: Neither or both numbers are given, or nobody would be left to train on.
+        InputError: Nobody would be left to train on.
     """
-    count = _count(source, people, fraction)
-    images = np.bincount(source.labels[source.labels != UNKNOWN], minlength=source.classes)
-    drawn = np.random.default_rng(seed).permutation(source.classes)
-    out = drawn[np.argsort(images[drawn] < 2, kind="stable")][:count]
-    held = np.isin(source.labels, out)
-    return select(source, np.flatnonzero(~held)), select(source, np.flatnonzero(held))
-
-
-def _count(source: Source, people: int | None, fraction: float | None) -> int:
-    if (people is None) == (fraction is None):
-        raise InputError("split: give either a number of people or a fraction of them")
-    if fraction is not None and not 0 <= fraction <= 1:
-        raise InputError(f"split: fraction must be 0 to 1; got {fraction}")
-    count = round(fraction * source.classes) if fraction is not None else people or 0
-    if count < 0 or (count and count >= source.classes):
+    if people < 0 or (people and people >= source.classes):
         raise InputError(
-            f"{source.name}: {count} people cannot be kept out of {source.classes}; "
+            f"{source.name}: {people} people cannot be kept out of {source.classes}; "
             "at least one must be left to train on"
         )
-    return count
+    images = np.bincount(source.labels[source.labels != UNKNOWN], minlength=source.classes)
+    drawn = np.random.default_rng(seed).permutation(source.classes)
+    out = drawn[np.argsort(images[drawn] < 2, kind="stable")][:people]
+    held = np.isin(source.labels, out)
+    return select(source, np.flatnonzero(~held)), select(source, np.flatnonzero(held))

@@ -20,11 +20,11 @@ from torch.nn import functional
 
 from facekeep.errors import ModelCorrupt
 from facekeep.lab.datasets.source import Source
-from facekeep.lab.train.checkpoint import cannot_write
 from facekeep.lab.train.embedding import read_face
 from facekeep.lab.train.loop import Watch
 from facekeep.lab.train.parallel import Parallel, shard
 from facekeep.lab.train.teacher import Teacher
+from facekeep.models.files import cannot_write
 
 __all__ = ["FULL_SIDE", "CachedTargets", "Targets", "live_targets"]
 

@@ -18,7 +18,7 @@ from facekeep.pipeline.align import similarity_transform
 from facekeep.pipeline.detect import Detector
 from facekeep.pipeline.warp import warp
 
-__all__ = ["CHANGES", "batch", "cut_upright"]
+__all__ = ["CHANGES", "cut_upright", "make_batch"]
 
 CHANGES: Final = Augment(
     flip=0.0,
@@ -90,7 +90,7 @@ def cut_upright(photos: Path, *, threads: int, watch: Watch) -> NDArray[np.uint8
     return np.stack(patches)
 
 
-def batch(
+def make_batch(
     patches: NDArray[np.uint8],
     places: NDArray[np.integer],
     rng: np.random.Generator,

@@ -14,7 +14,7 @@ from torch import Tensor
 from facekeep.lab.nn.orienter import FaceOrienter, export_orienter
 from facekeep.lab.nn.refiner import SIDE
 from facekeep.lab.train.loop import Watch
-from facekeep.lab.train.orienter.faces import batch, cut_upright
+from facekeep.lab.train.orienter.faces import cut_upright, make_batch
 from facekeep.lab.train.orienter.recipe import OrienterRecipe
 from facekeep.lab.train.pixels import normalize_crops
 from facekeep.lab.train.small_run import SmallTrainer, hold_out, train_small
@@ -63,7 +63,7 @@ class OrienterTrainer(SmallTrainer[FaceOrienter, OrienterRecipe]):
         super().__init__(model, folder, recipe)
         self._patches = patches
         rng, every = np.random.default_rng((recipe.seed, _HOLDOUT)), np.arange(len(held_out))
-        crops, answers = batch(held_out, np.tile(every, _HELD_OUT_CROPS), rng)
+        crops, answers = make_batch(held_out, np.tile(every, _HELD_OUT_CROPS), rng)
         faces = answers.any(axis=1)
         self._held_out = crops[faces], answers[faces]
 
@@ -92,7 +92,7 @@ class OrienterTrainer(SmallTrainer[FaceOrienter, OrienterRecipe]):
         """See `SmallTrainer`: the mean squared distance."""
         rng = np.random.default_rng((self.recipe.seed, _TRAINING, step))
         places = rng.integers(len(self._patches), size=self.recipe.batch)
-        crops, answers = batch(self._patches, places, rng)
+        crops, answers = make_batch(self._patches, places, rng)
         off: Tensor = self.model(normalize_crops(crops)) - torch.from_numpy(answers)
         return off.square().sum(dim=1).mean()[None]
 

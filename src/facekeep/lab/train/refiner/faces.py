@@ -17,7 +17,7 @@ from facekeep.pipeline.align import similarity_transform
 from facekeep.pipeline.refine import MIRRORED, pose
 from facekeep.pipeline.warp import warp
 
-__all__ = ["CHANGES", "FacePatches", "batch", "center_pose", "cut_out", "eye_distance"]
+__all__ = ["CHANGES", "FacePatches", "center_pose", "cut_out", "make_batch", "measure_eye_distance"]
 
 _PATCH: Final = 128
 _MARGIN: Final = 0.6
@@ -86,14 +86,14 @@ def cut_out(photos: Annotated, *, lift: float, watch: Watch) -> FacePatches:
                 matrix = similarity_transform(points, center_pose(_PATCH, _MARGIN))
                 patches.append(warp(image, matrix, _PATCH))
                 placed = points @ matrix[:, :2].T + matrix[:, 2]
-                landmarks.append(placed - [0.0, lift * eye_distance(placed)])
+                landmarks.append(placed - [0.0, lift * measure_eye_distance(placed)])
             advance(1)
     if not patches:
         raise InputError("the photos hold no annotated faces to learn from, or to measure with")
     return FacePatches(np.stack(patches), np.array(landmarks, np.float32))
 
 
-def batch(
+def make_batch(
     faces: FacePatches,
     places: NDArray[np.integer],
     rng: np.random.Generator,
@@ -118,7 +118,7 @@ def batch(
     return crops, landmarks
 
 
-def eye_distance(landmarks: NDArray[np.floating]) -> NDArray[np.floating]:
+def measure_eye_distance(landmarks: NDArray[np.floating]) -> NDArray[np.floating]:
     """Return the distance of the eyes in landmarks ``(..., 5, 2)``."""
     distance: NDArray[np.floating] = np.linalg.norm(
         landmarks[..., 1, :] - landmarks[..., 0, :], axis=-1

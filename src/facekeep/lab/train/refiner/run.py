@@ -15,7 +15,7 @@ from facekeep.lab.datasets.augment import Augment
 from facekeep.lab.nn.refiner import SIDE, LandmarkRefiner, export_refiner
 from facekeep.lab.train.loop import Watch
 from facekeep.lab.train.pixels import normalize_crops
-from facekeep.lab.train.refiner.faces import FacePatches, batch, cut_out, eye_distance
+from facekeep.lab.train.refiner.faces import FacePatches, cut_out, make_batch, measure_eye_distance
 from facekeep.lab.train.refiner.recipe import RefinerRecipe
 from facekeep.lab.train.small_run import SmallTrainer, train_small
 
@@ -60,7 +60,7 @@ class RefinerTrainer(SmallTrainer[LandmarkRefiner, RefinerRecipe]):
         super().__init__(model, folder, recipe)
         self._faces = faces
         rng, every = np.random.default_rng((recipe.seed, _HOLDOUT)), np.arange(len(held_out))
-        self._held_out = batch(held_out, every, rng, Augment.none())
+        self._held_out = make_batch(held_out, every, rng, Augment.none())
 
     @classmethod
     def prepare(
@@ -86,7 +86,7 @@ class RefinerTrainer(SmallTrainer[LandmarkRefiner, RefinerRecipe]):
         """See `SmallTrainer`: the mean distance along each axis in pixels; all count alike."""
         rng = np.random.default_rng((self.recipe.seed, _TRAINING, step))
         places = rng.integers(len(self._faces), size=self.recipe.batch)
-        crops, landmarks = batch(self._faces, places, rng)
+        crops, landmarks = make_batch(self._faces, places, rng)
         off: Tensor = self.model(normalize_crops(crops)) - torch.from_numpy(landmarks)
         return SIDE * off.abs().mean()[None]
 
@@ -96,7 +96,7 @@ class RefinerTrainer(SmallTrainer[LandmarkRefiner, RefinerRecipe]):
         crops, landmarks = self._held_out
         found = self.averaged(normalize_crops(crops)).numpy()
         off = np.linalg.norm(found - landmarks, axis=2).mean(axis=1)
-        return {ERROR: float((off / eye_distance(landmarks)).mean())}
+        return {ERROR: float((off / measure_eye_distance(landmarks)).mean())}
 
 
 train_refiner = partial(train_small, RefinerTrainer)
