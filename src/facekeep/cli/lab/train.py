@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import math
 import os
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -70,14 +69,15 @@ def train(
     recipe = resumed_recipe(out, given) if resume else make_recipe(given)
     main = os.environ.get("RANK", "0") == "0"
     shown = run if main else Run(run.flags, run.config, quiet=True)
-    result = train_network(
-        recipe,
-        out,
-        resume=resume,
-        name=name,
-        threads=run.settings.threads,
-        watch=lambda what, images: shown.progress(what, images, unit="images"),
-    )
+    with train_small.advise_resuming():
+        result = train_network(
+            recipe,
+            out,
+            resume=resume,
+            name=name,
+            threads=run.settings.threads,
+            watch=lambda what, images: shown.progress(what, images, unit="images"),
+        )
     if main:
         _show(run, result, out)
     if not result.finished:
@@ -87,10 +87,7 @@ def train(
 
 def _show(run: Run, result: TrainingResult, out: Path) -> None:
     if result.summary is None:
-        resume = f"facekeep train --resume --out {shlex.quote(str(out))}"
-        if run.json:
-            run.emit({"finished": False, "step": result.step, "resume": resume})
-        run.say(f"stopped after step {result.step}; go on with: {resume}")
+        train_small.report_interruption(run, result.step, "facekeep train", out)
         return
     if run.json:
         run.emit({"finished": True, "out": out, **result.summary, "model": _model(result)})

@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib
 import inspect
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
 import typer
 
 from facekeep.cli.command import INTERRUPTED, ExitStatus, Run
-from facekeep.errors import InputError
+from facekeep.errors import InputError, StorageFull
 from facekeep.lab.train.detector.recipe import DetectorRecipe
 from facekeep.lab.train.orienter.recipe import OrienterRecipe
 from facekeep.lab.train.quality.recipe import QualityRecipe
@@ -23,7 +24,15 @@ from facekeep.lab.train.small import SmallRecipe, read_recipe
 if TYPE_CHECKING:
     from facekeep.lab.train.results import TrainingResult
 
-__all__ = ["EXAMPLES", "detector", "orienter", "quality", "refiner"]
+__all__ = [
+    "EXAMPLES",
+    "advise_resuming",
+    "detector",
+    "orienter",
+    "quality",
+    "refiner",
+    "report_interruption",
+]
 
 EXAMPLES = {
     "detector": (
@@ -103,12 +112,12 @@ def _add_options(
         flag, metavar, text = options[name]
         default = defaults[name]
         shown = text if default in (MISSING, None) else f"{text} [default: {default}]"
-        made = typer.Option(flag, metavar=metavar, help=shown, show_default=False)
+        option_info = typer.Option(flag, metavar=metavar, help=shown, show_default=False)
         return inspect.Parameter(
             name,
             inspect.Parameter.KEYWORD_ONLY,
             default=None,
-            annotation=Annotated[hints[name] | None, made],
+            annotation=Annotated[hints[name] | None, option_info],
         )
 
     def decorate(command: Command) -> Command:
@@ -293,14 +302,15 @@ def _train(
     import facekeep.lab.nn  # noqa: F401 - its error names the cure
 
     module: Any = importlib.import_module(f"facekeep.lab.train.{kind.network}.run")
-    result: TrainingResult = getattr(module, f"train_{kind.network}")(
-        recipe,
-        out,
-        resume=resume,
-        name=name,
-        threads=run.settings.threads,
-        watch=lambda what, images: run.progress(what, images, unit="images"),
-    )
+    with advise_resuming():
+        result: TrainingResult = getattr(module, f"train_{kind.network}")(
+            recipe,
+            out,
+            resume=resume,
+            name=name,
+            threads=run.settings.threads,
+            watch=lambda what, images: run.progress(what, images, unit="images"),
+        )
     return _report(run, result, out, kind, describe)
 
 
@@ -318,6 +328,23 @@ def _recipe_of(
     return kind(**given)
 
 
+@contextmanager
+def advise_resuming() -> Iterator[None]:
+    """Say how a run goes on that found no room for a file."""
+    try:
+        yield
+    except StorageFull as error:
+        raise StorageFull(f"{error}; then go on with --resume") from error
+
+
+def report_interruption(run: Run, step: int, command: str, out: Path) -> None:
+    """Say how a run that was interrupted goes on."""
+    resume = f"{command} --resume --out {shlex.quote(str(out))}"
+    if run.json:
+        run.emit({"finished": False, "step": step, "resume": resume})
+    run.say(f"stopped after step {step}; go on with: {resume}")
+
+
 def _report(
     run: Run,
     result: TrainingResult,
@@ -326,10 +353,7 @@ def _report(
     describe: Callable[[dict[str, Any]], str],
 ) -> ExitStatus:
     if result.summary is None:
-        resume = f"facekeep train {kind.network} --resume --out {shlex.quote(str(out))}"
-        if run.json:
-            run.emit({"finished": False, "step": result.step, "resume": resume})
-        run.say(f"stopped after step {result.step}; go on with: {resume}")
+        report_interruption(run, result.step, f"facekeep train {kind.network}", out)
         raise typer.Exit(INTERRUPTED)
     name = None if result.model is None else result.model.name
     if run.json:

@@ -1,6 +1,6 @@
 """The networks in PyTorch: made, loaded, saved, exported to ONNX, counted. Needs the train extra.
 
-The road from an image to a name never comes here: it runs the ONNX file.
+Recognition never imports this package: it runs the ONNX file.
 """
 
 from __future__ import annotations

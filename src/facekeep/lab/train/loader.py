@@ -129,9 +129,9 @@ class Loader:
             ImageError: Nearly all images cannot be used.
         """
         epoch, places = next(self._order.parts(0, 0))
-        made = self._maker((epoch, places[:1]))
-        if isinstance(made, FacekeepError):
-            raise made
+        decoded = self._maker((epoch, places[:1]))
+        if isinstance(decoded, FacekeepError):
+            raise decoded
 
     def epoch(self, epoch: int, start_step: int = 0) -> Iterator[Batch]:
         """Yield the batches of an epoch.
@@ -150,29 +150,29 @@ class Loader:
         _check("epoch", epoch, 0, _LARGEST_SEED)
         _check("start_step", start_step, 0)
         torch = _torch()
-        for made in self._make_batches(self._order.parts(epoch, start_step)):
-            if isinstance(made, FacekeepError):
-                raise made
-            self._count(made)
-            index = torch.as_tensor(made.index)
-            labels = torch.from_numpy(self.source.labels[made.index])
-            yield Batch(torch.as_tensor(made.images), labels, index)
+        for decoded in self._make_batches(self._order.parts(epoch, start_step)):
+            if isinstance(decoded, FacekeepError):
+                raise decoded
+            self._count(decoded)
+            index = torch.as_tensor(decoded.index)
+            labels = torch.from_numpy(self.source.labels[decoded.index])
+            yield Batch(torch.as_tensor(decoded.images), labels, index)
 
-    def _count(self, made: DecodedBatch) -> None:
+    def _count(self, decoded: DecodedBatch) -> None:
         """Count what could not be used, and tell of the first of them."""
-        self.corrupt += len(made.broken)
-        self._given += len(made.index)
-        self._failed += len(made.broken)
+        self.corrupt += len(decoded.broken)
+        self._given += len(decoded.index)
+        self._failed += len(decoded.broken)
         tried = self._given + self._failed
         enough = self._given >= min(_ENOUGH, self._order.steps * self._order.batch)
         if enough and self._failed > self._max_corrupt * tried:
-            index, why = made.broken[-1] if made.broken else (-1, "see the warnings")
+            index, why = decoded.broken[-1] if decoded.broken else (-1, "see the warnings")
             raise ImageError(
                 f"{self.source.name}: {self._failed} of {tried} images looked at cannot be used,"
                 f" more than the {self._max_corrupt:.1%} allowed (--max-corrupt); copy them again"
                 f" ({printable(self.source.key(index)) if index >= 0 else 'the last'}: {why})"
             )
-        for index, why in made.broken[: _MOST_WARNINGS - self._warnings]:
+        for index, why in decoded.broken[: _MOST_WARNINGS - self._warnings]:
             self._warnings += 1
             _log.warning("%s: skipped: %s", printable(self.source.key(index)), why)
 
@@ -214,10 +214,10 @@ class _Batches:
         """Make a batch whose large arrays are tensors, which travel through shared memory."""
         import torch
 
-        made = self._maker(part)
-        if isinstance(made, FacekeepError):
-            return made
-        return torch.from_numpy(made.images), torch.from_numpy(made.index), made.broken
+        decoded = self._maker(part)
+        if isinstance(decoded, FacekeepError):
+            return decoded
+        return torch.from_numpy(decoded.images), torch.from_numpy(decoded.index), decoded.broken
 
 
 def _start(

@@ -172,18 +172,18 @@ def register(
         else f"that of {begun.name}: {begun.weights_licence}",
         training_data=_data(folder, begun),
     )
-    made = None if measured is None else _calibrated(measured)
-    if measured is None or made is None:
+    calibration = None if measured is None else _calibrate(measured)
+    if measured is None or calibration is None:
         return Registered(name)
-    comparisons = made.pairs.scores.non_mated
+    comparisons = calibration.pairs.scores.non_mated
     set_thresholds(
         name,
-        made.thresholds,
+        calibration.thresholds,
         comparisons=comparisons,
         calibrated_on=printable(measured.data.name),
         command=describe_command(folder),
     )
-    return Registered(name, made.thresholds, comparisons)
+    return Registered(name, calibration.thresholds, comparisons)
 
 
 def _data(folder: Path, begun: ModelEntry | None) -> str:
@@ -191,7 +191,7 @@ def _data(folder: Path, begun: ModelEntry | None) -> str:
     return seen if begun is None else f"{begun.training_data}; then {seen}"
 
 
-def _calibrated(measured: Measured) -> Calibration | None:
+def _calibrate(measured: Measured) -> Calibration | None:
     """Find thresholds; None where too few people were kept out for any."""
     every = np.ones(len(measured.rows), np.bool_)
     try:

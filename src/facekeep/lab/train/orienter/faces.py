@@ -81,9 +81,9 @@ def cut_upright(photos: Path, *, threads: int, watch: Watch) -> NDArray[np.uint8
     patches = []
     for place in range(len(upright)):
         image, faces = upright.photo(place)
-        room = max(image.shape[:2]) // 2
-        wide = cv2.copyMakeBorder(image, room, room, room, room, cv2.BORDER_REPLICATE)
-        matrix = similarity_transform(faces.landmarks[0] + room, center_pose(_PATCH, _MARGIN))
+        border = max(image.shape[:2]) // 2
+        wide = cv2.copyMakeBorder(image, border, border, border, border, cv2.BORDER_REPLICATE)
+        matrix = similarity_transform(faces.landmarks[0] + border, center_pose(_PATCH, _MARGIN))
         patches.append(warp(np.asarray(wide, np.uint8), matrix, _PATCH))
     if not patches:
         raise InputError("no upright face was found in the photos to learn from")
