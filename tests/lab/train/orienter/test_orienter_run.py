@@ -22,7 +22,7 @@ from facekeep.pipeline.image import save_image
 from facekeep.pipeline.orientation import Orienter
 from facekeep.pipeline.refine import pose
 
-SMALL = {"steps": 10, "make_batch": 8, "holdout": 2}
+SMALL = {"steps": 10, "batch": 8, "holdout": 2}
 
 
 @pytest.fixture(scope="module")
