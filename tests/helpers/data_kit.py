@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from facekeep.lab.train.data import Source
+from facekeep.lab.datasets.source import Source
 
 MAGIC = struct.pack("<I", 0xCED7230A)
 PEOPLE = {"Ada": 3, "Bo": 1, "Cy": 2, "Di": 4}

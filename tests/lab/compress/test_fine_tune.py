@@ -35,7 +35,12 @@ from facekeep.lab.compress.options import FineTune
 from facekeep.lab.compress.statistics import reconstruct
 from facekeep.lab.nn import EdgeFace
 from facekeep.lab.train import run as training
-from facekeep.lab.train.rounding import Grid, Rounded, Rounding, RoundingMode
+from facekeep.lab.train.fake_quantization import (
+    ActivationGrid,
+    FakeQuantization,
+    FakeQuantizationMode,
+    QuantizedLayer,
+)
 from facekeep.runtime import open_session
 
 OPTIONS = FineTune(heal=12, batch=16, lr=2e-4)
@@ -86,20 +91,20 @@ def test_a_stopped_run_goes_on(
     faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cut, whole = damaged()
-    run = training.Trainer.run
-    quantization = Rounding({"stem.0.weight": Rounded()})
+    run = training.EmbedderTrainer.run
+    quantization = FakeQuantization({"stem.0.weight": QuantizedLayer()})
     monkeypatch.chdir(tmp_path)
     folder, data = Path("run"), faces.relative_to(tmp_path)  # as people give them
 
     def go(folder: Path) -> EdgeFace:
         return fine_tune(cut, whole, folder, data, OPTIONS, quantization=quantization, threads=1)
 
-    def stopped(trainer: training.Trainer, advance: Any) -> bool:
+    def stopped(trainer: training.EmbedderTrainer, advance: Any) -> bool:
         trainer._stopped = lambda stop: trainer.step == 5  # type: ignore[method-assign]
         return run(trainer, advance)
 
     with monkeypatch.context() as patch:
-        patch.setattr(training.Trainer, "run", stopped)
+        patch.setattr(training.EmbedderTrainer, "run", stopped)
         with pytest.raises(KeyboardInterrupt):
             go(folder)
     assert likeness(go(folder), go(Path("straight"))) > 0.99999
@@ -137,8 +142,8 @@ def alike(rows: Tensor, others: Tensor) -> float:
 
 
 @torch.no_grad()
-def embedded(network: EdgeFace, crops: Tensor, quantization: Rounding) -> Tensor:
-    with RoundingMode(network, quantization):
+def embedded(network: EdgeFace, crops: Tensor, quantization: FakeQuantization) -> Tensor:
+    with FakeQuantizationMode(network, quantization):
         rows: Tensor = network(crops)
     return rows
 
@@ -180,7 +185,7 @@ def test_dynamic_networks_quantize_matrices_by_the_face(network: EdgeFace, sourc
     skip = match_layers(list_layers(fold_constants(source)), ["stages.3.*"])
     quantization = read_dynamic_quantization(source, skip=skip, reduce_range=True)
     assert quantization.most == 64
-    assert set(quantization.layers.values()) == {Rounded()}
+    assert set(quantization.layers.values()) == {QuantizedLayer()}
     assert {network.get_parameter(name).ndim for name in quantization.layers} == {2}
     assert "stages.2.blocks.0.mlp.fc2.weight" in quantization.layers  # its weights are scaled
     assert "head.fc.weight" not in quantization.layers
@@ -194,16 +199,19 @@ def test_dynamic_networks_quantize_matrices_by_the_face(network: EdgeFace, sourc
 def test_quantization_aware_training_raises_what_a_quantized_network_can_do(
     faces: Path, network: EdgeFace, source: bytes, static: bytes, tmp_path: Path
 ) -> None:
-    def coarsen(grid: Grid | None) -> Grid | None:
-        return None if grid is None else Grid(24 * grid.step, grid.zero)
+    def coarsen(grid: ActivationGrid | None) -> ActivationGrid | None:
+        return None if grid is None else ActivationGrid(24 * grid.step, grid.zero)
 
     fine = read_static_quantization(source, static)
-    coarse = Rounding(
-        {name: Rounded(coarsen(e.input), coarsen(e.output)) for name, e in fine.layers.items()}
+    coarse = FakeQuantization(
+        {
+            name: QuantizedLayer(coarsen(e.input), coarsen(e.output))
+            for name, e in fine.layers.items()
+        }
     )
     options = FineTune(heal=16, batch=16, lr=5e-4)
 
-    def run(quantization: Rounding | None) -> EdgeFace:
+    def run(quantization: FakeQuantization | None) -> EdgeFace:
         folder = tmp_path / "run"
         return fine_tune(
             network, network, folder, faces, options, quantization=quantization, threads=1

@@ -10,7 +10,7 @@ import torch
 from networks_kit import crops, lively
 
 from facekeep.errors import InputError, ModelCorrupt, ModelError
-from facekeep.lab.nn import load_checkpoint, recognise, save_checkpoint
+from facekeep.lab.nn import load_checkpoint, recognize, save_checkpoint
 
 
 @pytest.mark.parametrize(
@@ -78,11 +78,11 @@ def test_another_network_is_named(
 
 @pytest.mark.parametrize(("arch", "gamma"), [("edgeface-xxs", None), ("edgeface-s", 0.35)])
 def test_a_network_is_recognised_by_its_tensors(arch: str, gamma: float | None) -> None:
-    assert recognise(lively(arch, gamma=gamma).state_dict()) == (arch, gamma)
+    assert recognize(lively(arch, gamma=gamma).state_dict()) == (arch, gamma)
 
 
 def test_a_network_of_others_is_not_recognised() -> None:
-    assert recognise({"weight": torch.ones(3)}) is None
+    assert recognize({"weight": torch.ones(3)}) is None
 
 
 def test_a_full_network_is_named(tmp_path: Path) -> None:

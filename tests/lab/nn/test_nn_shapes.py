@@ -11,7 +11,7 @@ from networks_kit import crops, lively
 from torch import Tensor, nn
 
 from facekeep.errors import InputError, ModelError
-from facekeep.lab.nn import EdgeFace, load_checkpoint, network_of, recognise, save_checkpoint
+from facekeep.lab.nn import EdgeFace, load_checkpoint, network_of, recognize, save_checkpoint
 from facekeep.lab.nn.lora import LoRaLin
 
 
@@ -60,7 +60,7 @@ def test_a_network_of_odd_shapes_is_built_and_shares_nothing() -> None:
     expected = model(x)
     assert torch.equal(found(x), expected)
     assert (found.arch, found.gamma) == ("edgeface-xxs", None)
-    assert recognise(model.state_dict()) is None
+    assert recognize(model.state_dict()) is None
     with torch.no_grad():
         for weight in model.parameters():
             weight.zero_()

@@ -11,7 +11,7 @@ import pytest
 from facekeep import load_image, save_image
 from facekeep.errors import InputError
 from facekeep.lab.datasets import person_folder
-from facekeep.lab.train.data import open_source
+from facekeep.lab.datasets.training_set import open_source
 from facekeep.lab.train.photos import crop_people
 
 

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 from train_kit import losses, small, stopping_after, write_people
 
 from facekeep import save_image
+from facekeep.errors import StorageFull
 from facekeep.lab.nn import create_model, save_checkpoint
 from facekeep.lab.train.run import train
 from facekeep.models import entry
@@ -320,3 +322,13 @@ def test_without_torch_the_cure_is_named(tmp_path: Path):
     assert "install it with: pip install 'facekeep[train]'" in done.stderr
     assert done.stderr.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_says_how_to_go_on(cli, people: Path, tmp_path: Path, monkeypatch):
+    def fill(*_: Any, **__: Any) -> None:
+        raise StorageFull("no room to write x; free some space, nothing was half written")
+
+    monkeypatch.setattr("facekeep.lab.train.run.train", fill)
+    done = cli("train", "--data", people, "--out", tmp_path / "run")
+    assert done.status == StorageFull.exit_status
+    assert "free some space, nothing was half written; then go on with --resume" in done.err

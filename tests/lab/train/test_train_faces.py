@@ -14,8 +14,10 @@ import pytest
 from numpy.typing import NDArray
 
 from facekeep import Embedder, save_image
-from facekeep.lab.train.data import Source, decode, open_source, split
+from facekeep.lab.datasets.source import Source, decode
+from facekeep.lab.datasets.training_set import open_source
 from facekeep.lab.train.log import read_log
+from facekeep.lab.train.split import split
 from facekeep.models import entry
 
 PEOPLE_OUT = 40

@@ -12,8 +12,7 @@ from PIL import Image
 
 from facekeep.errors import ModelError
 from facekeep.lab.train.curves import draw_curves
-from facekeep.lab.train.log import COLUMNS, Log, read_log
-from facekeep.lab.train.window import Window
+from facekeep.lab.train.log import COLUMNS, Log, LossMeans, read_log
 
 
 def rows(log: Path) -> list[str]:
@@ -53,7 +52,7 @@ def test_a_run_from_the_beginning_has_its_own_log(tmp_path: Path):
 
 
 def test_a_window_gives_means_and_begins_anew():
-    window = Window(("loss", "grad_norm"))
+    window = LossMeans(("loss", "grad_norm"))
     window.add(torch.tensor([1.0, 4.0]), 8, 0.5)
     window.add(torch.tensor([3.0, 8.0]), 8, 0.5)
     assert window.close(2) == {"loss": 2.0, "grad_norm": 6.0, "images_per_second": 16.0}
@@ -62,7 +61,7 @@ def test_a_window_gives_means_and_begins_anew():
 
 
 def test_a_restored_window_gives_the_same_means():
-    one, other = Window(("loss",)), Window(("loss",))
+    one, other = LossMeans(("loss",)), LossMeans(("loss",))
     for value in (0.1, 0.7):
         one.add(torch.tensor([value]), 1, 1.0)
     other.restore(one.rows(2))
@@ -74,7 +73,7 @@ def test_a_restored_window_gives_the_same_means():
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 @pytest.mark.parametrize("place", [0, 1])
 def test_a_loss_that_is_no_number_names_its_step(bad: float, place: int):
-    window = Window(("loss", "grad_norm"))
+    window = LossMeans(("loss", "grad_norm"))
     for step in range(6, 10):
         row = [1.0, 1.0]
         if step == 8:
@@ -85,14 +84,14 @@ def test_a_loss_that_is_no_number_names_its_step(bad: float, place: int):
 
 
 def test_single_overflows_are_forgiven_where_their_steps_are_left_out():
-    window = Window(("loss", "grad_norm"), forgiving=True)
+    window = LossMeans(("loss", "grad_norm"), skips_overflows=True)
     for norm in (float("inf"), 2.0, 4.0):
         window.add(torch.tensor([1.0, norm]), 4, 0.1)
     assert window.close(3)["grad_norm"] == 3.0
 
 
 def test_overflows_without_end_are_not_forgiven():
-    window = Window(("loss",), forgiving=True)
+    window = LossMeans(("loss",), skips_overflows=True)
     for _ in range(10):
         window.add(torch.tensor([float("nan")]), 4, 0.1)
     with pytest.raises(ModelError, match="at step 11"):

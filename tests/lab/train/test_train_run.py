@@ -19,9 +19,9 @@ from facekeep.lab.nn import create_model, load_checkpoint, save_checkpoint
 from facekeep.lab.train import checkpoint
 from facekeep.lab.train.checkpoint import load_checkpoint as load_state
 from facekeep.lab.train.config import Recipe
+from facekeep.lab.train.learner import Learner
 from facekeep.lab.train.recipe import given_values, make_recipe
-from facekeep.lab.train.run import Outcome, train
-from facekeep.lab.train.step import Learner
+from facekeep.lab.train.run import TrainingResult, train
 from facekeep.models import import_model
 from facekeep.runtime import open_session
 
@@ -58,9 +58,9 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_end(
     straight = train(recipe, tmp_path / "straight")
     assert (straight.finished, straight.step) == (True, 5)
     folder = tmp_path / "stopped"
-    assert train(recipe, folder, watch=stopping_after(8)) == Outcome(finished=False, step=1)
+    assert train(recipe, folder, watch=stopping_after(8)) == TrainingResult(finished=False, step=1)
     again = train(recipe, folder, resume=True, watch=stopping_after(16))
-    assert again == Outcome(finished=False, step=3)
+    assert again == TrainingResult(finished=False, step=3)
     assert train(recipe, folder, resume=True).finished
     assert (folder / "model.pt").read_bytes() == (tmp_path / "straight/model.pt").read_bytes()
     assert losses(folder / "log.csv") == losses(tmp_path / "straight/log.csv")
@@ -68,13 +68,13 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_end(
 
 
 @pytest.fixture(scope="module")
-def done(tmp_path_factory: pytest.TempPathFactory, people: Path) -> tuple[Path, Outcome]:
+def done(tmp_path_factory: pytest.TempPathFactory, people: Path) -> tuple[Path, TrainingResult]:
     """The folder of a finished run, and what became of it."""
     folder = tmp_path_factory.mktemp("done") / "run"
     return folder, train(small(people), folder)
 
 
-def test_a_run_yields_all_its_files(done: tuple[Path, Outcome]):
+def test_a_run_yields_all_its_files(done: tuple[Path, TrainingResult]):
     folder, outcome = done
     assert sorted(path.name for path in folder.iterdir()) == [
         "best.pt",
@@ -96,7 +96,7 @@ def test_a_run_yields_all_its_files(done: tuple[Path, Outcome]):
     assert (point["mated"], point["non_mated"]) == (30, 75)
 
 
-def test_the_people_kept_out_can_be_measured_again(done: tuple[Path, Outcome], people: Path):
+def test_the_people_kept_out_can_be_measured_again(done: tuple[Path, TrainingResult], people: Path):
     kept_out = known_people(people, labels=done[0] / "holdout.tsv", aligned=True)
     assert (len(kept_out.samples), len(set(kept_out.person))) == (15, 3)
     assert done[1].summary is not None
@@ -109,7 +109,7 @@ def test_the_people_kept_out_can_be_measured_again(done: tuple[Path, Outcome], p
     assert point.tar == pytest.approx(done[1].summary["tar"]["1e-2"]["tar"], abs=0.04)
 
 
-def test_the_weights_are_the_average_without_the_classifier(done: tuple[Path, Outcome]):
+def test_the_weights_are_the_average_without_the_classifier(done: tuple[Path, TrainingResult]):
     model = load_checkpoint(done[0] / "model.pt", "edgeface-xxs", input_size=64)
     state = load_state(done[0] / "checkpoint.pt")["learner"]
     average = state["ema"]["model"]
@@ -118,7 +118,7 @@ def test_the_weights_are_the_average_without_the_classifier(done: tuple[Path, Ou
     assert state["head"]["weight"].shape == (9, 512)
 
 
-def test_the_onnx_file_is_the_same_network(done: tuple[Path, Outcome]):
+def test_the_onnx_file_is_the_same_network(done: tuple[Path, TrainingResult]):
     model = load_checkpoint(done[0] / "model.pt", "edgeface-xxs", input_size=64).eval()
     images = torch.rand(3, 3, 64, 64) * 2 - 1
     session = open_session(done[0] / "model.onnx")
@@ -223,7 +223,7 @@ class TestWhatGoesWrong:
             write(state, stream)
 
         monkeypatch.setattr(checkpoint, "_write", fill)
-        with pytest.raises(StorageFull, match="free some space and go on with --resume"):
+        with pytest.raises(StorageFull, match="free some space"):
             train(small(people), tmp_path / "run")
         assert load_state(tmp_path / "run/checkpoint.pt")["step"] == 2
         assert train(small(people), tmp_path / "run", resume=True).finished

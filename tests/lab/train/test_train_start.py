@@ -10,7 +10,7 @@ import torch
 from facekeep.errors import InputError, ModelError, ModelNotFound
 from facekeep.lab.nn import EdgeFace, create_model, export_onnx, save_checkpoint
 from facekeep.lab.train.config import Recipe
-from facekeep.lab.train.start import starting_model
+from facekeep.lab.train.start import make_starting_model
 from facekeep.models import import_model
 
 
@@ -33,16 +33,16 @@ def trained(tmp_path: Path) -> tuple[Path, EdgeFace]:
 
 
 def test_from_scratch_is_the_smallest_with_the_layer_scale_asked_for():
-    model = starting_model(recipe(layer_scale=0.25))
+    model = make_starting_model(recipe(layer_scale=0.25))
     assert (model.arch, model.gamma, model.input_size) == ("edgeface-xxs", None, 112)
     assert float(model.state_dict()["stages.0.blocks.0.gamma"][0]) == 0.25
-    made = starting_model(recipe(arch="edgeface-xs", gamma=0.6, input_size=96))
+    made = make_starting_model(recipe(arch="edgeface-xs", gamma=0.6, input_size=96))
     assert (made.arch, made.gamma, made.input_size) == ("edgeface-xs", 0.6, 96)
 
 
 def test_an_architecture_that_does_not_exist_is_told():
     with pytest.raises(InputError, match="unknown network 'edgeface-m'"):
-        starting_model(recipe(arch="edgeface-m"))
+        make_starting_model(recipe(arch="edgeface-m"))
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_an_architecture_that_does_not_exist_is_told():
 )
 def test_a_file_gives_its_weights(trained, form):
     path, model = trained
-    found = starting_model(recipe(from_=str(path), input_size=80, **form))
+    found = make_starting_model(recipe(from_=str(path), input_size=80, **form))
     assert same(found, model)
     assert (found.arch, found.gamma, found.input_size) == ("edgeface-xxs", 0.5, 80)
 
@@ -58,31 +58,31 @@ def test_a_file_gives_its_weights(trained, form):
 @pytest.mark.parametrize("form", [{"arch": "edgeface-xs"}, {"gamma": 0.4}], ids=str)
 def test_a_file_of_another_network_says_which(trained, form):
     with pytest.raises(ModelError, match=r"it looks like edgeface-xxs of gamma 0\.5"):
-        starting_model(recipe(from_=str(trained[0]), **form))
+        make_starting_model(recipe(from_=str(trained[0]), **form))
 
 
 def test_layers_of_low_rank_are_multiplied_out(trained):
     path, model = trained
-    full = starting_model(recipe(from_=str(path), gamma=0, input_size=64))
+    full = make_starting_model(recipe(from_=str(path), gamma=0, input_size=64))
     assert full.gamma is None
     assert not any("linear1" in name for name in full.state_dict())
     faces = torch.rand(2, 3, 64, 64) * 2 - 1
     with torch.no_grad():
         torch.testing.assert_close(full(faces), model(faces))
-    assert starting_model(recipe(gamma=0)).gamma is None
+    assert make_starting_model(recipe(gamma=0)).gamma is None
 
 
 def test_a_missing_file_is_told(tmp_path: Path):
     with pytest.raises(ModelNotFound, match="there is no checkpoint"):
-        starting_model(recipe(from_=str(tmp_path / "none.pt")))
+        make_starting_model(recipe(from_=str(tmp_path / "none.pt")))
 
 
 def test_a_model_of_the_catalogue_brings_its_form_along(trained):
     import_model(trained[0], "mine", arch="edgeface-xxs", gamma=0.5, input_size=64)
-    found = starting_model(recipe(from_="mine"))
+    found = make_starting_model(recipe(from_="mine"))
     assert same(found, trained[1])
     assert (found.arch, found.gamma, found.input_size) == ("edgeface-xxs", 0.5, 64)
-    assert same(starting_model(recipe(from_="edgeface-xxs", input_size=64)), trained[1])
+    assert same(make_starting_model(recipe(from_="edgeface-xxs", input_size=64)), trained[1])
 
 
 @pytest.mark.parametrize(
@@ -95,37 +95,37 @@ def test_a_model_of_the_catalogue_brings_its_form_along(trained):
 def test_another_form_than_the_models_is_refused(trained, values, message: str):
     import_model(trained[0], "mine", arch="edgeface-xxs", gamma=0.5, input_size=64)
     with pytest.raises(InputError, match=message):
-        starting_model(recipe(from_="mine", **values))
+        make_starting_model(recipe(from_="mine", **values))
 
 
 def test_an_onnx_file_of_ours_gives_its_weights(trained, tmp_path: Path):
     export_onnx(trained[1], tmp_path / "mine.onnx")
-    found = starting_model(recipe(from_=str(tmp_path / "mine.onnx")))
+    found = make_starting_model(recipe(from_=str(tmp_path / "mine.onnx")))
     assert same(found, trained[1])
     assert (found.arch, found.gamma, found.input_size) == ("edgeface-xxs", 0.5, 64)
     import_model(tmp_path / "mine.onnx", "run")
-    found = starting_model(recipe(from_="run", input_size=80))
+    found = make_starting_model(recipe(from_="run", input_size=80))
     assert same(found, trained[1])
     assert found.input_size == 80
     with pytest.raises(InputError, match=r"--gamma 0\.3 does not fit --from run: it has 0\.5"):
-        starting_model(recipe(from_="run", gamma=0.3))
+        make_starting_model(recipe(from_="run", gamma=0.3))
 
 
 def test_a_model_that_is_none_of_ours_is_refused_with_the_reason():
     with pytest.raises(ModelError, match="'sface' is no EdgeFace that facekeep wrote, so it can"):
-        starting_model(recipe(from_="sface"))
+        make_starting_model(recipe(from_="sface"))
 
 
 def test_a_name_that_nobody_has_is_told():
     with pytest.raises(ModelNotFound, match="no model is called 'nobody'"):
-        starting_model(recipe(from_="nobody"))
+        make_starting_model(recipe(from_="nobody"))
 
 
 def test_published_weights_that_are_not_here_are_to_be_pulled():
     with pytest.raises(ModelNotFound, match="run: facekeep models pull edgeface-xs-gamma-06"):
-        starting_model(recipe(from_="edgeface-xs"))
+        make_starting_model(recipe(from_="edgeface-xs"))
     with pytest.raises(ModelNotFound, match=r"no weights of edgeface-xs are on .* give a file"):
-        starting_model(recipe(from_="edgeface-xs", gamma=0.3))
+        make_starting_model(recipe(from_="edgeface-xs", gamma=0.3))
 
 
 def test_a_network_that_was_cut_is_trained_on(tmp_path: Path):
@@ -133,6 +133,6 @@ def test_a_network_that_was_cut_is_trained_on(tmp_path: Path):
     del model.stages[2].blocks[0]
     save_checkpoint(model, tmp_path / "cut.pt")
     for form in ({}, {"arch": "edgeface-xxs"}):  # as given, and as the run's own recipe says it
-        found = starting_model(recipe(from_=str(tmp_path / "cut.pt"), **form))
+        found = make_starting_model(recipe(from_=str(tmp_path / "cut.pt"), **form))
         assert same(found, model)
         assert (found.arch, found.gamma) == ("edgeface-xxs", None)

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from facekeep.lab.datasets.source import Source
     from facekeep.lab.evaluate.detection import Contender, DetectionResult
-    from facekeep.lab.train.data import Source
 
 __all__ = ["detect"]
 
@@ -88,8 +88,8 @@ def detect(
     than, and set beside others on canvases of at most 640 pixels. Landmark errors are told in
     per cent of the distance of the eyes, as the detector gives them and refined.
     """
+    from facekeep.lab.datasets.training_set import open_source
     from facekeep.lab.evaluate.detection import Canvases, try_detectors
-    from facekeep.lab.train.data import open_source
 
     check_targets(report, out)
     canvases = Canvases(_annotated(photos, holdout, seed), _sizes(sizes), seed=seed, hard=hard)

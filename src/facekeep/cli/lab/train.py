@@ -5,21 +5,20 @@ from __future__ import annotations
 import inspect
 import math
 import os
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from facekeep.cli.command import INTERRUPTED, ExitStatus, Run, command, group, group_command
-from facekeep.cli.lab import train_detector, train_orienter, train_quality, train_refiner
+from facekeep.cli.lab import train_small
 from facekeep.cli.output import counted, words
 from facekeep.errors import InputError
 from facekeep.lab.train.config import OPTIONS, Option
 from facekeep.lab.train.recipe import given_values, make_recipe
 
 if TYPE_CHECKING:
-    from facekeep.lab.train.run import Outcome
+    from facekeep.lab.train.results import TrainingResult
 
 app = group("train")
 
@@ -42,7 +41,7 @@ def train(
         typer.Option(
             "--name",
             metavar="NAME",
-            help="Put the result into the catalogue under this name, calibrated on the people"
+            help="Put the result into the catalog under this name, calibrated on the people"
             " kept out.",
         ),
     ] = None,
@@ -70,36 +69,34 @@ def train(
     recipe = resumed_recipe(out, given) if resume else make_recipe(given)
     main = os.environ.get("RANK", "0") == "0"
     shown = run if main else Run(run.flags, run.config, quiet=True)
-    outcome = train_network(
-        recipe,
-        out,
-        resume=resume,
-        name=name,
-        threads=run.settings.threads,
-        watch=lambda what, images: shown.progress(what, images, unit="images"),
-    )
+    with train_small.advise_resuming():
+        result = train_network(
+            recipe,
+            out,
+            resume=resume,
+            name=name,
+            threads=run.settings.threads,
+            watch=lambda what, images: shown.progress(what, images, unit="images"),
+        )
     if main:
-        _tell(run, outcome, out)
-    if not outcome.finished:
+        _show(run, result, out)
+    if not result.finished:
         raise typer.Exit(INTERRUPTED)
     return ExitStatus.YES
 
 
-def _tell(run: Run, outcome: Outcome, out: Path) -> None:
-    if outcome.summary is None:
-        resume = f"facekeep train --resume --out {shlex.quote(str(out))}"
-        if run.json:
-            run.emit({"finished": False, "step": outcome.step, "resume": resume})
-        run.say(f"stopped after step {outcome.step}; go on with: {resume}")
+def _show(run: Run, result: TrainingResult, out: Path) -> None:
+    if result.summary is None:
+        train_small.report_interruption(run, result.step, "facekeep train", out)
         return
     if run.json:
-        run.emit({"finished": True, "out": out, **outcome.summary, "model": _model(outcome)})
+        run.emit({"finished": True, "out": out, **result.summary, "model": _model(result)})
         return
-    _tell_summary(run, outcome.summary, out)
-    _tell_name(run, outcome)
+    _show_summary(run, result.summary, out)
+    _show_name(run, result)
 
 
-def _tell_summary(run: Run, summary: dict[str, Any], out: Path) -> None:
+def _show_summary(run: Run, summary: dict[str, Any], out: Path) -> None:
     run.say(
         f"{out}: {summary['arch']}, {summary['params']:,} parameters, saw"
         f" {summary['samples_seen']:,} faces of {counted(summary['people'], 'person', 'people')}"
@@ -117,37 +114,37 @@ def _tell_summary(run: Run, summary: dict[str, Any], out: Path) -> None:
         run.table(["FMR", "hold-out TAR", "from", "to", "non-mated"], rows)
 
 
-def _model(outcome: Outcome) -> dict[str, Any] | None:
-    made = outcome.registered
-    if made is None:
+def _model(result: TrainingResult) -> dict[str, Any] | None:
+    model = result.model
+    if model is None:
         return None
-    thresholds = [{"fmr": fmr, "cosine": cosine} for fmr, cosine in made.thresholds]
-    return {"name": made.name, "thresholds": thresholds, "comparisons": made.comparisons}
+    thresholds = [{"fmr": fmr, "cosine": cosine} for fmr, cosine in model.thresholds]
+    return {"name": model.name, "thresholds": thresholds, "comparisons": model.comparisons}
 
 
-def _tell_name(run: Run, outcome: Outcome) -> None:
-    made = outcome.registered
-    if made is None:
+def _show_name(run: Run, result: TrainingResult) -> None:
+    model = result.model
+    if model is None:
         return
-    if not made.thresholds:
+    if not model.thresholds:
         run.say(
-            f"{made.name}: in the catalogue, but too few people were kept out to decide by it:"
-            f" run: facekeep evaluate calibrate DIR --model {made.name}"
+            f"{model.name}: in the catalog, but too few people were kept out to decide by it:"
+            f" run: facekeep evaluate calibrate DIR --model {model.name}"
         )
         return
-    lowest = made.thresholds[-1][0]
-    told = words(lowest)
-    rate = f" --fmr {told}" if lowest > run.settings.fmr else ""
+    lowest = model.thresholds[-1][0]
+    shown = words(lowest)
+    rate = f" --fmr {shown}" if lowest > run.settings.fmr else ""
     run.say(
-        f"{made.name}: in the catalogue, calibrated on {made.comparisons:,} comparisons down to a"
-        f" false-match rate of {told}; enroll and identify with --embedder {made.name}{rate}"
+        f"{model.name}: in the catalog, calibrated on {model.comparisons:,} comparisons down to a"
+        f" false-match rate of {shown}; enroll and identify with --embedder {model.name}{rate}"
     )
-    _warn_of_weakness(run, outcome, max(lowest, run.settings.fmr))
+    _warn_of_weakness(run, result, max(lowest, run.settings.fmr))
 
 
-def _warn_of_weakness(run: Run, outcome: Outcome, rate: float) -> None:
+def _warn_of_weakness(run: Run, result: TrainingResult, rate: float) -> None:
     """Say so where the network would miss most of the people at the rate it is used at."""
-    points = [(float(each), point) for each, point in (outcome.summary or {})["tar"].items()]
+    points = [(float(each), point) for each, point in (result.summary or {})["tar"].items()]
     tar = min(points, key=lambda each: abs(math.log(each[0] / rate)))[1]["tar"]
     if tar is not None and tar < _WEAK:
         run.say(
@@ -170,12 +167,12 @@ def _option(option: Option) -> inspect.Parameter:
     if default not in (None, (), ""):
         text += f" [default: {words(default)}]"
     kind = list[str] | None if isinstance(option.default, tuple) else str | None
-    made = typer.Option(option.flag, metavar=option.kind.metavar, help=text, show_default=False)
+    shown = typer.Option(option.flag, metavar=option.kind.metavar, help=text, show_default=False)
     return inspect.Parameter(
         _parameter(option.name),
         inspect.Parameter.KEYWORD_ONLY,
         default=None,
-        annotation=Annotated[kind, made],
+        annotation=Annotated[kind, shown],
     )
 
 
@@ -196,11 +193,7 @@ group_command(
         "facekeep train --out run --resume",
     ],
 )(train)
-command(app, "detector", uses=("threads",), examples=train_detector.EXAMPLES)(
-    train_detector.detector
-)
-command(app, "refiner", uses=("threads",), examples=train_refiner.EXAMPLES)(train_refiner.refiner)
-command(app, "quality", uses=("threads",), examples=train_quality.EXAMPLES)(train_quality.quality)
-command(app, "orienter", uses=("threads",), examples=train_orienter.EXAMPLES)(
-    train_orienter.orienter
-)
+for _each in (train_small.detector, train_small.refiner, train_small.quality, train_small.orienter):
+    command(app, _each.__name__, uses=("threads",), examples=train_small.EXAMPLES[_each.__name__])(
+        _each
+    )

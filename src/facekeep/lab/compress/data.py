@@ -21,7 +21,7 @@ from facekeep.pipeline.detect import Detector
 from facekeep.pipeline.image import load_image
 
 if TYPE_CHECKING:
-    from facekeep.lab.train.data import Source
+    from facekeep.lab.datasets.source import Source
 
 __all__ = [
     "MIN_CALIBRATION_FACES",
@@ -166,7 +166,7 @@ def read_faces(
         InputError: There is nothing of the kind.
         ImageError: A file or folder cannot be read.
     """
-    from facekeep.lab.train.data import open_source
+    from facekeep.lab.datasets.training_set import open_source
 
     source = open_source(path, labels=labels)
     places = np.linspace(0, len(source) - 1, min(count, len(source))).round().astype(np.int64)
@@ -183,7 +183,7 @@ def read_faces(
 def _find_people(source: Source, where: Path, *, aligned: bool) -> PersonSet | None:
     """Take the first people of a source with all their images, about as many as the maximum."""
     from facekeep.lab.datasets.people import build_person_set
-    from facekeep.lab.train.data import select
+    from facekeep.lab.datasets.source import select
 
     counts = np.bincount(source.labels[source.labels >= 0])
     last = int(np.searchsorted(counts.cumsum(), _MAX_COMPARED))

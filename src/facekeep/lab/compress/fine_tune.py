@@ -25,11 +25,17 @@ from facekeep.lab.compress.onnx_layers import fold_constants, list_layers, load_
 from facekeep.lab.compress.options import FineTune, Quantize
 from facekeep.lab.nn import EdgeFace, export_onnx, read_network, save_checkpoint
 from facekeep.lab.train import Recipe, train
-from facekeep.lab.train.finish import MODEL
-from facekeep.lab.train.folder import RECIPE, keep, make, resumed_recipe
-from facekeep.lab.train.lessons import FULL_SIDE
-from facekeep.lab.train.rounding import Grid, Rounded, Rounding, read_rounding
+from facekeep.lab.train.fake_quantization import (
+    ActivationGrid,
+    FakeQuantization,
+    QuantizedLayer,
+    read_fake_quantization,
+)
+from facekeep.lab.train.folder import RECIPE, make, resumed_recipe
+from facekeep.lab.train.results import MODEL
+from facekeep.lab.train.teacher_targets import FULL_SIDE
 from facekeep.models import ModelEntry
+from facekeep.models.files import keep
 
 __all__ = [
     "export_bytes",
@@ -61,7 +67,7 @@ def fine_tune(
     data: str | os.PathLike[str],
     options: FineTune,
     *,
-    quantization: Rounding | None = None,
+    quantization: FakeQuantization | None = None,
     threads: int = 0,
     watch: Watch = lambda what, steps: nullcontext(lambda done: None),
 ) -> EdgeFace:
@@ -107,14 +113,14 @@ def fine_tune(
 
 
 def _prepare_run(
-    folder: Path, network: EdgeFace, original: EdgeFace, quantization: Rounding | None
+    folder: Path, network: EdgeFace, original: EdgeFace, quantization: FakeQuantization | None
 ) -> Path:
     """Write what a run begins with, and return the file of the teacher."""
     if not (folder / _CHANGED).is_file():
         make(folder)
     save_checkpoint(network, folder / _CHANGED)
     if quantization is not None:
-        keep(folder / _QUANTIZATION, quantization.serialise())
+        keep(folder / _QUANTIZATION, quantization.serialize())
     # A GPU runs the checkpoint of a teacher; a CPU is faster with ONNX.
     if torch.cuda.is_available() and original.input_size == FULL_SIDE:
         teacher = folder / "original.pt"
@@ -126,14 +132,16 @@ def _prepare_run(
 
 
 def _resume_recipe(
-    folder: Path, network: EdgeFace, quantization: Rounding | None, asked: dict[str, Any]
+    folder: Path, network: EdgeFace, quantization: FakeQuantization | None, asked: dict[str, Any]
 ) -> Recipe:
     """Return the recipe of a stopped run, if network, quantization and options are the same."""
     recipe = resumed_recipe(folder / _RUN, {})
     begun = read_network(folder / _CHANGED, input_size=network.input_size).state_dict()
     now = network.state_dict()
     same = begun.keys() == now.keys() and all(torch.equal(now[name], begun[name]) for name in now)
-    begun_quantization = None if recipe.rounding is None else read_rounding(recipe.rounding)
+    begun_quantization = (
+        None if recipe.rounding is None else read_fake_quantization(recipe.rounding)
+    )
     if not same or begun_quantization != quantization:
         raise InputError(
             f"{printable(folder)} holds the fine-tuning of another network; name another folder,"
@@ -234,7 +242,7 @@ def train_quantization_aware(
 
 def read_static_quantization(
     exported: bytes, quantized: bytes, *, reduce_range: bool = False
-) -> Rounding:
+) -> FakeQuantization:
     """Read what a static network quantizes, so that training can do the same.
 
     Args:
@@ -249,21 +257,21 @@ def read_static_quantization(
     writers = {name: node for node in graph.node for name in node.output}
     readers = {name: node for node in graph.node for name in node.input}
 
-    def read_grid(node: Any) -> Grid:
+    def read_grid(node: Any) -> ActivationGrid:
         step, zero = (numpy_helper.to_array(values[name]) for name in node.input[1:3])
-        return Grid(float(step), int(zero))
+        return ActivationGrid(float(step), int(zero))
 
     found, names = {}, _name_parameters(exported)
     for node in graph.node:
         if node.name in names and node.input[1] in writers:  # its weights are dequantized
             output = read_grid(readers[node.output[0]]) if node.op_type == "Conv" else None
-            found[names[node.name]] = Rounded(read_grid(writers[node.input[0]]), output)
-    return Rounding(found, _LARGEST[reduce_range])
+            found[names[node.name]] = QuantizedLayer(read_grid(writers[node.input[0]]), output)
+    return FakeQuantization(found, _LARGEST[reduce_range])
 
 
 def read_dynamic_quantization(
     exported: bytes, *, skip: Collection[str] = (), reduce_range: bool = False
-) -> Rounding:
+) -> FakeQuantization:
     """Find what `quantize_dynamic` makes a network quantize, so that training can do the same.
 
     Args:
@@ -275,8 +283,10 @@ def read_dynamic_quantization(
         ModelError: No layer is left to quantize.
     """
     names = _name_parameters(exported)
-    found = {names[node]: Rounded() for node in list_products(fold_constants(exported), skip)}
-    return Rounding(found, _LARGEST[reduce_range])
+    found = {
+        names[node]: QuantizedLayer() for node in list_products(fold_constants(exported), skip)
+    }
+    return FakeQuantization(found, _LARGEST[reduce_range])
 
 
 def _name_parameters(exported: bytes) -> dict[str, str]:

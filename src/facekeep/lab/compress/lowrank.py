@@ -18,7 +18,7 @@ from facekeep.lab.compress.statistics import (
 )
 from facekeep.lab.nn import EdgeFace
 from facekeep.lab.nn.lora import LoRaLin, rank_of
-from facekeep.lab.nn.shapes import linear_layers, recognise
+from facekeep.lab.nn.shapes import linear_layers, recognize
 
 __all__ = [
     "FactorizedLayer",
@@ -101,7 +101,7 @@ def factorize_layers(
         done.append(record)
     if crops is not None:
         reconstruct(thin, model, crops, progress=progress)
-    found = recognise(thin.state_dict())
+    found = recognize(thin.state_dict())
     thin.gamma = None if found is None else found[1]
     return FactorizedNetwork(thin, tuple(done))
 

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from facekeep._internal.files import path_text, printable
 from facekeep.errors import InputError
 from facekeep.lab.datasets.folder import person_folder
+from facekeep.lab.datasets.identity_table import read_ages
+from facekeep.lab.datasets.source import Source, select
+from facekeep.lab.datasets.training_set import open_source
 from facekeep.lab.evaluate.data import PersonSet, Samples
-from facekeep.lab.train.data import Source, open_source, select
-from facekeep.lab.train.data.table import read_ages
 from facekeep.pipeline.image import load_image
 
 __all__ = ["build_person_set", "known_people"]

@@ -1,6 +1,6 @@
 """The networks in PyTorch: made, loaded, saved, exported to ONNX, counted. Needs the train extra.
 
-The road from an image to a name never comes here: it runs the ONNX file.
+Recognition never imports this package: it runs the ONNX file.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from facekeep.lab.nn.checkpoint import (
     load_checkpoint,
     network_of,
     read_state,
-    recognise,
+    recognize,
     save_checkpoint,
 )
 from facekeep.lab.nn.cost import Cost, cost
@@ -38,6 +38,6 @@ __all__ = [
     "network_of",
     "read_network",
     "read_state",
-    "recognise",
+    "recognize",
     "save_checkpoint",
 ]

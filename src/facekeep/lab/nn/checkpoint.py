@@ -7,16 +7,14 @@ import os
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from facekeep._internal.files import open_regular, path_text, printable, why
 from facekeep.errors import ModelCorrupt, ModelError, ModelNotFound
-from facekeep.lab.nn.archive import read_archive
 from facekeep.lab.nn.edgeface import EdgeFace, create_model
-from facekeep.lab.nn.shapes import fault, network_of, recognise, width_of
-from facekeep.lab.nn.unpickle import Unreadable
+from facekeep.lab.nn.safe_load import Unreadable, load_tensors
+from facekeep.lab.nn.shapes import fault, network_of, recognize, width_of
 from facekeep.models.files import keep
 
 __all__ = [
@@ -24,7 +22,7 @@ __all__ = [
     "load_checkpoint",
     "network_of",
     "read_state",
-    "recognise",
+    "recognize",
     "save_checkpoint",
 ]
 
@@ -37,7 +35,7 @@ _Path = str | os.PathLike[str]
 def read_state(path: _Path) -> dict[str, Tensor]:
     """Read the tensors of a checkpoint, whatever made it, without running anything it holds.
 
-    Linear layers that PyTorch quantised dynamically to INT8 are de-quantised.
+    Linear layers that PyTorch quantized dynamically to INT8 are dequantized.
 
     Args:
         path: A state dict saved by PyTorch 1.6 or later.
@@ -59,7 +57,7 @@ def read_state(path: _Path) -> dict[str, Tensor]:
         raise ModelError(f"the checkpoint {name} cannot be opened: {why(error)}") from error
     with stream:
         try:
-            return _plain(read_archive(stream))
+            return _plain(load_tensors(stream))
         except Unreadable as error:
             raise ModelCorrupt(
                 f"{name} cannot be read: {printable(error)}; it must be a plain state dict, "
@@ -74,7 +72,7 @@ def _plain(content: dict[str, Any]) -> dict[str, Tensor]:
     named = [
         pair for key, value in content.items() if key not in dropped for pair in _named(key, value)
     ]
-    state = {key.removeprefix(_PREFIX): torch.from_numpy(array) for key, array in named}
+    state = {key.removeprefix(_PREFIX): tensor for key, tensor in named}
     if len(state) < len(named):
         raise Unreadable("two of its tensors have the same name")
     return state
@@ -82,7 +80,7 @@ def _plain(content: dict[str, Any]) -> dict[str, Tensor]:
 
 def _named(key: str, value: Any) -> list[tuple[str, Any]]:
     """Name the tensor, or the two of a packed layer as those of a plain one."""
-    if isinstance(value, np.ndarray) and not key.endswith(_PACKED):
+    if isinstance(value, Tensor) and not key.endswith(_PACKED):
         return [(key, value)]
     layer = key.removesuffix(_PACKED)
     if not isinstance(value, tuple) or len(value) != 2 or layer == key:
@@ -96,7 +94,7 @@ def load_checkpoint(
     """Load a checkpoint into the network it was made for; every tensor must fit.
 
     Args:
-        path: A state dict in the published layout: float, or dynamically quantised.
+        path: A state dict in the published layout: float, or dynamically quantized.
         arch: Name of the network, as ``create_model`` takes it; of one that was cut, the name of
             the whole.
         gamma: Share of the full rank its linear layers keep; None where they are full, or where
@@ -126,7 +124,7 @@ def load_checkpoint(
 
 def _cut(state: dict[str, Tensor], input_size: int) -> EdgeFace | None:
     """Build the network of the tensors where it is one that was cut."""
-    if recognise(state) is not None:
+    if recognize(state) is not None:
         return None
     try:
         return network_of(state, input_size=input_size)
@@ -141,7 +139,7 @@ def _describe(arch: str, gamma: float | None) -> str:
 def _hint(state: dict[str, Tensor], cut: EdgeFace | None) -> str:
     if cut is not None:
         return f"; it looks like a cut {cut.arch}, which has no gamma"
-    found = recognise(state)
+    found = recognize(state)
     return "" if found is None else f"; it looks like {_describe(*found)}"
 
 

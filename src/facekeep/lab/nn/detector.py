@@ -77,7 +77,7 @@ class FaceDetector(nn.Module):
         seen, coarser = found[-len(STRIDES) :], None
         rows: list[Tensor] = []
         for x, mix, head in reversed(list(zip(seen, self.neck, self.heads, strict=True))):
-            coarser = mix(x if coarser is None else x + _doubled(coarser))
+            coarser = mix(x if coarser is None else x + _double(coarser))
             rows.insert(0, head(coarser).flatten(2).transpose(1, 2))
         return rows
 
@@ -97,7 +97,7 @@ class FaceDetector(nn.Module):
 def begin_evenly(model: FaceDetector, pixels: Tensor) -> None:
     """Make new weights such that every convolution passes on a spread of one (LSUV).
 
-    Without normalisation a deep network of random weights learns slowly; so each layer is scaled
+    Without normalization a deep network of random weights learns slowly; so each layer is scaled
     to what it does on real images (Mishkin and Matas 2016). No cell claims a face at first.
 
     Args:
@@ -127,7 +127,7 @@ def load_yunet(file: Path | bytes) -> FaceDetector:
     """Make a detector with the weights of a YuNet in ONNX; it finds what that finds.
 
     Args:
-        file: The small YuNet, whose convolutions hold their normalisation: OpenCV's of March 2023.
+        file: The small YuNet, whose convolutions hold their normalization: OpenCV's of March 2023.
 
     Raises:
         ModelError: It is another network.
@@ -155,7 +155,7 @@ def load_yunet(file: Path | bytes) -> FaceDetector:
     return model
 
 
-def _doubled(x: Tensor) -> Tensor:
+def _double(x: Tensor) -> Tensor:
     return functional.interpolate(x, scale_factor=2.0, mode="nearest")
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from torch import nn
 
 from facekeep.lab.nn.detector import HEADS, STRIDES, WHITE, FaceDetector
-from facekeep.lab.nn.graph import Graph
+from facekeep.lab.nn.graph import Graph, as_array
 from facekeep.models.files import keep
 
 __all__ = ["export_detector"]
@@ -34,7 +34,7 @@ def export_detector(model: FaceDetector, path: str | os.PathLike[str]) -> None:
         (name, ["batch", f"cells_{name.split('_')[1]}", HEADS[name.split("_")[0]]])
         for name in _network(graph, "image", model)
     ]
-    content = graph.serialise(("image", ["batch", 3, "height", "width"]), *results)
+    content = graph.serialize(("image", ["batch", 3, "height", "width"]), *results)
     keep(Path(path), content)
 
 
@@ -52,7 +52,7 @@ def _network(graph: Graph, x: str, model: FaceDetector) -> list[str]:
     for index in reversed(range(len(STRIDES))):
         x = seen[index]
         if coarser:
-            x = graph.add("Add", x, _doubled(graph, coarser))
+            x = graph.add("Add", x, _double(graph, coarser))
         coarser = _unit(graph, x, model.neck[index])
         names += _cells(graph, _unit(graph, coarser, model.heads[index]), STRIDES[index])
     return names
@@ -76,7 +76,7 @@ def _cells(graph: Graph, x: str, stride: int) -> list[str]:
     return named
 
 
-def _doubled(graph: Graph, x: str) -> str:
+def _double(graph: Graph, x: str) -> str:
     scales = graph.constant(np.array([1, 1, 2, 2], np.float32))
     how = {"mode": "nearest", "nearest_mode": "floor"}
     return graph.add("Resize", x, "", scales, coordinate_transformation_mode="asymmetric", **how)
@@ -84,7 +84,7 @@ def _doubled(graph: Graph, x: str) -> str:
 
 def _convolution(graph: Graph, x: str, module: nn.Module, scale: float = 1.0) -> str:
     layer = cast(Any, module)
-    weights = [layer.weight.detach() * scale, layer.bias.detach()]
-    constants = [graph.constant(value.float().cpu().numpy()) for value in weights]
+    weights = (layer.weight * scale, layer.bias)
+    constants = [graph.constant(as_array(value)) for value in weights]
     pads, strides = layer.padding * 2, layer.stride
     return graph.add("Conv", x, *constants, group=layer.groups, pads=pads, strides=strides)

@@ -20,13 +20,11 @@ import os
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from facekeep.lab.nn.edgeface import EdgeFace, Stage
 from facekeep.lab.nn.edgenext import ConvBlock, PositionEncoding, SplitBlock
-from facekeep.lab.nn.graph import Graph
+from facekeep.lab.nn.graph import Graph, as_array
 from facekeep.lab.nn.lora import LoRaLin
 from facekeep.models.files import keep
 
@@ -46,7 +44,7 @@ def export_onnx(model: EdgeFace, path: str | os.PathLike[str]) -> None:
     """
     graph, size = _Network(model), model.input_size
     graph.rename(_network(graph, "image", model), "embedding")
-    content = graph.serialise(
+    content = graph.serialize(
         ("image", ["batch", 3, size, size]), ("embedding", ["batch", model.width])
     )
     keep(Path(path), content)
@@ -61,7 +59,7 @@ class _Network(Graph):
 
     def weights(self, value: Tensor) -> str:
         """Keep a parameter under its name, and return that."""
-        return self.parameter(self._names[value], _array(value))
+        return self.parameter(self._names[value], as_array(value))
 
 
 def _network(graph: _Network, x: str, model: EdgeFace) -> str:
@@ -108,7 +106,7 @@ def _split_block(graph: _Network, x: str, block: SplitBlock, side: int) -> str:
 
 def _position(graph: _Network, encoding: PositionEncoding, side: int) -> str:
     """Return the constant that is added to each map."""
-    waves = _array(encoding.waves)  # of the row, then the same of the column
+    waves = as_array(encoding.waves)  # of the row, then the same of the column
     half = waves.shape[1] // 2
     wave = graph.constant(waves[:, :half, :, 0])
     shape = graph.numbers(1, half, side, side)
@@ -159,7 +157,7 @@ def _linear(graph: _Network, x: str, layer: nn.Module, scale: Tensor | None = No
     if isinstance(layer, LoRaLin):
         x = _linear(graph, x, layer.linear1)
     full = _last(layer)
-    weights = [_scaled(graph, each, scale) for each in (full.weight, full.bias) if each is not None]
+    weights = [_scale(graph, each, scale) for each in (full.weight, full.bias) if each is not None]
     return graph.add("Gemm", x, *weights, transB=1)
 
 
@@ -167,7 +165,7 @@ def _last(layer: nn.Module) -> nn.Linear:
     return cast(nn.Linear, layer.linear2 if isinstance(layer, LoRaLin) else layer)
 
 
-def _scaled(graph: _Network, value: Tensor, scale: Tensor | None) -> str:
+def _scale(graph: _Network, value: Tensor, scale: Tensor | None) -> str:
     """Keep a parameter, and return it with each of its rows multiplied."""
     name = graph.weights(value)
     if scale is None:
@@ -204,8 +202,3 @@ def _convolution(graph: _Network, x: str, layer: Any) -> str:
 def _norm(graph: _Network, x: str, layer: nn.LayerNorm) -> str:
     weights = [graph.weights(value) for value in (layer.weight, layer.bias)]
     return graph.add("LayerNormalization", x, *weights, epsilon=layer.eps)
-
-
-def _array(value: Tensor) -> NDArray[np.float32]:
-    array: NDArray[np.float32] = value.detach().float().cpu().numpy()
-    return array

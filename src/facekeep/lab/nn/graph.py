@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
-__all__ = ["Graph"]
+__all__ = ["Graph", "as_array"]
 
 PRODUCER = "facekeep"  # by which an ONNX file says what wrote it
 OPSET = 20  # the first with Gelu; ONNX Runtime 1.20 runs 21
@@ -69,7 +70,7 @@ class Graph:
                     node.output[place] = new
         return new
 
-    def serialise(self, source: tuple[str, list[Any]], *results: tuple[str, list[Any]]) -> bytes:
+    def serialize(self, source: tuple[str, list[Any]], *results: tuple[str, list[Any]]) -> bytes:
         """Return the ONNX file.
 
         Args:
@@ -97,3 +98,9 @@ class Graph:
         checker.check_model(model, full_check=True)
         content: bytes = model.SerializeToString(deterministic=True)
         return content
+
+
+def as_array(value: Tensor) -> NDArray[np.float32]:
+    """Return the numbers of a tensor."""
+    array: NDArray[np.float32] = value.detach().float().cpu().numpy()
+    return array

@@ -118,7 +118,7 @@ def _state(constants: list[Array], model: EdgeFace) -> dict[str, Tensor]:
             weight, bias = _projection(encoding, value)
             state[name], state[name.replace("weight", "bias")] = weight, bias
         else:
-            state[name] = _placed(value, name, empty[name].shape)
+            state[name] = _place(value, name, empty[name].shape)
     return state
 
 
@@ -133,7 +133,7 @@ def _in_order_of_use(state: dict[str, Tensor]) -> Iterator[str]:
                 yield temperature
 
 
-def _placed(value: Array, name: str, shape: torch.Size) -> Tensor:
+def _place(value: Array, name: str, shape: torch.Size) -> Tensor:
     if len(shape) == 4 and value.ndim == 4:
         value = value.transpose((0, 3, 1, 2) if len(value) == shape[0] else (3, 0, 1, 2))
     fits = value.shape == shape if len(shape) == 4 else value.size == shape.numel()

@@ -8,8 +8,8 @@ from typing import Final
 
 from torch import Tensor, nn
 
-from facekeep.lab.nn.graph import Graph
-from facekeep.lab.nn.refiner import SIDE, add_convolutions, as_array, convolutions
+from facekeep.lab.nn.graph import Graph, as_array
+from facekeep.lab.nn.refiner import SIDE, add_convolutions, make_convolutions
 from facekeep.models.files import keep
 
 __all__ = ["FaceOrienter", "export_orienter"]
@@ -28,7 +28,7 @@ class FaceOrienter(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.layers, width = convolutions(_LAYERS, SIDE)
+        self.layers, width = make_convolutions(_LAYERS, SIDE)
         self.head = nn.Linear(width, 2)
 
     def forward(self, crops: Tensor) -> Tensor:
@@ -59,5 +59,5 @@ def export_orienter(model: FaceOrienter, path: str | os.PathLike[str]) -> None:
     x = graph.add("Flatten", add_convolutions(graph, "crop", model.layers), axis=1)
     weights = [graph.constant(as_array(value)) for value in (model.head.weight.T, model.head.bias)]
     graph.rename(graph.add("Gemm", x, *weights), "direction")
-    content = graph.serialise(("crop", ["batch", 3, SIDE, SIDE]), ("direction", ["batch", 2]))
+    content = graph.serialize(("crop", ["batch", 3, SIDE, SIDE]), ("direction", ["batch", 2]))
     keep(Path(path), content)

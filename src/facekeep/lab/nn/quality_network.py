@@ -9,8 +9,7 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
-from facekeep.lab.nn.graph import Graph
-from facekeep.lab.nn.refiner import as_array
+from facekeep.lab.nn.graph import Graph, as_array
 from facekeep.models.files import keep
 
 __all__ = ["FaceQualityNetwork", "export_quality_network"]
@@ -90,4 +89,4 @@ def export_quality_network(model: FaceQualityNetwork, path: str | os.PathLike[st
         x = graph.add("Gemm", x, *(graph.constant(as_array(each)) for each in (weight.T, bias)))
     graph.rename(x, "recognizability")
     source = ("evidence", ["batch", len(model.mean)])
-    keep(Path(path), graph.serialise(source, ("recognizability", ["batch", 1])))
+    keep(Path(path), graph.serialize(source, ("recognizability", ["batch", 1])))

@@ -28,7 +28,7 @@ def read_network(source: ModelEntry | str | Path, *, input_size: int | None = No
     """Make the network that a model runs, whatever its form: ranks, widths and depths are free.
 
     Args:
-        source: A model of the catalogue, a PyTorch checkpoint, or an ONNX file that facekeep
+        source: A model of the catalog, a PyTorch checkpoint, or an ONNX file that facekeep
             exported, packed, sparse or neither; a packed one gives the numbers that are run.
         input_size: Height and width of the crops; None for what the source says, which for a
             checkpoint alone is 112.

@@ -11,12 +11,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, cast
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from facekeep.lab.nn.graph import Graph
+from facekeep.lab.nn.graph import Graph, as_array
 from facekeep.models.files import keep
 from facekeep.pipeline.refine import pose
 
@@ -24,9 +22,8 @@ __all__ = [
     "SIDE",
     "LandmarkRefiner",
     "add_convolutions",
-    "as_array",
-    "convolutions",
     "export_refiner",
+    "make_convolutions",
 ]
 
 SIDE: Final = 64
@@ -49,7 +46,7 @@ class LandmarkRefiner(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.layers, width = convolutions(_LAYERS, SIDE)
+        self.layers, width = make_convolutions(_LAYERS, SIDE)
         self.head = nn.Linear(width, _PLACES)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
@@ -88,11 +85,11 @@ def export_refiner(model: LandmarkRefiner, path: str | os.PathLike[str]) -> None
         "Gemm", x, graph.constant(as_array(model.head.weight.T)), graph.constant(as_array(bias))
     )
     graph.rename(graph.add("Reshape", x, graph.numbers(-1, 5, 2)), "landmarks")
-    content = graph.serialise(("crop", ["batch", 3, SIDE, SIDE]), ("landmarks", ["batch", 5, 2]))
+    content = graph.serialize(("crop", ["batch", 3, SIDE, SIDE]), ("landmarks", ["batch", 5, 2]))
     keep(Path(path), content)
 
 
-def convolutions(layers: Sequence[tuple[int, int]], side: int) -> tuple[nn.Sequential, int]:
+def make_convolutions(layers: Sequence[tuple[int, int]], side: int) -> tuple[nn.Sequential, int]:
     """Make 3 x 3 convolutions on RGB, each with its batch norm and ReLU.
 
     Args:
@@ -102,17 +99,17 @@ def convolutions(layers: Sequence[tuple[int, int]], side: int) -> tuple[nn.Seque
     Returns:
         The layers, and how many numbers the last one gives for a crop.
     """
-    made: list[nn.Module] = []
+    blocks: list[nn.Module] = []
     inputs = 3
     for outputs, stride in layers:
         convolution = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
-        made.append(nn.Sequential(convolution, nn.BatchNorm2d(outputs), nn.ReLU()))
+        blocks.append(nn.Sequential(convolution, nn.BatchNorm2d(outputs), nn.ReLU()))
         inputs, side = outputs, side // stride
-    return nn.Sequential(*made), inputs * side * side
+    return nn.Sequential(*blocks), inputs * side * side
 
 
 def add_convolutions(graph: Graph, x: str, layers: nn.Sequential) -> str:
-    """Add the layers of `convolutions` to a graph; each batch norm becomes part of its convolution.
+    """Add the layers of `make_convolutions` to a graph, each batch norm as part of its convolution.
 
     Returns:
         The name of the result.
@@ -126,9 +123,3 @@ def add_convolutions(graph: Graph, x: str, layers: nn.Sequential) -> str:
         pads, strides = convolution.padding * 2, convolution.stride
         x = graph.add("Relu", graph.add("Conv", x, *weights, pads=pads, strides=strides))
     return x
-
-
-def as_array(value: Tensor) -> NDArray[np.float32]:
-    """Return the numbers of a tensor."""
-    array: NDArray[np.float32] = value.detach().float().cpu().numpy()
-    return array

@@ -25,7 +25,7 @@ from facekeep.lab.nn.edgeface import (
 from facekeep.lab.nn.edgenext import SplitBlock
 from facekeep.lab.nn.lora import LoRaLin, rank_of
 
-__all__ = ["fault", "full_rank", "linear_layers", "network_of", "recognise", "width_of"]
+__all__ = ["fault", "full_rank", "linear_layers", "network_of", "recognize", "width_of"]
 
 _STAGES = range(4)
 
@@ -62,7 +62,7 @@ def network_of(state: State, *, input_size: int = 112) -> EdgeFace:
     return model
 
 
-def recognise(state: State) -> tuple[str, float | None] | None:
+def recognize(state: State) -> tuple[str, float | None] | None:
     """Tell by the shapes of its tensors which published network a checkpoint is of.
 
     Args:

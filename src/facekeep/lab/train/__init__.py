@@ -1,6 +1,6 @@
 """Training: from faces of many people, or a teacher, to a network that ``identify`` uses.
 
-The room stands beside the road and calls it. Everything but recipes needs the train extra.
+Everything but recipes needs the train extra.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from facekeep.lab.train.config import Recipe
 
 if TYPE_CHECKING:
-    from facekeep.lab.train.run import Outcome, train
+    from facekeep.lab.train.run import TrainingResult, train
 
-__all__ = ["Outcome", "Recipe", "train"]
+__all__ = ["Recipe", "TrainingResult", "train"]
 
 
 def __getattr__(name: str) -> Any:

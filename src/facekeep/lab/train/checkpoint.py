@@ -12,15 +12,15 @@ from typing import Any, BinaryIO, Final
 
 import torch
 
-from facekeep._internal.files import is_full, open_regular, replacing, why
-from facekeep.errors import FacekeepError, ModelCorrupt, ModelError, StorageFull
+from facekeep._internal.files import open_regular, replacing, why
+from facekeep.errors import ModelCorrupt, ModelError
 from facekeep.lab.train.parallel import Parallel
+from facekeep.models.files import cannot_write
 
 __all__ = [
     "CHECKPOINT",
-    "cannot_write",
+    "collect_random_state",
     "load_checkpoint",
-    "random_state",
     "restore_random_state",
     "save_checkpoint",
 ]
@@ -62,7 +62,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     return state
 
 
-def random_state(parallel: Parallel) -> torch.Tensor | None:
+def collect_random_state(parallel: Parallel) -> torch.Tensor | None:
     """Collect PyTorch's random states: a row of bytes for each process, in the main one.
 
     A row holds the CPU's generator and, on a GPU, that of the GPU behind it.
@@ -82,16 +82,6 @@ def restore_random_state(rows: torch.Tensor, parallel: Parallel) -> None:
     torch.set_rng_state(row[:length].clone())
     if parallel.device.type == "cuda" and len(row) > length:
         torch.cuda.set_rng_state(row[length:].clone(), parallel.device)
-
-
-def cannot_write(path: Path, error: OSError) -> FacekeepError:
-    """Make the error that says why a file of a run could not be written."""
-    if is_full(error):
-        return StorageFull(
-            f"no room to write {path}; free some space and go on with --resume:"
-            " what was saved before is as it was"
-        )
-    return ModelError(f"cannot write {path}: {why(error)}")
 
 
 def _write(state: dict[str, Any], stream: BinaryIO) -> None:

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from facekeep.errors import ImageError
-from facekeep.lab.train.data import Source, decode
-from facekeep.lab.train.pixels import normalise
+from facekeep.lab.datasets.source import Source, decode
+from facekeep.lab.train.pixels import normalize
 
-__all__ = ["embed_faces", "first_of_each", "read_face"]
+__all__ = ["embed_faces", "pick_first_of_each", "read_face"]
 
 _BATCH: Final = 64
 
@@ -47,7 +47,7 @@ def embed_faces(
     return everything, torch.tensor(kept, dtype=torch.int64, device=device)
 
 
-def first_of_each(labels: NDArray[np.int64], most: int) -> NDArray[np.int64]:
+def pick_first_of_each(labels: NDArray[np.int64], most: int) -> NDArray[np.int64]:
     """Return the places of the first so many faces of each person, in order."""
     order = np.argsort(labels, kind="stable")
     ranked = labels[order]
@@ -58,7 +58,7 @@ def first_of_each(labels: NDArray[np.int64], most: int) -> NDArray[np.int64]:
 @torch.no_grad()
 def _forward(model: nn.Module, faces: NDArray[np.uint8], device: torch.device) -> Tensor:
     pixels = torch.from_numpy(faces).permute(0, 3, 1, 2).to(device)
-    return functional.normalize(model(normalise(pixels)).float())
+    return functional.normalize(model(normalize(pixels)).float())
 
 
 def read_face(source: Source, place: int, size: int) -> NDArray[np.uint8] | None:

@@ -6,13 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from facekeep._internal.files import write_whole
 from facekeep.errors import InputError
-from facekeep.lab.train.checkpoint import cannot_write
 from facekeep.lab.train.config import OPTIONS, Recipe
 from facekeep.lab.train.recipe import read_recipe, recipe_toml
+from facekeep.models.files import cannot_write, keep
 
-__all__ = ["KEPT_OUT", "RECIPE", "begin", "keep", "make", "require_new", "resumed_recipe"]
+__all__ = ["KEPT_OUT", "RECIPE", "begin", "make", "require_new", "resumed_recipe"]
 
 RECIPE: Final = "recipe.toml"
 KEPT_OUT: Final = "holdout.tsv"
@@ -95,16 +94,3 @@ def resumed_recipe(folder: Path, given: Mapping[str, Any]) -> Recipe:
                 " leave the option out, or train anew into another folder"
             )
     return Recipe(**(values | {name: given[name] for name in _FREE if name in given}))
-
-
-def keep(path: Path, content: bytes) -> None:
-    """Write a file of the run, whole or not at all.
-
-    Raises:
-        StorageFull: There is no room.
-        ModelError: It cannot be written for another reason.
-    """
-    try:
-        write_whole(path, content)
-    except OSError as error:
-        raise cannot_write(path, error) from error

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
+from facekeep.lab.datasets.source import Source, decode
 from facekeep.lab.evaluate import Operating, holdout_tar
 from facekeep.lab.evaluate.data import PersonSet, Samples
-from facekeep.lab.train.data import Source, decode
-from facekeep.lab.train.embedding import embed_faces, first_of_each
+from facekeep.lab.train.embedding import embed_faces, pick_first_of_each
 from facekeep.lab.train.parallel import Parallel, shard
 
 __all__ = ["FMRS", "Holdout", "Measured"]
@@ -56,7 +56,7 @@ class Holdout:
     def __init__(self, source: Source, *, size: int, width: int, parallel: Parallel) -> None:
         self._source, self._size, self._width, self._parallel = source, size, width, parallel
         self.people = source.classes
-        self._places = first_of_each(source.labels, _MOST_FACES)
+        self._places = pick_first_of_each(source.labels, _MOST_FACES)
 
     def __len__(self) -> int:
         return len(self._places)

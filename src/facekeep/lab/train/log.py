@@ -1,16 +1,24 @@
-"""The log of a run: a CSV file that an interrupted run continues where its checkpoint stands."""
+"""The log of a run: a CSV file that an interrupted run continues where its checkpoint stands.
+
+Its rows hold the means of the losses since the row before.
+"""
 
 from __future__ import annotations
 
 import csv
+import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final, TextIO
 
-from facekeep._internal.closing import Closing
+import torch
+from torch import Tensor
 
-__all__ = ["COLUMNS", "Log", "read_log"]
+from facekeep._internal.closing import Closing
+from facekeep.errors import ModelError
+
+__all__ = ["COLUMNS", "Log", "LossMeans", "read_log"]
 
 COLUMNS: Final = (
     "step",
@@ -62,6 +70,68 @@ class Log(Closing):
     def close(self) -> None:
         """Close the file."""
         self._stream.close()
+
+
+class LossMeans:
+    """Means of the losses since the last row of the log.
+
+    What each step gives is left on the GPU until somebody asks for it.
+
+    Args:
+        names: What the numbers of a step are; the first is the loss.
+        skips_overflows: Single losses that are not finite do no harm: their steps were left out.
+    """
+
+    def __init__(self, names: Sequence[str], *, skips_overflows: bool = False) -> None:
+        self._names, self._skips_overflows = tuple(names), skips_overflows
+        self._earlier: list[list[float]] = []
+        self._rows: list[Tensor] = []
+        self._images = 0
+        self._seconds = 0.0
+
+    def add(self, row: Tensor, images: int, seconds: float) -> None:
+        """Take the numbers of a step, ``(n,)`` on any device, and how long it took."""
+        self._rows.append(row)
+        self._images += images
+        self._seconds += seconds
+
+    def rows(self, step: int) -> list[list[float]]:
+        """Return the numbers of all steps so far, having checked them.
+
+        Args:
+            step: The number of the last one.
+
+        Raises:
+            ModelError: A loss or the length of a gradient is not finite; names the step.
+        """
+        self._earlier += torch.stack(self._rows).tolist() if self._rows else []
+        self._rows = []
+        values = self._earlier
+        bad = [place for place, row in enumerate(values) if not all(map(math.isfinite, row))]
+        if bad and not (self._skips_overflows and len(bad) < len(values)):
+            first = step - len(values) + 1 + bad[0]
+            raise ModelError(
+                f"the loss is no longer a finite number at step {first}; the last checkpoint is"
+                " kept: train anew with a lower learning rate, or in fp32"
+            )
+        return values
+
+    def restore(self, rows: Sequence[Sequence[float]]) -> None:
+        """Go on from what `rows` gave."""
+        self._earlier = [list(row) for row in rows]
+
+    def close(self, step: int) -> dict[str, float]:
+        """Return the means by name, and ``images_per_second``; then begin anew.
+
+        Raises:
+            ModelError: As by `rows`.
+        """
+        rows = [row for row in self.rows(step) if all(map(math.isfinite, row))]
+        means = (math.fsum(column) / len(rows) for column in zip(*rows, strict=True))
+        found = dict(zip(self._names, means, strict=True))
+        found["images_per_second"] = self._images / max(self._seconds, 1e-9)
+        self._earlier, self._images, self._seconds = [], 0, 0.0
+        return found
 
 
 def read_log(path: Path) -> dict[str, list[float | None]]:

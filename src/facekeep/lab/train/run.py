@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
-from contextlib import nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,50 +12,44 @@ import numpy as np
 import torch
 
 from facekeep.errors import InputError
+from facekeep.lab.datasets.augment import PRESETS
+from facekeep.lab.datasets.source import Source, select
+from facekeep.lab.datasets.training_set import open_source
 from facekeep.lab.evaluate.plots import require_matplotlib
 from facekeep.lab.evaluate.result import operating_points
 from facekeep.lab.train.config import Recipe
-from facekeep.lab.train.data import PRESETS, Loader, Source, open_source, select, split
-from facekeep.lab.train.finish import (
+from facekeep.lab.train.embedder_loop import EmbedderTrainer
+from facekeep.lab.train.folder import KEPT_OUT, begin, require_new
+from facekeep.lab.train.holdout import Holdout, Measured
+from facekeep.lab.train.learner import Learner
+from facekeep.lab.train.loader import Loader
+from facekeep.lab.train.loop import Watch, unwatched
+from facekeep.lab.train.parallel import Parallel, from_environment
+from facekeep.lab.train.results import (
     Registered,
-    command,
-    measure,
+    TrainingResult,
+    describe_command,
+    measure_tar,
     register,
     require_free,
     write_results,
 )
-from facekeep.lab.train.folder import KEPT_OUT, begin, keep, require_new
-from facekeep.lab.train.holdout import Holdout, Measured
-from facekeep.lab.train.lessons import FULL_SIDE, Lesson, Remembered, Watch, live
-from facekeep.lab.train.loop import Trainer
-from facekeep.lab.train.parallel import Parallel, from_environment
-from facekeep.lab.train.plan import holdout_people, make_plan, settle, workers_of
-from facekeep.lab.train.sample import out_of_place
-from facekeep.lab.train.start import origin, starting_model
-from facekeep.lab.train.step import Learner
+from facekeep.lab.train.sample import count_misplaced
+from facekeep.lab.train.schedule import (
+    count_holdout,
+    count_workers,
+    fill_defaults,
+    make_schedule,
+)
+from facekeep.lab.train.split import split
+from facekeep.lab.train.start import find_origin, make_starting_model
 from facekeep.lab.train.teacher import open_teacher
+from facekeep.lab.train.teacher_targets import FULL_SIDE, CachedTargets, Targets, live_targets
+from facekeep.models.files import keep
 
-__all__ = ["Outcome", "train"]
+__all__ = ["TrainingResult", "train"]
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of a run.
-
-    Attributes:
-        finished: Whether it reached its end; if not, a checkpoint was saved.
-        step: Steps done.
-        summary: What ``summary.json`` tells; None where it is not finished, and in the processes
-            beside the main one.
-        registered: The entry in the catalogue, where one was asked for.
-    """
-
-    finished: bool
-    step: int
-    summary: dict[str, Any] | None = None
-    registered: Registered | None = None
 
 
 def train(
@@ -67,8 +59,8 @@ def train(
     resume: bool = False,
     name: str | None = None,
     threads: int = 0,
-    watch: Watch = lambda what, images: nullcontext(lambda done: None),
-) -> Outcome:
+    watch: Watch = unwatched,
+) -> TrainingResult:
     """Train as a recipe says; every process of a run calls it alike.
 
     Seeds PyTorch's global random generator.
@@ -79,7 +71,7 @@ def train(
         resume: Go on with the run in the folder, whose recipe it must be.
         name: Put the result into the catalogue under this name.
         threads: CPU threads of one process; 0 for PyTorch's own choice.
-        watch: Shows how far it is; see ``lessons.Watch``.
+        watch: Shows how far it is; see `Watch`.
 
     Raises:
         InputError: The folder or the name is taken, or an option does not fit the data.
@@ -103,16 +95,16 @@ def _trained(
     resume: bool,
     name: str | None,
     watch: Watch,
-) -> Outcome:
+) -> TrainingResult:
     """Do a run; nothing of it is left when the group of processes ends."""
     if not resume and parallel.is_main:
         require_new(folder)
     job = _Job(recipe, folder, parallel)
     job.prepare(resume=resume, watch=watch)
-    with watch("Training", job.images_left) as advance:
+    with watch("Training", job.trainer.images_left) as advance:
         finished = job.trainer.run(advance)
     if not finished:
-        return Outcome(finished=False, step=job.trainer.step)
+        return TrainingResult(finished=False, step=job.trainer.step)
     return job.finish(name)
 
 
@@ -122,27 +114,22 @@ class _Job:
     def __init__(self, recipe: Recipe, folder: Path, parallel: Parallel) -> None:
         self.recipe, self.folder, self.parallel = recipe, folder, parallel
         torch.manual_seed(recipe.seed)
-        self.model = starting_model(recipe)
-        self.faces, kept_out = _faces(recipe)
-        self.batch = _batch(recipe, len(self.faces), parallel)
+        self.model = make_starting_model(recipe)
+        self.faces, kept_out = _open_faces(recipe)
+        self.batch = _choose_batch(recipe, len(self.faces), parallel)
         self.loader = self._loader()
-        self.plan = make_plan(recipe, self.loader.steps_per_epoch)
+        self.schedule = make_schedule(recipe, self.loader.steps_per_epoch)
         self.holdout = None if kept_out is None else self._holdout(kept_out)
-        self.remembered: list[Remembered] = []
+        self.cached: list[CachedTargets] = []
         self.learner = self._learner()
-        self.trainer = Trainer(
+        self.trainer = EmbedderTrainer(
             self.learner,
             self.loader,
-            self.plan,
+            self.schedule,
             holdout=self.holdout,
             folder=folder,
             parallel=parallel,
         )
-
-    @property
-    def images_left(self) -> int:
-        """How many images the rest of the run will see."""
-        return (self.plan.steps - self.trainer.step) * self.batch
 
     def prepare(self, *, resume: bool, watch: Watch) -> None:
         """Make the folder, or go back to its checkpoint; hear the teachers out."""
@@ -153,31 +140,31 @@ class _Job:
                 keep(self.folder / KEPT_OUT, self.holdout.table())
             self._warn()
         self.parallel.barrier()
-        for lesson in self.remembered:
-            lesson.fill(watch)
+        for target in self.cached:
+            target.fill(watch)
         if resume and self.trainer.resume():
             return
         if self.recipe.from_ is not None:
             self.learner.imprint(self.faces)
 
-    def finish(self, name: str | None) -> Outcome:
+    def finish(self, name: str | None) -> TrainingResult:
         """Measure, write and register what was learned."""
         measured = None
         if self.holdout is not None:
             measured = self.holdout.measure(self.learner.averaged)
-        step, corrupt = self.trainer.step, self.trainer.corrupt()
+        step, corrupt = self.trainer.step, self.trainer.count_corrupt()
         if not self.parallel.is_main:
-            return Outcome(finished=True, step=step)
-        points = () if measured is None else measure(measured)
+            return TrainingResult(finished=True, step=step)
+        points = () if measured is None else measure_tar(measured)
         facts = self._facts(corrupt) | {"tar": operating_points(points) or None}
         model = self.learner.averaged
         summary = write_results(self.folder, model, facts)
         registered = None if name is None else self._register(name, measured)
-        return Outcome(finished=True, step=step, summary=summary, registered=registered)
+        return TrainingResult(finished=True, step=step, summary=summary, model=registered)
 
     def _warn(self) -> None:
         """Tell of what will come to nothing: photos that are no crops; nobody to measure with."""
-        wrong, looked = out_of_place(self.faces)
+        wrong, looked = count_misplaced(self.faces)
         if 2 * wrong > looked:
             _log.warning(
                 "in %d of %d pictures looked at there is no face where an aligned crop has it: a"
@@ -195,7 +182,7 @@ class _Job:
 
     def _register(self, name: str, measured: Measured | None) -> Registered:
         return register(
-            self.folder, name, self.learner.averaged, measured, begun=origin(self.recipe)
+            self.folder, name, self.learner.averaged, measured, begun=find_origin(self.recipe)
         )
 
     def _holdout(self, kept_out: Source) -> Holdout:
@@ -212,7 +199,7 @@ class _Job:
             augment=PRESETS[self.recipe.augment](),
             rank=self.parallel.rank,
             world=self.parallel.world,
-            workers=workers_of(self.recipe, here),
+            workers=count_workers(self.recipe, here),
             max_corrupt=self.recipe.max_corrupt,
         )
 
@@ -227,20 +214,20 @@ class _Job:
         teachers = [
             open_teacher(each, device=parallel.device, threads=threads) for each in recipe.teacher
         ]
-        lessons: list[Lesson] = [live(each) for each in teachers]
+        targets: list[Targets] = [live_targets(each) for each in teachers]
         if recipe.teacher_sees == "plain":
-            self.remembered = [
-                Remembered(each, self.faces, self.folder / f"teacher-{number}", parallel)
+            self.cached = [
+                CachedTargets(each, self.faces, self.folder / f"teacher-{number}", parallel)
                 for number, each in enumerate(teachers, 1)
             ]
-            lessons = [*self.remembered]
+            targets = [*self.cached]
         classes = self.faces.classes
-        return Learner(self.model, recipe, classes=classes, parallel=parallel, lessons=lessons)
+        return Learner(self.model, recipe, classes=classes, parallel=parallel, targets=targets)
 
     def _settled(self) -> Recipe:
         """The recipe without a default that depends on the weights or the data."""
         return dataclasses.replace(
-            settle(self.recipe, self.plan, self._held_out()["people"]),
+            fill_defaults(self.recipe, self.schedule, self._held_out()["people"]),
             arch=self.model.arch,
             gamma=0 if self.recipe.gamma == 0 else self.model.gamma,
             input_size=self.model.input_size,
@@ -265,17 +252,17 @@ class _Job:
             "device": self.parallel.device.type,
             "processes": self.parallel.world,
             "seconds": round(self.trainer.seconds),
-            "command": command(self.folder),
+            "command": describe_command(self.folder),
         }
 
 
-def _faces(recipe: Recipe) -> tuple[Source, Source | None]:
+def _open_faces(recipe: Recipe) -> tuple[Source, Source | None]:
     """Open the faces: those to learn from, and those of the people kept out."""
     source = open_source(recipe.data, labels=recipe.labels)
     _require_sound(source, recipe.max_corrupt)
     if source.classes and not recipe.teacher:  # faces without a name would teach nothing
         source = select(source, np.flatnonzero(source.labels >= 0))
-    people = holdout_people(recipe, source.classes)
+    people = count_holdout(recipe, source.classes)
     if not people:
         return source, None
     return split(source, people=people, seed=recipe.seed)
@@ -299,7 +286,7 @@ def _require_sound(source: Source, most: float) -> None:
     _log.warning("%s: the file may have been cut short; the rest is used", told)
 
 
-def _batch(recipe: Recipe, images: int, parallel: Parallel) -> int:
+def _choose_batch(recipe: Recipe, images: int, parallel: Parallel) -> int:
     """Return how many faces a step of all processes takes: no more than there are."""
     batch = min(recipe.batch, images)
     if recipe.batch % parallel.world:

@@ -6,18 +6,18 @@ from typing import Final
 
 import numpy as np
 
+from facekeep.lab.datasets.source import Source
 from facekeep.lab.evaluate.crops import holds_face
-from facekeep.lab.train.data import Source
 from facekeep.lab.train.embedding import read_face
 from facekeep.pipeline.detect import Detector
 
-__all__ = ["out_of_place"]
+__all__ = ["count_misplaced"]
 
 _LOOKS: Final = 24
 _SIDE: Final = 112
 
 
-def out_of_place(source: Source) -> tuple[int, int]:
+def count_misplaced(source: Source) -> tuple[int, int]:
     """Look at a few images, spread over the source.
 
     Returns:

@@ -1,4 +1,4 @@
-"""What the runs of small networks share: the file that keeps their recipe, and their outcome."""
+"""What the runs of small networks share: their recipe, and the file that keeps it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Final, TypeVar, get_type_hints
 from facekeep._internal.files import open_regular, why
 from facekeep.errors import ConfigError, InputError
 
-__all__ = ["RECIPE", "Outcome", "SmallRecipe", "read_recipe", "recipe_json"]
+__all__ = ["RECIPE", "SmallRecipe", "read_recipe", "recipe_json"]
 
 RECIPE: Final = "recipe.json"
 
@@ -52,23 +52,6 @@ class SmallRecipe:
 
 
 Kind = TypeVar("Kind", bound=SmallRecipe)
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of a run.
-
-    Attributes:
-        finished: Whether it reached its end; if not, a checkpoint was saved.
-        step: Steps done.
-        summary: What ``summary.json`` tells; None where it is not finished.
-        name: What the catalogue calls the network, where a name was asked for.
-    """
-
-    finished: bool
-    step: int
-    summary: dict[str, Any] | None = None
-    name: str | None = None
 
 
 def recipe_json(recipe: SmallRecipe) -> bytes:

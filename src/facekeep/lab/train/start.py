@@ -21,14 +21,14 @@ from facekeep.lab.nn.shapes import full_rank
 from facekeep.lab.train.config import Recipe
 from facekeep.models import ModelEntry, checkpoint_path, entry, list_models
 
-__all__ = ["origin", "starting_model"]
+__all__ = ["find_origin", "make_starting_model"]
 
 _ARCH: Final = "edgeface-xxs"
 _SIZE: Final = 112
 _ONNX: Final = ".onnx"
 
 
-def starting_model(recipe: Recipe) -> EdgeFace:
+def make_starting_model(recipe: Recipe) -> EdgeFace:
     """Make the network of a recipe, with the weights that ``from`` names.
 
     ``from`` is a ``.pt`` file, an ONNX file that facekeep wrote, a model of the catalogue, or an
@@ -41,7 +41,7 @@ def starting_model(recipe: Recipe) -> EdgeFace:
         ModelError: They are of another network, or of one that can only be run.
     """
     if recipe.gamma == 0:
-        return full_rank(starting_model(dataclasses.replace(recipe, gamma=None)))
+        return full_rank(make_starting_model(dataclasses.replace(recipe, gamma=None)))
     if recipe.from_ is None:
         return create_model(
             recipe.arch or _ARCH,
@@ -62,7 +62,7 @@ def starting_model(recipe: Recipe) -> EdgeFace:
     return _loaded(path, recipe, known.architecture, known.gamma, known.input_size)
 
 
-def origin(recipe: Recipe) -> ModelEntry | None:
+def find_origin(recipe: Recipe) -> ModelEntry | None:
     """Look up the model of the catalogue that a recipe begins with; None where there is none."""
     return None if recipe.from_ is None or _is_file(recipe.from_) else _entry(recipe)
 

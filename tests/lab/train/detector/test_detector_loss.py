@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from facekeep.lab.train.detector.album import Faces, Known
+from facekeep.lab.train.detector.labels import FaceLabels, Known
 from facekeep.lab.train.detector.loss import detection_loss
 
 SIDE = 64
@@ -16,8 +16,8 @@ BOX = np.array([[12, 16, 44, 52]], np.float32)
 POINTS = np.array([[[20, 28], [36, 28], [28, 36], [22, 44], [34, 44]]], np.float32)
 
 
-def one(known: int = Known.ANNOTATED) -> Faces:
-    return Faces(BOX, POINTS, np.array([known]))
+def one(known: int = Known.ANNOTATED) -> FaceLabels:
+    return FaceLabels(BOX, POINTS, np.array([known]))
 
 
 def truth(surely: float = 12.0) -> list[Tensor]:
@@ -69,7 +69,7 @@ def test_a_missed_face_and_an_imagined_one_cost_score():
     quiet = truth()
     quiet[0][0, 4 * 8 + 3, 1] = -12
     assert float(detection_loss(quiet, [one()], SIDE)[0]) > 5
-    nobody = Faces.joined([])
+    nobody = FaceLabels.join([])
     assert float(detection_loss(truth(), [nobody], SIDE)[0]) > 5
     assert detection_loss(truth(), [nobody], SIDE)[1:].tolist() == [0, 0]
 
@@ -87,6 +87,6 @@ def test_every_face_finds_a_cell_however_small_or_close():
     boxes = np.array([[9, 9, 13, 13], [40, 40, 50, 52], [44, 42, 54, 54]], np.float32)
     points = np.repeat(((boxes[:, None, :2] + boxes[:, None, 2:]) / 2), 5, axis=1)
     rows = [torch.zeros(1, cells, 16, requires_grad=True) for cells in CELLS]
-    detection_loss(rows, [Faces(boxes, points, np.zeros(3, np.int64))], SIDE)[1].backward()
+    detection_loss(rows, [FaceLabels(boxes, points, np.zeros(3, np.int64))], SIDE)[1].backward()
     cells = torch.cat([row.grad[0, :, 2:6].abs().sum(dim=1) for row in rows])
     assert int((cells > 0).sum()) >= 3

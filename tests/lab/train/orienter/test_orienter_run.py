@@ -12,11 +12,11 @@ import pytest
 from numpy.typing import NDArray
 
 from facekeep.errors import InputError
-from facekeep.lab.train.data import Augment
-from facekeep.lab.train.orienter.faces import CHANGES, batch, cut_upright
+from facekeep.lab.datasets.augment import Augment
+from facekeep.lab.train.orienter.faces import CHANGES, cut_upright, make_batch
 from facekeep.lab.train.orienter.recipe import OrienterRecipe
 from facekeep.lab.train.orienter.run import train_orienter
-from facekeep.lab.train.refiner.faces import middle
+from facekeep.lab.train.refiner.faces import center_pose
 from facekeep.models import entry
 from facekeep.pipeline.image import save_image
 from facekeep.pipeline.orientation import Orienter
@@ -61,10 +61,10 @@ def test_photos_without_faces_are_refused(tmp_path: Path):
 def test_answers_point_from_eye_to_eye():
     """A red left eye and a green right one lie where the answer says, or mirrored."""
     patch = np.zeros((128, 128, 3), np.uint8)
-    for channel, (x, y) in enumerate(middle(128, 0.6)[:2]):
+    for channel, (x, y) in enumerate(center_pose(128, 0.6)[:2]):
         cv2.circle(patch, (round(x), round(y)), 4, [(255, 0, 0), (0, 255, 0)][channel], -1)
     rng = np.random.default_rng(0)
-    crops, answers = batch(patch[None], np.zeros(200, int), rng, Augment.none())
+    crops, answers = make_batch(patch[None], np.zeros(200, int), rng, Augment.none())
     rows, columns = np.indices(crops.shape[1:3])
     seen = faces = 0
     for crop, answer in zip(crops, answers, strict=True):
@@ -89,7 +89,7 @@ def test_a_mirrored_face_is_turned_the_same_way():
     """What lies on top of the face lies on top, mirrored or not."""
     patch = np.zeros((128, 128, 3), np.uint8)
     patch[:40] = 255
-    crops, answers = batch(
+    crops, answers = make_batch(
         patch[None], np.zeros(100, int), np.random.default_rng(0), Augment.none()
     )
     for crop, answer in zip(crops, answers, strict=True):
@@ -105,7 +105,7 @@ def test_the_same_chance_gives_the_same_batch():
     patches = np.random.default_rng(0).integers(0, 256, (3, 128, 128, 3), np.uint8)
     places = np.arange(3)
     one, two, other = (
-        batch(patches, places, np.random.default_rng(seed), CHANGES) for seed in (1, 1, 2)
+        make_batch(patches, places, np.random.default_rng(seed), CHANGES) for seed in (1, 1, 2)
     )
     assert all(np.array_equal(*pair) for pair in zip(one, two, strict=True))
     assert not np.array_equal(one[0], other[0])
@@ -149,4 +149,4 @@ def test_too_many_kept_out_is_one_clear_line(cli, photos: Path, tmp_path: Path):
 
 
 def test_the_pose_lies_in_the_middle_of_the_patch():
-    np.testing.assert_allclose(middle(64, 1.0), pose(64))
+    np.testing.assert_allclose(center_pose(64, 1.0), pose(64))

@@ -12,9 +12,15 @@ from numpy.typing import NDArray
 
 from facekeep.errors import InputError
 from facekeep.lab.datasets.annotated import open_annotated
+from facekeep.lab.datasets.augment import Augment
 from facekeep.lab.nn.refiner import SIDE
-from facekeep.lab.train.data import Augment
-from facekeep.lab.train.refiner.faces import CHANGES, Faces, batch, cut_out, eye_distance
+from facekeep.lab.train.refiner.faces import (
+    CHANGES,
+    FacePatches,
+    cut_out,
+    make_batch,
+    measure_eye_distance,
+)
 from facekeep.pipeline.image import save_image
 from facekeep.pipeline.refine import MIRRORED
 
@@ -44,19 +50,19 @@ def blot(crop: NDArray[np.uint8]) -> NDArray[np.float64]:
 
 
 @pytest.fixture(scope="module")
-def marks(tmp_path_factory: pytest.TempPathFactory) -> Faces:
+def marks(tmp_path_factory: pytest.TempPathFactory) -> FacePatches:
     photos = open_annotated(write_marks(tmp_path_factory.mktemp("marks")))
     return cut_out(photos, lift=0.0, watch=quiet)
 
 
-def test_landmarks_lie_where_they_did(marks: Faces):
+def test_landmarks_lie_where_they_did(marks: FacePatches):
     for number, patch in enumerate(marks.patches):
         np.testing.assert_allclose(blot(patch), marks.landmarks[number, number], atol=0.5)
 
 
-def test_landmarks_go_with_rough_crops_and_mirror_images(marks: Faces):
+def test_landmarks_go_with_rough_crops_and_mirror_images(marks: FacePatches):
     places = np.arange(200) % 5
-    crops, landmarks = batch(marks, places, np.random.default_rng(0), Augment.none())
+    crops, landmarks = make_batch(marks, places, np.random.default_rng(0), Augment.none())
     mirrored = 0
     for place, crop, points in zip(places, crops, landmarks * SIDE, strict=True):
         here, there = (np.abs(blot(crop) - points[each]).max() for each in (place, MIRRORED[place]))
@@ -66,36 +72,37 @@ def test_landmarks_go_with_rough_crops_and_mirror_images(marks: Faces):
     assert 0.35 * 160 < mirrored < 0.65 * 160  # the tip of the nose is one of five, on either side
 
 
-def test_crops_are_rough(marks: Faces):
+def test_crops_are_rough(marks: FacePatches):
     places = np.zeros(300, int)
-    _, landmarks = batch(marks, places, np.random.default_rng(0), Augment.none())
+    _, landmarks = make_batch(marks, places, np.random.default_rng(0), Augment.none())
     centres, eyes = landmarks.mean(axis=1), landmarks[:, 1] - landmarks[:, 0]
     assert 0.02 < centres[:, 1].std() < 0.06
     assert 0.07 < np.log(np.linalg.norm(eyes, axis=1)).std() < 0.13
     assert 7 < np.degrees(np.arctan2(eyes[:, 1], eyes[:, 0])).std() < 13
 
 
-def test_the_same_chance_gives_the_same_batch(marks: Faces):
+def test_the_same_chance_gives_the_same_batch(marks: FacePatches):
     places = np.zeros(3, int)
-    one, two, other = (batch(marks, places, np.random.default_rng(seed)) for seed in (1, 1, 2))
+    one, two, other = (make_batch(marks, places, np.random.default_rng(seed)) for seed in (1, 1, 2))
     assert all(np.array_equal(*pair) for pair in zip(one, two, strict=True))
     assert not np.array_equal(one[0], other[0])
 
 
-def test_changes_touch_pixels_only(marks: Faces):
+def test_changes_touch_pixels_only(marks: FacePatches):
     places = np.zeros(40, int)
     plain, changed = (
-        batch(marks, places, np.random.default_rng(0), each) for each in (Augment.none(), CHANGES)
+        make_batch(marks, places, np.random.default_rng(0), each)
+        for each in (Augment.none(), CHANGES)
     )
     assert not np.array_equal(plain[0], changed[0])
     assert plain[1].shape == changed[1].shape == (40, 5, 2)
     assert changed[0].dtype == np.uint8
 
 
-def test_landmarks_are_taught_higher(tmp_path: Path, marks: Faces):
+def test_landmarks_are_taught_higher(tmp_path: Path, marks: FacePatches):
     photos = open_annotated(write_marks(tmp_path))
     lifted = cut_out(photos, lift=0.1, watch=quiet).landmarks[0]
-    by = 0.1 * eye_distance(marks.landmarks[0])
+    by = 0.1 * measure_eye_distance(marks.landmarks[0])
     np.testing.assert_allclose(marks.landmarks[0] - lifted, [[0, by]] * 5, atol=1e-4)
 
 

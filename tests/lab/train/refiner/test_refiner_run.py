@@ -162,8 +162,8 @@ def test_a_damaged_recipe_or_checkpoint_is_told(tmp_path: Path, photos: Path):
 
 
 def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path, photos: Path, monkeypatch):
-    losses = run.Trainer.losses
+    losses = run.RefinerTrainer.losses
     broken = lambda self, step: losses(self, step) * (float("nan") if step == 3 else 1)  # noqa: E731
-    monkeypatch.setattr(run.Trainer, "losses", broken)
+    monkeypatch.setattr(run.RefinerTrainer, "losses", broken)
     with pytest.raises(ModelError, match="no longer a finite number at step 4"):
         train_refiner(RefinerRecipe(data=photos, **SMALL), tmp_path / "run")

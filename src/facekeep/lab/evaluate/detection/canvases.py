@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from facekeep.errors import InputError
 from facekeep.lab.datasets.annotated import Annotated
-from facekeep.lab.train.data import Augment, augment
+from facekeep.lab.datasets.augment import Augment, augment
 
 __all__ = ["SIDE", "SIZES", "Canvas", "Canvases"]
 

@@ -1,1 +1,1 @@
-"""Training the face detector: photos and who labels them, canvases, losses, and the run."""
+"""Training the face detector: photos and who labels them, mosaics, losses, and the run."""

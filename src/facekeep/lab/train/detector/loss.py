@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from facekeep.lab.nn.detector import STRIDES
-from facekeep.lab.train.detector.album import Faces, Known
+from facekeep.lab.train.detector.labels import FaceLabels, Known
 
 __all__ = ["PARTS", "detection_loss"]
 
@@ -47,7 +47,7 @@ class Given(NamedTuple):
     spared: Tensor
 
 
-def detection_loss(rows: list[Tensor], faces: list[Faces], side: int) -> Tensor:
+def detection_loss(rows: list[Tensor], faces: list[FaceLabels], side: int) -> Tensor:
     """Weigh the answers to a batch of square images.
 
     Args:
@@ -80,12 +80,12 @@ def _grid(side: int) -> Tensor:
     return torch.cat(parts).float()
 
 
-def _image_loss(answers: Tensor, grid: Tensor, faces: Faces) -> tuple[Tensor, int]:
+def _image_loss(answers: Tensor, grid: Tensor, faces: FaceLabels) -> tuple[Tensor, int]:
     place, stride = grid[:, :2], grid[:, 2:]
     middle = (answers[:, 2:4] + place) * stride
     half = answers[:, 4:6].clamp(max=8).exp() * stride / 2
     boxes = torch.cat([middle - half, middle + half], dim=1)
-    sure = faces.pick(faces.known != Known.UNSURE)
+    sure = faces.select(faces.known != Known.UNSURE)
     unsure = torch.from_numpy(faces.boxes[faces.known == Known.UNSURE]).to(boxes)
     wanted = torch.from_numpy(sure.boxes).to(boxes)
     given = _give(answers.detach(), boxes.detach(), wanted, unsure, grid)

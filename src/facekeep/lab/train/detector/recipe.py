@@ -23,8 +23,8 @@ class DetectorRecipe(SmallRecipe):
         teacher: The detector that labels what nobody annotated; a name of the catalogue.
         begin: Begin with the weights of this small YuNet, a name of the catalogue; None: with
             random ones.
-        batch: Canvases in a step.
-        side: Of a canvas in pixels, a multiple of 32.
+        batch: Mosaics in a step.
+        side: Of a mosaic in pixels, a multiple of 32.
     """
 
     network = "detector"

@@ -9,16 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facekeep.errors import InputError
+from facekeep.lab.datasets.augment import Augment, augment
 from facekeep.lab.nn.refiner import SIDE
-from facekeep.lab.train.data import Augment, augment
-from facekeep.lab.train.detector.album import photo_album
-from facekeep.lab.train.lessons import Watch
-from facekeep.lab.train.refiner.faces import middle
+from facekeep.lab.train.detector.labels import label_photos
+from facekeep.lab.train.loop import Watch
+from facekeep.lab.train.refiner.faces import center_pose
 from facekeep.pipeline.align import similarity_transform
 from facekeep.pipeline.detect import Detector
 from facekeep.pipeline.warp import warp
 
-__all__ = ["CHANGES", "batch", "cut_upright"]
+__all__ = ["CHANGES", "cut_upright", "make_batch"]
 
 CHANGES: Final = Augment(
     flip=0.0,
@@ -63,7 +63,7 @@ def cut_upright(photos: Path, *, threads: int, watch: Watch) -> NDArray[np.uint8
     """Cut the largest face out of each upright photo; those in which none is found are left out.
 
     Args:
-        photos: A tar or folder; see `train.data.open_source`.
+        photos: A tar or folder; see `datasets.training_set.open_source`.
         threads: CPU threads of the detector; 0 for all cores.
         watch: Shows how far it is.
 
@@ -77,20 +77,20 @@ def cut_upright(photos: Path, *, threads: int, watch: Watch) -> NDArray[np.uint8
     import cv2
 
     with Detector(max_faces=1, orienter="none", threads=threads) as detector:
-        album = photo_album(photos, detector, watch).showing()
+        upright = label_photos(photos, detector, watch).with_faces()
     patches = []
-    for place in range(len(album)):
-        image, faces = album.photo(place)
-        room = max(image.shape[:2]) // 2
-        wide = cv2.copyMakeBorder(image, room, room, room, room, cv2.BORDER_REPLICATE)
-        matrix = similarity_transform(faces.landmarks[0] + room, middle(_PATCH, _MARGIN))
+    for place in range(len(upright)):
+        image, faces = upright.photo(place)
+        border = max(image.shape[:2]) // 2
+        wide = cv2.copyMakeBorder(image, border, border, border, border, cv2.BORDER_REPLICATE)
+        matrix = similarity_transform(faces.landmarks[0] + border, center_pose(_PATCH, _MARGIN))
         patches.append(warp(np.asarray(wide, np.uint8), matrix, _PATCH))
     if not patches:
         raise InputError("no upright face was found in the photos to learn from")
     return np.stack(patches)
 
 
-def batch(
+def make_batch(
     patches: NDArray[np.uint8],
     places: NDArray[np.integer],
     rng: np.random.Generator,
@@ -110,12 +110,12 @@ def batch(
     crops = np.empty((len(places), SIDE, SIDE, 3), np.uint8)
     answers = np.empty((len(places), 2), np.float32)
     for row, place in enumerate(places):
-        crop, answers[row] = _turned(patches[place], rng)
+        crop, answers[row] = _turn(patches[place], rng)
         crops[row] = augment(crop, rng, settings)
     return crops, answers
 
 
-def _turned(
+def _turn(
     patch: NDArray[np.uint8], rng: np.random.Generator
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
     import cv2

@@ -15,7 +15,7 @@ class OrienterRecipe(SmallRecipe):
     """How an orienter is trained; see `SmallRecipe` for what is not told here.
 
     Attributes:
-        data: Upright photos of faces, one a person, as `train.data.open_source` takes them.
+        data: Upright photos of faces, one a person, as `open_source` takes them.
         batch: Crops in a step.
         holdout: Photos kept out to measure with.
     """

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facekeep.errors import InputError
-from facekeep.lab.train.detector.album import photo_album
-from facekeep.lab.train.lessons import Watch
+from facekeep.lab.train.detector.labels import label_photos
+from facekeep.lab.train.loop import Watch
 from facekeep.lab.train.quality.damage import damage
 from facekeep.pipeline.align import align, template
 from facekeep.pipeline.detect import Detector
@@ -50,7 +50,7 @@ def align_main(photos: Path, size: int, *, threads: int, watch: Watch) -> Crops:
     """Align the largest face of each photo; photos in which none is found are left out.
 
     Args:
-        photos: A tar or folder; see `train.data.open_source`.
+        photos: A tar or folder; see `datasets.training_set.open_source`.
         size: Side of the crops in pixels.
         threads: CPU threads of the detector; 0 for all cores.
         watch: Shows how far it is.
@@ -62,7 +62,7 @@ def align_main(photos: Path, size: int, *, threads: int, watch: Watch) -> Crops:
         InputError: No photo shows a face.
     """
     with Detector(max_faces=1, threads=threads) as detector:
-        album = photo_album(photos, detector, watch).showing()
+        album = label_photos(photos, detector, watch).with_faces()
     crops = []
     for place in range(len(album)):
         image, faces = album.photo(place)

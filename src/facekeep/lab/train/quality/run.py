@@ -1,111 +1,116 @@
-"""A whole training run of a quality network: what ``facekeep train quality`` does."""
+"""The training of a quality network: how it learns, and its run, ``facekeep train quality``."""
 
 from __future__ import annotations
 
 import dataclasses
-from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import binary_cross_entropy_with_logits
 
-from facekeep._internal.files import printable
-from facekeep.errors import InputError
 from facekeep.lab.nn.quality_network import FaceQualityNetwork, export_quality_network
-from facekeep.lab.train.finish import SUMMARY
-from facekeep.lab.train.lessons import Watch
-from facekeep.lab.train.quality.faces import align_main, damaged
-from facekeep.lab.train.quality.loop import ERROR, Trainer
+from facekeep.lab.train.loop import Watch
+from facekeep.lab.train.quality.faces import Damaged, align_main, damaged
 from facekeep.lab.train.quality.recipe import QualityRecipe
-from facekeep.lab.train.small import Outcome
-from facekeep.lab.train.small_run import train_small, write_results
+from facekeep.lab.train.small_run import SmallTrainer, hold_out, train_small
 from facekeep.models import entry
-from facekeep.models.files import read_model
-from facekeep.models.importing import add_model
-from facekeep.models.model_entry import ModelEntry
 from facekeep.models.write import write_entry
 from facekeep.pipeline.embed import Embedder
 
-__all__ = ["train_quality"]
+__all__ = ["ERROR", "QualityTrainer", "train_quality"]
 
-_PANELS: Final = {
-    "loss": {"loss": "training"},
-    "error": {ERROR: "people kept out"},
-    "learning rate": {"lr": "rate"},
-}
-_LOOKS: Final = 3  # damaged crops of each photo kept out
+ERROR: Final = "holdout_error"
+"""The mean distance of the answers from the right ones, on faces of people kept out."""
+
+_HELD_OUT_CROPS: Final = 3  # damaged crops of each photo kept out
 
 
-def train_quality(
-    recipe: QualityRecipe,
-    folder: Path,
-    *,
-    resume: bool = False,
-    name: str | None = None,
-    threads: int = 0,
-    watch: Watch = lambda what, images: nullcontext(lambda done: None),
-) -> Outcome:
-    """Train a quality network; see `train_small`."""
+class QualityTrainer(SmallTrainer[FaceQualityNetwork, QualityRecipe]):
+    """Trains a quality network to say of each damaged face whether enough of it is left.
 
-    def prepare() -> tuple[Trainer, dict[str, Any]]:
+    Args:
+        model: The network to train.
+        folder: Where the run is.
+        recipe: How.
+        faces: What it learns from.
+        held_out: What it is measured with.
+    """
+
+    measured = (ERROR,)
+    panels = {  # noqa: RUF012 - never changed
+        "loss": {"loss": "training"},
+        "error": {ERROR: "people kept out"},
+        "learning rate": {"lr": "rate"},
+    }
+    seen = "faces_seen"
+    weight_decay = 0.01
+    export = staticmethod(export_quality_network)
+
+    def __init__(
+        self,
+        model: FaceQualityNetwork,
+        folder: Path,
+        recipe: QualityRecipe,
+        faces: Damaged,
+        held_out: Damaged,
+    ) -> None:
+        model.scale_to(torch.from_numpy(faces.evidence))
+        super().__init__(model, folder, recipe)
+        self._faces, self._held_out = faces, held_out
+
+    @classmethod
+    def prepare(
+        cls, recipe: QualityRecipe, folder: Path, threads: int, watch: Watch
+    ) -> tuple[Self, dict[str, Any]]:
+        """See `SmallTrainer`: damage the faces, and embed what is left of them."""
         with Embedder(recipe.teacher, threads=threads) as embedder:
             clear = align_main(recipe.data, embedder.size, threads=threads, watch=watch)
-            if recipe.holdout >= len(clear):
-                raise InputError(
-                    f"holdout must be from 1 to {len(clear) - 1}, as {len(clear)} faces were "
-                    f"found; got {recipe.holdout}"
-                )
             rng = np.random.default_rng(recipe.seed)
-            drawn = rng.permutation(len(clear))
-            held_out, learnt = clear[drawn[: recipe.holdout]], clear[drawn[recipe.holdout :]]
-            lessons = damaged(learnt, recipe.crops, embedder, rng, watch)
-            measured = damaged(held_out, _LOOKS * recipe.holdout, embedder, rng, watch)
-            network = FaceQualityNetwork(lessons.evidence.shape[1])
-        trainer = Trainer(network, recipe, lessons, measured, folder)
-        return trainer, {"faces": len(learnt), "held_out": len(held_out)}
+            learned, kept_out = hold_out(len(clear), recipe.holdout, rng)
+            faces = damaged(clear[learned], recipe.crops, embedder, rng, watch)
+            crops = _HELD_OUT_CROPS * recipe.holdout
+            held_out = damaged(clear[kept_out], crops, embedder, rng, watch)
+            network = FaceQualityNetwork(faces.evidence.shape[1])
+        trainer = cls(network, folder, recipe, faces, held_out)
+        return trainer, {"faces": len(learned), "held_out": len(kept_out)}
 
-    def finish(trainer: Trainer, facts: dict[str, Any]) -> dict[str, Any]:
-        return write_results(
-            folder,
-            trainer.averaged,
-            recipe,
-            facts | trainer.measure(),
-            export=export_quality_network,
-            panels=_PANELS,
-            seen="faces_seen",
-        )
+    @classmethod
+    def describe(cls, recipe: QualityRecipe) -> dict[str, Any]:
+        """See `SmallTrainer`."""
+        return {
+            "task": "quality",
+            "architecture": "facekeep-quality",
+            "summary": f"quality network of {recipe.teacher}, trained with facekeep",
+            "mean": (0.0,) * 3,
+            "scale": (1.0,) * 3,
+        }
 
-    return train_small(
-        recipe,
-        folder,
-        resume=resume,
-        name=name,
-        threads=threads,
-        watch=watch,
-        prepare=prepare,
-        finish=finish,
-        register=lambda name: _register(recipe, folder, name),
-    )
+    @classmethod
+    def use(cls, recipe: QualityRecipe, name: str) -> None:
+        """Put it into the entry of the embedder that it belongs to, where that is the user's."""
+        embedder = entry(recipe.teacher)
+        if embedder.folder is not None:
+            write_entry(dataclasses.replace(embedder, quality=name), embedder.folder)
+
+    def losses(self, step: int) -> Tensor:
+        """See `SmallTrainer`: the cross entropy."""
+        torch.manual_seed(self.recipe.seed + step)  # of the noise
+        rng = np.random.default_rng((self.recipe.seed, step))
+        places = rng.integers(len(self._faces.recognizability), size=self.recipe.batch)
+        found = self.model(torch.from_numpy(self._faces.evidence[places]))
+        right = torch.from_numpy(self._faces.recognizability[places])
+        return binary_cross_entropy_with_logits(found, right)[None]
+
+    @torch.no_grad()
+    def measure(self) -> dict[str, float | None]:
+        """See `Trainer`."""
+        found = self.averaged(torch.from_numpy(self._held_out.evidence)).sigmoid().numpy()
+        return {ERROR: float(np.abs(found - self._held_out.recognizability).mean())}
 
 
-def _register(recipe: QualityRecipe, folder: Path, name: str) -> ModelEntry:
-    """Put a trained network into the catalogue, and into the entry of the user's own embedder."""
-    made = add_model(
-        read_model(folder / "quality.onnx"),
-        ModelEntry(
-            name=name,
-            task="quality",
-            architecture="facekeep-quality",
-            summary=f"quality network of {recipe.teacher}, trained with facekeep",
-            files=(),
-            weights_licence="your own, as far as the photos allow",
-            training_data=f"see {SUMMARY} in {printable(folder.absolute())}",
-            colour="rgb",
-            mean=(0.0,) * 3,
-            scale=(1.0,) * 3,
-        ),
-    )
-    embedder = entry(recipe.teacher)
-    if embedder.folder is not None:
-        write_entry(dataclasses.replace(embedder, quality=name), embedder.folder)
-    return made
+train_quality = partial(train_small, QualityTrainer)
+"""Train a quality network; see `train_small`."""

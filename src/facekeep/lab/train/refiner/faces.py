@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 
 from facekeep.errors import InputError
 from facekeep.lab.datasets.annotated import Annotated
+from facekeep.lab.datasets.augment import Augment, augment
 from facekeep.lab.nn.refiner import SIDE
-from facekeep.lab.train.data import Augment, augment
-from facekeep.lab.train.lessons import Watch
+from facekeep.lab.train.loop import Watch
 from facekeep.pipeline.align import similarity_transform
 from facekeep.pipeline.refine import MIRRORED, pose
 from facekeep.pipeline.warp import warp
 
-__all__ = ["CHANGES", "Faces", "batch", "cut_out", "eye_distance", "middle"]
+__all__ = ["CHANGES", "FacePatches", "center_pose", "cut_out", "make_batch", "measure_eye_distance"]
 
 _PATCH: Final = 128
 _MARGIN: Final = 0.6
@@ -51,7 +51,7 @@ CHANGES: Final = Augment(
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Faces:
+class FacePatches:
     """Faces cut out with room around them, n of them.
 
     Attributes:
@@ -66,7 +66,7 @@ class Faces:
         return len(self.patches)
 
 
-def cut_out(photos: Annotated, *, lift: float, watch: Watch) -> Faces:
+def cut_out(photos: Annotated, *, lift: float, watch: Watch) -> FacePatches:
     """Cut the annotated faces out of photos.
 
     Args:
@@ -83,18 +83,18 @@ def cut_out(photos: Annotated, *, lift: float, watch: Watch) -> Faces:
         for index in range(len(photos)):
             image = photos.image(index)
             for points in photos.landmarks(index):
-                matrix = similarity_transform(points, middle(_PATCH, _MARGIN))
+                matrix = similarity_transform(points, center_pose(_PATCH, _MARGIN))
                 patches.append(warp(image, matrix, _PATCH))
                 placed = points @ matrix[:, :2].T + matrix[:, 2]
-                landmarks.append(placed - [0.0, lift * eye_distance(placed)])
+                landmarks.append(placed - [0.0, lift * measure_eye_distance(placed)])
             advance(1)
     if not patches:
         raise InputError("the photos hold no annotated faces to learn from, or to measure with")
-    return Faces(np.stack(patches), np.array(landmarks, np.float32))
+    return FacePatches(np.stack(patches), np.array(landmarks, np.float32))
 
 
-def batch(
-    faces: Faces,
+def make_batch(
+    faces: FacePatches,
     places: NDArray[np.integer],
     rng: np.random.Generator,
     settings: Augment = CHANGES,
@@ -118,7 +118,7 @@ def batch(
     return crops, landmarks
 
 
-def eye_distance(landmarks: NDArray[np.floating]) -> NDArray[np.floating]:
+def measure_eye_distance(landmarks: NDArray[np.floating]) -> NDArray[np.floating]:
     """Return the distance of the eyes in landmarks ``(..., 5, 2)``."""
     distance: NDArray[np.floating] = np.linalg.norm(
         landmarks[..., 1, :] - landmarks[..., 0, :], axis=-1
@@ -126,15 +126,15 @@ def eye_distance(landmarks: NDArray[np.floating]) -> NDArray[np.floating]:
     return distance
 
 
-def middle(patch: int, margin: float) -> NDArray[np.float64]:
+def center_pose(patch: int, margin: float) -> NDArray[np.float64]:
     """Return where the pose lies in the middle of a patch: float64 ``(5, 2)`` pixels.
 
     Args:
         patch: The side of the patch in pixels.
         margin: What a crop's side is of it.
     """
-    centred = pose(patch) - (patch - 1) / 2
-    return centred * margin + (patch - 1) / 2
+    centered = pose(patch) - (patch - 1) / 2
+    return centered * margin + (patch - 1) / 2
 
 
 def _rough(
