@@ -313,12 +313,9 @@ def _swirled(crop: Crop, rng: Rng) -> Crop:
     x, y = x - middle[0], y - middle[1]
     turn = np.clip(1 - np.hypot(x, y) / (crop.shape[0] * rng.uniform(0.4, 0.8)), 0, None)
     turn *= _between(0.4, 3, rng) * rng.choice((-1, 1))
-    sources = (
-        np.cos(turn) * x - np.sin(turn) * y + middle[0],
-        np.sin(turn) * x + np.cos(turn) * y + middle[1],
-    )
-    maps = (each.astype(np.float32) for each in sources)
-    return _uint8(cv2.remap(crop, *maps, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE))
+    across = np.asarray(np.cos(turn) * x - np.sin(turn) * y + middle[0], np.float32)
+    down = np.asarray(np.sin(turn) * x + np.cos(turn) * y + middle[1], np.float32)
+    return _uint8(cv2.remap(crop, across, down, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE))
 
 
 def _moved(crop: Crop) -> Crop:
