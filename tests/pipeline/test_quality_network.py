@@ -15,7 +15,7 @@ from facekeep.models import entry
 from facekeep.pipeline.align import align, template
 from facekeep.pipeline.embed import Embedder
 from facekeep.pipeline.quality import POLICIES, USABLE, Policy, Reason, assess, with_reasons
-from facekeep.pipeline.quality_network import QualityNetwork
+from facekeep.pipeline.quality_network import QualityNetwork, appearance
 from facekeep.types import Face
 
 Image = NDArray[np.uint8]
@@ -53,7 +53,7 @@ def look(network: QualityNetwork, embedder: Embedder) -> Callable[[Image], list[
 
     def measured_faces(crops: Image) -> list[Face]:
         facts = [assess(crop, face, crop=crop) for crop in crops]
-        clear = network.recognizability(*embedder.embed_and_measure(crops), facts).tolist()
+        clear = network.recognizability(*embedder.embed_and_measure(crops), facts, crops).tolist()
         told = [
             assess(crop, face, crop=crop, recognizability=c)
             for crop, c in zip(crops, clear, strict=True)
@@ -82,6 +82,24 @@ def noisy(image: Image) -> Image:
     return np.clip(image + noise, 0, 255).astype(np.uint8)
 
 
+def squeezed(image: Image) -> Image:
+    """A third as wide, as large as an alignment makes it."""
+    matrix = np.array([[0.4, 0, 33.6], [0, 1.2, -11.2]])
+    return np.asarray(cv2.warpAffine(image, matrix, (112, 112)), np.uint8)
+
+
+def embossed(image: Image) -> Image:
+    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    relief = cv2.filter2D(grey, -1, np.array([[-2, -1, 0], [-1, 0, 1], [0, 1, 2]], np.float32))
+    return np.repeat(np.clip(relief + 128, 0, 255).astype(np.uint8)[..., None], 3, 2)
+
+
+def without_upper_half(image: Image) -> Image:
+    changed = image.copy()
+    changed[:56] = 0
+    return changed
+
+
 DAMAGES: dict[str, tuple[Callable[[Image], Image], Reason]] = {
     "blurred": (lambda crop: blurred(crop, 5), Reason.TOO_BLURRY),
     "compressed": (compressed, Reason.TOO_COMPRESSED),
@@ -92,6 +110,9 @@ DAMAGES: dict[str, tuple[Callable[[Image], Image], Reason]] = {
         lambda crop: np.where(crop > 127, 255, 0).astype(np.uint8),
         Reason.UNCLEAR,
     ),
+    "squeezed": (squeezed, Reason.UNCLEAR),
+    "embossed": (embossed, Reason.UNCLEAR),
+    "upper half gone": (without_upper_half, Reason.UNCLEAR),
     "dark": (lambda crop: (crop * 0.04).astype(np.uint8), Reason.TOO_DARK),
     "nothing": (np.zeros_like, Reason.TOO_DARK),
 }
@@ -109,6 +130,20 @@ def test_damaged_ones_are_not(look: Callable[[Image], list[Face]], crops: Image,
         assert not face.usable
 
 
+def test_the_appearance_tells_how_light_lies_whatever_the_size_of_the_crop(crops: Image) -> None:
+    seen = appearance(crops[0])
+    assert seen.shape == (74,)
+    large = np.asarray(cv2.resize(crops[0], (224, 224), interpolation=cv2.INTER_NEAREST), np.uint8)
+    np.testing.assert_allclose(appearance(large), seen, atol=1e-5)
+    cells, negative = seen[10:42], appearance(255 - crops[0])[10:42]
+    np.testing.assert_allclose(negative, -cells, atol=0.02)
+    flat = appearance(np.full((112, 112, 3), 90, np.uint8))
+    assert np.isfinite(flat).all()
+    assert flat[2] > 0.9, "each pixel equals its neighbors"
+    gone = appearance(without_upper_half(crops[0]))[42:].reshape(8, 4)
+    assert gone[:2].max() < gone[4:].min(), "cells that are covered have no contrast"
+
+
 def test_blocks_show_wherever_the_grid_begins(crops: Image) -> None:
     face = Face(np.array([6, 2, 106, 110], np.float32), template().astype(np.float32), 1.0)
     blocky = compressed(np.asarray(cv2.resize(crops[0], (120, 120)), np.uint8))
@@ -124,15 +159,17 @@ def test_a_batch_gives_what_single_faces_give(
     face = Face(np.array([6, 2, 106, 110], np.float32), template().astype(np.float32), 1.0)
     facts = [assess(crop, face, crop=crop) for crop in crops]
     rows, norms = embedder.embed_and_measure(crops)
-    both = network.recognizability(rows, norms, facts)
+    both = network.recognizability(rows, norms, facts, crops)
     alone = [
-        network.recognizability(rows[i : i + 1], norms[i : i + 1], facts[i : i + 1])[0]
+        network.recognizability(
+            rows[i : i + 1], norms[i : i + 1], facts[i : i + 1], crops[i : i + 1]
+        )
         for i in (0, 1)
     ]
-    np.testing.assert_allclose(both, alone, atol=1e-5)
-    assert network.recognizability(rows[:0], norms[:0], []).shape == (0,)
+    np.testing.assert_allclose(both, np.concatenate(alone), atol=1e-5)
+    assert network.recognizability(rows[:0], norms[:0], [], crops[:0]).shape == (0,)
     with pytest.raises(InputError, match="takes embeddings of 128 numbers, not 64"):
-        network.recognizability(rows[:, :64], norms, facts)
+        network.recognizability(rows[:, :64], norms, facts, crops)
 
 
 def test_another_network_is_no_quality_network() -> None:

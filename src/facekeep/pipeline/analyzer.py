@@ -181,7 +181,7 @@ class Analyser:
         rows, norms = self._embedder.get().embed_and_measure(crops)
         known = [face.quality for face in faces if face.quality is not None]
         if self._quality_network is not None and len(known) == len(faces):
-            clear = self._quality_network.get().recognizability(rows, norms, known).tolist()
+            clear = self._quality_network.get().recognizability(rows, norms, known, crops).tolist()
             known = [
                 dataclasses.replace(q, recognizability=c) for q, c in zip(known, clear, strict=True)
             ]

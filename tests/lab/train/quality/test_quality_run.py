@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from facekeep import save_image
 from facekeep.errors import InputError
 from facekeep.lab.train.quality.damage import damage
+from facekeep.lab.train.quality.faces import likely_usable
 from facekeep.lab.train.quality.recipe import QualityRecipe
 from facekeep.lab.train.quality.run import train_quality
 from facekeep.models import entry
@@ -37,6 +38,36 @@ def test_damage_gives_crops_of_the_same_shape_and_follows_the_generator(hopper: 
     assert all(np.array_equal(each, damage(crop, again)) for each in made)
     kept = sum(np.abs(each.astype(int) - crop).mean() < 3 for each in made)
     assert 5 < kept < 100
+
+
+def test_generators_in_the_same_state_damage_different_crops_alike() -> None:
+    shades = [np.full((112, 112, 3), shade, np.uint8) for shade in (60, 90)]
+    alike = [
+        np.array_equal(*(damage(shade, np.random.default_rng(state)) == shade for shade in shades))
+        for state in range(200)
+    ]
+    assert np.mean(alike) > 0.5, "what is covered or cut off is the same place"
+
+
+def test_faces_that_grow_alike_are_not_usable_though_each_stays_near_itself() -> None:
+    rng = np.random.default_rng(0)
+    clear, own, common = unit(rng, 400), unit(rng, 160), unit(rng, 1)
+    places = np.stack([rng.choice(400, 8, replace=False) for _ in range(20)])
+    kept = 0.85 * clear[places.ravel()]
+    apart, alike, gone = (
+        likely_usable(each / np.linalg.norm(each, axis=1, keepdims=True), clear, places)
+        for each in (kept + 0.5 * own, kept + 0.5 * common, own)
+    )
+    assert np.median(apart) > 0.8
+    assert np.median(alike) < 0.3
+    assert gone.max() < 0.1
+    alone = likely_usable(clear[:3], clear, np.arange(3)[:, None])
+    assert alone.min() > 0.9, "without others only the likeness to itself counts"
+
+
+def unit(rng: np.random.Generator, count: int) -> NDArray[np.float32]:
+    rows = rng.normal(size=(count, 128)).astype(np.float32)
+    return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True))
 
 
 def test_a_run_yields_a_quality_network_of_its_embedder(photos: Path, tmp_path: Path) -> None:

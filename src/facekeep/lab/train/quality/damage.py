@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -17,11 +18,12 @@ Damage = Callable[[Crop, Rng], Crop]
 
 
 def damage(crop: Crop, rng: Rng) -> Crop:
-    """Damage a crop in one or two ways, or, one in eight, leave it as it is.
+    """Damage a crop in one or two ways, or, one in ten, leave it as it is.
 
     Args:
         crop: uint8 ``(s, s, 3)`` RGB.
-        rng: Decides.
+        rng: Decides how. Generators in the same state damage different crops alike; only noise, and
+            a small error of the alignment, are each crop's own.
 
     Returns:
         Such a crop.
@@ -32,7 +34,7 @@ def damage(crop: Crop, rng: Rng) -> Crop:
     for kinds in _KINDS[rng.choice(len(_KINDS), p=_SHARES)]:
         changed = kinds[rng.integers(len(kinds))](changed, rng)
     changed = _resized(changed, side)
-    return _moved(changed, rng) if rng.random() < 0.3 else changed
+    return _moved(changed) if rng.random() < 0.3 else changed
 
 
 def _blurred(crop: Crop, rng: Rng) -> Crop:
@@ -83,11 +85,11 @@ def _contrast(crop: Crop, rng: Rng) -> Crop:
 
 
 def _noisy(crop: Crop, rng: Rng) -> Crop:
-    return _uint8(crop + rng.normal(0, _between(8, 150, rng), crop.shape))
+    return _uint8(crop + _own(crop).normal(0, _between(8, 150, rng), crop.shape))
 
 
 def _peppered(crop: Crop, rng: Rng) -> Crop:
-    where, share = rng.random(crop.shape[:2]), rng.uniform(0.02, 0.6)
+    where, share = _own(crop).random(crop.shape[:2]), rng.uniform(0.02, 0.6)
     changed = crop.copy()
     changed[where < share / 2], changed[where > 1 - share / 2] = 0, 255
     return changed
@@ -106,12 +108,16 @@ def _part_negative(crop: Crop, rng: Rng) -> Crop:
 
 
 def _posterized(crop: Crop, rng: Rng) -> Crop:
-    steps = int(rng.integers(1, 5))
+    steps = int(rng.integers(1, 8))
     return _uint8(np.round(crop / 255 * steps) / steps * 255)
 
 
 def _solarized(crop: Crop, rng: Rng) -> Crop:
-    return np.where(crop > rng.integers(90, 180), 255 - crop, crop).astype(np.uint8)
+    """Above a level, or below it, all light is inverted; each color, or all of them."""
+    level = rng.integers(60, 200)
+    light = _grey(crop) if rng.random() < 0.4 else crop
+    inverted = 255 - (_grey(crop) if rng.random() < 0.2 else crop)
+    return np.where(light > level if rng.random() < 0.7 else light < level, inverted, crop)
 
 
 def _mixed(crop: Crop, rng: Rng) -> Crop:
@@ -119,22 +125,94 @@ def _mixed(crop: Crop, rng: Rng) -> Crop:
 
 
 def _thermal(crop: Crop, rng: Rng) -> Crop:
-    maps = (cv2.COLORMAP_JET, cv2.COLORMAP_HOT, cv2.COLORMAP_INFERNO)
-    return _uint8(cv2.applyColorMap(_grey(crop)[..., 0], maps[rng.integers(3)])[..., ::-1])
+    maps = (cv2.COLORMAP_JET, cv2.COLORMAP_HOT, cv2.COLORMAP_INFERNO, cv2.COLORMAP_TURBO)
+    light = _blurred(crop, rng) if rng.random() < 0.3 else crop
+    return _uint8(cv2.applyColorMap(_grey(light)[..., 0], maps[rng.integers(4)])[..., ::-1])
 
 
-def _drawn(crop: Crop, rng: Rng) -> Crop:
-    """A pencil drawing, an outline, or a stencil."""
-    grey = _grey(crop)[..., 0]
+def _penciled(crop: Crop, rng: Rng) -> Crop:
+    """A pencil drawing, black or of several colors."""
+    light = _grey(crop) if rng.random() < 0.8 else crop
+    soft = cv2.GaussianBlur(255 - light, (0, 0), _between(1.5, 10, rng)).astype(np.float32)
+    lines = np.minimum(255, light * 255.0 / np.maximum(1, 255 - soft))
+    return _uint8((lines / 255) ** _between(0.7, 3, rng) * 255)
+
+
+def _outlined(crop: Crop, rng: Rng) -> Crop:
+    """Lines on white, or a stencil."""
+    light = cv2.GaussianBlur(_grey(crop)[..., 0], (0, 0), rng.uniform(0.7, 2))
+    if rng.random() < 0.5:
+        lines = 255 - cv2.Canny(light, rng.uniform(15, 60), rng.uniform(60, 140))
+    else:
+        lines = np.where(light > np.quantile(light, rng.uniform(0.3, 0.7)), 255, 0)
+    return np.repeat(_uint8(lines)[..., None], 3, 2)
+
+
+def _embossed(crop: Crop, rng: Rng) -> Crop:
+    """A relief: what neighbors differ by, on grey or beside the picture."""
+    turn, reach = rng.uniform(0, 2 * np.pi), rng.uniform(1, 2.5)
+    x, y = reach * np.cos(turn), reach * np.sin(turn)
+    light = (_grey(crop) if rng.random() < 0.6 else crop).astype(np.float32)
+    moved = _shifted(light, x, y) - _shifted(light, -x, -y)
+    below = crop if rng.random() < 0.2 else rng.uniform(60, 200)
+    return _uint8(below + moved * _between(0.5, 4, rng))
+
+
+def _washed(crop: Crop, rng: Rng) -> Crop:
+    """Fog, or a faded print: all light lies between two levels."""
+    share = _between(0.06, 0.5, rng)
+    return _uint8(crop * share + rng.uniform(0, 255 * (1 - share)))
+
+
+def _recolored(crop: Crop, rng: Rng) -> Crop:
+    """Some colors are inverted, exchanged, or turned into others."""
     way = rng.integers(3)
     if way == 0:
-        soft = cv2.GaussianBlur(255 - grey, (0, 0), rng.uniform(3, 7)).astype(np.float32)
-        lines = np.minimum(255, grey * 255.0 / np.maximum(1, 255 - soft))
-    elif way == 1:
-        lines = 255 - cv2.Canny(cv2.GaussianBlur(grey, (0, 0), 1), 40, 110)
+        parts = rng.integers(1, 7)
+        return np.where([bool(parts >> k & 1) for k in range(3)], 255 - crop, crop)
+    if way == 1:
+        return _uint8(crop[..., rng.permutation(3)])
+    hsv = cv2.cvtColor(crop, cv2.COLOR_RGB2HSV)
+    hsv[..., 0] = (hsv[..., 0].astype(int) + rng.integers(20, 160)) % 180
+    return _uint8(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB))
+
+
+def _torn(crop: Crop, rng: Rng) -> Crop:
+    """The colors lie beside each other."""
+    ways = rng.normal(0, _between(2, 10, rng), (3, 2))
+    return np.stack([_shifted(crop[..., k], *ways[k]) for k in range(3)], 2)
+
+
+def _printed(crop: Crop, rng: Rng) -> Crop:
+    """Round dots, larger where it is dark; black, or of each color."""
+    turn, apart = rng.uniform(0, np.pi / 2), _between(2.5, 7, rng)
+    y, x = np.mgrid[: crop.shape[0], : crop.shape[1]] * (2 * np.pi / apart)
+    wave = np.cos(x * np.cos(turn) + y * np.sin(turn)) + np.cos(y * np.cos(turn) - x * np.sin(turn))
+    light = (_grey(crop) if rng.random() < 0.6 else crop) / 255
+    return _uint8(
+        255 * np.clip((light - (wave[..., None] + 2) / 4) * _between(2, 50, rng) + 0.5, 0, 1)
+    )
+
+
+def _rows_lost(crop: Crop, rng: Rng) -> Crop:
+    """Rows or columns repeat the one before, or are moved aside."""
+    lines = crop if rng.random() < 0.7 else crop.transpose(1, 0, 2)
+    if rng.random() < 0.5:
+        kept = np.where(rng.random(len(lines)) < rng.uniform(0.3, 0.8), 0, np.arange(len(lines)))
+        changed = lines[np.maximum.accumulate(kept)]
     else:
-        lines = np.where(grey > np.median(grey), 255, 0)
-    return np.repeat(_uint8(lines)[..., None], 3, 2)
+        reach = rng.uniform(2, 14)
+        ways = np.rint(_own(crop).uniform(-reach, reach, len(lines))).astype(int)
+        changed = np.stack([np.roll(line, way, 0) for line, way in zip(lines, ways, strict=True)])
+    return _uint8(changed if lines is crop else changed.transpose(1, 0, 2))
+
+
+def _shadowed(crop: Crop, rng: Rng) -> Crop:
+    """Light from one side only."""
+    turn, edge = rng.uniform(0, 2 * np.pi), _between(2, 25, rng)
+    y, x = np.mgrid[: crop.shape[0], : crop.shape[1]] - crop.shape[0] / 2
+    away = x * np.cos(turn) + y * np.sin(turn) + rng.uniform(-20, 20)
+    return _uint8(crop * (1 / (1 + np.exp(-away / edge)))[..., None])
 
 
 def _painted(crop: Crop, rng: Rng) -> Crop:
@@ -174,9 +252,24 @@ def _hidden(crop: Crop, rng: Rng) -> Crop:
 
 def _cut(crop: Crop, rng: Rng) -> Crop:
     """A part of the face lies outside the picture."""
-    share = rng.uniform(0.15, 0.6)
+    share = rng.uniform(0.15, 0.65)
     sides = ((0, 1, 0, share), (0, 1, 1 - share, 1), (1 - share, 1, 0, 1), (0, share, 0, 1))
-    return _boxed(crop, sides[rng.integers(4)], 0)
+    return _boxed(crop, sides[rng.integers(4)], 0 if rng.random() < 0.7 else rng.integers(0, 256))
+
+
+def _barred(crop: Crop, rng: Rng) -> Crop:
+    """Behind bars, upright or level."""
+    apart = _between(6, 40, rng)
+    covered = (np.arange(crop.shape[0]) + rng.uniform(0, apart)) % apart < apart * rng.uniform(
+        0.2, 0.7
+    )
+    changed = crop.copy()
+    color = rng.integers(0, 256)
+    if rng.random() < 0.5:
+        changed[covered] = color
+    else:
+        changed[:, covered] = color
+    return changed
 
 
 def _turned(crop: Crop, rng: Rng) -> Crop:
@@ -203,15 +296,31 @@ def _scrambled(crop: Crop, rng: Rng) -> Crop:
     return changed
 
 
-def _stretched(crop: Crop, rng: Rng) -> Crop:
-    factor, middle = _between(0.5, 2, rng), crop.shape[0] / 2
-    matrix = np.diag([factor, 1 / factor])
-    offset = middle - matrix @ np.full(2, middle)
-    return _uint8(cv2.warpAffine(crop, np.column_stack([matrix, offset]), crop.shape[1::-1]))
+def _squeezed(crop: Crop, rng: Rng) -> Crop:
+    """Another shape; as large as the alignment makes it."""
+    ways = np.array([1.0, _between(0.25, 0.85, rng)])[rng.permutation(2)]
+    matrix = np.diag(ways * ways.sum() / np.square(ways).sum())
+    middle = np.full(2, crop.shape[0] / 2)
+    border = (cv2.BORDER_REPLICATE, cv2.BORDER_REFLECT, cv2.BORDER_CONSTANT)[rng.integers(3)]
+    matrix = np.column_stack([matrix, middle - matrix @ middle])
+    return _uint8(cv2.warpAffine(crop, matrix, crop.shape[1::-1], borderMode=border))
 
 
-def _moved(crop: Crop, rng: Rng) -> Crop:
+def _swirled(crop: Crop, rng: Rng) -> Crop:
+    """Turned about a place in the face, less away from it."""
+    y, x = np.mgrid[: crop.shape[0], : crop.shape[1]].astype(np.float32)
+    middle = rng.uniform(0.4, 0.6, 2) * crop.shape[0]
+    x, y = x - middle[0], y - middle[1]
+    turn = np.clip(1 - np.hypot(x, y) / (crop.shape[0] * rng.uniform(0.4, 0.8)), 0, None)
+    turn *= _between(0.4, 3, rng) * rng.choice((-1, 1))
+    across = np.asarray(np.cos(turn) * x - np.sin(turn) * y + middle[0], np.float32)
+    down = np.asarray(np.sin(turn) * x + np.cos(turn) * y + middle[1], np.float32)
+    return _uint8(cv2.remap(crop, across, down, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE))
+
+
+def _moved(crop: Crop) -> Crop:
     """Aligned a little wrong, as damaged faces are."""
+    rng = _own(crop)
     return _placed(
         crop,
         rng.normal(0, 2),
@@ -222,14 +331,19 @@ def _moved(crop: Crop, rng: Rng) -> Crop:
 
 
 _WORN: Final[tuple[Damage, ...]] = (
-    *(_blurred, _blurred, _shaken, _shaken, _compressed, _compressed, _compressed),
-    *(_shrunk, _shrunk, _shrunk, _lit, _lit, _brightened, _gamma, _contrast, _contrast),
-    *(_noisy, _noisy, _peppered, _negative, _negative, _part_negative, _part_negative),
-    *(_posterized, _solarized, _mixed, _thermal, _drawn, _drawn, _drawn, _painted, _waved),
+    *(_blurred, _blurred, _blurred, _shaken, _shaken, _compressed, _compressed, _compressed),
+    *(_shrunk, _shrunk, _shrunk, _lit, _lit, _brightened, _gamma, _contrast, _washed, _washed),
+    *(_noisy, _noisy, _peppered, _negative, _negative, _part_negative, _recolored, _recolored),
+    *(_posterized, _posterized, _solarized, _solarized, _solarized, _mixed, _thermal),
+    *(_penciled, _penciled, _penciled, _outlined, _embossed, _embossed, _painted, _waved),
+    *(_torn, _printed, _printed, _rows_lost, _shadowed),
 )
-_COVERED: Final[tuple[Damage, ...]] = (_masked, _masked, _shaded, _hidden, _hidden, _cut, _cut)
+_COVERED: Final[tuple[Damage, ...]] = (
+    *(_masked, _masked, _shaded, _hidden, _hidden, _cut, _cut, _cut, _cut, _barred),
+)
 _ALIEN: Final[tuple[Damage, ...]] = (
-    *(_turned, _turned, _elsewhere, _elsewhere, _scrambled, _stretched),
+    *(_turned, _turned, _elsewhere, _elsewhere, _scrambled, _squeezed, _squeezed, _squeezed),
+    _swirled,
 )
 _KINDS: Final[tuple[tuple[tuple[Damage, ...], ...], ...]] = (
     (),
@@ -239,8 +353,19 @@ _KINDS: Final[tuple[tuple[tuple[Damage, ...], ...], ...]] = (
     (_COVERED, _WORN),
     (_ALIEN,),
 )
-_SHARES: Final = (0.12, 0.50, 0.12, 0.10, 0.06, 0.10)
+_SHARES: Final = (0.10, 0.52, 0.08, 0.12, 0.05, 0.13)
 """How often each of these happens to a crop."""
+
+
+def _own(crop: Crop) -> Rng:
+    """Return a generator that depends on the crop alone."""
+    return np.random.default_rng(zlib.crc32(crop.tobytes()))
+
+
+def _shifted(pixels: NDArray[Any], x: float, y: float) -> NDArray[Any]:
+    matrix = np.array([[1, 0, x], [0, 1, y]])
+    size = pixels.shape[1::-1]
+    return cv2.warpAffine(pixels, matrix, size, borderMode=cv2.BORDER_REPLICATE)
 
 
 def _between(low: float, high: float, rng: Rng) -> float:

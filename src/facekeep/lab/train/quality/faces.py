@@ -22,13 +22,17 @@ from facekeep.pipeline.quality import assess
 from facekeep.pipeline.quality_network import FACTS, evidence
 from facekeep.types import Face
 
-__all__ = ["Damaged", "align_main", "damaged", "evidence_of"]
+__all__ = ["Damaged", "align_main", "damaged", "evidence_of", "likely_usable"]
 
 _TOGETHER: Final = 64  # crops that the embedder is shown at a time
-# The cosine between a damaged and the clear crop at which a face is as likely usable as not, and
-# how fast that changes. Strangers whose faces keep about so much match as often as is stated.
-_ENOUGH: Final = 0.7
-_SLOPE: Final = 0.07
+_ALIKE: Final = 8  # different people who are damaged alike
+# Where a face is as likely usable as not, and how fast that changes: by the cosine between the
+# damaged and the clear crop, and by how many standard deviations the cosines of strangers who are
+# damaged alike lie below the threshold. Of clear strangers they lie _RARE below: one in 10,000
+# matches.
+_ENOUGH, _SLOPE = 0.65, 0.07
+_APART, _APART_SLOPE = 3.3, 0.25
+_RARE: Final = 3.72
 
 Crops = NDArray[np.uint8]
 
@@ -38,7 +42,7 @@ class Damaged:
     """Damaged faces, n of them.
 
     Attributes:
-        evidence: float32 ``(n, d + 6)``; see ``quality_network.evidence``.
+        evidence: float32 ``(n, d + 80)``; see ``quality_network.evidence``.
         recognizability: float32 ``(n,)``, 0 to 1: what the network should say.
     """
 
@@ -84,15 +88,54 @@ def damaged(
         rng: Decides which crops, and how they are damaged.
         watch: Shows how far it is.
     """
-    places = rng.integers(len(clear), size=count)
+    size = min(_ALIKE, len(clear))
+    groups = -(-count // size)
+    places = np.stack([rng.choice(len(clear), size, replace=False) for _ in range(groups)])
+    ways = rng.integers(2**32, size=groups)
     with watch("Embedding clear faces", len(clear)) as advance:
         known, rows = evidence_of(iter(clear), embedder, advance)
-    worn = (damage(clear[place], rng) for place in places)
-    with watch("Embedding damaged faces", count) as advance:
+    worn = (
+        damage(clear[place], np.random.default_rng(way))
+        for way, group in zip(ways, places, strict=True)
+        for place in group
+    )
+    with watch("Embedding damaged faces", places.size) as advance:
         found, there = evidence_of(worn, embedder, advance)
-    cosines = np.r_[np.ones(len(clear)), np.einsum("ij,ij->i", there, rows[places])]
-    wanted = 1 / (1 + np.exp((_ENOUGH - cosines) / _SLOPE))
+    wanted = np.r_[np.ones(len(clear)), likely_usable(there, rows, places)]
     return Damaged(np.concatenate([known, found]), wanted.astype(np.float32))
+
+
+def likely_usable(
+    worn: NDArray[np.float32], clear: NDArray[np.float32], places: NDArray[np.intp]
+) -> NDArray[np.float64]:
+    """Tell how likely each damaged face is usable.
+
+    Args:
+        worn: Embeddings of damaged faces, ``(g * n, d)``: g groups of n people damaged alike.
+        clear: Embeddings of the clear faces.
+        places: Which of them were damaged, ``(g, n)``.
+
+    Returns:
+        ``(g * n,)``, 0 to 1.
+    """
+    groups, size = places.shape
+    before, after = clear[places], worn.reshape(groups, size, -1)
+    kept = _logistic((np.einsum("gnd,gnd->gn", before, after) - _ENOUGH) / _SLOPE)
+    if size < 2:
+        return kept.ravel()
+    others = ~np.eye(size, dtype=bool)
+    cosines = np.stack([before @ before.mT, after @ after.mT])[:, :, others]
+    cosines = cosines.reshape(2, groups, size, size - 1)
+    usual, spread = cosines[0].mean(), cosines[0].std()
+    # Who resembles many as a clear face does so damaged, too; only what is new counts.
+    near = cosines[1].mean(2) - cosines[0].mean(2) + usual
+    wide = np.maximum(cosines[1].std((1, 2)), 0.3 * spread)[:, None]
+    apart = (usual + _RARE * spread - near) / wide
+    return (kept * _logistic((apart - _APART) / _APART_SLOPE)).ravel()
+
+
+def _logistic(odds: NDArray[np.floating]) -> NDArray[np.float64]:
+    return np.asarray(1 / (1 + np.exp(-np.clip(odds, -50, 50))))
 
 
 def evidence_of(
@@ -106,7 +149,7 @@ def evidence_of(
         advance: Is told how many more were embedded.
 
     Returns:
-        The evidence, float32 ``(n, d + 6)``, and the embeddings, float32 ``(n, d)``.
+        The evidence, float32 ``(n, d + 80)``, and the embeddings, float32 ``(n, d)``.
     """
     points = template(embedder.size).astype(np.float32)
     face = Face(np.array([0, 0, embedder.size, embedder.size], np.float32), points, 1.0)
@@ -114,7 +157,8 @@ def evidence_of(
     while part := list(islice(crops, _TOGETHER)):
         rows, norms = embedder.embed_and_measure(np.stack(part))
         facts = [assess(crop, face, crop=crop) for crop in part]
-        told.append(evidence(rows, norms, [[getattr(f, name) for name in FACTS] for f in facts]))
+        measured = [[getattr(fact, name) for name in FACTS] for fact in facts]
+        told.append(evidence(rows, norms, measured, np.stack(part)))
         embedded.append(rows)
         advance(len(part))
     return np.concatenate(told), np.concatenate(embedded)

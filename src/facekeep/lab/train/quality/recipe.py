@@ -33,7 +33,7 @@ class QualityRecipe(SmallRecipe):
     }
 
     teacher: str = "sface"
-    crops: int = 14000
+    crops: int = 8000
     steps: int = 4000
     batch: int = 256
     lr: float = 3e-3
