@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from facekeep._internal.files import user_folder, why
-from facekeep.config.settings import values as kinds
+from facekeep.config import values as kinds
 from facekeep.config.toml_file import check, parse, read_document
 from facekeep.config.values import Kind
 from facekeep.errors import ConfigError

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from facekeep.config.settings import values as kinds
+from facekeep.config import values as kinds
 from facekeep.config.values import Kind
 
 __all__ = ["OPTIONS", "Option", "Recipe"]
