@@ -16,12 +16,13 @@ from facekeep.errors import GalleryError
 
 __all__ = [
     "APPLICATION_ID",
+    "COLUMNS",
     "DIGESTS_SINCE",
     "MIGRATIONS",
     "OLDEST_SQLITE",
     "PAGE_SIZE",
     "VERSION",
-    "differences",
+    "compare_schema",
     "migrate",
     "require_sqlite",
 ]
@@ -34,6 +35,19 @@ PAGE_SIZE = 8192
 
 OLDEST_SQLITE = (3, 37, 0)
 """The first SQLite that knows ``STRICT`` tables; Python brings its own, or uses the system's."""
+
+COLUMNS = {
+    "people": (
+        *("id", "uuid", "name", "metadata"),
+        *("consent_basis", "consent_at", "retain_until", "created_at"),
+    ),
+    "templates": (
+        *("id", "uuid", "person", "space", "negative"),
+        *("quality", "source", "created_at", "vector", "crop"),
+    ),
+    "audit": ("id", "at", "action", "person", "detail"),
+}
+"""What the digest of a row of each table covers, in this order."""
 
 _V1 = (
     """CREATE TABLE spaces (
@@ -92,7 +106,7 @@ def _to_v1(connection: sqlite3.Connection) -> None:
 
 
 def _to_v2(connection: sqlite3.Connection) -> None:
-    """Add a digest to each row, and to the whole (``digests``); who migrates fills them."""
+    """Add a digest to each row, and to the whole (``repository``); who migrates fills them."""
     for table in ("people", "templates", "audit"):
         connection.execute(f"ALTER TABLE {table} ADD COLUMN digest BLOB")
     for column in ("total", "digest", "mac"):
@@ -124,9 +138,9 @@ def migrate(connection: sqlite3.Connection) -> None:
     connection.execute(f"PRAGMA user_version = {VERSION}")
 
 
-def differences(connection: sqlite3.Connection, version: int) -> str:
+def compare_schema(connection: sqlite3.Connection, version: int) -> str:
     """Say what of the schema is not as facekeep makes it in this version; "" where all is."""
-    found, expected = _shape(connection), _expected(MIGRATIONS[:version])
+    found, expected = _read_shape(connection), _make_shape(MIGRATIONS[:version])
     strange = [
         f"the {kind} {printable(name)!r} is not facekeep's"
         for kind, name in sorted(found.keys() - expected.keys())
@@ -143,7 +157,7 @@ def differences(connection: sqlite3.Connection, version: int) -> str:
 _Shape = dict[tuple[str, str], str]
 
 
-def _shape(connection: sqlite3.Connection) -> _Shape:
+def _read_shape(connection: sqlite3.Connection) -> _Shape:
     rows = connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_schema").fetchall()
     return {
         (str(kind), str(name)): " ".join(f"{table} {sql}".split())
@@ -152,8 +166,8 @@ def _shape(connection: sqlite3.Connection) -> _Shape:
 
 
 @cache
-def _expected(steps: tuple[Callable[[sqlite3.Connection], None], ...]) -> _Shape:
+def _make_shape(steps: tuple[Callable[[sqlite3.Connection], None], ...]) -> _Shape:
     with closing(sqlite3.connect(":memory:")) as connection:
         for step in steps:
             step(connection)
-        return _shape(connection)
+        return _read_shape(connection)

@@ -1,10 +1,11 @@
-"""Who uses the file of a gallery: so that nobody opens it while another one takes its place."""
+"""Locks on the file of a gallery: nobody opens it while another one takes its place."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
 import os
+import random
 import threading
 import time
 from collections import Counter
@@ -15,7 +16,15 @@ from pathlib import Path
 from facekeep._internal.files import sync_folder
 from facekeep.errors import GalleryBusy
 
-__all__ = ["exclusive", "in_use", "nobody_uses", "opening", "settle", "swap"]
+__all__ = [
+    "finish_swap",
+    "lock_alone",
+    "lock_to_open",
+    "register_use",
+    "require_unused",
+    "swap",
+    "wait_for",
+]
 
 _SQLITE_LOCKS = (0x40000000, 512)
 """Where SQLite locks a file, and how far; who has a gallery open holds a lock there."""
@@ -24,19 +33,19 @@ _guard = threading.Lock()
 _used: Counter[tuple[int, int]] = Counter()
 
 
-def _old_of(path: Path) -> Path:
+def _old_path(path: Path) -> Path:
     name = os.fsdecode(os.fsencode(path.name)[:230])
     return path.with_name(f".{name}.facekeep-old")
 
 
-def _logs_of(path: Path) -> list[Path]:
+def _log_paths(path: Path) -> list[Path]:
     return [Path(f"{path}-wal"), Path(f"{path}-journal")]
 
 
 # Who uses it
 
 
-def in_use(path: Path) -> Callable[[], None]:
+def register_use(path: Path) -> Callable[[], None]:
     """Note that this process uses the gallery; return what to call when it no longer does."""
     file = (0, 0)
     with contextlib.suppress(OSError):
@@ -52,7 +61,7 @@ def in_use(path: Path) -> Callable[[], None]:
     return done
 
 
-def nobody_uses(path: Path) -> None:
+def require_unused(path: Path) -> None:
     """Raise GalleryBusy where this process has the gallery open."""
     with contextlib.suppress(FileNotFoundError):
         status = path.stat()
@@ -61,41 +70,41 @@ def nobody_uses(path: Path) -> None:
 
 
 @contextmanager
-def opening(path: Path, timeout: float) -> Iterator[None]:
+def lock_to_open(path: Path, timeout: float) -> Iterator[None]:
     """Keep the file from being replaced while it is opened, and finish what was killed then."""
-    if os.path.lexists(_old_of(path)):
-        with _locked_folder(path, timeout, alone=True), contextlib.suppress(OSError):
-            settle(path)
-    with _locked_folder(path, timeout, alone=False):
+    if os.path.lexists(_old_path(path)):
+        with _lock_folder(path, timeout, alone=True), contextlib.suppress(OSError):
+            finish_swap(path)
+    with _lock_folder(path, timeout, alone=False):
         yield
 
 
 @contextmanager
-def exclusive(path: Path, timeout: float) -> Iterator[None]:
+def lock_alone(path: Path, timeout: float) -> Iterator[None]:
     """Have the gallery for this caller alone; nobody has it open and nobody opens it.
 
     Raises:
         GalleryBusy: Others use it.
         OSError: It cannot be opened.
     """
-    with _locked_folder(path, timeout, alone=True):
-        nobody_uses(path)
-        if os.path.lexists(_old_of(path)):
-            settle(path)
+    with _lock_folder(path, timeout, alone=True):
+        require_unused(path)
+        if os.path.lexists(_old_path(path)):
+            finish_swap(path)
         try:
             handle = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         except FileNotFoundError:
             yield
             return
         try:
-            _patiently(lambda: _lock_file(handle), path, timeout)
+            wait_for(lambda: _lock_file(handle), timeout, _busy(path))
             yield
         finally:
             os.close(handle)
 
 
 @contextmanager
-def _locked_folder(path: Path, timeout: float, *, alone: bool) -> Iterator[None]:
+def _lock_folder(path: Path, timeout: float, *, alone: bool) -> Iterator[None]:
     try:
         import fcntl
 
@@ -113,7 +122,7 @@ def _locked_folder(path: Path, timeout: float, *, alone: bool) -> Iterator[None]
         return True
 
     try:
-        _patiently(lock, path, timeout)
+        wait_for(lock, timeout, _busy(path))
         yield
     finally:
         os.close(handle)
@@ -134,12 +143,17 @@ def _lock_file(handle: int) -> bool:
     return True
 
 
-def _patiently(lock: Callable[[], bool], path: Path, timeout: float) -> None:
+def _busy(path: Path) -> str:
+    return f"another program uses {path}: close it, then try again"
+
+
+def wait_for(lock: Callable[[], bool], timeout: float, message: str) -> None:
+    """Try to lock until it is done; GalleryBusy with ``message`` after ``timeout`` seconds."""
     deadline = time.monotonic() + timeout
     while not lock():
         if time.monotonic() >= deadline:
-            raise GalleryBusy(f"another program uses {path}: close it, then try again")
-        time.sleep(0.01)
+            raise GalleryBusy(message)
+        time.sleep(random.uniform(0.001, 0.02))  # noqa: S311 - spreads the contenders
 
 
 # Replacing it
@@ -151,39 +165,39 @@ def swap(part: Path, path: Path) -> None:
     Raises:
         OSError: It cannot be done; the old gallery is as it was.
     """
-    old = _old_of(path)
+    old = _old_path(path)
     try:
         if path.exists():
-            _second_name(path, old)
-        _move(_logs_of(path), _logs_of(old))
+            _link_old(path, old)
+        _move(_log_paths(path), _log_paths(old))
         sync_folder(path.parent)
         Path(f"{path}-shm").unlink(missing_ok=True)
         part.replace(path)
         sync_folder(path.parent)
     finally:
-        settle(path)
+        finish_swap(path)
 
 
-def _second_name(path: Path, old: Path) -> None:
+def _link_old(path: Path, old: Path) -> None:
     try:
         os.link(path, old)
     except OSError:
         path.rename(old)  # there are no hard links here
 
 
-def settle(path: Path) -> None:
+def finish_swap(path: Path) -> None:
     """Finish or undo a ``swap`` that was killed, so that one whole gallery stands.
 
     Raises:
         OSError: It cannot be done.
     """
-    old = _old_of(path)
+    old = _old_path(path)
     if old.exists():
         if not path.exists():
             old.rename(path)
         if not old.exists() or path.samefile(old):
-            _move(_logs_of(old), _logs_of(path))
-    for file in (*_logs_of(old), old):
+            _move(_log_paths(old), _log_paths(path))
+    for file in (*_log_paths(old), old):
         file.unlink(missing_ok=True)
     sync_folder(path.parent)
 
