@@ -155,7 +155,7 @@ def test_a_run_is_not_overwritten(cli, people: Path, straight: Path):
 def test_a_finished_run_gets_a_name_later_and_decides_as_far_as_it_may(cli, straight: Path):
     outcome = cli("train", "--resume", "--out", straight, "--name", "ours", "--threads", 1)
     assert outcome.status == 0, outcome.err
-    assert "ours: in the catalogue, but too few people were kept out" in outcome.out
+    assert "ours: in the catalog, but too few people were kept out" in outcome.out
     made = entry("ours")
     assert (made.architecture, made.input_size, made.thresholds) == ("edgeface-xxs", 64, ())
 

@@ -2,7 +2,8 @@
 
 Each returns a set of ``lab.evaluate.data`` and reads no pixels. A list that is damaged, or an
 image that it names and that is not there, is an error before any work begins: what were left out
-would make another figure than the protocol's.
+would make another figure than the protocol's. Training sets, which may hold damaged images,
+are read by ``training_set.open_source``.
 """
 
 from facekeep.lab.datasets.cfp import cfp
