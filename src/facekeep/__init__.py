@@ -28,9 +28,12 @@ if TYPE_CHECKING:
     from facekeep.apps.cache import PhotoCache
     from facekeep.apps.migrate import migrate_gallery
     from facekeep.apps.photos import cluster_folder, search_folder, search_person
+    from facekeep.config import Settings, load_settings
+    from facekeep.diagnosis import Check, doctor
     from facekeep.draw import annotate, contact_sheet
     from facekeep.engine import FaceEngine
     from facekeep.errors import FacekeepError
+    from facekeep.factory import open_engine
     from facekeep.gallery import Consent, Gallery, NewTemplate, Person, Space, load_key
     from facekeep.pipeline.align import align_batch, similarity_transform
     from facekeep.pipeline.decide import threshold
@@ -49,12 +52,15 @@ _MODULES = {
         "search_folder",
         "search_person",
     ),
+    "config": ("Settings", "load_settings"),
+    "diagnosis": ("Check", "doctor"),
     "draw": (
         "annotate",
         "contact_sheet",
     ),
     "engine": ("FaceEngine",),
     "errors": ("FacekeepError",),
+    "factory": ("open_engine",),
     "gallery": (
         "Consent",
         "Gallery",
@@ -67,13 +73,7 @@ _MODULES = {
         "align_batch",
         "similarity_transform",
     ),
-    "pipeline.decide": (
-        "Candidate",
-        "Decision",
-        "Threshold",
-        "Verification",
-        "threshold",
-    ),
+    "pipeline.decide": ("threshold",),
     "pipeline.detect": ("Detector",),
     "pipeline.embed": ("Embedder",),
     "pipeline.enrollment": (
@@ -87,7 +87,6 @@ _MODULES = {
         "save_image",
     ),
     "pipeline.quality": (
-        "Quality",
         "Reason",
         "assess",
         "review",
@@ -98,6 +97,7 @@ _MODULE_OF = {name: module for module, names in _MODULES.items() for name in nam
 
 __all__ = [
     "Candidate",
+    "Check",
     "Consent",
     "Decision",
     "Detector",
@@ -113,6 +113,7 @@ __all__ = [
     "Quality",
     "Reason",
     "Rejection",
+    "Settings",
     "Space",
     "Threshold",
     "Verification",
@@ -122,11 +123,14 @@ __all__ = [
     "assess",
     "cluster_folder",
     "contact_sheet",
+    "doctor",
     "from_bgr",
     "list_images",
     "load_image",
     "load_key",
+    "load_settings",
     "migrate_gallery",
+    "open_engine",
     "review",
     "save_image",
     "search_folder",

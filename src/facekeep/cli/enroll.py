@@ -11,10 +11,10 @@ import typer
 
 from facekeep.cli.command import ExitStatus, Run, command, group
 from facekeep.cli.completion import people_names
-from facekeep.cli.opening import open_engine
 from facekeep.cli.options import ENGINE, GALLERY
 from facekeep.cli.output import counted
 from facekeep.errors import InputError
+from facekeep.factory import open_engine
 
 if TYPE_CHECKING:
     from facekeep.engine import FaceEngine
@@ -106,7 +106,10 @@ def enroll(
     people = dict(_folders(Path(name))) if not images else {name: _expanded(images)}
     done: list[Enrolment] = []
     total = sum(len(photos) for photos in people.values())
-    with open_engine(run, gallery="write") as engine, run.progress("Enrolling", total) as advance:
+    with (
+        open_engine(run.settings, gallery="write") as engine,
+        run.progress("Enrolling", total) as advance,
+    ):
         for person, photos in people.items():
             folder = None if images else Path(name, person)
             done.append(_enrolled(engine, person, photos, facts, folder))

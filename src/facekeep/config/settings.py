@@ -30,6 +30,7 @@ __all__ = [
     "default_config_path",
     "default_gallery_path",
     "example_toml",
+    "load_settings",
     "read_toml",
     "resolve",
 ]
@@ -297,6 +298,22 @@ class Resolved:
     file: Path | None
 
 
+def load_settings(file: str | os.PathLike[str] | None = None, **changes: object) -> Settings:
+    """Load the settings in force: changes over environment over file over defaults.
+
+    Args:
+        file: A TOML file; None for the one that ``FACEKEEP_CONFIG`` names, or the user's own.
+        changes: Values by setting; None means "not given".
+
+    Raises:
+        ConfigError: A key is unknown, or a value is of the wrong type or out of range.
+    """
+    for name in changes:
+        if name not in KNOBS:
+            raise ConfigError(f"unknown setting {_shown(name)}; {_suggestion(name)}")
+    return resolve(changes, file=config_path(file)).settings
+
+
 def resolve(
     flags: Mapping[str, object] | None = None,
     environ: Mapping[str, str] | None = None,
@@ -348,7 +365,9 @@ def _choose_rate(values: dict[str, Any], origins: dict[str, Origin]) -> None:
     origins[other] = Origin("default")
 
 
-def config_path(flag: str | Path | None, environ: Mapping[str, str] | None = None) -> Path | None:
+def config_path(
+    flag: str | os.PathLike[str] | None, environ: Mapping[str, str] | None = None
+) -> Path | None:
     """Find the configuration file: ``flag``, else ``FACEKEEP_CONFIG``, else the user's own.
 
     Returns:
