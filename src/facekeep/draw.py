@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import bisect
 import itertools
-import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -16,12 +15,12 @@ from facekeep._internal.label_layout import Label, Placed, place
 from facekeep._internal.text import Box, write
 from facekeep.errors import InputError
 from facekeep.pipeline.image import check_image
-from facekeep.types import Face
+from facekeep.types import Face, reading_order
 
 if TYPE_CHECKING:
     from PIL import Image, ImageDraw
 
-__all__ = ["annotate", "contact_sheet", "reading_order"]
+__all__ = ["annotate", "contact_sheet"]
 
 _Colour = tuple[int, int, int]
 
@@ -51,8 +50,6 @@ _KNOWN = _Style((0, 114, 178), _WHITE)
 _UNKNOWN = _Style((230, 159, 0), _BLACK, dash=5)
 _FOUND = _Style((86, 180, 233), _BLACK)
 _UNUSABLE = _Style((200, 200, 200), _BLACK, dash=2, weight=0.5)
-# What faces of one row share of the smaller one's height, at the least.
-_SHARED = 0.4
 # Landmarks are dots that would hide a smaller face.
 _LEAST_FOR_LANDMARKS = 40
 
@@ -94,33 +91,6 @@ def annotate(
     for style, placed in _labels(faces, labels, picture.size):  # after all boxes: none crosses one
         _write_label(draw, style, placed)
     return np.array(picture)
-
-
-def reading_order(faces: Sequence[Face]) -> list[int]:
-    """Number faces as people read: rows from the top to the bottom, each from left to right.
-
-    Returns:
-        The number of each face, from 1.
-    """
-    boxes = [face.bbox.astype(float).tolist() for face in faces]
-    rows: list[list[int]] = []
-    for index in sorted(range(len(faces)), key=lambda i: boxes[i][1] + boxes[i][3]):
-        if rows and _level(boxes[index], [boxes[i] for i in rows[-1]]):
-            rows[-1].append(index)
-        else:
-            rows.append([index])
-    order = [i for row in rows for i in sorted(row, key=lambda i: boxes[i][0] + boxes[i][2])]
-    numbers = [0] * len(faces)
-    for number, index in enumerate(order, 1):
-        numbers[index] = number
-    return numbers
-
-
-def _level(box: Sequence[float], row: Sequence[Sequence[float]]) -> bool:
-    """Tell whether a face stands in a row: it shares enough of its height with the row's middle."""
-    top, bottom = (statistics.fmean(each[side] for each in row) for side in (1, 3))
-    shared = min(box[3], bottom) - max(box[1], top)
-    return shared >= _SHARED * min(box[3] - box[1], bottom - top)
 
 
 def contact_sheet(

@@ -203,8 +203,8 @@ class _Looking:
 
     def _one(self, picture: Picture) -> bool:
         """Report one picture; True when there is a face, or a name when names were looked for."""
-        from facekeep.draw import reading_order
         from facekeep.pipeline.image import load_image
+        from facekeep.types import reading_order
 
         begun = time.monotonic()
         with _named(picture):

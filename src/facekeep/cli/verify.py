@@ -83,7 +83,7 @@ def _side(result: Verification, side: int, image: Path) -> dict[str, Any]:
 
 def _numbers(faces: Sequence[Face]) -> list[int]:
     """The numbers that ``detect`` gives these faces."""
-    from facekeep.draw import reading_order
+    from facekeep.types import reading_order
 
     return reading_order(faces)
 
