@@ -151,7 +151,7 @@ def _memory() -> Check:
 def _sqlite() -> Check:
     import sqlite3
 
-    from facekeep.gallery.schema import require_sqlite
+    from facekeep.gallery.sqlite.schema import require_sqlite
 
     try:
         require_sqlite()

@@ -96,9 +96,17 @@ class RuntimeUnavailable(ModelError):
 
 
 class SpaceMismatch(FacekeepError):
-    """Templates and probes come from different embedding spaces and must not be compared."""
+    """Templates and probes come from different embedding spaces and must not be compared.
+
+    Attributes:
+        model: Name of the model that the gallery's templates come from, where it is known.
+    """
 
     kind = "space_mismatch"
+
+    def __init__(self, message: str = "", *, model: str | None = None) -> None:
+        super().__init__(message)
+        self.model = model
 
 
 class GalleryError(FacekeepError):
@@ -114,9 +122,21 @@ class GalleryNotFound(GalleryError):
 
 
 class GalleryCorrupt(GalleryError):
-    """The file is damaged, or it is not a facekeep gallery."""
+    """The file is damaged, or it is not a facekeep gallery.
+
+    Attributes:
+        person: Name of the person whose facts are damaged, where it is one person's.
+    """
 
     kind = "gallery_corrupt"
+
+    def __init__(self, message: str = "", *, person: str | None = None) -> None:
+        super().__init__(message)
+        self.person = person
+
+
+class NotAGallery(GalleryCorrupt):
+    """The file is something else than a facekeep gallery."""
 
 
 class GalleryVersion(GalleryError):
@@ -149,10 +169,30 @@ class GalleryKeyError(GalleryError):
     kind = "key"
 
 
+class GalleryKeyMissing(GalleryKeyError):
+    """The gallery is encrypted and no key was given."""
+
+
+class ExportKeyMissing(GalleryKeyError):
+    """The export file is encrypted and no key was given."""
+
+
 class TemplateTampered(GalleryError):
-    """A stored template fails its authentication: it was changed outside facekeep."""
+    """A stored template fails its authentication: it was changed outside facekeep.
+
+    Attributes:
+        person: Name of the person whose template it is, where it is known.
+        template_id: UUID of the template, where the person has others.
+    """
 
     kind = "template_tampered"
+
+    def __init__(
+        self, message: str = "", *, person: str | None = None, template_id: str | None = None
+    ) -> None:
+        super().__init__(message)
+        self.person = person
+        self.template_id = template_id
 
 
 class PersonNotFound(GalleryError):

@@ -129,6 +129,6 @@ def _make_default_folder(gallery: Path) -> None:
             try:
                 gallery.parent.mkdir(parents=True, exist_ok=True)
             except OSError as error:
-                from facekeep.gallery.faults import file_fault
+                from facekeep.gallery.file_errors import translate_os_error
 
-                raise file_fault(error, gallery) from error
+                raise translate_os_error(error, gallery) from error

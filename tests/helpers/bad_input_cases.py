@@ -672,7 +672,7 @@ NAMES = [
 
 EXPORTS = [
     Case("onto the gallery", "people export people.db", 2, "input", "is the gallery itself"),
-    Case("into no folder", "people export no/p.jsonl", 2, "input", "/no for the export: create it"),
+    Case("into no folder", "people export no/p.jsonl", 2, "input", "/no for the file: create it"),
     Case("onto a folder", "people export .", 2, "input", "is not a regular file"),
     Case(
         "onto a full disk",

@@ -18,7 +18,7 @@ from typing import Any
 from facekeep import errors
 from facekeep._internal.files import one_line
 from facekeep._internal.memory import free_memory
-from facekeep.errors import FacekeepError, ModelError
+from facekeep.errors import FacekeepError, Hint, ModelError
 
 __all__ = ["call"]
 
@@ -93,7 +93,9 @@ def _ending(status: int) -> str:
 def _error(told: str, kind: str, text: str, hint: str | None) -> FacekeepError:
     found = getattr(errors, kind, None)
     if isinstance(found, type) and issubclass(found, FacekeepError):
-        return found(text, hint)
+        error = found(text)
+        error.hint = Hint(hint) if hint else None
+        return error
     if kind == "MemoryError":
         return ModelError(f"{told} needs more memory than there is")
     return ModelError(f"{told} cannot be used: {kind}: {one_line(text)}")

@@ -17,9 +17,9 @@ from typing import TypeVar
 
 from facekeep._internal.files import private_folder
 from facekeep.errors import InputError
-from facekeep.gallery.cipher import Cipher
-from facekeep.gallery.faults import is_busy
+from facekeep.gallery.crypto import Cipher
 from facekeep.gallery.keys import Key
+from facekeep.gallery.sqlite.sqlite_errors import is_busy
 from facekeep.models.paths import cache_dir
 
 __all__ = [

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from facekeep.engine import FaceEngine
 from facekeep.errors import FacekeepError, ImageError, InputError, ModelError
 from facekeep.gallery import Gallery, NewTemplate, Person, Space
-from facekeep.gallery.records import Template
+from facekeep.gallery.types import Template
 from facekeep.pipeline.enroller import digest_in
 from facekeep.pipeline.image import content_digest, list_images, load_image
 from facekeep.types import Face

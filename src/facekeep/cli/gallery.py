@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from facekeep.apps.migrate import Migration
     from facekeep.engine import FaceEngine
     from facekeep.gallery import Space
-    from facekeep.gallery.records import AuditEntry
+    from facekeep.gallery.types import AuditEntry
 
 app = group(
     "gallery",

@@ -304,10 +304,10 @@ def _confirm(question: str) -> None:
 
 def _rehearse(run: Run, file: Path, key: Key | None) -> None:
     """Read an export to its end, so that a bad one does not leave a new, empty gallery behind."""
-    from facekeep.gallery.exchange import reader
+    from facekeep.gallery.transfer import read_export
 
     own = space_of(run.settings)
-    with reader(file, key or open_key(run.settings)) as source:
+    with read_export(file, key or open_key(run.settings)) as source:
         if source.space != own:
             raise SpaceMismatch(
                 f"{file} holds templates of {source.space.model}, not of {own.model}: "

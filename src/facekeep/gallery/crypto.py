@@ -1,19 +1,21 @@
-"""Authenticated encryption of what is biometric: AES-256-GCM (NIST SP 800-38D), a nonce per blob.
+"""Encryption of what is biometric, and digests of rows.
 
-Every blob is bound to its place by additional data: a row that was copied, swapped or moved to
-somebody else fails its authentication. The keys that are used are derived from the owner's key and
-the id of the gallery or export by HKDF-Expand (RFC 5869), so one key may serve many files.
+Encryption is AES-256-GCM (NIST SP 800-38D), with a nonce for each blob. Every blob is
+bound to its place by additional data: a row that was copied, swapped or moved to somebody else
+fails its authentication. The keys that are used are derived from the owner's key and the id of the
+gallery or export by HKDF-Expand (RFC 5869), so one key may serve many files. Digests are BLAKE2b
+(RFC 7693), keyed where there is a key.
 """
 
 from __future__ import annotations
 
 import hmac
 import os
+from collections.abc import Sequence
 from hashlib import blake2b
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from facekeep.errors import GalleryKeyError, TemplateTampered
-from facekeep.gallery.digests import BYTES
+from facekeep.errors import GalleryKeyError, GalleryKeyMissing, TemplateTampered
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,10 +24,19 @@ if TYPE_CHECKING:
 
     from facekeep.gallery.keys import Key
 
-__all__ = ["Cipher", "LockedCipher", "cipher_for", "plain_digest"]
+__all__ = [
+    "Cipher",
+    "LockedCipher",
+    "add_digests",
+    "digest_number",
+    "encode_row",
+    "make_cipher",
+    "plain_digest",
+]
 
 _NONCE = 12
-_TAG = 16
+_DIGEST_BYTES = 32
+_MODULUS = 1 << (8 * _DIGEST_BYTES)
 
 
 class Cipher:
@@ -79,14 +90,14 @@ class Cipher:
 
     def digest(self, data: bytes) -> bytes:
         """Return the digest of ``data``, keyed where there is a key."""
-        return blake2b(data, digest_size=BYTES, key=self._mac_key).digest()
+        return blake2b(data, digest_size=_DIGEST_BYTES, key=self._mac_key).digest()
 
     def vouches(self, data: bytes, digest: object) -> bool | None:
         """Whether ``data`` is what ``digest`` was made of; None where it was made without the key.
 
         Where the key is missing, nothing can be said of a keyed digest, which is taken as right.
         """
-        if type(digest) is not bytes or len(digest) != BYTES:
+        if type(digest) is not bytes or len(digest) != _DIGEST_BYTES:
             return False
         if hmac.compare_digest(self.digest(data), digest):
             return True
@@ -96,7 +107,24 @@ class Cipher:
 
 def plain_digest(data: bytes) -> bytes:
     """Return the digest that anybody can make."""
-    return blake2b(data, digest_size=BYTES).digest()
+    return blake2b(data, digest_size=_DIGEST_BYTES).digest()
+
+
+def encode_row(table: str, row: Sequence[Any]) -> bytes:
+    """Return a row as bytes, such that no other row of any table has the same."""
+    blobs = [value for value in row if type(value) is bytes]
+    fields = [(len(value),) if type(value) is bytes else value for value in row] if blobs else row
+    return b"".join([repr((table, *fields)).encode("utf-8", "surrogatepass"), *blobs])
+
+
+def digest_number(digest: object) -> int:
+    """Return a digest as a number to add up; 0 where it is none."""
+    return int.from_bytes(digest, "big") if type(digest) is bytes else 0
+
+
+def add_digests(total: object, change: int) -> bytes:
+    """Return the sum ``total`` of digests after digests with the sum ``change`` came to it."""
+    return ((digest_number(total) + change) % _MODULUS).to_bytes(_DIGEST_BYTES, "big")
 
 
 class LockedCipher(Cipher):
@@ -118,16 +146,15 @@ class LockedCipher(Cipher):
 
     def vouches(self, data: bytes, digest: object) -> bool | None:
         """Take what the key is needed to judge as right."""
-        return super().vouches(data, digest) or (type(digest) is bytes and len(digest) == BYTES)
-
-    def _missing_key(self) -> GalleryKeyError:
-        return GalleryKeyError(
-            f"{self._file} is encrypted and no key was given: give its key with"
-            " --key file:PATH or FACEKEEP_KEY"
+        return super().vouches(data, digest) or (
+            type(digest) is bytes and len(digest) == _DIGEST_BYTES
         )
 
+    def _missing_key(self) -> GalleryKeyMissing:
+        return GalleryKeyMissing(f"{self._file} is encrypted and no key was given: give its key")
 
-def cipher_for(key: Key | None, scope: str, check: bytes | None, file: Path) -> Cipher:
+
+def make_cipher(key: Key | None, scope: str, check: bytes | None, file: Path) -> Cipher:
     """Return the cipher for the gallery ``file``, whose stored check value is ``check``.
 
     Raises:
@@ -139,7 +166,7 @@ def cipher_for(key: Key | None, scope: str, check: bytes | None, file: Path) -> 
     if check is None and key is not None:
         raise GalleryKeyError(
             f"a key was given but {file} is not encrypted: leave the key out, or encrypt it"
-            " with `facekeep gallery rekey`"
+            " by rekeying the gallery"
         )
     if not hmac.compare_digest(check or b"", cipher.check or b""):
         raise GalleryKeyError(f"this is not the key that {file} is encrypted with: give that key")

@@ -1,4 +1,4 @@
-"""Sketches: 512 signs of a template, whose Hamming distance tells who may be near.
+"""Binary codes: 512 signs of a template, whose Hamming distance tells who may be near.
 
 Two vectors at an angle t differ in the share t / pi of their signs (Charikar 2002, "Similarity
 estimation techniques from rounding algorithms"), so a scan over 64 bytes a person finds those worth
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from facekeep._internal.files import one_line
 
-__all__ = ["BITS", "WORDS", "agreement", "nearest", "sketches"]
+__all__ = ["BITS", "WORDS", "encode", "find_nearest", "score_agreement"]
 
 _log = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ BITS = 512
 WORDS = BITS // 64
 
 _ROWS_AT_ONCE = 16384
-"""Sketches compared at once: enough that NumPy's calls do not count, and what they need stays in
+"""Codes compared at once: enough that NumPy's calls do not count, and what they need stays in
 the cache."""
 
 _FEW = 64
@@ -46,14 +46,14 @@ _SUM = np.uint64(0x0001000100010001)
 
 @cache
 def _directions(width: int) -> Floats:
-    # From a hash function, so that sketches on disk mean the same whatever NumPy draws.
+    # From a hash function, so that codes on disk mean the same whatever NumPy draws.
     data = hashlib.shake_256(f"facekeep sketch 1|{width}".encode()).digest(width * BITS // 8)
     bits = np.unpackbits(np.frombuffer(data, np.uint8)).reshape(width, BITS)
     return bits.astype(np.float32) * 2 - 1
 
 
-def sketches(vectors: Floats) -> Words:
-    """Return the sketches of vectors.
+def encode(vectors: Floats) -> Words:
+    """Return the binary codes of vectors.
 
     Args:
         vectors: float32 ``(n, d)``.
@@ -61,41 +61,41 @@ def sketches(vectors: Floats) -> Words:
     Returns:
         uint64 ``(n, 8)``.
     """
-    return np.packbits(_turned(vectors) > 0, axis=1).view(np.uint64)
+    return np.packbits(_project(vectors) > 0, axis=1).view(np.uint64)
 
 
-def _turned(vectors: Floats) -> Floats:
+def _project(vectors: Floats) -> Floats:
     width = vectors.shape[-1]
     return vectors if width == BITS else vectors @ _directions(width)
 
 
-def agreement(words: Words, probe: Floats) -> Floats:
-    """Return how well sketches agree with a probe whose numbers are known, not only their signs.
+def score_agreement(codes: Words, probe: Floats) -> Floats:
+    """Return how well codes agree with a probe whose numbers are known, not only their signs.
 
-    That halves what comparing two sketches errs. A table holds, for each byte of a sketch and each
+    That halves what comparing two codes errs. A table holds, for each byte of a code and each
     value of it, the sum of the probe's numbers where the byte has a one.
 
     Args:
-        words: Sketches, uint64 ``(n, 8)``.
+        codes: uint64 ``(n, 8)``.
         probe: float32 ``(d,)``.
 
     Returns:
-        float32 ``(n,)``, higher where a sketch agrees more.
+        float32 ``(n,)``, higher where a code agrees more.
     """
     ones = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1)
-    table = _turned(probe).reshape(-1, 8) @ ones.T.astype(np.float32)
-    places = words.view(np.uint8).astype(np.intp)
+    table = _project(probe).reshape(-1, 8) @ ones.T.astype(np.float32)
+    places = codes.view(np.uint8).astype(np.intp)
     places += np.arange(0, table.size, 256)
     sums: Floats = table.reshape(-1)[places].sum(axis=1)
     return sums
 
 
-def nearest(blocks: Sequence[Words], probe: Words, depth: int) -> Ints:
+def find_nearest(blocks: Sequence[Words], probe: Words, depth: int) -> Ints:
     """Return the rows nearest to a probe, counted through all blocks, in no order.
 
     Args:
-        blocks: Sketches, uint64 ``(n, 8)`` each, contiguous.
-        probe: One sketch, uint64 ``(8,)``.
+        blocks: Binary codes, uint64 ``(n, 8)`` each, contiguous.
+        probe: One code, uint64 ``(8,)``.
         depth: How many rows to return, or all there are where there are fewer.
     """
     best = _Nearest(depth)
@@ -140,8 +140,8 @@ class _Nearest:
         self._found, self._held = [(distances, rows)], len(rows)
 
 
-class _Room(threading.local):
-    """Where a thread compares; kept, because the system gives memory out slowly, page by page."""
+class _Buffers(threading.local):
+    """The memory in which a thread compares; kept, because getting it page by page is slow."""
 
     def __init__(self) -> None:
         self.probes = np.empty((_ROWS_AT_ONCE, WORDS), np.uint64)
@@ -150,35 +150,35 @@ class _Room(threading.local):
         self.sums = np.empty(_ROWS_AT_ONCE, np.uint64)
 
 
-_room = _Room()
+_buffers = _Buffers()
 
 
 def _scan(blocks: Sequence[Words], probe: Words, best: _Nearest) -> None:
     # Repeated, because NumPy is slow where one operand is eight words long.
-    _room.probes[:] = probe
-    for first, block in zip(_firsts(blocks), blocks, strict=True):
+    _buffers.probes[:] = probe
+    for first, block in zip(_block_starts(blocks), blocks, strict=True):
         for begin in range(0, len(block), _ROWS_AT_ONCE):
-            distances = _distances(block[begin : begin + _ROWS_AT_ONCE])
+            distances = _compute_distances(block[begin : begin + _ROWS_AT_ONCE])
             near = np.flatnonzero(distances < best.limit)
             best.add(distances[near], near + (first + begin))
 
 
-def _distances(words: Words) -> Words:
-    """Return the distances to the probe in the room; they hold until the next are asked for."""
+def _compute_distances(words: Words) -> Words:
+    """Return the distances to the probe in the buffers; they hold until the next are asked for."""
     size = len(words)
-    differing, counts = _room.differing[:size], _room.counts[:size]
-    np.bitwise_xor(words, _room.probes[:size], out=differing)
+    differing, counts = _buffers.differing[:size], _buffers.counts[:size]
+    np.bitwise_xor(words, _buffers.probes[:size], out=differing)
     np.bitwise_count(differing, out=counts)
-    return _sums(counts.view(np.uint64)[:, 0], _room.sums)
+    return _sum_bytes(counts.view(np.uint64)[:, 0], _buffers.sums)
 
 
-def _firsts(blocks: Sequence[Words]) -> list[int]:
+def _block_starts(blocks: Sequence[Words]) -> list[int]:
     return list(itertools.accumulate(map(len, blocks), initial=0))[:-1]
 
 
-def _sums(counts: Words, room: Words) -> Words:
-    """Add the eight bytes of each word, which are 64 at most, in ``room``."""
-    sums = np.right_shift(counts, np.uint64(8), out=room[: len(counts)])
+def _sum_bytes(counts: Words, out: Words) -> Words:
+    """Add the eight bytes of each word, which are 64 at most, in ``out``."""
+    sums = np.right_shift(counts, np.uint64(8), out=out[: len(counts)])
     sums += counts  # of two each, which a byte still holds
     sums &= _EVEN
     sums *= _SUM
@@ -205,22 +205,22 @@ def _scan_with_faiss(blocks: Sequence[Words], probe: Words, best: _Nearest) -> N
     """
     share = 2 * best.depth / max(1, sum(map(len, blocks)))
     cut = []
-    for first, block in zip(_firsts(blocks), blocks, strict=True):
+    for first, block in zip(_block_starts(blocks), blocks, strict=True):
         wanted = min(best.depth, len(block))
         asked = min(wanted, int(share * len(block)) + _FEW)
-        distances, rows = _by_faiss(block, probe, asked)
+        distances, rows = _search_with_faiss(block, probe, asked)
         best.add(distances, rows + first)
         if asked < wanted:
             cut.append((first, block, wanted, rows, distances[-1]))
     best.rows()  # the limit is known from here on
     for first, block, wanted, known, farthest in cut:
         if farthest < best.limit:
-            distances, rows = _by_faiss(block, probe, wanted)
+            distances, rows = _search_with_faiss(block, probe, wanted)
             new = np.isin(rows, known, invert=True)
             best.add(distances[new], rows[new] + first)
 
 
-def _by_faiss(block: Words, probe: Words, count: int) -> tuple[NDArray[Any], Ints]:
+def _search_with_faiss(block: Words, probe: Words, count: int) -> tuple[NDArray[Any], Ints]:
     """The rows of a block that are nearest to a probe, and their distances, the least first."""
     import faiss
 

@@ -1,19 +1,19 @@
-"""Files of blocks: sketches and float16 vectors, of which searches read what they need.
+"""Files of blocks: binary codes and float16 vectors, of which searches read what they need.
 
 After a page with a magic number, a count of erasures and the owner's header come blocks of
 ``BLOCK_ROWS`` rows:
 
     a page: number of rows, SHA-256 of the three columns below
-    int64 people | uint64 marks | uint64 sketches (8 a row) | float16 vectors (d a row)
+    int64 people | uint64 marks | uint64 codes (8 a row) | float16 vectors (d a row)
 
 Rows are written behind those that count, then counted: what a killed process left half written is
 not counted. Rows are never moved, and the file never becomes shorter, so others may have it open.
-They see what happens to their rows by the first page (``_Opened``): the count of erasures is
+They see what happens to their rows by the first page (``_BlockSource``): the count of erasures is
 odd while rows are overwritten and higher afterwards, and the magic number goes first of a file that
 is taken away. Where nothing was written the file has holes, which take no room and stay.
 
-Who opens a file reads people, marks and sketches into memory, and vectors when a search wants them.
-Nothing of it is looked at through a map, for another program may cut it off (``file_rows``).
+Who opens a file reads people, marks and codes into memory, and vectors when a search wants them.
+Nothing of it is looked at through a map, for another program may cut it off (``file_reader``).
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from facekeep.gallery.blocks import BLOCK_ROWS, Block
-from facekeep.gallery.file_rows import OpenFile
-from facekeep.gallery.sketch import WORDS
+from facekeep.gallery.sqlite.index.binary_codes import WORDS
+from facekeep.gallery.sqlite.index.blocks import BLOCK_ROWS, Block
+from facekeep.gallery.sqlite.index.file_reader import FileReader
 
 __all__ = ["BlockFile", "UnusableError", "is_block_file"]
 
@@ -57,7 +57,7 @@ class _Column(NamedTuple):
         return self.dtype.itemsize * self.words
 
 
-class _Opened(OpenFile):
+class _BlockSource(FileReader):
     """The file that blocks were opened from."""
 
     def __init__(self, handle: int, size: int) -> None:
@@ -66,7 +66,7 @@ class _Opened(OpenFile):
         self.seen = self.beginning(_BEGINNING.size)
 
     @property
-    def stands(self) -> bool:
+    def is_intact(self) -> bool:
         """Whether no row was overwritten or cut off since."""
         return not self.broken and self.beginning(_BEGINNING.size) == self.seen
 
@@ -74,10 +74,10 @@ class _Opened(OpenFile):
 class _StoredVectors:
     """The vectors of a block, read from the file whenever they are asked for.
 
-    Where some are missing, or cannot be read, zeros are returned and the file no longer stands.
+    Where some are missing, or cannot be read, zeros are returned and the file is no longer intact.
     """
 
-    def __init__(self, source: _Opened, first: int, shape: tuple[int, int]) -> None:
+    def __init__(self, source: _BlockSource, first: int, shape: tuple[int, int]) -> None:
         self._source = source
         self.first = first
         self.shape = shape
@@ -141,7 +141,9 @@ class BlockFile:
     def _blocks(self, size: int) -> list[Block]:
         if size <= _PAGE:
             return []
-        source = _Opened(os.dup(self._handle), size)  # what it begins with is noted before any row
+        source = _BlockSource(
+            os.dup(self._handle), size
+        )  # what it begins with is noted before any row
         if len(source.seen) < _BEGINNING.size or not source.seen.startswith(
             _MAGIC
         ):  # since the header was read
@@ -149,10 +151,10 @@ class BlockFile:
         if _BEGINNING.unpack(source.seen)[1] % 2:
             raise UnusableError("somebody is erasing people from it, or was cut off")
         starts = range(_PAGE, size, self._block)
-        blocks = (self._opened(start, size, source) for start in starts)
+        blocks = (self._open_block(start, size, source) for start in starts)
         return [block for block in blocks if block is not None]
 
-    def _opened(self, start: int, size: int, source: _Opened) -> Block | None:
+    def _open_block(self, start: int, size: int, source: _BlockSource) -> Block | None:
         beginning = os.pread(self._handle, _COUNT.size, start)
         if len(beginning) < _COUNT.size:
             return None
@@ -161,13 +163,13 @@ class BlockFile:
             return None
         if not 0 < count <= BLOCK_ROWS:
             raise UnusableError("it is damaged")
-        vectors = _StoredVectors(source, self._firsts(start)[3], (count, self._width))
+        vectors = _StoredVectors(source, self._column_starts(start)[3], (count, self._width))
         if vectors.first + vectors.nbytes > size:
             raise UnusableError("its end is missing")
-        people, own_marks, words = self._read(start, count)
-        if _digest([people, own_marks, words]) != digest:
+        people, own_marks, codes = self._read(start, count)
+        if _digest([people, own_marks, codes]) != digest:
             raise UnusableError("it is damaged")
-        return Block(people, own_marks, words.reshape(count, -1), vectors, source)
+        return Block(people, own_marks, codes.reshape(count, -1), vectors, source)
 
     def append(self, blocks: Iterable[Block]) -> None:
         """Add rows behind those that count.
@@ -197,7 +199,7 @@ class BlockFile:
 
     def _place(self, start: int, at: int, block: Block, chosen: slice) -> None:
         for column, first, data in zip(
-            self._columns, self._firsts(start), block.columns, strict=True
+            self._columns, self._column_starts(start), block.columns, strict=True
         ):
             self._write(data[chosen].astype(column.dtype).tobytes(), first + at * column.row)
 
@@ -237,8 +239,8 @@ class BlockFile:
         gone = np.flatnonzero((people != 0) & dead(people, own_marks))
         if len(gone) and self._erasures % 2 == 0:
             self._erasures += 1
-        for column, first in zip(self._columns, self._firsts(start), strict=True):
-            for begin, end in _runs(gone):
+        for column, first in zip(self._columns, self._column_starts(start), strict=True):
+            for begin, end in _find_runs(gone):
                 self._wipe(first + begin * column.row, first + end * column.row)
             self._wipe(first + count * column.row, min(size, first + BLOCK_ROWS * column.row))
         if len(gone):
@@ -264,7 +266,7 @@ class BlockFile:
     def _starts(self) -> range:
         return range(_PAGE, self._size(), self._block)
 
-    def _firsts(self, start: int) -> list[int]:
+    def _column_starts(self, start: int) -> list[int]:
         """Return where the columns of the block at ``start`` begin."""
         sizes = [column.row * BLOCK_ROWS for column in self._columns]
         return [start + _PAGE + sum(sizes[:place]) for place in range(len(sizes))]
@@ -274,9 +276,9 @@ class BlockFile:
         return int(_COUNT.unpack(data)[0]) if len(data) == _COUNT.size else 0
 
     def _read(self, start: int, count: int) -> list[NDArray[Any]]:
-        """Return people, marks and sketches of a block."""
+        """Return people, marks and codes of a block."""
         found = []
-        for column, first in list(zip(self._columns, self._firsts(start), strict=True))[:3]:
+        for column, first in list(zip(self._columns, self._column_starts(start), strict=True))[:3]:
             data = os.pread(self._handle, count * column.row, first)
             if len(data) < count * column.row:
                 raise UnusableError("its end is missing")
@@ -305,8 +307,8 @@ def _digest(columns: Sequence[NDArray[Any]]) -> bytes:
     return digest.digest()
 
 
-def _runs(places: NDArray[np.intp]) -> Iterator[tuple[int, int]]:
-    """Yield begin and end of each run of neighbours."""
+def _find_runs(places: NDArray[np.intp]) -> Iterator[tuple[int, int]]:
+    """Yield begin and end of each run of neighbors."""
     if len(places):
         for run in np.split(places, np.flatnonzero(np.diff(places) != 1) + 1):
             yield int(run[0]), int(run[-1]) + 1

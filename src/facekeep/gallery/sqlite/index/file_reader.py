@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["OpenFile"]
+__all__ = ["FileReader"]
 
 _ROWS_AT_ONCE = 1024
 """The most that one call takes (IOV_MAX)."""
@@ -26,7 +26,7 @@ _ROWS_AT_ONCE = 1024
 _Copy = Callable[..., int]
 
 
-class OpenFile:
+class FileReader:
     """A file, open for as long as this object is in use.
 
     Attributes:
@@ -39,7 +39,7 @@ class OpenFile:
         weakref.finalize(self, os.close, handle)
         self.broken = False
         self._map: NDArray[np.uint8] | None = None
-        if _copy() is not None and size:
+        if _find_copy() is not None and size:
             view = mmap.mmap(handle, size, access=mmap.ACCESS_READ)
             view.madvise(mmap.MADV_RANDOM)  # a search wants a row here and there
             self._map = np.frombuffer(view, np.uint8)  # never looked at by itself
@@ -65,27 +65,27 @@ class OpenFile:
             size: The bytes of a row.
         """
         found = np.empty((len(firsts), size), np.uint8)
-        if self._map is None or not self._copied(firsts, found):
+        if self._map is None or not self._copy_rows(firsts, found):
             for row, first in zip(found, firsts.tolist(), strict=True):
                 self._read(row, first)
         return found
 
-    def _read(self, room: NDArray[np.uint8], first: int) -> None:
+    def _read(self, target: NDArray[np.uint8], first: int) -> None:
         try:
-            done = os.preadv(self._handle, [room.data], first) if len(room) else 0
+            done = os.preadv(self._handle, [target.data], first) if len(target) else 0
         except OSError:
             done = 0
-        self._fill(room, done)
+        self._fill(target, done)
 
-    def _fill(self, room: NDArray[np.uint8], done: int) -> None:
+    def _fill(self, target: NDArray[np.uint8], done: int) -> None:
         """Note, and fill with zeros, what could not be read."""
-        if done < len(room):
-            room[max(0, done) :] = 0
+        if done < len(target):
+            target[max(0, done) :] = 0
             self.broken = True
 
-    def _copied(self, firsts: NDArray[np.int64], found: NDArray[np.uint8]) -> bool:
+    def _copy_rows(self, firsts: NDArray[np.int64], found: NDArray[np.uint8]) -> bool:
         """Fill ``found`` from the map; False where this process may not do that."""
-        copy, data = _copy(), self._map
+        copy, data = _find_copy(), self._map
         if (
             copy is None
             or data is None
@@ -98,8 +98,8 @@ class OpenFile:
         source[:, 1] = size
         for at in range(0, len(firsts), _ROWS_AT_ONCE):
             count = min(_ROWS_AT_ONCE, len(firsts) - at)
-            room = np.array([[found.ctypes.data + at * size, count * size]], np.uint64)
-            done = copy(pid, room.ctypes.data, 1, source[at:].ctypes.data, count, 0)
+            target = np.array([[found.ctypes.data + at * size, count * size]], np.uint64)
+            done = copy(pid, target.ctypes.data, 1, source[at:].ctypes.data, count, 0)
             if done < 0 and not at:
                 return False
             self._fill(found[at : at + count].reshape(-1), done)
@@ -107,7 +107,7 @@ class OpenFile:
 
 
 @functools.cache
-def _copy() -> _Copy | None:
+def _find_copy() -> _Copy | None:
     """Return ``process_vm_readv``, where the system has it in the form that is used here."""
     if sys.platform != "linux" or sys.maxsize < 1 << 32:
         return None

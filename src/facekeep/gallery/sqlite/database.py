@@ -20,15 +20,16 @@ from typing import Any
 from facekeep._internal.files import replacing
 from facekeep._internal.fork import Forking, keep_forever, watch
 from facekeep.errors import (
-    GalleryBusy,
     GalleryCorrupt,
     GalleryError,
     GalleryReadOnly,
     GalleryVersion,
+    NotAGallery,
 )
-from facekeep.gallery import schema
-from facekeep.gallery.faults import RESTORE, file_fault, is_busy, sqlite_faults
-from facekeep.gallery.folder import in_use, opening
+from facekeep.gallery.file_errors import RESTORE, translate_os_error
+from facekeep.gallery.sqlite import schema
+from facekeep.gallery.sqlite.file_locks import lock_to_open, register_use, wait_for
+from facekeep.gallery.sqlite.sqlite_errors import is_busy, translate_errors
 
 __all__ = ["LOG_VERSIONS", "Database", "create_file"]
 
@@ -46,7 +47,7 @@ _PRAGMAS = (
     "PRAGMA cell_size_check = ON",
 )
 
-_FORK_PATIENCE = 2.0
+_FORK_TIMEOUT = 2.0
 """Seconds that a fork waits for other threads to end what they do."""
 
 
@@ -77,7 +78,7 @@ def create_file(path: Path, setup: Callable[[sqlite3.Connection], None]) -> None
         path: Where it is to stand.
         setup: Fills the tables, inside the transaction that makes them.
     """
-    with sqlite_faults(path):
+    with translate_errors(path):
         data = _new_file(setup)
     try:
         with replacing(path, private=True, new=True) as file:
@@ -85,7 +86,7 @@ def create_file(path: Path, setup: Callable[[sqlite3.Connection], None]) -> None
     except FileExistsError:
         return
     except OSError as error:
-        raise file_fault(error, path) from error
+        raise translate_os_error(error, path) from error
 
 
 def _new_file(setup: Callable[[sqlite3.Connection], None]) -> bytes:
@@ -105,9 +106,9 @@ def _new_file(setup: Callable[[sqlite3.Connection], None]) -> bytes:
 
 
 @contextmanager
-def _transaction(connection: sqlite3.Connection, mode: str, patience: float) -> Iterator[None]:
+def _transaction(connection: sqlite3.Connection, mode: str, timeout: float) -> Iterator[None]:
     try:
-        _begin(connection, mode, patience)
+        _begin(connection, mode, timeout)
         yield
         connection.execute("COMMIT")
     except BaseException:
@@ -116,7 +117,7 @@ def _transaction(connection: sqlite3.Connection, mode: str, patience: float) -> 
         raise
 
 
-def _begin(connection: sqlite3.Connection, mode: str, patience: float) -> None:
+def _begin(connection: sqlite3.Connection, mode: str, timeout: float) -> None:
     def start() -> None:
         connection.execute(f"BEGIN {mode}")
         try:
@@ -127,29 +128,25 @@ def _begin(connection: sqlite3.Connection, mode: str, patience: float) -> None:
             connection.execute("ROLLBACK")
             raise
 
-    _patiently(start, patience)
+    _retry(start, timeout)
 
 
-def _patiently(action: Callable[[], object], patience: float) -> None:
-    """Run ``action`` until it finds no lock in its way or ``patience`` seconds have passed.
+def _retry(action: Callable[[], object], timeout: float) -> None:
+    """Run ``action`` until it finds no lock in its way or ``timeout`` seconds have passed.
 
     SQLite waits by itself in most cases, but gives up at once where it fears a deadlock and while
     another connection recovers or closes the write-ahead log.
     """
-    deadline = time.monotonic() + patience
+    deadline = time.monotonic() + timeout
     while True:
         try:
             action()
         except sqlite3.OperationalError as error:
             if not is_busy(error) or time.monotonic() >= deadline:
                 raise
-            _pause()
+            time.sleep(random.uniform(0.001, 0.02))  # noqa: S311 - spreads the contenders
         else:
             return
-
-
-def _pause() -> None:
-    time.sleep(random.uniform(0.001, 0.02))  # noqa: S311 - spreads the contenders
 
 
 def _empty_log(connection: sqlite3.Connection) -> bool:
@@ -195,10 +192,10 @@ class Database(Forking):
         self._reader: sqlite3.Connection | None = None
         self._closed = False
         self._damaged = False
-        self._no_longer_used: Callable[[], None] = lambda: None
+        self._release: Callable[[], None] = lambda: None
         try:
-            with self._faults(), opening(path, busy_timeout):
-                self._no_longer_used = in_use(path)
+            with self._translate_errors(), lock_to_open(path, busy_timeout):
+                self._release = register_use(path)
                 self._read_connection()
         except BaseException:
             self.close()
@@ -208,10 +205,10 @@ class Database(Forking):
     def before_fork(self) -> None:
         """Close the connections, unless another thread keeps them, or this one is using them."""
         locks = (self._write_lock, self._read_lock)
-        self._held = [lock for lock in locks if lock.acquire(timeout=_FORK_PATIENCE)]
+        self._held = [lock for lock in locks if lock.acquire(timeout=_FORK_TIMEOUT)]
         open_ones = [each for each in (self._writer, self._reader) if each is not None]
         if len(self._held) == len(locks) and not any(each.in_transaction for each in open_ones):
-            with self._log_kept():
+            with self._keep_log():
                 for each in open_ones:
                     each.close()
             self._writer = self._reader = None
@@ -232,11 +229,11 @@ class Database(Forking):
     def _read_connection(self) -> sqlite3.Connection:
         """Return the connection that reads; opened anew, it must still be a gallery we know."""
         if self._reader is None:
-            with opening(self.path, self.timeout):
+            with lock_to_open(self.path, self.timeout):
                 reader = self._reader = self._open_reader()
                 try:
-                    with self._faults():
-                        self._admit(reader)
+                    with self._translate_errors():
+                        self._check_gallery(reader)
                 except BaseException:
                     self.close()
                     raise
@@ -244,9 +241,9 @@ class Database(Forking):
         return self._reader
 
     @contextmanager
-    def _faults(self) -> Iterator[None]:
+    def _translate_errors(self) -> Iterator[None]:
         try:
-            with sqlite_faults(self.path):
+            with translate_errors(self.path):
                 yield
         except GalleryCorrupt:
             self._damaged = True
@@ -301,15 +298,15 @@ class Database(Forking):
         except FileNotFoundError:
             return False
 
-    def _admit(self, reader: sqlite3.Connection) -> None:
+    def _check_gallery(self, reader: sqlite3.Connection) -> None:
         with _transaction(reader, "DEFERRED", self.timeout):
-            self._admit_state(reader)
+            self._check_state(reader)
 
-    def _admit_state(self, reader: sqlite3.Connection) -> None:
+    def _check_state(self, reader: sqlite3.Connection) -> None:
         (application,) = reader.execute("PRAGMA application_id").fetchone()
         (version,) = reader.execute("PRAGMA user_version").fetchone()
         if application != schema.APPLICATION_ID or version < 1:
-            raise GalleryCorrupt(f"{self.path} is not a facekeep gallery: give the path of one")
+            raise NotAGallery(f"{self.path} is not a facekeep gallery: give the path of one")
         if version > schema.VERSION:
             raise GalleryVersion(
                 f"{self.path} has format {version}, this facekeep knows up to {schema.VERSION}:"
@@ -346,7 +343,7 @@ class Database(Forking):
     @contextmanager
     def read(self) -> Iterator[sqlite3.Connection]:
         """Give a connection inside a transaction that sees one state of the gallery."""
-        with self._read_lock, self._faults():
+        with self._read_lock, self._translate_errors():
             self._check_usable()
             connection = self._read_connection()
             with _transaction(connection, "DEFERRED", self.timeout):
@@ -357,7 +354,7 @@ class Database(Forking):
         """Like ``read``, for long reading: on a connection of its own, so nobody waits for it."""
         self._check_usable()
         with (
-            self._faults(),
+            self._translate_errors(),
             closing(self._open_reader()) as connection,
             _transaction(connection, "DEFERRED", self.timeout),
         ):
@@ -372,26 +369,26 @@ class Database(Forking):
             GalleryReadOnly: The gallery cannot be written.
             StorageFull: There is no room to write.
         """
-        with self._write_lock, self._faults():
+        with self._write_lock, self._translate_errors():
             connection = self._write_connection()
             with _transaction(connection, "IMMEDIATE", self.timeout):
                 self._compare_schema(connection)
                 yield connection
 
-    def sweep(self) -> None:
+    def compact(self) -> None:
         """Rewrite the file without what was deleted, and empty the write-ahead log.
 
         Raises:
             GalleryBusy: Somebody is still reading an older state, so the log could not be emptied.
         """
-        with self._write_lock, self._read_lock, self._faults():
+        with self._write_lock, self._read_lock, self._translate_errors():
             connection = self._write_connection()
-            _patiently(lambda: connection.execute("VACUUM"), self.timeout)
-            deadline = time.monotonic() + self.timeout
-            while not _empty_log(connection):
-                if time.monotonic() >= deadline:
-                    raise GalleryBusy(f"another program is reading {self.path}: close it")
-                _pause()
+            _retry(lambda: connection.execute("VACUUM"), self.timeout)
+            wait_for(
+                lambda: _empty_log(connection),
+                self.timeout,
+                f"another program is reading {self.path}: close it",
+            )
 
     def size(self) -> int:
         """Bytes that the gallery takes on disk, its write-ahead log included."""
@@ -416,17 +413,17 @@ class Database(Forking):
 
     def close(self) -> None:
         """Close the connections; doing it twice does no harm."""
-        with self._write_lock, self._read_lock, self._log_kept():
+        with self._write_lock, self._read_lock, self._keep_log():
             for connection in (self._writer, self._reader):
                 if connection is not None:
                     connection.close()
             self._writer = self._reader = None
             if not self._closed:
                 self._closed = True
-                self._no_longer_used()
+                self._release()
 
     @contextmanager
-    def _log_kept(self) -> Iterator[None]:
+    def _keep_log(self) -> Iterator[None]:
         """Where damage was found, leave file and log as they are, for whoever mends them.
 
         The log may be an old one beside a copy that was put over the gallery. The last connection

@@ -8,19 +8,18 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from facekeep.gallery.blocks import means
-from facekeep.gallery.reading import VectorBatch, vectors_of
-from facekeep.gallery.records import Hit
-from facekeep.gallery.rows import Rows
+from facekeep.gallery.sqlite.index.blocks import average
+from facekeep.gallery.sqlite.repository import Repository, VectorBatch
+from facekeep.gallery.types import Hit
 
-__all__ = ["Known", "ranked"]
+__all__ = ["CandidateCache", "rank"]
 
 Floats = NDArray[np.float32]
 
 _PROBES_AT_ONCE = 256
 """Probes whose candidates are read together, to bound memory."""
 
-_KEPT = 2048
+_CACHED = 2048
 """Templates kept for the next search, to bound memory (4 MiB at 512 dimensions)."""
 
 
@@ -39,38 +38,42 @@ class _Candidate:
         return Hit(
             person_id=self.owner,
             name=self.name,
-            similarity=_cosine(float(self.mean @ probe)),
+            similarity=_clip(float(self.mean @ probe)),
             template_id=self.templates[int(np.argmax(own))],
             templates=len(own),
-            negative_similarity=_cosine(float(against.max())) if len(against) else None,
+            negative_similarity=_clip(float(against.max())) if len(against) else None,
         )
 
 
-class Known:
+class CandidateCache:
     """Candidates of one state of a gallery, kept so that the same few are not read every time."""
 
     def __init__(self) -> None:
         """Know nobody."""
         self._state: tuple[dict[int, _Candidate], int] = {}, 0
 
-    def of(self, rows: Rows, people: Sequence[int]) -> dict[int, _Candidate]:
+    def of(self, repo: Repository, people: Sequence[int]) -> dict[int, _Candidate]:
         """Return the candidates among some people; threads may ask at the same time."""
         known, templates = self._state
-        read = _candidates(rows, [person for person in people if person not in known])
+        read = _read_candidates(repo, [person for person in people if person not in known])
         found = {person: known[person] for person in people if person in known} | read
         if read:
             templates += sum(len(person.templates) for person in read.values())
-            self._state = (known | read, templates) if templates <= _KEPT else ({}, 0)
+            self._state = (known | read, templates) if templates <= _CACHED else ({}, 0)
         return found
 
 
-def ranked(
-    rows: Rows, probes: Floats, found: Sequence[Sequence[int]], top_k: int, known: Known
+def rank(
+    repo: Repository,
+    probes: Floats,
+    found: Sequence[Sequence[int]],
+    top_k: int,
+    known: CandidateCache,
 ) -> Iterator[list[Hit]]:
     """Yield for each probe the hits among the people found for it, best first.
 
     Args:
-        rows: The gallery. Who was erased from it since they were found is left out.
+        repo: The gallery. Who was erased from it since they were found is left out.
         probes: float32 ``(n, d)`` of unit length.
         found: The numbers of some people for each probe.
         top_k: The most hits to return for each probe.
@@ -79,16 +82,16 @@ def ranked(
     for first in range(0, len(probes), _PROBES_AT_ONCE):
         chunk = slice(first, first + _PROBES_AT_ONCE)
         everybody = {person for people in found[chunk] for person in people}
-        candidates = known.of(rows, sorted(everybody))
+        candidates = known.of(repo, sorted(everybody))
         for probe, people in zip(probes[chunk], found[chunk], strict=True):
             hits = [candidates[who].hit(probe) for who in people if who in candidates]
             yield sorted(hits, key=lambda hit: -hit.similarity)[:top_k]
 
 
-def _candidates(rows: Rows, people: list[int]) -> dict[int, _Candidate]:
+def _read_candidates(repo: Repository, people: list[int]) -> dict[int, _Candidate]:
     known: dict[int, _Candidate] = {}
     for first in range(0, len(people), _PROBES_AT_ONCE):
-        batch = vectors_of(rows, people[first : first + _PROBES_AT_ONCE])
+        batch = repo.vectors(people[first : first + _PROBES_AT_ONCE])
         if batch is not None:
             known |= _split(batch)
     return known
@@ -108,10 +111,10 @@ def _split(batch: VectorBatch) -> dict[int, _Candidate]:
                 templates=[batch.templates[place] for place in own],
                 vectors=batch.vectors[own],
                 negatives=batch.vectors[places[batch.negatives[places]]],
-                mean=means(batch.people[own], batch.vectors[own])[1][0],
+                mean=average(batch.people[own], batch.vectors[own])[1][0],
             )
     return known
 
 
-def _cosine(value: float) -> float:
+def _clip(value: float) -> float:
     return min(1.0, max(-1.0, value))

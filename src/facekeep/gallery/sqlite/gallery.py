@@ -3,28 +3,36 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import datetime
+from pathlib import Path
 from types import EllipsisType
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from facekeep._internal.closing import Closing
 from facekeep.errors import GalleryCorrupt, InputError, PersonNotFound
-from facekeep.gallery import checks, edit, exchange
-from facekeep.gallery.cipher import Cipher
-from facekeep.gallery.index_file import IndexFile
+from facekeep.gallery.file_errors import resolve_path
 from facekeep.gallery.keys import Key
-from facekeep.gallery.names import Names
-from facekeep.gallery.opened import require_space, scope
-from facekeep.gallery.records import (
+from facekeep.gallery.sqlite import operations
+from facekeep.gallery.sqlite.index.searcher import Searcher
+from facekeep.gallery.sqlite.integrity import check_folder, check_gallery
+from facekeep.gallery.sqlite.name_index import NameIndex
+from facekeep.gallery.sqlite.row_parser import require_well_formed
+from facekeep.gallery.sqlite.session import Session, open_session, require_space
+from facekeep.gallery.transfer import check_target, read_export, write_target
+from facekeep.gallery.types import (
     AuditEntry,
     Consent,
     Finding,
     GalleryInfo,
+    Hit,
+    Imported,
     NewTemplate,
+    OnConflict,
     Person,
     Space,
     clean_name,
@@ -32,14 +40,12 @@ from facekeep.gallery.records import (
     now_stamp,
     to_stamp,
 )
-from facekeep.gallery.rows import well_formed
-from facekeep.gallery.searchable import SearchableGallery
 
 __all__ = ["Gallery"]
 
 
-class Gallery(SearchableGallery):
-    """People and their templates.
+class Gallery(Closing):
+    """People and their templates; keeps ``GalleryStore``.
 
     Threads may share one object. Processes open the file each for itself; a change made by one is
     seen by the next search of the others. Any method may raise ``GalleryBusy`` (others kept the
@@ -47,10 +53,91 @@ class Gallery(SearchableGallery):
     also ``GalleryReadOnly`` and ``StorageFull``, after which the gallery is as it was before.
     """
 
-    def __init__(self, *arguments: Any) -> None:
-        """Take what ``OpenGallery`` takes."""
-        super().__init__(*arguments)
-        self._names = Names()
+    def __init__(self, session: Session) -> None:
+        """Take a session; ``open`` is the way in."""
+        self._session = session
+        self._searcher = Searcher(session)
+        self._names = NameIndex()
+
+    @classmethod
+    def open(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        space: Space | None = None,
+        key: Key | None = None,
+        create: bool = False,
+        read_only: bool = False,
+        busy_timeout: float = 30.0,
+    ) -> Self:
+        """Open a gallery.
+
+        Args:
+            path: The gallery's file.
+            space: Embedding space of the templates and probes that will be given; without it people
+                can be listed and edited, but not enrolled or searched.
+            key: The key of an encrypted gallery; without it everything that needs no vector works.
+            create: Create the gallery if there is none; needs ``space``. With ``key`` the new
+                gallery is encrypted.
+            read_only: Never write.
+            busy_timeout: Seconds to wait while others keep the gallery locked.
+
+        Raises:
+            GalleryError: This Python's SQLite is too old, or the path is no file's.
+            GalleryNotFound: There is none, and ``create`` was not asked for.
+            GalleryCorrupt: The file is damaged, or something else (``NotAGallery``).
+            GalleryVersion: It comes from a newer facekeep; an older format is upgraded when it is
+                opened for writing.
+            GalleryKeyError: The key is wrong, or the gallery is not encrypted.
+            SpaceMismatch: The gallery's templates come from another embedding space.
+        """
+        return cls(
+            open_session(
+                resolve_path(path),
+                space=space,
+                key=key,
+                create=create,
+                read_only=read_only,
+                busy_timeout=busy_timeout,
+            )
+        )
+
+    def close(self) -> None:
+        """Close the file and forget the vectors; doing it twice does no harm."""
+        self._session.database.close()
+        self._searcher.forget()
+
+    @property
+    def path(self) -> Path:
+        """Where the gallery stands."""
+        return self._session.path
+
+    @property
+    def space(self) -> Space:
+        """The embedding space of the templates."""
+        return self._session.meta.space
+
+    def search(self, probes: NDArray[np.float32], top_k: int = 5) -> list[list[Hit]]:
+        """Return for each probe the people it is most like, best first.
+
+        Up to some tens of thousands of people all are compared exactly. Above, binary codes choose
+        whom to compare exactly, and a person that an exact search would return may be missed once
+        in thousands of searches (docs/search.md). The similarities are exact either way.
+
+        Args:
+            probes: float32 ``(n, d)`` of unit length, from the space the gallery was opened with.
+            top_k: The most people to return for each probe.
+
+        Returns:
+            A list for each probe, shorter than ``top_k`` where there are fewer people. Somebody
+            with only "this is not" templates is never among them.
+
+        Raises:
+            InputError: Wrong shape or values.
+            TemplateTampered: A stored template was changed outside facekeep.
+            GalleryKeyError: The gallery is encrypted and no key was given.
+        """
+        return self._searcher.search(probes, top_k)
 
     # People
 
@@ -85,41 +172,61 @@ class Gallery(SearchableGallery):
             NameConflict: Somebody's name looks like this one, but is not the same.
             GalleryKeyError: The gallery is encrypted and no key was given.
         """
-        self._require_declared()
-        clean = edit.checked_templates(templates, self.space.width)
-        columns = edit.person_columns(
+        self._session.require_declared()
+        clean = operations.check_templates(templates, self.space.width)
+        columns = operations.make_columns(
             ... if metadata is None else metadata,
             ... if consent is None else consent,
             ... if retain_until is None else retain_until,
         )
-        with self._write(rewrite=False) as rows:
-            return edit.enroll(rows, name, clean, columns, None if new_person else self._names)
+        with self._session.write(rewrite=False) as repo:
+            return operations.enroll(
+                repo, name, clean, columns, None if new_person else self._names
+            )
+
+    def enroll_many(self, people: Iterable[tuple[str, Sequence[NewTemplate]]]) -> None:
+        """Enroll many people at once, much faster than one by one: all of them or, on error, none.
+
+        Names that only look like those of others are not refused.
+
+        Args:
+            people: The name and the templates, one or more, of each.
+
+        Raises:
+            InputError: A name or vector cannot be used.
+            GalleryKeyError: The gallery is encrypted and no key was given.
+        """
+        self._session.require_declared()
+        with self._session.write(rewrite=False) as repo:
+            for name, templates in people:
+                clean = operations.check_templates(templates, self.space.width)
+                operations.enroll(repo, name, clean, {})
 
     def name_for(self, name: str, *, new_person: bool = False) -> str:
         """Return the name under which ``enroll`` would store a person; same errors as there."""
-        with self._read() as rows:
-            return edit.stored_name(rows, name, None if new_person else self._names)
+        with self._session.read() as repo:
+            return operations.resolve_name(repo, name, None if new_person else self._names)
 
     def people(self, *, after: str | None = None, limit: int | None = None) -> list[Person]:
         """Return people sorted by name, from behind the name ``after``, ``limit`` at most."""
-        with self._read() as rows:
-            return rows.people(None if after is None else clean_name(after), limit)
+        with self._session.read() as repo:
+            return repo.people(None if after is None else clean_name(after), limit)
 
     def count(self) -> int:
         """Return the number of people; much quicker than ``info``."""
-        with self._read() as rows:
-            return rows.count("people")
+        with self._session.read() as repo:
+            return repo.count("people")
 
     def person(self, name: str) -> Person:
         """Return a person with the facts about each template; PersonNotFound if there is none.
 
         Where nobody has the name, it may be the person's UUID or the beginning of it.
         """
-        with self._read() as rows:
+        with self._session.read() as repo:
             try:
-                return edit.full_person(rows, name)
+                return operations.find_person(repo, name)
             except PersonNotFound as error:
-                other = self._names.alike(rows, clean_name(name))
+                other = self._names.find_alike(repo, clean_name(name))
                 if other is None:
                     raise
                 raise PersonNotFound(f"{error}; did you mean {other!r}?") from None
@@ -133,10 +240,10 @@ class Gallery(SearchableGallery):
         retain_until: datetime | EllipsisType | None = ...,
     ) -> Person:
         """Replace facts about a person; None takes one away, ``...`` leaves it as it is."""
-        columns = edit.person_columns(metadata, consent, retain_until)
-        with self._write(rewrite=False) as rows:
-            edit.update(rows, name, columns)
-            return edit.full_person(rows, name)
+        columns = operations.make_columns(metadata, consent, retain_until)
+        with self._session.write(rewrite=False) as repo:
+            operations.update(repo, name, columns)
+            return operations.find_person(repo, name)
 
     def rename(self, name: str, new_name: str, *, new_person: bool = False) -> Person:
         """Give a person another name.
@@ -150,9 +257,9 @@ class Gallery(SearchableGallery):
             PersonExists: Somebody has the name.
             NameConflict: Somebody's name looks like it.
         """
-        with self._write(rewrite=False) as rows:
+        with self._session.write(rewrite=False) as repo:
             names = None if new_person else self._names
-            return edit.full_person(rows, edit.rename(rows, name, new_name, names))
+            return operations.find_person(repo, operations.rename(repo, name, new_name, names))
 
     def merge(self, sources: Sequence[str], into: str) -> Person:
         """Give all templates of ``sources`` to the person ``into`` and delete the sources.
@@ -160,9 +267,9 @@ class Gallery(SearchableGallery):
         Metadata that ``into`` lacks is added, its consent stays, and the earliest ``retain_until``
         of all holds.
         """
-        with self._write() as rows:
-            edit.merge(rows, sources, into)
-            return edit.full_person(rows, into)
+        with self._session.write() as repo:
+            operations.merge(repo, sources, into)
+            return operations.find_person(repo, into)
 
     def split(
         self, name: str, template_ids: Sequence[str], new_name: str, *, new_person: bool = False
@@ -172,9 +279,11 @@ class Gallery(SearchableGallery):
         Consent and ``retain_until`` are copied, metadata is not. Ids may be cut short where that
         leaves no doubt; the new name is treated as by ``rename``.
         """
-        with self._write() as rows:
+        with self._session.write() as repo:
             names = None if new_person else self._names
-            return edit.full_person(rows, edit.split(rows, name, template_ids, new_name, names))
+            return operations.find_person(
+                repo, operations.split(repo, name, template_ids, new_name, names)
+            )
 
     # Erasure
 
@@ -191,9 +300,9 @@ class Gallery(SearchableGallery):
             GalleryBusy: The person is gone from the gallery, but another program is reading an
                 older state, so traces may be left in the files until ``compact`` succeeds.
         """
-        with self._write() as rows:
-            person = edit.leaving_person(rows, name)
-            edit.erase(rows, [person], "removed")
+        with self._session.write() as repo:
+            person = operations.find_person_to_erase(repo, name)
+            operations.erase(repo, [person], "removed")
         self.compact()
         return person
 
@@ -206,21 +315,21 @@ class Gallery(SearchableGallery):
         Returns:
             The person with the templates that are left.
         """
-        with self._write() as rows:
-            edit.remove_templates(rows, name, template_ids)
-            person = edit.leaving_person(rows, name)
+        with self._session.write() as repo:
+            operations.remove_templates(repo, name, template_ids)
+            person = operations.find_person_to_erase(repo, name)
         self.compact()
         return person
 
     def purge(self, now: datetime) -> list[Person]:
         """Erase everybody whose ``retain_until`` is not after ``now``, and return who it was."""
         stamp = to_stamp(now, "the time of the purge")
-        with self._read() as rows:
-            if not rows.expired(stamp):
+        with self._session.read() as repo:
+            if not repo.expired(stamp):
                 return []
-        with self._write() as rows:
-            people = rows.expired(stamp)
-            edit.erase(rows, people, "purged")
+        with self._session.write() as repo:
+            people = repo.expired(stamp)
+            operations.erase(repo, people, "purged")
         self.compact()
         return people
 
@@ -233,16 +342,14 @@ class Gallery(SearchableGallery):
             GalleryKeyError: The present key is missing.
             GalleryBusy: Done, but as with ``remove`` traces may be left.
         """
-        cipher = Cipher(new_key, scope(self._meta.gallery))
-        # Before the change is seen by other threads, which choose by the check value.
-        self._ciphers[cipher.check] = cipher
-        with self._write(rekeyed=True) as rows:
-            edit.rekey(rows, cipher)
-        self._key = new_key
+        cipher = self._session.add_key(new_key)
+        with self._session.write(rekeyed=True) as repo:
+            operations.rekey(repo, cipher)
+        self._session.key = new_key
         self.compact()
 
     def migrate(
-        self, space: Space, remake: edit.Remake, *, approve: Callable[[], None] | None = None
+        self, space: Space, remake: operations.Remake, *, approve: Callable[[], None] | None = None
     ) -> None:
         """Put all templates into another embedding space, in one transaction.
 
@@ -260,13 +367,13 @@ class Gallery(SearchableGallery):
             GalleryKeyError: The gallery is encrypted and no key was given.
             GalleryBusy: Done, but as with ``remove`` traces of the old templates may be left.
         """
-        with self._write() as rows:
-            edit.migrate(rows, space, remake)
+        with self._session.write() as repo:
+            operations.migrate(repo, space, remake)
             if approve is not None:
                 approve()
-            meta = rows.meta
-        self._meta, self._space, self._declared, self._index = meta, space, space, None
-        self._index_file = IndexFile(self.path, meta)
+            meta = repo.meta
+        self._session.change_space(meta)
+        self._searcher.forget()
         self.compact()
 
     def backup(self, path: str | os.PathLike[str]) -> None:
@@ -277,64 +384,75 @@ class Gallery(SearchableGallery):
             StorageFull: There is no room.
         """
         if os.path.lexists(path):
-            raise InputError(f"{path} exists: choose a new file for the copy")
-        target = exchange.export_target(path, self.path)
-        with self._database.snapshot() as connection, exchange.writing(target) as file:
+            raise InputError(f"{path} exists already: choose another file")
+        target = check_target(path, self.path)
+        with self._session.database.snapshot() as connection, write_target(target) as file:
             file.write(connection.serialize())
 
     def vectors(self, name: str) -> dict[str, NDArray[np.float32]]:
         """Return a person's vectors, float32 ``(d,)`` each, by the template's UUID."""
-        with self._read() as rows:
-            person = edit.full_person(rows, name)
-            return {t.id: rows.stored(t).vector for t in person.templates or ()}
+        with self._session.read() as repo:
+            person = operations.find_person(repo, name)
+            return {t.id: repo.stored(t).vector for t in person.templates or ()}
 
     def crop(self, template_id: str) -> bytes | None:
         """Return the encoded crop kept with a template; None where none was kept."""
-        with self._read() as rows:
-            template = rows.template(template_id)
+        with self._session.read() as repo:
+            template = repo.template(template_id)
             if template is None:
                 raise InputError(f"there is no template {template_id!a}")
-            return rows.stored(template).crop
+            return repo.stored(template).crop
 
-    # Care
+    # Maintenance
+
+    def compact(self) -> None:
+        """Rewrite the file without what was deleted, empty its log, and erase it from the index.
+
+        Raises:
+            GalleryBusy: Another program is reading an older state of the gallery, so what was
+                deleted may still lie in its files.
+            StorageFull: The same, for want of room to rewrite it.
+            GalleryError: The same, because the index cannot be overwritten.
+        """
+        self._session.compact()
 
     def audit(self, limit: int | None = 100) -> list[AuditEntry]:
         """Return the latest lines of the audit table, newest first; None for all."""
-        with self._read() as rows:
-            return rows.audit(limit)
+        with self._session.read() as repo:
+            return repo.audit(limit)
 
     def info(self) -> GalleryInfo:
         """Return facts about the gallery."""
-        with self._read() as rows:
-            meta = rows.meta
-            with well_formed("the description"):
+        with self._session.read() as repo:
+            meta = repo.meta
+            with require_well_formed("the description"):
                 created_at = from_stamp(meta.created_at)
             return GalleryInfo(
                 path=self.path,
                 id=meta.gallery,
-                version=self._database.version,
+                version=self._session.database.version,
                 space=meta.space,
                 encrypted=meta.key_check is not None,
                 created_at=created_at,
-                people=rows.count("people"),
-                templates=rows.count("templates"),
-                negatives=rows.count("templates", "negative = 1"),
-                crops=rows.count("templates", "crop IS NOT NULL"),
-                expired=rows.count("people", "retain_until <= ?", now_stamp()),
-                size=self._database.size(),
+                people=repo.count("people"),
+                templates=repo.count("templates"),
+                negatives=repo.count("templates", "negative = 1"),
+                crops=repo.count("templates", "crop IS NOT NULL"),
+                expired=repo.count("people", "retain_until <= ?", now_stamp()),
+                size=self._session.database.size(),
                 erasure_pending=meta.unswept != 0,
             )
 
     def check(self) -> list[Finding]:
-        """Look through the whole file and return what is wrong; an empty list is good news."""
+        """Check the whole file and return what is wrong; an empty list where nothing is."""
         try:
-            with self._database.snapshot() as connection:
-                found = checks.findings(self._rows(connection), self.path)
+            with self._session.snapshot() as repo:
+                found = check_gallery(repo, self.path)
         except GalleryCorrupt as error:
             found = [Finding("structure", str(error))]
-        return found + checks.beside(self.path)
+        return found + check_folder(self.path)
 
-    # Exchange
+    # Transfer
 
     def export(
         self, path: str | os.PathLike[str], *, key: Key | None = None, plain: bool = False
@@ -354,26 +472,26 @@ class Gallery(SearchableGallery):
         """
         if plain and key is not None:
             raise InputError("an export is either plain or has a key, not both")
-        key = None if plain else key or self._key
-        target = exchange.export_target(path, self.path)
+        key = None if plain else key or self._session.key
+        target = check_target(path, self.path)
         with (
-            self._database.snapshot() as connection,
+            self._session.snapshot() as repo,
             ExitStack() as audit,  # left after the file is in place, or with its error
-            exchange.writing(target) as file,
+            write_target(target) as file,
         ):
-            exchange.export(self._rows(connection), file, key)
-            if not self._database.read_only:
-                rows = audit.enter_context(self._write(rewrite=False))
-                rows.record("exported", None, encrypted=key is not None)
+            operations.export_people(repo, file, key)
+            if not self._session.database.read_only:
+                changed = audit.enter_context(self._session.write(rewrite=False))
+                changed.record("exported", None, encrypted=key is not None)
 
     def import_(
         self,
         path: str | os.PathLike[str],
         *,
         key: Key | None = None,
-        on_conflict: exchange.OnConflict = "error",
+        on_conflict: OnConflict = "error",
         new_person: bool = False,
-    ) -> exchange.Imported:
+    ) -> Imported:
         """Add the people of an export file, all of them or, on any error, none.
 
         Args:
@@ -391,7 +509,7 @@ class Gallery(SearchableGallery):
             NameConflict: The same, where somebody's name only looks like it.
             GalleryKeyError: The file's key is missing or wrong.
         """
-        with exchange.reader(path, key or self._key) as source, self._write() as rows:
-            require_space(rows.meta.space, source.space, "the gallery")
+        with read_export(path, key or self._session.key) as source, self._session.write() as repo:
+            require_space(repo.meta.space, source.space)
             names = None if new_person else self._names
-            return exchange.import_into(rows, source, on_conflict, names)
+            return operations.import_people(repo, source, on_conflict, names)

@@ -1,10 +1,11 @@
-"""Who uses the file of a gallery: so that nobody opens it while another one takes its place."""
+"""Locks on the file of a gallery: nobody opens it while another one takes its place."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
 import os
+import random
 import threading
 import time
 from collections import Counter
@@ -15,7 +16,15 @@ from pathlib import Path
 from facekeep._internal.files import sync_folder
 from facekeep.errors import GalleryBusy
 
-__all__ = ["exclusive", "in_use", "nobody_uses", "opening", "settle", "swap"]
+__all__ = [
+    "finish_swap",
+    "lock_alone",
+    "lock_to_open",
+    "register_use",
+    "require_unused",
+    "swap",
+    "wait_for",
+]
 
 _SQLITE_LOCKS = (0x40000000, 512)
 """Where SQLite locks a file, and how far; who has a gallery open holds a lock there."""
@@ -36,7 +45,7 @@ def _logs_of(path: Path) -> list[Path]:
 # Who uses it
 
 
-def in_use(path: Path) -> Callable[[], None]:
+def register_use(path: Path) -> Callable[[], None]:
     """Note that this process uses the gallery; return what to call when it no longer does."""
     file = (0, 0)
     with contextlib.suppress(OSError):
@@ -52,7 +61,7 @@ def in_use(path: Path) -> Callable[[], None]:
     return done
 
 
-def nobody_uses(path: Path) -> None:
+def require_unused(path: Path) -> None:
     """Raise GalleryBusy where this process has the gallery open."""
     with contextlib.suppress(FileNotFoundError):
         status = path.stat()
@@ -61,17 +70,17 @@ def nobody_uses(path: Path) -> None:
 
 
 @contextmanager
-def opening(path: Path, timeout: float) -> Iterator[None]:
+def lock_to_open(path: Path, timeout: float) -> Iterator[None]:
     """Keep the file from being replaced while it is opened, and finish what was killed then."""
     if os.path.lexists(_old_of(path)):
         with _locked_folder(path, timeout, alone=True), contextlib.suppress(OSError):
-            settle(path)
+            finish_swap(path)
     with _locked_folder(path, timeout, alone=False):
         yield
 
 
 @contextmanager
-def exclusive(path: Path, timeout: float) -> Iterator[None]:
+def lock_alone(path: Path, timeout: float) -> Iterator[None]:
     """Have the gallery for this caller alone; nobody has it open and nobody opens it.
 
     Raises:
@@ -79,16 +88,16 @@ def exclusive(path: Path, timeout: float) -> Iterator[None]:
         OSError: It cannot be opened.
     """
     with _locked_folder(path, timeout, alone=True):
-        nobody_uses(path)
+        require_unused(path)
         if os.path.lexists(_old_of(path)):
-            settle(path)
+            finish_swap(path)
         try:
             handle = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         except FileNotFoundError:
             yield
             return
         try:
-            _patiently(lambda: _lock_file(handle), path, timeout)
+            wait_for(lambda: _lock_file(handle), timeout, _busy(path))
             yield
         finally:
             os.close(handle)
@@ -113,7 +122,7 @@ def _locked_folder(path: Path, timeout: float, *, alone: bool) -> Iterator[None]
         return True
 
     try:
-        _patiently(lock, path, timeout)
+        wait_for(lock, timeout, _busy(path))
         yield
     finally:
         os.close(handle)
@@ -134,12 +143,17 @@ def _lock_file(handle: int) -> bool:
     return True
 
 
-def _patiently(lock: Callable[[], bool], path: Path, timeout: float) -> None:
+def _busy(path: Path) -> str:
+    return f"another program uses {path}: close it, then try again"
+
+
+def wait_for(lock: Callable[[], bool], timeout: float, message: str) -> None:
+    """Try to lock until it is done; GalleryBusy with ``message`` after ``timeout`` seconds."""
     deadline = time.monotonic() + timeout
     while not lock():
         if time.monotonic() >= deadline:
-            raise GalleryBusy(f"another program uses {path}: close it, then try again")
-        time.sleep(0.01)
+            raise GalleryBusy(message)
+        time.sleep(random.uniform(0.001, 0.02))  # noqa: S311 - spreads the contenders
 
 
 # Replacing it
@@ -161,7 +175,7 @@ def swap(part: Path, path: Path) -> None:
         part.replace(path)
         sync_folder(path.parent)
     finally:
-        settle(path)
+        finish_swap(path)
 
 
 def _second_name(path: Path, old: Path) -> None:
@@ -171,7 +185,7 @@ def _second_name(path: Path, old: Path) -> None:
         path.rename(old)  # there are no hard links here
 
 
-def settle(path: Path) -> None:
+def finish_swap(path: Path) -> None:
     """Finish or undo a ``swap`` that was killed, so that one whole gallery stands.
 
     Raises:

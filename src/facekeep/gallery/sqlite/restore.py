@@ -2,7 +2,8 @@
 
 A copy that is merely copied over a gallery is damaged by the write-ahead log (``-wal``) that a
 killed process left beside it. Here the old file and its log are moved aside as a pair, the new one
-takes the name, and then the old pair goes. ``folder.settle`` finishes what was killed in between.
+takes the name, and then the old pair goes. ``file_locks.finish_swap`` finishes what was killed in
+between.
 """
 
 from __future__ import annotations
@@ -19,13 +20,14 @@ from pathlib import Path
 from facekeep._internal.drafts import hidden_draft
 from facekeep._internal.files import keep_permissions, why
 from facekeep.errors import FacekeepError, GalleryCorrupt, GalleryError, GalleryNotFound, InputError
-from facekeep.gallery import schema
-from facekeep.gallery.database import LOG_VERSIONS, Database
-from facekeep.gallery.faults import existing_file, file_fault, real_path, sqlite_faults
-from facekeep.gallery.folder import exclusive, nobody_uses, swap
-from facekeep.gallery.gallery import Gallery
-from facekeep.gallery.index_file import IndexFile
+from facekeep.gallery.file_errors import has_file, resolve_path, translate_os_error
 from facekeep.gallery.keys import Key
+from facekeep.gallery.sqlite import schema
+from facekeep.gallery.sqlite.database import LOG_VERSIONS, Database
+from facekeep.gallery.sqlite.file_locks import lock_alone, require_unused, swap
+from facekeep.gallery.sqlite.gallery import Gallery
+from facekeep.gallery.sqlite.index.index_file import IndexFile
+from facekeep.gallery.sqlite.sqlite_errors import translate_errors
 
 __all__ = ["Restored", "restore"]
 
@@ -59,13 +61,13 @@ def restore(
 ) -> Restored:
     """Put a copy of a gallery in the place of a gallery, which may be damaged or missing.
 
-    The copy is looked through first and stays where it is. The gallery that was there is kept until
+    The copy is checked first and stays where it is. The gallery that was there is kept until
     the new one stands, with its write-ahead log; then both go, and its search index.
 
     Args:
         copy: The copy: a file that was copied while nobody had the gallery open, or a gallery.
         path: Where the gallery is to stand.
-        key: The key of an encrypted copy; without it the templates are not looked at.
+        key: The key of an encrypted copy; without it the templates are not checked.
         busy_timeout: Seconds to wait while others use the gallery.
 
     Raises:
@@ -77,31 +79,31 @@ def restore(
         InputError: Both paths are the same file.
     """
     schema.require_sqlite()
-    source, target = real_path(copy), real_path(path)
-    if not existing_file(source):
+    source, target = resolve_path(copy), resolve_path(path)
+    if not has_file(source):
         raise GalleryNotFound(f"there is no copy at {source}: check the path")
     if target.exists() and source.samefile(target):
         raise InputError(f"{source} is the gallery itself: give the path of a copy")
     if target.exists() and not target.is_file():
         raise GalleryError(f"{target} is not a regular file: give the path of a gallery file")
-    nobody_uses(target)
+    require_unused(target)
     try:
-        with hidden_draft(target, 0o600) as (stream, part), _tidied(part):
+        with hidden_draft(target, 0o600) as (stream, part), _clean_up(part):
             _copy(source, part, stream.fileno(), busy_timeout)
-            people, remarks, index = _look_through(part, source, target, key)
+            people, remarks, index = _check_copy(part, source, target, key)
             with contextlib.suppress(OSError):
                 keep_permissions(stream.fileno(), target.stat())
-            with exclusive(target, busy_timeout):
+            with lock_alone(target, busy_timeout):
                 replaced = target.exists()
                 swap(part, target)
     except OSError as error:
-        raise file_fault(error, target) from error
+        raise translate_os_error(error, target) from error
     _discard(index, busy_timeout)
     return Restored(target, people, replaced, remarks)
 
 
 @contextmanager
-def _tidied(part: Path) -> Iterator[None]:
+def _clean_up(part: Path) -> Iterator[None]:
     """Keep nothing of SQLite's beside the part: not what was left before, nor afterwards."""
     beside = [Path(f"{part}{ending}") for ending in ("-wal", "-shm", "-journal")]
     try:
@@ -119,7 +121,7 @@ def _copy(source: Path, part: Path, handle: int, timeout: float) -> None:
     with (
         closing(database),
         database.snapshot() as connection,
-        sqlite_faults(part),
+        translate_errors(part),
         closing(sqlite3.connect(part, isolation_level=None)) as copy,
     ):
         copy.execute("PRAGMA journal_mode = OFF")
@@ -129,14 +131,14 @@ def _copy(source: Path, part: Path, handle: int, timeout: float) -> None:
     os.fsync(handle)
 
 
-def _look_through(
+def _check_copy(
     part: Path, source: Path, target: Path, key: Key | None
 ) -> tuple[int, tuple[str, ...], IndexFile]:
     """Return people, remarks and the index file of a copy that is whole."""
     try:
         with Gallery.open(part, key=key, read_only=True) as gallery:
             found = gallery.check()
-            people, index = gallery.count(), IndexFile(target, gallery._meta)
+            people, index = gallery.count(), IndexFile(target, gallery._session.meta)
     except FacekeepError as error:
         raise type(error)(str(error).replace(str(part), str(source))) from error
     damage = [finding.message for finding in found if finding.kind not in _TOLERATED]
@@ -153,7 +155,7 @@ def _discard(index: IndexFile, timeout: float) -> None:
     """Take the old index away, which nobody would believe anyway."""
     try:
         if index.may_exist():
-            with index.locked(timeout):
+            with index.lock(timeout):
                 index.discard()
     except (OSError, GalleryError) as error:
         reason = why(error) if isinstance(error, OSError) else str(error)

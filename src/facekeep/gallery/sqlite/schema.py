@@ -16,6 +16,7 @@ from facekeep.errors import GalleryError
 
 __all__ = [
     "APPLICATION_ID",
+    "COLUMNS",
     "DIGESTS_SINCE",
     "MIGRATIONS",
     "OLDEST_SQLITE",
@@ -34,6 +35,19 @@ PAGE_SIZE = 8192
 
 OLDEST_SQLITE = (3, 37, 0)
 """The first SQLite that knows ``STRICT`` tables; Python brings its own, or uses the system's."""
+
+COLUMNS = {
+    "people": (
+        *("id", "uuid", "name", "metadata"),
+        *("consent_basis", "consent_at", "retain_until", "created_at"),
+    ),
+    "templates": (
+        *("id", "uuid", "person", "space", "negative"),
+        *("quality", "source", "created_at", "vector", "crop"),
+    ),
+    "audit": ("id", "at", "action", "person", "detail"),
+}
+"""What the digest of a row of each table covers, in this order."""
 
 _V1 = (
     """CREATE TABLE spaces (
@@ -92,7 +106,7 @@ def _to_v1(connection: sqlite3.Connection) -> None:
 
 
 def _to_v2(connection: sqlite3.Connection) -> None:
-    """Add a digest to each row, and to the whole (``digests``); who migrates fills them."""
+    """Add a digest to each row, and to the whole (``repository``); who migrates fills them."""
     for table in ("people", "templates", "audit"):
         connection.execute(f"ALTER TABLE {table} ADD COLUMN digest BLOB")
     for column in ("total", "digest", "mac"):

@@ -1,31 +1,42 @@
-"""The rows of a gallery inside one transaction: reading, writing, sealing; no decisions."""
+"""All SQL of a gallery: what one transaction reads and writes; no decisions.
+
+Each row of people, templates and audit carries the digest of all its columns, keyed where the
+gallery has a key. ``meta.total`` is the sum of all these digests, so that rows that vanish, come
+back or are put in show. ``meta.digest`` covers the total, the rest of the description, the
+embedding space and SQLite's own counters; ``meta.mac`` is the same under the key.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import itertools
 import json
 import logging
-import math
 import re
 import sqlite3
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from shlex import quote
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from facekeep._internal.files import printable
+from facekeep._internal.files import one_line, printable
 from facekeep.errors import GalleryCorrupt, InputError, PersonNotFound, TemplateTampered
-from facekeep.gallery import digests
-from facekeep.gallery.cipher import Cipher, plain_digest
-from facekeep.gallery.faults import RESTORE
-from facekeep.gallery.records import (
+from facekeep.gallery.crypto import Cipher, add_digests, digest_number, encode_row, plain_digest
+from facekeep.gallery.file_errors import RESTORE
+from facekeep.gallery.names import normalize_spaces
+from facekeep.gallery.sqlite.row_parser import (
+    changed_row,
+    parse_person,
+    parse_template,
+    require_well_formed,
+)
+from facekeep.gallery.sqlite.schema import COLUMNS, DIGESTS_SINCE, VERSION
+from facekeep.gallery.types import (
     AuditEntry,
-    Consent,
     NewTemplate,
     Person,
     Space,
@@ -33,26 +44,16 @@ from facekeep.gallery.records import (
     clean_name,
     from_stamp,
     is_unit,
-    json_object,
     now_stamp,
-    spaced,
+    parse_json_object,
 )
-from facekeep.gallery.schema import DIGESTS_SINCE, VERSION
 
-__all__ = [
-    "Meta",
-    "Rows",
-    "changed_row",
-    "person_of",
-    "read_meta",
-    "well_formed",
-    "write_meta",
-]
+__all__ = ["Anchor", "Meta", "Repository", "VectorBatch", "read_meta", "write_meta"]
 
 _log = logging.getLogger(__name__)
 
-_DIGESTED = {table: f"{', '.join(columns)}, digest" for table, columns in digests.COLUMNS.items()}
-_UNDIGESTED = {table: f"{', '.join(columns)}, NULL" for table, columns in digests.COLUMNS.items()}
+_DIGESTED = {table: f"{', '.join(columns)}, digest" for table, columns in COLUMNS.items()}
+_UNDIGESTED = {table: f"{', '.join(columns)}, NULL" for table, columns in COLUMNS.items()}
 _COUNTS = (
     "(SELECT count(*) FROM templates t WHERE t.person = people.id AND NOT t.negative),"
     " (SELECT count(*) FROM templates t WHERE t.person = people.id AND t.negative)"
@@ -72,12 +73,29 @@ _META = (
     "SELECT gallery, created_at, s.id, s.digest, model, width, key_check, changes, rewrites,"
     " unswept, {} FROM meta JOIN spaces s ON s.id = meta.space"
 )
+_DESCRIPTION = (
+    "SELECT gallery, created_at, space, key_check, changes, rewrites, unswept, total,"
+    " s.id, s.digest, s.model, s.width FROM meta LEFT JOIN spaces s ON s.id = meta.space"
+)
+_COUNTERS = "SELECT name, seq FROM sqlite_sequence ORDER BY name, seq"
+_AUDIT = "SELECT id, at, action, person, detail FROM audit"
+_VECTORS = (
+    "SELECT t.person, t.id, t.uuid, p.uuid, p.name, t.negative, t.space, t.vector"
+    " FROM templates t JOIN people p ON p.id = t.person WHERE t.person IN ({})"
+    " ORDER BY t.person, t.id"
+)
 _ID = re.compile("[0-9a-f]{8}[0-9a-f-]{0,28}")
 _AT_ONCE = 256
 """Rows read together where every row of a table is signed anew."""
 
 _LAST_ID = 1 << 62
 """No gallery comes so far by itself; SQLite counts to twice as much."""
+_INSERT = {
+    table: f"INSERT INTO {table} ({', '.join(columns)}, digest)"  # noqa: S608
+    f" VALUES ({', '.join('?' * (len(columns) + 1))})"
+    for table, columns in COLUMNS.items()
+}
+_NEVER = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,15 +115,41 @@ class Meta:
     mac: object = None
 
 
-@contextmanager
-def well_formed(what: str) -> Iterator[None]:
-    """Raise GalleryCorrupt for a wrong type: a damaged file may hold any in any column."""
-    try:
-        yield
-    except (TypeError, ValueError, AttributeError, RecursionError, ArithmeticError) as error:
-        raise GalleryCorrupt(f"{what} is damaged in the gallery: {RESTORE}") from error
-    except InputError as error:
-        raise GalleryCorrupt(f"{what} is damaged in the gallery ({error}): {RESTORE}") from error
+class VectorBatch(NamedTuple):
+    """Templates as columns of equal length, sorted by person.
+
+    Attributes:
+        people: int64 ``(n,)``, the number of each template's person.
+        rows: int64 ``(n,)``, the number of each template.
+        templates: UUID of each template.
+        owners: UUID of each template's person.
+        names: Name of each template's person.
+        negatives: bool ``(n,)``, which are "this is not the person".
+        vectors: float32 ``(n, d)``.
+    """
+
+    people: NDArray[np.int64]
+    rows: NDArray[np.int64]
+    templates: tuple[str, ...]
+    owners: tuple[str, ...]
+    names: tuple[str, ...]
+    negatives: NDArray[np.bool_]
+    vectors: NDArray[np.float32]
+
+
+class Anchor(NamedTuple):
+    """A line of the audit table, of which none is ever taken away.
+
+    A gallery with this very line has the same past up to it, though it may be a copy that went
+    another way since.
+
+    Attributes:
+        number: The line's number.
+        digest: SHA-256 of what it says.
+    """
+
+    number: int
+    digest: bytes
 
 
 def write_meta(connection: sqlite3.Connection, gallery: str, space: Space, cipher: Cipher) -> None:
@@ -127,14 +171,14 @@ def read_meta(connection: sqlite3.Connection, version: int) -> Meta:
     if row is None:
         raise GalleryCorrupt(f"the gallery has lost its description: {RESTORE}")
     gallery, created_at, space_row, digest, model, width, check, *rest = row
-    with well_formed("the description"):
+    with require_well_formed("the description"):
         types = [type(value) for value in (gallery, *rest[:3])]
         if types != [str, int, int, int] or not isinstance(check, bytes | None):
             raise TypeError("a value is of the wrong type")
         return Meta(gallery, created_at, space_row, Space(digest, model, width), check, *rest)
 
 
-class Rows:
+class Repository:
     """What one transaction sees and changes.
 
     Attributes:
@@ -167,17 +211,17 @@ class Rows:
         rows = self._people(
             "(?1 IS NULL OR name > ?1) ORDER BY name LIMIT ?2", after, _limit(limit)
         )
-        return [self._loose_person(row) for row in rows]
+        return [self._salvage_person(row) for row in rows]
 
     def everybody(self) -> Iterator[Person]:
         """Yield everybody by name; GalleryCorrupt at the first who was changed or damaged."""
         for row in self._people("1 ORDER BY name"):
-            yield self._sound_person(row)
+            yield self._check_person(row)
 
     def expired(self, stamp: str) -> list[Person]:
         """Return the people whose time to be kept had passed at ``stamp``."""
         rows = self._people("retain_until <= ? ORDER BY name", stamp)
-        return [self._loose_person(row) for row in rows]
+        return [self._salvage_person(row) for row in rows]
 
     def find(self, name: str, *, exact: bool = False) -> Person | None:
         """Return the person of this name, or None; unless ``exact``, spaces may be underscores.
@@ -186,11 +230,11 @@ class Rows:
             GalleryCorrupt: The person was changed outside facekeep.
         """
         row = self._row_of(name, exact=exact)
-        return self._sound_person(row) if row else None
+        return self._check_person(row) if row else None
 
     def _row_of(self, name: str, *, exact: bool = False) -> tuple[Any, ...] | None:
         clean = clean_name(name)
-        spaces = spaced(clean)
+        spaces = normalize_spaces(clean)
         for spelling in (
             (clean,) if exact else dict.fromkeys((clean, spaces, spaces.replace(" ", "_")))
         ):
@@ -207,17 +251,22 @@ class Rows:
             raise InputError(f"the ids of several people begin with {beginning}: give more of it")
         return rows[0] if rows else None
 
-    def person(self, name: str) -> Person:
+    def person(self, name: str, *, damaged: bool = False) -> Person:
         """Return the person of this name or, where nobody has it, of this UUID or its beginning.
+
+        Args:
+            name: The name, the UUID, or its beginning.
+            damaged: Return somebody with damaged facts, too, without these facts.
 
         Raises:
             PersonNotFound: There is none.
             InputError: Several people's UUIDs begin so.
+            GalleryCorrupt: The person was changed outside facekeep.
         """
         row = self._row_of(name) or self._row_by_id(name)
         if row is None:
-            raise _nobody(name)
-        return self._sound_person(row)
+            raise PersonNotFound(f"nobody is enrolled as {clean_name(name)!r}: list the people")
+        return self._salvage_person(row) if damaged else self._check_person(row)
 
     def last_line(self) -> int:
         """Return the number of the newest line of the audit table; 0 where there is none."""
@@ -233,28 +282,21 @@ class Rows:
         found: tuple[str, str] | None = self.connection.execute(query, (number,)).fetchone()
         return found
 
-    def loose_person(self, name: str) -> Person:
-        """Return the person of this name or UUID, without the facts that are damaged."""
-        row = self._row_of(name) or self._row_by_id(name)
-        if row is None:
-            raise _nobody(name)
-        return self._loose_person(row)
-
     def _people(self, condition: str, *values: object) -> list[tuple[Any, ...]]:
         return self.connection.execute(
             f"SELECT {self._columns['people']}, {_COUNTS} FROM people WHERE {condition}",  # noqa: S608
             values,
         ).fetchall()
 
-    def _sound_person(self, row: tuple[Any, ...]) -> Person:
+    def _check_person(self, row: tuple[Any, ...]) -> Person:
         *columns, digest, _, _ = row
         if self.vouches("people", columns, digest) is False:
-            raise changed_person(row)
-        return person_of(row)
+            raise changed_row("people", row)
+        return parse_person(row)
 
-    def _loose_person(self, row: tuple[Any, ...]) -> Person:
+    def _salvage_person(self, row: tuple[Any, ...]) -> Person:
         try:
-            return person_of(row)
+            return parse_person(row)
         except GalleryCorrupt as error:
             _log.warning("%s; the damaged facts are left out", error)
             _, uuid_, name, *_, count, negatives = row
@@ -310,12 +352,12 @@ class Rows:
     def templates(self, person_id: str) -> tuple[Template, ...]:
         """Return the facts about a person's templates, oldest first."""
         rows = self.connection.execute(f"{_TEMPLATE} WHERE p.uuid = ? ORDER BY t.id", (person_id,))
-        return tuple(_template(row) for row in rows.fetchall())
+        return tuple(parse_template(row) for row in rows.fetchall())
 
     def template(self, template_id: str) -> Template | None:
         """Return the facts about one template, or None."""
         row = self.connection.execute(f"{_TEMPLATE} WHERE t.uuid = ?", (template_id,)).fetchone()
-        return _template(row) if row else None
+        return parse_template(row) if row else None
 
     def template_ids(self, person_id: str, *, positive: bool = False) -> list[str]:
         """Return the UUIDs of a person's templates, or of the positive ones only, oldest first."""
@@ -370,11 +412,11 @@ class Rows:
             f"SELECT {self._columns['templates']} FROM templates WHERE uuid = ?",  # noqa: S608
             (template.id,),
         ).fetchone()
-        with well_formed(f"template {template.id}"):
+        with require_well_formed(f"template {template.id}"):
             *columns, digest = row
             _, template_id, _, space, negative, *_, blob, sealed = columns
-            data = self.vector_bytes(template_id, template.person_id, negative, space, blob)
-            vector = self.unit_vectors(data)[0]
+            data = self._vector_bytes(template_id, template.person_id, negative, space, blob)
+            vector = self._unit_vectors(data)[0]
             crop = self._crop(template_id, template.person_id, sealed)
             if self.vouches("templates", columns, digest) is False:
                 raise self.changed_outside(template_id, template.person_id)
@@ -386,7 +428,7 @@ class Rows:
     def replace(self, template: Template, person_id: str, cipher: Cipher) -> None:
         """Give a template to a person (maybe the same) and seal it anew with ``cipher``."""
         content = self.stored(template)
-        vector, crop = Rows(self.connection, self.meta, cipher)._seal(
+        vector, crop = Repository(self.connection, self.meta, cipher)._seal(
             template.id, person_id, content
         )
         columns = {"person": self._owner(person_id), "vector": vector, "crop": crop}
@@ -400,10 +442,68 @@ class Rows:
         """
         self._delete("templates", "uuid", template_id, expected=1)
 
+    def all_template_ids(self) -> list[str]:
+        """Return the UUIDs of all templates."""
+        found = self.connection.execute("SELECT uuid FROM templates").fetchall()
+        return [template_id for (template_id,) in found]
+
     def count(self, table: str, condition: str = "1", *values: str) -> int:
         """Count the rows of a table."""
         query = f"SELECT count(*) FROM {table} WHERE {condition}"  # noqa: S608 - own names
         return int(self._one(query, *values))
+
+    # Search
+
+    def owners(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the person and the number of every template, int64 ``(n,)``, sorted by both."""
+        cursor = self.connection.execute(  # answered from the index by person alone
+            "SELECT person, id FROM templates ORDER BY person, id"
+        )
+        with require_well_formed("the table of templates"):
+            pairs = np.fromiter(itertools.chain.from_iterable(cursor), np.int64).reshape(-1, 2)
+        return pairs[:, 0], pairs[:, 1]
+
+    def people_since(self, template: int) -> list[int]:
+        """Return the numbers of the people who have templates above the number ``template``."""
+        query = "SELECT DISTINCT person FROM templates WHERE id > ? ORDER BY person"
+        return [person for (person,) in self.connection.execute(query, (template,)).fetchall()]
+
+    def last_template(self) -> int:
+        """Return the highest number of a template; 0 where there is none."""
+        return self._one("SELECT max(id) FROM templates") or 0
+
+    def anchor(self, number: int | None = None) -> Anchor:
+        """Return the latest line of the audit table, or that of a number, digested."""
+        where = "ORDER BY id DESC LIMIT 1" if number is None else "WHERE id = ?"
+        values = () if number is None else (number,)
+        line = self.connection.execute(f"{_AUDIT} {where}", values).fetchone()
+        if line is None:
+            return Anchor(0, bytes(32))
+        return Anchor(line[0], hashlib.sha256(repr(line).encode()).digest())
+
+    def vectors(self, people: Sequence[int]) -> VectorBatch | None:
+        """Return the templates of people, by their numbers; None where they have none.
+
+        Raises:
+            TemplateTampered: One was changed outside facekeep.
+            GalleryCorrupt: One is not a unit vector of the gallery's space.
+        """
+        query = _VECTORS.format(",".join("?" * len(people)))
+        found = self.connection.execute(query, tuple(people)).fetchall()
+        if not found:
+            return None
+        numbers, templates, ids, owners, names, negatives, spaces, blobs = zip(*found, strict=True)
+        with require_well_formed(f"a template from {ids[0]} on"):
+            data = b"".join(map(self._vector_bytes, ids, owners, negatives, spaces, blobs))
+            return VectorBatch(
+                np.array(numbers, np.int64),
+                np.array(templates, np.int64),
+                ids,
+                owners,
+                names,
+                np.array(negatives, np.bool_),
+                self._unit_vectors(data),
+            )
 
     # Sealing
 
@@ -435,15 +535,15 @@ class Rows:
         owner = self.connection.execute(_OWNER, (person_id,)).fetchone()
         if owner is None:
             raise GalleryCorrupt(f"template {template_id} belongs to nobody: {RESTORE}")
-        name, count = owner
-        mend = f"facekeep people remove {quote(printable(name))}"
-        mend += f" --template {template_id}" if count > 1 else ""
+        name, count = printable(owner[0]), owner[1]
         return TemplateTampered(
-            f"template {template_id} of {printable(name)} was changed outside facekeep:"
-            f" {RESTORE}, or run `{mend}` and enroll again"
+            f"template {template_id} of {name} was changed outside facekeep: {RESTORE}, or remove"
+            f" the {'template' if count > 1 else 'person'} and enroll again",
+            person=name,
+            template_id=template_id if count > 1 else None,
         )
 
-    def vector_bytes(
+    def _vector_bytes(
         self, template_id: str, person_id: str, negative: int, space: int, blob: bytes
     ) -> bytes:
         """Return a template's vector, unsealed, as bytes of the right number."""
@@ -452,7 +552,7 @@ class Rows:
             raise ValueError("wrong width or space")
         return data
 
-    def unit_vectors(self, data: bytes) -> NDArray[np.float32]:
+    def _unit_vectors(self, data: bytes) -> NDArray[np.float32]:
         """Return vectors ``(n, d)`` from their bytes; ValueError unless all have unit length."""
         vectors = np.frombuffer(data, dtype="<f4").reshape(-1, self.meta.space.width)
         if not is_unit(vectors):
@@ -467,31 +567,28 @@ class Rows:
 
     def audit(self, limit: int | None) -> list[AuditEntry]:
         """Return lines of the audit table, newest first."""
-        rows = self.connection.execute(
-            "SELECT id, at, action, person, detail FROM audit ORDER BY id DESC LIMIT ?",
-            (_limit(limit),),
-        )
-        with well_formed("the audit table"):
+        rows = self.connection.execute(f"{_AUDIT} ORDER BY id DESC LIMIT ?", (_limit(limit),))
+        with require_well_formed("the audit table"):
             return [
-                AuditEntry(number, from_stamp(at), action, person, json_object(detail))
+                AuditEntry(number, from_stamp(at), action, person, parse_json_object(detail))
                 for number, at, action, person, detail in rows.fetchall()
             ]
 
     def touch(self, *, rewrite: bool) -> None:
         """Tell other processes that something was added or, with ``rewrite``, was changed."""
-        self._describe("changes = changes + 1, rewrites = rewrites + ?", int(rewrite))
+        self._update_meta("changes = changes + 1, rewrites = rewrites + ?", int(rewrite))
 
-    def mark_unswept(self) -> None:
-        """Note that the file still holds deleted data until it was swept."""
-        self._describe("unswept = changes + 1")
+    def mark_erased(self) -> None:
+        """Note that the file still holds deleted data until it was compacted."""
+        self._update_meta("unswept = changes + 1")
 
-    def mark_swept(self, unswept: int) -> None:
+    def mark_compacted(self, unswept: int) -> None:
         """Note that it was, unless something else was deleted meanwhile."""
-        self._describe("unswept = iif(unswept = ?, 0, unswept)", unswept)
+        self._update_meta("unswept = iif(unswept = ?, 0, unswept)", unswept)
 
     def set_key_check(self, check: bytes | None) -> None:
         """Store the check value of a new key."""
-        self._describe("key_check = ?", check)
+        self._update_meta("key_check = ?", check)
 
     def set_space(self, space: Space) -> None:
         """Store which embedding space the templates are of; they must all have been made anew."""
@@ -501,7 +598,7 @@ class Rows:
         )
         _require(done.rowcount == 1)
 
-    def _describe(self, assignments: str, *values: object) -> None:
+    def _update_meta(self, assignments: str, *values: object) -> None:
         done = self.connection.execute(f"UPDATE meta SET {assignments}", values)  # noqa: S608
         _require(done.rowcount == 1)
 
@@ -515,15 +612,15 @@ class Rows:
         """Whether a row is what was written; None where that was done without the key."""
         if not self.has_digests:
             return True
-        return self.cipher.vouches(digests.content(table, columns), digest)
+        return self.cipher.vouches(encode_row(table, columns), digest)
 
     def _insert(self, table: str, *columns: object) -> int:
         """Add a row, whose number comes first, with its digest; return the number."""
         number = self._next_id(table)
         row = (number, *columns)
-        digest = self.cipher.digest(digests.content(table, row))
+        digest = self.cipher.digest(encode_row(table, row))
         self.connection.execute(_INSERT[table], (*row, digest))
-        self._change += digests.number(digest)
+        self._change += digest_number(digest)
         return number
 
     def _next_id(self, table: str) -> int:
@@ -536,7 +633,7 @@ class Rows:
 
     def _counters(self) -> dict[str, int]:
         if self._last_ids is None:
-            self._last_ids = dict(digests.counters(self.connection))
+            self._last_ids = dict(self.connection.execute(_COUNTERS).fetchall())
         return self._last_ids
 
     def _change_row(
@@ -560,16 +657,16 @@ class Rows:
         *row, before = found
         if self.vouches(table, row, before) is False:
             raise changed_row(table, row)
-        names = digests.COLUMNS[table]
+        names = COLUMNS[table]
         after = [columns.get(name, old) for name, old in zip(names, row, strict=True)]
-        digest = (cipher or self.cipher).digest(digests.content(table, after))
+        digest = (cipher or self.cipher).digest(encode_row(table, after))
         assignments = ", ".join(f"{column} = ?" for column in (*columns, "digest"))
         done = self.connection.execute(
             f"UPDATE {table} SET {assignments} WHERE id = ?",  # noqa: S608 - own names
             (*columns.values(), digest, row[0]),
         )
         _require(done.rowcount == 1)
-        self._change += digests.number(digest) - digests.number(before)
+        self._change += digest_number(digest) - digest_number(before)
 
     def _delete(self, table: str, by: str, value: object, expected: int | None = None) -> None:
         gone = self.connection.execute(
@@ -579,7 +676,7 @@ class Rows:
         done = self.connection.execute(f"DELETE FROM {table} WHERE {by} = ?", (value,))  # noqa: S608
         _require(done.rowcount == len(gone) and expected in (None, len(gone)))
         _require(not self._one(f"SELECT count(*) FROM {table} WHERE {by} = ?", value))  # noqa: S608
-        self._change -= sum(digests.number(digest) for (digest,) in gone)
+        self._change -= sum(digest_number(digest) for (digest,) in gone)
 
     def sign(self, table: str, cipher: Cipher, *, first: bool = False) -> None:
         """Give every row of a table a digest by ``cipher``.
@@ -595,23 +692,55 @@ class Rows:
         last = -1 - _LAST_ID
         query = f"SELECT {_DIGESTED[table]} FROM {table} WHERE id > ? ORDER BY id LIMIT ?"  # noqa: S608
         while rows := self.connection.execute(query, (last, _AT_ONCE)).fetchall():
-            made = []
+            signed = []
             for *row, before in rows:
                 if not first and self.vouches(table, row, before) is False:
                     raise changed_row(table, row)
-                digest = cipher.digest(digests.content(table, row))
-                made.append((digest, row[0]))
-                self._change += digests.number(digest) - digests.number(before)
-            self.connection.executemany(f"UPDATE {table} SET digest = ? WHERE id = ?", made)  # noqa: S608
+                digest = cipher.digest(encode_row(table, row))
+                signed.append((digest, row[0]))
+                self._change += digest_number(digest) - digest_number(before)
+            self.connection.executemany(f"UPDATE {table} SET digest = ? WHERE id = ?", signed)  # noqa: S608
             last = rows[-1][0]
+
+    # Integrity
+
+    def check_structure(self) -> Iterator[str]:
+        """Yield what SQLite finds wrong with the file, one line each."""
+        for (line,) in self.connection.execute("PRAGMA integrity_check").fetchall():
+            if line != "ok":
+                yield one_line(line)
+        for table, row, parent, _ in self.connection.execute("PRAGMA foreign_key_check").fetchall():
+            yield f"row {row} of {table} points to no row of {parent}"
+
+    def check_rows(self, table: str) -> Iterator[tuple[list[Any], bool | None]]:
+        """Yield the columns of each row, and whether its digest vouches for it."""
+        for *columns, digest in self.connection.execute(
+            f"SELECT {self._columns[table]} FROM {table}"  # noqa: S608 - own names
+        ):
+            yield columns, self.vouches(table, columns, digest)
+
+    def is_complete(self) -> bool:
+        """Whether no row came, went or was replaced outside facekeep."""
+        if not self.has_digests:
+            return True
+        query = " UNION ALL ".join(f"SELECT digest FROM {table}" for table in COLUMNS)  # noqa: S608
+        total = sum(digest_number(digest) for (digest,) in self.connection.execute(query))
+        return add_digests(b"", total) == self.meta.total
 
     def is_sound(self) -> bool:
         """Whether the description of the gallery is what was written."""
         if not self.has_digests:
             return True
-        counted = digests.counters(self.connection)
-        self._last_ids = dict(counted)
-        return plain_digest(digests.description(self.connection, counted)) == self.meta.digest
+        return self._digest_meta() == self.meta.digest
+
+    def _digest_meta(self) -> bytes:
+        """Return the digest of the description and of SQLite's counters, as they are now."""
+        rows = self.connection.execute(_DESCRIPTION).fetchall()
+        counters = self.connection.execute(_COUNTERS).fetchall()
+        self._last_ids = dict(counters)
+        rows += counters
+        content = encode_row("meta", [len(rows), *(value for row in rows for value in row)])
+        return plain_digest(content)
 
     def is_signed(self) -> bool:
         """Whether whoever wrote last had the key, where there is one."""
@@ -632,25 +761,17 @@ class Rows:
             signed: The same of the signature.
             cipher: Signs it, where it is not the one that the gallery had before.
         """
-        self._describe("total = ?", digests.add(self.meta.total, self._change))
-        digest = plain_digest(digests.description(self.connection)) if sound else None
+        self._update_meta("total = ?", add_digests(self.meta.total, self._change))
+        digest = self._digest_meta() if sound else None
         mac = self._mac(cipher or self.cipher, digest) if signed else self.meta.mac
-        self._describe("digest = ?, mac = ?", digest, mac)
-
-
-_INSERT = {
-    table: f"INSERT INTO {table} ({', '.join(columns)}, digest)"  # noqa: S608
-    f" VALUES ({', '.join('?' * (len(columns) + 1))})"
-    for table, columns in digests.COLUMNS.items()
-}
-_NEVER = datetime.min.replace(tzinfo=UTC)
+        self._update_meta("digest = ?, mac = ?", digest, mac)
 
 
 def _require(done: bool) -> None:
     if not done:
         raise GalleryCorrupt(
-            "something in the gallery keeps it from being changed, so nothing was: run"
-            f" `facekeep gallery check`, or {RESTORE}"
+            "something in the gallery keeps it from being changed, so nothing was: check it, or"
+            f" {RESTORE}"
         )
 
 
@@ -660,66 +781,3 @@ def _limit(limit: int | None) -> int:
     if limit < 0:
         raise InputError(f"a limit must be 0 or more, not {limit}")
     return limit
-
-
-def _nobody(name: str) -> PersonNotFound:
-    return PersonNotFound(f"nobody is enrolled as {clean_name(name)!r}: see `facekeep people list`")
-
-
-def changed_person(row: Sequence[Any]) -> GalleryCorrupt:
-    """Return the error about a person (columns as in ``digests``) who was changed elsewhere."""
-    name = printable(row[2])
-    return GalleryCorrupt(
-        f"the facts about {name} were changed outside facekeep: {RESTORE}, or run"
-        f" `facekeep people remove {quote(name)}` and enroll again"
-    )
-
-
-def changed_row(table: str, row: Sequence[Any]) -> GalleryCorrupt:
-    """Return the error about a row (columns as in ``digests``) that was changed elsewhere."""
-    if table == "people":
-        return changed_person(row)
-    what = f"template {row[1]}" if table == "templates" else f"line {row[0]} of the audit table"
-    return GalleryCorrupt(f"{what} was changed outside facekeep: {RESTORE}")
-
-
-def person_of(row: Sequence[Any]) -> Person:
-    """Return the person of a row: columns as in ``digests``, the digest, the numbers of templates.
-
-    Raises:
-        GalleryCorrupt: A fact is damaged.
-    """
-    _, uuid_, name, metadata, basis, consent_at, retain_until, created_at, _, count, negatives = row
-    with well_formed(f"person {printable(name)}"):
-        return Person(
-            id=_text(uuid_),
-            name=_text(name),
-            created_at=from_stamp(created_at),
-            metadata=json_object(metadata),
-            consent=None if basis is None else Consent(_text(basis), from_stamp(consent_at)),
-            retain_until=None if retain_until is None else from_stamp(retain_until),
-            template_count=count,
-            negative_count=negatives,
-        )
-
-
-def _text(value: object) -> str:
-    if type(value) is not str:
-        raise TypeError("not text")
-    return value
-
-
-def _template(row: tuple[Any, ...]) -> Template:
-    uuid_, person_id, negative, quality, source, has_crop, created_at = row
-    with well_formed(f"template {uuid_}"):
-        if quality is not None and not (isinstance(quality, float) and math.isfinite(quality)):
-            raise ValueError("a quality must be a finite number")
-        return Template(
-            _text(uuid_),
-            _text(person_id),
-            bool(negative),
-            quality,
-            None if source is None else _text(source),
-            bool(has_crop),
-            from_stamp(created_at),
-        )

@@ -3,7 +3,7 @@
 It is disposable: SQLite is the truth. Every row carries the number of its person and the mark of
 the templates it was made from, so who opens it knows which rows still hold (``blocks.marks``). The
 header of the file of blocks names the gallery and the space it belongs to and the point of the
-gallery's past it is known to share (``reading.Anchor``).
+gallery's past it is known to share (``repository.Anchor``).
 
 Who writes holds the lock ``GALLERY-index.lock``, taken before reading the gallery: so nobody can
 write down somebody who was erased meanwhile.
@@ -16,18 +16,23 @@ import errno
 import hashlib
 import os
 import struct
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
-from facekeep.errors import GalleryBusy
-from facekeep.gallery.block_file import BlockFile, UnusableError, is_block_file
-from facekeep.gallery.blocks import BLOCK_ROWS, Block, holding, up_to_date
-from facekeep.gallery.reading import Anchor, anchor, blocks_of, listing
-from facekeep.gallery.rows import Meta, Rows
+from facekeep.gallery.sqlite.file_locks import wait_for
+from facekeep.gallery.sqlite.index.block_file import BlockFile, UnusableError, is_block_file
+from facekeep.gallery.sqlite.index.blocks import (
+    BLOCK_ROWS,
+    Block,
+    keep_valid,
+    locate,
+    read_blocks,
+    read_truth,
+)
+from facekeep.gallery.sqlite.repository import Anchor, Meta, Repository
 
 __all__ = ["IndexFile", "index_path"]
 
@@ -48,7 +53,7 @@ class IndexFile:
 
     # Reading
 
-    def load(self, rows: Rows) -> list[Block]:
+    def load(self, repo: Repository) -> list[Block]:
         """Return the blocks of the file; none where there is no file.
 
         Raises:
@@ -58,18 +63,18 @@ class IndexFile:
         try:
             with self.path.open("rb", buffering=0) as file:
                 blocks = BlockFile(file, self._width)
-                self._admit(blocks.header, rows)
+                self._require_ours(blocks.header, repo)
                 return blocks.blocks()
         except FileNotFoundError:
             return []
 
-    def _admit(self, header: bytes, rows: Rows) -> None:
+    def _require_ours(self, header: bytes, repo: Repository) -> None:
         if len(header) < _HEADER.size:
             raise UnusableError("its end is missing")
         identity, number, digest = _HEADER.unpack_from(header)
         if identity != self._identity:
             raise UnusableError("it belongs to another gallery")
-        if anchor(rows, number) != Anchor(number, digest):
+        if repo.anchor(number) != Anchor(number, digest):
             raise UnusableError("it belongs to another past of the gallery")
 
     # Writing, which needs the lock
@@ -88,11 +93,11 @@ class IndexFile:
         return any(beginning) and is_block_file(beginning)
 
     @contextmanager
-    def locked(self, patience: float) -> Iterator[None]:
+    def lock(self, timeout: float) -> Iterator[None]:
         """Hold the lock, which the system frees however this process ends.
 
         Args:
-            patience: Seconds to wait for others.
+            timeout: Seconds to wait for others.
 
         Raises:
             GalleryBusy: Others kept it for longer.
@@ -103,49 +108,51 @@ class IndexFile:
         except ImportError:
             raise OSError(errno.ENOTSUP, "this system has no locks for it") from None
         handle = os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+        def try_lock() -> bool:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return False
+            return True
+
         try:
-            deadline = time.monotonic() + patience
-            while True:
-                try:
-                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    if time.monotonic() >= deadline:
-                        raise GalleryBusy(
-                            f"another program is writing {self.path}: try again when it is done"
-                        ) from None
-                    time.sleep(0.02)
+            wait_for(
+                try_lock,
+                timeout,
+                f"another program is writing {self.path}: try again when it is done",
+            )
             yield
         finally:
             os.close(handle)
 
-    def update(self, rows: Rows) -> None:
+    def update(self, repo: Repository) -> None:
         """Add the people whom the file lacks, making it where there is none; needs the lock.
 
         Raises:
             OSError: It cannot be written; what was counted before still is.
         """
-        if not self._usable(rows):
+        if not self._usable(repo):
             self.discard()
-        truth = listing(rows)
-        blocks, missing = up_to_date(self.load(rows), truth)
+        truth = read_truth(repo)
+        blocks, missing = keep_valid(self.load(repo), truth)
         if sum(int(np.sum(block.people == 0)) for block in blocks) > len(truth[0]) // 3:
             self.discard()
             missing = truth[0]
-        self._extend(rows, missing.tolist())
+        self._extend(repo, missing.tolist())
 
-    def _extend(self, rows: Rows, people: Sequence[int]) -> None:
+    def _extend(self, repo: Repository, people: Sequence[int]) -> None:
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
         with os.fdopen(os.open(self.path, flags, 0o600), "r+b", buffering=0) as file:
             os.fchmod(file.fileno(), 0o600)
             blocks = BlockFile(file, self._width)
-            blocks.header = _HEADER.pack(self._identity, *anchor(rows))
+            blocks.header = _HEADER.pack(self._identity, *repo.anchor())
             try:
-                blocks.append(blocks_of(rows, people))
+                blocks.append(read_blocks(repo, people))
             except UnusableError as error:  # another program cut it off meanwhile
                 raise OSError(errno.EIO, str(error), str(self.path)) from error
 
-    def erase(self, rows: Rows) -> None:
+    def erase(self, repo: Repository) -> None:
         """Overwrite the rows that no longer hold, and what was left half written; needs the lock.
 
         Raises:
@@ -153,21 +160,21 @@ class IndexFile:
         """
         if not self._is_ours():
             return
-        if rows.meta.key_check is not None or not self._usable(rows):
+        if repo.meta.key_check is not None or not self._usable(repo):
             self.discard()
             return
         with contextlib.suppress(FileNotFoundError), self.path.open("r+b", buffering=0) as file:
-            truth = listing(rows)
+            truth = read_truth(repo)
             try:
                 BlockFile(file, self._width).erase(
-                    lambda people, own_marks: holding(people, own_marks, truth) < 0
+                    lambda people, own_marks: locate(people, own_marks, truth) < 0
                 )
             except UnusableError:  # another program cut it off meanwhile
                 self.discard()
 
-    def _usable(self, rows: Rows) -> bool:
+    def _usable(self, repo: Repository) -> bool:
         try:
-            self.load(rows)
+            self.load(repo)
         except UnusableError:
             return False
         return True

@@ -1,10 +1,10 @@
-"""The search index: everybody's mean template, compared exactly or by sketches first.
+"""The search index: everybody's mean template, compared exactly or by binary codes first.
 
 A person's score is the cosine to the mean of their templates, brought back to unit length: of the
 rules compared on real faces it misses fewest people for the same false matches among those that
 search the templates once (benchmarks/person_score.py, docs/accuracy.md). So the index has a row
 for each person, the mean template in float16. Up to ``EXACT_BELOW`` people a probe is multiplied
-with all of them; above, with those whose sketches are nearest (docs/search.md).
+with all of them; above, with those whose binary codes are nearest (docs/search.md).
 
 An index proposes people; ``ranking`` computes the scores that are returned from the stored
 templates. So the index may round, and nothing that is wrong with it makes a wrong score.
@@ -18,22 +18,22 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from facekeep.gallery.blocks import Block, spread, widened
-from facekeep.gallery.ranking import Known
-from facekeep.gallery.sketch import BITS, agreement, nearest, sketches
+from facekeep.gallery.sqlite.index.binary_codes import BITS, encode, find_nearest, score_agreement
+from facekeep.gallery.sqlite.index.blocks import Block, spread, widen
+from facekeep.gallery.sqlite.index.ranking import CandidateCache
 
-__all__ = ["DEPTH", "EXACT_BELOW", "Index", "exact"]
+__all__ = ["DEPTH", "EXACT_BELOW", "SearchIndex", "search_exactly"]
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.intp]
 Numbers = NDArray[np.int64]
 
 EXACT_BELOW = 20_000
-"""People from which on sketches are compared first; below that it would save no time that counts,
-and all people are compared exactly."""
+"""People from which on binary codes are compared first; below that it would save no time that
+counts, and all people are compared exactly."""
 
 DEPTH = 1000
-"""Rows of 512 dimensions whose sketches are looked at more closely, at least."""
+"""Rows of 512 dimensions whose binary codes are compared more closely, at least."""
 
 _SHARE = 250
 """One row in so many is looked at more closely: the more strangers, the more are near."""
@@ -52,7 +52,7 @@ _PROBES_AT_ONCE = 8192
 
 
 @dataclass(frozen=True, eq=False)
-class Index:
+class SearchIndex:
     """One searchable state of a gallery; what it holds of the people never changes.
 
     Attributes:
@@ -67,15 +67,15 @@ class Index:
     changes: int
     rewrites: int
     last_template: int
-    known: Known = field(default_factory=Known)
+    known: CandidateCache = field(default_factory=CandidateCache)
 
     def __len__(self) -> int:
         return sum(map(len, self.blocks))
 
     @property
-    def stands(self) -> bool:
+    def is_intact(self) -> bool:
         """Whether no file under it was overwritten."""
-        return all(block.stands for block in self.blocks)
+        return all(block.is_intact for block in self.blocks)
 
     def search(self, probes: Floats, count: int) -> list[list[int]]:
         """Return for each probe the numbers of the people it is most like, best first.
@@ -87,12 +87,12 @@ class Index:
         if not len(self):
             return [[] for _ in probes]
         if len(self) < EXACT_BELOW:
-            return exact(self.blocks, probes, count)
-        words = [block.sketches for block in self.blocks]
+            return search_exactly(self.blocks, probes, count)
+        codes = [block.codes for block in self.blocks]
         depth = max(self._depth(probes.shape[1]), 2 * count)
         return [
-            self._search_some(nearest(words, sketch, depth), probe, count)
-            for probe, sketch in zip(probes, sketches(probes), strict=True)
+            self._search_some(find_nearest(codes, code, depth), probe, count)
+            for probe, code in zip(probes, encode(probes), strict=True)
         ]
 
     def _depth(self, width: int) -> int:
@@ -101,17 +101,17 @@ class Index:
 
     def _search_some(self, rows: Ints, probe: Floats, count: int) -> list[int]:
         rows.sort()
-        words = np.concatenate([b.sketches[at] for b, at in spread(rows, self.blocks)])
+        codes = np.concatenate([b.codes[at] for b, at in spread(rows, self.blocks)])
         kept = max(len(rows) // _SIEVE, _KEPT, 2 * count)
         if kept < len(rows):
-            rows = np.sort(rows[np.argpartition(agreement(words, probe), -kept)[-kept:]])
+            rows = np.sort(rows[np.argpartition(score_agreement(codes, probe), -kept)[-kept:]])
         parts = list(spread(rows, self.blocks))
         people = np.concatenate([block.people[at] for block, at in parts])
-        scores = np.concatenate([widened(block.vectors[at]) @ probe for block, at in parts])
-        return _best(people, scores, count)
+        scores = np.concatenate([widen(block.vectors[at]) @ probe for block, at in parts])
+        return _pick_best(people, scores, count)
 
 
-def exact(blocks: Iterable[Block], probes: Floats, count: int) -> list[list[int]]:
+def search_exactly(blocks: Iterable[Block], probes: Floats, count: int) -> list[list[int]]:
     """Compare probes with everybody in blocks, of which one at a time is needed.
 
     Args:
@@ -130,39 +130,39 @@ def exact(blocks: Iterable[Block], probes: Floats, count: int) -> list[list[int]
     for block in blocks:
         for first in range(0, len(block), _ROWS_AT_ONCE):
             rows = slice(first, first + _ROWS_AT_ONCE)
-            people, vectors = block.people[rows], widened(block.vectors[rows])
+            people, vectors = block.people[rows], widen(block.vectors[rows])
             found = [
-                _better(known, people, _product(chunk, vectors), count)
+                _merge_best(known, people, _multiply(chunk, vectors), count)
                 for known, chunk in zip(found, chunks, strict=True)
             ]
-    return [_best(*each, count) for some in found for each in zip(*some, strict=True)]
+    return [_pick_best(*each, count) for some in found for each in zip(*some, strict=True)]
 
 
-def _better(
+def _merge_best(
     known: tuple[Numbers, Floats], people: Numbers, scores: Floats, count: int
 ) -> tuple[Numbers, Floats]:
     """Return the best of the people known so far and of more, for each probe."""
     scores[:, people == 0] = -np.inf
-    best = _highest(scores, count)
+    best = _find_highest(scores, count)
     numbers = np.hstack([known[0], people[best]])
     values = np.hstack([known[1], np.take_along_axis(scores, best, 1)])
-    best = _highest(values, count)
+    best = _find_highest(values, count)
     return np.take_along_axis(numbers, best, 1), np.take_along_axis(values, best, 1)
 
 
-def _product(probes: Floats, vectors: Floats) -> Floats:
+def _multiply(probes: Floats, vectors: Floats) -> Floats:
     # For one probe the product with a vector is much faster than with a matrix.
     return (vectors @ probes[0])[None] if len(probes) == 1 else probes @ vectors.T
 
 
-def _highest(scores: Floats, count: int) -> Ints:
+def _find_highest(scores: Floats, count: int) -> Ints:
     """Return the places of the ``count`` highest of each row, in no order."""
     if count >= scores.shape[1]:
         return np.broadcast_to(np.arange(scores.shape[1]), scores.shape)
     return np.argpartition(scores, -count, axis=1)[:, -count:]
 
 
-def _best(people: Numbers, scores: Floats, count: int) -> list[int]:
+def _pick_best(people: Numbers, scores: Floats, count: int) -> list[int]:
     alive = people != 0
     if not alive.all():
         people, scores = people[alive], scores[alive]

@@ -1,4 +1,4 @@
-"""The export file: JSON Lines with a header, a line per person and template, and a trailer.
+"""Export files: JSON Lines with a header, a line per person and template, and a trailer.
 
 The format is described in docs/gallery.md. The reader takes nothing on trust: the file may be cut
 off, damaged, or written by somebody who wishes us harm.
@@ -10,19 +10,30 @@ import base64
 import hashlib
 import hmac
 import json
+import os
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO, Any, NoReturn
 
 import numpy as np
 
-from facekeep._internal.files import one_line
-from facekeep.errors import ExportInvalid, FacekeepError, GalleryKeyError
-from facekeep.gallery.cipher import Cipher
-from facekeep.gallery.keys import Key
+from facekeep._internal.files import is_full, one_line, open_regular, replacing, why
+from facekeep.errors import (
+    ExportInvalid,
+    ExportKeyMissing,
+    FacekeepError,
+    GalleryKeyError,
+    InputError,
+    StorageFull,
+)
+from facekeep.gallery.crypto import Cipher
+from facekeep.gallery.file_errors import resolve_path
+from facekeep.gallery.keys import Key, holds_key
 from facekeep.gallery.names import new_name
-from facekeep.gallery.records import (
+from facekeep.gallery.types import (
     Consent,
     NewTemplate,
     Person,
@@ -36,15 +47,23 @@ from facekeep.gallery.records import (
     to_stamp,
 )
 
-__all__ = ["MAX_LINE_BYTES", "ExportReader", "ExportWriter", "ReadTemplate"]
+__all__ = [
+    "MAX_LINE_BYTES",
+    "ExportReader",
+    "ExportWriter",
+    "ReadTemplate",
+    "check_target",
+    "read_export",
+    "write_target",
+]
 
 FORMAT = "facekeep-export"
 VERSION = 1
 MAX_LINE_BYTES = 4 * 1024 * 1024
 
 _NONE = type(None)
-_Spec = dict[str, tuple[type, ...]]
-_HEADER: _Spec = {
+_Fields = dict[str, tuple[type, ...]]
+_HEADER: _Fields = {
     "format": (str,),
     "version": (int,),
     "export": (str,),
@@ -56,7 +75,7 @@ _HEADER: _Spec = {
     "key_check": (str, _NONE),
     "created_at": (str,),
 }
-_PERSON: _Spec = {
+_PERSON: _Fields = {
     "id": (str,),
     "name": (str,),
     "created_at": (str,),
@@ -64,8 +83,8 @@ _PERSON: _Spec = {
     "consent": (dict, _NONE),
     "retain_until": (str, _NONE),
 }
-_CONSENT: _Spec = {"basis": (str,), "given_at": (str,)}
-_TEMPLATE: _Spec = {
+_CONSENT: _Fields = {"basis": (str,), "given_at": (str,)}
+_TEMPLATE: _Fields = {
     "id": (str,),
     "created_at": (str,),
     "negative": (bool,),
@@ -74,7 +93,9 @@ _TEMPLATE: _Spec = {
     "vector": (str,),
     "crop": (str, _NONE),
 }
-_END: _Spec = {"people": (int,), "templates": (int,), "sha256": (str,)}
+_END: _Fields = {"people": (int,), "templates": (int,), "sha256": (str,)}
+
+_BEGINNING = 4096
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -194,7 +215,7 @@ class ExportReader:
             self._fail("this is not a facekeep export")
         if header.get("version") != VERSION:
             self._fail(f"version {header.get('version')!a} is unknown; try a newer facekeep")
-        with _LineFaults(self):
+        with _LineErrors(self):
             export, check = self._header_facts(header)
         self._header = self._digest.hexdigest()
         self._cipher = self._unlock(export, check, key)
@@ -213,9 +234,8 @@ class ExportReader:
         if check is None:
             return Cipher(None, "")
         if key is None:
-            raise GalleryKeyError(
-                f"{self._name} is encrypted and no key was given: give its key with"
-                " --file-key file:PATH"
+            raise ExportKeyMissing(
+                f"{self._name} is encrypted and no key was given: give the key of the export"
             )
         cipher = Cipher(key, _scope(export))
         if not hmac.compare_digest(check, cipher.check or b""):
@@ -235,7 +255,7 @@ class ExportReader:
             if kind == "end":
                 self._check_end(record, people, templates, digest)
                 return
-            with _LineFaults(self):
+            with _LineErrors(self):
                 if kind == "template" and not people:
                     raise ValueError("a template without a person")
                 item = self._person(record) if kind == "person" else self._template(record)
@@ -255,14 +275,14 @@ class ExportReader:
         return kind, content
 
     def _unseal(self, record: Any) -> Any:
-        with _LineFaults(self):
+        with _LineErrors(self):
             _check(record, {"sealed": (str,)})
             sealed = _from_base64(record["sealed"])
             data = self._cipher.unseal(sealed, _place(self._header, self._line))
         return self._parse(data)
 
     def _check_end(self, record: Any, people: int, templates: int, digest: str) -> None:
-        with _LineFaults(self):
+        with _LineErrors(self):
             _check(record, _END)
         if record != {"people": people, "templates": templates, "sha256": digest}:
             self._fail("the file was changed: the trailer does not fit what stands before it")
@@ -283,8 +303,8 @@ class ExportReader:
             retain_until=None if until is None else from_stamp(until),
             template_count=0,
         )
-        self._once(person.id)
-        self._once(f"name {person.name}")
+        self._require_new(person.id)
+        self._require_new(f"name {person.name}")
         return person
 
     def _template(self, record: Any) -> ReadTemplate:
@@ -298,13 +318,13 @@ class ExportReader:
             negative=record["negative"],
         )
         template_id = _uuid(record["id"])
-        self._once(template_id)
+        self._require_new(template_id)
         created_at = to_stamp(from_stamp(record["created_at"]), "created_at")
         return ReadTemplate(template_id, created_at, clean_template(content, self.space.width))
 
-    def _once(self, what: str) -> None:
+    def _require_new(self, what: str) -> None:
         if what in self._seen:
-            raise ValueError("an id or name stands there twice")
+            raise ValueError("an id or name is there twice")
         self._seen.add(what)
 
     def _read_line(self) -> bytes:
@@ -329,7 +349,7 @@ class ExportReader:
         ) from cause
 
 
-class _LineFaults:
+class _LineErrors:
     """Anything that is wrong with a value makes the line invalid."""
 
     def __init__(self, reader: ExportReader) -> None:
@@ -375,7 +395,7 @@ def _consent(record: Any) -> Consent:
     return Consent(basis, from_stamp(record["given_at"]))
 
 
-def _check(record: Any, spec: _Spec) -> None:
+def _check(record: Any, spec: _Fields) -> None:
     if type(record) is not dict or record.keys() != spec.keys():
         raise ValueError(f"the fields must be {', '.join(spec)}")
     for name, types in spec.items():
@@ -386,9 +406,68 @@ def _check(record: Any, spec: _Spec) -> None:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     record = dict(pairs)
     if len(record) != len(pairs):
-        raise ValueError("a field stands there twice")
+        raise ValueError("a field is there twice")
     return record
 
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
+
+
+def check_target(path: str | os.PathLike[str], gallery: Path) -> Path:
+    """Return where to write an export; InputError where that would do harm."""
+    target = resolve_path(path)
+    own = {Path(f"{gallery}{ending}") for ending in ("", "-wal", "-shm", "-index", "-index.lock")}
+    if target in own:
+        raise InputError(f"{target} is the gallery itself: choose another file")
+    if not target.parent.is_dir():
+        raise InputError(f"there is no folder {target.parent} for the file: create it first")
+    if target.exists():
+        if not target.is_file():
+            raise InputError(f"{target} is not a regular file: choose another path")
+        # A hard link to the gallery must not be opened: closing it would free SQLite's locks.
+        if gallery.exists() and target.samefile(gallery):
+            raise InputError(f"{target} is the gallery itself: choose another file")
+        _refuse_to_replace(target)
+    return target
+
+
+def _refuse_to_replace(target: Path) -> None:
+    """Raise InputError where an export would replace a key, a gallery or an index."""
+    try:
+        with open_regular(target) as file:
+            beginning = file.read(_BEGINNING)
+    except OSError:
+        return  # what cannot be read may be replaced by who owns the folder, as with any file
+    if holds_key(beginning):
+        what = "holds a key, without which nothing opens what it encrypts"
+    elif beginning.startswith(b"SQLite format 3\0"):
+        what = "is a database"
+    elif beginning.startswith(b"FKINDEX"):
+        what = "is the index of a gallery"
+    else:
+        return
+    raise InputError(f"{target} {what}, so it is not replaced: choose another file")
+
+
+@contextmanager
+def write_target(target: Path) -> Iterator[IO[bytes]]:
+    """Give a file to write that becomes ``target`` at the end, or on any error vanishes."""
+    try:
+        with replacing(target, private=True) as file:
+            yield file
+    except OSError as error:
+        if is_full(error):
+            raise StorageFull(f"no room to write {target}: free some space") from error
+        raise InputError(f"cannot write {target}: {why(error)}") from error
+
+
+@contextmanager
+def read_export(path: str | os.PathLike[str], key: Key | None) -> Iterator[ExportReader]:
+    """Open an export file; its header is read."""
+    source = resolve_path(path)
+    try:
+        with open_regular(source) as file:
+            yield ExportReader(file, str(source), key)
+    except OSError as error:
+        raise InputError(f"cannot read {source}: {why(error)}") from error

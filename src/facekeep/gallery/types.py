@@ -1,4 +1,4 @@
-"""What a gallery keeps and gives back: small frozen records, and the checks on what comes in."""
+"""The types that a gallery takes and gives back, and the checks on what comes in."""
 
 from __future__ import annotations
 
@@ -29,7 +29,9 @@ __all__ = [
     "FindingKind",
     "GalleryInfo",
     "Hit",
+    "Imported",
     "NewTemplate",
+    "OnConflict",
     "Person",
     "Space",
     "Template",
@@ -40,9 +42,8 @@ __all__ = [
     "clean_vectors",
     "from_stamp",
     "is_unit",
-    "json_object",
     "now_stamp",
-    "spaced",
+    "parse_json_object",
     "to_stamp",
 ]
 
@@ -56,6 +57,7 @@ _STRINGS = re.compile(r'"(?:[^"\\]|\\.)*"')
 _BRACKETS = re.compile(r"[\[\]{}]")
 
 Metadata = Mapping[str, Any]
+OnConflict = Literal["error", "merge", "rename", "skip"]
 FindingKind = Literal["structure", "template", "person", "audit", "key", "unsigned", "erasure"]
 
 
@@ -241,6 +243,23 @@ class GalleryInfo:
     erasure_pending: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """What an import did.
+
+    Attributes:
+        added: Number of people who are new.
+        merged: Number of people whose templates went to somebody of the same name.
+        skipped: Number of people left out because their name was taken.
+        templates: Number of templates added.
+    """
+
+    added: int
+    merged: int
+    skipped: int
+    templates: int
+
+
 def clean_text(text: object, what: str, *, limit: int) -> str:
     """Return ``text`` in NFC form without outer white space; it must be printable and not empty."""
     if not isinstance(text, str):
@@ -260,11 +279,6 @@ def clean_name(name: object) -> str:
     return clean_text(name, "a person's name", limit=MAX_NAME_CHARS)
 
 
-def spaced(name: str) -> str:
-    """Return a name with single spaces for underscores and runs of spaces; nothing at its ends."""
-    return " ".join(name.replace("_", " ").split())
-
-
 def clean_metadata(metadata: object) -> str:
     """Return a person's metadata as JSON text."""
     if not isinstance(metadata, Mapping) or not all(isinstance(key, str) for key in metadata):
@@ -273,7 +287,7 @@ def clean_metadata(metadata: object) -> str:
         text = json.dumps(dict(metadata), ensure_ascii=False, allow_nan=False, sort_keys=True)
         size = len(text.encode())
         if size <= MAX_METADATA_BYTES:
-            json_object(text)
+            parse_json_object(text)
     except (TypeError, ValueError, RecursionError) as error:
         raise InputError(f"metadata must be plain JSON values: {one_line(error)}") from error
     if size > MAX_METADATA_BYTES:
@@ -281,7 +295,7 @@ def clean_metadata(metadata: object) -> str:
     return text
 
 
-def json_object(text: str) -> dict[str, Any]:
+def parse_json_object(text: str) -> dict[str, Any]:
     """Return the object of stored JSON text; ValueError unless it can be printed as JSON again.
 
     NaN, numbers beyond float64, lone surrogates and more than ``MAX_METADATA_DEPTH`` levels are
@@ -290,7 +304,7 @@ def json_object(text: str) -> dict[str, Any]:
     if _depth(text) > MAX_METADATA_DEPTH:
         raise ValueError(f"nested deeper than {MAX_METADATA_DEPTH} levels")
     try:
-        record = json.loads(text, parse_constant=_no_constant, parse_float=_finite)
+        record = json.loads(text, parse_constant=_refuse_constant, parse_float=_parse_float)
     except RecursionError:
         raise ValueError("nested too deeply") from None
     if type(record) is not dict:
@@ -311,11 +325,11 @@ def _depth(text: str) -> int:
     return deepest
 
 
-def _no_constant(name: str) -> float:
+def _refuse_constant(name: str) -> float:
     raise ValueError(f"{name} is not JSON")
 
 
-def _finite(text: str) -> float:
+def _parse_float(text: str) -> float:
     value = float(text)
     if value in (float("inf"), float("-inf")):
         raise ValueError("a number is too large")
@@ -324,7 +338,7 @@ def _finite(text: str) -> float:
 
 def clean_vectors(vectors: object, width: int, what: str) -> NDArray[np.float32]:
     """Return ``vectors`` ``(n, width)`` as contiguous float32 after checking shape and length."""
-    array = _array(vectors, what)
+    array = _to_array(vectors, what)
     if array.dtype.kind != "f" or array.ndim != 2 or array.shape[1] != width:
         raise InputError(
             f"{what} must be float32 of shape (n, {width}), not {array.dtype} {array.shape}"
@@ -335,7 +349,7 @@ def clean_vectors(vectors: object, width: int, what: str) -> NDArray[np.float32]
     return array
 
 
-def _array(values: object, what: str) -> NDArray[Any]:
+def _to_array(values: object, what: str) -> NDArray[Any]:
     try:
         return np.asarray(values)
     except ValueError as error:
@@ -350,7 +364,7 @@ def is_unit(array: NDArray[np.float32]) -> bool:
 
 def clean_template(new: NewTemplate, width: int) -> NewTemplate:
     """Return ``new`` with every field checked and in the form that is stored."""
-    vector = _array(new.vector, "a template's vector")
+    vector = _to_array(new.vector, "a template's vector")
     if vector.ndim != 1:
         raise InputError(f"a template's vector must be of shape ({width},), not {vector.shape}")
     if not isinstance(new.negative, bool):
