@@ -61,7 +61,7 @@ def test_without_settings_the_users_own_are_taken(monkeypatch, tmp_path: Path):
 def test_settings_that_are_wrong_are_refused():
     with pytest.raises(ConfigError, match="did you mean fmr"):
         load_settings(fmrr=1e-3)
-    with pytest.raises(ConfigError, match="expected a number"):
+    with pytest.raises(ConfigError, match=r"^fmr = 2: expected a number"):
         load_settings(fmr=2)
 
 

@@ -336,7 +336,9 @@ def _future_gallery(path: Path) -> Check:
     place = _folder("gallery", path.parent)
     if place.status != "ok":
         return place
-    return Check("files", "gallery", "ok", f"{path} does not exist yet", hint=Hint("enroll_makes"))
+    return Check(
+        "files", "gallery", "ok", f"{path} does not exist yet", hint=Hint("enroll_creates")
+    )
 
 
 def _folder(name: str, folder: Path) -> Check:

@@ -525,7 +525,7 @@ def _embedder(name: str | None) -> ModelEntry:
     model = entry(name or default_model("embed"))
     if model.task != "embed":
         raise ModelError(
-            f"{model.name} is a model to {model.verb}, not to embed, faces; "
-            "see 'facekeep models list'"
+            f"{model.name} is a model to {model.verb}, not to embed, faces",
+            "list_models",
         )
     return model

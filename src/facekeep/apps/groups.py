@@ -221,14 +221,14 @@ def _conflict(group: Group, name: str, known: Known) -> tuple[str, str] | None:
     if group.name is not None and group.name != name:
         return (
             "identity_conflict",
-            f"the group looks like {group.name}, who is already enrolled; check the name, or skip"
-            " the checks (--review off)",
+            f"the group looks like {group.name}, who is already enrolled; check the name, or say"
+            " that it is somebody else",
         )
     if group.name is None and known:
         return (
             "inconsistent_identity",
             f"the group does not look like {name}, who is already enrolled; check the name, or"
-            " skip the checks (--review off)",
+            " skip the checks",
         )
     return None
 

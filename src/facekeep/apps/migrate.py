@@ -246,7 +246,7 @@ class _Carrier:
         return _embedding(faces[best])
 
 
-_NOTHING_KEPT = "no crop was kept, and the photo was not found (--photos)"
+_NOTHING_KEPT = "no crop was kept, and the photo was not found"
 _NO_PHOTO = "no crop was kept, and no photo was recorded"
 
 

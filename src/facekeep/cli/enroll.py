@@ -11,6 +11,7 @@ import typer
 
 from facekeep.cli.command import ExitStatus, Run, command, group
 from facekeep.cli.completion import people_names
+from facekeep.cli.hints import explain, explain_rejection
 from facekeep.cli.options import ENGINE, GALLERY
 from facekeep.cli.output import counted
 from facekeep.errors import InputError
@@ -145,10 +146,10 @@ def _enrolled(
     try:
         return engine.enroll(person, photos, **facts)
     except NameConflict as error:
-        rejection = Rejection(str(folder), "name_conflict", str(error))
+        rejection = Rejection(str(folder), "name_conflict", explain(error))
         return Enrolment(person, 0, (rejection,), None)
     except ImageError as error:
-        rejections = tuple(Rejection(str(photo), "unreadable", str(error)) for photo in photos)
+        rejections = tuple(Rejection(str(photo), "unreadable", explain(error)) for photo in photos)
         return Enrolment(person, 0, rejections, None)
 
 
@@ -193,7 +194,7 @@ def _by_reason(rejected: Sequence[Rejection]) -> dict[tuple[str, str], list[str]
     """The photos that were refused for one and the same reason, in the order they were given in."""
     found: dict[tuple[str, str], list[str]] = {}
     for each in rejected:
-        found.setdefault((each.reason, each.detail), []).append(each.image)
+        found.setdefault((each.reason, explain_rejection(each)), []).append(each.image)
     return found
 
 
@@ -212,7 +213,7 @@ def _document(enrolment: Enrolment) -> dict[str, Any]:
 def rejected_of(enrolment: Enrolment) -> list[dict[str, str]]:
     """Which photos were not used, and why, for JSON."""
     return [
-        {"image": each.image, "reason": each.reason, "detail": each.detail}
+        {"image": each.image, "reason": each.reason, "detail": explain_rejection(each)}
         for each in enrolment.rejected
     ]
 

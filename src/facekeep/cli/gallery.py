@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from facekeep.cli.command import ExitStatus, Run, command, group
+from facekeep.cli.hints import explain_finding
 from facekeep.cli.looking import photo_progress
 from facekeep.cli.options import ENGINE, GALLERY
 from facekeep.cli.output import counted, size_text
@@ -58,6 +59,7 @@ def check(run: Run) -> ExitStatus:
             findings = gallery.check()
     except GalleryCorrupt as error:  # so damaged, or changed so much, that it is not opened
         findings = [Finding("structure", str(error))]
+    findings = [replace(each, message=explain_finding(each)) for each in findings]
     if run.json:
         run.emit({"ok": not findings, "findings": [asdict(each) for each in findings]})
     for finding in findings:

@@ -21,7 +21,7 @@ from facekeep.cli.enroll import (
     consent_of,
     metadata_of,
 )
-from facekeep.cli.hints import first_enrollment
+from facekeep.cli.hints import first_enroll
 from facekeep.cli.options import ENGINE, GALLERY, Image
 from facekeep.cli.output import counted, words
 from facekeep.errors import InputError, SpaceMismatch
@@ -87,7 +87,7 @@ def list_(run: Run) -> None:
         run.emit({"people": [_document(person) for person in people]})
         return
     if not people:
-        run.say(f"nobody is enrolled yet; {first_enrollment(run.settings.gallery)}")
+        run.say(f"nobody is enrolled yet; {first_enroll(run.settings.gallery)}")
         return
     rows = [
         [p.name, _counts(p), p.created_at.date(), p.retain_until and p.retain_until.date()]

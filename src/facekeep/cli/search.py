@@ -138,4 +138,4 @@ def _search(run: Run, probe: str, folder: Path, top: int | None, cache: bool) ->
                 return search_folder(engine, probe, folder, top=top, cache=known, progress=show)
             return search_person(engine, probe, folder, top=top, cache=known, progress=show)
     except (GalleryNotFound, PersonNotFound) as error:
-        raise ImageError(f"{probe}: there is no such file, and {error}") from error
+        raise ImageError(f"{probe}: there is no such file, and {error}", error.hint) from error

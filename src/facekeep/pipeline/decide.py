@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from facekeep.errors import InputError, ModelError
+from facekeep.errors import Hint, InputError, ModelError
 from facekeep.gallery import Hit
 from facekeep.models import ModelEntry
 from facekeep.types import Candidate, Decision, Face, Threshold, Verification
@@ -57,8 +57,8 @@ def threshold(model: ModelEntry, fmr: float, *, templates: int = 1) -> Threshold
     if not model.thresholds:
         raise ModelError(
             f"model {model.name} has no calibrated thresholds, so nothing can be decided with it;"
-            f" measure them: facekeep evaluate calibrate PEOPLE --model {model.name}"
-            " (docs/evaluation.md)"
+            " calibrate it on photos of many people",
+            Hint("calibrate", {"model": model.name}),
         )
     rates, cosines = zip(*sorted(model.thresholds), strict=True)
     if fmr < rates[0] * (1 - 1e-9):

@@ -343,7 +343,8 @@ def _check_pixels(size: tuple[int, int], name: str, limit: int) -> None:
     if width * height > limit:
         raise ImageError(
             f"{name}: {width} x {height} = {width * height} pixels is over the limit of {limit}; "
-            "if you trust it, raise max_pixels (--max-pixels) or scale it down"
+            "if you trust it, raise max_pixels or scale it down",
+            "max_pixels",
         )
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facekeep._internal.files import printable
-from facekeep.errors import ImageError, InputError, ModelError, PersonNotFound
+from facekeep.errors import Hint, ImageError, InputError, ModelError, PersonNotFound
 from facekeep.gallery import Gallery, NewTemplate
 from facekeep.models import ModelEntry
 from facekeep.pipeline.analyzer import Analyser, ImageSource
@@ -108,8 +108,8 @@ class Known:
         again = {
             digest: (
                 "refused_before",
-                f"it was noted that this photo does not show {name}; to take that back: "
-                f"facekeep people remove {name!r} --template {template}",
+                f"it was noted that this photo does not show {name}; to take that "
+                f"back, erase the template {template}",
             )
             for digest, template in self.refused.items()
         }
@@ -202,7 +202,8 @@ class Enroller:
         if place is None:
             raise ImageError(
                 f"{label} shows {len(faces)} faces, and none is plainly the main one; crop it to "
-                "one person, or take the largest face (--largest)"
+                "one person, or take the largest face",
+                "largest",
             )
         face, vector = self._embedded(faces[place], crops[place])
         if not face.usable:
@@ -312,7 +313,8 @@ class Enroller:
             return
         raise InputError(
             f"{name} is enrolled with the face of {label}: to say that it is somebody else's, "
-            f"erase that template: facekeep people remove NAME --template {known.ids[nearest]}"
+            f"erase the template {known.ids[nearest]}",
+            Hint("erase_template", {"name": name, "template": known.ids[nearest]}),
         )
 
 

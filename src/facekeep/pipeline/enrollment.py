@@ -130,7 +130,7 @@ def require_limit(policy: Policy, limit: Callable[[], Threshold]) -> None:
     try:
         limit()
     except (InputError, ModelError) as error:
-        raise type(error)(f"{error}; or skip the checks (--review off)") from error
+        raise type(error)(f"{error}; or skip the checks", "skip_checks") from error
 
 
 def main_face(faces: Sequence[Face], shape: Sequence[int], policy: Policy) -> int | None:
@@ -190,7 +190,7 @@ def reject(faces: Sequence[Face], main: int | None, policy: Policy) -> tuple[str
         return (
             Reason.MULTIPLE_FACES,
             f"{len(faces)} faces were found, and none is plainly the main one; crop the photo to "
-            "one person, or take the largest face (--largest)",
+            "one person, or take the largest face",
         )
     quality = faces[main].quality
     reasons = review(quality, policy) if quality else []
@@ -218,8 +218,8 @@ def conflict(
     return (
         Reason.IDENTITY_CONFLICT,
         f"the face looks like {nearest.name}, who is already enrolled (similarity "
-        f"{nearest.similarity:.3f}, threshold {needed.cosine:.3f}); check the name, or if this is "
-        f"somebody else: --new-person (about 1 new person in {others:,.0f} is refused by mistake)",
+        f"{nearest.similarity:.3f}, threshold {needed.cosine:.3f}); check the name, or say that "
+        f"this is somebody else (about 1 new person in {others:,.0f} is refused by mistake)",
     )
 
 
@@ -283,8 +283,7 @@ def inconsistent(
     if not main.any():
         text = (
             f"the {len(rows)} photos do not show one person: no face is in most of them, so it is "
-            f"not known which show {name}; give photos of one person, or skip the checks "
-            "(--review off)"
+            f"not known which show {name}; give photos of one person, or skip the checks"
         )
         return dict.fromkeys(odd, (Reason.INCONSISTENT_IDENTITY, text))
     others = (
@@ -295,8 +294,7 @@ def inconsistent(
         place: (
             Reason.INCONSISTENT_IDENTITY,
             f"the face does not look like {others} (similarity {alike[place]:.3f} on average,"
-            f" about {bound:.3f} is needed); check whom the photo shows, or skip the checks"
-            " (--review off)",
+            f" about {bound:.3f} is needed); check whom the photo shows, or skip the checks",
         )
         for place in odd
     }

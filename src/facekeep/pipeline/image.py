@@ -267,7 +267,8 @@ def _opened(source: Any, name: str, max_bytes: int) -> Iterator[Stream]:
         if size > max_bytes:
             raise ImageError(
                 f"{name}: is over the limit of {max_bytes // 1_000_000} MB for a picture file; "
-                "if you trust it, raise max_bytes (--max-bytes)"
+                "if you trust it, raise max_bytes",
+                "max_bytes",
             )
         yield stream
 

@@ -71,8 +71,8 @@ def require_known(runtime: str) -> None:
     if runtime not in _RUNTIMES:
         told = f"unknown runtime {runtime!r}; known: {', '.join(_RUNTIMES)}"
         if runtime in _module("onnxruntime").DEVICES:
-            told += f"; it is a device of onnxruntime's, asked for by --device {runtime}"
-        raise InputError(told)
+            told += "; it is a device of onnxruntime's, not a runtime"
+        raise InputError(told, "runtime device")
 
 
 def runtimes() -> list[DeviceStatus]:

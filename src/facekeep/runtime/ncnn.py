@@ -152,7 +152,8 @@ def _set(ncnn: ModuleType, options: Any, precision: str, threads: int) -> None:
     halves = precision == "float16"
     if halves and not ncnn.cpu_support_arm_asimdhp():
         raise RuntimeUnavailable(
-            "ncnn computes in float16 on ARMv8.2 processors only; ask for another --precision"
+            "ncnn computes in float16 on ARMv8.2 processors only; ask for another precision",
+            "precision",
         )
     for name in _HALVES:
         setattr(options, name, halves)
