@@ -44,7 +44,7 @@ if place == "enroll":
         gallery.enroll(f"Later {number}", [new(number)])
     die()
 elif place == "begin":
-    file_locks._second_name = die
+    file_locks._link_old = die
 elif place == "aside":
     file_locks._move = die
 elif place == "swap":

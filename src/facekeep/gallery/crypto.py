@@ -28,7 +28,7 @@ __all__ = [
     "Cipher",
     "LockedCipher",
     "add_digests",
-    "digest_number",
+    "digest_to_number",
     "encode_row",
     "make_cipher",
     "plain_digest",
@@ -117,14 +117,14 @@ def encode_row(table: str, row: Sequence[Any]) -> bytes:
     return b"".join([repr((table, *fields)).encode("utf-8", "surrogatepass"), *blobs])
 
 
-def digest_number(digest: object) -> int:
+def digest_to_number(digest: object) -> int:
     """Return a digest as a number to add up; 0 where it is none."""
     return int.from_bytes(digest, "big") if type(digest) is bytes else 0
 
 
 def add_digests(total: object, change: int) -> bytes:
     """Return the sum ``total`` of digests after digests with the sum ``change`` came to it."""
-    return ((digest_number(total) + change) % _MODULUS).to_bytes(_DIGEST_BYTES, "big")
+    return ((digest_to_number(total) + change) % _MODULUS).to_bytes(_DIGEST_BYTES, "big")
 
 
 class LockedCipher(Cipher):

@@ -215,7 +215,7 @@ class ExportReader:
             self._fail("this is not a facekeep export")
         if header.get("version") != VERSION:
             self._fail(f"version {header.get('version')!a} is unknown; try a newer facekeep")
-        with _LineErrors(self):
+        with self._check_line():
             export, check = self._header_facts(header)
         self._header = self._digest.hexdigest()
         self._cipher = self._unlock(export, check, key)
@@ -255,7 +255,7 @@ class ExportReader:
             if kind == "end":
                 self._check_end(record, people, templates, digest)
                 return
-            with _LineErrors(self):
+            with self._check_line():
                 if kind == "template" and not people:
                     raise ValueError("a template without a person")
                 item = self._person(record) if kind == "person" else self._template(record)
@@ -275,14 +275,14 @@ class ExportReader:
         return kind, content
 
     def _unseal(self, record: Any) -> Any:
-        with _LineErrors(self):
+        with self._check_line():
             _check(record, {"sealed": (str,)})
             sealed = _from_base64(record["sealed"])
             data = self._cipher.unseal(sealed, _place(self._header, self._line))
         return self._parse(data)
 
     def _check_end(self, record: Any, people: int, templates: int, digest: str) -> None:
-        with _LineErrors(self):
+        with self._check_line():
             _check(record, _END)
         if record != {"people": people, "templates": templates, "sha256": digest}:
             self._fail("the file was changed: the trailer does not fit what stands before it")
@@ -343,24 +343,18 @@ class ExportReader:
         except (ValueError, RecursionError) as error:
             self._fail("not the JSON that facekeep writes", error)
 
+    @contextmanager
+    def _check_line(self) -> Iterator[None]:
+        """Anything that is wrong with a value makes the line invalid."""
+        try:
+            yield
+        except (ValueError, TypeError, FacekeepError, OverflowError) as error:
+            self._fail(one_line(error), error)
+
     def _fail(self, why: str, cause: BaseException | None = None) -> NoReturn:
         raise ExportInvalid(
             f"{self._name}, line {self._line}: {why}; nothing was imported"
         ) from cause
-
-
-class _LineErrors:
-    """Anything that is wrong with a value makes the line invalid."""
-
-    def __init__(self, reader: ExportReader) -> None:
-        self._reader = reader
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, ValueError | TypeError | FacekeepError | OverflowError):
-            self._reader._fail(one_line(error), error)
 
 
 def _scope(export: str) -> str:

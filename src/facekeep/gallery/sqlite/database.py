@@ -79,7 +79,7 @@ def create_file(path: Path, setup: Callable[[sqlite3.Connection], None]) -> None
         setup: Fills the tables, inside the transaction that makes them.
     """
     with translate_errors(path):
-        data = _new_file(setup)
+        data = _make_file(setup)
     try:
         with replacing(path, private=True, new=True) as file:
             file.write(data)
@@ -89,7 +89,7 @@ def create_file(path: Path, setup: Callable[[sqlite3.Connection], None]) -> None
         raise translate_os_error(error, path) from error
 
 
-def _new_file(setup: Callable[[sqlite3.Connection], None]) -> bytes:
+def _make_file(setup: Callable[[sqlite3.Connection], None]) -> bytes:
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
         for pragma in (*_PRAGMAS, f"PRAGMA page_size = {schema.PAGE_SIZE}"):
             connection.execute(pragma)
@@ -321,7 +321,7 @@ class Database(Forking):
         if cookie == self._cookie:
             return
         (version,) = connection.execute("PRAGMA user_version").fetchone()
-        strange = schema.differences(connection, version)
+        strange = schema.compare_schema(connection, version)
         if strange:
             raise GalleryCorrupt(f"{self.path} was changed outside facekeep: {strange}; {RESTORE}")
         self.version = version

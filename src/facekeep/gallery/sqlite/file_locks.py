@@ -33,12 +33,12 @@ _guard = threading.Lock()
 _used: Counter[tuple[int, int]] = Counter()
 
 
-def _old_of(path: Path) -> Path:
+def _old_path(path: Path) -> Path:
     name = os.fsdecode(os.fsencode(path.name)[:230])
     return path.with_name(f".{name}.facekeep-old")
 
 
-def _logs_of(path: Path) -> list[Path]:
+def _log_paths(path: Path) -> list[Path]:
     return [Path(f"{path}-wal"), Path(f"{path}-journal")]
 
 
@@ -72,10 +72,10 @@ def require_unused(path: Path) -> None:
 @contextmanager
 def lock_to_open(path: Path, timeout: float) -> Iterator[None]:
     """Keep the file from being replaced while it is opened, and finish what was killed then."""
-    if os.path.lexists(_old_of(path)):
-        with _locked_folder(path, timeout, alone=True), contextlib.suppress(OSError):
+    if os.path.lexists(_old_path(path)):
+        with _lock_folder(path, timeout, alone=True), contextlib.suppress(OSError):
             finish_swap(path)
-    with _locked_folder(path, timeout, alone=False):
+    with _lock_folder(path, timeout, alone=False):
         yield
 
 
@@ -87,9 +87,9 @@ def lock_alone(path: Path, timeout: float) -> Iterator[None]:
         GalleryBusy: Others use it.
         OSError: It cannot be opened.
     """
-    with _locked_folder(path, timeout, alone=True):
+    with _lock_folder(path, timeout, alone=True):
         require_unused(path)
-        if os.path.lexists(_old_of(path)):
+        if os.path.lexists(_old_path(path)):
             finish_swap(path)
         try:
             handle = os.open(path, os.O_RDWR | os.O_CLOEXEC)
@@ -104,7 +104,7 @@ def lock_alone(path: Path, timeout: float) -> Iterator[None]:
 
 
 @contextmanager
-def _locked_folder(path: Path, timeout: float, *, alone: bool) -> Iterator[None]:
+def _lock_folder(path: Path, timeout: float, *, alone: bool) -> Iterator[None]:
     try:
         import fcntl
 
@@ -165,11 +165,11 @@ def swap(part: Path, path: Path) -> None:
     Raises:
         OSError: It cannot be done; the old gallery is as it was.
     """
-    old = _old_of(path)
+    old = _old_path(path)
     try:
         if path.exists():
-            _second_name(path, old)
-        _move(_logs_of(path), _logs_of(old))
+            _link_old(path, old)
+        _move(_log_paths(path), _log_paths(old))
         sync_folder(path.parent)
         Path(f"{path}-shm").unlink(missing_ok=True)
         part.replace(path)
@@ -178,7 +178,7 @@ def swap(part: Path, path: Path) -> None:
         finish_swap(path)
 
 
-def _second_name(path: Path, old: Path) -> None:
+def _link_old(path: Path, old: Path) -> None:
     try:
         os.link(path, old)
     except OSError:
@@ -191,13 +191,13 @@ def finish_swap(path: Path) -> None:
     Raises:
         OSError: It cannot be done.
     """
-    old = _old_of(path)
+    old = _old_path(path)
     if old.exists():
         if not path.exists():
             old.rename(path)
         if not old.exists() or path.samefile(old):
-            _move(_logs_of(old), _logs_of(path))
-    for file in (*_logs_of(old), old):
+            _move(_log_paths(old), _log_paths(path))
+    for file in (*_log_paths(old), old):
         file.unlink(missing_ok=True)
     sync_folder(path.parent)
 

@@ -22,7 +22,7 @@ from facekeep.gallery.sqlite.index.searcher import Searcher
 from facekeep.gallery.sqlite.integrity import check_folder, check_gallery
 from facekeep.gallery.sqlite.name_index import NameIndex
 from facekeep.gallery.sqlite.row_parser import require_well_formed
-from facekeep.gallery.sqlite.session import Session, open_session, require_space
+from facekeep.gallery.sqlite.session import Session, open_session, require_file, require_space
 from facekeep.gallery.transfer import check_target, read_export, write_target
 from facekeep.gallery.types import (
     AuditEntry,
@@ -91,16 +91,9 @@ class Gallery(Closing):
             GalleryKeyError: The key is wrong, or the gallery is not encrypted.
             SpaceMismatch: The gallery's templates come from another embedding space.
         """
-        return cls(
-            open_session(
-                resolve_path(path),
-                space=space,
-                key=key,
-                create=create,
-                read_only=read_only,
-                busy_timeout=busy_timeout,
-            )
-        )
+        file = resolve_path(path)
+        require_file(file, space, key, create=create)
+        return cls(open_session(file, space, key, read_only=read_only, busy_timeout=busy_timeout))
 
     def close(self) -> None:
         """Close the file and forget the vectors; doing it twice does no harm."""

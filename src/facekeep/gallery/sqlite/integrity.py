@@ -25,13 +25,13 @@ def check_gallery(repo: Repository, path: Path) -> list[Finding]:
     """Return everything that is wrong with the gallery."""
     found: list[Finding] = []
     for check in (_check_structure, _check_people, _check_templates, _check_audit, _check_whole):
-        _gather(check, repo, path, found)
+        _collect(check, repo, path, found)
     if repo.meta.unswept:
         found.append(Finding("erasure", "erased data may be left in the file: compact the gallery"))
     return found
 
 
-def _gather(
+def _collect(
     check: Callable[[Repository], Iterator[Finding]],
     repo: Repository,
     path: Path,

@@ -68,7 +68,7 @@ def make_columns(
     if metadata is not ...:
         columns["metadata"] = clean_metadata(metadata)
     if consent is not ...:
-        columns |= _consent_columns(consent)
+        columns |= _make_consent_columns(consent)
     if retain_until is not ...:
         columns["retain_until"] = (
             None if retain_until is None else to_stamp(retain_until, "retain_until")
@@ -76,7 +76,7 @@ def make_columns(
     return columns
 
 
-def _consent_columns(consent: Consent | None) -> Columns:
+def _make_consent_columns(consent: Consent | None) -> Columns:
     if consent is None:
         return {"consent_basis": None, "consent_at": None}
     if not isinstance(consent, Consent):
@@ -193,7 +193,7 @@ def merge(repo: Repository, sources: Sequence[str], into: str) -> None:
         for template in repo.templates(person.id):
             repo.replace(template, target.id, repo.cipher)
         repo.delete_person(person.id)
-        repo.record("merged", person.id, into=target.id, templates=_total(person))
+        repo.record("merged", person.id, into=target.id, templates=_count_templates(person))
     repo.set_person(target.id, **merge_columns(target, list(people.values())))
 
 
@@ -263,7 +263,7 @@ def _match_ids(beginning: str, ids: Collection[str]) -> list[str]:
     )
 
 
-def _total(person: Person) -> int:
+def _count_templates(person: Person) -> int:
     return person.template_count + person.negative_count
 
 
@@ -271,7 +271,7 @@ def erase(repo: Repository, people: Sequence[Person], action: str) -> None:
     """Delete people with everything that belongs to them."""
     for person in people:
         repo.delete_person(person.id)
-        repo.record(action, person.id, templates=_total(person))
+        repo.record(action, person.id, templates=_count_templates(person))
     repo.mark_erased()
 
 

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from facekeep._internal.files import one_line, printable
 from facekeep.errors import GalleryCorrupt, InputError, PersonNotFound, TemplateTampered
-from facekeep.gallery.crypto import Cipher, add_digests, digest_number, encode_row, plain_digest
+from facekeep.gallery.crypto import Cipher, add_digests, digest_to_number, encode_row, plain_digest
 from facekeep.gallery.file_errors import RESTORE
 from facekeep.gallery.names import normalize_spaces
 from facekeep.gallery.sqlite.row_parser import (
@@ -90,6 +90,7 @@ _AT_ONCE = 256
 
 _LAST_ID = 1 << 62
 """No gallery comes so far by itself; SQLite counts to twice as much."""
+
 _INSERT = {
     table: f"INSERT INTO {table} ({', '.join(columns)}, digest)"  # noqa: S608
     f" VALUES ({', '.join('?' * (len(columns) + 1))})"
@@ -209,7 +210,7 @@ class Repository:
     def people(self, after: str | None, limit: int | None) -> list[Person]:
         """Return people by name, from after the name ``after``; damaged facts are left out."""
         rows = self._people(
-            "(?1 IS NULL OR name > ?1) ORDER BY name LIMIT ?2", after, _limit(limit)
+            "(?1 IS NULL OR name > ?1) ORDER BY name LIMIT ?2", after, _check_limit(limit)
         )
         return [self._salvage_person(row) for row in rows]
 
@@ -313,18 +314,13 @@ class Repository:
         *,
         person_id: str | None = None,
         at: str | None = None,
-        metadata: str | None = "{}",
-        consent_basis: str | None = None,
-        consent_at: str | None = None,
-        retain_until: str | None = None,
+        **columns: str | None,
     ) -> str:
-        """Add a person without templates and return the UUID."""
+        """Add a person without templates, with these columns of facts, and return the UUID."""
         person_id = person_id or str(uuid.uuid4())
-        self._owners[person_id] = self._insert(
-            "people",
-            person_id,
-            *(name, metadata, consent_basis, consent_at, retain_until, at or now_stamp()),
-        )
+        row = {"metadata": "{}", **columns, "name": name, "created_at": at or now_stamp()}
+        values = [row.get(column) for column in COLUMNS["people"][2:]]
+        self._owners[person_id] = self._insert("people", person_id, *values)
         return person_id
 
     def set_person(self, person_id: str, **columns: str | None) -> None:
@@ -379,18 +375,9 @@ class Repository:
         """Seal and store a checked template and return its UUID."""
         template_id = template_id or str(uuid.uuid4())
         vector, crop = self._seal(template_id, person_id, new)
-        self._insert(
-            "templates",
-            template_id,
-            self._owner(person_id),
-            self.meta.space_row,
-            int(new.negative),
-            new.quality,
-            new.source,
-            at or now_stamp(),
-            vector,
-            crop,
-        )
+        owner, at = self._owner(person_id), at or now_stamp()
+        place = (template_id, owner, self.meta.space_row, int(new.negative))
+        self._insert("templates", *place, new.quality, new.source, at, vector, crop)
         return template_id
 
     def _owner(self, person_id: str) -> int:
@@ -539,7 +526,7 @@ class Repository:
         return TemplateTampered(
             f"template {template_id} of {name} was changed outside facekeep: {RESTORE}, or remove"
             f" the {'template' if count > 1 else 'person'} and enroll again",
-            person=name,
+            person=str(owner[0]),
             template_id=template_id if count > 1 else None,
         )
 
@@ -567,7 +554,7 @@ class Repository:
 
     def audit(self, limit: int | None) -> list[AuditEntry]:
         """Return lines of the audit table, newest first."""
-        rows = self.connection.execute(f"{_AUDIT} ORDER BY id DESC LIMIT ?", (_limit(limit),))
+        rows = self.connection.execute(f"{_AUDIT} ORDER BY id DESC LIMIT ?", (_check_limit(limit),))
         with require_well_formed("the audit table"):
             return [
                 AuditEntry(number, from_stamp(at), action, person, parse_json_object(detail))
@@ -620,7 +607,7 @@ class Repository:
         row = (number, *columns)
         digest = self.cipher.digest(encode_row(table, row))
         self.connection.execute(_INSERT[table], (*row, digest))
-        self._change += digest_number(digest)
+        self._change += digest_to_number(digest)
         return number
 
     def _next_id(self, table: str) -> int:
@@ -666,7 +653,7 @@ class Repository:
             (*columns.values(), digest, row[0]),
         )
         _require(done.rowcount == 1)
-        self._change += digest_number(digest) - digest_number(before)
+        self._change += digest_to_number(digest) - digest_to_number(before)
 
     def _delete(self, table: str, by: str, value: object, expected: int | None = None) -> None:
         gone = self.connection.execute(
@@ -676,7 +663,7 @@ class Repository:
         done = self.connection.execute(f"DELETE FROM {table} WHERE {by} = ?", (value,))  # noqa: S608
         _require(done.rowcount == len(gone) and expected in (None, len(gone)))
         _require(not self._one(f"SELECT count(*) FROM {table} WHERE {by} = ?", value))  # noqa: S608
-        self._change -= sum(digest_number(digest) for (digest,) in gone)
+        self._change -= sum(digest_to_number(digest) for (digest,) in gone)
 
     def sign(self, table: str, cipher: Cipher, *, first: bool = False) -> None:
         """Give every row of a table a digest by ``cipher``.
@@ -698,7 +685,7 @@ class Repository:
                     raise changed_row(table, row)
                 digest = cipher.digest(encode_row(table, row))
                 signed.append((digest, row[0]))
-                self._change += digest_number(digest) - digest_number(before)
+                self._change += digest_to_number(digest) - digest_to_number(before)
             self.connection.executemany(f"UPDATE {table} SET digest = ? WHERE id = ?", signed)  # noqa: S608
             last = rows[-1][0]
 
@@ -724,7 +711,7 @@ class Repository:
         if not self.has_digests:
             return True
         query = " UNION ALL ".join(f"SELECT digest FROM {table}" for table in COLUMNS)  # noqa: S608
-        total = sum(digest_number(digest) for (digest,) in self.connection.execute(query))
+        total = sum(digest_to_number(digest) for (digest,) in self.connection.execute(query))
         return add_digests(b"", total) == self.meta.total
 
     def is_sound(self) -> bool:
@@ -775,7 +762,7 @@ def _require(done: bool) -> None:
         )
 
 
-def _limit(limit: int | None) -> int:
+def _check_limit(limit: int | None) -> int:
     if limit is None or limit >= _LAST_ID:
         return -1
     if limit < 0:

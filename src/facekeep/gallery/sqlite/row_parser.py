@@ -33,7 +33,7 @@ def changed_row(table: str, row: Sequence[Any]) -> GalleryCorrupt:
         return GalleryCorrupt(
             f"the facts about {name} were changed outside facekeep: {RESTORE}, or remove"
             " the person and enroll again",
-            person=name,
+            person=str(row[2]),
         )
     what = f"template {row[1]}" if table == "templates" else f"line {row[0]} of the audit table"
     return GalleryCorrupt(f"{what} was changed outside facekeep: {RESTORE}")

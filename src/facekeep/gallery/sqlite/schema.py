@@ -22,7 +22,7 @@ __all__ = [
     "OLDEST_SQLITE",
     "PAGE_SIZE",
     "VERSION",
-    "differences",
+    "compare_schema",
     "migrate",
     "require_sqlite",
 ]
@@ -138,9 +138,9 @@ def migrate(connection: sqlite3.Connection) -> None:
     connection.execute(f"PRAGMA user_version = {VERSION}")
 
 
-def differences(connection: sqlite3.Connection, version: int) -> str:
+def compare_schema(connection: sqlite3.Connection, version: int) -> str:
     """Say what of the schema is not as facekeep makes it in this version; "" where all is."""
-    found, expected = _shape(connection), _expected(MIGRATIONS[:version])
+    found, expected = _read_shape(connection), _make_shape(MIGRATIONS[:version])
     strange = [
         f"the {kind} {printable(name)!r} is not facekeep's"
         for kind, name in sorted(found.keys() - expected.keys())
@@ -157,7 +157,7 @@ def differences(connection: sqlite3.Connection, version: int) -> str:
 _Shape = dict[tuple[str, str], str]
 
 
-def _shape(connection: sqlite3.Connection) -> _Shape:
+def _read_shape(connection: sqlite3.Connection) -> _Shape:
     rows = connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_schema").fetchall()
     return {
         (str(kind), str(name)): " ".join(f"{table} {sql}".split())
@@ -166,8 +166,8 @@ def _shape(connection: sqlite3.Connection) -> _Shape:
 
 
 @cache
-def _expected(steps: tuple[Callable[[sqlite3.Connection], None], ...]) -> _Shape:
+def _make_shape(steps: tuple[Callable[[sqlite3.Connection], None], ...]) -> _Shape:
     with closing(sqlite3.connect(":memory:")) as connection:
         for step in steps:
             step(connection)
-        return _shape(connection)
+        return _read_shape(connection)

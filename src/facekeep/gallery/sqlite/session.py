@@ -31,7 +31,7 @@ from facekeep.gallery.sqlite.index.index_file import IndexFile
 from facekeep.gallery.sqlite.repository import Meta, Repository, read_meta, write_meta
 from facekeep.gallery.types import Space
 
-__all__ = ["Session", "open_session", "require_space"]
+__all__ = ["Session", "open_session", "require_file", "require_space"]
 
 _log = logging.getLogger(__name__)
 
@@ -230,23 +230,9 @@ class Session:
 
 
 def open_session(
-    file: Path,
-    *,
-    space: Space | None,
-    key: Key | None,
-    create: bool,
-    read_only: bool,
-    busy_timeout: float,
+    file: Path, space: Space | None, key: Key | None, *, read_only: bool, busy_timeout: float
 ) -> Session:
-    """Open a gallery; see ``Gallery.open``."""
-    schema.require_sqlite()
-    if not _exists(file, create):
-        if not create:
-            raise GalleryNotFound(
-                f"nobody is enrolled yet, there is no gallery at {file}: check the path, or "
-                "enroll somebody to create it"
-            )
-        _create(file, space, key)
+    """Open a gallery that exists; see ``Gallery.open``."""
     database = Database(file, read_only=read_only, busy_timeout=busy_timeout)
     try:
         session = Session(database, space, key)
@@ -258,14 +244,22 @@ def open_session(
     return session
 
 
-def _exists(file: Path, create: bool) -> bool:
-    """Whether there is a gallery; one to be created needs its folder."""
+def require_file(file: Path, space: Space | None, key: Key | None, *, create: bool) -> None:
+    """Create a gallery where there is none, or raise GalleryNotFound; see ``Gallery.open``."""
+    schema.require_sqlite()
     try:
-        return has_file(file)
-    except GalleryNotFound:
+        exists = has_file(file)
+    except GalleryNotFound:  # there is no folder either
         if create:
             raise
-        return False
+        exists = False
+    if not exists and not create:
+        raise GalleryNotFound(
+            f"nobody is enrolled yet, there is no gallery at {file}: check the path, or "
+            "enroll somebody to create it"
+        )
+    if not exists:
+        _create(file, space, key)
 
 
 def _create(path: Path, space: Space | None, key: Key | None) -> None:

@@ -68,10 +68,10 @@ def _translate(error: sqlite3.Error, path: Path) -> FacekeepError:
         return GalleryBusy(f"another program keeps {path} locked: try again when it is done")
     if primary == sqlite3.SQLITE_FULL or getattr(error, "sqlite_errorcode", None) in _NO_ROOM:
         return StorageFull(f"no room to write {path}: free some space")
-    return _other_fault(error, path)
+    return _translate_other(error, path)
 
 
-def _other_fault(error: sqlite3.Error, path: Path) -> FacekeepError:
+def _translate_other(error: sqlite3.Error, path: Path) -> FacekeepError:
     primary = _primary(error)
     if isinstance(error, sqlite3.ProgrammingError):
         return GalleryError(f"the gallery {path} was closed: open it again")

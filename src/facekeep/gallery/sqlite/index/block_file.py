@@ -8,9 +8,10 @@ After a page with a magic number, a count of erasures and the owner's header com
 
 Rows are written behind those that count, then counted: what a killed process left half written is
 not counted. Rows are never moved, and the file never becomes shorter, so others may have it open.
-They see what happens to their rows by the first page (``_BlockSource``): the count of erasures is
-odd while rows are overwritten and higher afterwards, and the magic number goes first of a file that
-is taken away. Where nothing was written the file has holes, which take no room and stay.
+They see what happens to their rows by the first page (``FileReader.is_intact``): the count of
+erasures is odd while rows are overwritten and higher afterwards, and the magic number goes first of
+a file that is taken away. Where nothing was written the file has holes, which take no room and
+stay.
 
 Who opens a file reads people, marks and codes into memory, and vectors when a search wants them.
 Nothing of it is looked at through a map, for another program may cut it off (``file_reader``).
@@ -29,7 +30,7 @@ from numpy.typing import NDArray
 
 from facekeep.gallery.sqlite.index.binary_codes import WORDS
 from facekeep.gallery.sqlite.index.blocks import BLOCK_ROWS, Block
-from facekeep.gallery.sqlite.index.file_reader import FileReader
+from facekeep.gallery.sqlite.index.file_reader import BEGINNING, FileReader
 
 __all__ = ["BlockFile", "UnusableError", "is_block_file"]
 
@@ -57,27 +58,13 @@ class _Column(NamedTuple):
         return self.dtype.itemsize * self.words
 
 
-class _BlockSource(FileReader):
-    """The file that blocks were opened from."""
-
-    def __init__(self, handle: int, size: int) -> None:
-        """Take a handle, and note how the file begins, which changes before any of its rows."""
-        super().__init__(handle, size)
-        self.seen = self.beginning(_BEGINNING.size)
-
-    @property
-    def is_intact(self) -> bool:
-        """Whether no row was overwritten or cut off since."""
-        return not self.broken and self.beginning(_BEGINNING.size) == self.seen
-
-
 class _StoredVectors:
     """The vectors of a block, read from the file whenever they are asked for.
 
     Where some are missing, or cannot be read, zeros are returned and the file is no longer intact.
     """
 
-    def __init__(self, source: _BlockSource, first: int, shape: tuple[int, int]) -> None:
+    def __init__(self, source: FileReader, first: int, shape: tuple[int, int]) -> None:
         self._source = source
         self.first = first
         self.shape = shape
@@ -141,20 +128,20 @@ class BlockFile:
     def _blocks(self, size: int) -> list[Block]:
         if size <= _PAGE:
             return []
-        source = _BlockSource(
+        source = FileReader(
             os.dup(self._handle), size
         )  # what it begins with is noted before any row
-        if len(source.seen) < _BEGINNING.size or not source.seen.startswith(
+        if len(source.beginning) < BEGINNING or not source.beginning.startswith(
             _MAGIC
         ):  # since the header was read
             raise UnusableError("it is being taken away")
-        if _BEGINNING.unpack(source.seen)[1] % 2:
+        if _BEGINNING.unpack(source.beginning)[1] % 2:
             raise UnusableError("somebody is erasing people from it, or was cut off")
         starts = range(_PAGE, size, self._block)
         blocks = (self._open_block(start, size, source) for start in starts)
         return [block for block in blocks if block is not None]
 
-    def _open_block(self, start: int, size: int, source: _BlockSource) -> Block | None:
+    def _open_block(self, start: int, size: int, source: FileReader) -> Block | None:
         beginning = os.pread(self._handle, _COUNT.size, start)
         if len(beginning) < _COUNT.size:
             return None

@@ -15,12 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facekeep.gallery.sqlite.index.binary_codes import encode
+from facekeep.gallery.sqlite.index.file_reader import FileReader
 from facekeep.gallery.sqlite.repository import Repository
 
 __all__ = [
     "BLOCK_ROWS",
     "Block",
-    "Source",
     "Truth",
     "Vectors",
     "average",
@@ -66,14 +66,6 @@ class Vectors(Protocol):
         """Return some rows, by a slice or by their places."""
 
 
-class Source(Protocol):
-    """The file that blocks lie in."""
-
-    @property
-    def is_intact(self) -> bool:
-        """Whether no row was overwritten or cut off since."""
-
-
 @dataclass(frozen=True, eq=False)
 class Block:
     """Up to ``BLOCK_ROWS`` people.
@@ -90,7 +82,7 @@ class Block:
     marks: Words
     codes: Words
     vectors: Vectors
-    file: Source | None = None
+    file: FileReader | None = None
 
     @property
     def stored(self) -> bool:

@@ -18,7 +18,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["FileReader"]
+__all__ = ["BEGINNING", "FileReader"]
+
+BEGINNING = 16
+"""Bytes at the beginning of the file by which it is told whether the rest is as it was."""
 
 _ROWS_AT_ONCE = 1024
 """The most that one call takes (IOV_MAX)."""
@@ -30,6 +33,7 @@ class FileReader:
     """A file, open for as long as this object is in use.
 
     Attributes:
+        beginning: Its first bytes when it was opened; fewer where it is shorter or unreadable.
         broken: Whether something was missing from it, or could not be read.
     """
 
@@ -38,18 +42,23 @@ class FileReader:
         self._handle = handle
         weakref.finalize(self, os.close, handle)
         self.broken = False
+        self.beginning = self._read_beginning()
         self._map: NDArray[np.uint8] | None = None
         if _find_copy() is not None and size:
             view = mmap.mmap(handle, size, access=mmap.ACCESS_READ)
             view.madvise(mmap.MADV_RANDOM)  # a search wants a row here and there
             self._map = np.frombuffer(view, np.uint8)  # never looked at by itself
 
-    def beginning(self, size: int) -> bytes:
-        """Return the first bytes; fewer where the file is shorter or cannot be read."""
+    def _read_beginning(self) -> bytes:
         try:
-            return os.pread(self._handle, size, 0)
+            return os.pread(self._handle, BEGINNING, 0)
         except OSError:
             return b""
+
+    @property
+    def is_intact(self) -> bool:
+        """Whether nothing was cut off, and the beginning is as it was when it was opened."""
+        return not self.broken and self._read_beginning() == self.beginning
 
     def run(self, first: int, size: int) -> NDArray[np.uint8]:
         """Return neighboring bytes as ``(size,)``; zeros for what is missing."""
