@@ -233,3 +233,14 @@ def test_a_damaged_entry_is_listed_as_such(cli, network, album):
     (damaged,) = outcome.json["damaged"]
     assert damaged["name"] == "mine"
     assert "damaged: mine: " in cli("models", "list").out
+
+
+def test_the_list_is_in_the_order_of_the_pipeline_with_the_defaults_first(cli):
+    models = cli("models", "list", "--json").json["models"]
+    tasks = list(dict.fromkeys(model["task"] for model in models))
+    assert tasks == ["detect", "orient", "refine", "quality", "embed"]
+    assert [each["task"] for each in models] == sorted(
+        (each["task"] for each in models), key=tasks.index
+    )
+    for task in ("detect", "orient", "refine", "embed"):
+        assert next(each for each in models if each["task"] == task)["default"] is True

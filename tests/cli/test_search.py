@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import os
 import secrets
+import sys
 from pathlib import Path
 
 import pytest
@@ -66,7 +68,7 @@ def test_a_sheet_that_cannot_be_is_refused_before_photos_are_read(
     cli, album: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], sheet: str
 ):
     monkeypatch.chdir(album)
-    monkeypatch.setattr("facekeep.apps.folder.list_images", None)
+    monkeypatch.setattr("facekeep.apps.photo_reader.list_images", None)
     outcome = cli(*words, "--out", sheet)
     assert outcome.status == 2
     assert outcome.err.startswith(f"facekeep: error: {sheet}: ")
@@ -185,3 +187,12 @@ def test_an_enrolled_person_is_looked_for_by_name(
     assert of_file["name"] is None
     assert {Path(each["image"]).stem for each in of_file["found"]} == {"collins"}
     assert "which is a file here, not for a name" in cli("search", "Grace Hopper", album).out
+
+
+def test_the_face_may_come_on_standard_input(cli, album: Path, cache: Path, monkeypatch):
+    stream = io.TextIOWrapper(io.BytesIO((album / "hopper.jpg").read_bytes()))
+    monkeypatch.setattr(sys, "stdin", stream)
+    found = cli("search", "-", ".", "--json")
+    assert found.status == 0
+    assert (found.json["probe"], found.json["name"]) == ("-", None)
+    assert Path(found.json["found"][0]["image"]).name in ("hopper.jpg", "hopper2.jpg")

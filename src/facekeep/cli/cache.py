@@ -16,7 +16,7 @@ app = group(
 @command(app, "info", examples=["facekeep cache info --json"])
 def info(run: Run) -> None:
     """Say where the cache is, and what it holds."""
-    from facekeep.apps.cache_file import cache_info
+    from facekeep.apps.photo_cache_file import cache_info
 
     found = cache_info()
     if run.json:
@@ -43,7 +43,7 @@ def info(run: Run) -> None:
 @command(app, "clear", examples=["facekeep cache clear"])
 def clear(run: Run) -> None:
     """Erase the cache; the next run looks at all photos anew."""
-    from facekeep.apps.cache_file import cache_path, clear_cache
+    from facekeep.apps.photo_cache_file import cache_path, clear_cache
 
     existed = clear_cache()
     run.say(f"{cache_path()}: {'erased' if existed else 'there is no cache'}")

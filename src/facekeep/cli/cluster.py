@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from facekeep.cli.command import ExitStatus, Run, command, group
+from facekeep.cli.decisions import format_box
 from facekeep.cli.enroll import (
     Basis,
     Days,
@@ -21,16 +22,16 @@ from facekeep.cli.enroll import (
     say_rejected,
     served,
 )
-from facekeep.cli.looking import CacheFlag, check_sheet, open_cache, photo_progress, remarks, terms
 from facekeep.cli.options import ENGINE, GALLERY, Collage, Folder, Out
 from facekeep.cli.output import counted
-from facekeep.cli.terms import box
+from facekeep.cli.photo_commands import CacheFlag, open_cache, photo_progress, say_notes
+from facekeep.cli.result_files import check_sheet
 from facekeep.errors import FacekeepError, GalleryNotFound, InputError
 from facekeep.factory import open_engine, open_gallery, open_key
 
 if TYPE_CHECKING:
-    from facekeep.apps.photos import Clustering, Group
-    from facekeep.apps.sorting import Sorted
+    from facekeep.apps.photo_folders import Clustering, Group
+    from facekeep.apps.sort_photos import SortedPhotos
     from facekeep.engine import FaceEngine
     from facekeep.gallery import Gallery
     from facekeep.pipeline.enrollment import Enrolment
@@ -100,7 +101,7 @@ def cluster(
     interrupted one goes on where it stopped. Exit status: 0 when there is a group, 1 when there is
     none, or a group that was named could not be enrolled.
     """
-    from facekeep.apps.photos import cluster_folder
+    from facekeep.apps.photo_folders import cluster_folder
     from facekeep.pipeline.image import save_image
 
     wanted = _wanted(names or ())
@@ -108,7 +109,7 @@ def cluster(
     if out is not None:
         check_sheet(out, folder)
     if sort_into is not None:
-        from facekeep.apps.sorting import check_folder
+        from facekeep.apps.sort_photos import check_folder
 
         check_folder(sort_into, folder)
     with (
@@ -130,7 +131,7 @@ def cluster(
         done = _enrolled(run, engine, chosen, facts, new_person=new_person)
     given = {each.id: one.name for (each, _), one in zip(chosen, done, strict=True) if one.enrolled}
     if out is not None:
-        from facekeep.apps.sheet import cluster_sheet
+        from facekeep.apps.contact_sheets import cluster_sheet
 
         save_image(out, cluster_sheet(result, max_pixels=run.settings.max_pixels, names=given))
     copies = None if sort_into is None else _copied(run, sort_into, result, folder, given)
@@ -211,7 +212,7 @@ def _enrolled(
     """Enroll the people of groups; none where one of the names cannot be used."""
     if not chosen:
         return []
-    from facekeep.apps.groups import enroll_group
+    from facekeep.apps.face_groups import enroll_group
 
     with open_gallery(run.settings, create=True) as gallery:
         for _, name in chosen:
@@ -233,8 +234,8 @@ def _enrolled(
 
 def _copied(
     run: Run, target: Path, result: Clustering, folder: Path, names: Mapping[str, str]
-) -> Sorted:
-    from facekeep.apps.sorting import sort_into
+) -> SortedPhotos:
+    from facekeep.apps.sort_photos import sort_into
 
     with photo_progress(run, "Copying photos") as show:
         return sort_into(target, result, folder, names=names, progress=show)
@@ -245,17 +246,17 @@ def _tell(
     folder: Path,
     result: Clustering,
     done: Sequence[tuple[str, Enrolment]],
-    copies: Sorted | None,
+    copies: SortedPhotos | None,
 ) -> None:
     """Print all that was found and done."""
     if run.json:
-        groups = [_shape(each) for each in result.groups]
-        found: dict[str, Any] = {"folder": folder, "groups": groups, "alone": result.alone}
+        shown = result.to_dict()
+        found = {"folder": folder, "groups": shown["groups"], "alone": shown["alone"]}
         if done:
             found["named"] = [_naming(group_id, each) for group_id, each in done]
         if copies is not None:
-            found["sorted"] = _sorting(copies)
-        run.emit(found | terms(result.threshold, result.photos))
+            found["sorted"] = copies.to_dict()
+        run.emit({**found, **shown})
         return
     _print(run, result)
     for group_id, each in done:
@@ -268,23 +269,7 @@ def _tell(
         unknown = next((each.id for each in result.groups if each.name is None), None)
         if unknown:
             run.say(f"to enroll the person of a group: --name {unknown}=NAME")
-    remarks(run, result.photos, result.threshold)
-
-
-def _shape(found: Group) -> dict[str, Any]:
-    faces = [
-        {"image": each.path, "bbox": each.face.bbox, "similarity": each.similarity}
-        for each in found.sightings
-    ]
-    match = found.decision.match if found.decision else None
-    return {
-        "id": found.id,
-        "name": found.name,
-        "similarity": match and match.similarity,
-        "threshold": match and match.threshold,
-        "photos": len(found.photos),
-        "faces": faces,
-    }
+    say_notes(run, result.photos, result.threshold)
 
 
 def _naming(group_id: str, done: Enrolment) -> dict[str, Any]:
@@ -296,19 +281,9 @@ def _naming(group_id: str, done: Enrolment) -> dict[str, Any]:
     }
 
 
-def _sorting(copies: Sorted) -> dict[str, Any]:
-    return {
-        "folder": copies.folder,
-        "folders": copies.folders,
-        "copied": copies.copied,
-        "present": copies.present,
-        "failed": [{"image": path, "reason": reason} for path, reason in copies.failed],
-    }
-
-
 def _print(run: Run, result: Clustering) -> None:
     rows = [
-        [number, each.path, f"{each.similarity:.3f}", box(each.face)]
+        [number, each.path, f"{each.similarity:.3f}", format_box(each.face)]
         for number, found in enumerate(result.groups, 1)
         for each in found.sightings
     ]
@@ -341,7 +316,7 @@ def _who(found: Group) -> str:
     return f"like {best.name} ({best.similarity:.3f}), but in one photo with the group of that name"
 
 
-def _print_copies(run: Run, copies: Sorted) -> None:
+def _print_copies(run: Run, copies: SortedPhotos) -> None:
     for path, reason in copies.failed:
         run.say(f"not copied: {path}: {reason}")
     run.say(

@@ -13,9 +13,9 @@ import typer
 
 from facekeep.cli.command import ExitStatus, Run, command, group
 from facekeep.cli.hints import explain_finding
-from facekeep.cli.looking import photo_progress
 from facekeep.cli.options import ENGINE, GALLERY
 from facekeep.cli.output import counted, size_text
+from facekeep.cli.photo_commands import photo_progress
 from facekeep.errors import InputError
 from facekeep.factory import open_engine, open_gallery, open_key
 
@@ -38,10 +38,11 @@ KeySpec = Annotated[str, typer.Argument(metavar="SPEC", help="file:PATH or keyri
 def info(run: Run) -> None:
     """Say what the gallery holds, for which model, and whether it is encrypted."""
     with open_gallery(run.settings, read_only=True) as gallery:
-        facts = asdict(gallery.info())
+        info = gallery.info()
     if run.json:
-        run.emit(facts | {"created_at": facts["created_at"].isoformat()})
+        run.emit(info.to_dict())
         return
+    facts = asdict(info)
     facts["size"] = size_text(facts["size"])
     space = facts.pop("space")
     facts["model"] = f"{space['model']}, {space['width']} numbers a template"
@@ -61,7 +62,7 @@ def check(run: Run) -> ExitStatus:
         findings = [Finding("structure", str(error))]
     findings = [replace(each, message=explain_finding(each)) for each in findings]
     if run.json:
-        run.emit({"ok": not findings, "findings": [asdict(each) for each in findings]})
+        run.emit({"ok": not findings, "findings": [each.to_dict() for each in findings]})
     for finding in findings:
         run.say(f"{finding.kind}: {finding.message}")
     if not findings:
@@ -267,18 +268,7 @@ def _engine_of(run: Run, space: Space) -> AbstractContextManager[FaceEngine | No
 
 def _tell_migration(run: Run, result: Migration) -> None:
     if run.json:
-        run.emit(
-            {
-                "done": result.done,
-                "from": asdict(result.old),
-                "to": asdict(result.new),
-                "people": result.people,
-                "from_crops": result.from_crops,
-                "from_photos": result.from_photos,
-                "erased": result.erased,
-                "lost": [asdict(each) for each in result.lost],
-            }
-        )
+        run.emit(result.to_dict())
         return
     if result.lost:
         table = Counter((each.person, each.reason) for each in result.lost)
@@ -311,9 +301,8 @@ def audit(
     """Show what was done to the gallery, latest first; the lines never hold a name or a face."""
     with open_gallery(run.settings, read_only=True) as gallery:
         entries = gallery.audit(last)
-    rows = [{**asdict(each), "at": each.at.isoformat(timespec="seconds")} for each in entries]
     if run.json:
-        run.emit({"audit": rows})
+        run.emit({"audit": [each.to_dict() for each in entries]})
         return
     run.table(
         ["at", "action", "person", "detail"],

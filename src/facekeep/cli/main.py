@@ -20,7 +20,8 @@ from facekeep.errors import FacekeepError
 __all__ = ["GROUPS", "build", "main"]
 
 GROUPS: Final = (
-    "faces",
+    "detect",
+    "identify",
     "verify",
     "enroll",
     "search",
@@ -32,13 +33,17 @@ GROUPS: Final = (
     "config",
     "doctor",
     "demo",
+    "lab.models",
     "lab.bench",
     "lab.align",
     "lab.train",
     "lab.compress",
     "lab.evaluate",
 )
-"""The modules of this package that hold commands, in the order of the help."""
+"""The modules of this package that hold commands, in the order of the help.
+
+``lab.models`` adds commands to the group of ``models``.
+"""
 
 _COMPLETE: Final = "_FACEKEEP_COMPLETE"
 

@@ -31,6 +31,9 @@ _TERMS = (
     " ask the publisher, where they are not clear. All about one: facekeep models info NAME"
 )
 
+# The tasks in the order of the pipeline, which is that of the list.
+_TASKS = ("detect", "orient", "refine", "quality", "embed")
+
 # Licences that allow any use, as they begin; the terms of the training photos count too.
 _FREE = ("mit", "apache", "bsd", "isc", "cc0", "cc by 4", "public domain", "free", "unlicense")
 _RESEARCH = ("research", "non-commercial", "noncommercial", "by-nc", "by nc")
@@ -47,10 +50,11 @@ def list_(run: Run) -> None:
     """List the models with their terms and whether they are ready on this machine."""
     from facekeep.models import damaged_models, is_default, list_models, verify
 
-    rows = [(model, verify(model).state, is_default(model)) for model in list_models()]
+    models = sorted(list_models(), key=lambda m: (_TASKS.index(m.task), not is_default(m)))
+    rows = [(model, verify(model).state, is_default(model)) for model in models]
     damaged = damaged_models()
     if run.json:
-        models = [
+        documents = [
             {
                 "name": model.name,
                 "task": model.task,
@@ -62,7 +66,7 @@ def list_(run: Run) -> None:
             }
             for model, state, default in rows
         ]
-        run.emit({"models": models, "damaged": [asdict(each) for each in damaged]})
+        run.emit({"models": documents, "damaged": [asdict(each) for each in damaged]})
         return
     run.table(
         ["name", "task", "state", "terms", "weights"],
@@ -293,55 +297,6 @@ def import_(
     if made.notes:
         run.say(f"{made.name}: changed on the way: {made.notes}")
     run.say(_CALIBRATE.format(name=made.name))
-
-
-@command(
-    app,
-    "export",
-    examples=[
-        "facekeep models export facekeep-xxs --to openvino",
-        "facekeep models export facekeep-xxs --to ncnn --out board/xxs.ncnn.param",
-    ],
-)
-def export(
-    run: Run,
-    name: Model,
-    *,
-    to: Annotated[
-        str,
-        typer.Option(
-            "--to",
-            metavar="TARGET",
-            help="openvino, ncnn, tflite, coreml or executorch.",
-            autocompletion=choices("openvino", "ncnn", "tflite", "coreml", "executorch"),
-        ),
-    ],
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out",
-            "-o",
-            metavar="PATH",
-            help="The file to write. [default: called like the model]",
-        ),
-    ] = None,
-) -> None:
-    """Write a model in the form of another runtime, after comparing its numbers.
-
-    Nothing is overwritten. What converts comes with the extra 'export'; docs/runtimes.md says which
-    models go where.
-    """
-    from facekeep.lab.export import export_model
-
-    made = export_model(name, to, out)
-    if run.json:
-        run.emit({"name": name, "to": to, "files": made.files, "difference": made.difference})
-    files = " and ".join(str(file) for file in made.files)
-    if made.difference is None:
-        run.say(f"{name}: wrote {files}; it cannot be run here, so its numbers were not compared")
-    else:
-        apart = words(float(f"{made.difference:.0e}"))
-        run.say(f"{name}: wrote {files}; at most {apart} off ONNX Runtime's numbers")
 
 
 @command(app, "remove", examples=["facekeep models remove mine"])

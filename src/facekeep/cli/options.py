@@ -39,12 +39,14 @@ ENGINE: Final = (
     "precision",
     "threads",
 )
-"""Settings of the road from a picture to embeddings."""
+"""Settings of the pipeline from a picture to embeddings."""
 
 GALLERY: Final = ("gallery", "key")
 """Settings that say which gallery, and how to open it."""
 
-Image = Annotated[Path, typer.Argument(metavar="IMAGE", help="A picture.")]
+Image = Annotated[
+    str, typer.Argument(metavar="IMAGE", help="A picture; or - for one on standard input.")
+]
 Images = Annotated[
     list[str],
     typer.Argument(

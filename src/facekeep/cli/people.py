@@ -22,13 +22,14 @@ from facekeep.cli.enroll import (
     metadata_of,
 )
 from facekeep.cli.hints import first_enroll
+from facekeep.cli.inputs import name_stdin, read_input
 from facekeep.cli.options import ENGINE, GALLERY, Image
 from facekeep.cli.output import counted, words
 from facekeep.errors import InputError, SpaceMismatch
 from facekeep.factory import open_engine, open_gallery, open_key, space_of
 
 if TYPE_CHECKING:
-    from facekeep.gallery import Key, Person, Template
+    from facekeep.gallery import Key, Person
 
 app = group(
     "people",
@@ -84,7 +85,7 @@ def list_(run: Run) -> None:
     with open_gallery(run.settings, read_only=True) as gallery:
         people = gallery.people()
     if run.json:
-        run.emit({"people": [_document(person) for person in people]})
+        run.emit({"people": [person.to_dict() for person in people]})
         return
     if not people:
         run.say(f"nobody is enrolled yet; {first_enroll(run.settings.gallery)}")
@@ -102,7 +103,7 @@ def show(run: Run, name: Name) -> None:
     with open_gallery(run.settings, read_only=True) as gallery:
         person = gallery.person(name)
     if run.json:
-        run.emit(_document(person))
+        run.emit(person.to_dict())
         return
     run.say(f"{person.name}, enrolled {person.created_at:%Y-%m-%d %H:%M} UTC, id {person.id[:8]}")
     run.say(f"{counted(person.template_count, 'template')}{_against(person)}")
@@ -234,8 +235,9 @@ def refuse(run: Run, name: Name, image: Image, largest: Largest = False) -> None
     Of several faces in the picture one must plainly be the main one. The picture must not be one
     that the person is enrolled with.
     """
-    with open_engine(run.settings, gallery="write") as engine:
-        person = engine.refuse(name, image, largest=largest)
+    with open_engine(run.settings, gallery="write") as engine, name_stdin(image):
+        source = read_input(image, run.settings.max_bytes)
+        person = engine.refuse(name, source, largest=largest)
         _report(run, person, "noted what this person is not")
 
 
@@ -325,7 +327,7 @@ def _file_key(spec: str | None) -> Key | None:
 
 def _report(run: Run, person: Person, what: str) -> None:
     if run.json:
-        run.emit(_document(person))
+        run.emit(person.to_dict())
     run.say(
         f"{person.name}: {what}, {counted(person.template_count, 'template')}{_against(person)}"
     )
@@ -338,34 +340,6 @@ def _counts(person: Person) -> str:
 def _against(person: Person) -> str:
     """How many templates say "this is not the person", if any do."""
     return f" + {person.negative_count} refused" if person.negative_count else ""
-
-
-def _document(person: Person) -> dict[str, Any]:
-    document: dict[str, Any] = {
-        "name": person.name,
-        "id": person.id,
-        "created_at": person.created_at.isoformat(),
-        "template_count": person.template_count,
-        "negative_count": person.negative_count,
-        "metadata": person.metadata,
-        "consent": person.consent
-        and {"basis": person.consent.basis, "given_at": person.consent.given_at.isoformat()},
-        "retain_until": person.retain_until and person.retain_until.isoformat(),
-    }
-    if person.templates is not None:
-        document["templates"] = [_template(template) for template in person.templates]
-    return document
-
-
-def _template(template: Template) -> dict[str, Any]:
-    return {
-        "id": template.id,
-        "negative": template.negative,
-        "quality": template.quality,
-        "source": template.source,
-        "crop": template.has_crop,
-        "created_at": template.created_at.isoformat(),
-    }
 
 
 def _source(source: str | None) -> str:

@@ -39,7 +39,7 @@ _log = logging.getLogger(__name__)
 _PATIENCE = 10.0  # seconds to wait for another run's lock
 _APPLICATION_ID = 0x464B5043  # "FKPC"
 _VERSION = 1
-# A photo has faces, sealed and packed as packing.py does, or the reason why it cannot be read and
+# A photo has faces, packed by ``pack_faces`` and sealed, or the reason why it cannot be read and
 # the versions of what failed to read it. "used" is the last day that a run met it, since 1970.
 # What says whose file it is comes first, before the file is written ahead to a log: so that it is
 # found in the file itself whenever that is not empty.

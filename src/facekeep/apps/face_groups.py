@@ -20,9 +20,9 @@ from facekeep.pipeline.enroller import AGAIN, WEIGHED, Known, png, source_of
 from facekeep.pipeline.enrollment import Enrolment, Rejection, policy_named
 from facekeep.pipeline.image import content_digest, load_image
 from facekeep.pipeline.quality import POLICIES, Policy, explain, review
-from facekeep.types import Decision, Face, Threshold
+from facekeep.types import Decision, Face, Threshold, round_number
 
-__all__ = ["Group", "Sighting", "enroll_group", "identity_of", "named_groups"]
+__all__ = ["Group", "Sighting", "enroll_group", "group_id", "name_groups"]
 
 Rows = NDArray[np.float32]
 
@@ -40,6 +40,14 @@ class Sighting:
     path: Path
     face: Face
     similarity: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the photo, the similarity and the box, for JSON."""
+        return {
+            "image": str(self.path),
+            "similarity": round_number(self.similarity),
+            "bbox": self.face.to_dict()["bbox"],
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +77,20 @@ class Group:
         match = self.decision.match if self.decision else None
         return match.name if match else None
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return the id, who it is, and the faces, for JSON."""
+        match = self.decision.match if self.decision else None
+        return {
+            "id": self.id,
+            "name": self.name,
+            "similarity": match and round_number(match.similarity),
+            "threshold": match and round_number(match.threshold),
+            "photos": len(self.photos),
+            "faces": [each.to_dict() for each in self.sightings],
+        }
 
-def named_groups(
+
+def name_groups(
     engine: FaceEngine,
     gallery: Gallery,
     rows: Rows,
@@ -152,7 +172,7 @@ def _similarity(decision: Decision) -> float:
     return decision.match.similarity if decision.match else -1.0
 
 
-def identity_of(folder: str | os.PathLike[str], sightings: Sequence[Sighting]) -> str:
+def group_id(folder: str | os.PathLike[str], sightings: Sequence[Sighting]) -> str:
     """Return the id of a group: a digest of which faces of which photos of the folder it holds."""
     places = (
         os.fsencode(os.path.relpath(each.path, folder))

@@ -10,13 +10,14 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from facekeep._internal.files import printable, why
 from facekeep._internal.memory import has_room
-from facekeep.apps.cache import PhotoCache, stamp_of
+from facekeep.apps.photo_cache import PhotoCache, stamp_of
 from facekeep.engine import FaceEngine
 from facekeep.errors import ImageError
 from facekeep.pipeline.image import content_digest, count_pixels, list_images, load_image
@@ -80,6 +81,17 @@ class Photos:
     def unusable(self) -> int:
         """The number of faces too poor to be told from others; see ``Face.reasons``."""
         return sum(not face.usable for photo in self.photos for face in photo.faces)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the counts, and what could not be read, for JSON."""
+        return {
+            "photos": len(self.photos),
+            "faces": self.faces,
+            "unusable": self.unusable,
+            "analysed": self.analysed,
+            "unreadable": [{"image": str(e.path), "reason": e.reason} for e in self.unreadable],
+            "skipped": [{"folder": str(e.path), "reason": e.reason} for e in self.skipped],
+        }
 
 
 @dataclass(slots=True)

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from facekeep import FaceEngine, Gallery, load_image, review
-from facekeep.apps.groups import enroll_group, named_groups
-from facekeep.apps.photos import cluster_folder, search_person
+from facekeep.apps.face_groups import enroll_group, name_groups
+from facekeep.apps.photo_folders import cluster_folder, search_person
 from facekeep.errors import InputError, NameConflict, PersonNotFound
 from facekeep.gallery import Consent, NewTemplate
 from facekeep.pipeline.image import content_digest
@@ -129,13 +129,13 @@ def test_groups_of_one_person_become_one_and_a_photo_shows_a_person_once(
     rows = np.stack([unit(1, 0.4), unit(1, -0.4), unit(1, 0.1), unit(0, 0, 1)])
     groups = [np.array([n]) for n in range(4)]
     paths = [Path("a.jpg"), Path("b.jpg"), Path("a.jpg"), Path("c.jpg")]
-    found = named_groups(engine, gallery, rows, paths, groups)
+    found = name_groups(engine, gallery, rows, paths, groups)
     names = {tuple(m.tolist()): d.match and d.match.name for m, d in found}
     assert names == {(1, 2): "Ada", (0,): None, (3,): None}
     apart = [Path(f"{n}.jpg") for n in range(4)]
     names = {
         tuple(m.tolist()): d.match and d.match.name
-        for m, d in named_groups(engine, gallery, rows, apart, groups)
+        for m, d in name_groups(engine, gallery, rows, apart, groups)
     }
     assert names == {(0, 1, 2): "Ada", (3,): None}
 
@@ -144,13 +144,13 @@ def test_a_group_is_one_decision_not_the_best_of_its_faces(engine: FaceEngine, g
     """One face of ten is like somebody: the group is not."""
     gallery.enroll("Ada", [NewTemplate(unit(1))])
     rows = np.stack([unit(1), *(unit(0, 1) for _ in range(9))])
-    ((_, decision),) = named_groups(
+    ((_, decision),) = name_groups(
         engine, gallery, rows, [Path(f"{n}.jpg") for n in range(10)], [np.arange(10)]
     )
     assert decision.match is None
     limits = []
     for count in (1, 5):
-        ((_, decision),) = named_groups(
+        ((_, decision),) = name_groups(
             engine, gallery, rows[:1].repeat(count, 0), [Path("a")] * count, [np.arange(count)]
         )
         limits.append(decision.threshold.cosine)
