@@ -68,7 +68,7 @@ def test_info(cli):
     lines = cli("models", "info", "sface").out.splitlines()
     assert [line.split()[0] for line in lines[:3]] == ["fact", "name", "summary"]
     assert any(line.split() == ["terms", "research"] for line in lines)
-    assert "weights licence" in "\n".join(lines)
+    assert "weights license" in "\n".join(lines)
     assert "11 MB" in "\n".join(lines)
     assert max(map(len, lines)) <= 80
     assert not re.search(r"None|\[|\{|\de-0", "\n".join(lines))
@@ -177,7 +177,7 @@ def test_import_a_checkpoint(cli, network, checkpoint):
 def test_import_a_tflite(cli, network, album):
     (album / "mine.tflite").write_bytes(means())
     words = ["models", "import", album / "mine.tflite", "--name", "mine"]
-    assert "name its kind with --arch" in cli(*words, "--arch", "onnx").err
+    assert "name its kind (--arch)" in cli(*words, "--arch", "onnx").err
     facts = cli(*words, "--json").json
     assert (facts["runtime"], facts["width"]) == ("litert", 4)
     outcome = cli("models", "info", "mine", "--flops")

@@ -208,7 +208,8 @@ def test_before_anybody_is_enrolled_the_way_to_begin_is_said(cli, monkeypatch):
     for words in (["identify", "hopper.jpg"], ["people", "list"], ["people", "show", "Ada"]):
         outcome = cli(*words, "-g", "none/new.db")
         assert outcome.status == 2
-        assert "nobody is enrolled yet; begin with: facekeep enroll NAME PHOTO" in outcome.err
+        assert "nobody is enrolled yet: there is no gallery at none/new.db" in outcome.err
+        assert "; begin with: facekeep enroll NAME PHOTO --gallery none/new.db" in outcome.err
     monkeypatch.delenv("FACEKEEP_GALLERY")
     outcome = cli("identify", "hopper.jpg", "--json")
     assert outcome.status == 2
@@ -315,7 +316,7 @@ def test_out_never_replaces_a_picture_that_is_looked_at(cli, album, pictures, ou
     before = (album / "hopper.jpg").read_bytes()
     outcome = cli("detect", *pictures, "--out", out)
     assert outcome.status == 2
-    assert "is itself a picture to look at" in outcome.err
+    assert "is itself a picture to read" in outcome.err
     assert (album / "hopper.jpg").read_bytes() == before
 
 

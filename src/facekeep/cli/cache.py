@@ -8,14 +8,14 @@ from facekeep.cli.output import counted, size_text
 app = group(
     "cache",
     "What 'search' and 'cluster' remember of photos: biometric templates, no pixels, no names."
-    " Photos that no run has met for 90 days are forgotten.",
+    " Photos that no run has read for 90 days are removed.",
     examples=["facekeep cache info", "facekeep cache clear"],
 )
 
 
 @command(app, "info", examples=["facekeep cache info --json"])
 def info(run: Run) -> None:
-    """Say where the cache is, and what it holds."""
+    """Show where the cache is, and what it holds."""
     from facekeep.apps.photo_cache_file import cache_info
 
     found = cache_info()
@@ -42,7 +42,7 @@ def info(run: Run) -> None:
 
 @command(app, "clear", examples=["facekeep cache clear"])
 def clear(run: Run) -> None:
-    """Erase the cache; the next run looks at all photos anew."""
+    """Erase the cache; the next run reads all photos again."""
     from facekeep.apps.photo_cache_file import cache_path, clear_cache
 
     existed = clear_cache()

@@ -41,7 +41,7 @@ app = group()
 _log = logging.getLogger(__name__)
 
 MinSize = Annotated[
-    int, typer.Option("--min-size", min=1, metavar="N", help="Faces that make a group.")
+    int, typer.Option("--min-size", min=1, metavar="N", help="Minimum number of faces in a group.")
 ]
 Names = Annotated[
     list[str] | None,
@@ -92,8 +92,8 @@ def cluster(
 ) -> ExitStatus:
     """Group the faces of a folder of photos by person.
 
-    Looks at all pictures of FOLDER and the folders in it. The largest group comes first and the
-    most typical face first in each; groups of people who are enrolled carry their names. Two faces
+    Reads all pictures of FOLDER and the folders in it. The largest group comes first and the
+    most typical face first in each; groups of people who are enrolled have their names. Two faces
     of one picture are never one person, unless with --collage; unusable faces are in no group.
     --out writes a contact sheet, a row for each person; --name enrolls the person of a group, from
     all its photos that pass the review; --sort-into copies the photos into folders. What is found
@@ -104,7 +104,7 @@ def cluster(
     from facekeep.apps.photo_folders import cluster_folder
     from facekeep.pipeline.image import save_image
 
-    wanted = _wanted(names or ())
+    wanted = _parse_names(names or ())
     facts = facts_of(None, consent, retain_days)
     if out is not None:
         check_sheet(out, folder)
@@ -114,7 +114,7 @@ def cluster(
         check_folder(sort_into, folder)
     with (
         open_engine(run.settings) as engine,
-        _people(run, engine) as gallery,
+        _open_people(run, engine) as gallery,
         open_cache(run, cache) as known,
         photo_progress(run) as show,
     ):
@@ -127,21 +127,21 @@ def cluster(
             cache=known,
             progress=show,
         )
-        chosen = _chosen(result, wanted)
-        done = _enrolled(run, engine, chosen, facts, new_person=new_person)
+        chosen = _choose_groups(result, wanted)
+        done = _enroll_groups(run, engine, chosen, facts, new_person=new_person)
     given = {each.id: one.name for (each, _), one in zip(chosen, done, strict=True) if one.enrolled}
     if out is not None:
         from facekeep.apps.contact_sheets import cluster_sheet
 
         save_image(out, cluster_sheet(result, max_pixels=run.settings.max_pixels, names=given))
-    copies = None if sort_into is None else _copied(run, sort_into, result, folder, given)
-    _tell(
+    copies = None if sort_into is None else _copy_photos(run, sort_into, result, folder, given)
+    _report(
         run, folder, result, list(zip((each.id for each, _ in chosen), done, strict=True)), copies
     )
     return ExitStatus.YES if result.groups and all(map(served, done)) else ExitStatus.NO
 
 
-def _wanted(names: Sequence[str]) -> dict[str, str]:
+def _parse_names(names: Sequence[str]) -> dict[str, str]:
     """Read ``GROUP=NAME`` pairs."""
     wanted: dict[str, str] = {}
     for pair in names:
@@ -156,7 +156,7 @@ def _wanted(names: Sequence[str]) -> dict[str, str]:
     return wanted
 
 
-def _people(run: Run, engine: FaceEngine) -> AbstractContextManager[Gallery | None]:
+def _open_people(run: Run, engine: FaceEngine) -> AbstractContextManager[Gallery | None]:
     """Open the gallery, if there is one that fits the models."""
     from facekeep.gallery import Gallery
 
@@ -173,7 +173,7 @@ def _people(run: Run, engine: FaceEngine) -> AbstractContextManager[Gallery | No
         return nullcontext()
 
 
-def _chosen(result: Clustering, wanted: Mapping[str, str]) -> list[tuple[Group, str]]:
+def _choose_groups(result: Clustering, wanted: Mapping[str, str]) -> list[tuple[Group, str]]:
     """Find the groups that are to be named."""
     chosen: dict[str, tuple[Group, str]] = {}
     for beginning, name in wanted.items():
@@ -201,7 +201,7 @@ def _no_group(result: Clustering, beginning: str) -> str:
     )
 
 
-def _enrolled(
+def _enroll_groups(
     run: Run,
     engine: FaceEngine,
     chosen: Sequence[tuple[Group, str]],
@@ -232,7 +232,7 @@ def _enrolled(
         ]
 
 
-def _copied(
+def _copy_photos(
     run: Run, target: Path, result: Clustering, folder: Path, names: Mapping[str, str]
 ) -> SortedPhotos:
     from facekeep.apps.sort_photos import sort_into
@@ -241,7 +241,7 @@ def _copied(
         return sort_into(target, result, folder, names=names, progress=show)
 
 
-def _tell(
+def _report(
     run: Run,
     folder: Path,
     result: Clustering,
@@ -253,7 +253,7 @@ def _tell(
         shown = result.to_dict()
         found = {"folder": folder, "groups": shown["groups"], "alone": shown["alone"]}
         if done:
-            found["named"] = [_naming(group_id, each) for group_id, each in done]
+            found["named"] = [_naming_to_json(group_id, each) for group_id, each in done]
         if copies is not None:
             found["sorted"] = copies.to_dict()
         run.emit({**found, **shown})
@@ -272,7 +272,7 @@ def _tell(
     say_notes(run, result.photos, result.threshold)
 
 
-def _naming(group_id: str, done: Enrolment) -> dict[str, Any]:
+def _naming_to_json(group_id: str, done: Enrolment) -> dict[str, Any]:
     return {
         "group": group_id,
         "name": done.name,
@@ -292,7 +292,7 @@ def _print(run: Run, result: Clustering) -> None:
         run.table(
             ["person", "group", "faces", "photos", "name"],
             [
-                [number, each.id, len(each.sightings), len(each.photos), _who(each)]
+                [number, each.id, len(each.sightings), len(each.photos), _format_name(each)]
                 for number, each in enumerate(result.groups, 1)
             ],
         )
@@ -304,7 +304,7 @@ def _print(run: Run, result: Clustering) -> None:
     )
 
 
-def _who(found: Group) -> str:
+def _format_name(found: Group) -> str:
     decision = found.decision
     if decision and decision.match:
         return f"{decision.match.name} ({decision.match.similarity:.3f})"

@@ -29,12 +29,14 @@ _NAMED: Final = 3
 
 Facts = Annotated[
     list[str] | None,
-    typer.Option("--meta", metavar="KEY=VALUE", help="A fact of your own to keep; repeatable."),
+    typer.Option("--meta", metavar="KEY=VALUE", help="A fact of your own; may be repeated."),
 ]
 Basis = Annotated[
     str | None,
     typer.Option(
-        "--consent", metavar="TEXT", help="On what ground the person is kept: 'signed form 12'."
+        "--consent",
+        metavar="TEXT",
+        help="Legal ground for keeping the person: 'signed form 12'.",
     ),
 ]
 Days = Annotated[
@@ -44,7 +46,7 @@ Days = Annotated[
         min=1,
         max=36500,
         metavar="N",
-        help="After so many days `facekeep gallery purge` erases the person.",
+        help="Days after which `facekeep gallery purge` erases the person.",
     ),
 ]
 Largest = Annotated[
@@ -104,7 +106,7 @@ def enroll(
     if images and is_picture(name):
         raise InputError(f"{name} looks like a picture, not a name: give the person's name first")
     facts = facts_of(meta, consent, retain_days) | {"largest": largest, "new_person": new_person}
-    people = dict(_folders(Path(name))) if not images else {name: _expanded(images)}
+    people = dict(_list_people(Path(name))) if not images else {name: _expand_folders(images)}
     done: list[Enrolment] = []
     total = sum(len(photos) for photos in people.values())
     with (
@@ -113,25 +115,25 @@ def enroll(
     ):
         for person, photos in people.items():
             folder = None if images else Path(name, person)
-            done.append(_enrolled(engine, person, photos, facts, folder))
+            done.append(_enroll_one(engine, person, photos, facts, folder))
             _print(run, done[-1])
             advance(len(photos))
     if not images:
-        _summarise(run, done)
+        _print_summary(run, done)
     documents = [_document(each) for each in done]
     if run.json:
         run.emit(documents[0] if images else {"people": documents})
     return ExitStatus.YES if all(map(served, done)) else ExitStatus.NO
 
 
-def _enrolled(
+def _enroll_one(
     engine: FaceEngine,
     person: str,
     photos: list[Path],
     facts: dict[str, Any],
     folder: Path | None,
 ) -> Enrolment:
-    """Enrol one person; of many, each with a folder, what cannot be used is rejected instead."""
+    """Enroll one person; of many, each with a folder, what cannot be used is rejected instead."""
     from facekeep.errors import ImageError, NameConflict
     from facekeep.gallery.names import new_name
     from facekeep.pipeline.enrollment import Enrolment, Rejection
@@ -160,7 +162,7 @@ def served(enrolment: Enrolment) -> bool:
     )
 
 
-def _summarise(run: Run, done: Sequence[Enrolment]) -> None:
+def _print_summary(run: Run, done: Sequence[Enrolment]) -> None:
     """Say at the end of many people who is still missing; the lines above scroll by."""
     missing = [each.name for each in done if not served(each)]
     photos = sum(each.enrolled for each in done)
@@ -246,7 +248,7 @@ def consent_of(basis: str) -> Consent:
     return Consent(basis, datetime.now(UTC))
 
 
-def _expanded(images: Sequence[Path]) -> list[Path]:
+def _expand_folders(images: Sequence[Path]) -> list[Path]:
     """Replace folders by the pictures in them."""
     from facekeep.pipeline.image import list_images
 
@@ -259,7 +261,7 @@ def _expanded(images: Sequence[Path]) -> list[Path]:
     return photos
 
 
-def _folders(people: Path) -> Iterator[tuple[str, list[Path]]]:
+def _list_people(people: Path) -> Iterator[tuple[str, list[Path]]]:
     """Give the name and the pictures of each person's folder, sorted by name.
 
     Raises:

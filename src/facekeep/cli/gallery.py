@@ -36,7 +36,7 @@ KeySpec = Annotated[str, typer.Argument(metavar="SPEC", help="file:PATH or keyri
 
 @command(app, "info", uses=GALLERY, examples=["facekeep gallery info --gallery people.db"])
 def info(run: Run) -> None:
-    """Say what the gallery holds, for which model, and whether it is encrypted."""
+    """Show what the gallery holds, for which model, and whether it is encrypted."""
     with open_gallery(run.settings, read_only=True) as gallery:
         info = gallery.info()
     if run.json:
@@ -51,7 +51,7 @@ def info(run: Run) -> None:
 
 @command(app, "check", uses=GALLERY, examples=["facekeep gallery check --key file:gallery.key"])
 def check(run: Run) -> ExitStatus:
-    """Look through the whole gallery for damage and tampering; exit status 1 if there is any."""
+    """Check the whole gallery for damage and tampering; exit status 1 if there is any."""
     from facekeep.errors import GalleryCorrupt
     from facekeep.gallery import Finding
 
@@ -203,8 +203,8 @@ def migrate(
         typer.Option(
             "--photos",
             metavar="DIR",
-            help="Look in this folder, too, for the photos that people were enrolled from, by any"
-            " name; may be repeated.",
+            help="Also search this folder for the photos that people were enrolled from, whatever"
+            " their names; may be repeated.",
         ),
     ] = None,
     drop: Annotated[
@@ -223,7 +223,7 @@ def migrate(
         typer.Option("--backup", metavar="FILE", help="Keep the gallery as it was in a new file."),
     ] = None,
 ) -> ExitStatus:
-    """Make all templates anew with another model, the one that --embedder names: all or nothing.
+    """Recompute all templates with another model, the one that --embedder names: all or nothing.
 
     Templates are made from kept crops (--keep-crops) and from the photos, which are known by their
     content. Names, facts, consent, retention and history stay. If something cannot be carried over
@@ -248,7 +248,7 @@ def migrate(
             backup=backup,
             progress=show,
         )
-    _tell_migration(run, result)
+    _print_migration(run, result)
     return ExitStatus.YES if result.done else ExitStatus.NO
 
 
@@ -266,7 +266,7 @@ def _engine_of(run: Run, space: Space) -> AbstractContextManager[FaceEngine | No
     return nullcontext()
 
 
-def _tell_migration(run: Run, result: Migration) -> None:
+def _print_migration(run: Run, result: Migration) -> None:
     if run.json:
         run.emit(result.to_dict())
         return
@@ -295,7 +295,8 @@ def _tell_migration(run: Run, result: Migration) -> None:
 def audit(
     run: Run,
     last: Annotated[
-        int, typer.Option("--last", min=1, max=1_000_000, metavar="N", help="How many lines.")
+        int,
+        typer.Option("--last", min=1, max=1_000_000, metavar="N", help="Number of lines."),
     ] = 100,
 ) -> None:
     """Show what was done to the gallery, latest first; the lines never hold a name or a face."""
@@ -307,13 +308,18 @@ def audit(
     run.table(
         ["at", "action", "person", "detail"],
         [
-            [f"{each.at:%Y-%m-%d %H:%M:%S}", each.action, (each.person_id or "")[:8], _said(each)]
+            [
+                f"{each.at:%Y-%m-%d %H:%M:%S}",
+                each.action,
+                (each.person_id or "")[:8],
+                _to_text(each),
+            ]
             for each in entries
         ],
     )
 
 
-def _said(entry: AuditEntry) -> str:
+def _to_text(entry: AuditEntry) -> str:
     """Write the detail of a line of the audit table; ids as their beginnings."""
     words = {True: "yes", False: "no"}
     facts = ((k, words[v] if isinstance(v, bool) else str(v)) for k, v in entry.detail.items())

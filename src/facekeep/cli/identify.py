@@ -19,7 +19,11 @@ app = group()
 Top = Annotated[
     int,
     typer.Option(
-        "--top", min=1, max=1000, metavar="N", help="Candidates of each face in the JSON."
+        "--top",
+        min=1,
+        max=1000,
+        metavar="N",
+        help="Number of candidates for each face in the JSON.",
     ),
 ]
 

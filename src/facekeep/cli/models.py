@@ -1,4 +1,4 @@
-"""``facekeep models``: what there is, where it comes from, whether it is whole."""
+"""``facekeep models``: list, inspect, verify, pull, import and remove models."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 app = group(
     "models",
-    "The models: what there is, whose terms, and whether the files are whole.",
+    "The models: their licenses, their figures, and whether the files are intact.",
     examples=["facekeep models list", "facekeep models info sface"],
 )
 
@@ -34,7 +34,7 @@ _TERMS = (
 # The tasks in the order of the pipeline, which is that of the list.
 _TASKS = ("detect", "orient", "refine", "quality", "embed")
 
-# Licences that allow any use, as they begin; the terms of the training photos count too.
+# Licenses that allow any use, as they begin; the terms of the training photos count too.
 _FREE = ("mit", "apache", "bsd", "isc", "cc0", "cc by 4", "public domain", "free", "unlicense")
 _RESEARCH = ("research", "non-commercial", "noncommercial", "by-nc", "by nc")
 _UNCLEAR = ("not stated", "unclear", "disputed", "not known")
@@ -89,7 +89,7 @@ def info(
         bool, typer.Option("--flops", help="Count the operations of one run from the file.")
     ] = False,
 ) -> None:
-    """Show all that the catalogue knows about a model."""
+    """Show all that the catalog says about a model."""
     from facekeep.models import entry, model_cost
 
     facts = _facts(entry(name))
@@ -199,7 +199,7 @@ def pull(
     "import",
     examples=[
         "facekeep models import mine.onnx --name mine",
-        "facekeep models import mine.onnx --name mine --colour bgr --mean 127.5 --scale 0.0078125",
+        "facekeep models import mine.onnx --name mine --color bgr --mean 127.5 --scale 0.0078125",
         "facekeep models import trained.pt --arch edgeface-xs --gamma 0.6 --name mine",
         "facekeep models import mine.tflite --arch tflite --name mine",
         "facekeep models import mine.ncnn.param --name mine",
@@ -242,9 +242,10 @@ def import_(
             "--input-size", metavar="PIXELS", help="Side of an EdgeFace's faces; 112 if not given."
         ),
     ] = None,
-    colour: Annotated[
+    color: Annotated[
         str,
         typer.Option(
+            "--color",
             "--colour",
             metavar="ORDER",
             help="Channels it expects: rgb or bgr.",
@@ -260,8 +261,9 @@ def import_(
             "--scale", metavar="X", help="What they are multiplied by then.", show_default="1/127.5"
         ),
     ] = 1 / 127.5,
-    licence: Annotated[
-        str, typer.Option("--licence", metavar="TEXT", help="The licence of the weights.")
+    license_: Annotated[
+        str,
+        typer.Option("--license", "--licence", metavar="TEXT", help="The license of the weights."),
     ] = "not stated",
     trained_on: Annotated[
         str, typer.Option("--trained-on", metavar="TEXT", help="The training data and its terms.")
@@ -275,7 +277,7 @@ def import_(
         ),
     ] = None,
 ) -> None:
-    """Make an embedder of your own known by a name, after running it once; the file is copied."""
+    """Add an embedder of your own under a name, after running it once; the file is copied."""
     from facekeep.models import import_model
 
     made = import_model(
@@ -284,10 +286,10 @@ def import_(
         arch=arch,
         gamma=gamma,
         input_size=input_size,
-        colour=cast("Colour", colour),
+        colour=cast("Colour", color),
         mean=mean,
         scale=scale,
-        weights_licence=licence,
+        weights_licence=license_,
         training_data=trained_on,
         output=output,
     )
@@ -326,11 +328,11 @@ def _facts(model: ModelEntry) -> dict[str, Any]:
 
 def _terms(model: ModelEntry) -> str:
     """What a model may be used for, in one word: free, research or ask."""
-    licence, data = model.weights_licence.lower(), model.training_data.lower()
-    if any(word in f"{licence} {data}" for word in _RESEARCH):
+    license_, data = model.weights_licence.lower(), model.training_data.lower()
+    if any(word in f"{license_} {data}" for word in _RESEARCH):
         return "research"
-    unclear = any(word in f"{licence} {data}" for word in _UNCLEAR)
-    return "ask" if unclear or not licence.startswith(_FREE) else "free"
+    unclear = any(word in f"{license_} {data}" for word in _UNCLEAR)
+    return "ask" if unclear or not license_.startswith(_FREE) else "free"
 
 
 def _rows(model: ModelEntry) -> list[tuple[str, str]]:
@@ -343,7 +345,7 @@ def _rows(model: ModelEntry) -> list[tuple[str, str]]:
         ("name", model.name),
         ("summary", model.summary),
         ("terms", _terms(model)),
-        ("weights licence", model.weights_licence),
+        ("weights license", model.weights_licence),
         ("trained on", model.training_data),
         ("caution", model.caution),
         ("task", model.task),

@@ -77,10 +77,8 @@ JsonFlag = Annotated[
 Collage = Annotated[
     bool, typer.Option("--collage", help="A picture may show a person several times.")
 ]
-QuietFlag = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no remarks.")]
-VerboseFlag = Annotated[
-    bool, typer.Option("--verbose", "-v", help="Say on stderr what is being done.")
-]
+QuietFlag = Annotated[bool, typer.Option("--quiet", "-q", help="Print no progress and no notes.")]
+VerboseFlag = Annotated[bool, typer.Option("--verbose", "-v", help="Report each step on stderr.")]
 ConfigOption = Annotated[
     str | None,
     typer.Option(

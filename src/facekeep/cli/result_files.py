@@ -20,9 +20,7 @@ def check_targets(targets: Iterable[Path], read: Iterable[Path]) -> None:
     kept = {os.path.realpath(image) for image in read}
     for target in targets:
         if os.path.realpath(target) in kept:
-            raise InputError(
-                f"{target} is itself one of the pictures to read: name another with --out"
-            )
+            raise InputError(f"{target} is itself a picture to read: name another with --out")
         check_output(target)
 
 

@@ -39,7 +39,7 @@ _COLUMNS = ("image", "similarity", "threshold", "x1", "y1", "x2", "y2")
 Top = Annotated[
     int | None,
     typer.Option(
-        "--top", min=1, metavar="N", help="List no more than so many photos.", show_default=False
+        "--top", min=1, metavar="N", help="Maximum number of photos to list.", show_default=False
     ),
 ]
 
