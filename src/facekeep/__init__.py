@@ -45,52 +45,23 @@ if TYPE_CHECKING:
     from facekeep.types import Candidate, Decision, Face, Quality, Threshold, Verification
 
 _MODULES = {
-    "apps.photo_cache": ("PhotoCache",),
     "apps.migrate": ("migrate_gallery",),
-    "apps.photo_folders": (
-        "cluster_folder",
-        "search_folder",
-        "search_person",
-    ),
+    "apps.photo_cache": ("PhotoCache",),
+    "apps.photo_folders": ("cluster_folder", "search_folder", "search_person"),
     "config": ("Settings", "load_settings"),
     "diagnosis": ("Check", "doctor"),
-    "draw": (
-        "annotate",
-        "contact_sheet",
-    ),
+    "draw": ("annotate", "contact_sheet"),
     "engine": ("FaceEngine",),
     "errors": ("FacekeepError",),
     "factory": ("open_engine",),
-    "gallery": (
-        "Consent",
-        "Gallery",
-        "NewTemplate",
-        "Person",
-        "Space",
-        "load_key",
-    ),
-    "pipeline.align": (
-        "align_batch",
-        "similarity_transform",
-    ),
+    "gallery": ("Consent", "Gallery", "NewTemplate", "Person", "Space", "load_key"),
+    "pipeline.align": ("align_batch", "similarity_transform"),
     "pipeline.decide": ("threshold",),
     "pipeline.detect": ("Detector",),
     "pipeline.embed": ("Embedder",),
-    "pipeline.enrollment": (
-        "Enrolment",
-        "Rejection",
-    ),
-    "pipeline.image": (
-        "from_bgr",
-        "list_images",
-        "load_image",
-        "save_image",
-    ),
-    "pipeline.quality": (
-        "Reason",
-        "assess",
-        "review",
-    ),
+    "pipeline.enrollment": ("Enrolment", "Rejection"),
+    "pipeline.image": ("from_bgr", "list_images", "load_image", "save_image"),
+    "pipeline.quality": ("Reason", "assess", "review"),
     "types": ("Candidate", "Decision", "Face", "Quality", "Threshold", "Verification"),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}

@@ -171,7 +171,7 @@ def test_a_damaged_checkpoint_is_refused(tmp_path: Path, models: Path, content: 
 
 @pytest.fixture
 def no_torch(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [name for name in sys.modules if name.split(".")[:2] == ["facekeep", "nn"]]:
+    for name in [name for name in sys.modules if name.startswith("facekeep.lab.")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.delattr("facekeep.lab.nn", raising=False)
     monkeypatch.setitem(sys.modules, "torch", None)

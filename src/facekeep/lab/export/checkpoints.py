@@ -1,4 +1,8 @@
-"""Making the ONNX file of an EdgeFace checkpoint: the one place of this room that needs PyTorch."""
+"""Making the ONNX file of an EdgeFace checkpoint.
+
+``facekeep.models`` finds this module by its entry point (``facekeep.checkpoints``), so that looking
+models up needs neither the laboratory nor PyTorch.
+"""
 
 from __future__ import annotations
 
@@ -6,23 +10,30 @@ import dataclasses
 import hashlib
 from pathlib import Path
 
-from facekeep.errors import RuntimeUnavailable
+from facekeep._internal.files import path_text, printable
+from facekeep.errors import ModelError
+from facekeep.lab import nn
+from facekeep.lab.nn.checkpoint import checkpoint_bytes
+from facekeep.lab.nn.litert import read_litert
 from facekeep.models.model_entry import EXPORT, Conversion, ModelEntry
 from facekeep.models.probe import probe_embedder
 
 
-def require_torch(entry: ModelEntry) -> None:
-    """Make sure that a checkpoint can be exported, before anything is fetched or written.
+def identify_checkpoint(checkpoint: Path) -> tuple[str, float | None]:
+    """Tell the architecture and gamma of an EdgeFace by its tensors.
 
     Raises:
-        RuntimeUnavailable: PyTorch is not installed.
+        ModelError: The file is no such checkpoint.
     """
+    state = nn.read_state(checkpoint)
     try:
-        import facekeep.lab.nn  # noqa: F401
-    except RuntimeUnavailable as error:
-        raise RuntimeUnavailable(
-            f"model {entry.name!r} must be converted once from PyTorch: {error}"
+        found = nn.network_of(state)
+    except ModelError as error:
+        shown = printable(path_text(checkpoint))
+        raise ModelError(
+            f"{shown} is no EdgeFace that can be told by its tensors; say which it is", "arch"
         ) from error
+    return found.arch, found.gamma
 
 
 def export_checkpoint(entry: ModelEntry, checkpoint: Path, target: Path) -> ModelEntry:
@@ -37,21 +48,17 @@ def export_checkpoint(entry: ModelEntry, checkpoint: Path, target: Path) -> Mode
         The entry with the digest of what was made here and the form of the network.
 
     Raises:
-        RuntimeUnavailable: PyTorch is not installed.
         ModelError: The file is no such checkpoint, or the target cannot be written.
     """
-    require_torch(entry)
-    from facekeep.lab import nn
-
     size = entry.input_size or 112
     model = nn.load_checkpoint(checkpoint, entry.architecture, gamma=entry.gamma, input_size=size)
     nn.export_onnx(model, target)
     content = target.read_bytes()
     form = probe_embedder(target)
-    made = Conversion(EXPORT, hashlib.sha256(content).hexdigest(), len(content))
+    conversion = Conversion(EXPORT, hashlib.sha256(content).hexdigest(), len(content))
     return dataclasses.replace(
         entry,
-        files=(dataclasses.replace(entry.files[0], conversion=made),),
+        files=(dataclasses.replace(entry.files[0], conversion=conversion),),
         input_size=form.input_size,
         max_batch=form.max_batch,
         width=form.width,
@@ -59,7 +66,7 @@ def export_checkpoint(entry: ModelEntry, checkpoint: Path, target: Path) -> Mode
     )
 
 
-def checkpoint_of(conversion: Path, entry: ModelEntry) -> bytes:
+def restore_checkpoint(conversion: Path, entry: ModelEntry) -> bytes:
     """Turn a TFLite conversion of an EdgeFace back into a checkpoint.
 
     Args:
@@ -67,13 +74,9 @@ def checkpoint_of(conversion: Path, entry: ModelEntry) -> bytes:
         entry: The model; ``architecture``, ``gamma`` and ``input_size`` say what the file holds.
 
     Raises:
-        RuntimeUnavailable: PyTorch or LiteRT is not installed.
+        RuntimeUnavailable: LiteRT is not installed.
         ModelError: The file holds no such network.
     """
-    require_torch(entry)
-    from facekeep.lab.nn.checkpoint import checkpoint_bytes
-    from facekeep.lab.nn.litert import read_litert
-
     size = entry.input_size or 112
     arch, gamma = entry.architecture, entry.gamma
     return checkpoint_bytes(read_litert(conversion, arch, gamma=gamma, input_size=size))
