@@ -24,6 +24,7 @@ from facekeep.pipeline.detect import Detector
 from facekeep.pipeline.enrollment import main_face, reject
 from facekeep.pipeline.image import load_image
 from facekeep.pipeline.quality import POLICIES, assess
+from facekeep.runtime import RuntimeOptions
 from facekeep.types import Face
 
 Case = tuple[Crops, tuple[float, float] | None]
@@ -162,7 +163,7 @@ def main() -> int:
     )
     parser.add_argument("--limit", type=int, default=0, help="look at no more photos of a kind")
     args = parser.parse_args()
-    with Detector(threads=args.threads) as detector:
+    with Detector(options=RuntimeOptions(threads=args.threads)) as detector:
         for kind in args.kinds:
             report(args, kind, look(kind, args, detector))
     return 0

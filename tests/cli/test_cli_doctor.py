@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from litert_kit import means
 
 from facekeep.cli import checks
 from facekeep.cli.checks import read_cpu, run_checks
@@ -17,7 +18,6 @@ from facekeep.config.settings import Settings
 from facekeep.models import ModelEntry, default_model, entry, import_model
 from facekeep.models.resolve import ModelStatus
 from facekeep.runtime import DeviceStatus
-from litert_kit import means
 
 
 def found(settings: Settings | None = None) -> dict[str, checks.Check]:

@@ -16,6 +16,7 @@ from facekeep.pipeline.align import align, template
 from facekeep.pipeline.embed import Embedder
 from facekeep.pipeline.quality import POLICIES, USABLE, Policy, Reason, assess, with_reasons
 from facekeep.pipeline.quality_network import QualityNetwork
+from facekeep.runtime import RuntimeOptions
 from facekeep.types import Face
 
 Image = NDArray[np.uint8]
@@ -25,13 +26,13 @@ pytestmark = pytest.mark.usefixtures("ready_models")
 
 @pytest.fixture(scope="module")
 def network() -> Iterator[QualityNetwork]:
-    with QualityNetwork(entry("sface").quality, threads=1) as network:
+    with QualityNetwork(entry("sface").quality, options=RuntimeOptions(threads=1)) as network:
         yield network
 
 
 @pytest.fixture(scope="module")
 def embedder() -> Iterator[Embedder]:
-    with Embedder("sface", threads=1) as embedder:
+    with Embedder("sface", options=RuntimeOptions(threads=1)) as embedder:
         yield embedder
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 
 from facekeep import Embedder, FaceEngine, Gallery, NewTemplate, Space, align_batch
+from facekeep.runtime import RuntimeOptions
 
 from .base import Found, Image, Recogniser, Row, Search, Settings
 
@@ -21,7 +22,7 @@ class Adapter(Recogniser):
 
     @cached_property
     def _embedder(self) -> Embedder:
-        return Embedder(self._model, threads=self._settings.threads)
+        return Embedder(self._model, options=RuntimeOptions(threads=self._settings.threads))
 
     def faces(self, image: Image) -> list[Found]:
         """Analyse an image as ``identify`` does."""

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from facekeep._internal.closing import Closing
 from facekeep.errors import InputError, ModelError
 from facekeep.models import ModelEntry, default_model, entry, open_model, space_id
+from facekeep.runtime import RuntimeOptions
 
 __all__ = ["Embedder"]
 
@@ -24,10 +25,7 @@ class Embedder(Closing):
         model: A name from the catalogue, an entry, or None for the default embedder.
         flip: Average each embedding with that of the mirrored crop: twice the time, a little more
             accuracy, the same space.
-        threads: CPU threads of one run; 0 for all cores.
-        device: Where to run; see ``facekeep.runtime.open_session``.
-        precision: What to compute in; see ``facekeep.runtime.open_session``.
-        runtime: What runs it; None for what its file needs.
+        options: How the network is run.
 
     Attributes:
         entry: The model's catalogue entry.
@@ -47,10 +45,7 @@ class Embedder(Closing):
         model: str | ModelEntry | None = None,
         *,
         flip: bool = False,
-        threads: int = 0,
-        device: str = "cpu",
-        precision: str = "float32",
-        runtime: str | None = None,
+        options: RuntimeOptions = RuntimeOptions(),  # noqa: B008 - frozen
     ) -> None:
         chosen = model if isinstance(model, ModelEntry) else entry(model or default_model("embed"))
         if chosen.task != "embed":
@@ -61,9 +56,7 @@ class Embedder(Closing):
         self.size = chosen.input_size
         self.width = chosen.width
         self.flip = flip
-        self._session = open_model(
-            chosen, runtime=runtime, device=device, precision=precision, threads=threads
-        )
+        self._session = open_model(chosen, options)
         self._batch = chosen.batch or min(chosen.max_batch or _BATCH, _BATCH)
 
     @property
