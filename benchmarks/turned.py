@@ -206,7 +206,7 @@ def times(args: argparse.Namespace) -> list[dict[str, Any]]:
         FaceEngine(orienter="none", embedder=args.model, threads=args.threads) as before,
         FaceEngine(embedder=args.model, threads=args.threads) as after,
     ):
-        looks = [plain.find, whole.find, before.analyse, after.analyse]
+        looks = [plain.find, whole.find, before.analyze, after.analyze]
         for name, images in timed_sets(args, plain).items():
             spent = np.array([cpu_times(looks, image, args.turns) for image in images])
             medians = np.median(spent, axis=0).tolist()

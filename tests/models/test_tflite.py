@@ -122,14 +122,14 @@ def test_the_road_takes_each_model_with_its_own_runtime(
 ) -> None:
     import_model(tflite, "lite", arch="tflite")
     with FaceEngine(embedder="lite", threads=1) as engine:
-        (face,) = engine.analyse(hopper)
+        (face,) = engine.analyze(hopper)
     assert face.embedding is not None
     assert face.embedding.shape == (4,)
     with (
         FaceEngine(embedder="lite", runtime="litert") as engine,
         pytest.raises(InputError, match="'yunet' runs with onnxruntime or openvino only"),
     ):
-        engine.analyse(hopper)
+        engine.analyze(hopper)
 
 
 def test_without_litert_the_cure_is_named(
@@ -166,7 +166,7 @@ def test_a_published_network_tells_people_apart(
     assert (made.input_size, made.width, made.max_batch) == (112, 512, 1)
     with FaceEngine(embedder="xs16", threads=1) as engine:
         images = (hopper, np.ascontiguousarray(hopper[:, ::-1]), collins)
-        rows = np.stack([engine.analyse(image)[0].embedding for image in images])
+        rows = np.stack([engine.analyze(image)[0].embedding for image in images])
     cosine = rows @ rows.T
     assert cosine[0, 1] > 0.7
     assert cosine[0, 2] < 0.3

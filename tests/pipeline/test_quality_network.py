@@ -150,12 +150,12 @@ def test_detect_tells_what_the_facts_tell_and_analyse_the_rest(
     assert engine.detect(blurred(hopper, 14))[0].reasons[0] == Reason.TOO_BLURRY
     negative = 255 - hopper
     assert engine.detect(negative)[0].usable
-    assert Reason.UNCLEAR in engine.analyse(negative)[0].reasons
+    assert Reason.UNCLEAR in engine.analyze(negative)[0].reasons
 
 
 def test_the_setting_takes_every_face_for_usable(hopper: Image) -> None:
     with FaceEngine(threads=1, any_quality=True) as engine:
-        poor = engine.analyse(255 - hopper)[0]
+        poor = engine.analyze(255 - hopper)[0]
         assert poor.usable
         assert poor.quality is not None
         assert poor.quality.recognizability < USABLE.min_recognizability

@@ -183,7 +183,8 @@ def test_what_others_write_meanwhile_comes_through(
 
 def test_nothing_is_printed(tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from facekeep.runtime import RuntimeOptions, open_session;"
+        "import sys; from pathlib import Path;"
+        "from facekeep.runtime import RuntimeOptions, open_session;"
         "open_session(Path(sys.argv[1]), RuntimeOptions(runtime='ncnn'))"
     )
     command = [sys.executable, "-c", code, str(means(tmp_path))]

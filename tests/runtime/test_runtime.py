@@ -66,7 +66,7 @@ def test_unknown_names_list_the_known_ones(network: bytes) -> None:
 
 @pytest.mark.parametrize("device", ["tensorrt", "cuda", "coreml"])
 def test_a_device_asked_for_as_a_runtime_is_pointed_at(network: bytes, device: str) -> None:
-    with pytest.raises(InputError, match=f"known: onnxruntime, .*give it as the device$") as caught:
+    with pytest.raises(InputError, match=r"known: onnxruntime, .*give it as the device$") as caught:
         open_session(network, options=RuntimeOptions(runtime=device))
     assert_one_line(caught.value)
 

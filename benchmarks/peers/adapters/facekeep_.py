@@ -18,7 +18,7 @@ class Adapter(Recogniser):
         self._model = settings.options.get("embedder")
         self._engine = FaceEngine(embedder=self._model, threads=settings.threads)
         self.width = self._engine.space.width
-        self.recipe = self._engine.recipe
+        self.recipe = self._engine.fingerprint
 
     @cached_property
     def _embedder(self) -> Embedder:
@@ -26,7 +26,7 @@ class Adapter(Recogniser):
 
     def faces(self, image: Image) -> list[Found]:
         """Analyse an image as ``identify`` does."""
-        return [Found(tuple(face.bbox), face.embedding) for face in self._engine.analyse(image)]
+        return [Found(tuple(face.bbox), face.embedding) for face in self._engine.analyze(image)]
 
     def aligned(self, image: Image) -> Image:
         """Cut the largest face out."""

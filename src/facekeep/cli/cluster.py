@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from facekeep.apps.sorting import Sorted
     from facekeep.engine import FaceEngine
     from facekeep.gallery import Gallery
-    from facekeep.pipeline.enrollment import Enrolment
+    from facekeep.pipeline.enrollment import Enrollment
 
 app = group()
 
@@ -207,7 +207,7 @@ def _enrolled(
     facts: dict[str, Any],
     *,
     new_person: bool,
-) -> list[Enrolment]:
+) -> list[Enrollment]:
     """Enroll the people of groups; none where one of the names cannot be used."""
     if not chosen:
         return []
@@ -244,7 +244,7 @@ def _tell(
     run: Run,
     folder: Path,
     result: Clustering,
-    done: Sequence[tuple[str, Enrolment]],
+    done: Sequence[tuple[str, Enrollment]],
     copies: Sorted | None,
 ) -> None:
     """Print all that was found and done."""
@@ -287,7 +287,7 @@ def _shape(found: Group) -> dict[str, Any]:
     }
 
 
-def _naming(group_id: str, done: Enrolment) -> dict[str, Any]:
+def _naming(group_id: str, done: Enrollment) -> dict[str, Any]:
     return {
         "group": group_id,
         "name": done.name,

@@ -42,39 +42,12 @@ def open_engine(
         gallery: Whether the command uses their gallery, and whether it changes it.
         embedder: Another embedder than theirs.
     """
-    from facekeep.engine import FaceEngine
+    from facekeep import factory
 
-    settings = run.settings
     _log.debug("settings: %s", run.resolved.file or "no file; defaults, variables and options")
-    if gallery != "none":
-        _log.debug("gallery: %s, to %s", settings.gallery, gallery)
-    if gallery == "write":
-        _make_default_folder(settings.gallery)
-    elif gallery == "read":
-        _require_somebody(settings.gallery)
-    return FaceEngine(
-        None if gallery == "none" else settings.gallery,
-        key=None if gallery == "none" else open_key(run),
-        read_only=gallery == "read",
-        detector=settings.detector,
-        refiner=settings.refiner,
-        orienter=settings.orienter,
-        embedder=embedder or settings.embedder,
-        fmr=settings.fmr if settings.fpir is None else None,
-        fpir=settings.fpir,
-        review=settings.review,
-        any_quality=settings.any_quality,
-        keep_crops=settings.keep_crops,
-        min_face=settings.min_face,
-        max_faces=settings.max_faces,
-        max_pixels=settings.max_pixels,
-        max_bytes=settings.max_bytes,
-        flip=settings.flip,
-        threads=settings.threads,
-        device=settings.device,
-        precision=settings.precision,
-        runtime=settings.runtime,
-    )
+    if gallery == "read":
+        _require_somebody(run.settings.gallery)
+    return factory.open_engine(run.settings, gallery, embedder=embedder)
 
 
 def open_gallery(run: Run, *, create: bool = False, read_only: bool = False) -> Gallery:

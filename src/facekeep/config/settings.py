@@ -297,6 +297,18 @@ class Resolved:
     file: Path | None
 
 
+def load_settings(file: str | os.PathLike[str] | None = None) -> Settings:
+    """Load the settings in force: environment over file over defaults.
+
+    Args:
+        file: A TOML file; None for the one that ``FACEKEEP_CONFIG`` names, or the user's own.
+
+    Raises:
+        ConfigError: A key is unknown, or a value is of the wrong type or out of range.
+    """
+    return resolve(file=config_path(None if file is None else Path(file))).settings
+
+
 def resolve(
     flags: Mapping[str, object] | None = None,
     environ: Mapping[str, str] | None = None,

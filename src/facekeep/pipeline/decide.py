@@ -9,22 +9,21 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from facekeep.errors import InputError, ModelError
+from facekeep.errors import Hint, InputError, ModelError
 from facekeep.gallery import Hit
-from facekeep.models import ModelEntry
-from facekeep.types import Candidate, Decision, Face, Threshold, Verification
+from facekeep.types import Calibrated, Candidate, Decision, Face, Threshold, Verification
 
 __all__ = [
     "compare",
     "consistent_cosine",
     "decide",
     "fmr_among",
+    "leave_unnamed",
     "lowest_fmr",
     "once_each",
     "threshold",
     "threshold_among",
     "threshold_of_pairs",
-    "unnamed",
 ]
 
 # Photos of one person are at least so alike as three in a hundred pairs of two people; the rate was
@@ -36,7 +35,7 @@ _CONSISTENT = 0.03
 _MOST_CHANCES = 5
 
 
-def threshold(model: ModelEntry, fmr: float, *, templates: int = 1) -> Threshold:
+def threshold(model: Calibrated, fmr: float, *, templates: int = 1) -> Threshold:
     """Find the cosine for a false-match rate from the model's calibration.
 
     Between calibrated rates the cosine is interpolated over the logarithm of the rate. Above the
@@ -44,7 +43,7 @@ def threshold(model: ModelEntry, fmr: float, *, templates: int = 1) -> Threshold
     templates of a person share the rate, so that a comparison with the person keeps to it.
 
     Args:
-        model: An embedder's catalogue entry.
+        model: An embedder, or its entry in the catalog.
         fmr: The false-match rate asked for, such as 1e-4.
         templates: How many templates the person has whom a face is compared with.
 
@@ -57,8 +56,8 @@ def threshold(model: ModelEntry, fmr: float, *, templates: int = 1) -> Threshold
     if not model.thresholds:
         raise ModelError(
             f"model {model.name} has no calibrated thresholds, so nothing can be decided with it;"
-            f" measure them: facekeep evaluate calibrate PEOPLE --model {model.name}"
-            " (docs/evaluation.md)"
+            " measure them on photos of people (docs/evaluation.md)",
+            Hint("calibrate", {"model": model.name}),
         )
     rates, cosines = zip(*sorted(model.thresholds), strict=True)
     if fmr < rates[0] * (1 - 1e-9):
@@ -88,18 +87,18 @@ def fmr_among(share: float, chances: int) -> float:
     return -math.expm1(math.log1p(-share) / max(chances, 1))
 
 
-def lowest_fmr(model: ModelEntry) -> float:
+def lowest_fmr(model: Calibrated) -> float:
     """Return the lowest false-match rate that a model is calibrated for; 1 where it never was."""
     return min((rate for rate, _ in model.thresholds), default=1.0)
 
 
 def threshold_among(
-    model: ModelEntry, fpir: float, people: int, *, templates: int = 1
+    model: Calibrated, fpir: float, people: int, *, templates: int = 1
 ) -> Threshold:
     """Find the cosine at which at most a share of all strangers gets a name among so many people.
 
     Args:
-        model: An embedder's catalogue entry.
+        model: An embedder, or its entry in the catalog.
         fpir: The share of strangers, such as 0.01 (the false-positive identification rate).
         people: How many people each face is compared with.
         templates: How many templates the person has whom a face is compared with.
@@ -115,11 +114,11 @@ def threshold_among(
     return threshold(model, rate, templates=templates)
 
 
-def threshold_of_pairs(model: ModelEntry, fmr: float, pairs: int) -> Threshold:
+def threshold_of_pairs(model: Calibrated, fmr: float, pairs: int) -> Threshold:
     """Find the cosine for the best of many pairs of faces, two images that err at one rate as one.
 
     Args:
-        model: An embedder's catalogue entry.
+        model: An embedder, or its entry in the catalog.
         fmr: The false-match rate for the two images.
         pairs: How many pairs of faces they hold.
 
@@ -133,7 +132,7 @@ def threshold_of_pairs(model: ModelEntry, fmr: float, pairs: int) -> Threshold:
     return Threshold(threshold(model, share).cosine, fmr, whole.comparisons // max(pairs, 1))
 
 
-def _shared(model: ModelEntry, share: float, chances: int, aim: str) -> float:
+def _shared(model: Calibrated, share: float, chances: int, aim: str) -> float:
     """Return the rate of one of so many comparisons; InputError where it was not calibrated."""
     rate, lowest = fmr_among(share, chances), lowest_fmr(model)
     if model.thresholds and rate < lowest * (1 - 1e-9):
@@ -145,11 +144,11 @@ def _shared(model: ModelEntry, share: float, chances: int, aim: str) -> float:
     return rate
 
 
-def consistent_cosine(model: ModelEntry) -> float:
+def consistent_cosine(model: Calibrated) -> float:
     """Return the mean cosine that photos of one person reach, however many years lie between them.
 
     It stands for a false-match rate of 3 %; above the highest calibrated rate the last slope goes
-    on. See ``facekeep.pipeline.enrollment.main_group``.
+    on. See ``facekeep.pipeline.enrollment_rules.find_main_group``.
 
     Raises:
         ModelError: The model was never calibrated.
@@ -201,7 +200,7 @@ def decide(
     return Decision(next(matches, None), candidates[:top_k], terms, people)
 
 
-def unnamed(limit: Threshold, people: int) -> Decision:
+def leave_unnamed(limit: Threshold, people: int) -> Decision:
     """The decision on an unusable face, which is compared with nobody."""
     return Decision(None, (), limit, people)
 
@@ -275,7 +274,7 @@ def compare(
 
 def _embedding(face: Face) -> NDArray[np.float32]:
     if face.embedding is None:
-        raise InputError("a face without an embedding cannot be compared: use FaceEngine.analyse")
+        raise InputError("a face without an embedding cannot be compared: embed it first")
     return face.embedding
 
 

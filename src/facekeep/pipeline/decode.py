@@ -27,9 +27,9 @@ from facekeep.errors import FacekeepError, ImageError
 from facekeep.pipeline.containers import Jpeg, Png, orientation_of, read_jpeg, read_png
 
 if TYPE_CHECKING:
-    from PIL import Image, ImageFile
+    from PIL import Image
 
-__all__ = ["Reduced", "Stream", "count_pixels", "decode"]
+__all__ = ["Reduced", "Stream", "convert_pillow_image", "count_pixels", "decode"]
 
 Stream = io.BufferedReader | io.BytesIO
 
@@ -84,7 +84,7 @@ class _Opened:
         png: The PNG file.
     """
 
-    picture: ImageFile.ImageFile
+    picture: Image.Image
     orientation: int = 1
     inverted: bool = False
     white: float | None = None
@@ -143,7 +143,34 @@ def decode(
         raise ImageError(f"{name}: {_complaint(error)}") from error
 
 
-def _reduced(picture: ImageFile.ImageFile) -> int:
+def convert_pillow_image(picture: Image.Image, max_pixels: int) -> NDArray[np.uint8]:
+    """Turn an image of Pillow's into uint8 ``(H, W, 3)`` RGB, upright, as `decode` does its file.
+
+    Args:
+        picture: The image; it is not changed.
+        max_pixels: The most that it may have.
+
+    Raises:
+        ImageError: It is too large, or its file is cut short or damaged.
+    """
+    name = "the image of Pillow's"
+    try:
+        with _quiet_pillow():
+            _check_pixels(picture.size, name, max_pixels)
+            with _room.taken(_needed(picture)):
+                picture.load()
+                exif = picture.info.get("exif")
+                turned = orientation_of(exif) if isinstance(exif, bytes) else 1
+                return _pixels(_Opened(picture, turned))
+    except FacekeepError:
+        raise
+    except Exception as error:  # as in `decode`: it may still have to read its file
+        if broken_library(error) is not None:
+            raise
+        raise ImageError(f"{name}: {_complaint(error)}") from error
+
+
+def _reduced(picture: Image.Image) -> int:
     """Let a huge JPEG be decoded at half its size or less; return by how much.
 
     What is left has more pixels than the detector looks at, and than an aligned face takes.
@@ -173,7 +200,7 @@ def count_pixels(stream: Stream, name: str) -> int:
         raise ImageError(f"{name}: {_complaint(error)}") from error
 
 
-def _needed(picture: ImageFile.ImageFile) -> int:
+def _needed(picture: Image.Image) -> int:
     """Return how many bytes decoding takes at most, with the pixels that come of it."""
     known = {"WEBP": 16, "AVIF": 11, "HEIF": 12}.get(picture.format or "")
     each = known or _BYTES.get(picture.mode, 4) + 3
@@ -343,7 +370,8 @@ def _check_pixels(size: tuple[int, int], name: str, limit: int) -> None:
     if width * height > limit:
         raise ImageError(
             f"{name}: {width} x {height} = {width * height} pixels is over the limit of {limit}; "
-            "if you trust it, raise max_pixels (--max-pixels) or scale it down"
+            "if you trust it, raise max_pixels or scale it down",
+            "max_pixels",
         )
 
 

@@ -60,6 +60,21 @@ class Embedder(Closing):
         self._batch = chosen.batch or min(chosen.max_batch or _BATCH, _BATCH)
 
     @property
+    def name(self) -> str:
+        """The model's name."""
+        return self.entry.name
+
+    @property
+    def thresholds(self) -> tuple[tuple[float, float], ...]:
+        """Pairs of a false-match rate and its cosine."""
+        return self.entry.thresholds
+
+    @property
+    def comparisons(self) -> int:
+        """How many non-mated comparisons are behind the thresholds."""
+        return self.entry.comparisons
+
+    @property
     def space(self) -> str:
         """The digest of weights and preprocessing: only embeddings of one space compare."""
         return space_id(self.entry)

@@ -26,10 +26,11 @@ import hashlib
 import io
 import os
 import re
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,10 +47,14 @@ from facekeep._internal.files import (
 from facekeep._internal.listing import is_picture, list_images, list_people
 from facekeep.errors import FacekeepError, ImageError, InputError, StorageFull
 from facekeep.pipeline import decode as _decode
-from facekeep.pipeline.decode import Reduced, Stream, decode
+from facekeep.pipeline.decode import Reduced, Stream, convert_pillow_image, decode
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as PillowImage
 
 __all__ = [
     "MAX_BYTES",
+    "ImageSource",
     "Reduced",
     "check_image",
     "check_output",
@@ -82,23 +87,31 @@ MAX_BYTES = 500_000_000
 """A picture file with more bytes is refused unless another limit is given."""
 
 
+ImageSource: TypeAlias = "str | os.PathLike[str] | bytes | BinaryIO | NDArray[Any] | PillowImage"
+"""An image: a path, the bytes of a picture file, a binary stream, a uint8 ``(H, W, 3)`` RGB array
+or an image of Pillow's."""
+
+
 def load_image(
-    source: str | os.PathLike[str] | bytes | BinaryIO | NDArray[Any],
+    source: ImageSource,
     *,
     max_pixels: int = 100_000_000,
     max_bytes: int = MAX_BYTES,
     reduce: bool = False,
+    bgr: bool = False,
 ) -> NDArray[np.uint8]:
     """Load a picture as RGB, upright.
 
     Args:
         source: A path (regular files only), the bytes of a picture file, a binary stream, which is
-            read to its end, or an array, which is only checked (see `check_image`).
+            read to its end, an image of Pillow's, which is treated as its file would be, or an
+            array, which is only checked (see `check_image`).
         max_pixels: Refuse pictures with more pixels than this, from their header, before any pixel
             is decoded.
         max_bytes: Refuse files with more bytes than this, before they are read.
         reduce: Decode a JPEG of more than 50 million pixels at half of its size, at a quarter of
             the memory.
+        bgr: The array is BGR, as OpenCV has it; see `from_bgr`.
 
     Returns:
         uint8 ``(H, W, 3)`` RGB, C-contiguous; a `Reduced`, whose ``factor`` says by how much, where
@@ -107,13 +120,24 @@ def load_image(
     Raises:
         ImageError: The picture cannot be read: missing, no regular file, cut short, damaged, too
             large, or of a kind facekeep does not read.
-        InputError: The source is of another type, or an array of the wrong form.
+        InputError: The source is of another type, or an array of the wrong form, or ``bgr`` is
+            given with something that is no array.
     """
+    if bgr:
+        return from_bgr(source)
     if isinstance(source, np.ndarray):
         return source if isinstance(source, Reduced) else check_image(source)
+    if _is_pillow_image(source):
+        return convert_pillow_image(source, max_pixels)
     name = _name(source)
     with _opened(source, name, max_bytes) as stream:
         return decode(stream, name, max_pixels, reduce=reduce)
+
+
+def _is_pillow_image(source: object) -> TypeGuard[PillowImage]:
+    """Tell an image of Pillow's; Pillow was imported by whoever made it."""
+    pillow = sys.modules.get("PIL.Image")
+    return pillow is not None and isinstance(source, pillow.Image)
 
 
 def count_pixels(source: str | os.PathLike[str] | bytes, *, max_bytes: int = MAX_BYTES) -> int:
@@ -267,7 +291,8 @@ def _opened(source: Any, name: str, max_bytes: int) -> Iterator[Stream]:
         if size > max_bytes:
             raise ImageError(
                 f"{name}: is over the limit of {max_bytes // 1_000_000} MB for a picture file; "
-                "if you trust it, raise max_bytes (--max-bytes)"
+                "if you trust it, raise max_bytes",
+                "max_bytes",
             )
         yield stream
 
@@ -301,13 +326,12 @@ def _encode(rgb: NDArray[np.uint8], style: str, quality: int) -> bytes:
 
 def _wrong_type(value: object) -> str:
     kind = f"{type(value).__module__}.{type(value).__qualname__}"
-    if kind.startswith("PIL."):
-        mend = "pass numpy.asarray(image.convert('RGB'))"
-    elif kind.startswith("torch."):
+    if kind.startswith("torch."):
         mend = "pass tensor.cpu().numpy() as uint8 (H, W, 3)"
     else:
         mend = (
-            "give a path, the bytes of a picture file, a binary stream or a uint8 (H, W, 3) array"
+            "give a path, the bytes of a picture file, a binary stream, an image of Pillow's or a"
+            " uint8 (H, W, 3) array"
         )
     return f"not an image: {kind}; {mend}"
 

@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,11 +23,11 @@ from facekeep._internal.timing import in_turns
 from facekeep.errors import InputError
 from facekeep.gallery import Gallery, NewTemplate, Space, edit
 from facekeep.models import open_model
-from facekeep.runtime import RuntimeOptions
 from facekeep.pipeline.align import align_batch, template
 from facekeep.pipeline.detect import Detector
 from facekeep.pipeline.embed import Embedder
 from facekeep.pipeline.image import load_image, save_image
+from facekeep.runtime import RuntimeOptions
 
 __all__ = ["STAGES", "Result", "run_bench"]
 

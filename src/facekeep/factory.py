@@ -1,0 +1,96 @@
+"""Open what the settings describe: an engine, its gallery, its key."""
+
+from __future__ import annotations
+
+import logging
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from facekeep.config.settings import Settings, default_gallery_path, load_settings
+from facekeep.errors import ConfigError, GalleryNotFound, Hint
+
+if TYPE_CHECKING:
+    from facekeep.engine import FaceEngine
+
+__all__ = ["open_engine"]
+
+_log = logging.getLogger(__name__)
+
+
+def open_engine(
+    settings: Settings | None = None,
+    gallery: Literal["none", "read", "write"] = "none",
+    *,
+    embedder: str | None = None,
+) -> FaceEngine:
+    """Make the engine that the settings describe.
+
+    Args:
+        settings: The settings; None for the user's own, see ``load_settings``.
+        gallery: Whether the engine uses the settings' gallery, and whether it may change it.
+        embedder: Another embedder than theirs.
+
+    Raises:
+        ConfigError: A setting cannot be used.
+        GalleryNotFound: The gallery is to be read, and there is none.
+        GalleryKeyError: The key that the settings name cannot be loaded.
+        ModelError: A model that the settings name cannot be used.
+    """
+    from facekeep.engine import FaceEngine
+    from facekeep.gallery import load_key
+    from facekeep.runtime import RuntimeOptions
+
+    settings = load_settings() if settings is None else settings
+    if gallery != "none":
+        _log.debug("gallery: %s, to %s", settings.gallery, gallery)
+    if gallery == "write":
+        _make_default_folder(settings.gallery)
+    elif gallery == "read":
+        _require_gallery(settings.gallery)
+    return FaceEngine(
+        None if gallery == "none" else settings.gallery,
+        key=None if gallery == "none" or settings.key is None else load_key(settings.key),
+        read_only=gallery == "read",
+        detector=settings.detector,
+        refiner=settings.refiner,
+        orienter=settings.orienter,
+        embedder=embedder or settings.embedder,
+        fmr=settings.fmr if settings.fpir is None else None,
+        fpir=settings.fpir,
+        review=settings.review,
+        any_quality=settings.any_quality,
+        keep_crops=settings.keep_crops,
+        min_face=settings.min_face,
+        max_faces=settings.max_faces,
+        max_pixels=settings.max_pixels,
+        max_bytes=settings.max_bytes,
+        flip=settings.flip,
+        options=RuntimeOptions(
+            runtime=settings.runtime,
+            device=settings.device,
+            precision=settings.precision,
+            threads=settings.threads,
+        ),
+    )
+
+
+def _require_gallery(gallery: Path) -> None:
+    if not os.path.lexists(gallery):
+        raise GalleryNotFound(
+            f"nobody is enrolled yet: there is no gallery at {gallery}",
+            Hint("enroll_first", {"gallery": gallery}),
+        )
+
+
+def _make_default_folder(gallery: Path) -> None:
+    """Make the folder of the default gallery; a missing folder that was asked for is a mistake."""
+    with suppress(ConfigError):  # there is no home: then the gallery was named
+        if gallery == default_gallery_path():
+            try:
+                gallery.parent.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                from facekeep.gallery.faults import file_fault
+
+                raise file_fault(error, gallery) from error
