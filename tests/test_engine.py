@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from facekeep import Consent, FaceEngine, Gallery, Threshold, save_image
+from facekeep import Consent, FaceEngine, Gallery, RuntimeOptions, Threshold, save_image
 from facekeep.errors import (
     GalleryNotFound,
+    Hint,
     ImageError,
     InputError,
     ModelNotFound,
@@ -244,7 +245,8 @@ def test_a_new_person_may_look_like_somebody_else(
     engine.enroll("Grace Hopper", hopper)
     result = engine.enroll("Her Twin", photo("hopper", gain=0.7))
     assert [each.reason for each in result.rejected] == ["identity_conflict"]
-    assert "--new-person" in result.rejected[0].detail
+    assert "this is a new person" in result.rejected[0].detail
+    assert result.rejected[0].hint == Hint("new_person")
     assert engine.enroll("Her Twin", photo("hopper", gain=0.7), new_person=True).enrolled == 1
 
 
@@ -307,7 +309,7 @@ def test_a_rate_that_cannot_be_promised_stops_the_first_enrolment_already(
     with (
         FaceEngine(gallery, fmr=1e-12) as engine,
         pytest.raises(
-            InputError, match=r"cannot be promised.*; or skip the checks \(--review off\)$"
+            InputError, match=r"cannot be promised.*; or skip the checks with the review 'off'$"
         ),
     ):
         engine.enroll("Grace Hopper", tmp_path / "never-read.jpg")
@@ -383,8 +385,12 @@ def test_an_enrolled_photo_cannot_be_refused_nor_a_refused_one_enrolled(
     person = engine.enroll("Grace Hopper", [photo("hopper"), photo("hopper", gain=0.6)]).person
     assert person is not None
     for again in (photo("hopper"), hopper, photo("hopper", gain=0.6)):
-        with pytest.raises(InputError, match=r"is enrolled with the face of .* --template "):
+        with pytest.raises(InputError, match="is enrolled with the face of ") as caught:
             engine.refuse("Grace Hopper", again)
+        hint = caught.value.hint
+        assert hint is not None
+        assert hint.key == "remove_template"
+        assert hint.facts["template"] in str(caught.value)
     person = engine.refuse("Grace Hopper", photo("collins"))
     assert (person.template_count, person.negative_count) == (2, 1)
     assert [each.negative_count for each in engine.gallery.people()] == [1]
@@ -505,7 +511,7 @@ def test_wrong_arguments_fail_at_once(
 
 def test_the_device_asked_for_is_the_device_used_or_an_error(hopper: Image) -> None:
     with pytest.raises(RuntimeUnavailable, match="cuda"):
-        FaceEngine(device="cuda").detect(hopper)
+        FaceEngine(options=RuntimeOptions(device="cuda")).detect(hopper)
 
 
 @pytest.mark.parametrize(

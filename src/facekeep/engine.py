@@ -45,7 +45,7 @@ from facekeep.pipeline.detect import Detector
 from facekeep.pipeline.embed import Embedder
 from facekeep.pipeline.enrollment import CANDIDATES, Enroller, Enrollment
 from facekeep.pipeline.enrollment_rules import require_threshold
-from facekeep.pipeline.image import MAX_BYTES, ImageSource
+from facekeep.pipeline.image import MAX_BYTES, MAX_PIXELS, ImageSource
 from facekeep.pipeline.quality_network import QualityNetwork
 from facekeep.pipeline.refine import chosen_entry
 from facekeep.runtime import RuntimeOptions
@@ -151,7 +151,7 @@ class FaceEngine(Closing, Forking):
         keep_crops: bool = False,
         min_face: float | None = None,
         max_faces: int | None = 500,
-        max_pixels: int = 100_000_000,
+        max_pixels: int = MAX_PIXELS,
         max_bytes: int = MAX_BYTES,
         flip: bool = False,
         threads: int | None = None,

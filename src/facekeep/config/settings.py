@@ -30,6 +30,7 @@ __all__ = [
     "default_config_path",
     "default_gallery_path",
     "example_toml",
+    "load_settings",
     "read_toml",
     "resolve",
 ]

@@ -54,6 +54,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MAX_BYTES",
+    "MAX_PIXELS",
     "ImageSource",
     "Reduced",
     "check_image",
@@ -81,10 +82,14 @@ _WRITERS = {
 
 # Addresses keep one slash where they went through a Path.
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/|data:", re.IGNORECASE)
+_NO_BGR = "only an array can be BGR; a file or an image of Pillow's says itself what it is"
 _CAMERA = re.compile(r"[0-9]{1,2}|/dev/video[0-9]*")
 
 MAX_BYTES = 500_000_000
 """A picture file with more bytes is refused unless another limit is given."""
+
+MAX_PIXELS = 100_000_000
+"""A picture with more pixels is refused unless another limit is given."""
 
 
 ImageSource: TypeAlias = "str | os.PathLike[str] | bytes | BinaryIO | NDArray[Any] | PillowImage"
@@ -95,7 +100,7 @@ or an image of Pillow's."""
 def load_image(
     source: ImageSource,
     *,
-    max_pixels: int = 100_000_000,
+    max_pixels: int = MAX_PIXELS,
     max_bytes: int = MAX_BYTES,
     reduce: bool = False,
     bgr: bool = False,
@@ -124,6 +129,8 @@ def load_image(
             given with something that is no array.
     """
     if bgr:
+        if not isinstance(source, np.ndarray):
+            raise InputError(_NO_BGR)
         return from_bgr(source)
     if isinstance(source, np.ndarray):
         return source if isinstance(source, Reduced) else check_image(source)
@@ -155,11 +162,15 @@ def check_image(array: object) -> NDArray[np.uint8]:
     """Check that an array is an RGB image, and return it C-contiguous.
 
     Only ``(H, W, 3)`` uint8 is accepted. Grey, alpha, float or BGR pixels are never guessed at: the
-    error says how to convert them. The array itself comes back when it is already C-contiguous.
+    error says how to convert them. The array itself comes back when it is already C-contiguous. An
+    image of Pillow's, which says what its pixels are, is converted as by `load_image`.
 
     Raises:
         InputError: It is not such an array; the message says what was found.
+        ImageError: An image of Pillow's is too large, or its file cannot be read.
     """
+    if _is_pillow_image(array):
+        return convert_pillow_image(array, MAX_PIXELS)
     if not isinstance(array, np.ndarray):
         raise InputError(_wrong_type(array))
     if array.dtype != np.uint8:
@@ -182,6 +193,8 @@ def from_bgr(array: object) -> NDArray[np.uint8]:
     Raises:
         InputError: It is not such an array.
     """
+    if _is_pillow_image(array):
+        raise InputError(_NO_BGR)
     return np.ascontiguousarray(check_image(array)[..., ::-1])
 
 
