@@ -26,7 +26,7 @@ import psutil
 
 from facekeep import FaceEngine, Gallery
 from facekeep.apps.demo import bundled_cases
-from facekeep.gallery import NewTemplate, Space, edit
+from facekeep.gallery import NewTemplate, Space
 from facekeep.models import default_model, entry, space_id
 from facekeep.pipeline.image import save_image
 
@@ -69,9 +69,9 @@ def with_people(count: int, model: str) -> str:
     with tempfile.TemporaryDirectory() as folder:
         photo, path = Path(folder) / "photo.jpg", Path(folder) / "people.db"
         save_image(photo, bundled_cases()[0].enrol[0])
-        with Gallery.open(path, space=space, create=True) as gallery, gallery._write() as rows:
-            for number, vector in enumerate(vectors):
-                edit.enroll(rows, f"Person {number}", [NewTemplate(vector)], {})
+        with Gallery.open(path, space=space, create=True) as gallery:
+            people = enumerate(vectors)
+            gallery.enroll_many((f"Person {n}", [NewTemplate(vector)]) for n, vector in people)
         return _told(_IDENTIFY, photo, path, model)
 
 

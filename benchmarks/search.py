@@ -27,11 +27,11 @@ from search_files import gallery, huge, in_child
 from search_indexes import OTHERS, Ours, timed
 from search_people import Strangers, exact_best, people_blocks, real_faces, strange_scores
 
-from facekeep.gallery import index as index_module
-from facekeep.gallery import sketch as sketch_module
-from facekeep.gallery.blocks import BLOCK_ROWS, Block, widened
-from facekeep.gallery.index import Index
-from facekeep.gallery.sketch import sketches
+from facekeep.gallery.sqlite.index import binary_codes
+from facekeep.gallery.sqlite.index import search_index as index_module
+from facekeep.gallery.sqlite.index.binary_codes import encode
+from facekeep.gallery.sqlite.index.blocks import BLOCK_ROWS, Block, widen
+from facekeep.gallery.sqlite.index.search_index import SearchIndex
 
 Rows = NDArray[np.float32]
 Words = NDArray[np.uint64]
@@ -58,18 +58,18 @@ def _statistics(what: str, scores: Rows) -> dict[str, object]:
 
 
 def recall(args: argparse.Namespace) -> None:
-    """Measure how many rows have sketches nearer to the probe than the exact answer's."""
+    """Measure how many rows have binary codes nearer to the probe than the exact answer's."""
     real = real_faces(args)
     for count in args.people:
         blocks = list(people_blocks(real, count))
         best = exact_best(blocks, real.probes)
-        probes = sketches(real.probes)
-        words = np.concatenate([block.sketches for block in blocks])
+        probes = encode(real.probes)
+        words = np.concatenate([block.codes for block in blocks])
         depth = np.array([_nearer(words, *pair) for pair in zip(probes, words[best], strict=True)])
         mated = best == real.owner
         ways = {"rank 1 is the mate": depth[mated], "rank 1 is anybody": depth}
         if args.templates > 1:
-            own = sketches(real.singles.reshape(-1, real.singles.shape[2]))
+            own = encode(real.singles.reshape(-1, real.singles.shape[2]))
             own = own.reshape(len(real.singles), args.templates, -1)[real.owner]
             ways["the same by the nearest template"] = np.array(
                 [
@@ -83,18 +83,20 @@ def recall(args: argparse.Namespace) -> None:
             | {f"in {limit}": float((ranks < limit).mean()) for limit in DEPTHS}
             for name, ranks in ways.items()
         ]
-        title = f"Recall by sketches: {args.model}, {count} people, {args.templates} templates each"
+        title = (
+            f"Recall by binary codes: {args.model}, {count} people, {args.templates} templates each"
+        )
         report(args, title, table)
 
 
 def _nearer(words: Words, probe: Words, own: Words) -> int:
-    """Count the sketches that are nearer to the probe than ``own``, or as near."""
+    """Count the binary codes that are nearer to the probe than ``own``, or as near."""
     limit = int(np.bitwise_count(probe ^ own).sum())
     nearer = 0
     for first in range(0, len(words), BLOCK_ROWS):
         part = words[first : first + BLOCK_ROWS]
         counts = np.bitwise_count(part ^ probe).view(np.uint64)[:, 0]
-        nearer += int((sketch_module._sums(counts, counts.copy()) <= limit).sum())
+        nearer += int((binary_codes._sum_bytes(counts, counts.copy()) <= limit).sum())
     return nearer - 1
 
 
@@ -118,7 +120,7 @@ def mates(args: argparse.Namespace) -> None:
 def _scores(blocks: list[Block], people: NDArray[np.intp], probes: Rows) -> Rows:
     places = (divmod(int(person), BLOCK_ROWS) for person in people)
     rows = np.stack([blocks[block].vectors[row] for block, row in places])
-    scores: Rows = np.einsum("ij,ij->i", widened(rows), probes)
+    scores: Rows = np.einsum("ij,ij->i", widen(rows), probes)
     return scores
 
 
@@ -127,8 +129,8 @@ def crossover(args: argparse.Namespace) -> None:
     real = real_faces(args)
     table = []
     for count in args.people:
-        index = Index(tuple(people_blocks(real, count)), 0, 0, 0)
-        times: dict[str, list[float]] = {"exact ms": [], "sketches ms": []}
+        index = SearchIndex(tuple(people_blocks(real, count)), 0, 0, 0)
+        times: dict[str, list[float]] = {"exact ms": [], "binary codes ms": []}
         for probe in real.probes[: args.turns]:
             for name, limit in zip(times, (count + 1, 0), strict=True):
                 index_module.EXACT_BELOW = limit
@@ -137,7 +139,7 @@ def crossover(args: argparse.Namespace) -> None:
                 )[1]
         row: dict[str, object] = {"people": count}
         table.append(row | {name: float(np.median(taken)) for name, taken in times.items()})
-    report(args, f"Exact or by sketches, {args.model}", table)
+    report(args, f"Exact or by binary codes, {args.model}", table)
 
 
 COMMANDS = (impostors, recall, mates, crossover, compare, huge, gallery, in_child)
@@ -152,7 +154,7 @@ def main() -> int:
     parser.add_argument("--turns", type=int, default=200, help="probes that are timed")
     parser.add_argument("--templates", type=int, default=1, help="templates of a real person")
     parser.add_argument("--ef", type=int, default=256, help="how far graphs are searched")
-    parser.add_argument("--numpy", action="store_true", help="compare sketches by NumPy (in_child)")
+    parser.add_argument("--numpy", action="store_true", help="compare codes by NumPy (in_child)")
     parser.add_argument("--others", nargs="*", choices=OTHERS, default=list(OTHERS))
     args = parser.parse_args()
     {command.__name__: command for command in COMMANDS}[args.what](args)

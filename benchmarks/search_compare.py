@@ -14,7 +14,7 @@ from search_indexes import OTHERS, OURS, Rows, timed
 from search_people import Real, exact_best, people_blocks, real_faces
 
 from facekeep._internal.memory import give_memory_back
-from facekeep.gallery.blocks import widened
+from facekeep.gallery.sqlite.index.blocks import widen
 
 
 def compare(args: argparse.Namespace) -> None:
@@ -24,7 +24,7 @@ def compare(args: argparse.Namespace) -> None:
     for count in args.people:
         blocks = list(people_blocks(real, count))
         best = exact_best(blocks, real.probes[: args.turns])
-        rows = np.concatenate([widened(block.vectors) for block in blocks])
+        rows = np.concatenate([widen(block.vectors) for block in blocks])
         del blocks
         for name in [*OURS, *args.others]:
             row = _measured(name, rows, args, real, best)

@@ -19,8 +19,8 @@ from search_indexes import Ours, on_disk, timed, use_faiss
 from search_people import Exact, Real, people_blocks, real_faces, unit
 
 from facekeep.gallery import Gallery, Space
-from facekeep.gallery.block_file import BlockFile
-from facekeep.gallery.blocks import widened
+from facekeep.gallery.sqlite.index.block_file import BlockFile
+from facekeep.gallery.sqlite.index.blocks import widen
 
 
 def gallery(args: argparse.Namespace) -> None:
@@ -36,7 +36,7 @@ def gallery(args: argparse.Namespace) -> None:
 
 
 def huge(args: argparse.Namespace) -> None:
-    """Search an index file of so many people that nothing of it fits in memory but the sketches.
+    """Search an index file of so many people that only the codes fit in memory.
 
     The people are made up a block at a time, compared exactly with the probes as they go by, and
     written as a gallery writes its index.
@@ -140,13 +140,13 @@ def fill(path: Path, real: Real, count: int) -> None:
         " VALUES (?, ?, 1, 0, ?, ?)"
     )
     at = datetime.now(UTC).isoformat(timespec="microseconds")
-    with Gallery.open(path, space=space, create=True) as opened, opened._write() as rows:
+    with Gallery.open(path, space=space, create=True) as opened, opened._session.write() as repo:
         for block in people_blocks(real, count):
             numbers = block.people.tolist()
-            vectors = unit(widened(block.vectors))
+            vectors = unit(widen(block.vectors))
             people = ((f"{n:032x}", f"Person {n}", at) for n in numbers)
             templates = (
                 (f"{n:032x}", n, at, v.tobytes()) for n, v in zip(numbers, vectors, strict=True)
             )
-            rows.connection.executemany(person, people)
-            rows.connection.executemany(template, templates)
+            repo.connection.executemany(person, people)
+            repo.connection.executemany(template, templates)

@@ -12,10 +12,10 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from facekeep.gallery import sketch
-from facekeep.gallery.block_file import BlockFile
-from facekeep.gallery.blocks import BLOCK_ROWS, Block, packed
-from facekeep.gallery.index import Index
+from facekeep.gallery.sqlite.index import binary_codes
+from facekeep.gallery.sqlite.index.block_file import BlockFile
+from facekeep.gallery.sqlite.index.blocks import BLOCK_ROWS, Block, pack
+from facekeep.gallery.sqlite.index.search_index import SearchIndex
 
 Rows = NDArray[np.float32]
 Search = Callable[[Rows], int]
@@ -25,7 +25,7 @@ class Ours:
     """The index of facekeep."""
 
     def __init__(self, blocks: Sequence[Block], faiss: bool) -> None:
-        self.index = Index(tuple(blocks), 0, 0, 0)
+        self.index = SearchIndex(tuple(blocks), 0, 0, 0)
         self.faiss = faiss
 
     def __call__(self, probe: Rows) -> int:
@@ -36,13 +36,13 @@ class Ours:
 
 @contextmanager
 def use_faiss(wanted: bool) -> Iterator[None]:
-    """Have sketches compared by faiss or by NumPy."""
-    before = sketch._has_faiss
-    sketch._has_faiss = lambda: wanted
+    """Have binary codes compared by faiss or by NumPy."""
+    before = binary_codes._has_faiss
+    binary_codes._has_faiss = lambda: wanted
     try:
         yield
     finally:
-        sketch._has_faiss = before
+        binary_codes._has_faiss = before
 
 
 def on_disk(file: BinaryIO, width: int, blocks: Iterable[Block]) -> list[Block]:
@@ -58,7 +58,7 @@ def blocks_of(rows: Rows) -> Iterator[Block]:
     for first in range(0, len(rows), BLOCK_ROWS):
         part = rows[first : first + BLOCK_ROWS]
         numbers = np.arange(first + 1, first + len(part) + 1)
-        yield packed(numbers, numbers.astype(np.uint64), part)
+        yield pack(numbers, numbers.astype(np.uint64), part)
 
 
 def ours(rows: Rows, args: argparse.Namespace, faiss: bool) -> Search:
@@ -99,7 +99,7 @@ def faiss_hnsw(rows: Rows, args: argparse.Namespace) -> Search:
 
 def usearch_hnsw(rows: Rows, args: argparse.Namespace) -> Search:
     """A graph by usearch, in int8."""
-    from usearch.index import Index as Graph
+    from usearch.index import SearchIndex as Graph
 
     graph = Graph(ndim=rows.shape[1], metric="cos", dtype="i8", connectivity=16)
     graph.expansion_search = args.ef

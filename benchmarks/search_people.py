@@ -12,7 +12,7 @@ import numpy as np
 from common import cached, labelled_faces
 from numpy.typing import NDArray
 
-from facekeep.gallery.blocks import BLOCK_ROWS, Block, packed, widened
+from facekeep.gallery.sqlite.index.blocks import BLOCK_ROWS, Block, pack, widen
 from facekeep.models import entry
 from facekeep.pipeline.embed import Embedder
 from facekeep.runtime import RuntimeOptions
@@ -104,7 +104,7 @@ def people_blocks(real: Real, count: int) -> Iterator[Block]:
         if done == 0:
             vectors[: len(real.templates)] = real.templates
         numbers = np.arange(done + 1, done + size + 1)
-        yield packed(numbers, numbers.astype(np.uint64), vectors)
+        yield pack(numbers, numbers.astype(np.uint64), vectors)
         done += size
 
 
@@ -125,7 +125,7 @@ class Exact:
         """Yield the blocks, each once it was compared."""
         for block in blocks:
             for first in range(0, len(block), 4096):
-                self._compare(widened(block.vectors[first : first + 4096]))
+                self._compare(widen(block.vectors[first : first + 4096]))
             yield block
 
     def _compare(self, vectors: Rows) -> None:

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from facekeep.gallery import file_rows
-from facekeep.gallery.file_rows import OpenFile
+from facekeep.gallery.sqlite.index import file_reader
+from facekeep.gallery.sqlite.index.file_reader import FileReader
 
 PEOPLE, WIDTH, TURNS = 200_000, 512, 100
 
@@ -40,15 +40,15 @@ def main() -> None:
             line = [best(lambda rows: mapped[rows], chosen)]
             for one_by_one in (False, True):
                 if one_by_one:
-                    file_rows._copy = lambda: None  # type: ignore[assignment]
+                    file_reader._find_copy = lambda: None  # type: ignore[assignment]
                 with open(file.name, "rb") as opened:  # noqa: PTH123
-                    source = OpenFile(os.dup(opened.fileno()), vectors.nbytes)
+                    source = FileReader(os.dup(opened.fileno()), vectors.nbytes)
                 line.append(best(lambda rows: source.rows(rows * size, size), chosen))  # noqa: B023
-            file_rows._copy = _copy
+            file_reader._find_copy = _find_copy
             print(count, "|", " | ".join(f"{ms:.2f}" for ms in line))
 
 
-_copy = file_rows._copy
+_find_copy = file_reader._find_copy
 
 if __name__ == "__main__":
     main()

@@ -37,18 +37,21 @@ if TYPE_CHECKING:
     from facekeep.apps.cache import PhotoCache
     from facekeep.apps.migrate import migrate_gallery
     from facekeep.apps.photos import cluster_folder, search_folder, search_person
-    from facekeep.config.settings import Settings, load_settings
+    from facekeep.config import Settings, load_settings
+    from facekeep.diagnosis import Check, doctor
     from facekeep.draw import annotate, contact_sheet
     from facekeep.engine import FaceEngine
     from facekeep.errors import (
         ConfigError,
         DependencyError,
         ExportInvalid,
+        ExportKeyMissing,
         FacekeepError,
         GalleryBusy,
         GalleryCorrupt,
         GalleryError,
         GalleryKeyError,
+        GalleryKeyMissing,
         GalleryNotFound,
         GalleryReadOnly,
         GalleryVersion,
@@ -59,6 +62,7 @@ if TYPE_CHECKING:
         ModelError,
         ModelNotFound,
         NameConflict,
+        NotAGallery,
         PersonExists,
         PersonNotFound,
         PullError,
@@ -99,9 +103,13 @@ _MODULES = {
         "search_folder",
         "search_person",
     ),
-    "config.settings": (
+    "config": (
         "Settings",
         "load_settings",
+    ),
+    "diagnosis": (
+        "Check",
+        "doctor",
     ),
     "draw": (
         "annotate",
@@ -112,11 +120,13 @@ _MODULES = {
         "ConfigError",
         "DependencyError",
         "ExportInvalid",
+        "ExportKeyMissing",
         "FacekeepError",
         "GalleryBusy",
         "GalleryCorrupt",
         "GalleryError",
         "GalleryKeyError",
+        "GalleryKeyMissing",
         "GalleryNotFound",
         "GalleryReadOnly",
         "GalleryVersion",
@@ -127,6 +137,7 @@ _MODULES = {
         "ModelError",
         "ModelNotFound",
         "NameConflict",
+        "NotAGallery",
         "PersonExists",
         "PersonNotFound",
         "PullError",
@@ -191,6 +202,7 @@ _MODULE_OF = {name: module for module, names in _MODULES.items() for name in nam
 __all__ = [
     "Calibrated",
     "Candidate",
+    "Check",
     "ConfigError",
     "Consent",
     "Decision",
@@ -199,6 +211,7 @@ __all__ = [
     "Embedder",
     "Enrollment",
     "ExportInvalid",
+    "ExportKeyMissing",
     "Face",
     "FaceDetector",
     "FaceEmbedder",
@@ -209,6 +222,7 @@ __all__ = [
     "GalleryCorrupt",
     "GalleryError",
     "GalleryKeyError",
+    "GalleryKeyMissing",
     "GalleryNotFound",
     "GalleryReadOnly",
     "GalleryStore",
@@ -221,6 +235,7 @@ __all__ = [
     "ModelNotFound",
     "NameConflict",
     "NewTemplate",
+    "NotAGallery",
     "Person",
     "PersonExists",
     "PersonNotFound",
@@ -245,6 +260,7 @@ __all__ = [
     "cluster_folder",
     "contact_sheet",
     "detect",
+    "doctor",
     "enroll",
     "from_bgr",
     "identify",

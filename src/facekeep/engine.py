@@ -21,7 +21,6 @@ from facekeep._internal.fork import Forking, watch
 from facekeep.errors import (
     GalleryNotFound,
     GalleryReadOnly,
-    Hint,
     InputError,
     ModelError,
     SpaceMismatch,
@@ -660,6 +659,6 @@ def _find_embedder(name: str | None) -> ModelEntry:
     if model.task != "embed":
         raise ModelError(
             f"{model.name} is a model to {model.verb}, not to embed, faces",
-            Hint("models_list"),
+            "list_models",
         )
     return model

@@ -35,7 +35,6 @@ class FacekeepError(Exception):
     """
 
     kind: ClassVar[str] = "error"
-    exit_status: ClassVar[int] = 2
 
     def __init__(self, message: str = "", hint: str | Hint | None = None) -> None:
         super().__init__(message)
@@ -58,7 +57,6 @@ class DependencyError(FacekeepError):
     """A library that facekeep needs is not there, or cannot be loaded."""
 
     kind = "dependency"
-    exit_status = 3
 
 
 class ImageError(FacekeepError):
@@ -74,36 +72,41 @@ class ModelError(FacekeepError):
 
 
 class ModelNotFound(ModelError):
-    """No catalogue entry has this name, or its files are not on this machine."""
+    """No catalog entry has this name, or its files are not on this machine."""
 
     kind = "model_not_found"
 
 
 class ModelCorrupt(ModelError):
-    """A weight file has another digest than its catalogue entry, or is not a usable network."""
+    """A weight file has another digest than its catalog entry, or is not a usable network."""
 
     kind = "model_corrupt"
-    exit_status = 3
 
 
 class PullError(ModelError):
     """A model could not be fetched: refused, cut off, or its digest is wrong."""
 
     kind = "pull"
-    exit_status = 3
 
 
 class RuntimeUnavailable(ModelError):
     """The runtime or device that was asked for does not exist here. There is no silent fallback."""
 
     kind = "runtime"
-    exit_status = 3
 
 
 class SpaceMismatch(FacekeepError):
-    """Templates and probes come from different embedding spaces and must not be compared."""
+    """Templates and probes come from different embedding spaces and must not be compared.
+
+    Attributes:
+        model: Name of the model that the gallery's templates come from, where it is known.
+    """
 
     kind = "space_mismatch"
+
+    def __init__(self, message: str = "", *, model: str | None = None) -> None:
+        super().__init__(message)
+        self.model = model
 
 
 class GalleryError(FacekeepError):
@@ -119,9 +122,21 @@ class GalleryNotFound(GalleryError):
 
 
 class GalleryCorrupt(GalleryError):
-    """The file is damaged, or it is not a facekeep gallery."""
+    """The file is damaged, or it is not a facekeep gallery.
+
+    Attributes:
+        person: Name of the person whose facts are damaged, where it is one person's.
+    """
 
     kind = "gallery_corrupt"
+
+    def __init__(self, message: str = "", *, person: str | None = None) -> None:
+        super().__init__(message)
+        self.person = person
+
+
+class NotAGallery(GalleryCorrupt):
+    """The file is something else than a facekeep gallery."""
 
 
 class GalleryVersion(GalleryError):
@@ -134,21 +149,18 @@ class GalleryBusy(GalleryError):
     """Another program kept the gallery locked for longer than the time-out."""
 
     kind = "gallery_busy"
-    exit_status = 3
 
 
 class GalleryReadOnly(GalleryError):
     """The gallery, or the folder it stands in, cannot be written."""
 
     kind = "gallery_read_only"
-    exit_status = 3
 
 
 class StorageFull(FacekeepError):
     """The disk, or the file-size limit, leaves no room to write; nothing was half written."""
 
     kind = "storage_full"
-    exit_status = 3
 
 
 class GalleryKeyError(GalleryError):
@@ -157,10 +169,30 @@ class GalleryKeyError(GalleryError):
     kind = "key"
 
 
+class GalleryKeyMissing(GalleryKeyError):
+    """The gallery is encrypted and no key was given."""
+
+
+class ExportKeyMissing(GalleryKeyError):
+    """The export file is encrypted and no key was given."""
+
+
 class TemplateTampered(GalleryError):
-    """A stored template fails its authentication: it was changed outside facekeep."""
+    """A stored template fails its authentication: it was changed outside facekeep.
+
+    Attributes:
+        person: Name of the person whose template it is, where it is known.
+        template_id: UUID of the template, where the person has others.
+    """
 
     kind = "template_tampered"
+
+    def __init__(
+        self, message: str = "", *, person: str | None = None, template_id: str | None = None
+    ) -> None:
+        super().__init__(message)
+        self.person = person
+        self.template_id = template_id
 
 
 class PersonNotFound(GalleryError):

@@ -1,4 +1,4 @@
-"""Open what the settings describe: an engine, its gallery, its key."""
+"""Open what the settings describe: an engine, a gallery, its key."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from facekeep.errors import ConfigError, GalleryNotFound, Hint
 
 if TYPE_CHECKING:
     from facekeep.engine import FaceEngine
+    from facekeep.gallery import Gallery, Key, Space
 
-__all__ = ["open_engine"]
+__all__ = ["open_engine", "open_gallery", "open_key", "space_of"]
 
 _log = logging.getLogger(__name__)
 
@@ -39,7 +40,6 @@ def open_engine(
         ModelError: A model that the settings name cannot be used.
     """
     from facekeep.engine import FaceEngine
-    from facekeep.gallery import load_key
     from facekeep.runtime import RuntimeOptions
 
     settings = load_settings() if settings is None else settings
@@ -51,7 +51,7 @@ def open_engine(
         _require_gallery(settings.gallery)
     return FaceEngine(
         None if gallery == "none" else settings.gallery,
-        key=None if gallery == "none" or settings.key is None else load_key(settings.key),
+        key=None if gallery == "none" else open_key(settings),
         read_only=gallery == "read",
         detector=settings.detector,
         refiner=settings.refiner,
@@ -76,6 +76,47 @@ def open_engine(
     )
 
 
+def open_gallery(settings: Settings, *, create: bool = False, read_only: bool = False) -> Gallery:
+    """Open the settings' gallery for all that needs no weights.
+
+    Args:
+        settings: The settings.
+        create: Create the gallery, for the settings' embedder, where there is none.
+        read_only: Open it so that nothing can change it, on read-only media too.
+    """
+    from facekeep.gallery import Gallery
+
+    path = settings.gallery
+    _log.debug("gallery: %s, to %s", path, "read" if read_only else "write")
+    if create:
+        _make_default_folder(path)
+    else:
+        _require_gallery(path)
+    return Gallery.open(
+        path,
+        key=open_key(settings),
+        space=space_of(settings) if create else None,
+        create=create,
+        read_only=read_only,
+    )
+
+
+def open_key(settings: Settings) -> Key | None:
+    """Load the key that the settings name, if they name one."""
+    from facekeep.gallery import load_key
+
+    return None if settings.key is None else load_key(settings.key)
+
+
+def space_of(settings: Settings) -> Space:
+    """Give the embedding space of the settings' embedder, without loading it."""
+    from facekeep.gallery import Space
+    from facekeep.models import default_model, entry, space_id
+
+    model = entry(settings.embedder or default_model("embed"))
+    return Space(space_id(model), model.name, model.width or 0)
+
+
 def _require_gallery(gallery: Path) -> None:
     if not os.path.lexists(gallery):
         raise GalleryNotFound(
@@ -91,6 +132,6 @@ def _make_default_folder(gallery: Path) -> None:
             try:
                 gallery.parent.mkdir(parents=True, exist_ok=True)
             except OSError as error:
-                from facekeep.gallery.faults import file_fault
+                from facekeep.gallery.file_errors import translate_os_error
 
-                raise file_fault(error, gallery) from error
+                raise translate_os_error(error, gallery) from error

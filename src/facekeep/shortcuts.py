@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 from facekeep._internal.fork import Forking, watch
-from facekeep.config.settings import Settings, load_settings
+from facekeep.config import Settings, load_settings
 from facekeep.factory import open_engine
 
 if TYPE_CHECKING:

@@ -38,7 +38,7 @@ from facekeep.errors import (
     StorageFull,
 )
 from facekeep.gallery import Gallery
-from facekeep.gallery.faults import sqlite_faults
+from facekeep.gallery.sqlite.sqlite_errors import translate_errors
 
 
 def contents(path: Path) -> list[Any]:
@@ -489,7 +489,7 @@ _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_IOERR_SHORT_READ)
 def test_only_damage_is_called_damage(path: Path, code: int, kind: type[FacekeepError]) -> None:
     error = sqlite3.OperationalError("disk I/O error\nin two lines")
     error.sqlite_errorcode = code
-    with pytest.raises(kind) as caught, sqlite_faults(path):
+    with pytest.raises(kind) as caught, translate_errors(path):
         raise error
     assert type(caught.value) is kind
     assert_one_line(caught.value)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from gallery_kit import KEY, make, sketched
+from gallery_kit import KEY, make, search_by_codes
 
 from facekeep.gallery import Gallery, Key
 
@@ -33,6 +33,6 @@ def gallery(path: Path, key: Key | None) -> Iterator[Gallery]:
 @pytest.fixture
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Any gallery is a large one, with small blocks."""
-    sketched(monkeypatch)
+    search_by_codes(monkeypatch)
     for module in ("blocks", "block_file", "index_file"):
-        monkeypatch.setattr(f"facekeep.gallery.{module}.BLOCK_ROWS", 8)
+        monkeypatch.setattr(f"facekeep.gallery.sqlite.index.{module}.BLOCK_ROWS", 8)

@@ -170,7 +170,7 @@ def test_a_reader_of_an_older_state_is_not_passed_over(path: Path) -> None:
         templates = populate(gallery)
         reader.execute("BEGIN")
         reader.execute("SELECT count(*) FROM people").fetchone()
-        with pytest.raises(GalleryBusy, match=r"is done, but .* gallery compact"):
+        with pytest.raises(GalleryBusy, match=r"is done, but .* compact the gallery"):
             gallery.remove(NAME)
         assert NAME not in [person.name for person in gallery.people()]
         assert gallery.info().erasure_pending
@@ -232,7 +232,7 @@ def test_an_erasure_without_room_to_rewrite_is_not_called_complete(
         def full() -> None:
             raise StorageFull("no room")
 
-        monkeypatch.setattr(gallery._database, "sweep", full)
+        monkeypatch.setattr(gallery._session.database, "compact", full)
         with pytest.raises(StorageFull, match="is done, but"):
             gallery.remove(NAME)
         assert gallery.info().erasure_pending
@@ -246,7 +246,7 @@ def test_the_index_forgets_too(path: Path) -> None:
         hits = gallery.search(templates[0].vector[None], 100)[0]
         assert NAME not in [hit.name for hit in hits]
         assert len(hits) == 60
-        state = gallery._index
+        state = gallery._searcher._index
         assert state is not None
         held = b"".join(block.vectors.tobytes() for block in state.blocks)
         assert new(59).vector.astype(np.float16).tobytes() in held
@@ -259,7 +259,7 @@ def test_compacting_gives_the_room_back(path: Path) -> None:
         gallery.compact()
         before = gallery.info().size
         for number in range(1, 40):
-            with gallery._write() as rows:
+            with gallery._session.write() as rows:
                 rows.delete_person(rows.person(f"P{number:02}").id)
         gallery.compact()
         assert gallery.info().size < before / 2
@@ -284,7 +284,7 @@ def test_erasing_waits_for_a_reader_to_finish(path: Path, key: Key | None) -> No
     with make(path, key) as gallery, make(path, key) as other:
         gallery.enroll("Ada", [new(1)])
         gallery.enroll("Bea", [new(2)])
-        reading = other._database.snapshot()
+        reading = other._session.database.snapshot()
         reading.__enter__()
         timer = threading.Timer(0.5, lambda: reading.__exit__(None, None, None))
         timer.start()

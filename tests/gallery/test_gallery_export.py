@@ -27,8 +27,8 @@ from facekeep.errors import (
     StorageFull,
 )
 from facekeep.gallery import Consent, Gallery, Imported, Key
-from facekeep.gallery.export_file import MAX_LINE_BYTES
-from facekeep.gallery.records import from_stamp, now_stamp
+from facekeep.gallery.transfer import MAX_LINE_BYTES
+from facekeep.gallery.types import from_stamp, now_stamp
 
 EXAMPLES = int(os.environ.get("FACEKEEP_FUZZ_EXAMPLES", "2000"))
 
@@ -477,7 +477,7 @@ def test_mutated_exports_raise_only_our_errors(
     else:
         # A harmless mutation: what was let in is sound and is taken out again.
         assert gallery.check() == []
-        with gallery._write() as rows:
+        with gallery._session.write() as rows:
             kept = {person[0].id for person in before}
             for person in gallery.people():
                 if person.id not in kept:

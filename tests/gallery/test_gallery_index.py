@@ -10,16 +10,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from gallery_kit import KEY, SPACE, new, sketched, units
+from gallery_kit import KEY, SPACE, new, search_by_codes, units
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from index_kit import NAMES, PEOPLE, VECTORS, filled, found, index_of, kept
 
-from facekeep.gallery import Gallery, NewTemplate, edit
-from facekeep.gallery.block_file import BlockFile
-from facekeep.gallery.blocks import Block
-from facekeep.gallery.reading import blocks_of
-from facekeep.gallery.rows import Rows
+from facekeep.gallery import Gallery, NewTemplate
+from facekeep.gallery.sqlite.index.block_file import BlockFile
+from facekeep.gallery.sqlite.index.blocks import Block, read_blocks
+from facekeep.gallery.sqlite.repository import Repository
 
 pytestmark = pytest.mark.usefixtures("small_blocks")
 
@@ -32,16 +31,16 @@ def test_the_file_is_private_and_serves_the_next_opener(
     assert stat.S_IMODE(index_of(path).stat().st_mode) == 0o600
     read: list[int] = []
 
-    def spy(rows: Rows, people: Sequence[int]) -> Iterator[Block]:
+    def spy(repo: Repository, people: Sequence[int]) -> Iterator[Block]:
         read.extend(people)
-        return blocks_of(rows, people)
+        return read_blocks(repo, people)
 
-    monkeypatch.setattr("facekeep.gallery.searchable.blocks_of", spy)
+    monkeypatch.setattr("facekeep.gallery.sqlite.index.searcher.read_blocks", spy)
     with Gallery.open(path, space=SPACE, read_only=True) as gallery:
         assert found(gallery) == NAMES
         assert read == []
-        assert gallery._index is not None
-        assert all(block.stored for block in gallery._index.blocks)
+        assert gallery._searcher._index is not None
+        assert all(block.stored for block in gallery._searcher._index.blocks)
 
 
 def test_additions_are_appended(path: Path) -> None:
@@ -63,14 +62,14 @@ def test_a_file_in_which_too_much_changed_is_made_anew(path: Path) -> None:
     with filled(path) as gallery:
         found(gallery)
         before = index_of(path).stat().st_ino
-        with gallery._write(rewrite=False) as rows:
-            for number in range(PEOPLE):
-                edit.enroll(rows, f"P{number}", [NewTemplate(VECTORS[number])], {})
+        gallery.enroll_many(
+            (name, [NewTemplate(v)]) for name, v in zip(NAMES, VECTORS, strict=True)
+        )
         assert found(gallery) == NAMES
         gallery.enroll("P0", [new(100)])
         assert found(gallery) == NAMES
         assert index_of(path).stat().st_ino != before
-        assert len(gallery._index or ()) == PEOPLE + 1
+        assert len(gallery._searcher._index or ()) == PEOPLE + 1
 
 
 def test_a_stranger_in_place_of_the_index_is_left_alone_by_a_search(
@@ -111,9 +110,9 @@ def test_a_damaged_file_does_no_harm(
     folder = tmp_path_factory.getbasetemp() / "sound"
     path = folder / "people.db"
     with pytest.MonkeyPatch.context() as patch:
-        sketched(patch)
+        search_by_codes(patch)
         for module in ("blocks", "block_file", "index_file"):
-            patch.setattr(f"facekeep.gallery.{module}.BLOCK_ROWS", 8)
+            patch.setattr(f"facekeep.gallery.sqlite.index.{module}.BLOCK_ROWS", 8)
         if not folder.exists():
             folder.mkdir()
             with filled(path) as gallery:
@@ -141,7 +140,7 @@ def test_an_index_of_a_past_that_did_not_happen_is_not_used(path: Path) -> None:
     copy = path.with_name("copy.db")
     with filled(path) as gallery:
         gallery.compact()
-        gallery._database.close()
+        gallery._session.database.close()
     shutil.copy(path, copy)
     with Gallery.open(path, space=SPACE) as gallery:
         gallery.enroll("Late", [new(100)])
@@ -168,7 +167,7 @@ def test_where_no_index_can_be_written_it_is_kept_in_memory(
         assert found(gallery) == NAMES
         gallery.enroll("Late", [new(100)])
         assert found(gallery, units(1, 100)) == ["Late"]
-    # A row: person, mark, sketch and sixteen numbers of two bytes.
+    # A row: person, mark, code and sixteen numbers of two bytes.
     assert [record.getMessage() for record in caplog.records] == [
         f"the search index is kept in memory, which takes {PEOPLE * (80 + 32) / 1e6:.1f} MB in"
         f" each process and the time to read {PEOPLE} people: {index_of(path)} cannot be used:"
@@ -189,7 +188,7 @@ def test_an_index_that_cannot_be_read_is_told_of_once(
         Gallery.open(path, space=SPACE) as other,
     ):
         assert found(gallery) == NAMES
-        other._index_file.path = path  # so that it is left as it is
+        other._session.index_file.path = path  # so that it is left as it is
         for name in ("P1", "P2"):
             templates = other.enroll(name, [new(101)]).templates or ()
             other.remove_templates(name, [templates[-1].id])

@@ -17,9 +17,9 @@ from index_kit import NAMES, VECTORS, filled, found, index_of, kept
 
 from facekeep.errors import GalleryError, StorageFull
 from facekeep.gallery import Gallery
-from facekeep.gallery.block_file import BlockFile, UnusableError
-from facekeep.gallery.file_rows import OpenFile
-from facekeep.gallery.index import Index
+from facekeep.gallery.sqlite.index.block_file import BlockFile, UnusableError
+from facekeep.gallery.sqlite.index.file_reader import FileReader
+from facekeep.gallery.sqlite.index.search_index import SearchIndex
 
 HELPERS = Path(__file__).parents[1] / "helpers"
 
@@ -53,7 +53,7 @@ def test_a_file_that_is_taken_away_under_a_search_is_noticed(path: Path) -> None
         found(gallery)
         with Gallery.open(path, space=SPACE, read_only=True) as other:
             assert found(other) == NAMES
-            gallery._index_file.discard()
+            gallery._session.index_file.discard()
             assert found(other) == NAMES
 
 
@@ -70,11 +70,11 @@ def test_a_reader_that_met_a_change_takes_the_file_again_later(
             with monkeypatch.context() as patch:
                 patch.setattr(BlockFile, "blocks", changed)
                 assert found(other) == NAMES
-            assert other._index is not None
-            assert not any(block.stored for block in other._index.blocks)
+            assert other._searcher._index is not None
+            assert not any(block.stored for block in other._searcher._index.blocks)
             gallery.remove("P9")
             assert "P9" not in found(other)
-            assert all(block.stored for block in other._index.blocks)
+            assert all(block.stored for block in other._searcher._index.blocks)
 
 
 def test_a_file_that_is_taken_away_while_it_is_opened_is_noticed(path: Path) -> None:
@@ -106,7 +106,7 @@ def test_a_file_that_grows_while_it_is_opened_is_opened(
 def test_encrypting_a_gallery_takes_its_index_away(path: Path) -> None:
     with filled(path) as gallery, Gallery.open(path, space=SPACE, key=None) as other:
         assert found(gallery) == found(other) == NAMES
-        view = other._index
+        view = other._searcher._index
         gallery.rekey(KEY)
         assert not index_of(path).exists()
         assert view is not None
@@ -119,13 +119,13 @@ import os, signal, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
 import pytest
-from gallery_kit import SPACE, sketched, units
+from gallery_kit import SPACE, search_by_codes, units
 from facekeep.gallery import Gallery
-from facekeep.gallery.block_file import BlockFile, UnusableError
+from facekeep.gallery.sqlite.index.block_file import BlockFile, UnusableError
 patch = pytest.MonkeyPatch()
-sketched(patch)
+search_by_codes(patch)
 for module in ("blocks", "block_file", "index_file"):
-    patch.setattr(f"facekeep.gallery.{module}.BLOCK_ROWS", 8)
+    patch.setattr(f"facekeep.gallery.sqlite.index.{module}.BLOCK_ROWS", 8)
 write, left = BlockFile._write, int(sys.argv[3])
 def dying(*arguments):
     global left
@@ -187,8 +187,8 @@ def test_an_erasure_that_fails_says_what_is_done_and_how_to_mend_the_rest(
             gallery.remove("P9")
         assert str(caught.value) == (
             f"the search index {index_of(path)} cannot be overwritten: input/output error; what was"
-            " asked is done, but what was erased may still lie in the files: mend that and run"
-            " `facekeep gallery compact`"
+            " asked is done, but what was erased may still lie in the files: mend that and"
+            " compact the gallery"
         )
 
 
@@ -196,7 +196,7 @@ def test_who_finds_the_index_being_written_searches_in_memory(
     path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with filled(path, busy_timeout=0.1) as gallery:
-        with gallery._index_file.locked(0):
+        with gallery._session.index_file.lock(0):
             assert found(gallery) == NAMES
             gallery.enroll("Late", [new(100)])
             assert found(gallery, units(1, 100)) == ["Late"]
@@ -214,19 +214,19 @@ def test_who_only_adds_to_the_index_does_not_wait_for_others(
     with filled(path, busy_timeout=1000) as gallery:
         assert found(gallery) == NAMES
         gallery.enroll("Late", [new(100)])
-        with gallery._index_file.locked(0):
+        with gallery._session.index_file.lock(0):
             assert found(gallery, units(1, 100)) == ["Late"]
 
 
 def during_searches(monkeypatch: pytest.MonkeyPatch, action: Callable[[], object]) -> None:
     """Have something done just before any index is searched."""
-    search = Index.search
+    search = SearchIndex.search
 
-    def disturbed(self: Index, *arguments: Any) -> list[list[int]]:
+    def disturbed(self: SearchIndex, *arguments: Any) -> list[list[int]]:
         action()
         return search(self, *arguments)
 
-    monkeypatch.setattr(Index, "search", disturbed)
+    monkeypatch.setattr(SearchIndex, "search", disturbed)
 
 
 def test_nobody_is_missed_however_often_others_change_the_gallery(
@@ -291,7 +291,7 @@ def test_an_index_whose_erasure_was_cut_off_is_made_anew(
 
 def test_erasure_leaves_the_holes_of_the_file(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("blocks", "block_file", "index_file"):
-        monkeypatch.setattr(f"facekeep.gallery.{module}.BLOCK_ROWS", 65536)
+        monkeypatch.setattr(f"facekeep.gallery.sqlite.index.{module}.BLOCK_ROWS", 65536)
     with filled(path) as gallery:
         found(gallery)
         before = index_of(path).stat()
@@ -324,19 +324,20 @@ import os, sys
 sys.path.insert(0, sys.argv[2])
 import pytest
 from pathlib import Path
-from gallery_kit import SPACE, sketched
+from gallery_kit import SPACE, search_by_codes
 from index_kit import NAMES, found, index_of
-from facekeep.gallery import Gallery, file_rows
+from facekeep.gallery import Gallery
+from facekeep.gallery.sqlite.index import file_reader
 patch = pytest.MonkeyPatch()
-sketched(patch)
+search_by_codes(patch)
 for module in ("blocks", "block_file", "index_file"):
-    patch.setattr(f"facekeep.gallery.{module}.BLOCK_ROWS", 8)
+    patch.setattr(f"facekeep.gallery.sqlite.index.{module}.BLOCK_ROWS", 8)
 if sys.argv[4] == "one by one":
-    patch.setattr(file_rows, "_copy", lambda: None)
+    patch.setattr(file_reader, "_find_copy", lambda: None)
 path = Path(sys.argv[1])
 with Gallery.open(path, space=SPACE) as gallery:
     assert found(gallery) == NAMES
-    assert all(block.stored for block in gallery._index.blocks)
+    assert all(block.stored for block in gallery._searcher._index.blocks)
     os.truncate(index_of(path), int(sys.argv[3]))
     assert found(gallery) == NAMES
     assert found(gallery) == NAMES
@@ -359,9 +360,11 @@ def test_rows_are_read_alike_in_both_ways(tmp_path: Path, monkeypatch: pytest.Mo
     places = np.sort(np.random.default_rng(1).integers(0, 3000, 2500))
     for way in ("at once", "one by one"):
         if way == "one by one":
-            monkeypatch.setattr("facekeep.gallery.file_rows._copy", lambda: None)
+            monkeypatch.setattr(
+                "facekeep.gallery.sqlite.index.file_reader._find_copy", lambda: None
+            )
         handle = os.open(tmp_path / "file", os.O_RDWR)
-        file = OpenFile(os.dup(handle), data.nbytes)
+        file = FileReader(os.dup(handle), data.nbytes)
         assert np.array_equal(file.rows(places * 24, 24), data[places])
         assert np.array_equal(file.run(240, 480), data[10:30].reshape(-1))
         assert not file.broken

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from facekeep.errors import FacekeepError, GalleryKeyError, StorageFull, TemplateTampered
 from facekeep.gallery import Key, generate_key, load_key
-from facekeep.gallery.cipher import Cipher
+from facekeep.gallery.crypto import Cipher
 
 SECRET = bytes(range(32))
 TEXT = base64.b64encode(SECRET).decode()

@@ -16,7 +16,7 @@ from facekeep._internal import drafts as _drafts
 from facekeep._internal.files import replacing
 from facekeep.errors import FacekeepError, GalleryKeyError, InputError, StorageFull
 from facekeep.gallery import Gallery, generate_key
-from facekeep.gallery.leftovers import leftovers
+from facekeep.gallery.leftovers import find_leftovers
 
 HELPERS = Path(__file__).parents[1] / "helpers"
 
@@ -84,12 +84,12 @@ def test_a_draft_that_is_being_written_is_left_alone(tmp_path: Path) -> None:
     target.write_bytes(b"old")
     with part.open("rb") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
-        assert list(leftovers(tmp_path / "people.db")) == []
+        assert list(find_leftovers(tmp_path / "people.db")) == []
         with replacing(target, private=True) as file:
             file.write(b"new")
         assert target.read_bytes() == b"new"
         assert part.read_bytes() == EXPORT
-    assert list(leftovers(tmp_path / "people.db")) == [part, log]
+    assert list(find_leftovers(tmp_path / "people.db")) == [part, log]
 
 
 def test_two_who_make_the_same_new_file_do_so_one_after_the_other(
@@ -117,10 +117,10 @@ def test_without_locks_only_what_is_old_is_taken_for_left_behind(
     with replacing(target) as file:
         file.write(b"new")
     assert part.exists()
-    assert list(leftovers(tmp_path / "people.db")) == []
+    assert list(find_leftovers(tmp_path / "people.db")) == []
     long_ago = time.time() - 3600
     os.utime(part, (long_ago, long_ago))
-    assert list(leftovers(tmp_path / "people.db")) == [part]
+    assert list(find_leftovers(tmp_path / "people.db")) == [part]
     with replacing(target) as file:
         file.write(b"newer")
     assert list(tmp_path.iterdir()) == [target]
@@ -157,19 +157,20 @@ import os, signal, sys
 sys.path.insert(0, sys.argv[2])
 from pathlib import Path
 from gallery_kit import SPACE, make, new
-from facekeep import _drafts, _files
-from facekeep.gallery import Gallery, exchange
+from facekeep._internal import drafts, files
+from facekeep.gallery import Gallery
+from facekeep.gallery import transfer
 place = sys.argv[3]
 def die(*_, **__):
     os.kill(os.getpid(), signal.SIGKILL)
 if place == "create":
-    _files.publish = die
+    files.publish = die
     make(Path(sys.argv[1]) / "new.db")
 with Gallery.open(Path(sys.argv[1]) / "people.db", space=SPACE) as gallery:
     if place == "write":
-        exchange.ExportWriter.finish = die
+        transfer.ExportWriter.finish = die
     elif place == "rename":
-        _drafts._move = die
+        drafts._move = die
     gallery.export(Path(sys.argv[1]) / "out.jsonl")
 """
 
@@ -205,7 +206,7 @@ def test_an_export_replaces_no_key_no_database_and_no_index(path: Path) -> None:
         os.link(path, same)
         for target in (key, other, index, same, path.with_name("people.db-index.lock")):
             before = target.read_bytes() if target.exists() else None
-            with pytest.raises(InputError, match="export to another file"):
+            with pytest.raises(InputError, match="choose another file"):
                 gallery.export(target)
             assert (target.read_bytes() if target.exists() else None) == before
 

@@ -15,7 +15,8 @@ import pytest
 from gallery_kit import KEY, SPACE, contents, make, new, units
 
 from facekeep.errors import GalleryVersion
-from facekeep.gallery import Consent, Gallery, Key, schema
+from facekeep.gallery import Consent, Gallery, Key
+from facekeep.gallery.sqlite import schema
 
 HERE = Path(__file__).parent
 FROZEN = [("v1_plain", None), ("v1_encrypted", KEY), ("v2_plain", None), ("v2_encrypted", KEY)]

@@ -23,7 +23,7 @@ from facekeep.errors import (
     StorageFull,
 )
 from facekeep.gallery import Gallery, Key, restore
-from facekeep.gallery.folder import settle
+from facekeep.gallery.sqlite.file_locks import finish_swap
 
 HELPERS = Path(__file__).parents[1] / "helpers"
 
@@ -32,7 +32,9 @@ import os, signal, sys
 sys.path.insert(0, sys.argv[2])
 from pathlib import Path
 from gallery_kit import SPACE, new
-from facekeep.gallery import Gallery, folder, restore
+from facekeep.gallery import Gallery
+from facekeep.gallery.sqlite import file_locks
+from facekeep.gallery import restore
 path, place = Path(sys.argv[1]), sys.argv[3]
 def die(*_):
     os.kill(os.getpid(), signal.SIGKILL)
@@ -42,13 +44,13 @@ if place == "enroll":
         gallery.enroll(f"Later {number}", [new(number)])
     die()
 elif place == "begin":
-    folder._second_name = die
+    file_locks._link_old = die
 elif place == "aside":
-    folder._move = die
+    file_locks._move = die
 elif place == "swap":
-    folder.sync_folder = die
+    file_locks.sync_folder = die
 elif place == "end":
-    folder.settle = die
+    file_locks.finish_swap = die
 restore(path.with_name("copy.db"), path)
 """
 
@@ -117,7 +119,9 @@ def test_a_copy_put_beside_an_old_log_is_not_harmed_and_the_message_says_how(pat
     path.write_bytes(backup[:60_000] + b"damage" * 5000)
     before = path.read_bytes()
     for _ in range(2):
-        with pytest.raises(GalleryCorrupt, match=r"gallery restore COPY.*old people.db-wal"):
+        with pytest.raises(
+            GalleryCorrupt, match=r"restore a copy of the gallery.*old people.db-wal"
+        ):
             enroll_and_search(path)
     assert path.read_bytes() == before
     assert Path(f"{path}-wal").stat().st_size > 0
@@ -222,10 +226,10 @@ def test_who_is_killed_leaves_one_whole_gallery(path: Path, place: str) -> None:
     assert files(path) == {"people.db", "copy.db"}
 
 
-def test_settle_does_nothing_where_nothing_was_killed(path: Path) -> None:
+def test_finish_swap_does_nothing_where_nothing_was_killed(path: Path) -> None:
     make(path).close()
     before = path.read_bytes()
-    settle(path)
+    finish_swap(path)
     assert path.read_bytes() == before
 
 

@@ -8,16 +8,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from gallery_kit import KEY, make, new, sketched, units
+from gallery_kit import KEY, make, new, search_by_codes, units
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from facekeep.errors import InputError
-from facekeep.gallery import Gallery, NewTemplate, index
-from facekeep.gallery.blocks import Block
-from facekeep.gallery.index import Index
-from facekeep.gallery.reading import blocks_of, vectors_of
-from facekeep.gallery.rows import Rows
+from facekeep.gallery import Gallery, NewTemplate
+from facekeep.gallery.sqlite.index import search_index
+from facekeep.gallery.sqlite.index.blocks import Block, read_blocks
+from facekeep.gallery.sqlite.index.search_index import SearchIndex
+from facekeep.gallery.sqlite.repository import Repository
 
 
 def reference(probe: np.ndarray, owners: list[int], vectors: np.ndarray) -> dict[int, float]:
@@ -29,7 +29,7 @@ def reference(probe: np.ndarray, owners: list[int], vectors: np.ndarray) -> dict
     return scores
 
 
-@pytest.mark.parametrize("way", ["all", "sketches in memory", "sketches in a file"])
+@pytest.mark.parametrize("way", ["all", "codes in memory", "codes in a file"])
 @given(
     owners=st.lists(st.integers(0, 4), min_size=1, max_size=24),
     cut=st.integers(0, 24),
@@ -38,11 +38,11 @@ def reference(probe: np.ndarray, owners: list[int], vectors: np.ndarray) -> dict
 )
 @settings(max_examples=12, deadline=None)
 def test_search_is_exact(way: str, owners: list[int], cut: int, top_k: int, seed: int) -> None:
-    """However the templates came, and by sketches too while all are compared exactly after them."""
+    """However the templates came, and by codes too while all are compared exactly after them."""
     vectors = units(len(owners), seed)
     probes = units(3, seed + 1)
     with pytest.MonkeyPatch.context() as patch, TemporaryDirectory() as folder:
-        sketched(patch, at=0 if way.startswith("sketches") else 100, in_file="file" in way)
+        search_by_codes(patch, at=0 if way.startswith("codes") else 100, in_file="file" in way)
         with make(Path(folder) / "people.db") as gallery:
             for part in (slice(0, cut), slice(cut, None)):
                 for owner in set(owners[part]):
@@ -78,7 +78,7 @@ def test_an_early_state_is_not_disturbed_by_later_ones(path: Path) -> None:
     with make(path) as gallery:
         gallery.enroll("Ada", [new(0)])
         gallery.search(units(1))
-        early = gallery._index
+        early = gallery._searcher._index
         assert early is not None
         before = early.search(units(1), 9)
         for seed in range(1, 9):
@@ -98,8 +98,8 @@ def test_many_probes_at_once_equal_one_by_one(
         gallery.enroll(f"P{number % 7}", [NewTemplate(vector)])
     probes = units(11, 2)
     together = gallery.search(probes, 3)
-    monkeypatch.setattr("facekeep.gallery.index._PROBES_AT_ONCE", 4)
-    monkeypatch.setattr("facekeep.gallery.index._ROWS_AT_ONCE", 3)
+    monkeypatch.setattr("facekeep.gallery.sqlite.index.search_index._PROBES_AT_ONCE", 4)
+    monkeypatch.setattr("facekeep.gallery.sqlite.index.search_index._ROWS_AT_ONCE", 3)
     for hits, in_chunks, probe in zip(together, gallery.search(probes, 3), probes, strict=True):
         (alone,) = gallery.search(probe[None], 3)
         for other in (in_chunks, alone):
@@ -116,15 +116,15 @@ def test_whatever_reads_everybody_bounds_what_is_compared_at_once(
         gallery.enroll(f"P{number}", [NewTemplate(vector)])
     probes, sizes = units(11, 2), []
     expected = gallery.search(probes, 3)
-    product = index._product
+    product = search_index._multiply
 
     def spy(chunk: np.ndarray, vectors: np.ndarray) -> np.ndarray:
         sizes.append(len(chunk))
         return product(chunk, vectors)
 
-    monkeypatch.setattr(index, "_product", spy)
-    monkeypatch.setattr(index, "_PROBES_AT_ONCE", 4)
-    found = gallery._searched_without_index(probes, 3)
+    monkeypatch.setattr(search_index, "_multiply", spy)
+    monkeypatch.setattr(search_index, "_PROBES_AT_ONCE", 4)
+    found = gallery._searcher.search_without_index(probes, 3)
     names = [[[hit.name for hit in hits] for hits in each] for each in (found, expected)]
     assert names[0] == names[1]
     assert sizes == [4, 4, 3]
@@ -184,11 +184,11 @@ def test_only_what_changed_is_read_again(path: Path, monkeypatch: pytest.MonkeyP
         gallery.search(units(1))
         read: list[int] = []
 
-        def spy(rows: Rows, people: Sequence[int]) -> Iterator[Block]:
+        def spy(repo: Repository, people: Sequence[int]) -> Iterator[Block]:
             read.append(len(people))
-            return blocks_of(rows, people)
+            return read_blocks(repo, people)
 
-        monkeypatch.setattr("facekeep.gallery.searchable.blocks_of", spy)
+        monkeypatch.setattr("facekeep.gallery.sqlite.index.searcher.read_blocks", spy)
         gallery.search(units(1))
         assert read == []
         gallery.enroll("Cleo", [new(4)])
@@ -213,15 +213,16 @@ def test_the_same_candidates_are_read_once_but_never_too_many_kept(
         first = gallery.search(units(1))
         read: list[int] = []
 
-        def spy(rows: Rows, people: Sequence[int]) -> Any:
+        def spy(repo: Repository, people: Sequence[int]) -> Any:
             read.extend(people)
-            return vectors_of(rows, people)
+            return vectors(repo, people)
 
-        monkeypatch.setattr("facekeep.gallery.ranking.vectors_of", spy)
+        vectors = Repository.vectors
+        monkeypatch.setattr(Repository, "vectors", spy)
         assert gallery.search(units(1)) == first
         assert read == []
         gallery.update("Ada", metadata={"a": 1})
-        monkeypatch.setattr("facekeep.gallery.ranking._KEPT", 2)
+        monkeypatch.setattr("facekeep.gallery.sqlite.index.ranking._CACHED", 2)
         assert gallery.search(units(1)) == gallery.search(units(1)) == first
         assert len(read) == 4
 
@@ -231,8 +232,8 @@ def test_rows_of_people_who_changed_do_not_pile_up(path: Path) -> None:
         for seed in range(40):
             gallery.enroll("Ada", [new(seed)])
             gallery.search(units(1))
-        assert gallery._index is not None
-        assert len(gallery._index) == 1
+        assert gallery._searcher._index is not None
+        assert len(gallery._searcher._index) == 1
 
 
 def test_an_interrupted_refresh_leaves_nothing_half_done(
@@ -247,7 +248,7 @@ def test_an_interrupted_refresh_leaves_nothing_half_done(
             raise KeyboardInterrupt
 
         with monkeypatch.context() as patch:
-            patch.setattr("facekeep.gallery.searchable.grouped", interrupted)
+            patch.setattr("facekeep.gallery.sqlite.index.searcher.group", interrupted)
             with pytest.raises(KeyboardInterrupt):
                 gallery.search(units(1))
         hits = gallery.search(units(1, 2), 5)[0]
@@ -262,16 +263,16 @@ def test_a_search_that_was_overtaken_by_an_erasure_is_done_again(
         gallery.enroll("Ada", [new(1), new(2)])
         templates = gallery.person("Ada").templates
         assert templates is not None
-        search = Index.search
+        search = SearchIndex.search
         searches = itertools.count(1)
 
-        def overtaken(index: Index, *arguments: Any) -> Any:
+        def overtaken(index: SearchIndex, *arguments: Any) -> Any:
             if next(searches) == 1:
                 gallery.remove_templates("Ada", [templates[0].id])
                 return [[]]
             return search(index, *arguments)
 
-        monkeypatch.setattr(Index, "search", overtaken)
+        monkeypatch.setattr(SearchIndex, "search", overtaken)
         ((hit,),) = gallery.search(units(1, 2))
         assert hit.name == "Ada"
         assert hit.similarity == pytest.approx(1, abs=1e-6)

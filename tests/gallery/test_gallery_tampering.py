@@ -179,7 +179,7 @@ def test_a_removal_that_removes_nothing_is_an_error(
     filled: Path, key: Key | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     doctor(filled, "CREATE TRIGGER t BEFORE DELETE ON people BEGIN SELECT RAISE(IGNORE); END")
-    monkeypatch.setattr("facekeep.gallery.schema.differences", lambda *_: "")
+    monkeypatch.setattr("facekeep.gallery.sqlite.schema.compare_schema", lambda *_: "")
     with Gallery.open(filled, space=SPACE, key=key) as gallery:
         with pytest.raises(GalleryCorrupt, match="keeps it from being changed"):
             gallery.remove("Bea")

@@ -10,7 +10,7 @@ from gallery_kit import make, new
 
 from facekeep.errors import InputError, NameConflict, PersonExists, PersonNotFound
 from facekeep.gallery import Gallery
-from facekeep.gallery.names import skeletons
+from facekeep.gallery.names import make_skeletons
 
 ALIKE = [
     "tony blair",
@@ -71,7 +71,7 @@ def test_case_is_told_in_every_script_and_forms_of_letters() -> None:
         ("O\u2019Brien", "O'Brien"),
         ("Ann\u2010Marie", "Ann-Marie"),
     ]
-    assert [pair for pair in pairs if not skeletons(pair[0]) & skeletons(pair[1])] == []
+    assert [pair for pair in pairs if not make_skeletons(pair[0]) & make_skeletons(pair[1])] == []
 
 
 @pytest.mark.parametrize(("stored", "asked"), [("Tony Blair", "Tony_Blair"), ("A_B_C", "A B C")])
@@ -108,7 +108,7 @@ def test_names_that_cannot_be_seen_or_reorder_text_are_refused(gallery: Gallery,
 
 
 def test_somebody_of_an_older_gallery_with_such_a_name_can_be_renamed(gallery: Gallery) -> None:
-    with gallery._write(rewrite=False) as rows:
+    with gallery._session.write(rewrite=False) as rows:
         rows.add_template(rows.add_person("A\u202eda"), new(1))
         rows.record("imported", None)
     assert gallery.rename("A\u202eda", "Ada").name == "Ada"
@@ -144,7 +144,7 @@ def test_what_was_rolled_back_is_not_remembered(gallery: Gallery, tmp_path: Path
 
 def test_many_names_are_read_at_once(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with make(path) as gallery:
-        with gallery._write(rewrite=False) as rows:
+        with gallery._session.write(rewrite=False) as rows:
             for number in range(1500):
                 rows.add_template(rows.add_person(f"Person {number}"), new(number))
             rows.record("imported", None)
@@ -159,7 +159,7 @@ def test_import_treats_alike_names_as_taken(gallery: Gallery, tmp_path: Path) ->
     gallery.export(file)
     gallery.remove("ADA")
     gallery.enroll("Ada", [new(2)])
-    with pytest.raises(NameConflict, match=r"'ADA' looks like 'Ada'.*--on-conflict merge"):
+    with pytest.raises(NameConflict, match=r"'ADA' looks like 'Ada'.*on_conflict merge"):
         gallery.import_(file)
     assert gallery.import_(file, on_conflict="skip").skipped == 1
     assert gallery.import_(file, on_conflict="merge").merged == 1

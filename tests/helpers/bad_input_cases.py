@@ -313,7 +313,7 @@ GALLERIES = [
         "identify hopper.jpg",
         2,
         "gallery_corrupt",
-        "people.db is not a gallery: give the path of a sound gallery",
+        "people.db is not a gallery: give the path of one; if it was one, restore a copy",
         junk("people.db", "Dear diary\n" * 1000),
     ),
     Case(
@@ -472,7 +472,7 @@ KEYS = [
         "identify hopper.jpg -g locked.db",
         2,
         "key",
-        "locked.db is encrypted and no key was given: give its key with --key file:PATH",
+        "locked.db is encrypted and no key was given: give its key",
     ),
     Case(
         "missing, to enrol",
@@ -565,8 +565,8 @@ KEYS = [
         f"identify hopper.jpg -g locked.db {KEY}",
         2,
         "template_tampered",
-        " of Grace Hopper was changed outside facekeep: restore a copy with `facekeep gallery"
-        " restore COPY`, or run `facekeep people remove 'Grace Hopper'` and enroll again",
+        " of Grace Hopper was changed outside facekeep: restore a copy of the gallery, or remove"
+        " the person and enroll again",
         lambda w: w.sql(
             "locked.db",
             "UPDATE templates SET vector = CAST(substr(vector, 1, 40) || x'00'"
@@ -672,7 +672,7 @@ NAMES = [
 
 EXPORTS = [
     Case("onto the gallery", "people export people.db", 2, "input", "is the gallery itself"),
-    Case("into no folder", "people export no/p.jsonl", 2, "input", "/no for the export: create it"),
+    Case("into no folder", "people export no/p.jsonl", 2, "input", "/no for the file: create it"),
     Case("onto a folder", "people export .", 2, "input", "is not a regular file"),
     Case(
         "onto a full disk",
@@ -729,7 +729,7 @@ EXPORTS = [
         "people import locked.jsonl",
         2,
         "key",
-        "locked.jsonl is encrypted and no key was given: give its key with --file-key",
+        "locked.jsonl is encrypted and no key was given: give the key of the export",
     ),
     Case(
         "encrypted, with another key",

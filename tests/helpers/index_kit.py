@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from gallery_kit import make, units
 
-from facekeep.gallery import Gallery, Key, NewTemplate, edit
-from facekeep.gallery.sketch import sketches
+from facekeep.gallery import Gallery, Key, NewTemplate
+from facekeep.gallery.sqlite.index.binary_codes import encode
 
 PEOPLE = 30
 VECTORS = units(PEOPLE, 7)
@@ -18,9 +18,9 @@ NAMES = [f"P{number}" for number in range(PEOPLE)]
 def filled(path: Path, key: Key | None = None, **options: float) -> Gallery:
     """A gallery of people with a template each, enrolled in one transaction."""
     gallery = make(path, key, **options)
-    with gallery._write(rewrite=False) as rows:
-        for number, vector in enumerate(VECTORS):
-            edit.enroll(rows, f"P{number}", [NewTemplate(vector)], {})
+    gallery.enroll_many(
+        (name, [NewTemplate(vector)]) for name, vector in zip(NAMES, VECTORS, strict=True)
+    )
     return gallery
 
 
@@ -30,7 +30,7 @@ def index_of(path: Path) -> Path:
 
 def kept(vector: np.ndarray) -> list[bytes]:
     """What an index keeps of a vector."""
-    return [vector.astype(np.float16).tobytes(), sketches(vector[None]).tobytes()]
+    return [vector.astype(np.float16).tobytes(), encode(vector[None]).tobytes()]
 
 
 def found(gallery: Gallery, vectors: np.ndarray = VECTORS) -> list[str]:

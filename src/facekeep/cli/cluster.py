@@ -22,11 +22,11 @@ from facekeep.cli.enroll import (
     served,
 )
 from facekeep.cli.looking import CacheFlag, check_sheet, open_cache, photo_progress, remarks, terms
-from facekeep.cli.opening import open_engine, open_gallery, open_key
 from facekeep.cli.options import ENGINE, GALLERY, Collage, Folder, Out
 from facekeep.cli.output import counted
 from facekeep.cli.terms import box
 from facekeep.errors import FacekeepError, GalleryNotFound, InputError
+from facekeep.factory import open_engine, open_gallery, open_key
 
 if TYPE_CHECKING:
     from facekeep.apps.photos import Clustering, Group
@@ -112,7 +112,7 @@ def cluster(
 
         check_folder(sort_into, folder)
     with (
-        open_engine(run) as engine,
+        open_engine(run.settings) as engine,
         _people(run, engine) as gallery,
         open_cache(run, cache) as known,
         photo_progress(run) as show,
@@ -161,7 +161,7 @@ def _people(run: Run, engine: FaceEngine) -> AbstractContextManager[Gallery | No
 
     try:
         return Gallery.open(
-            run.settings.gallery, space=engine.space, key=open_key(run), read_only=True
+            run.settings.gallery, space=engine.space, key=open_key(run.settings), read_only=True
         )
     except GalleryNotFound:
         return nullcontext()
@@ -213,7 +213,7 @@ def _enrolled(
         return []
     from facekeep.apps.groups import enroll_group
 
-    with open_gallery(run, create=True) as gallery:
+    with open_gallery(run.settings, create=True) as gallery:
         for _, name in chosen:
             gallery.name_for(name, new_person=new_person)
         return [

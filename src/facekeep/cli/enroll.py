@@ -11,10 +11,11 @@ import typer
 
 from facekeep.cli.command import ExitStatus, Run, command, group
 from facekeep.cli.completion import people_names
-from facekeep.cli.opening import open_engine
+from facekeep.cli.hints import explain, explain_rejection
 from facekeep.cli.options import ENGINE, GALLERY
 from facekeep.cli.output import counted
 from facekeep.errors import InputError
+from facekeep.factory import open_engine
 
 if TYPE_CHECKING:
     from facekeep.engine import FaceEngine
@@ -106,7 +107,10 @@ def enroll(
     people = dict(_folders(Path(name))) if not images else {name: _expanded(images)}
     done: list[Enrollment] = []
     total = sum(len(photos) for photos in people.values())
-    with open_engine(run, gallery="write") as engine, run.progress("Enrolling", total) as advance:
+    with (
+        open_engine(run.settings, gallery="write") as engine,
+        run.progress("Enrolling", total) as advance,
+    ):
         for person, photos in people.items():
             folder = None if images else Path(name, person)
             done.append(_enrolled(engine, person, photos, facts, folder))
@@ -142,10 +146,10 @@ def _enrolled(
     try:
         return engine.enroll(person, photos, **facts)
     except NameConflict as error:
-        rejection = Rejection(str(folder), "name_conflict", str(error))
+        rejection = Rejection(str(folder), "name_conflict", explain(error))
         return Enrollment(person, 0, (rejection,), None)
     except ImageError as error:
-        rejections = tuple(Rejection(str(photo), "unreadable", str(error)) for photo in photos)
+        rejections = tuple(Rejection(str(photo), "unreadable", explain(error)) for photo in photos)
         return Enrollment(person, 0, rejections, None)
 
 
@@ -190,7 +194,7 @@ def _by_reason(rejected: Sequence[Rejection]) -> dict[tuple[str, str], list[str]
     """The photos that were refused for one and the same reason, in the order they were given in."""
     found: dict[tuple[str, str], list[str]] = {}
     for each in rejected:
-        found.setdefault((each.reason, each.detail), []).append(each.image)
+        found.setdefault((each.reason, explain_rejection(each)), []).append(each.image)
     return found
 
 
@@ -209,7 +213,7 @@ def _document(enrollment: Enrollment) -> dict[str, Any]:
 def rejected_of(enrollment: Enrollment) -> list[dict[str, str]]:
     """Which photos were not used, and why, for JSON."""
     return [
-        {"image": each.image, "reason": each.reason, "detail": each.detail}
+        {"image": each.image, "reason": each.reason, "detail": explain_rejection(each)}
         for each in enrollment.rejected
     ]
 

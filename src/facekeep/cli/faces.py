@@ -15,13 +15,15 @@ import typer
 
 from facekeep.cli.command import ExitStatus, Run, command, group
 from facekeep.cli.csv_file import Csv, csv_rows
+from facekeep.cli.exit_status import status_of
+from facekeep.cli.hints import explain
 from facekeep.cli.looking import check_targets
-from facekeep.cli.opening import open_engine
 from facekeep.cli.options import ENGINE, GALLERY, Collage, Images
 from facekeep.cli.output import counted
 from facekeep.cli.pictures import Album, Picture, make_folder
 from facekeep.cli.terms import box, say_identification
 from facekeep.errors import FacekeepError, ImageError, InputError
+from facekeep.factory import open_engine
 
 if TYPE_CHECKING:
     import numpy as np
@@ -88,7 +90,7 @@ def detect(
     """
     with (
         csv_rows(csv, (*_COLUMNS, "error"), json=run.json) as add,
-        open_engine(run) as engine,
+        open_engine(run.settings) as engine,
     ):
         run = replace(run, muted=csv == "-")
         return _Looking(run, images, engine.detect, out, crops, add).run_all()
@@ -127,7 +129,7 @@ def identify(
     """
     with (
         csv_rows(csv, (*_COLUMNS, *_WHO, "error"), json=run.json) as add,
-        open_engine(run, gallery="read") as engine,
+        open_engine(run.settings, gallery="read") as engine,
     ):
         run = replace(run, muted=csv == "-")
         look = _Looking(
@@ -193,9 +195,9 @@ class _Looking:
             if not self.album.many:
                 raise
             self.unreadable += 1
-            self.add({"image": picture.name, "error": str(error)})
+            self.add({"image": picture.name, "error": explain(error)})
             _report_failure(self.run, picture.name, error)
-            return ExitStatus.YES if picture.in_folder else ExitStatus(error.exit_status)
+            return ExitStatus.YES if picture.in_folder else status_of(error)
         self.read += 1
         return ExitStatus.YES if found else ExitStatus.NO
 
@@ -420,6 +422,6 @@ def _likeness(candidate: Candidate) -> str:
 
 def _report_failure(run: Run, image: str, error: FacekeepError) -> None:
     if run.json:
-        run.emit({"image": image, "error": {"kind": error.kind, "message": str(error)}})
+        run.emit({"image": image, "error": {"kind": error.kind, "message": explain(error)}})
     else:
-        run.say(f"error: {error}")
+        run.say(f"error: {explain(error)}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,17 +12,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from facekeep.cli.command import ExitStatus, Run, command, group
+from facekeep.cli.hints import explain_finding
 from facekeep.cli.looking import photo_progress
-from facekeep.cli.opening import open_engine, open_gallery, open_key
 from facekeep.cli.options import ENGINE, GALLERY
 from facekeep.cli.output import counted, size_text
 from facekeep.errors import InputError
+from facekeep.factory import open_engine, open_gallery, open_key
 
 if TYPE_CHECKING:
     from facekeep.apps.migrate import Migration
     from facekeep.engine import FaceEngine
     from facekeep.gallery import Space
-    from facekeep.gallery.records import AuditEntry
+    from facekeep.gallery.types import AuditEntry
 
 app = group(
     "gallery",
@@ -36,7 +37,7 @@ KeySpec = Annotated[str, typer.Argument(metavar="SPEC", help="file:PATH or keyri
 @command(app, "info", uses=GALLERY, examples=["facekeep gallery info --gallery people.db"])
 def info(run: Run) -> None:
     """Say what the gallery holds, for which model, and whether it is encrypted."""
-    with open_gallery(run, read_only=True) as gallery:
+    with open_gallery(run.settings, read_only=True) as gallery:
         facts = asdict(gallery.info())
     if run.json:
         run.emit(facts | {"created_at": facts["created_at"].isoformat()})
@@ -54,10 +55,11 @@ def check(run: Run) -> ExitStatus:
     from facekeep.gallery import Finding
 
     try:
-        with open_gallery(run, read_only=True) as gallery:
+        with open_gallery(run.settings, read_only=True) as gallery:
             findings = gallery.check()
     except GalleryCorrupt as error:  # so damaged, or changed so much, that it is not opened
         findings = [Finding("structure", str(error))]
+    findings = [replace(each, message=explain_finding(each)) for each in findings]
     if run.json:
         run.emit({"ok": not findings, "findings": [asdict(each) for each in findings]})
     for finding in findings:
@@ -93,7 +95,7 @@ def restore_(
         raise InputError(
             f"{run.settings.gallery} has the name of a picture: name the gallery with --gallery"
         )
-    done = restore(copy, run.settings.gallery, key=open_key(run))
+    done = restore(copy, run.settings.gallery, key=open_key(run.settings))
     if run.json:
         run.emit(
             {
@@ -111,7 +113,7 @@ def restore_(
 @command(app, "compact", uses=GALLERY, examples=["facekeep gallery compact"])
 def compact(run: Run) -> None:
     """Give unused space back to the disk and finish erasures that readers held up."""
-    with open_gallery(run) as gallery:
+    with open_gallery(run.settings) as gallery:
         before = gallery.info().size
         gallery.compact()
         after = gallery.info().size
@@ -123,7 +125,7 @@ def compact(run: Run) -> None:
 @command(app, "purge", uses=GALLERY, examples=["facekeep gallery purge"])
 def purge(run: Run) -> None:
     """Erase everybody whose time of retention has passed."""
-    with open_gallery(run) as gallery:
+    with open_gallery(run.settings) as gallery:
         erased = gallery.purge(datetime.now(UTC))
     if run.json:
         run.emit({"erased": [person.name for person in erased]})
@@ -175,7 +177,7 @@ def rekey(
 
     if (new_key is None) == (not plain):
         raise InputError("say either --new-key SPEC or --plain")
-    with open_gallery(run) as gallery:
+    with open_gallery(run.settings) as gallery:
         gallery.rekey(load_key(new_key) if new_key else None)
         encrypted = gallery.info().encrypted
     if run.json:
@@ -230,8 +232,8 @@ def migrate(
     from facekeep.apps.migrate import migrate_gallery
 
     with (
-        open_gallery(run) as gallery,
-        open_engine(run) as engine,
+        open_gallery(run.settings) as gallery,
+        open_engine(run.settings) as engine,
         _engine_of(run, gallery.space) as old_engine,
         photo_progress(run, "Migrating") as show,
     ):
@@ -257,7 +259,7 @@ def _engine_of(run: Run, space: Space) -> AbstractContextManager[FaceEngine | No
     try:
         model = entry(space.model)
         if space_id(model) == space.id and verify(model).state == "ok":
-            return open_engine(run, embedder=space.model)
+            return open_engine(run.settings, embedder=space.model)
     except ModelError:
         pass
     return nullcontext()
@@ -307,7 +309,7 @@ def audit(
     ] = 100,
 ) -> None:
     """Show what was done to the gallery, latest first; the lines never hold a name or a face."""
-    with open_gallery(run, read_only=True) as gallery:
+    with open_gallery(run.settings, read_only=True) as gallery:
         entries = gallery.audit(last)
     rows = [{**asdict(each), "at": each.at.isoformat(timespec="seconds")} for each in entries]
     if run.json:

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from facekeep.cli.command import Run
-from facekeep.cli.opening import open_key
 from facekeep.cli.terms import say_terms
 from facekeep.errors import InputError
+from facekeep.factory import open_key
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -65,7 +65,7 @@ def open_cache(run: Run, wanted: bool) -> AbstractContextManager[PhotoCache | No
     """Open the cache of photos, encrypted where the settings name a key, if it is wanted."""
     from facekeep.apps.cache import PhotoCache
 
-    return PhotoCache(key=open_key(run)) if wanted else nullcontext()
+    return PhotoCache(key=open_key(run.settings)) if wanted else nullcontext()
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -10,12 +10,14 @@ import typer
 
 from facekeep.cli.command import ExitStatus, Run, command, group
 from facekeep.cli.completion import choices, model_names
+from facekeep.cli.hints import add_hint
 from facekeep.cli.options import Model
 from facekeep.cli.output import BYTES, size_text, words
 
 if TYPE_CHECKING:
     from facekeep.models import ModelEntry
     from facekeep.models.model_entry import Colour
+    from facekeep.models.resolve import ModelStatus
 
 app = group(
     "models",
@@ -134,9 +136,9 @@ def verify(
     from facekeep.models import verify as check
 
     models = [entry(name) for name in names] if names else list_models()
-    results = [(m.name, check(m)) for m in models if names or not m.offered]
+    results = [(m.name, _with_hint(check(m))) for m in models if names or not m.offered]
     if run.json:
-        run.emit({"models": [{"name": name, **asdict(status)} for name, status in results]})
+        run.emit({"models": [{"name": name, **status.to_dict()} for name, status in results]})
     for name, status in results:
         run.say(f"{name}: {status.state}: {status.detail}")
     whole = all(status.state == "ok" for _, status in results)
@@ -351,6 +353,10 @@ def remove(run: Run, name: Model) -> None:
     if run.json:
         run.emit({"removed": name})
     run.say(f"{name}: removed")
+
+
+def _with_hint(status: ModelStatus) -> ModelStatus:
+    return replace(status, detail=add_hint(status.detail, status.hint))
 
 
 def _facts(model: ModelEntry) -> dict[str, Any]:

@@ -16,6 +16,8 @@ from datetime import UTC, datetime
 from os import PathLike, fspath
 from typing import Any, Final, TextIO
 
+from facekeep.cli.hints import add_hint
+
 __all__ = [
     "BYTES",
     "counted",
@@ -323,7 +325,8 @@ class _LogHandler(logging.Handler):
     """Prints log records as single lines on whatever stderr is at that moment."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        say(f"facekeep: {record.levelname.lower()}: {self.format(record)}", sys.stderr)
+        text = add_hint(self.format(record), getattr(record, "hint", None))
+        say(f"facekeep: {record.levelname.lower()}: {text}", sys.stderr)
 
 
 def set_up_logging(*, verbose: bool = False, quiet: bool = False) -> None:

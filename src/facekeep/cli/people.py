@@ -21,10 +21,11 @@ from facekeep.cli.enroll import (
     consent_of,
     metadata_of,
 )
-from facekeep.cli.opening import nobody, open_engine, open_gallery, open_key, space_of
+from facekeep.cli.hints import first_enroll
 from facekeep.cli.options import ENGINE, GALLERY, Image
 from facekeep.cli.output import counted, words
 from facekeep.errors import InputError, SpaceMismatch
+from facekeep.factory import open_engine, open_gallery, open_key, space_of
 
 if TYPE_CHECKING:
     from facekeep.gallery import Key, Person, Template
@@ -80,13 +81,13 @@ class Conflict(StrEnum):
 )
 def list_(run: Run) -> None:
     """List everybody who is enrolled."""
-    with open_gallery(run, read_only=True) as gallery:
+    with open_gallery(run.settings, read_only=True) as gallery:
         people = gallery.people()
     if run.json:
         run.emit({"people": [_document(person) for person in people]})
         return
     if not people:
-        run.say(nobody(run.settings.gallery))
+        run.say(f"nobody is enrolled yet; {first_enroll(run.settings.gallery)}")
         return
     rows = [
         [p.name, _counts(p), p.created_at.date(), p.retain_until and p.retain_until.date()]
@@ -98,7 +99,7 @@ def list_(run: Run) -> None:
 @command(app, "show", uses=GALLERY, examples=['facekeep people show "Ada Lovelace"'])
 def show(run: Run, name: Name) -> None:
     """Show what is kept about a person: facts, consent and each template."""
-    with open_gallery(run, read_only=True) as gallery:
+    with open_gallery(run.settings, read_only=True) as gallery:
         person = gallery.person(name)
     if run.json:
         run.emit(_document(person))
@@ -137,14 +138,14 @@ def set_(
         changes["retain_until"] = datetime.now(UTC) + timedelta(days=retain_days)
     if not changes:
         raise InputError("say what to change: --meta, --consent or --retain-days")
-    with open_gallery(run) as gallery:
+    with open_gallery(run.settings) as gallery:
         _report(run, gallery.update(name, **changes), "changed")
 
 
 @command(app, "rename", uses=GALLERY, examples=['facekeep people rename Ada "Ada Lovelace"'])
 def rename(run: Run, name: Name, new_name: NewName, new_person: NewPerson = False) -> None:
     """Give a person another name."""
-    with open_gallery(run) as gallery:
+    with open_gallery(run.settings) as gallery:
         _report(run, gallery.rename(name, new_name, new_person=new_person), "renamed")
 
 
@@ -163,7 +164,7 @@ def merge(
     """Make one person of several: the templates of all go to the last one named."""
     if len(names) < 2:
         raise InputError("merging takes two names or more: those to merge, then the one that stays")
-    with open_gallery(run) as gallery:
+    with open_gallery(run.settings) as gallery:
         _report(run, gallery.merge(names[:-1], names[-1]), "merged")
 
 
@@ -187,7 +188,7 @@ def split(
     new_person: NewPerson = False,
 ) -> None:
     """Move templates that belong to somebody else to a new person."""
-    with open_gallery(run) as gallery:
+    with open_gallery(run.settings) as gallery:
         _report(run, gallery.split(name, templates, new_name, new_person=new_person), "split off")
 
 
@@ -207,7 +208,7 @@ def remove(run: Run, name: Name, templates: Some = None, yes: Sure = False) -> N
     With --template only the templates named are erased and the person stays, which takes at least
     one other template.
     """
-    with open_gallery(run) as gallery:
+    with open_gallery(run.settings) as gallery:
         name = gallery.person(name).name
         if not yes:
             some = counted(len(set(templates)), "template") + " of " if templates else ""
@@ -233,7 +234,7 @@ def refuse(run: Run, name: Name, image: Image, largest: Largest = False) -> None
     Of several faces in the picture one must plainly be the main one. The picture must not be one
     that the person is enrolled with.
     """
-    with open_engine(run, gallery="write") as engine:
+    with open_engine(run.settings, gallery="write") as engine:
         person = engine.refuse(name, image, largest=largest)
         _report(run, person, "noted what this person is not")
 
@@ -253,7 +254,7 @@ def export(
     ] = False,
 ) -> None:
     """Write everybody to a file that another gallery can import; encrypted if the gallery is."""
-    with open_gallery(run) as gallery:
+    with open_gallery(run.settings) as gallery:
         gallery.export(file, key=_file_key(file_key), plain=plain)
         count = gallery.count()
     if run.json:
@@ -286,7 +287,7 @@ def import_(
     key = _file_key(file_key)
     if not run.settings.gallery.exists():
         _rehearse(run, file, key)
-    with open_gallery(run, create=True) as gallery:
+    with open_gallery(run.settings, create=True) as gallery:
         done = gallery.import_(file, key=key, on_conflict=on_conflict.value, new_person=new_person)
     if run.json:
         run.emit({"added": done.added, "merged": done.merged, "skipped": done.skipped})
@@ -303,10 +304,10 @@ def _confirm(question: str) -> None:
 
 def _rehearse(run: Run, file: Path, key: Key | None) -> None:
     """Read an export to its end, so that a bad one does not leave a new, empty gallery behind."""
-    from facekeep.gallery.exchange import reader
+    from facekeep.gallery.transfer import read_export
 
-    own = space_of(run)
-    with reader(file, key or open_key(run)) as source:
+    own = space_of(run.settings)
+    with read_export(file, key or open_key(run.settings)) as source:
         if source.space != own:
             raise SpaceMismatch(
                 f"{file} holds templates of {source.space.model}, not of {own.model}: "

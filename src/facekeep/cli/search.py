@@ -13,11 +13,11 @@ from facekeep.cli.command import ExitStatus, Run, command, group
 from facekeep.cli.completion import people_names
 from facekeep.cli.csv_file import Csv, csv_rows
 from facekeep.cli.looking import CacheFlag, check_sheet, open_cache, photo_progress, remarks, terms
-from facekeep.cli.opening import open_engine
 from facekeep.cli.options import ENGINE, GALLERY, Folder, Out
 from facekeep.cli.output import words
 from facekeep.cli.terms import box
 from facekeep.errors import GalleryNotFound, ImageError, PersonNotFound
+from facekeep.factory import open_engine
 
 if TYPE_CHECKING:
     from facekeep.apps.photos import Search
@@ -130,7 +130,7 @@ def _search(run: Run, probe: str, folder: Path, top: int | None, cache: bool) ->
     named = not os.path.lexists(probe)
     try:
         with (
-            open_engine(run, gallery="read" if named else "none") as engine,
+            open_engine(run.settings, gallery="read" if named else "none") as engine,
             open_cache(run, cache) as known,
             photo_progress(run) as show,
         ):
@@ -138,4 +138,4 @@ def _search(run: Run, probe: str, folder: Path, top: int | None, cache: bool) ->
                 return search_folder(engine, probe, folder, top=top, cache=known, progress=show)
             return search_person(engine, probe, folder, top=top, cache=known, progress=show)
     except (GalleryNotFound, PersonNotFound) as error:
-        raise ImageError(f"{probe}: there is no such file, and {error}") from error
+        raise ImageError(f"{probe}: there is no such file, and {error}", error.hint) from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from facekeep.cli.command import Run
-from facekeep.cli.opening import nobody
+from facekeep.cli.hints import first_enroll
 from facekeep.cli.output import words
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def say_identification(run: Run, engine: FaceEngine) -> None:
         return
     people = engine.gallery.count()
     if not people:
-        run.say(nobody(run.settings.gallery))
+        run.say(f"nobody is enrolled yet; {first_enroll(run.settings.gallery)}")
         return
     one = engine.threshold(people=people)
     most = engine.threshold(people=people, templates=_MANY)

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from facekeep.cli.command import ExitStatus, Run, command, group
-from facekeep.cli.opening import open_engine
 from facekeep.cli.options import ENGINE, Image
 from facekeep.cli.terms import box, say_terms
+from facekeep.factory import open_engine
 
 if TYPE_CHECKING:
     from facekeep.types import Face, Verification
@@ -47,7 +47,7 @@ def verify(
     still holds. Faces are numbered in reading order, as by detect. Exit status: 0 yes, 1 no, or no
     usable face in one of the pictures.
     """
-    with open_engine(run) as engine:
+    with open_engine(run.settings) as engine:
         result = engine.verify(first, second, any_pair=any_pair)
     images = [_side(result, side, image) for side, image in enumerate((first, second))]
     if run.json:

@@ -1,20 +1,21 @@
 """The gallery: who is enrolled, kept in one SQLite file, searched, encrypted on request."""
 
-from facekeep.gallery.exchange import Imported
-from facekeep.gallery.gallery import Gallery
 from facekeep.gallery.keys import Key, generate_key, load_key
-from facekeep.gallery.records import (
+from facekeep.gallery.sqlite.gallery import Gallery
+from facekeep.gallery.sqlite.restore import Restored, restore
+from facekeep.gallery.store import GalleryStore
+from facekeep.gallery.types import (
     AuditEntry,
     Consent,
     Finding,
     GalleryInfo,
     Hit,
+    Imported,
     NewTemplate,
     Person,
     Space,
     Template,
 )
-from facekeep.gallery.restore import Restored, restore
 
 __all__ = [
     "AuditEntry",
@@ -22,6 +23,7 @@ __all__ = [
     "Finding",
     "Gallery",
     "GalleryInfo",
+    "GalleryStore",
     "Hit",
     "Imported",
     "Key",

@@ -86,7 +86,7 @@ def _parse(spec: str) -> tuple[str, str]:
 
 
 def _decode(text: str, spec: str) -> Key:
-    secret = _secret(text)
+    secret = _decode_secret(text)
     if secret is None:
         raise GalleryKeyError(
             f"the key at {spec} is not {_BYTES} bytes as base64 or hexadecimal text;"
@@ -95,7 +95,7 @@ def _decode(text: str, spec: str) -> Key:
     return Key(secret)
 
 
-def _secret(text: str) -> bytes | None:
+def _decode_secret(text: str) -> bytes | None:
     """Return the bytes of a key's text; None where it is none."""
     text = text.strip()
     try:
@@ -107,12 +107,14 @@ def _secret(text: str) -> bytes | None:
 
 def holds_key(content: bytes) -> bool:
     """Whether a file with this content is a key."""
-    return len(content) < _MAX_TEXT and _secret(content.decode("ascii", "replace")) is not None
+    return (
+        len(content) < _MAX_TEXT and _decode_secret(content.decode("ascii", "replace")) is not None
+    )
 
 
-def _shown(value: str, path: Path | None = None) -> str:
+def _mask_key(value: str, path: Path | None = None) -> str:
     """Return what names a key, to be shown, unless somebody gave the key itself in its place."""
-    typed = _secret(value) or _secret(Path(value).name)
+    typed = _decode_secret(value) or _decode_secret(Path(value).name)
     return "that was named" if typed else printable(path or value)
 
 
@@ -121,8 +123,8 @@ def _from_base64(text: str) -> bytes:
 
 
 def _read_file(value: str) -> str:
-    path = _at_home(value)
-    shown = _shown(value, path)
+    path = _expand_home(value)
+    shown = _mask_key(value, path)
     try:
         with open_regular(path) as file:
             mode = os.fstat(file.fileno()).st_mode
@@ -135,7 +137,7 @@ def _read_file(value: str) -> str:
     return content.decode("ascii", "replace")
 
 
-def _at_home(value: str) -> Path:
+def _expand_home(value: str) -> Path:
     try:
         return Path(value).expanduser()
     except RuntimeError as error:
@@ -153,22 +155,22 @@ def _read_env(name: str) -> str:
 
 
 def _read_keyring(value: str) -> str:
-    text = _keyring_get(*_service_user(value))
+    text = _ask_keyring(*_split_service(value))
     if text is None:
         raise GalleryKeyError(
-            f"the keyring has no key for {_shown(value)}; make one with generate_key()"
+            f"the keyring has no key for {_mask_key(value)}; make one with generate_key()"
         )
     return text
 
 
-def _service_user(value: str) -> tuple[str, str]:
+def _split_service(value: str) -> tuple[str, str]:
     service, _, user = value.rpartition("/")
     if not service or not user:
         raise GalleryKeyError("a key in the keyring is named keyring:SERVICE/USER, with the slash")
     return service, user
 
 
-def _keyring_get(service: str, user: str) -> str | None:
+def _ask_keyring(service: str, user: str) -> str | None:
     try:
         import keyring
 
@@ -184,10 +186,10 @@ def _keyring_get(service: str, user: str) -> str | None:
 
 
 def _write_keyring(value: str, key: Key) -> None:
-    service, user = _service_user(value)
-    if _keyring_get(service, user) is not None:
+    service, user = _split_service(value)
+    if _ask_keyring(service, user) is not None:
         raise GalleryKeyError(
-            f"the keyring already has a key for {_shown(value)}; it is not overwritten"
+            f"the keyring already has a key for {_mask_key(value)}; it is not overwritten"
         )
     import keyring
 
@@ -200,8 +202,8 @@ def _write_keyring(value: str, key: Key) -> None:
 
 
 def _write_file(value: str, key: Key) -> None:
-    path = _at_home(value)
-    shown = _shown(value, path)
+    path = _expand_home(value)
+    shown = _mask_key(value, path)
     try:
         with replacing(path, private=True, new=True) as file:
             file.write(f"{key.text}\n".encode("ascii"))

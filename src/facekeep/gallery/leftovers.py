@@ -10,7 +10,7 @@ from pathlib import Path
 
 from facekeep._internal.drafts import DRAFT_NAME, abandoned, is_still
 
-__all__ = ["leftovers"]
+__all__ = ["find_leftovers"]
 
 _DRAFT = re.compile(rf"({DRAFT_NAME})(-wal|-shm|-journal)?")
 # What facekeep wrote before drafts had no name.
@@ -19,7 +19,7 @@ _OLD_PART = re.compile(r"\.[0-9a-f]{16}\.part")
 _OLD_EXPORT = b'{"format":"facekeep-export"'
 
 
-def leftovers(gallery: Path) -> Iterator[Path]:
+def find_leftovers(gallery: Path) -> Iterator[Path]:
     """Yield the files beside a gallery that may hold faces and that nobody is writing any more.
 
     While one is given, nobody begins to write it: so it may be removed.
@@ -30,12 +30,12 @@ def leftovers(gallery: Path) -> Iterator[Path]:
         return
     for file in files:
         if draft := _DRAFT.fullmatch(file.name):
-            yield from _left(file, file.with_name(draft[1]))
+            yield from _check_draft(file, file.with_name(draft[1]))
         elif _is_old(file, gallery):
             yield file
 
 
-def _left(file: Path, draft: Path) -> Iterator[Path]:
+def _check_draft(file: Path, draft: Path) -> Iterator[Path]:
     """Yield a file that belongs to a draft if the draft's writer is no more."""
     try:
         with abandoned(draft) as left:

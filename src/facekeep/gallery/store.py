@@ -9,7 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from facekeep.gallery.records import Consent, Hit, NewTemplate, Person, Space
+from facekeep.gallery.types import Consent, Hit, NewTemplate, Person, Space
 
 __all__ = ["GalleryStore"]
 

@@ -289,7 +289,7 @@ def _embedding(model: Any) -> str:
         shown = _listed(
             [f"{name} ({' x '.join(map(str, shape))})" for name, shape in found.items()]
         )
-        raise ModelError(f"several outputs could be the embedding: {shown}; name it with --output")
+        raise ModelError(f"several outputs could be the embedding: {shown}; name it", "output")
     return next(iter(found))
 
 

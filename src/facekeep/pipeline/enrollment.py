@@ -63,13 +63,11 @@ class Rejection:
             ``already_enrolled``, ``refused_before`` or, of a folder named after a person,
             ``unusable_name`` or ``name_conflict``.
         detail: Why, and how to mend it, in one line for people.
-        hint: What a program may add to it; see ``facekeep.errors.Hint``.
     """
 
     image: str
     reason: str
     detail: str
-    hint: Hint | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +166,6 @@ class StoredPerson:
                 "refused_before",
                 f"it was noted that this photo does not show {name}; to take that back, erase the "
                 f"template {template}",
-                Hint("remove_template", {"person": name, "template": template}),
             )
             for digest, template in self.refused.items()
         }
@@ -234,7 +231,7 @@ class Enroller:
                 faults[digest] = _fault(outcome)
             except ImageError as error:
                 unreadable.append(error)
-                outcome = Rejection(label, "unreadable", str(error), error.hint)
+                outcome = Rejection(label, "unreadable", str(error))
             outcomes.append(outcome)
             digests.append(digest)
         if unreadable and len(unreadable) == len(sources):
@@ -262,7 +259,7 @@ class Enroller:
             raise ImageError(
                 f"{label} shows {len(faces)} faces, and none is plainly the main one; crop it to "
                 "one person, or take the largest face",
-                Hint("largest"),
+                "largest",
             )
         face, vector = self._embed(faces[place])
         if not face.usable:
@@ -374,7 +371,7 @@ class Enroller:
         raise InputError(
             f"{name} is enrolled with the face of {label}: to say that it is somebody else's, "
             f"erase the template {template}",
-            Hint("remove_template", {"person": name, "template": template}),
+            Hint("erase_template", {"name": name, "template": template}),
         )
 
 
@@ -397,7 +394,7 @@ def _fault(outcome: Accepted | Rejection) -> Fault:
     """Why the same photo is not used again."""
     if isinstance(outcome, Accepted):
         return ALREADY_ENROLLED
-    return Fault(outcome.reason, outcome.detail, outcome.hint)
+    return Fault(outcome.reason, outcome.detail)
 
 
 def _image(outcome: Accepted | Rejection) -> str:

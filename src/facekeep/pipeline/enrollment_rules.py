@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from facekeep.errors import Hint, InputError, ModelError
+from facekeep.errors import InputError, ModelError
 from facekeep.gallery import Hit
 from facekeep.pipeline.quality import POLICIES, Policy, Reason, explain, review
 from facekeep.types import Face, Threshold
@@ -59,12 +59,10 @@ class Fault(NamedTuple):
     Attributes:
         reason: A stable word; see ``Rejection.reason``.
         detail: The reason, and how to mend it, in one line for people.
-        hint: What a program may add to it; see ``facekeep.errors.Hint``.
     """
 
     reason: str
     detail: str
-    hint: Hint | None = None
 
 
 def get_policy(name: str) -> Policy:
@@ -91,7 +89,7 @@ def require_threshold(policy: Policy, find_threshold: Callable[[], Threshold]) -
         find_threshold()
     except (InputError, ModelError) as error:
         text = f"{error}; or skip the checks with the review 'off'"
-        raise type(error)(text, error.hint or Hint("review")) from error
+        raise type(error)(text, "skip_checks") from error
 
 
 def choose_main_face(faces: Sequence[Face], shape: Sequence[int], policy: Policy) -> int | None:
@@ -154,7 +152,6 @@ def find_fault(faces: Sequence[Face], main: int | None, policy: Policy) -> Fault
             Reason.MULTIPLE_FACES,
             f"{len(faces)} faces were found, and none is plainly the main one; crop the photo to "
             "one person, or take the largest face",
-            Hint("largest"),
         )
     quality = faces[main].quality
     reasons = review(quality, policy) if quality else []
@@ -187,7 +184,6 @@ def find_conflict(
         f"{nearest.similarity:.3f}, threshold {needed.cosine:.3f}); check the name, or say that "
         "this is a new person (about 1 new person in "
         f"{others:,.0f} is refused by mistake)",
-        Hint("new_person"),
     )
 
 
@@ -253,7 +249,7 @@ def find_inconsistent(
             f"not known which show {name}; give photos of one person, or skip the checks with the "
             "review 'off'"
         )
-        return dict.fromkeys(odd, Fault(Reason.INCONSISTENT_IDENTITY, text, Hint("review")))
+        return dict.fromkeys(odd, Fault(Reason.INCONSISTENT_IDENTITY, text))
     others = (
         f"those {name} was enrolled from before" if own else f"most of the other photos of {name}"
     )
@@ -264,7 +260,6 @@ def find_inconsistent(
             f"the face does not look like {others} (similarity {alike[place]:.3f} on average,"
             f" about {bound:.3f} is needed); check whom the photo shows, or skip the checks"
             " with the review 'off'",
-            Hint("review"),
         )
         for place in odd
     }

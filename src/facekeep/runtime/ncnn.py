@@ -153,7 +153,8 @@ def _set(ncnn: ModuleType, target: Any, options: RuntimeOptions) -> None:
     halves = options.precision == "float16"
     if halves and not ncnn.cpu_support_arm_asimdhp():
         raise RuntimeUnavailable(
-            "ncnn computes in float16 on ARMv8.2 processors only; ask for another precision"
+            "ncnn computes in float16 on ARMv8.2 processors only; ask for another precision",
+            "precision",
         )
     for name in _HALVES:
         setattr(target, name, halves)

@@ -177,7 +177,8 @@ def _require_precision(compiled: Any, device: str, precision: str) -> None:
     names = {short: name for name, short in _PRECISIONS.items()}
     raise RuntimeUnavailable(
         f"OpenVINO does not compute in {precision} on this {device}, but in"
-        f" {names.get(used, used)}; ask for another precision"
+        f" {names.get(used, used)}; ask for another precision",
+        "precision",
     )
 
 

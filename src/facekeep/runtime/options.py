@@ -41,7 +41,7 @@ class RuntimeOptions:
 
     def __post_init__(self) -> None:
         if self.runtime is not None and self.runtime not in RUNTIMES:
-            raise InputError(_unknown_runtime(self.runtime))
+            raise InputError(_unknown_runtime(self.runtime), "runtime device")
         threads = self.threads
         if isinstance(threads, bool) or not isinstance(threads, int) or threads < 0:
             raise InputError(f"threads must be a whole number, 0 for all cores, not {threads!r}")

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from facekeep._internal.timing import in_turns
 from facekeep.errors import InputError
-from facekeep.gallery import Gallery, NewTemplate, Space, edit
+from facekeep.gallery import Gallery, NewTemplate, Space
 from facekeep.models import open_model
 from facekeep.pipeline.align import align_batch, template
 from facekeep.pipeline.detect import Detector
@@ -261,6 +261,5 @@ def _jpeg(image: Image) -> bytes:
 
 def _fill(gallery: Gallery, rows: NDArray[np.float32]) -> None:
     """Enrol people with a template each, in one transaction."""
-    with gallery._write(rewrite=False) as opened:
-        for number, row in enumerate(rows):
-            edit.enroll(opened, f"person {number}", [NewTemplate(row)], {})
+    people = ((f"person {number}", [NewTemplate(row)]) for number, row in enumerate(rows))
+    gallery.enroll_many(people)
