@@ -230,13 +230,13 @@ def _find_conflict(group: Group, name: str, stored: StoredPerson) -> Fault | Non
         return Fault(
             "identity_conflict",
             f"the group looks like {group.name}, who is already enrolled; check the name, or skip"
-            " the checks with the review 'off'",
+            " the checks",
         )
     if group.name is None and stored:
         return Fault(
             "inconsistent_identity",
             f"the group does not look like {name}, who is already enrolled; check the name, or"
-            " skip the checks with the review 'off'",
+            " skip the checks",
         )
     return None
 

@@ -88,7 +88,7 @@ def require_threshold(policy: Policy, find_threshold: Callable[[], Threshold]) -
     try:
         find_threshold()
     except (InputError, ModelError) as error:
-        text = f"{error}; or skip the checks with the review 'off'"
+        text = f"{error}; or skip the checks"
         raise type(error)(text, "skip_checks") from error
 
 
@@ -246,8 +246,7 @@ def find_inconsistent(
     if not main.any():
         text = (
             f"the {len(rows)} photos do not show one person: no face is in most of them, so it is "
-            f"not known which show {name}; give photos of one person, or skip the checks with the "
-            "review 'off'"
+            f"not known which show {name}; give photos of one person, or skip the checks"
         )
         return dict.fromkeys(odd, Fault(Reason.INCONSISTENT_IDENTITY, text))
     others = (
@@ -258,8 +257,7 @@ def find_inconsistent(
         place: Fault(
             Reason.INCONSISTENT_IDENTITY,
             f"the face does not look like {others} (similarity {alike[place]:.3f} on average,"
-            f" about {bound:.3f} is needed); check whom the photo shows, or skip the checks"
-            " with the review 'off'",
+            f" about {bound:.3f} is needed); check whom the photo shows, or skip the checks",
         )
         for place in odd
     }
