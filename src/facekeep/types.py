@@ -40,7 +40,7 @@ class Quality:
         size: The shorter side of its box in pixels of the image.
         eye_distance: Between the two eye landmarks, in pixels of the image.
         sharpness: Share of its edges that the aligned crop loses by a further blur, 0 to 1; good
-            photos have about 0.33, and a crop below 0.2 is too blurred to be recognised well.
+            photos have about 0.33, and a crop below 0.2 is too blurred to be recognized well.
         brightness: Mean luma of the face, 0 (black) to 1 (white).
         contrast: Standard deviation of that luma, as a share of the largest possible, 0 to 1.
         yaw: Degrees, -90 to 90; above 0 the nose points to the right side of the image.

@@ -780,7 +780,7 @@ FakeTensor.__module__, FakeTensor.__qualname__ = "torch", "Tensor"
 @pytest.mark.parametrize(
     ("array", "fragment"),
     [
-        (np.zeros((4, 5), np.uint8), "got (4, 5), which looks grey; stack it: numpy.stack("),
+        (np.zeros((4, 5), np.uint8), "got (4, 5), which looks gray; stack it: numpy.stack("),
         (np.zeros((4, 5, 1), np.uint8), "must be (H, W, 3) RGB; got (4, 5, 1)"),
         (np.zeros((4, 5, 4), np.uint8), "looks like RGBA; pass image[..., :3]"),
         (np.zeros((3, 4, 5), np.uint8), "channels first; pass image.transpose(1, 2, 0)"),

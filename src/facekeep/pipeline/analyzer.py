@@ -76,7 +76,7 @@ class _Lazy(Generic[_T], Forking):
             self._value = None
 
 
-def _in_full(face: Face, factor: int) -> Face:
+def _scale_to_full(face: Face, factor: int) -> Face:
     """Return a face that was found in a reduced picture, in pixels of the whole one."""
     if factor == 1:
         return face
@@ -125,8 +125,8 @@ class Analyzer:
         reduce: bool = False,
         any_quality: bool = False,
     ) -> None:
-        self._detector: _Lazy[FaceDetector] = _lazy(detector)
-        self._embedder: _Lazy[FaceEmbedder] = _lazy(embedder)
+        self._detector: _Lazy[FaceDetector] = _open_late(detector)
+        self._embedder: _Lazy[FaceEmbedder] = _open_late(embedder)
         self._quality_network = None if quality is None else _Lazy(quality, owned=True)
         self._size = size
         self._width = width
@@ -162,7 +162,7 @@ class Analyzer:
             ModelError: The detector gave something that is no face.
         """
         factor = image.factor if isinstance(image, Reduced) else 1
-        faces = self._wanted(self._detector.get().find(image))
+        faces = self._select(self._detector.get().find(image))
         if len(faces) == self._max_faces and len(faces) >= _MANY:
             _log.warning("only the %d largest faces of a picture were looked at", len(faces))
         crops = align_batch(image, [face.landmarks for face in faces], self._size)
@@ -170,9 +170,9 @@ class Analyzer:
             face.replace(quality=assess(image, face, crop=crop), crop=crop)
             for face, crop in zip(faces, crops, strict=True)
         ]
-        return self.with_reasons(_in_full(face, factor) for face in measured)
+        return self.with_reasons(_scale_to_full(face, factor) for face in measured)
 
-    def _wanted(self, faces: Sequence[Face]) -> list[Face]:
+    def _select(self, faces: Sequence[Face]) -> list[Face]:
         """Return the faces that are large enough, the largest first, up to the limit."""
         for face in faces:
             if face.bbox.shape != (4,) or face.landmarks.shape != (5, 2):
@@ -289,7 +289,7 @@ class Analyzer:
             yield [next(embedded) for _ in faces]
 
 
-def _lazy(source: _T | Callable[[], _T]) -> _Lazy[_T]:
+def _open_late(source: _T | Callable[[], _T]) -> _Lazy[_T]:
     """Wrap what is there already, or what opens it."""
     if isinstance(source, FaceDetector | FaceEmbedder):
         return _Lazy(lambda: cast("_T", source), owned=False)

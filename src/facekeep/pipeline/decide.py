@@ -66,7 +66,7 @@ def threshold(model: Calibrated, fmr: float, *, templates: int = 1) -> Threshold
             f"{fmr:g} cannot be promised; ask for {rates[0]:g} or more"
         )
     share = math.log10(fmr / min(max(templates, 1), _MOST_CHANCES))
-    return Threshold(_cosine_at(share, np.log10(rates), cosines), fmr, model.comparisons)
+    return Threshold(_interpolate_cosine(share, np.log10(rates), cosines), fmr, model.comparisons)
 
 
 def fmr_among(share: float, chances: int) -> float:
@@ -108,7 +108,7 @@ def threshold_among(
             that was calibrated; the message says what can be promised.
         ModelError: The model was never calibrated.
     """
-    rate = _shared(
+    rate = _share_rate(
         model, fpir, people, f"name at most {fpir:g} of all strangers among {people:,} people"
     )
     return threshold(model, rate, templates=templates)
@@ -128,15 +128,15 @@ def threshold_of_pairs(model: Calibrated, fmr: float, pairs: int) -> Threshold:
         ModelError: The model was never calibrated.
     """
     whole = threshold(model, fmr)
-    share = _shared(model, fmr, pairs, f"err in at most {fmr:g} of cases over {pairs:,} pairs")
+    share = _share_rate(model, fmr, pairs, f"err in at most {fmr:g} of cases over {pairs:,} pairs")
     return Threshold(threshold(model, share).cosine, fmr, whole.comparisons // max(pairs, 1))
 
 
-def _shared(model: Calibrated, share: float, chances: int, aim: str) -> float:
+def _share_rate(model: Calibrated, share: float, chances: int, aim: str) -> float:
     """Return the rate of one of so many comparisons; InputError where it was not calibrated."""
     rate, lowest = fmr_among(share, chances), lowest_fmr(model)
     if model.thresholds and rate < lowest * (1 - 1e-9):
-        promise = _rounded_up(-math.expm1(chances * math.log1p(-lowest)))
+        promise = _round_up(-math.expm1(chances * math.log1p(-lowest)))
         raise InputError(
             f"to {aim}, a false-match rate of {rate:.2g} is needed, but model {model.name} is only "
             f"calibrated down to {lowest:g}; it can promise {promise:g}: ask for that or more"
@@ -159,7 +159,7 @@ def consistent_cosine(model: Calibrated) -> float:
     if rate > logs[-1] and len(rates) > 1:
         slope = float((cosines[-1] - cosines[-2]) / (logs[-1] - logs[-2]))
         return float(cosines[-1]) + slope * (rate - float(logs[-1]))
-    return _cosine_at(rate, logs, cosines)
+    return _interpolate_cosine(rate, logs, cosines)
 
 
 def decide(
@@ -196,8 +196,8 @@ def decide(
         for hit in hits
     )
     matches = (c for c in candidates if c.similarity >= c.threshold and not c.refused)
-    terms = limit(hits[0].templates if hits else 1)
-    return Decision(next(matches, None), candidates[:top_k], terms, people)
+    needed = limit(hits[0].templates if hits else 1)
+    return Decision(next(matches, None), candidates[:top_k], needed, people)
 
 
 def leave_unnamed(limit: Threshold, people: int) -> Decision:
@@ -222,12 +222,12 @@ def once_each(decisions: Sequence[Decision]) -> list[Decision]:
     return [
         decision
         if decision.match is None or best[decision.match.person_id] == place
-        else _beaten(decision, decision.match.person_id)
+        else _take_name(decision, decision.match.person_id)
         for place, decision in enumerate(decisions)
     ]
 
 
-def _beaten(decision: Decision, person_id: str) -> Decision:
+def _take_name(decision: Decision, person_id: str) -> Decision:
     candidates = tuple(
         dataclasses.replace(each, elsewhere=True) if each.person_id == person_id else each
         for each in decision.candidates
@@ -262,29 +262,29 @@ def compare(
         )
         return Verification(False, None, limit(1), faces, reasons=next(poor, ()))
     rows = [
-        np.stack([_embedding(each[place]) for place in places])
+        np.stack([_require_embedding(each[place]) for place in places])
         for each, places in zip(faces, usable, strict=True)
     ]
     cosines = rows[0] @ rows[1].T
     first, second = divmod(int(cosines.argmax()), cosines.shape[1])
-    similarity, terms = float(cosines[first, second]), limit(cosines.size)
+    similarity, needed = float(cosines[first, second]), limit(cosines.size)
     compared = usable[0][first], usable[1][second]
-    return Verification(similarity >= terms.cosine, similarity, terms, faces, compared)
+    return Verification(similarity >= needed.cosine, similarity, needed, faces, compared)
 
 
-def _embedding(face: Face) -> NDArray[np.float32]:
+def _require_embedding(face: Face) -> NDArray[np.float32]:
     if face.embedding is None:
         raise InputError("a face without an embedding cannot be compared: embed it first")
     return face.embedding
 
 
-def _rounded_up(share: float) -> float:
+def _round_up(share: float) -> float:
     """Round to two digits, never down, so that what is offered can be asked for."""
     digits = 1 - math.floor(math.log10(share))
     return float(math.ceil(share * 10**digits) / 10**digits)
 
 
-def _cosine_at(rate: float, rates: NDArray[np.float64], cosines: Sequence[float]) -> float:
+def _interpolate_cosine(rate: float, rates: NDArray[np.float64], cosines: Sequence[float]) -> float:
     """Interpolate over the logarithm of the rate; below the lowest, go on with its last slope."""
     if rate < rates[0] and len(rates) > 1:
         slope = (cosines[1] - cosines[0]) / (rates[1] - rates[0])

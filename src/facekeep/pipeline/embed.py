@@ -22,19 +22,19 @@ class Embedder(Closing):
     """An embedding network, ready to run. Threads may share one.
 
     Args:
-        model: A name from the catalogue, an entry, or None for the default embedder.
+        model: A name from the catalog, an entry, or None for the default embedder.
         flip: Average each embedding with that of the mirrored crop: twice the time, a little more
             accuracy, the same space.
         options: How the network is run.
 
     Attributes:
-        entry: The model's catalogue entry.
+        entry: The model's catalog entry.
         size: The side of the square crops it takes, in pixels.
         width: How many numbers one embedding has.
 
     Raises:
         ModelNotFound: There is no such model, or its files are not here.
-        ModelCorrupt: Its files are not what the catalogue says.
+        ModelCorrupt: Its files are not what the catalog says.
         ModelError: It is not an embedder.
         InputError: The runtime cannot run its file.
         RuntimeUnavailable: The runtime, device or precision does not work here.
@@ -51,7 +51,7 @@ class Embedder(Closing):
         if chosen.task != "embed":
             raise ModelError(f"{chosen.name} is a model to {chosen.verb}, not to embed, faces")
         if chosen.input_size is None or chosen.width is None:
-            raise ModelError(f"the catalogue entry of {chosen.name} lacks input_size or width")
+            raise ModelError(f"the catalog entry of {chosen.name} lacks input_size or width")
         self.entry = chosen
         self.size = chosen.input_size
         self.width = chosen.width
@@ -168,7 +168,7 @@ class Embedder(Closing):
         return rows
 
     def tensor(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return crops as the network is fed them: float32, normalised as the catalogue says.
+        """Return crops as the network is fed them: float32, normalized as the catalog says.
 
         Args:
             crops: As for ``embed``.

@@ -173,14 +173,14 @@ class StoredPerson:
 
 
 class Enroller:
-    """Examines photos for enrolment.
+    """Examines photos for enrollment.
 
     Args:
         analyzer: Finds and embeds faces.
         model: The thresholds of the embedder.
         review: What is demanded of a photo: ``off``, ``standard`` or ``strict``.
         keep_crops: Put the aligned face into each template.
-        gallery: Gives the gallery, or None before the first enrolment.
+        gallery: Gives the gallery, or None before the first enrollment.
         fmr: Gives the false-match rate that faces are identified at among so many people.
     """
 

@@ -7,15 +7,15 @@ How other kinds of picture become RGB:
 
 * EXIF orientation (all eight) is applied; of animations and many-page files the first frame counts.
 * Transparent pixels are laid over white, as most viewers do.
-* 16-bit grey is scaled by 1/257, so that white stays white; 32-bit integer grey is read as 16-bit
-  values. Float grey is 0 to 1 when nothing exceeds 1, else 0 to 255; values outside are clipped.
+* 16-bit gray is scaled by 1/257, so that white stays white; 32-bit integer gray is read as 16-bit
+  values. Float gray is 0 to 1 when nothing exceeds 1, else 0 to 255; values outside are clipped.
 * Where zero is white (TIFF), that is undone. Signed samples of 8 or 16 bits are refused.
 * CMYK (inverted, as Adobe writes it into JPEG), YCbCr and Lab are converted by Pillow.
 * Metadata never cost a picture: those of PNG and JPEG files are not read but for EXIF, of which
   only the orientation counts. An orientation that XMP alone names is not applied, as in browsers.
 * A file without the mark of its end is read. A JPEG of which more than a hundredth is missing is
-  refused, even if it carries that mark: a decoder would fill in the rest in one colour.
-* Embedded colour profiles are not applied: that would double the time of a load, hand hostile bytes
+  refused, even if it carries that mark: a decoder would fill in the rest in one color.
+* Embedded color profiles are not applied: that would double the time of a load, hand hostile bytes
   to one more parser, and shift the skin of phone photos by a few levels only.
 """
 
@@ -137,7 +137,7 @@ def load_image(
     if _is_pillow_image(source):
         return convert_pillow_image(source, max_pixels)
     name = _name(source)
-    with _opened(source, name, max_bytes) as stream:
+    with _open_source(source, name, max_bytes) as stream:
         return decode(stream, name, max_pixels, reduce=reduce)
 
 
@@ -154,14 +154,14 @@ def count_pixels(source: str | os.PathLike[str] | bytes, *, max_bytes: int = MAX
         ImageError: It cannot be read; see `load_image`.
     """
     name = _name(source)
-    with _opened(source, name, max_bytes) as stream:
+    with _open_source(source, name, max_bytes) as stream:
         return _decode.count_pixels(stream, name)
 
 
 def check_image(array: object) -> NDArray[np.uint8]:
     """Check that an array is an RGB image, and return it C-contiguous.
 
-    Only ``(H, W, 3)`` uint8 is accepted. Grey, alpha, float or BGR pixels are never guessed at: the
+    Only ``(H, W, 3)`` uint8 is accepted. Gray, alpha, float or BGR pixels are never guessed at: the
     error says how to convert them. The array itself comes back when it is already C-contiguous. An
     image of Pillow's, which says what its pixels are, is converted as by `load_image`.
 
@@ -205,7 +205,7 @@ def content_digest(source: str | os.PathLike[str] | bytes, *, max_bytes: int = M
         ImageError: The file cannot be read, or has more bytes than ``max_bytes``.
     """
     name = _name(source)
-    with _opened(source, name, max_bytes) as stream:
+    with _open_source(source, name, max_bytes) as stream:
         try:
             return hashlib.file_digest(stream, "sha256").hexdigest()
         except OSError as error:
@@ -227,7 +227,7 @@ def check_output(path: str | os.PathLike[str]) -> None:
         with tempfile.TemporaryFile(dir=final.parent):
             replaceable(final)
     except (OSError, ValueError) as error:
-        raise _unwritten(target, error) from error
+        raise _explain_write_error(target, error) from error
 
 
 def save_image(path: str | os.PathLike[str], rgb: object, *, quality: int = 92) -> None:
@@ -252,7 +252,7 @@ def save_image(path: str | os.PathLike[str], rgb: object, *, quality: int = 92) 
     try:
         write_whole(target, encoded)
     except (OSError, ValueError) as error:
-        raise _unwritten(target, error) from error
+        raise _explain_write_error(target, error) from error
 
 
 def _style(target: str) -> str:
@@ -264,7 +264,7 @@ def _style(target: str) -> str:
     return style
 
 
-def _unwritten(target: str, error: OSError | ValueError) -> FacekeepError:
+def _explain_write_error(target: str, error: OSError | ValueError) -> FacekeepError:
     if is_full(error):
         return StorageFull(f"{printable(target)}: no room to write it; free some space")
     return ImageError(f"{printable(target)}: cannot be written: {why(error)}")
@@ -284,7 +284,7 @@ def _name(source: object) -> str:
 
 
 @contextlib.contextmanager
-def _opened(source: Any, name: str, max_bytes: int) -> Iterator[Stream]:
+def _open_source(source: Any, name: str, max_bytes: int) -> Iterator[Stream]:
     """Open a source for reading; paths only when they lead to a regular file that is not huge."""
     try:
         if isinstance(source, str | os.PathLike):
@@ -359,7 +359,7 @@ def _wrong_dtype(dtype: np.dtype[Any]) -> str:
 
 def _wrong_shape(shape: tuple[int, ...]) -> str:
     if len(shape) == 2:
-        return f"{shape}, which looks grey; stack it: numpy.stack([image] * 3, axis=-1)"
+        return f"{shape}, which looks gray; stack it: numpy.stack([image] * 3, axis=-1)"
     if len(shape) == 3 and shape[0] == 3:
         return f"{shape}, which looks channels first; pass image.transpose(1, 2, 0)"
     if len(shape) == 3 and shape[2] == 4:

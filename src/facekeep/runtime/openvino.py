@@ -186,7 +186,7 @@ def read_openvino(core: Any, model: Path | bytes) -> Any:
     """Read a network, and compute what depends on constants only.
 
     Those are packed weights, which OpenVINO would misread. Of a network whose activations are
-    quantised, it needs the weights as they are.
+    quantized, it needs the weights as they are.
 
     Raises:
         RuntimeError: It cannot be read.
