@@ -40,6 +40,7 @@ def open_engine(
         ModelError: A model that the settings name cannot be used.
     """
     from facekeep.engine import FaceEngine
+    from facekeep.runtime import RuntimeOptions
 
     settings = load_settings() if settings is None else settings
     if gallery != "none":
@@ -66,10 +67,12 @@ def open_engine(
         max_pixels=settings.max_pixels,
         max_bytes=settings.max_bytes,
         flip=settings.flip,
-        threads=settings.threads,
-        device=settings.device,
-        precision=settings.precision,
-        runtime=settings.runtime,
+        options=RuntimeOptions(
+            runtime=settings.runtime,
+            device=settings.device,
+            precision=settings.precision,
+            threads=settings.threads,
+        ),
     )
 
 

@@ -7,15 +7,18 @@ import math
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
+    "Calibrated",
     "Candidate",
     "Decision",
     "Face",
+    "FaceDetector",
+    "FaceEmbedder",
     "Quality",
     "Threshold",
     "Verification",
@@ -37,7 +40,7 @@ class Quality:
         size: The shorter side of its box in pixels of the image.
         eye_distance: Between the two eye landmarks, in pixels of the image.
         sharpness: Share of its edges that the aligned crop loses by a further blur, 0 to 1; good
-            photos have about 0.33, and a crop below 0.2 is too blurred to be recognised well.
+            photos have about 0.33, and a crop below 0.2 is too blurred to be recognized well.
         brightness: Mean luma of the face, 0 (black) to 1 (white).
         contrast: Standard deviation of that luma, as a share of the largest possible, 0 to 1.
         yaw: Degrees, -90 to 90; above 0 the nose points to the right side of the image.
@@ -294,6 +297,72 @@ class Verification:
             "bbox": None if place is None else boxes[place],
             "boxes": [box for _, box in sorted(zip(numbers, boxes, strict=True))],
         }
+
+
+@runtime_checkable
+class FaceDetector(Protocol):
+    """What finds faces; ``Detector`` is one. Threads may call it at the same time.
+
+    A detector may have an attribute ``fingerprint``, a text that is another one when it would find
+    other faces: ``PhotoCache`` then knows in later processes what was found.
+    """
+
+    def find(self, image: NDArray[np.uint8]) -> Sequence[Face]:
+        """Find the faces of one image.
+
+        Args:
+            image: uint8 ``(H, W, 3)`` RGB, upright, C-contiguous.
+
+        Returns:
+            Faces with ``bbox``, ``landmarks`` and ``score``, in pixels of the image; empty where
+            there is none.
+        """
+
+
+class Calibrated(Protocol):
+    """What thresholds are found by: an embedder, or a model's entry in the catalog."""
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+
+    @property
+    def thresholds(self) -> tuple[tuple[float, float], ...]:
+        """Pairs of a false-match rate and its cosine; empty where it was never calibrated."""
+
+    @property
+    def comparisons(self) -> int:
+        """How many non-mated comparisons are behind the thresholds."""
+
+
+@runtime_checkable
+class FaceEmbedder(Calibrated, Protocol):
+    """What turns faces into vectors; ``Embedder`` is one. Threads may call it at the same time."""
+
+    @property
+    def space(self) -> str:
+        """A text that names the embedding space: only embeddings of one space are compared.
+
+        It changes with the weights and with the preparation of the crops.
+        """
+
+    @property
+    def size(self) -> int:
+        """The side of the square crops it takes, in pixels, such as 112."""
+
+    @property
+    def width(self) -> int:
+        """How many numbers one embedding has."""
+
+    def embed(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Embed faces.
+
+        Args:
+            crops: uint8 ``(n, size, size, 3)`` RGB, aligned to the ArcFace template; n may be 0.
+
+        Returns:
+            float32 ``(n, width)``, each row of unit length.
+        """
 
 
 def reading_order(faces: Sequence[Face]) -> list[int]:

@@ -62,7 +62,7 @@ def test_faces_are_those_of_the_engine(engine: FaceEngine, album: Path, cache_fi
     for _ in ("analysed", "from the cache"):
         photos = read(engine, album, cache_file)
         for photo in photos.photos:
-            for found, expected in zip(photo.faces, engine.analyse(photo.path), strict=True):
+            for found, expected in zip(photo.faces, engine.analyze(photo.path), strict=True):
                 np.testing.assert_array_equal(found.bbox, expected.bbox)
                 np.testing.assert_array_equal(found.landmarks, expected.landmarks)
                 assert found.score == expected.score
@@ -313,10 +313,10 @@ def test_what_is_found_while_a_photo_changes_is_not_kept(
 def test_other_settings_begin_anew(album: Path, cache_file: Path, engine: FaceEngine):
     read(engine, album, cache_file)
     with FaceEngine(threads=1, max_faces=1) as other:
-        assert other.recipe != engine.recipe
+        assert other.fingerprint != engine.fingerprint
         assert read(other, album, cache_file).analysed == 6
     with FaceEngine(threads=0, fmr=1e-2) as same:
-        assert same.recipe == engine.recipe
+        assert same.fingerprint == engine.fingerprint
 
 
 def test_an_interrupted_run_goes_on_where_it_stopped(

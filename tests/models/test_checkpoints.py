@@ -42,6 +42,7 @@ from facekeep.models import (
 from facekeep.models.catalog import ENTRY_FILE, is_builtin
 from facekeep.models.model_entry import EDGEFACE, UrlSource
 from facekeep.pipeline.embed import Embedder
+from facekeep.runtime import RuntimeOptions
 
 pytestmark = pytest.mark.usefixtures("models", "no_pauses")
 
@@ -107,7 +108,7 @@ def test_a_checkpoint_becomes_a_model_that_embeds_as_the_network(
     assert left(models / "mine") == ["mine.onnx", "mine.pt", ENTRY_FILE]
     assert locate(made) == models / "mine" / "mine.onnx"
     crops = np.random.default_rng(0).integers(0, 256, (5, 64, 64, 3), dtype=np.uint8)
-    with Embedder("mine", threads=1) as embedder, torch.no_grad():
+    with Embedder("mine", options=RuntimeOptions(threads=1)) as embedder, torch.no_grad():
         rows = embedder.embed(crops)
         fed = torch.from_numpy(crops).permute(0, 3, 1, 2).float() / 127.5 - 1
         expected = torch.nn.functional.normalize(network(fed)).numpy()
@@ -199,7 +200,7 @@ def test_a_converted_model_needs_no_torch(checkpoint: Path, models: Path) -> Non
         f"import_model({str(checkpoint)!r}, 'mine', arch='edgeface-xxs', gamma=0.5, input_size=64)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
-    with Embedder("mine", threads=1) as embedder:
+    with Embedder("mine", options=RuntimeOptions(threads=1)) as embedder:
         assert embedder.embed(np.zeros((1, 64, 64, 3), np.uint8)).shape == (1, 512)
 
 
@@ -338,7 +339,7 @@ def test_an_offer_that_is_pulled_is_ones_own(
     assert checkpoint_path(made) == models / OFFER / "edgeface_xxs.pt"
     assert (made.weights_licence, made.caution) == (offered.weights_licence, offered.caution)
     assert [model.name for model in room.list_models()].count(OFFER) == 1
-    with Embedder(OFFER, threads=1) as embedder:
+    with Embedder(OFFER, options=RuntimeOptions(threads=1)) as embedder:
         assert embedder.embed(np.zeros((1, 64, 64, 3), np.uint8)).shape == (1, 512)
     changed = set_thresholds(OFFER, [(1e-2, 0.5)], **FACTS)
     assert entry(OFFER) == changed

@@ -1,7 +1,7 @@
 """Remember the faces of photos, so that a folder seen before costs seconds.
 
 The cache is one SQLite file that only its owner may read. **It holds biometric templates**: for
-each photo its faces, as ``FaceEngine.analyse`` found them (boxes, landmarks, quality, embeddings),
+each photo its faces, as ``FaceEngine.analyze`` found them (boxes, landmarks, quality, embeddings),
 or why it could not be read; no pixels, no names and no paths. With a key the faces are encrypted as
 those of a gallery are. A photo that no run has met for 90 days is forgotten, and ``clear_cache``
 forgets everything.
@@ -9,7 +9,7 @@ forgets everything.
 A photo is known by the SHA-256 of its bytes, so that moved and copied files are recognised and
 changed ones are looked at anew; a second table leads from a file's path, size and times to that
 digest, so that files which were not touched are not even read. What was found is kept for one
-*recipe* (``FaceEngine.recipe``): other models or settings begin anew.
+fingerprint (``FaceEngine.fingerprint``): other models or settings begin anew.
 """
 
 from __future__ import annotations

@@ -16,10 +16,10 @@ from facekeep.apps.agglomeration import group_faces
 from facekeep.apps.face_groups import Group, Sighting, group_id, name_groups
 from facekeep.apps.photo_cache import PhotoCache
 from facekeep.apps.photo_reader import Photos, Progress, read_folder, read_photos
-from facekeep.engine import FaceEngine, ImageSource
+from facekeep.engine import FaceEngine
 from facekeep.errors import ImageError, InputError
 from facekeep.gallery import Gallery, Person
-from facekeep.pipeline.image import elsewhere
+from facekeep.pipeline.image import ImageSource, elsewhere
 from facekeep.pipeline.quality import reason_words
 from facekeep.types import Decision, Face, Threshold, round_number
 
@@ -203,7 +203,7 @@ def _most_like(
     """Return the most similar of a photo's faces that are taken for an enrolled person."""
     matches = [
         Sighting(path, face, face.decision.match.similarity)
-        for face in (engine.recognize(faces, fmr=fmr) if faces else ())
+        for face in (engine.match(faces, fmr=fmr) if faces else ())
         if face.decision and face.decision.match and face.decision.match.person_id == person.id
     ]
     return max(matches, key=lambda each: each.similarity, default=None)
@@ -271,7 +271,7 @@ def cluster_folder(
 
 def _main_face(engine: FaceEngine, probe: ImageSource, cache: PhotoCache | None) -> Face:
     if not isinstance(probe, str | os.PathLike):
-        return _first(engine.analyse(probe), "the probe")
+        return _first(engine.analyze(probe), "the probe")
     name = printable(probe)
     read = read_photos(engine, [Path(os.fsdecode(probe))], cache=cache)
     for failed in read.unreadable:

@@ -161,7 +161,7 @@ class _Reader:
         progress: Progress | None,
     ) -> None:
         self._engine = engine
-        self._recipe = engine.recipe
+        self._recipe = engine.fingerprint
         self._paths = paths
         self._cache = cache
         self._progress = progress
@@ -186,7 +186,7 @@ class _Reader:
 
     def _analyse(self, pool: ThreadPoolExecutor) -> None:
         waiting: deque[_Task] = deque()
-        for faces in self._engine.analyse_batch(self._images(pool, waiting)):
+        for faces in self._engine.analyze_batch(self._images(pool, waiting)):
             task = waiting.popleft()
             self._keep(task.digest, faces)
             self._analysed += 1

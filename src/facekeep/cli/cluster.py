@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from facekeep.apps.sort_photos import SortedPhotos
     from facekeep.engine import FaceEngine
     from facekeep.gallery import Gallery
-    from facekeep.pipeline.enrollment import Enrolment
+    from facekeep.pipeline.enrollment import Enrollment
 
 app = group()
 
@@ -208,7 +208,7 @@ def _enroll_groups(
     facts: dict[str, Any],
     *,
     new_person: bool,
-) -> list[Enrolment]:
+) -> list[Enrollment]:
     """Enroll the people of groups; none where one of the names cannot be used."""
     if not chosen:
         return []
@@ -245,7 +245,7 @@ def _report(
     run: Run,
     folder: Path,
     result: Clustering,
-    done: Sequence[tuple[str, Enrolment]],
+    done: Sequence[tuple[str, Enrollment]],
     copies: SortedPhotos | None,
 ) -> None:
     """Print all that was found and done."""
@@ -272,7 +272,7 @@ def _report(
     say_notes(run, result.photos, result.threshold)
 
 
-def _naming_to_json(group_id: str, done: Enrolment) -> dict[str, Any]:
+def _naming_to_json(group_id: str, done: Enrollment) -> dict[str, Any]:
     return {
         "group": group_id,
         "name": done.name,

@@ -20,7 +20,7 @@ from facekeep.factory import open_engine
 if TYPE_CHECKING:
     from facekeep.engine import FaceEngine
     from facekeep.gallery import Consent
-    from facekeep.pipeline.enrollment import Enrolment, Rejection
+    from facekeep.pipeline.enrollment import Enrollment, Rejection
 
 app = group()
 
@@ -107,7 +107,7 @@ def enroll(
         raise InputError(f"{name} looks like a picture, not a name: give the person's name first")
     facts = facts_of(meta, consent, retain_days) | {"largest": largest, "new_person": new_person}
     people = dict(_list_people(Path(name))) if not images else {name: _expand_folders(images)}
-    done: list[Enrolment] = []
+    done: list[Enrollment] = []
     total = sum(len(photos) for photos in people.values())
     with (
         open_engine(run.settings, gallery="write") as engine,
@@ -132,11 +132,11 @@ def _enroll_one(
     photos: list[Path],
     facts: dict[str, Any],
     folder: Path | None,
-) -> Enrolment:
+) -> Enrollment:
     """Enroll one person; of many, each with a folder, what cannot be used is rejected instead."""
     from facekeep.errors import ImageError, NameConflict
     from facekeep.gallery.names import new_name
-    from facekeep.pipeline.enrollment import Enrolment, Rejection
+    from facekeep.pipeline.enrollment import Enrollment, Rejection
 
     if folder is None:
         return engine.enroll(person, photos, **facts)
@@ -144,25 +144,25 @@ def _enroll_one(
         new_name(person)
     except InputError as error:
         rejection = Rejection(str(folder), "unusable_name", f"{error}; rename the folder")
-        return Enrolment(person, 0, (rejection,), None)
+        return Enrollment(person, 0, (rejection,), None)
     try:
         return engine.enroll(person, photos, **facts)
     except NameConflict as error:
         rejection = Rejection(str(folder), "name_conflict", explain(error))
-        return Enrolment(person, 0, (rejection,), None)
+        return Enrollment(person, 0, (rejection,), None)
     except ImageError as error:
         rejections = tuple(Rejection(str(photo), "unreadable", explain(error)) for photo in photos)
-        return Enrolment(person, 0, rejections, None)
+        return Enrollment(person, 0, rejections, None)
 
 
-def served(enrolment: Enrolment) -> bool:
+def served(enrollment: Enrollment) -> bool:
     """Whether the person has been enrolled, now or before."""
-    return bool(enrolment.enrolled) or any(
-        rejection.reason == "already_enrolled" for rejection in enrolment.rejected
+    return bool(enrollment.enrolled) or any(
+        rejection.reason == "already_enrolled" for rejection in enrollment.rejected
     )
 
 
-def _print_summary(run: Run, done: Sequence[Enrolment]) -> None:
+def _print_summary(run: Run, done: Sequence[Enrollment]) -> None:
     """Say at the end of many people who is still missing; the lines above scroll by."""
     missing = [each.name for each in done if not served(each)]
     photos = sum(each.enrolled for each in done)
@@ -172,21 +172,21 @@ def _print_summary(run: Run, done: Sequence[Enrolment]) -> None:
         run.say(f"without a photo that could be used: {', '.join(missing)}")
 
 
-def _print(run: Run, enrolment: Enrolment) -> None:
-    reasons = {rejection.reason for rejection in enrolment.rejected}
-    if reasons == {"already_enrolled"} and not enrolment.enrolled:
-        run.say(f"{enrolment.name}: enrolled before, nothing new")
+def _print(run: Run, enrollment: Enrollment) -> None:
+    reasons = {rejection.reason for rejection in enrollment.rejected}
+    if reasons == {"already_enrolled"} and not enrollment.enrolled:
+        run.say(f"{enrollment.name}: enrolled before, nothing new")
         return
-    run.say(f"{enrolment.name}: {counted(enrolment.enrolled, 'photo')} enrolled")
-    for each in enrolment.chosen:
+    run.say(f"{enrollment.name}: {counted(enrollment.enrolled, 'photo')} enrolled")
+    for each in enrollment.chosen:
         place = " ".join(f"{value:.0f}" for value in each.bbox)
         run.say(f"  {each.image}: took the face at {place}, one of {each.faces}")
-    say_rejected(run, enrolment)
+    say_rejected(run, enrollment)
 
 
-def say_rejected(run: Run, enrolment: Enrolment) -> None:
+def say_rejected(run: Run, enrollment: Enrollment) -> None:
     """Say which photos were refused, those of one reason together."""
-    for (reason, detail), alike in _by_reason(enrolment.rejected).items():
+    for (reason, detail), alike in _by_reason(enrollment.rejected).items():
         which = ", ".join(alike[:_NAMED])
         more = f" and {len(alike) - _NAMED} more" if len(alike) > _NAMED else ""
         run.say(f"  not enrolled: {which}{more}: {reason}: {detail}")
@@ -200,23 +200,23 @@ def _by_reason(rejected: Sequence[Rejection]) -> dict[tuple[str, str], list[str]
     return found
 
 
-def _document(enrolment: Enrolment) -> dict[str, Any]:
+def _document(enrollment: Enrollment) -> dict[str, Any]:
     return {
-        "name": enrolment.name,
-        "enrolled": enrolment.enrolled,
-        "rejected": rejected_of(enrolment),
+        "name": enrollment.name,
+        "enrolled": enrollment.enrolled,
+        "rejected": rejected_of(enrollment),
         "chosen": [
             {"image": each.image, "faces": each.faces, "bbox": each.bbox}
-            for each in enrolment.chosen
+            for each in enrollment.chosen
         ],
     }
 
 
-def rejected_of(enrolment: Enrolment) -> list[dict[str, str]]:
+def rejected_of(enrollment: Enrollment) -> list[dict[str, str]]:
     """Which photos were not used, and why, for JSON."""
     return [
         {"image": each.image, "reason": each.reason, "detail": explain_rejection(each)}
-        for each in enrolment.rejected
+        for each in enrollment.rejected
     ]
 
 

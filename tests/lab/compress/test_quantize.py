@@ -18,7 +18,7 @@ from facekeep.lab.compress.quantize import dynamic_int8, saturates, static_int8
 from facekeep.lab.compress.quantizing import _stored
 from facekeep.models import entry, locate
 from facekeep.models.pack import Numbers, pack
-from facekeep.runtime import open_session
+from facekeep.runtime import RuntimeOptions, open_session
 
 Crops = NDArray[np.uint8]
 
@@ -34,7 +34,7 @@ def content() -> bytes:
 
 
 def rows(content: bytes, crops: Crops) -> NDArray[np.float32]:
-    session = open_session(content, threads=1)
+    session = open_session(content, options=RuntimeOptions(threads=1))
     (found,) = session.run({"image": tensor(crops)})
     return found / np.linalg.norm(found, axis=1, keepdims=True)
 
@@ -179,4 +179,4 @@ def test_this_processor_is_asked(
 @pytest.mark.parametrize("first", ["int8", "float16"])
 def test_a_packed_network_is_packed_anew(content: bytes, first: Numbers) -> None:
     made = _stored(pack(content, first), "packed", chosen=True)
-    open_session(made.content, threads=1).close()
+    open_session(made.content, options=RuntimeOptions(threads=1)).close()

@@ -33,7 +33,7 @@ from facekeep.lab.compress.steps import take
 from facekeep.lab.nn import EdgeFace, save_checkpoint
 from facekeep.lab.train.rounding import Grid, Rounded, Rounding, RoundingMode
 from facekeep.models import ModelEntry, import_model
-from facekeep.runtime import open_session
+from facekeep.runtime import RuntimeOptions, open_session
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +87,7 @@ def test_a_network_is_rounded_as_its_file_in_8_bits_is(
     assert matrices - set(rounding.layers) == {"head.fc.weight"}
     convolutions = {name for name, each in rounding.layers.items() if each.output is not None}
     assert convolutions == {n for n in matrices if network.get_parameter(n).ndim == 4}
-    session = open_session(static, threads=1)
+    session = open_session(static, options=RuntimeOptions(threads=1))
     (run,) = session.run({"image": crops.numpy()})
     rounded = embedded(network, crops, rounding)
     with torch.no_grad():

@@ -17,7 +17,7 @@ from facekeep.errors import InputError
 from facekeep.lab.nn import create_model
 from facekeep.lab.train import train
 from facekeep.lab.train.rounding import Grid, Rounded, Rounding, RoundingMode, read_rounding
-from facekeep.runtime import open_session
+from facekeep.runtime import RuntimeOptions, open_session
 
 GRID, OUT = Grid(0.02, 100), Grid(0.013, 128)
 
@@ -65,7 +65,7 @@ def rounded_by_onnx(layer: nn.Module, x: Tensor, rounded: Rounded, most: int) ->
     )
     opset = [helper.make_opsetid("", 20)]
     model = helper.make_model(graph, opset_imports=opset, ir_version=9)
-    session = open_session(model.SerializeToString(), threads=1)
+    session = open_session(model.SerializeToString(), options=RuntimeOptions(threads=1))
     try:
         (found,) = session.run({"x": x.numpy()})
     finally:

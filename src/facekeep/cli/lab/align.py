@@ -40,6 +40,7 @@ def align(
     from facekeep.lab.datasets import person_folder
     from facekeep.lab.train.photos import crop_people
     from facekeep.pipeline.detect import Detector
+    from facekeep.runtime import RuntimeOptions
 
     if out.resolve().is_relative_to(photos.resolve()):
         raise InputError(f"{out} lies in {photos}, whose folders are people; choose another folder")
@@ -50,7 +51,7 @@ def align(
             settings.detector,
             refiner=settings.refiner,
             min_face=settings.min_face,
-            threads=settings.threads,
+            options=RuntimeOptions(threads=settings.threads),
         ) as detector,
         run.progress("Aligning", len(data.samples), unit="photos") as advance,
     ):

@@ -19,6 +19,7 @@ from facekeep.lab.evaluate.crops import cropper
 from facekeep.lab.evaluate.data import PersonSet, Samples
 from facekeep.pipeline.detect import Detector
 from facekeep.pipeline.image import load_image
+from facekeep.runtime import RuntimeOptions
 
 if TYPE_CHECKING:
     from facekeep.lab.train.data import Source
@@ -137,7 +138,11 @@ def crops_of(
     """
     found = []
     with contextlib.ExitStack() as stack:
-        detector = None if faces.samples.aligned else stack.enter_context(Detector(threads=1))
+        detector = (
+            None
+            if faces.samples.aligned
+            else stack.enter_context(Detector(options=RuntimeOptions(threads=1)))
+        )
         crop = cropper(faces.samples, size, detector, cache)
         for place in range(len(faces.samples)):
             with contextlib.suppress(ImageError):

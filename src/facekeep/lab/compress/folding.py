@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from facekeep.errors import ModelCorrupt
-from facekeep.runtime import open_session
+from facekeep.runtime import RuntimeOptions, open_session
 
 __all__ = ["folded", "load"]
 
@@ -96,7 +96,7 @@ def _values(model: Any, nodes: Sequence[Any], wanted: Sequence[str]) -> list[Any
         del field[:]
     part.graph.node.extend(nodes)
     part.graph.output.extend(ValueInfoProto(name=name) for name in wanted)
-    session = open_session(part.SerializeToString(), threads=1)
+    session = open_session(part.SerializeToString(), options=RuntimeOptions(threads=1))
     try:
         return session.run({})
     finally:

@@ -18,6 +18,7 @@ from facekeep.lab.evaluate.data import PairSet, PersonSet, Samples
 from facekeep.lab.evaluate.extract import Extracted, extract
 from facekeep.models import ModelEntry, locate, model_cost, open_model
 from facekeep.pipeline.embed import Embedder
+from facekeep.runtime import RuntimeOptions
 
 __all__ = ["FMR", "Accuracy", "Facts", "Measuring", "Trial", "latencies"]
 
@@ -201,7 +202,7 @@ class Measuring:
         """Embed images; see ``extract``."""
         done = 0
         with (
-            Embedder(model, threads=1) as embedder,
+            Embedder(model, options=RuntimeOptions(threads=1)) as embedder,
             self.watch(f"Embedding with {model.name}", len(samples)) as advance,
         ):
 
@@ -232,7 +233,7 @@ def latencies(models: Sequence[ModelEntry], *, threads: int = 1, repeats: int = 
     with ExitStack() as stack:
         runs = {}
         for place, model in enumerate(models):
-            session = open_model(model, threads=threads)
+            session = open_model(model, options=RuntimeOptions(threads=threads))
             stack.callback(session.close)
             source = session.inputs[0]
             shape = [1 if axis is None else axis for axis in source.shape]

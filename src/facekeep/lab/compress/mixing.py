@@ -27,6 +27,7 @@ from facekeep.lab.compress.sensitivity import (
 )
 from facekeep.models import ModelEntry
 from facekeep.pipeline.embed import Embedder
+from facekeep.runtime import RuntimeOptions
 
 __all__ = ["Mixing"]
 
@@ -97,7 +98,7 @@ class Mixing:
     def _calibrated(self, faces: Faces) -> tuple[Any, Crops]:
         """Return the ranges of activations, and the crops they were found on."""
         measuring, method = self._measuring, self._options.calibration
-        with Embedder(self._model, threads=1) as embedder:
+        with Embedder(self._model, options=RuntimeOptions(threads=1)) as embedder:
             with measuring.watch("Cutting out faces", len(faces.samples)) as advance:
                 cache = measuring.trial.cache
                 crops = crops_of(faces, embedder.size, cache=cache, progress=advance)

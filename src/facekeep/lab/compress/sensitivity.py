@@ -18,6 +18,7 @@ from facekeep.lab.compress.quantize import static_int8
 from facekeep.lab.compress.staging import staged
 from facekeep.models import ModelEntry
 from facekeep.pipeline.embed import Embedder
+from facekeep.runtime import RuntimeOptions
 
 __all__ = ["Mixed", "Sensitivity", "embedded", "search_mix", "sensitivities"]
 
@@ -52,7 +53,7 @@ def embedded(content: bytes, like: ModelEntry, crops: NDArray[np.uint8]) -> NDAr
     """Embed crops with a network that is fed as a model of the catalogue is; see ``Embedder``."""
     with tempfile.TemporaryDirectory() as folder:
         made = staged(Made(content, "a trial"), like, Path(folder))
-        with Embedder(made, threads=1) as embedder:
+        with Embedder(made, options=RuntimeOptions(threads=1)) as embedder:
             return embedder.embed(crops)
 
 

@@ -24,6 +24,7 @@ from facekeep.models import ModelEntry, entry, weights
 from facekeep.models.files import read_model
 from facekeep.models.importing import add_model
 from facekeep.pipeline.detect import Detector
+from facekeep.runtime import RuntimeOptions
 
 __all__ = ["train_detector"]
 
@@ -84,7 +85,7 @@ def _trainer(
     photos, held_out = by_person(
         open_annotated(recipe.data), holdout=recipe.holdout, seed=recipe.seed
     )
-    with Detector(recipe.teacher, score=UNSURE, threads=threads) as teacher:
+    with Detector(recipe.teacher, score=UNSURE, options=RuntimeOptions(threads=threads)) as teacher:
         canvases, counts = _composer(recipe, photos, teacher, watch)
         only = dataclasses.replace(recipe, scenes=None, crops=None)
         measured, _ = _composer(only, held_out, teacher, watch)

@@ -20,6 +20,7 @@ from facekeep.pipeline.detect import Detector
 from facekeep.pipeline.embed import Embedder
 from facekeep.pipeline.quality import assess
 from facekeep.pipeline.quality_network import FACTS, evidence
+from facekeep.runtime import RuntimeOptions
 from facekeep.types import Face
 
 __all__ = ["Damaged", "align_main", "damaged", "evidence_of"]
@@ -61,7 +62,7 @@ def align_main(photos: Path, size: int, *, threads: int, watch: Watch) -> Crops:
     Raises:
         InputError: No photo shows a face.
     """
-    with Detector(max_faces=1, threads=threads) as detector:
+    with Detector(max_faces=1, options=RuntimeOptions(threads=threads)) as detector:
         album = photo_album(photos, detector, watch).showing()
     crops = []
     for place in range(len(album)):

@@ -25,6 +25,7 @@ from facekeep.models.importing import add_model
 from facekeep.models.model_entry import ModelEntry
 from facekeep.models.write import write_entry
 from facekeep.pipeline.embed import Embedder
+from facekeep.runtime import RuntimeOptions
 
 __all__ = ["train_quality"]
 
@@ -48,7 +49,7 @@ def train_quality(
     """Train a quality network; see `train_small`."""
 
     def prepare() -> tuple[Trainer, dict[str, Any]]:
-        with Embedder(recipe.teacher, threads=threads) as embedder:
+        with Embedder(recipe.teacher, options=RuntimeOptions(threads=threads)) as embedder:
             clear = align_main(recipe.data, embedder.size, threads=threads, watch=watch)
             if recipe.holdout >= len(clear):
                 raise InputError(
