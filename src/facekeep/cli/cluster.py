@@ -17,8 +17,8 @@ from facekeep.cli.enroll import (
     Basis,
     Days,
     NewPerson,
+    add_hints,
     facts_of,
-    rejected_of,
     say_rejected,
     served,
 )
@@ -217,7 +217,7 @@ def _enroll_groups(
     with open_gallery(run.settings, create=True) as gallery:
         for _, name in chosen:
             gallery.name_for(name, new_person=new_person)
-        return [
+        done = [
             enroll_group(
                 engine,
                 gallery,
@@ -230,6 +230,7 @@ def _enroll_groups(
             )
             for each, name in chosen
         ]
+    return list(map(add_hints, done))
 
 
 def _copy_photos(
@@ -277,7 +278,7 @@ def _naming_to_json(group_id: str, done: Enrollment) -> dict[str, Any]:
         "group": group_id,
         "name": done.name,
         "enrolled": done.enrolled,
-        "rejected": rejected_of(done),
+        "rejected": done.to_dict()["rejected"],
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -115,12 +116,12 @@ def enroll(
     ):
         for person, photos in people.items():
             folder = None if images else Path(name, person)
-            done.append(_enroll_one(engine, person, photos, facts, folder))
+            done.append(add_hints(_enroll_one(engine, person, photos, facts, folder)))
             _print(run, done[-1])
             advance(len(photos))
     if not images:
         _print_summary(run, done)
-    documents = [_document(each) for each in done]
+    documents = [each.to_dict() for each in done]
     if run.json:
         run.emit(documents[0] if images else {"people": documents})
     return ExitStatus.YES if all(map(served, done)) else ExitStatus.NO
@@ -196,28 +197,14 @@ def _by_reason(rejected: Sequence[Rejection]) -> dict[tuple[str, str], list[str]
     """The photos that were refused for one and the same reason, in the order they were given in."""
     found: dict[tuple[str, str], list[str]] = {}
     for each in rejected:
-        found.setdefault((each.reason, explain_rejection(each)), []).append(each.image)
+        found.setdefault((each.reason, each.detail), []).append(each.image)
     return found
 
 
-def _document(enrollment: Enrollment) -> dict[str, Any]:
-    return {
-        "name": enrollment.name,
-        "enrolled": enrollment.enrolled,
-        "rejected": rejected_of(enrollment),
-        "chosen": [
-            {"image": each.image, "faces": each.faces, "bbox": each.bbox}
-            for each in enrollment.chosen
-        ],
-    }
-
-
-def rejected_of(enrollment: Enrollment) -> list[dict[str, str]]:
-    """Which photos were not used, and why, for JSON."""
-    return [
-        {"image": each.image, "reason": each.reason, "detail": explain_rejection(each)}
-        for each in enrollment.rejected
-    ]
+def add_hints(enrollment: Enrollment) -> Enrollment:
+    """Add to the reasons of the photos that were not used what helps on the command line."""
+    rejected = (replace(each, detail=explain_rejection(each)) for each in enrollment.rejected)
+    return replace(enrollment, rejected=tuple(rejected))
 
 
 def facts_of(
