@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from facekeep import load_image, save_image
-from facekeep.apps.demo import CHANGES, cases_from
+from facekeep.apps.demo import cases_from
+from facekeep.samples import CHANGES
 
 pytestmark = pytest.mark.usefixtures("album")
 

@@ -12,14 +12,12 @@ from numpy.typing import NDArray
 from tiny_kit import write_people
 
 from facekeep.errors import InputError
-from facekeep.lab.compress import healing
-from facekeep.lab.compress.faces import Faces, read_faces
-from facekeep.lab.compress.heal import Healed
-from facekeep.lab.compress.made import Made
-from facekeep.lab.compress.measure import Measuring, Trial
-from facekeep.lab.compress.options import LowRank, Prune, Resize, Step
-from facekeep.lab.compress.staging import staged
-from facekeep.lab.compress.steps import take
+from facekeep.lab.compress import reshape
+from facekeep.lab.compress.chain import run_step
+from facekeep.lab.compress.data import EvaluationData, FaceSet, read_faces
+from facekeep.lab.compress.measure import Evaluator
+from facekeep.lab.compress.options import FineTune, LowRank, Prune, Resize, Step
+from facekeep.lab.compress.workspace import StepResult, write_model
 from facekeep.lab.nn import EdgeFace, read_network, save_checkpoint
 from facekeep.models import ModelEntry, import_model, model_cost
 from facekeep.models.importing import add_model
@@ -34,18 +32,18 @@ def model(tmp_path: Path) -> ModelEntry:
 
 
 @pytest.fixture
-def faces(tmp_path: Path, hopper: NDArray[np.uint8], collins: NDArray[np.uint8]) -> Faces:
+def faces(tmp_path: Path, hopper: NDArray[np.uint8], collins: NDArray[np.uint8]) -> FaceSet:
     return read_faces(write_people(tmp_path / "people", [hopper, collins], 20), aligned=True)
 
 
 @pytest.fixture
-def done(model: ModelEntry, faces: Faces, tmp_path: Path) -> Callable[[Step], ModelEntry]:
+def done(model: ModelEntry, faces: FaceSet, tmp_path: Path) -> Callable[[Step], ModelEntry]:
     """Do a step and return the entry of what it made."""
 
     def do(step: Step) -> ModelEntry:
-        made = take(step, model, faces, Measuring(model, Trial()), tmp_path / "work")
-        (tmp_path / "staged").mkdir(exist_ok=True)
-        return staged(made, model, tmp_path / "staged")
+        made = run_step(step, model, faces, Evaluator(model, EvaluationData()), tmp_path / "work")
+        (tmp_path / "write_model").mkdir(exist_ok=True)
+        return write_model(made, model, tmp_path / "write_model")
 
     return do
 
@@ -71,9 +69,11 @@ def test_a_resized_network_takes_other_crops(done: Callable[[Step], ModelEntry])
 
 
 def test_sparse_networks_are_smaller_files(
-    model: ModelEntry, faces: Faces, done: Callable[[Step], ModelEntry], tmp_path: Path
+    model: ModelEntry, faces: FaceSet, done: Callable[[Step], ModelEntry], tmp_path: Path
 ) -> None:
-    made = take(Prune(zeros="2:4"), model, faces, Measuring(model, Trial()), tmp_path / "work")
+    made = run_step(
+        Prune(zeros="2:4"), model, faces, Evaluator(model, EvaluationData()), tmp_path / "work"
+    )
     assert 0.4 < made.details["zeros"] <= 0.5
     conversion = model.files[0].conversion
     assert conversion is not None
@@ -82,63 +82,69 @@ def test_sparse_networks_are_smaller_files(
         embedder.embed(np.zeros((1, SIDE, SIDE, 3), np.uint8))
 
 
-def test_what_was_packed_is_packed_again(model: ModelEntry, faces: Faces, tmp_path: Path) -> None:
+def test_what_was_packed_is_packed_again(model: ModelEntry, faces: FaceSet, tmp_path: Path) -> None:
     content = Path(str(model.folder), "lively.onnx").read_bytes()
-    small = staged(Made(pack(content, "int8"), "packed"), model, tmp_path)
+    small = write_model(StepResult(pack(content, "int8"), "packed"), model, tmp_path)
     named = dataclasses.replace(small, name="packed")
     packed = add_model((tmp_path / "trial.onnx").read_bytes(), named)
-    made = take(Resize(size=48), packed, faces, Measuring(packed, Trial()), tmp_path / "work")
+    made = run_step(
+        Resize(size=48), packed, faces, Evaluator(packed, EvaluationData()), tmp_path / "work"
+    )
     assert len(made.content) < 0.5 * len(content)
 
 
-def test_healing_learns_from_the_original_and_goes_on_where_it_stopped(
-    model: ModelEntry, faces: Faces, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_fine_tuning_learns_from_the_original_and_goes_on_where_it_stopped(
+    model: ModelEntry, faces: FaceSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[dict[str, Any]] = []
 
-    def heal(
-        changed: EdgeFace, original: EdgeFace, folder: Path, data: Path, **options: Any
-    ) -> Healed:
+    def fine_tune(
+        changed: EdgeFace, original: EdgeFace, folder: Path, data: Path, options: FineTune, **_: Any
+    ) -> EdgeFace:
         sizes = changed.input_size, original.input_size
-        calls.append({"sizes": sizes, "folder": folder.name, "data": data.name, **options})
-        return Healed(changed, finished=len(calls) > 1, steps=3)
+        calls.append({"sizes": sizes, "folder": folder.name, "data": data.name, "options": options})
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+        return changed
 
-    monkeypatch.setattr(healing, "heal", heal)
+    monkeypatch.setattr(reshape, "fine_tune", fine_tune)
     step = Resize(size=48, heal=30, batch=8)
     with pytest.raises(KeyboardInterrupt):
-        take(step, model, faces, Measuring(model, Trial()), tmp_path / "work")
-    made = take(step, model, faces, Measuring(model, Trial()), tmp_path / "work")
-    assert made.told == "32 to 48 pixels, healed for 30 steps"
+        run_step(step, model, faces, Evaluator(model, EvaluationData()), tmp_path / "work")
+    made = run_step(step, model, faces, Evaluator(model, EvaluationData()), tmp_path / "work")
+    assert made.summary == "32 to 48 pixels, fine-tuned for 30 steps"
     assert made.remarks == ()
     first, second = calls
     assert (first["sizes"], first["folder"], first["data"]) == ((48, SIDE), "healing-1", "people")
-    assert (second["steps"], second["batch"], second["folder"]) == (30, 8, "healing-1")
+    assert second == {**first, "options": FineTune(heal=30, batch=8, lr=3e-4)}
 
 
 def test_the_rounds_of_pruning_share_the_steps(
-    model: ModelEntry, faces: Faces, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model: ModelEntry, faces: FaceSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[tuple[str, int]] = []
 
-    def heal(changed: EdgeFace, original: EdgeFace, folder: Path, *rest: Any, **how: Any) -> Healed:
-        calls.append((folder.name, how["steps"]))
-        return Healed(changed, finished=True, steps=how["steps"])
+    def fine_tune(
+        changed: EdgeFace, original: EdgeFace, folder: Path, data: Path, options: FineTune, **_: Any
+    ) -> EdgeFace:
+        calls.append((folder.name, options.heal))
+        return changed
 
-    monkeypatch.setattr(healing, "heal", heal)
+    monkeypatch.setattr(reshape, "fine_tune", fine_tune)
     step = Prune(params=0.9, rounds=2, heal=40)
-    take(step, model, faces, Measuring(model, Trial()), tmp_path / "work")
+    run_step(step, model, faces, Evaluator(model, EvaluationData()), tmp_path / "work")
     assert calls == [("healing-1", 20), ("healing-2", 20)]
 
 
-def test_healing_needs_aligned_crops(model: ModelEntry, faces: Faces, tmp_path: Path) -> None:
-    step, known = Resize(size=48, heal=10), Measuring(model, Trial())
+def test_fine_tuning_needs_aligned_crops(model: ModelEntry, faces: FaceSet, tmp_path: Path) -> None:
+    step, known = Resize(size=48, heal=10), Evaluator(model, EvaluationData())
     with pytest.raises(InputError, match="--data"):
-        take(step, model, None, known, tmp_path)
+        run_step(step, model, None, known, tmp_path)
     raw = read_faces(tmp_path / "people", aligned=False)
     with pytest.raises(InputError, match="--aligned"):
-        take(step, model, raw, known, tmp_path)
+        run_step(step, model, raw, known, tmp_path)
 
 
-def test_shares_of_zeros_are_numbers(model: ModelEntry, faces: Faces, tmp_path: Path) -> None:
+def test_shares_of_zeros_are_numbers(model: ModelEntry, faces: FaceSet, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="2:4"):
-        take(Prune(zeros="half"), model, faces, Measuring(model, Trial()), tmp_path)
+        run_step(Prune(zeros="half"), model, faces, Evaluator(model, EvaluationData()), tmp_path)

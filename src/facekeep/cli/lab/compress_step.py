@@ -1,4 +1,4 @@
-"""What the commands of ``facekeep compress`` share: options, the way through, what is printed."""
+"""What the commands of ``facekeep compress`` share: options, running a step, what is printed."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from facekeep.cli.lab.evaluating import command_line
 from facekeep.cli.options import Model
 
 if TYPE_CHECKING:
-    from facekeep.lab.compress.chain import Done, StepDone
+    from facekeep.lab.compress.chain import ChainResult, StepRecord
+    from facekeep.lab.compress.data import DataOptions
     from facekeep.lab.compress.options import Step
-    from facekeep.lab.compress.setting import Setting
 
-__all__ = ["step_command", "tell_done", "tell_step"]
+__all__ = ["add_step_command", "print_result", "print_step"]
 
 _Out = Annotated[
-    str, typer.Option("--out", metavar="NEW", help="What to call the result.", show_default=False)
+    str, typer.Option("--out", metavar="NEW", help="Name of the result.", show_default=False)
 ]
 _Data = Annotated[
     Path | None,
     typer.Option(
         "--data",
         metavar="DIR",
-        help="Faces to calibrate, heal and compare on: a folder of photos, or of a folder for each"
-        " person; tars; or train.rec.",
+        help="Faces to calibrate, fine-tune and compare on: a folder of photos, or of a folder for"
+        " each person; tars; or train.rec.",
     ),
 ]
 _EvalData = Annotated[
@@ -46,13 +46,14 @@ _Labels = Annotated[
     typer.Option(
         "--labels",
         metavar="FILE",
-        help="A table with the columns key and identity, where the pictures do not tell.",
+        help="A table with the columns key and identity, where the images do not name people.",
     ),
 ]
 _Aligned = Annotated[
     bool,
     typer.Option(
-        "--aligned/--raw", help="The images are face crops, aligned already; or faces are found."
+        "--aligned/--raw",
+        help="The images are aligned face crops; or photos in which faces are detected.",
     ),
 ]
 _Count = Annotated[
@@ -71,20 +72,20 @@ _LfwPairs = Annotated[
 _Cache = Annotated[
     Path | None,
     typer.Option(
-        "--cache", metavar="DIR", help="Keep the faces found here: the next run is much quicker."
+        "--cache", metavar="DIR", help="Keep the faces found here: the next run is much faster."
     ),
 ]
 _Work = Annotated[
     Path | None,
     typer.Option(
-        "--work", metavar="DIR", help="Keep what is made here, so that an interrupted run goes on."
+        "--work", metavar="DIR", help="Keep the results here, so that an interrupted run can go on."
     ),
 ]
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Common:
-    """The options that all commands of the group but ``run`` have."""
+    """The options of all commands of the group except ``run``."""
 
     out: _Out
     data: _Data = None
@@ -97,21 +98,21 @@ class _Common:
     cache: _Cache = None
     work: _Work = None
 
-    def setting(self) -> Setting:
-        """Return which data that is."""
-        from facekeep.lab.compress.setting import Setting
+    def data_options(self) -> DataOptions:
+        """Return the options that name the data."""
+        from facekeep.lab.compress.data import DataOptions
 
-        own = {each.name for each in fields(Setting)}
-        return Setting(**{name: value for name, value in vars(self).items() if name in own})
+        own = {each.name for each in fields(DataOptions)}
+        return DataOptions(**{name: value for name, value in vars(self).items() if name in own})
 
 
-def step_command(
+def add_step_command(
     app: typer.Typer, *, examples: Sequence[str]
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Add the command for one step, which a function without a body describes.
 
-    It is called like the step, its parameters are options for the step's attributes, and its
-    docstring is the help. What all steps have in common is added.
+    The function has the name of the step, its parameters are options for the step's attributes, and
+    its docstring is the help. The options that all steps have in common are added.
 
     Args:
         app: From ``group``.
@@ -126,8 +127,8 @@ def step_command(
 
         def entry(run: Run, name: Model, context: typer.Context, **values: Any) -> None:
             shared = _Common(**{each.name: values.pop(each.name) for each in common})
-            step = _step(function.__name__, values, flags)
-            _compressed(run, name, step, shared, command_line(context))
+            step = _build_step(function.__name__, values, flags)
+            _run_step(run, name, step, shared, command_line(context))
 
         run, *first, _ = inspect.signature(entry, eval_str=True).parameters.values()
         keyword = inspect.Parameter.KEYWORD_ONLY
@@ -142,11 +143,11 @@ def step_command(
     return decorate
 
 
-def _step(kind: str, values: Mapping[str, Any], flags: Mapping[str, str]) -> Step:
-    """Make the step that options ask for; one that is not given has the step's own default.
+def _build_step(kind: str, values: Mapping[str, Any], flags: Mapping[str, str]) -> Step:
+    """Build the step that options ask for; one that is not given has the step's own default.
 
     Raises:
-        OptionError: They make no sense; they are called by their flags.
+        OptionError: They are wrong; the message names their flags.
     """
     from facekeep.lab.compress.options import STEPS, OptionError
 
@@ -158,46 +159,48 @@ def _step(kind: str, values: Mapping[str, Any], flags: Mapping[str, str]) -> Ste
         raise error.with_flags(flags) from error
 
 
-def _compressed(run: Run, name: str, step: Step, shared: _Common, line: str) -> None:
-    """Do one step, register what came of it, and tell."""
+def _run_step(run: Run, name: str, step: Step, shared: _Common, line: str) -> None:
+    """Do one step, register the result, and print it."""
     from facekeep.lab.compress.chain import Chain, run_chain
-    from facekeep.lab.compress.measure import Measuring
+    from facekeep.lab.compress.measure import Evaluator
     from facekeep.models import entry
     from facekeep.models.importing import free_folder
 
     free_folder(shared.out)
     original = entry(name)
-    faces, trial = shared.setting().open(run.settings.threads)
+    faces, data = shared.data_options().open(run.settings.threads)
     chain = Chain(out=shared.out, steps=(step,), faces=faces, command=line)
-    measuring = Measuring(original, trial, watch=run.progress)
+    evaluator = Evaluator(original, data, watch=run.progress)
     with ExitStack() as stack:
         folder = shared.work
         if folder is None:
-            made = tempfile.TemporaryDirectory(prefix="facekeep-compress-")
-            folder = Path(stack.enter_context(made))
-        done = run_chain(chain, measuring, folder)
-    tell_step(run, done.steps[0])
-    tell_done(run, done)
+            scratch = tempfile.TemporaryDirectory(prefix="facekeep-compress-")
+            folder = Path(stack.enter_context(scratch))
+        result = run_chain(chain, evaluator, folder)
+    print_step(run, result.steps[0])
+    print_result(run, result)
 
 
-def tell_step(run: Run, done: StepDone) -> None:
-    """Tell people of a step: what was done, and the network before and after it."""
-    from facekeep.lab.compress.words import HEADERS, row
+def print_step(run: Run, record: StepRecord) -> None:
+    """Print a step for people: what was done, and the network before and after it."""
+    from facekeep.lab.compress.report import HEADERS, format_row
 
-    run.say(f"{done.step.kind}: {done.made.told}")
-    for remark in done.made.remarks:
+    run.say(f"{record.step.kind}: {record.result.summary}")
+    for remark in record.result.remarks:
         run.say(f"  {remark}")
-    run.table(["", *HEADERS], [row("before", done.before), row("after", done.after)])
+    rows = [format_row("before", record.before), format_row("after", record.after)]
+    run.table(["", *HEADERS], rows)
 
 
-def tell_done(run: Run, done: Done) -> None:
-    """Tell of what was registered; with --json all there is to tell."""
-    from facekeep.lab.compress.words import HEADERS, remarks, row
+def print_result(run: Run, result: ChainResult) -> None:
+    """Print what was registered; with --json the whole result."""
+    from facekeep.lab.compress.report import HEADERS, format_row, list_remarks
 
     if run.json:
-        run.emit(done.document())
+        run.emit(result.to_dict())
         return
-    if len(done.facts) > 2:
-        run.table(["model", *HEADERS], [row(each.name, each) for each in done.facts])
-    for line in remarks(done):
-        run.say(line)
+    if len(result.profiles) > 2:
+        rows = [format_row(profile.name, profile) for profile in result.profiles]
+        run.table(["model", *HEADERS], rows)
+    for remark in list_remarks(result):
+        run.say(remark)

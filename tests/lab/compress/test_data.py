@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from tiny_kit import SIDE, write_people
 
 from facekeep.errors import ImageError, InputError
-from facekeep.lab.compress import faces as module
-from facekeep.lab.compress.faces import Faces, builtin_faces, crops_of, read_faces
+from facekeep.lab.compress import data as module
+from facekeep.lab.compress.data import FaceSet, crop_faces, load_sample_faces, read_faces
 from facekeep.lab.evaluate.data import Samples
 from facekeep.pipeline.image import save_image
 
@@ -40,7 +40,7 @@ def test_of_many_people_the_first_are_compared(
         (people / f"person-{place}").mkdir()
         for path in (people / "person-0").iterdir():
             (people / f"person-{place}" / path.name).write_bytes(path.read_bytes())
-    monkeypatch.setattr(module, "_COMPARED", 20)
+    monkeypatch.setattr(module, "_MAX_COMPARED", 20)
     found = read_faces(people, count=5).people
     assert found is not None
     assert found.people == ("person-0", "person-1")
@@ -53,7 +53,7 @@ def test_a_flat_folder_names_nobody(people: Path) -> None:
 
 def test_crops_have_the_size_asked_for(people: Path) -> None:
     told: list[int] = []
-    crops = crops_of(read_faces(people, aligned=True, count=6), 48, progress=told.append)
+    crops = crop_faces(read_faces(people, aligned=True, count=6), 48, progress=told.append)
     assert (crops.shape, crops.dtype, sum(told)) == ((6, 48, 48, 3), np.uint8, 6)
 
 
@@ -63,12 +63,14 @@ def test_images_without_a_face_are_left_out() -> None:
             raise ImageError("it is torn")
         return np.zeros((SIDE, SIDE, 3), np.uint8)
 
-    def of(*names: str) -> Faces:
-        return Faces("some", Samples(names, lambda place: load(place + 2 - len(names)), None, True))
+    def of(*names: str) -> FaceSet:
+        return FaceSet(
+            "some", Samples(names, lambda place: load(place + 2 - len(names)), None, True)
+        )
 
-    assert len(crops_of(of("whole", "torn"), SIDE)) == 1
+    assert len(crop_faces(of("whole", "torn"), SIDE)) == 1
     with pytest.raises(InputError, match="no face can be taken"):
-        crops_of(of("torn"), SIDE)
+        crop_faces(of("torn"), SIDE)
 
 
 def test_raw_photos_are_searched_for_faces(
@@ -76,18 +78,18 @@ def test_raw_photos_are_searched_for_faces(
 ) -> None:
     (tmp_path / "photos").mkdir()
     save_image(tmp_path / "photos" / "hopper.jpg", hopper)
-    crops = crops_of(read_faces(tmp_path / "photos"), 112)
+    crops = crop_faces(read_faces(tmp_path / "photos"), 112)
     assert crops.shape == (1, 112, 112, 3)
 
 
-def test_the_portraits_of_the_demo_are_at_hand(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = builtin_faces()
+def test_the_sample_portraits_are_at_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = load_sample_faces()
     assert found is not None
     assert len(found.samples) > 4
     assert found.samples.load(0).ndim == 3
 
-    def none() -> list[object]:
+    def none() -> dict[str, object]:
         raise InputError("not installed")
 
-    monkeypatch.setattr("facekeep.apps.demo.bundled_cases", none)
-    assert builtin_faces() is None
+    monkeypatch.setattr("facekeep.samples.load_portraits", none)
+    assert load_sample_faces() is None
