@@ -278,7 +278,7 @@ def _print_migration(run: Run, result: Migration) -> None:
         names = {each.person_id for each in result.lost}
         run.say(
             f"nothing was changed: {counted(len(names), 'person', 'people')} cannot be carried over"
-            " whole; --drop NAME or --drop-all goes on without"
+            " whole; name folders of photos with --photos, or go on without: --drop NAME, --drop-all"
         )
         return
     if result.old == result.new:
