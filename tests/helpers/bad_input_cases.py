@@ -889,7 +889,7 @@ MODELS = [
         "verify hopper.jpg collins.jpg --embedder mine",
         2,
         "model",
-        "model mine has no calibrated thresholds, so nothing can be decided with it; calibrate it",
+        "model mine has no calibrated thresholds, so nothing can be decided with it; measure them",
         _own_model,
     ),
     Case(
@@ -897,7 +897,7 @@ MODELS = [
         "enroll Ada hopper.jpg --gallery new.db --embedder mine",
         2,
         "model",
-        "calibrate it on photos of many people; or skip the checks (--review off)",
+        "(docs/evaluation.md); or skip the checks (--review off)",
         _own_model,
     ),
     Case(

@@ -133,7 +133,7 @@ def test_the_checkpoint_can_be_had_for_more_training(checkpoint: Path, models: P
     path.write_bytes(b"damaged")
     with pytest.raises(ModelCorrupt):
         checkpoint_path(entry("mine"))
-    with pytest.raises(ModelNotFound, match="pull it first$"):
+    with pytest.raises(ModelNotFound, match=r"pull it first$"):
         checkpoint_path(entry(OFFER))
 
 
@@ -315,9 +315,9 @@ def test_an_offer_is_not_here_before_it_is_pulled(models: Path) -> None:
     known = entry(OFFER)
     assert verify(known).state == "offered"
     for attempt in (lambda: locate(known), lambda: Embedder(OFFER)):
-        with pytest.raises(ModelNotFound, match="pull it first$"):
+        with pytest.raises(ModelNotFound, match=r"pull it first$"):
             attempt()
-    with pytest.raises(ModelNotFound, match="pull it first$"):
+    with pytest.raises(ModelNotFound, match=r"pull it first$"):
         set_thresholds(OFFER, [(1e-2, 0.5)], **FACTS)
     with pytest.raises(ModelNotFound):
         remove_model(OFFER)
