@@ -248,7 +248,7 @@ def test_a_damaged_checkpoint_of_ones_own_is_imported_again(checkpoint: Path, mo
     assert verify(made).state == "damaged"
     with pytest.raises(ModelCorrupt, match="import it again"):
         locate(made)
-    with pytest.raises(PullError, match="no source; import it again"):
+    with pytest.raises(PullError, match="no source; remove the model, and import it again"):
         pull(made)
 
 

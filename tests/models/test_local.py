@@ -76,7 +76,7 @@ def test_a_damaged_file_is_one_line_that_says_how_to_mend(plain: ModelEntry, dam
         locate(plain)
     assert "\n" not in str(caught.value)
     assert "net.onnx cannot be trusted" in str(caught.value)
-    assert "facekeep models remove mine" in str(caught.value)
+    assert "remove the model, and import it again" in str(caught.value)
     assert verify(plain).state == "damaged"
     assert verify(plain).detail == str(caught.value)
 

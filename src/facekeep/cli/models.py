@@ -356,7 +356,7 @@ def _rows(model: ModelEntry) -> list[tuple[str, str]]:
         ("parameters", f"{model.params:,}" if model.params else ""),
         (
             "input",
-            f"{size}, {model.colour}, (pixel - {format_value(model.mean[0])}) * {_scale(model)}",
+            f"{size}, {model.colour}, (pixel - {mean}) * {_scale(model)}",
         ),
     ]
     if model.task == "embed":
