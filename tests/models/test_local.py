@@ -105,7 +105,7 @@ def test_a_missing_file_without_a_source_is_imported_again(plain: ModelEntry) ->
     (models_dir() / "mine" / "net.onnx").unlink()
     with pytest.raises(ModelNotFound) as caught:
         locate(plain)
-    assert "facekeep models remove mine, then facekeep models import FILE" in str(caught.value)
+    assert "remove the model, and import it again" in str(caught.value)
     assert "pull" not in str(caught.value)
 
 

@@ -269,9 +269,10 @@ def _list_people(people: Path) -> Iterator[tuple[str, list[Path]]]:
     if loose:
         names = ", ".join(printable(each.name) for each in loose[:3])
         more = ", ..." if len(loose) > 3 else ""
+        lie = "lies" if len(loose) == 1 else "lie"
         raise InputError(
-            f"{format_count(len(loose), 'picture')} in {people}"
-            f" {'lies' if len(loose) == 1 else 'lie'} beside the people's folders ({names}{more}), so nobody was enrolled: move each into "
-            "the folder of its person, or away"
+            f"{format_count(len(loose), 'picture')} in {people} {lie} beside the people's folders"
+            f" ({names}{more}), so nobody was enrolled: move each into the folder of its person, or"
+            " away"
         )
     yield from ((name, photos) for name, photos in named if photos)
