@@ -12,53 +12,51 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from facekeep.lab.compress.faces import Faces
-from facekeep.lab.compress.measure import Facts, Measuring
+from facekeep.lab.compress.chain import run_step
+from facekeep.lab.compress.data import DataOptions, FaceSet
+from facekeep.lab.compress.int8 import MODES
+from facekeep.lab.compress.measure import Evaluator, NetworkProfile
 from facekeep.lab.compress.options import Quantize
-from facekeep.lab.compress.quantize import MODES
-from facekeep.lab.compress.setting import Setting
-from facekeep.lab.compress.staging import staged
-from facekeep.lab.compress.steps import take
-from facekeep.lab.compress.tradeoff import draw_tradeoff, measure_of
-from facekeep.lab.compress.workfolder import WorkFolder, digest_of
+from facekeep.lab.compress.report import choose_measure, draw_tradeoff
+from facekeep.lab.compress.workspace import Workspace, compute_digest, write_model
 from facekeep.models import ModelEntry, entry
 
 
-def networks(
-    original: ModelEntry, faces: Faces | None, measuring: Measuring, work: WorkFolder
+def make_networks(
+    original: ModelEntry, faces: FaceSet | None, evaluator: Evaluator, work: Workspace
 ) -> list[ModelEntry]:
     """Make the network of each mode, unless it is there."""
     found = []
     for mode in MODES:
-        key = digest_of(mode, original.files[0].sha256)
-        made = work.find(mode, key)
-        if made is None:
-            made = take(Quantize(mode=mode), original, faces, measuring, work.path / "steps")
-            work.keep(mode, key, made)
-        print(f"{mode}: {made.told}", flush=True)
-        found.append(staged(made, original, work.path, mode))
-        measuring.accuracy(found[-1])
-        work.remember(measuring)
+        key = compute_digest(mode, original.files[0].sha256)
+        result = work.load(mode, key)
+        if result is None:
+            result = run_step(Quantize(mode=mode), original, faces, evaluator, work.path / "steps")
+            work.save(mode, key, result)
+        print(f"{mode}: {result.summary}", flush=True)
+        found.append(write_model(result, original, work.path, mode))
+        evaluator.accuracy(found[-1])
+        evaluator.save_known(work.path)
     return found
 
 
-def line(facts: Facts, original: Facts) -> str:
-    """One row of the table."""
-    found = facts.accuracy
+def format_line(profile: NetworkProfile, original: NetworkProfile) -> str:
+    """Return one row of the table."""
+    found = profile.accuracy
     cells = [
-        f"{facts.bytes / 1e6:.2f}",
-        f"{facts.latency_ms / original.latency_ms:.2f}",
+        f"{profile.bytes / 1e6:.2f}",
+        f"{profile.latency_ms / original.latency_ms:.2f}",
         *("" if each is None else f"{each:.4f}" for each in (found.cosine, found.cosine_p01)),
         *(
             "" if each is None else f"{100 * each:.2f}"
             for each in (found.tar, found.lfw, found.lfw_tar)
         ),
     ]
-    return f"| {facts.name} | {' | '.join(cells)} |"
+    return f"| {profile.name} | {' | '.join(cells)} |"
 
 
 def main() -> None:
-    """Read the command line, and do it."""
+    """Read the command line, and run it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model")
     parser.add_argument("--work", type=Path, required=True)
@@ -68,19 +66,19 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=Path)
     given = vars(parser.parse_args())
     original = entry(given.pop("model"))
-    work, picture = WorkFolder(given.pop("work")), given.pop("picture")
-    faces, trial = Setting(aligned=True, **given).open(threads=1)
-    measuring = Measuring(original, trial)
-    work.recall(measuring)
-    facts = measuring.facts([original, *networks(original, faces, measuring, work)])
-    work.remember(measuring)
+    work, picture = Workspace(given.pop("work")), given.pop("picture")
+    faces, data = DataOptions(aligned=True, **given).open(threads=1)
+    evaluator = Evaluator(original, data)
+    evaluator.load_known(work.path)
+    profiles = evaluator.profile([original, *make_networks(original, faces, evaluator, work)])
+    evaluator.save_known(work.path)
     print("| | MB | time | cosine | 1st percentile | TAR % | LFW % | LFW TAR % |")
     print("|---|---|---|---|---|---|---|---|")
-    for each in facts:
-        print(line(each, facts[0]))
-    measure = measure_of(facts)
+    for profile in profiles:
+        print(format_line(profile, profiles[0]))
+    measure = choose_measure(profiles)
     if picture is not None and measure is not None:
-        picture.write_bytes(draw_tradeoff(facts, 0, measure))
+        picture.write_bytes(draw_tradeoff(profiles, 0, measure))
 
 
 if __name__ == "__main__":

@@ -147,7 +147,7 @@ def test_all_commands_and_the_library_leave_nothing_foreign_and_reach_nobody(
     [
         "import facekeep, onnxruntime",
         "from facekeep.cli.main import main; assert main(['doctor']) == 0",
-        "from facekeep.lab.compress.quantize import dynamic_int8; dynamic_int8(b'')",
+        "from facekeep.lab.compress.int8 import quantize_dynamic; quantize_dynamic(b'')",
         "from facekeep.runtime import runtimes; runtimes()",
         "from facekeep.runtime.openvino import import_openvino; import_openvino()",
         "from facekeep.lab.evaluate.plots import styled_figure\nwith styled_figure(): pass",

@@ -34,9 +34,9 @@ from facekeep._version import __version__
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
-    from facekeep.apps.cache import PhotoCache
     from facekeep.apps.migrate import migrate_gallery
-    from facekeep.apps.photos import cluster_folder, search_folder, search_person
+    from facekeep.apps.photo_cache import PhotoCache
+    from facekeep.apps.photo_folders import cluster_folder, search_folder, search_person
     from facekeep.config import Settings, load_settings
     from facekeep.diagnosis import Check, doctor
     from facekeep.draw import annotate, contact_sheet
@@ -96,9 +96,9 @@ if TYPE_CHECKING:
     )
 
 _MODULES = {
-    "apps.cache": ("PhotoCache",),
     "apps.migrate": ("migrate_gallery",),
-    "apps.photos": (
+    "apps.photo_cache": ("PhotoCache",),
+    "apps.photo_folders": (
         "cluster_folder",
         "search_folder",
         "search_person",

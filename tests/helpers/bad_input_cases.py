@@ -395,7 +395,7 @@ GALLERIES = [
         ["enroll", "Ada", "hopper.jpg", "-g", "other.db"],
         2,
         "space_mismatch",
-        "use the first model (--embedder model-b)",
+        "use the first model, or migrate the gallery",
         lambda w: w.gallery_of_another_model("other.db"),
     ),
     Case(
@@ -743,7 +743,7 @@ EXPORTS = [
         "people import people.jsonl",
         2,
         "person_exists",
-        "import with --on-conflict merge, rename or skip",
+        "import with on_conflict merge, rename or skip",
     ),
     Case(
         "with an unknown way",

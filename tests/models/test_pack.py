@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from facekeep.errors import InputError, ModelCorrupt
-from facekeep.lab.compress.folding import folded
+from facekeep.lab.compress.onnx_layers import fold_constants
 from facekeep.models.pack import Numbers, opened, pack, packed
 from facekeep.runtime import RuntimeOptions, open_session
 
@@ -141,8 +141,8 @@ def test_what_is_packed_is_packed_anew_once_opened(
     before = pack(source, first)
     assert packed(before)
     assert not packed(source)
-    assert not packed(folded(before))
-    again = results(pack(folded(before), then))
+    assert not packed(fold_constants(before))
+    again = results(pack(fold_constants(before), then))
     whole = results(source)
     assert np.abs(again - whole).max() < 0.03 * np.abs(whole).max()
 

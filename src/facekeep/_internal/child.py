@@ -41,12 +41,8 @@ def call(told: str, function: str, *arguments: Any, seconds: int = _SECONDS) -> 
         ModelError: It crashed, took too long or too much memory, or raised something else.
     """
     request = json.dumps([function, arguments, seconds]).encode()
-    command = [
-        sys.executable,
-        "-P",
-        "-m",
-        "facekeep._internal.child",
-    ]  # -P: not the folder one is in
+    # -P: without the folder that one is in
+    command = [sys.executable, "-P", "-m", "facekeep._internal.child"]
     try:
         done = subprocess.run(
             command,
@@ -73,8 +69,10 @@ def call(told: str, function: str, *arguments: Any, seconds: int = _SECONDS) -> 
 
 def _environ() -> dict[str, str]:
     """Return the environment, in which the child finds this facekeep and reports nothing."""
-    here = str(Path(__file__).absolute().parents[2])
-    paths = [here, *filter(None, [os.environ.get("PYTHONPATH")])]
+    paths = [
+        str(Path(__file__).absolute().parents[2]),
+        *filter(None, [os.environ.get("PYTHONPATH")]),
+    ]
     return {
         **os.environ,
         "PYTHONPATH": os.pathsep.join(paths),

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import logging
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,8 +17,9 @@ from facekeep.draw import annotate, contact_sheet
 from facekeep.engine import FaceEngine
 from facekeep.errors import ImageError, InputError
 from facekeep.pipeline.image import list_images, list_people, load_image, save_image
+from facekeep.samples import change_photo, load_portraits
 
-__all__ = ["CHANGES", "UNKNOWN", "Case", "Demonstration", "Trial", "bundled_cases", "cases_from"]
+__all__ = ["UNKNOWN", "Case", "Demonstration", "Trial", "bundled_cases", "cases_from"]
 
 Image = NDArray[np.uint8]
 
@@ -33,54 +33,6 @@ _PEOPLE = 20
 _SIDE = 1280
 _COLLAGE = 4
 _TILE, _COLUMNS = 280, 4  # of the sheet, wide enough for a name under each photo
-
-# Photos in the public domain (works of the US Navy and of NASA) that ship inside PyPI wheels.
-_PORTRAITS = {
-    "Grace Hopper": ("matplotlib", "matplotlib/mpl-data/sample_data/grace_hopper.jpg"),
-    "Eileen Collins": ("scikit-image", "skimage/data/astronaut.png"),
-}
-
-
-def _rotated(image: Image) -> Image:
-    height, width = image.shape[:2]
-    matrix = cv2.getRotationMatrix2D((width / 2, height / 2), 20, 1)
-    return np.asarray(cv2.warpAffine(image, matrix, (width, height)), np.uint8)
-
-
-def _darkened(image: Image) -> Image:
-    return (image * 0.35).astype(np.uint8)
-
-
-def _blurred(image: Image) -> Image:
-    return np.asarray(cv2.GaussianBlur(image, (0, 0), max(image.shape[:2]) / 200), np.uint8)
-
-
-def _jpeg(image: Image) -> Image:
-    _, encoded = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 30])
-    decoded = np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR), np.uint8)
-    return np.ascontiguousarray(decoded[..., ::-1])
-
-
-def _cropped(image: Image) -> Image:
-    height, width = image.shape[:2]
-    return np.ascontiguousarray(image[: height * 3 // 4, width // 6 : width - width // 10])
-
-
-def _small(image: Image) -> Image:
-    return np.asarray(
-        cv2.resize(image, None, fx=0.4, fy=0.4, interpolation=cv2.INTER_AREA), np.uint8
-    )
-
-
-CHANGES: Mapping[str, Callable[[Image], Image]] = {
-    "rotated": _rotated,
-    "darkened": _darkened,
-    "blurred": _blurred,
-    "JPEG 30": _jpeg,
-    "cropped": _cropped,
-    "small": _small,
-}
-"""What is done to a photo before somebody must be recognised in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,18 +83,11 @@ def bundled_cases() -> list[Case]:
     Raises:
         InputError: The extra is not installed.
     """
-    photos = {}
-    for name, (distribution, path) in _PORTRAITS.items():
-        try:
-            found = importlib.metadata.distribution(distribution).locate_file(path)
-        except importlib.metadata.PackageNotFoundError as error:
-            raise InputError(
-                "the demo's two portraits are not here; get them with: pip install"
-                " 'facekeep[demo]'; or take photos of yours",
-                "photos",
-            ) from error
-        photos[name] = load_image(str(found))
-    return [Case(name, (photo,), _changed(photo)) for name, photo in photos.items()]
+    try:
+        portraits = load_portraits()
+    except InputError as error:
+        raise InputError(f"{error}; or take photos of yours", "photos") from error
+    return [Case(name, (photo,), change_photo(photo)) for name, photo in portraits.items()]
 
 
 def cases_from(folder: Path) -> list[Case]:
@@ -275,8 +220,8 @@ def _people(named: Sequence[tuple[str, list[Path]]]) -> list[Case]:
 def _photos(paths: Sequence[Path]) -> list[Case]:
     """Cases of a folder of photos, each of somebody else; the last one stays a stranger."""
     loaded = [(Path(name).stem, photo) for name, photo in _loaded(paths)]
-    cases = [Case(name, (photo,), _changed(photo)) for name, photo in loaded[:-1]]
-    return cases + [Case(name, (), _changed(photo)) for name, photo in loaded[-1:]]
+    cases = [Case(name, (photo,), change_photo(photo)) for name, photo in loaded[:-1]]
+    return cases + [Case(name, (), change_photo(photo)) for name, photo in loaded[-1:]]
 
 
 def _loaded(paths: Sequence[Path]) -> list[tuple[str, Image]]:
@@ -297,7 +242,3 @@ def _load(path: Path) -> Image:
         return image
     smaller = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     return np.asarray(smaller, np.uint8)
-
-
-def _changed(photo: Image) -> tuple[tuple[str, Image], ...]:
-    return tuple((what, change(photo)) for what, change in CHANGES.items())

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,6 +74,19 @@ class Migration:
     lost: list[Lost] = field(default_factory=list)
     erased: list[str] = field(default_factory=list)
     done: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what was carried over and what was lost, for JSON."""
+        return {
+            "done": self.done,
+            "from": asdict(self.old),
+            "to": asdict(self.new),
+            "people": self.people,
+            "from_crops": self.from_crops,
+            "from_photos": self.from_photos,
+            "erased": self.erased,
+            "lost": [asdict(each) for each in self.lost],
+        }
 
 
 class _RefusedError(Exception):

@@ -23,7 +23,7 @@ from facekeep.cli.command import ExitStatus, Run, command, group
             run.table(["image", "faces"], rows)       # or run.say("one line of text")
         return ExitStatus.YES
 
-Heavy rooms are imported inside the body only, as ``cli/opening.py`` does. ``uses`` names settings
+Heavy packages are imported inside the body only. ``uses`` names settings
 (see ``config.settings.KNOBS``): each becomes an option, and its value, whether from the option, the
 environment, the file or the default, stands in ``run.settings``. Every command also takes
 ``--config``, ``--json``, ``--quiet`` and ``--verbose``. Errors need no code: raise a

@@ -49,5 +49,7 @@ def build_app(groups: Sequence[str]) -> Any:
     app = group("facekeep", _HELP, examples=_EXAMPLES)
     app.callback()(_root)
     for name in groups:
-        app.add_typer(importlib.import_module(f"facekeep.cli.{name}").app)
+        module = importlib.import_module(f"facekeep.cli.{name}")
+        if module.app not in [each.typer_instance for each in app.registered_groups]:
+            app.add_typer(module.app)
     return typer.main.get_command(app)

@@ -14,7 +14,7 @@ app = group()
 
 @command(app, "doctor", examples=["facekeep doctor", "facekeep doctor --json"])
 def doctor(run: Run) -> ExitStatus:
-    """Say what works on this machine, and what does not, why, and how to mend it.
+    """Check what works on this machine and what does not, why, and how to fix it.
 
     Each line is ok, warn, fail or absent (optional and not there). The exit status is 0 when
     nothing needed fails, and 3 otherwise.
@@ -33,5 +33,5 @@ def doctor(run: Run) -> ExitStatus:
 
 
 def _line(check: Check) -> str:
-    cure = f"; to mend it: {check.cure}" if check.cure else ""
+    cure = f"; to fix it: {check.cure}" if check.cure else ""
     return f"{check.status:<6}  {check.name}: {check.detail}{cure}"

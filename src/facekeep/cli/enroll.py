@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -13,7 +14,7 @@ from facekeep.cli.command import ExitStatus, Run, command, group
 from facekeep.cli.completion import people_names
 from facekeep.cli.hints import explain, explain_rejection
 from facekeep.cli.options import ENGINE, GALLERY
-from facekeep.cli.output import counted
+from facekeep.cli.output import format_count
 from facekeep.errors import InputError
 from facekeep.factory import open_engine
 
@@ -29,12 +30,14 @@ _NAMED: Final = 3
 
 Facts = Annotated[
     list[str] | None,
-    typer.Option("--meta", metavar="KEY=VALUE", help="A fact of your own to keep; repeatable."),
+    typer.Option("--meta", metavar="KEY=VALUE", help="A fact of your own; may be repeated."),
 ]
 Basis = Annotated[
     str | None,
     typer.Option(
-        "--consent", metavar="TEXT", help="On what ground the person is kept: 'signed form 12'."
+        "--consent",
+        metavar="TEXT",
+        help="Legal ground for keeping the person: 'signed form 12'.",
     ),
 ]
 Days = Annotated[
@@ -44,7 +47,7 @@ Days = Annotated[
         min=1,
         max=36500,
         metavar="N",
-        help="After so many days `facekeep gallery purge` erases the person.",
+        help="Days after which `facekeep gallery purge` erases the person.",
     ),
 ]
 Largest = Annotated[
@@ -104,7 +107,7 @@ def enroll(
     if images and is_picture(name):
         raise InputError(f"{name} looks like a picture, not a name: give the person's name first")
     facts = facts_of(meta, consent, retain_days) | {"largest": largest, "new_person": new_person}
-    people = dict(_folders(Path(name))) if not images else {name: _expanded(images)}
+    people = dict(_list_people(Path(name))) if not images else {name: _expand_folders(images)}
     done: list[Enrollment] = []
     total = sum(len(photos) for photos in people.values())
     with (
@@ -113,25 +116,25 @@ def enroll(
     ):
         for person, photos in people.items():
             folder = None if images else Path(name, person)
-            done.append(_enrolled(engine, person, photos, facts, folder))
+            done.append(add_hints(_enroll_one(engine, person, photos, facts, folder)))
             _print(run, done[-1])
             advance(len(photos))
     if not images:
-        _summarise(run, done)
-    documents = [_document(each) for each in done]
+        _print_summary(run, done)
+    documents = [each.to_dict() for each in done]
     if run.json:
         run.emit(documents[0] if images else {"people": documents})
     return ExitStatus.YES if all(map(served, done)) else ExitStatus.NO
 
 
-def _enrolled(
+def _enroll_one(
     engine: FaceEngine,
     person: str,
     photos: list[Path],
     facts: dict[str, Any],
     folder: Path | None,
 ) -> Enrollment:
-    """Enrol one person; of many, each with a folder, what cannot be used is rejected instead."""
+    """Enroll one person; of many, each with a folder, what cannot be used is rejected instead."""
     from facekeep.errors import ImageError, NameConflict
     from facekeep.gallery.names import new_name
     from facekeep.pipeline.enrollment import Enrollment, Rejection
@@ -160,12 +163,12 @@ def served(enrollment: Enrollment) -> bool:
     )
 
 
-def _summarise(run: Run, done: Sequence[Enrollment]) -> None:
+def _print_summary(run: Run, done: Sequence[Enrollment]) -> None:
     """Say at the end of many people who is still missing; the lines above scroll by."""
     missing = [each.name for each in done if not served(each)]
     photos = sum(each.enrolled for each in done)
     enrolled = f"{len(done) - len(missing)} of {len(done)} people enrolled"
-    run.say(f"{enrolled}, {counted(photos, 'new photo')}")
+    run.say(f"{enrolled}, {format_count(photos, 'new photo')}")
     if missing:
         run.say(f"without a photo that could be used: {', '.join(missing)}")
 
@@ -175,7 +178,7 @@ def _print(run: Run, enrollment: Enrollment) -> None:
     if reasons == {"already_enrolled"} and not enrollment.enrolled:
         run.say(f"{enrollment.name}: enrolled before, nothing new")
         return
-    run.say(f"{enrollment.name}: {counted(enrollment.enrolled, 'photo')} enrolled")
+    run.say(f"{enrollment.name}: {format_count(enrollment.enrolled, 'photo')} enrolled")
     for each in enrollment.chosen:
         place = " ".join(f"{value:.0f}" for value in each.bbox)
         run.say(f"  {each.image}: took the face at {place}, one of {each.faces}")
@@ -194,28 +197,14 @@ def _by_reason(rejected: Sequence[Rejection]) -> dict[tuple[str, str], list[str]
     """The photos that were refused for one and the same reason, in the order they were given in."""
     found: dict[tuple[str, str], list[str]] = {}
     for each in rejected:
-        found.setdefault((each.reason, explain_rejection(each)), []).append(each.image)
+        found.setdefault((each.reason, each.detail), []).append(each.image)
     return found
 
 
-def _document(enrollment: Enrollment) -> dict[str, Any]:
-    return {
-        "name": enrollment.name,
-        "enrolled": enrollment.enrolled,
-        "rejected": rejected_of(enrollment),
-        "chosen": [
-            {"image": each.image, "faces": each.faces, "bbox": each.bbox}
-            for each in enrollment.chosen
-        ],
-    }
-
-
-def rejected_of(enrollment: Enrollment) -> list[dict[str, str]]:
-    """Which photos were not used, and why, for JSON."""
-    return [
-        {"image": each.image, "reason": each.reason, "detail": explain_rejection(each)}
-        for each in enrollment.rejected
-    ]
+def add_hints(enrollment: Enrollment) -> Enrollment:
+    """Add to the reasons of the photos that were not used what helps on the command line."""
+    rejected = (replace(each, detail=explain_rejection(each)) for each in enrollment.rejected)
+    return replace(enrollment, rejected=tuple(rejected))
 
 
 def facts_of(
@@ -246,7 +235,7 @@ def consent_of(basis: str) -> Consent:
     return Consent(basis, datetime.now(UTC))
 
 
-def _expanded(images: Sequence[Path]) -> list[Path]:
+def _expand_folders(images: Sequence[Path]) -> list[Path]:
     """Replace folders by the pictures in them."""
     from facekeep.pipeline.image import list_images
 
@@ -259,7 +248,7 @@ def _expanded(images: Sequence[Path]) -> list[Path]:
     return photos
 
 
-def _folders(people: Path) -> Iterator[tuple[str, list[Path]]]:
+def _list_people(people: Path) -> Iterator[tuple[str, list[Path]]]:
     """Give the name and the pictures of each person's folder, sorted by name.
 
     Raises:
@@ -281,8 +270,8 @@ def _folders(people: Path) -> Iterator[tuple[str, list[Path]]]:
         names = ", ".join(printable(each.name) for each in loose[:3])
         more = ", ..." if len(loose) > 3 else ""
         raise InputError(
-            f"{counted(len(loose), 'picture')} in {people} {'lies' if len(loose) == 1 else 'lie'} "
-            f"beside the people's folders ({names}{more}), so nobody was enrolled: move each into "
+            f"{format_count(len(loose), 'picture')} in {people}"
+            f" {'lies' if len(loose) == 1 else 'lie'} beside the people's folders ({names}{more}), so nobody was enrolled: move each into "
             "the folder of its person, or away"
         )
     yield from ((name, photos) for name, photos in named if photos)

@@ -13,9 +13,9 @@ import typer
 
 from facekeep.cli.command import ExitStatus, Run, command, group
 from facekeep.cli.hints import explain_finding
-from facekeep.cli.looking import photo_progress
 from facekeep.cli.options import ENGINE, GALLERY
-from facekeep.cli.output import counted, size_text
+from facekeep.cli.output import format_count, format_size
+from facekeep.cli.photo_commands import photo_progress
 from facekeep.errors import InputError
 from facekeep.factory import open_engine, open_gallery, open_key
 
@@ -36,13 +36,14 @@ KeySpec = Annotated[str, typer.Argument(metavar="SPEC", help="file:PATH or keyri
 
 @command(app, "info", uses=GALLERY, examples=["facekeep gallery info --gallery people.db"])
 def info(run: Run) -> None:
-    """Say what the gallery holds, for which model, and whether it is encrypted."""
+    """Show what the gallery holds, for which model, and whether it is encrypted."""
     with open_gallery(run.settings, read_only=True) as gallery:
-        facts = asdict(gallery.info())
+        info = gallery.info()
     if run.json:
-        run.emit(facts | {"created_at": facts["created_at"].isoformat()})
+        run.emit(info.to_dict())
         return
-    facts["size"] = size_text(facts["size"])
+    facts = asdict(info)
+    facts["size"] = format_size(facts["size"])
     space = facts.pop("space")
     facts["model"] = f"{space['model']}, {space['width']} numbers a template"
     run.table(["fact", "value"], [[key.replace("_", " "), value] for key, value in facts.items()])
@@ -50,7 +51,7 @@ def info(run: Run) -> None:
 
 @command(app, "check", uses=GALLERY, examples=["facekeep gallery check --key file:gallery.key"])
 def check(run: Run) -> ExitStatus:
-    """Look through the whole gallery for damage and tampering; exit status 1 if there is any."""
+    """Check the whole gallery for damage and tampering; exit status 1 if there is any."""
     from facekeep.errors import GalleryCorrupt
     from facekeep.gallery import Finding
 
@@ -61,7 +62,7 @@ def check(run: Run) -> ExitStatus:
         findings = [Finding("structure", str(error))]
     findings = [replace(each, message=explain_finding(each)) for each in findings]
     if run.json:
-        run.emit({"ok": not findings, "findings": [asdict(each) for each in findings]})
+        run.emit({"ok": not findings, "findings": [each.to_dict() for each in findings]})
     for finding in findings:
         run.say(f"{finding.kind}: {finding.message}")
     if not findings:
@@ -107,7 +108,7 @@ def restore_(
         )
     for remark in done.remarks:
         run.say(f"note: {remark}")
-    run.say(f"{done.path}: restored, {counted(done.people, 'person', 'people')}")
+    run.say(f"{done.path}: restored, {format_count(done.people, 'person', 'people')}")
 
 
 @command(app, "compact", uses=GALLERY, examples=["facekeep gallery compact"])
@@ -119,7 +120,7 @@ def compact(run: Run) -> None:
         after = gallery.info().size
     if run.json:
         run.emit({"before": before, "after": after})
-    run.say(f"{size_text(before)} before, {size_text(after)} after")
+    run.say(f"{format_size(before)} before, {format_size(after)} after")
 
 
 @command(app, "purge", uses=GALLERY, examples=["facekeep gallery purge"])
@@ -129,7 +130,7 @@ def purge(run: Run) -> None:
         erased = gallery.purge(datetime.now(UTC))
     if run.json:
         run.emit({"erased": [person.name for person in erased]})
-    run.say(f"{counted(len(erased), 'person', 'people')} erased")
+    run.say(f"{format_count(len(erased), 'person', 'people')} erased")
 
 
 @command(
@@ -202,8 +203,8 @@ def migrate(
         typer.Option(
             "--photos",
             metavar="DIR",
-            help="Look in this folder, too, for the photos that people were enrolled from, by any"
-            " name; may be repeated.",
+            help="Also search this folder for the photos that people were enrolled from, whatever"
+            " their names; may be repeated.",
         ),
     ] = None,
     drop: Annotated[
@@ -222,7 +223,7 @@ def migrate(
         typer.Option("--backup", metavar="FILE", help="Keep the gallery as it was in a new file."),
     ] = None,
 ) -> ExitStatus:
-    """Make all templates anew with another model, the one that --embedder names: all or nothing.
+    """Recompute all templates with another model, the one that --embedder names: all or nothing.
 
     Templates are made from kept crops (--keep-crops) and from the photos, which are known by their
     content. Names, facts, consent, retention and history stay. If something cannot be carried over
@@ -247,7 +248,7 @@ def migrate(
             backup=backup,
             progress=show,
         )
-    _tell_migration(run, result)
+    _print_migration(run, result)
     return ExitStatus.YES if result.done else ExitStatus.NO
 
 
@@ -265,20 +266,9 @@ def _engine_of(run: Run, space: Space) -> AbstractContextManager[FaceEngine | No
     return nullcontext()
 
 
-def _tell_migration(run: Run, result: Migration) -> None:
+def _print_migration(run: Run, result: Migration) -> None:
     if run.json:
-        run.emit(
-            {
-                "done": result.done,
-                "from": asdict(result.old),
-                "to": asdict(result.new),
-                "people": result.people,
-                "from_crops": result.from_crops,
-                "from_photos": result.from_photos,
-                "erased": result.erased,
-                "lost": [asdict(each) for each in result.lost],
-            }
-        )
+        run.emit(result.to_dict())
         return
     if result.lost:
         table = Counter((each.person, each.reason) for each in result.lost)
@@ -286,9 +276,10 @@ def _tell_migration(run: Run, result: Migration) -> None:
         run.table(["person", "templates", "cannot be carried over, because"], rows)
     if not result.done:
         names = {each.person_id for each in result.lost}
+        people = format_count(len(names), "person", "people")
         run.say(
-            f"nothing was changed: {counted(len(names), 'person', 'people')} cannot be carried over"
-            " whole; --drop NAME or --drop-all goes on without"
+            f"nothing was changed: {people} cannot be carried over"
+            " whole; name folders of photos (--photos), or go on without (--drop NAME, --drop-all)"
         )
         return
     if result.old == result.new:
@@ -297,34 +288,39 @@ def _tell_migration(run: Run, result: Migration) -> None:
     made = f"{result.from_crops} templates from crops, {result.from_photos} from photos"
     run.say(f"migrated from {result.old.model} to {result.new.model}: {made}")
     if result.lost:
-        people = counted(len(result.erased), "person", "people")
-        run.say(f"{counted(len(result.lost), 'template')} erased, and {people} with them")
+        people = format_count(len(result.erased), "person", "people")
+        run.say(f"{format_count(len(result.lost), 'template')} erased, and {people} with them")
 
 
 @command(app, "audit", uses=GALLERY, examples=["facekeep gallery audit --last 20"])
 def audit(
     run: Run,
     last: Annotated[
-        int, typer.Option("--last", min=1, max=1_000_000, metavar="N", help="How many lines.")
+        int,
+        typer.Option("--last", min=1, max=1_000_000, metavar="N", help="Number of lines."),
     ] = 100,
 ) -> None:
     """Show what was done to the gallery, latest first; the lines never hold a name or a face."""
     with open_gallery(run.settings, read_only=True) as gallery:
         entries = gallery.audit(last)
-    rows = [{**asdict(each), "at": each.at.isoformat(timespec="seconds")} for each in entries]
     if run.json:
-        run.emit({"audit": rows})
+        run.emit({"audit": [each.to_dict() for each in entries]})
         return
     run.table(
         ["at", "action", "person", "detail"],
         [
-            [f"{each.at:%Y-%m-%d %H:%M:%S}", each.action, (each.person_id or "")[:8], _said(each)]
+            [
+                f"{each.at:%Y-%m-%d %H:%M:%S}",
+                each.action,
+                (each.person_id or "")[:8],
+                _to_text(each),
+            ]
             for each in entries
         ],
     )
 
 
-def _said(entry: AuditEntry) -> str:
+def _to_text(entry: AuditEntry) -> str:
     """Write the detail of a line of the audit table; ids as their beginnings."""
     words = {True: "yes", False: "no"}
     facts = ((k, words[v] if isinstance(v, bool) else str(v)) for k, v in entry.detail.items())

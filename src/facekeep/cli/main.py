@@ -20,7 +20,8 @@ from facekeep.errors import FacekeepError
 __all__ = ["GROUPS", "build", "main"]
 
 GROUPS: Final = (
-    "faces",
+    "detect",
+    "identify",
     "verify",
     "enroll",
     "search",
@@ -32,13 +33,17 @@ GROUPS: Final = (
     "config",
     "doctor",
     "demo",
+    "lab.models",
     "lab.bench",
     "lab.align",
     "lab.train",
     "lab.compress",
     "lab.evaluate",
 )
-"""The modules of this package that hold commands, in the order of the help."""
+"""The modules of this package that hold commands, in the order of the help.
+
+``lab.models`` adds commands to the group of ``models``.
+"""
 
 _COMPLETE: Final = "_FACEKEEP_COMPLETE"
 
@@ -104,7 +109,7 @@ def _conclude(error: BaseException, received: EndSignal, *, as_json: bool) -> in
         kind, message, status = _explain(_interruption(error) or error)
     try:
         if as_json:
-            output.emit_json({"error": {"kind": kind, "message": output.one_line(message)}})
+            output.emit_json({"error": {"kind": kind, "message": output.escape_line(message)}})
         else:
             output.say(f"facekeep: error: {message}", sys.stderr)
         sys.stdout.flush()

@@ -105,7 +105,7 @@ class Settings:
     review: Literal["off", "standard", "strict"] = field(
         default="standard",
         metadata=_about(
-            "How strictly photos are examined before they are enrolled.",
+            "How strictly photos are checked before they are enrolled.",
             kinds.choice("off", "standard", "strict"),
             '"standard"',
         ),
@@ -174,7 +174,7 @@ class Settings:
     min_face: int | None = field(
         default=None,
         metadata=_about(
-            "Shorter side of the smallest face wanted; smaller ones cost more time.",
+            "Smallest face to find, by the shorter side of its box; small faces take more time.",
             kinds.whole(10, 16384, " of pixels"),
             "24",
             "about 1/32 of the picture's longer side",
@@ -183,7 +183,7 @@ class Settings:
     max_faces: int = field(
         default=500,
         metadata=_about(
-            "Look at no more than so many faces of a picture: the largest.",
+            "Maximum number of faces of a picture; the largest are kept.",
             kinds.whole(1, 1_000_000),
             "500",
         ),
@@ -217,7 +217,7 @@ class Settings:
     runtime: str | None = field(
         default=None,
         metadata=_about(
-            "Program that runs the models.",
+            "Runtime that runs the models.",
             kinds.text("NAME", "the name of a runtime"),
             '"onnxruntime"',
             "what the file of each model needs",
@@ -232,7 +232,7 @@ class Settings:
     precision: Literal["float32", "bfloat16", "float16"] = field(
         default="float32",
         metadata=_about(
-            "What the models compute in.",
+            "Number format that the models compute in.",
             kinds.choice("float32", "bfloat16", "float16"),
             '"float32"',
         ),

@@ -15,7 +15,7 @@ from facekeep._internal.drafts import scratch_folder
 from facekeep._internal.files import path_text, printable, why
 from facekeep.errors import Hint, InputError, ModelCorrupt, ModelError, ModelNotFound
 from facekeep.models.catalog import ENTRY_FILE, entry, is_builtin, own_folder
-from facekeep.models.export import checkpoint_of, export_checkpoint, require_torch
+from facekeep.models.checkpoints import find_converter
 from facekeep.models.files import cannot_write, keep, read_model
 from facekeep.models.model_entry import (
     EDGEFACE,
@@ -94,7 +94,7 @@ def import_model(  # noqa: PLR0913 - what cannot be found out from the file, all
     """
     folder = free_folder(name)
     if arch is None:
-        arch, gamma = _kind_of(file, gamma)
+        arch, gamma = _kind_of(file, name, gamma)
     _check_kind(arch, gamma, input_size, colour)
     if output is not None and arch != "onnx":
         raise InputError(f"output is for ONNX networks, not for {arch!r}")
@@ -117,10 +117,10 @@ def import_model(  # noqa: PLR0913 - what cannot be found out from the file, all
         folder=folder,
     )
     if arch in EDGEFACE:
-        require_torch(made)
+        converter = find_converter(name)
         ((called, content),) = contents.items()
         if content[4:8] == _TFLITE:
-            contents[called] = content = checkpoint_of(Path(file), made)
+            contents[called] = content = converter.restore_checkpoint(Path(file), made)
             made = dataclasses.replace(made, files=(_described(called, content),))
     with _scratch(folder) as scratch:
         for called, content in contents.items():
@@ -168,22 +168,13 @@ def _described(name: str, content: bytes) -> FileEntry:
     return FileEntry(name, hashlib.sha256(content).hexdigest(), len(content))
 
 
-def _kind_of(file: str | Path, gamma: float | None) -> tuple[str, float | None]:
+def _kind_of(file: str | Path, name: str, gamma: float | None) -> tuple[str, float | None]:
     """Tell the kind of a file by its ending; of a checkpoint also the gamma, if it is not given."""
     ending = Path(path_text(file)).suffix.lower()
     if ending not in (".pt", ".pth"):
         return {".tflite": "tflite", ".param": "ncnn"}.get(ending, "onnx"), gamma
-    from facekeep.lab.nn import network_of, read_state
-
-    state = read_state(Path(file))
-    try:
-        found = network_of(state)
-    except ModelError as error:
-        shown = printable(path_text(file))
-        raise ModelError(
-            f"{shown} is no EdgeFace that can be told by its tensors; say which it is", "arch"
-        ) from error
-    return found.arch, found.gamma if gamma is None else gamma
+    arch, its_gamma = find_converter(name).identify_checkpoint(Path(file))
+    return arch, its_gamma if gamma is None else gamma
 
 
 def _check_kind(arch: str, gamma: float | None, input_size: int | None, colour: str) -> None:
@@ -209,7 +200,9 @@ def _formed(made: ModelEntry, scratch: Path, file: str, output: str | None) -> M
     path, shown = scratch / made.files[0].name, printable(file)
     if made.architecture in EDGEFACE:
         try:
-            return export_checkpoint(made, path, scratch / f"{made.name}.onnx")
+            return find_converter(made.name).export_checkpoint(
+                made, path, scratch / f"{made.name}.onnx"
+            )
         except ModelError as error:
             raise type(error)(str(error).replace(str(path), shown)) from error
     try:

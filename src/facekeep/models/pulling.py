@@ -18,8 +18,8 @@ from urllib.parse import urljoin
 
 from facekeep._internal.files import printable
 from facekeep.errors import PullError
+from facekeep.models.checkpoints import find_converter
 from facekeep.models.download import Progress, download, fetch_page
-from facekeep.models.export import export_checkpoint, require_torch
 from facekeep.models.files import cannot_write, keep, read_model
 from facekeep.models.model_entry import (
     EDGEFACE,
@@ -69,7 +69,7 @@ def pull(
     if verify(entry).state == "ok":
         return locate(entry)
     if entry.architecture in EDGEFACE:
-        require_torch(entry)
+        find_converter(entry.name)
     if entry.caution:
         _log.warning("%s: %s", entry.name, entry.caution)
     with _alone(file_path(entry, entry.files[0]).parent):
@@ -110,7 +110,9 @@ def _owned(entry: ModelEntry) -> ModelEntry:
     folder = entry.folder or models_dir() / entry.name
     own = dataclasses.replace(entry, folder=folder)
     if entry.architecture in EDGEFACE:
-        own = export_checkpoint(own, file_path(own, own.files[0]), export_path(own))
+        own = find_converter(own.name).export_checkpoint(
+            own, file_path(own, own.files[0]), export_path(own)
+        )
     write_entry(own, folder)
     return own
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TypeGuard
+from typing import Any, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -102,6 +102,15 @@ class Enrollment:
     rejected: tuple[Rejection, ...]
     person: Person | None
     chosen: tuple[Chosen, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all but the person, for JSON."""
+        return {
+            "name": self.name,
+            "enrolled": self.enrolled,
+            "rejected": [asdict(each) for each in self.rejected],
+            "chosen": [asdict(each) for each in self.chosen],
+        }
 
 
 @dataclass(frozen=True, slots=True)

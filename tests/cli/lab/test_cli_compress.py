@@ -25,7 +25,7 @@ def people(tmp_path: Path, hopper: NDArray[np.uint8], collins: NDArray[np.uint8]
     return write_people(tmp_path / "people", [hopper, collins], 24)
 
 
-def test_quantise_prints_before_and_after(cli, tiny: ModelEntry, people: Path) -> None:
+def test_quantize_prints_before_and_after(cli, tiny: ModelEntry, people: Path) -> None:
     words = ["--data", people, "--aligned", "--min-cosine", 0.5, "--json"]
     outcome = cli("compress", "quantize", "tiny", "--out", "small", *words)
     assert outcome.status == 0, outcome.err
@@ -38,7 +38,7 @@ def test_quantise_prints_before_and_after(cli, tiny: ModelEntry, people: Path) -
     assert entry("small").notes.startswith("Made of tiny by: facekeep compress quantize tiny")
 
 
-def test_quantise_heals_and_prints_before_and_after(cli, people: Path, tmp_path: Path) -> None:
+def test_quantize_fine_tunes_and_prints_before_and_after(cli, people: Path, tmp_path: Path) -> None:
     save_checkpoint(create_model("edgeface-xxs", input_size=32, layer_scale=0.5), tmp_path / "m.pt")
     import_model(tmp_path / "m.pt", "own", arch="edgeface-xxs", input_size=32)
     words = ["--data", people, "--aligned", "--mode", "dynamic", "--heal", 2, "--batch", 8]
@@ -47,16 +47,16 @@ def test_quantise_heals_and_prints_before_and_after(cli, people: Path, tmp_path:
     document = outcome.json
     for side in ("before", "after"):
         assert set(document[side]) >= KEYS
-    assert document["steps"][0]["told"].endswith("trained with rounded numbers for 2 steps")
+    assert document["steps"][0]["told"].endswith("quantization-aware training for 2 steps")
     assert document["after"]["bytes"] < document["before"]["bytes"]
 
 
-def test_a_foreign_network_cannot_be_healed(cli, tiny: ModelEntry, people: Path) -> None:
+def test_a_foreign_network_cannot_be_fine_tuned(cli, tiny: ModelEntry, people: Path) -> None:
     words = ["--data", people, "--aligned", "--heal", 2]
     outcome = cli("compress", "quantize", "tiny", "--out", "small", *words)
     assert outcome.status == 2
     assert "no EdgeFace that facekeep wrote" in outcome.err
-    assert "leave out --heal" in outcome.err
+    assert "or do without (--heal)" in outcome.err
     assert outcome.err.count("\n") == 1
 
 
@@ -78,8 +78,8 @@ def test_without_faces_only_weights_are_rounded_and_that_is_said(cli, tiny: Mode
         (["--target", "mips"], "--target must be one of here"),
         (["--min-cosine", "2"], "--min-cosine must lie"),
         (["--lfw-pairs", "pairs.txt"], "--lfw-images"),
-        (["--mode", "packed", "--heal", "10"], "static and dynamic can be healed"),
-        (["--mode", "float16", "--heal", "10"], "static and dynamic can be healed"),
+        (["--mode", "packed", "--heal", "10"], "only static and dynamic can be fine-tuned"),
+        (["--mode", "float16", "--heal", "10"], "only static and dynamic can be fine-tuned"),
         (["--mode", "dynamic", "--heal", "10"], "--data"),
         (["--mode", "dynamic", "--skip", "nothing*"], "no layer is called 'nothing*'"),
     ],
@@ -104,7 +104,7 @@ def test_scores_that_need_faces_name_the_option(cli) -> None:
     words = ["--macs", 0.7, "--by", "taylor"]
     outcome = cli("compress", "prune", "facekeep-xxs", "--out", "small", *words)
     assert outcome.status == 2
-    assert "need faces; name some with --data" in outcome.err
+    assert "importance needs faces; name some, or use magnitude (--data)" in outcome.err
     assert outcome.err.count("\n") == 1
 
 
@@ -120,8 +120,8 @@ def test_a_foreign_network_cannot_be_reshaped(cli, tiny: ModelEntry) -> None:
     ("words", "told"),
     [
         (["prune"], "--macs or --params or --latency or --zeros must say how much is left"),
-        (["prune", "--macs", "0.5", "--params", "0.5"], "one of them alone"),
-        (["prune", "--zeros", "0.5", "--heal", "10"], "--zeros cannot be healed"),
+        (["prune", "--macs", "0.5", "--params", "0.5"], "give only one of them"),
+        (["prune", "--zeros", "0.5", "--heal", "10"], "--zeros cannot be fine-tuned"),
         (["prune", "--macs", "1.7"], "--macs must be above 0 and below 1, not 1.7"),
         (["prune", "--latency", "0"], "--latency must be above 0 and below 1, not 0.0"),
         (["prune", "--zeros", "3:5"], "--zeros must be a share above 0 and below 1, or 2:4"),

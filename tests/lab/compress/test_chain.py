@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -12,14 +13,12 @@ from tiny_kit import SIDE, import_tiny, write_people
 
 from facekeep.errors import FacekeepError, InputError, ModelNotFound
 from facekeep.lab.compress import chain as chains
-from facekeep.lab.compress.chain import Chain, Done, run_chain
-from facekeep.lab.compress.faces import read_faces
-from facekeep.lab.compress.made import Made
-from facekeep.lab.compress.measure import Measuring, Trial
+from facekeep.lab.compress.chain import Chain, ChainResult, run_chain
+from facekeep.lab.compress.data import DataOptions, EvaluationData, read_faces
+from facekeep.lab.compress.measure import Accuracy, Evaluator
 from facekeep.lab.compress.options import Quantize
-from facekeep.lab.compress.report import write_report
-from facekeep.lab.compress.setting import Setting
-from facekeep.lab.compress.staging import staged
+from facekeep.lab.compress.report import write_chain_report
+from facekeep.lab.compress.workspace import StepResult, Workspace, write_model
 from facekeep.lab.evaluate.data import Samples
 from facekeep.lab.evaluate.extract import Extracted
 from facekeep.models import ModelEntry, entry, set_thresholds
@@ -43,18 +42,24 @@ def tiny(tmp_path: Path) -> ModelEntry:
     return import_tiny(tmp_path)
 
 
-def measuring(model: ModelEntry, people: Path, **more: Any) -> Measuring:
-    faces, trial = Setting(data=people, aligned=True, count=100).open()
+def open_evaluator(model: ModelEntry, people: Path) -> Evaluator:
+    faces, data = DataOptions(data=people, aligned=True, count=100).open()
     assert faces is not None
-    return Measuring(model, dataclasses.replace(trial, repeats=3, **more))
+    return Evaluator(model, dataclasses.replace(data, repeats=3))
 
 
-def run(model: ModelEntry, people: Path, folder: Path, *steps: Quantize, **more: Any) -> Done:
-    found = measuring(model, people)
+def run(
+    model: ModelEntry, people: Path, folder: Path, *steps: Quantize, **more: Any
+) -> ChainResult:
+    evaluator = open_evaluator(model, people)
     chain = Chain(
-        out="small", steps=steps, faces=found.trial.faces, command="facekeep compress ...", **more
+        out="small",
+        steps=steps,
+        faces=evaluator.data.faces,
+        command="facekeep compress ...",
+        **more,
     )
-    return run_chain(chain, found, folder)
+    return run_chain(chain, evaluator, folder)
 
 
 def test_a_chain_registers_its_last_network_with_what_it_lost(
@@ -76,10 +81,10 @@ def test_a_chain_registers_its_last_network_with_what_it_lost(
     assert 0.5 < (after.accuracy.cosine or 0) < 1
     assert after.bytes < before.bytes
     assert (after.macs, after.parameters) == (before.macs, before.parameters)
-    assert min(each.latency_ms for each in done.facts) > 0
+    assert min(each.latency_ms for each in done.profiles) > 0
     with Embedder("small") as embedder:
         assert embedder.embed(np.zeros((1, SIDE, SIDE, 3), np.uint8)).shape == (1, 16)
-    document = done.document()
+    document = done.to_dict()
     assert [each["step"] for each in document["steps"]] == ["quantize", "quantize"]
     assert document["steps"][1]["details"]["computed_in_8_bits"] >= 1
     json.dumps(document)
@@ -89,16 +94,16 @@ def test_steps_that_were_done_are_not_done_again(
     tiny: ModelEntry, people: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     taken: list[str] = []
-    take = chains.take
+    run_step = chains.run_step
 
-    def counted(step: Any, *rest: Any) -> Made:
+    def counted(step: Any, *rest: Any) -> StepResult:
         if step.mode == "dynamic" and not taken.count("stop"):
             taken.append("stop")
             raise KeyboardInterrupt
         taken.append(step.mode)
-        return take(step, *rest)
+        return run_step(step, *rest)
 
-    monkeypatch.setattr(chains, "take", counted)
+    monkeypatch.setattr(chains, "run_step", counted)
     work = tmp_path / "work"
     steps = Quantize(mode="float16"), Quantize(mode="dynamic")
     with pytest.raises(KeyboardInterrupt):
@@ -116,9 +121,11 @@ def test_other_options_or_a_damaged_file_do_a_step_again(
     run(tiny, people, work, Quantize(mode="packed"))
     taken: list[str] = []
     monkeypatch.setattr(
-        chains, "take", lambda step, *rest: taken.append(step.mode) or Made(b"", "nothing")
+        chains,
+        "run_step",
+        lambda step, *rest: taken.append(step.mode) or StepResult(b"", "nothing"),
     )
-    monkeypatch.setattr(chains, "staged", lambda *args: pytest.skip("far enough"))
+    monkeypatch.setattr(chains, "write_model", lambda *args: pytest.skip("far enough"))
     (work / "small.onnx").write_bytes(b"torn")
     with pytest.raises(pytest.skip.Exception):
         run(tiny, people, work, Quantize(mode="packed"))
@@ -141,7 +148,7 @@ def test_thresholds_carry_over_only_where_embeddings_agree(
 def test_else_they_are_calibrated_on_the_known_people(
     tiny: ModelEntry, people: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def separable(self: Measuring, model: ModelEntry, samples: Samples) -> Extracted:
+    def separable(self: Evaluator, model: ModelEntry, samples: Samples) -> Extracted:
         random = np.random.default_rng(0)
         person = np.arange(len(samples)) * 2 // len(samples)
         rows = np.eye(16, dtype=np.float32)[person]
@@ -149,7 +156,7 @@ def test_else_they_are_calibrated_on_the_known_people(
         rows /= np.linalg.norm(rows, axis=1, keepdims=True)
         return Extracted(rows, np.ones(len(rows), np.bool_), None, ())
 
-    monkeypatch.setattr(Measuring, "embedded", separable)
+    monkeypatch.setattr(Evaluator, "embed", separable)
     # Without thresholds of its own the original has none to give.
     done = run(tiny, people, tmp_path / "work", Quantize(mode="float16"))
     assert done.entry.comparisons == 60 * 60
@@ -167,7 +174,7 @@ def test_further_models_are_measured_but_not_compared(
     assert compared.name == "other"
     assert compared.accuracy.cosine is None
     assert compared.accuracy.tar is not None
-    page = write_report(tmp_path / "report", done, "facekeep compress run it.toml")
+    page = write_chain_report(tmp_path / "report", done, "facekeep compress run it.toml")
     text = page.read_text()
     assert "tiny → small" in text
     assert "other" in text
@@ -175,12 +182,13 @@ def test_further_models_are_measured_but_not_compared(
     assert "<td></td>" in text, "what was not measured is left open"
     assert (tmp_path / "report" / "trade-off.png").read_bytes().startswith(b"\x89PNG")
     assert (
-        write_report(tmp_path / "again", done, "facekeep compress run it.toml").read_text() == text
+        write_chain_report(tmp_path / "again", done, "facekeep compress run it.toml").read_text()
+        == text
     )
 
 
 def test_static_networks_need_faces(tiny: ModelEntry, people: Path, tmp_path: Path) -> None:
-    found = Measuring(tiny, Trial(repeats=3))
+    found = Evaluator(tiny, EvaluationData(repeats=3))
     chain = Chain(out="small", steps=(Quantize(mode="static"),), faces=None)
     with pytest.raises(InputError, match="--data"):
         run_chain(chain, found, tmp_path / "work")
@@ -197,15 +205,65 @@ def test_a_loss_above_the_bound_is_refused(tiny: ModelEntry, people: Path, tmp_p
 
 
 def test_what_cannot_be_measured_is_none(tiny: ModelEntry, tmp_path: Path) -> None:
-    (facts,) = Measuring(tiny, Trial(repeats=3)).facts([tiny])
-    found = facts.accuracy
+    (profile,) = Evaluator(tiny, EvaluationData(repeats=3)).profile([tiny])
+    found = profile.accuracy
     assert (found.cosine, found.tar, found.lfw, found.lfw_tar) == (None, None, None, None)
 
 
 def test_a_staged_network_keeps_how_it_is_fed(tiny: ModelEntry, tmp_path: Path) -> None:
     content = Path(str(tiny.folder), "tiny.onnx").read_bytes()
     like = dataclasses.replace(tiny, colour="bgr", thresholds=((0.01, 0.5),))
-    made = staged(Made(content, "as it was"), like, tmp_path, "other")
+    made = write_model(StepResult(content, "as it was"), like, tmp_path, "other")
     assert (made.colour, made.input_size, made.thresholds) == ("bgr", SIDE, ())
     with Embedder(made) as embedder:
         assert embedder.size == SIDE
+
+
+def test_a_folder_of_an_older_version_goes_on(tmp_path: Path) -> None:
+    content = b"a network"
+    document = {
+        "key": "k",
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "made": {
+            "told": "weights in 8 bits",
+            "remarks": ["one"],
+            "details": {"mode": "packed"},
+            "params": None,
+            "input_size": 112,
+        },
+    }
+    (tmp_path / "small.onnx").write_bytes(content)
+    (tmp_path / "small.json").write_text(json.dumps(document))
+    workspace = Workspace(tmp_path)
+    result = workspace.load("small", "k")
+    assert result == StepResult(
+        content, "weights in 8 bits", ("one",), {"mode": "packed"}, input_size=112
+    )
+    workspace.save("again", "k", result)
+    assert json.loads((tmp_path / "again.json").read_text()) == document
+    assert workspace.load("small", "other") is None
+
+
+@pytest.mark.parametrize("made", [[], "text", None, {}, {"told": "x", "remarks": 1}])
+def test_a_damaged_document_counts_as_missing(made: Any, tmp_path: Path) -> None:
+    (tmp_path / "small.onnx").write_bytes(b"")
+    document = {"key": "k", "sha256": hashlib.sha256(b"").hexdigest(), "made": made}
+    (tmp_path / "small.json").write_text(json.dumps(document))
+    assert Workspace(tmp_path).load("small", "k") is None
+
+
+def test_accuracies_are_measured_once_for_the_same_images(tiny: ModelEntry, tmp_path: Path) -> None:
+    first = Evaluator(tiny, EvaluationData())
+    first.known["digest"] = Accuracy(tar=0.5)
+    first.save_known(tmp_path)
+    second, other = (
+        Evaluator(tiny, EvaluationData()),
+        Evaluator(
+            dataclasses.replace(tiny, files=(dataclasses.replace(tiny.files[0], sha256="0" * 64),)),
+            EvaluationData(),
+        ),
+    )
+    second.load_known(tmp_path)
+    other.load_known(tmp_path)
+    assert second.known == first.known
+    assert other.known == {}

@@ -10,8 +10,7 @@ from cutting_kit import likeness, lively, smooth_crops
 from torch import nn
 
 from facekeep.errors import InputError
-from facekeep.lab.compress.lowrank import low_rank
-from facekeep.lab.compress.moments import factored, moments
+from facekeep.lab.compress.lowrank import factorize, factorize_layers
 from facekeep.lab.nn import cost, network_of
 from facekeep.lab.nn.lora import LoRaLin, rank_of
 from facekeep.lab.nn.shapes import linear_layers
@@ -20,7 +19,7 @@ from facekeep.lab.nn.shapes import linear_layers
 def test_a_gamma_gives_the_published_form() -> None:
     model = lively()
     before = model.state_dict()
-    found = low_rank(model, gamma=0.4)
+    found = factorize_layers(model, gamma=0.4)
     for name, layer in linear_layers(found.model):
         assert isinstance(layer, LoRaLin), name
         assert layer.rank == rank_of(*layer.widths, 0.4)
@@ -32,7 +31,7 @@ def test_a_gamma_gives_the_published_form() -> None:
 
 def test_without_faces_it_is_the_singular_value_decomposition() -> None:
     layer = nn.Linear(30, 20)
-    first, second, shares = factored(layer, {}, "any")
+    first, second, shares = factorize(layer, {}, "any")
     values = torch.linalg.svdvals(layer.weight.detach().double())
     assert torch.allclose(shares, values.square() / values.square().sum())
     for rank in (3, 20):
@@ -42,8 +41,8 @@ def test_without_faces_it_is_the_singular_value_decomposition() -> None:
 
 def test_with_faces_the_network_stays_nearer() -> None:
     model = lively()
-    blind = low_rank(model, gamma=0.3).model
-    seen = low_rank(model, gamma=0.3, crops=smooth_crops(128)).model
+    blind = factorize_layers(model, gamma=0.3).model
+    seen = factorize_layers(model, gamma=0.3, crops=smooth_crops(128)).model
     assert likeness(seen, model) > likeness(blind, model) + 0.05
     assert cost(seen) == cost(blind)
 
@@ -55,7 +54,7 @@ def test_blocks_that_fell_silent_are_not_shouted_at() -> None:
     with torch.no_grad():
         quiet.mlp.fc1.bias.sub_(6.0)  # GELU then gives next to nothing
         faint.gamma[::2] = 1e-5
-    thin = low_rank(model, gamma=0.3, crops=smooth_crops(128)).model
+    thin = factorize_layers(model, gamma=0.3, crops=smooth_crops(128)).model
     largest = max(float(weight.detach().abs().max()) for weight in model.parameters())
     for name, weight in thin.named_parameters():
         assert float(weight.detach().abs().max()) < 10 * largest, name
@@ -63,7 +62,9 @@ def test_blocks_that_fell_silent_are_not_shouted_at() -> None:
 
 def test_energy_chooses_the_rank_of_each_layer() -> None:
     model = lively()
-    half, most = (low_rank(model, energy=share, crops=smooth_crops(64)) for share in (0.5, 0.95))
+    half, most = (
+        factorize_layers(model, energy=share, crops=smooth_crops(64)) for share in (0.5, 0.95)
+    )
     changed = [(a, b) for a, b in zip(half.layers, most.layers, strict=True) if a.after < a.before]
     assert len(changed) > 20
     for few, many in changed:
@@ -76,7 +77,7 @@ def test_energy_chooses_the_rank_of_each_layer() -> None:
 
 def test_a_layer_that_would_cost_more_is_kept() -> None:
     model = lively()
-    found = low_rank(
+    found = factorize_layers(
         model, gamma=0.7
     )  # less than four fifths of 24 x 96, more than half of 48 x 48
     kept = {each.layer for each in found.layers if each.after == each.before}
@@ -85,19 +86,19 @@ def test_a_layer_that_would_cost_more_is_kept() -> None:
     assert "stages.1.blocks.1.xca.proj" in kept
     assert isinstance(layers["stages.1.blocks.1.xca.proj"], nn.Linear)
     assert cost(found.model).macs < cost(model).macs
-    again = low_rank(found.model, gamma=0.7)
+    again = factorize_layers(found.model, gamma=0.7)
     assert cost(again.model) == cost(found.model)
 
 
 def test_ranks_fall_further_and_round_up() -> None:
-    thin = low_rank(lively(), gamma=0.5).model
-    thinner = low_rank(thin, gamma=0.2, multiple=8)
+    thin = factorize_layers(lively(), gamma=0.5).model
+    thinner = factorize_layers(thin, gamma=0.2, multiple=8)
     assert {each.after % 8 for each in thinner.layers if each.after < each.before} == {0}
     assert cost(thinner.model).params < cost(thin).params
 
 
 def test_patterns_choose_layers() -> None:
-    found = low_rank(lively(), gamma=0.2, layers=("stages.3.*.fc?", "head.fc"))
+    found = factorize_layers(lively(), gamma=0.2, layers=("stages.3.*.fc?", "head.fc"))
     assert [each.layer for each in found.layers] == [
         "stages.3.blocks.0.mlp.fc1",
         "stages.3.blocks.0.mlp.fc2",
@@ -121,20 +122,4 @@ def test_patterns_choose_layers() -> None:
 )
 def test_what_makes_no_sense_is_told(options: dict[str, Any], words: str) -> None:
     with pytest.raises(InputError, match=words):
-        low_rank(lively(), **options)
-
-
-def test_moments_are_those_of_what_enters() -> None:
-    model, crops = lively(), smooth_crops(40)
-    rows: list[torch.Tensor] = []
-    layer = model.stages[3].blocks[0].mlp.fc2
-    layer.register_forward_pre_hook(lambda module, inputs: rows.append(inputs[0].flatten(0, -2)))
-    with torch.no_grad():
-        model(crops)
-    seen = torch.cat(rows).double()
-    found = moments(model, crops)["stages.3.blocks.0.mlp.fc2"]
-    expected = torch.cov(seen.T, correction=0)
-    assert torch.allclose(found.mean, seen.mean(0), atol=1e-6)
-    ridge = found.covariance - expected
-    assert (ridge - torch.diag(ridge.diagonal())).abs().max() < 1e-5
-    assert found.places == 1
+        factorize_layers(lively(), **options)

@@ -10,10 +10,9 @@ import torch
 from cutting_kit import SIDE, likeness, lively, smooth_crops
 
 from facekeep.errors import InputError
-from facekeep.lab.compress.axes import Axis, axes_of, shorten, turned
-from facekeep.lab.compress.moments import moments
-from facekeep.lab.compress.prune import prune
-from facekeep.lab.compress.scores import taylor
+from facekeep.lab.compress.dimensions import Dimension, cut_dimension, list_dimensions, rotate_ranks
+from facekeep.lab.compress.prune import prune, score_by_taylor
+from facekeep.lab.compress.statistics import collect_statistics
 from facekeep.lab.nn import EdgeFace, cost, export_onnx, load_checkpoint, save_checkpoint
 from facekeep.runtime import RuntimeOptions, open_session
 
@@ -64,9 +63,11 @@ def test_taylor_tells_what_matters_better_than_magnitude() -> None:
 def test_taylor_scores_are_what_the_embedding_moves() -> None:
     """Against the finite difference that they stand for, summed over an axis."""
     model, crops = lively(), smooth_crops(16)
-    known = moments(model, crops)
-    axis = next(each for each in axes_of(model, ("hidden",)) if each.layer.startswith("stages.3"))
-    (scores,) = taylor(model, [axis], crops.repeat(8, 1, 1, 1), known)
+    known = collect_statistics(model, crops)
+    axis = next(
+        each for each in list_dimensions(model, ("hidden",)) if each.layer.startswith("stages.3")
+    )
+    (scores,) = score_by_taylor(model, [axis], crops.repeat(8, 1, 1, 1), known)
     mean = known[f"{axis.layer}.fc2"].mean.float()
     step, moved = 1e-2, torch.zeros(axis.size)
     with torch.no_grad():
@@ -87,21 +88,24 @@ def test_taylor_scores_are_what_the_embedding_moves() -> None:
     assert 0.8 < ratio < 1.25
 
 
-def test_turning_changes_nothing() -> None:
+def test_rotation_changes_nothing() -> None:
     model, crops = lively(gamma=0.6), smooth_crops(64)
     again = lively(gamma=0.6)
-    turned(again, moments(again, crops))
+    rotate_ranks(again, collect_statistics(again, crops))
     with torch.no_grad():
         assert torch.allclose(again(crops), model(crops), atol=1e-3)
 
 
 def test_what_is_left_makes_up_for_what_is_gone() -> None:
     model, crops = lively(), smooth_crops(128)
-    known, axis = moments(model, crops), Axis("hidden", "stages.2.blocks.1.mlp", 352)
+    known, axis = (
+        collect_statistics(model, crops),
+        Dimension("hidden", "stages.2.blocks.1.mlp", 352),
+    )
     likes = []
-    for told in (known, {}):
+    for statistics in (known, {}):
         cut = lively()
-        shorten(cut, axis, torch.arange(0, 352, 4), told)
+        cut_dimension(cut, axis, torch.arange(0, 352, 4), statistics)
         likes.append(likeness(cut, model))
     assert likes[0] > likes[1]
 
@@ -117,14 +121,14 @@ def test_blocks_go_where_they_matter_little() -> None:
     assert likeness(found.model, model) > 0.999
 
 
-def test_rounds_are_healed_one_by_one() -> None:
+def test_rounds_are_fine_tuned_one_by_one() -> None:
     model, told = lively(), []
 
-    def heal(cut: EdgeFace, each: int) -> EdgeFace:
+    def fine_tune(cut: EdgeFace, each: int) -> EdgeFace:
         told.append((each, cost(cut).macs / cost(model).macs))
         return cut
 
-    found = prune(model, 0.64, crops=smooth_crops(32), rounds=2, heal=heal)
+    found = prune(model, 0.64, crops=smooth_crops(32), rounds=2, fine_tune=fine_tune)
     assert [each for each, _ in told] == [1, 2]
     assert 0.77 < told[0][1] <= 0.8
     assert told[1][1] == cost(found.model).macs / cost(model).macs <= 0.64
@@ -165,8 +169,8 @@ def test_a_pruned_network_is_saved_exported_and_loaded(tmp_path: Path) -> None:
         ({"by": "luck"}, "by must be taylor or magnitude"),
         ({"kinds": ()}, "what may be cut is hidden, rank, blocks"),
         ({"rounds": 0}, "at least 1"),
-        ({"crops": None}, "Taylor scores need faces"),
-        ({"by": "magnitude", "kinds": ("blocks",)}, "blocks are scored on faces"),
+        ({"crops": None}, "Taylor importance needs faces"),
+        ({"by": "magnitude", "kinds": ("blocks",)}, "importance of blocks is computed on faces"),
         ({"keep": 0.05}, "cannot be cut to"),
     ],
 )

@@ -1,182 +1,202 @@
 from __future__ import annotations
 
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import onnx
 import pytest
+from cutting_kit import SIDE, lively
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from onnx import numpy_helper
-from session_kit import product
-from tiny_kit import LAYERS, faces, tensor, tiny_network
+from tiny_kit import faces as cut_faces
+from tiny_kit import import_tiny, tensor, tiny_network, write_people
 
-from facekeep.errors import InputError, ModelCorrupt, ModelError
-from facekeep.lab.compress.calibration import METHODS, activation_ranges
-from facekeep.lab.compress.folding import folded
-from facekeep.lab.compress.layers import head, layers
-from facekeep.lab.compress.quantize import dynamic_int8, saturates, static_int8
-from facekeep.lab.compress.quantizing import _stored
-from facekeep.models import entry, locate
+from facekeep.errors import InputError, ModelError
+from facekeep.lab.compress import fine_tune
+from facekeep.lab.compress.chain import run_step
+from facekeep.lab.compress.data import EvaluationData, FaceSet, read_faces
+from facekeep.lab.compress.int8 import calibrate_ranges
+from facekeep.lab.compress.measure import Evaluator
+from facekeep.lab.compress.onnx_layers import Layer, fold_constants
+from facekeep.lab.compress.options import Quantize
+from facekeep.lab.compress.quantize import (
+    Sensitivity,
+    _store_weights,
+    measure_sensitivities,
+    search_mixed_precision,
+)
+from facekeep.lab.nn import EdgeFace, save_checkpoint
+from facekeep.models import ModelEntry, import_model
 from facekeep.models.pack import Numbers, pack
 from facekeep.runtime import RuntimeOptions, open_session
 
-Crops = NDArray[np.uint8]
+
+def order_of(count: int) -> list[Sensitivity]:
+    return [Sensitivity(Layer(f"n{i}", f"w{i}", "MatMul", 1), i / 100) for i in range(count)]
 
 
-@pytest.fixture(scope="module")
-def crops(hopper: Crops, collins: Crops) -> Crops:
-    return faces([hopper, collins], 24)
+@given(count=st.integers(1, 40), needed=st.integers(0, 45), least=st.integers(0, 45))
+def test_as_few_layers_as_can_be_are_spared(count: int, needed: int, least: int) -> None:
+    tried: list[int] = []
+
+    def make(spared: Collection[str]) -> bytes:
+        assert set(spared) == {f"n{i}" for i in range(len(spared))}
+        tried.append(len(spared))
+        return bytes(len(spared))
+
+    def search() -> int:
+        found = search_mixed_precision(
+            order_of(count), make, lambda made: len(made) >= needed, least=least
+        )
+        assert len(found.content) == len(found.spared)
+        return len(found.spared)
+
+    if max(needed, least) < count:
+        assert search() == max(needed, least)
+    else:
+        with pytest.raises(ModelError, match="--min-cosine"):
+            search()
+    assert len(tried) <= 6  # halving
 
 
-@pytest.fixture(scope="module")
-def content() -> bytes:
-    return folded(tiny_network())
+def test_there_must_be_layers() -> None:
+    with pytest.raises(InputError):
+        search_mixed_precision([], lambda spared: b"", lambda content: True)
 
 
-def rows(content: bytes, crops: Crops) -> NDArray[np.float32]:
-    session = open_session(content, options=RuntimeOptions(threads=1))
-    (found,) = session.run({"image": tensor(crops)})
-    return found / np.linalg.norm(found, axis=1, keepdims=True)
-
-
-def likeness(content: bytes, other: bytes, crops: Crops) -> float:
-    return float((rows(content, crops) * rows(other, crops)).sum(1).mean())
-
-
-def in_8_bits(content: bytes) -> set[str]:
-    """The nodes whose weights are dequantised, which runtimes therefore run in 8 bits."""
-    graph = onnx.load_model_from_string(content).graph
-    made = {node.output[0] for node in graph.node if node.op_type == "DequantizeLinear"}
-    return {node.name for node in graph.node if len(node.input) > 1 and node.input[1] in made}
-
-
-def test_folding_leaves_no_node_that_reads_constants_only(crops: Crops) -> None:
-    source = tiny_network()
-    for numbers in ("float32", "float16", "int8"):
-        packed = pack(source, numbers)
-        made = folded(packed)
-        graph = onnx.load_model_from_string(made).graph
-        constants = {item.name for item in graph.initializer}
-        assert not [node for node in graph.node if constants.issuperset(node.input)]
-        assert likeness(packed, made, crops) > 1 - 1e-6
-        assert [each.node for each in layers(made)] == list(LAYERS)
-
-
-@given(st.binary(max_size=200))
-def test_folding_refuses_what_is_no_network(content: bytes) -> None:
-    with pytest.raises(ModelCorrupt):
-        folded(content)
-
-
-def test_the_last_layer_is_the_head(content: bytes) -> None:
-    assert head(layers(content)) == "head"
-    assert head(()) == ""
-
-
-def test_a_factor_for_each_channel_is_no_layer(content: bytes) -> None:
-    assert len(layers(content)) == len(LAYERS)
-    sface = folded(locate(entry("sface")).read_bytes())
-    kinds = [node.op_type for node in onnx.load_model_from_string(sface).graph.node]
-    assert len(layers(sface)) == 28 < kinds.count("Conv")
-    column = product(np.ones((4, 1), np.float32))
-    assert [each.numbers for each in layers(column)] == [4]
-
-
-@pytest.mark.parametrize("method", METHODS)
-def test_static_networks_embed_nearly_as_the_original(
-    method: str, content: bytes, crops: Crops, capsys: pytest.CaptureFixture[str]
+def test_the_layer_with_outliers_is_the_most_sensitive(
+    hopper: NDArray[np.uint8], collins: NDArray[np.uint8], tmp_path: Path
 ) -> None:
-    done: list[int] = []
-    ranges = activation_ranges(content, tensor(crops), method, progress=done.append)  # type: ignore[arg-type]
-    made = static_int8(content, ranges)
-    assert sum(done) == len(crops)
-    assert in_8_bits(made) == set(LAYERS) - {"head"}
-    onnx.checker.check_model(onnx.load_model_from_string(made), full_check=True)
-    assert likeness(content, made, crops) > 0.99
-    assert len(made) < len(content)
-    assert capsys.readouterr().out == ""
+    model = onnx.load_model_from_string(tiny_network())
+    for item in model.graph.initializer:
+        if item.name == "stem.weight":  # one channel a thousand times as large as the others
+            value = numpy_helper.to_array(item).copy()
+            value[3] *= 1000
+            item.CopyFrom(numpy_helper.from_array(value, item.name))
+        if item.name == "depthwise.weight":
+            value = numpy_helper.to_array(item).copy()
+            value[3] /= 1000
+            item.CopyFrom(numpy_helper.from_array(value, item.name))
+    content = fold_constants(model.SerializeToString())
+    crops = cut_faces([hopper, collins], 24)
+    ranges = calibrate_ranges(content, tensor(crops), "minmax")
+    told: list[int] = []
+    found = measure_sensitivities(
+        content, ranges, import_tiny(tmp_path), crops, skip={"hidden"}, progress=told.append
+    )
+    assert {each.layer.node for each in found[:2]} == {"stem", "depthwise"}
+    assert [each.cosine for each in found] == sorted(each.cosine for each in found)
+    assert "hidden" not in {each.layer.node for each in found}
+    assert sum(told) == len(found) == 3
 
 
-def test_skipped_layers_stay_float32(content: bytes, crops: Crops) -> None:
-    ranges = activation_ranges(content, tensor(crops), "minmax")
-    made = static_int8(content, ranges, skip={"stem", "hidden"}, weights="float32")
-    assert in_8_bits(made) == {"depthwise", "pointwise"}
-    with pytest.raises(ModelError, match="--mode packed"):
-        static_int8(content, ranges, skip=set(LAYERS))
+@pytest.fixture
+def model(tmp_path: Path) -> ModelEntry:
+    save_checkpoint(lively(), tmp_path / "lively.pt")
+    return import_model(tmp_path / "lively.pt", "lively", arch="edgeface-xxs", input_size=SIDE)
 
 
-def test_a_reduced_range_needs_seven_bits(content: bytes, crops: Crops) -> None:
-    ranges = activation_ranges(content, tensor(crops), "minmax")
-
-    def widest(*, reduce_range: bool) -> int:
-        made = static_int8(content, ranges, reduce_range=reduce_range, weights="float32")
-        graph = onnx.load_model_from_string(made).graph
-        values = [numpy_helper.to_array(item) for item in graph.initializer]
-        return max(int(np.abs(v.astype(int)).max()) for v in values if v.dtype == np.int8)
-
-    assert widest(reduce_range=True) <= 64 < widest(reduce_range=False)
+@pytest.fixture
+def faces(tmp_path: Path, hopper: NDArray[np.uint8], collins: NDArray[np.uint8]) -> FaceSet:
+    return read_faces(write_people(tmp_path / "people", [hopper, collins], 20), aligned=True)
 
 
-def test_a_dynamic_network_without_products_is_refused(content: bytes) -> None:
-    """ONNX Runtime's quantiser takes a list of no layers for all, the last and skipped ones too."""
-    with pytest.raises(ModelError, match="no layer of the network is left"):
-        dynamic_int8(content, skip=["hidden"])
-
-
-@pytest.mark.parametrize("error", [TypeError, AssertionError, NotImplementedError])
-def test_whatever_the_quantiser_raises_is_one_line(
-    content: bytes, crops: Crops, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+@pytest.mark.parametrize("mode", ["static", "dynamic"])
+def test_stopped_training_goes_on(
+    mode: Any, model: ModelEntry, faces: FaceSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def failing(_: object) -> None:
-        raise error("no rounding of\n Erf")
+    calls: list[dict[str, Any]] = []
 
-    monkeypatch.setattr("onnxruntime.quantization.QDQQuantizer.quantize_model", failing)
-    ranges = activation_ranges(content, tensor(crops), "minmax")
-    with pytest.raises(ModelError, match="cannot be quantised: no rounding of Erf"):
-        static_int8(content, ranges)
+    def stopped(
+        changed: EdgeFace, original: EdgeFace, folder: Path, data: Path, options: Any, **how: Any
+    ) -> EdgeFace:
+        assert changed is original
+        calls.append({"folder": folder.name, "data": data.name, "options": options, **how})
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+        return changed
+
+    monkeypatch.setattr(fine_tune, "fine_tune", stopped)
+    skip = ("gemm_*", "conv_??*") if mode == "static" else ()  # fewer layers are sooner tried
+    step = Quantize(mode=mode, heal=30, batch=8, min_cosine=0.01, skip=skip)
+    with pytest.raises(KeyboardInterrupt):
+        run_step(step, model, faces, Evaluator(model, EvaluationData()), tmp_path / "work")
+    made = run_step(step, model, faces, Evaluator(model, EvaluationData()), tmp_path / "work")
+    first, second = calls
+    assert first.pop("quantization") == second.pop("quantization")
+    assert (first["options"], first["data"]) == (step, "people")
+    assert first["folder"] == second["folder"]
+    assert made.summary.endswith("quantization-aware training for 30 steps")
+    assert made.details["mode"] == mode
 
 
-def test_the_range_of_minmax_is_that_of_all_batches(content: bytes, crops: Crops) -> None:
-    fed = tensor(crops)
-    low, high = activation_ranges(content, fed, "minmax")["image"].range_value
-    assert (np.asarray(low).item(), np.asarray(high).item()) == (fed.min(), fed.max())
+def test_the_network_that_was_trained_is_the_one_quantized(
+    model: ModelEntry, faces: FaceSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step = Quantize(mode="dynamic", heal=1)
+    made = []
+    for trained in (lively(), lively(seed=5)):
+        monkeypatch.setattr(fine_tune, "fine_tune", lambda *_, done=trained, **__: done)
+        made.append(
+            run_step(step, model, faces, Evaluator(model, EvaluationData()), tmp_path).content
+        )
+    plain = run_step(
+        Quantize(mode="dynamic"), model, faces, Evaluator(model, EvaluationData()), tmp_path
+    )
+    assert made[0] == plain.content != made[1]
 
 
-def test_dynamic_networks_leave_convolutions_alone(content: bytes, crops: Crops) -> None:
-    made = dynamic_int8(content)
-    kinds = [node.op_type for node in onnx.load_model_from_string(made).graph.node]
-    assert kinds.count("Conv") == 3
-    assert kinds.count("MatMulInteger") == 1
-    assert likeness(content, made, crops) > 0.99
+def test_the_bound_is_on_what_quantization_loses_of_the_trained_network(
+    model: ModelEntry, faces: FaceSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    far = lively(seed=5)
+    monkeypatch.setattr(fine_tune, "fine_tune", lambda *_, **__: far)
+    step = Quantize(heal=1, min_cosine=0.99, skip=("gemm_*", "conv_??*"))
+    made = run_step(step, model, faces, Evaluator(model, EvaluationData()), tmp_path)
+    assert made.details["spared"] == []
 
 
-def test_calibration_says_what_is_wrong(content: bytes, crops: Crops) -> None:
-    with pytest.raises(InputError, match="percentile"):
-        activation_ranges(content, tensor(crops), "guess")  # type: ignore[arg-type]
+@pytest.mark.parametrize(("loss", "told"), [(1.06, True), (0.29, False), (None, False)])
+def test_a_great_loss_is_told_with_what_helps(
+    loss: float | None,
+    told: bool,
+    model: ModelEntry,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Evaluator, "tar_loss", lambda *_: loss)
+    made = run_step(
+        Quantize(mode="dynamic"), model, None, Evaluator(model, EvaluationData()), tmp_path
+    )
+    assert any("1.06 points of TAR" in line and "--heal" in line for line in made.remarks) == told
+
+
+def test_training_says_what_it_lacks(model: ModelEntry, faces: FaceSet, tmp_path: Path) -> None:
+    known = Evaluator(model, EvaluationData())
     with pytest.raises(InputError, match="--data"):
-        activation_ranges(content, tensor(crops)[:0])
+        run_step(Quantize(heal=10), model, None, known, tmp_path)
+    with pytest.raises(InputError, match="--data"):
+        run_step(Quantize(mode="dynamic", heal=10), model, None, known, tmp_path)
+    raw = read_faces(tmp_path / "people", aligned=False)
+    with pytest.raises(InputError, match="--aligned"):
+        run_step(Quantize(heal=10), model, raw, known, tmp_path)
+    foreign = import_tiny(tmp_path)
+    with pytest.raises(ModelError, match="or do without") as caught:
+        run_step(Quantize(heal=10), foreign, faces, Evaluator(foreign, EvaluationData()), tmp_path)
+    assert "\n" not in str(caught.value)
 
 
-def test_only_old_x86_processors_saturate(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert saturates("avx2")
-    assert not saturates("vnni")
-    assert not saturates("arm")
-    monkeypatch.setattr("platform.machine", lambda: "aarch64")
-    assert not saturates()
-    with pytest.raises(InputError, match="target"):
-        saturates("mips")  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize(("words", "expected"), [("fma avx2", True), ("avx2 avx512_vnni", False)])
-def test_this_processor_is_asked(
-    words: str, expected: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("platform.machine", lambda: "x86_64")
-    monkeypatch.setattr("pathlib.Path.read_text", lambda *args, **more: f"flags : {words}")
-    assert saturates() is expected
+@pytest.mark.parametrize("mode", ["packed", "float16"])
+def test_networks_that_compute_in_float32_cannot_be_fine_tuned(mode: Any) -> None:
+    with pytest.raises(InputError, match="only static and dynamic can be fine-tuned"):
+        Quantize(mode=mode, heal=10)
 
 
 @pytest.mark.parametrize("first", ["int8", "float16"])
-def test_a_packed_network_is_packed_anew(content: bytes, first: Numbers) -> None:
-    made = _stored(pack(content, first), "packed", chosen=True)
+def test_a_packed_network_is_packed_anew(first: Numbers) -> None:
+    made = _store_weights(pack(tiny_network(), first), "packed", chosen=True)
     open_session(made.content, options=RuntimeOptions(threads=1)).close()

@@ -1,4 +1,4 @@
-"""``facekeep compress``: networks made smaller and faster, with what that costs."""
+"""``facekeep compress``: make networks smaller and faster, and measure what that costs."""
 
 from __future__ import annotations
 
@@ -8,32 +8,34 @@ from typing import Annotated
 import typer
 
 from facekeep.cli.command import Run, command, group
-from facekeep.cli.lab.compressing import step_command, tell_done, tell_step
+from facekeep.cli.lab.compress_step import add_step_command, print_result, print_step
 from facekeep.cli.lab.evaluating import command_line
 
 app = group(
     "compress",
-    "Make a network smaller and faster, and see what that costs.",
+    "Make a network smaller and faster, and measure what that costs.",
     examples=[
         "facekeep compress quantize edgeface-xs-q --out edgeface-xs-int8 --data faces/",
         "facekeep compress run recipe.toml",
     ],
 )
 
-_Heal = Annotated[
+_FineTune = Annotated[
     int,
     typer.Option(
         "--heal",
         min=0,
         metavar="STEPS",
-        help="Train it for so many steps to be like the original; needs aligned --data.",
+        help="Fine-tune it for so many steps to embed like the original; needs aligned --data.",
     ),
 ]
-_Batch = Annotated[int, typer.Option("--batch", min=2, metavar="N", help="Faces in such a step.")]
+_Batch = Annotated[
+    int, typer.Option("--batch", min=2, metavar="N", help="Faces in a training step.")
+]
 _Rate = Annotated[float, typer.Option("--lr", metavar="X", help="Highest learning rate.")]
 
 
-@step_command(
+@add_step_command(
     app,
     examples=[
         "facekeep compress quantize facekeep-xxs --out small",
@@ -51,7 +53,7 @@ def quantize(
             "--mode",
             metavar="MODE",
             help="static: compute in 8 bits, calibrated on --data; dynamic: without calibration;"
-            " packed: store weights alone in 8 bits; float16. [default: static with --data, else"
+            " packed: only store weights in 8 bits; float16. [default: static with --data, else"
             " packed]",
             show_default=False,
         ),
@@ -67,7 +69,9 @@ def quantize(
     min_cosine: Annotated[
         float,
         typer.Option(
-            "--min-cosine", metavar="X", help="Spare layers until the mean cosine is no less."
+            "--min-cosine",
+            metavar="X",
+            help="Keep layers float32 until the mean cosine is at least this.",
         ),
     ] = 0.99,
     max_tar_loss: Annotated[
@@ -75,7 +79,8 @@ def quantize(
         typer.Option(
             "--max-tar-loss",
             metavar="POINTS",
-            help="Spare layers until TAR at FMR 1e-3 falls by no more, where people are known.",
+            help="Keep layers float32 until TAR at FMR 1e-3 falls by at most this, where people are"
+            " known.",
         ),
     ] = 0.3,
     skip: Annotated[
@@ -83,7 +88,7 @@ def quantize(
         typer.Option(
             "--skip",
             metavar="PATTERN",
-            help="Leave layers of such names float32, as '*head*'; repeatable.",
+            help="Keep layers with such names float32, as '*head*'; repeatable.",
         ),
     ] = None,
     target: Annotated[
@@ -100,8 +105,8 @@ def quantize(
             "--heal",
             min=0,
             metavar="STEPS",
-            help="First train it for so many steps with rounded numbers, to be like the original"
-            " again; static and dynamic; needs aligned --data.",
+            help="First do so many steps of quantization-aware training; static and dynamic; needs"
+            " aligned --data.",
         ),
     ] = 0,
     batch: _Batch = 64,
@@ -109,12 +114,12 @@ def quantize(
 ) -> None:
     """Compute a network in 8 bits, or store it in fewer, and register the result.
 
-    Layers that suffer most stay float32 until the loss is within the bounds; their weights are
-    stored in 8 bits all the same. Where too much is lost, --heal trains the network to bear it.
+    The most sensitive layers stay float32 until the loss is within the bounds; their weights are
+    still stored in 8 bits. Where too much is lost, --heal does quantization-aware training.
     """
 
 
-@step_command(
+@add_step_command(
     app,
     examples=[
         "facekeep compress prune edgeface-xs-q --out xs-30 --macs 0.7 --data faces.tar --aligned",
@@ -126,22 +131,24 @@ def prune(
     *,
     macs: Annotated[
         float | None,
-        typer.Option("--macs", metavar="SHARE", help="Leave this share of the multiplications."),
+        typer.Option(
+            "--macs", metavar="SHARE", help="Keep this share of the multiply-accumulates."
+        ),
     ] = None,
     params: Annotated[
         float | None,
-        typer.Option("--params", metavar="SHARE", help="Leave this share of the parameters."),
+        typer.Option("--params", metavar="SHARE", help="Keep this share of the parameters."),
     ] = None,
     latency: Annotated[
         float | None,
-        typer.Option("--latency", metavar="SHARE", help="Leave this share of the time for a face."),
+        typer.Option("--latency", metavar="SHARE", help="Keep this share of the time for a face."),
     ] = None,
     zeros: Annotated[
         str | None,
         typer.Option(
             "--zeros",
             metavar="SHARE",
-            help="Instead, make this share of the weights nought, or 2:4: a smaller file, no"
+            help="Instead, set this share of the weights to zero, or 2:4: a smaller file, not"
             " faster.",
         ),
     ] = None,
@@ -149,8 +156,8 @@ def prune(
         str | None,
         typer.Option(
             "--by",
-            metavar="SCORE",
-            help="What matters least: taylor, which needs --data, or"
+            metavar="METHOD",
+            help="How importance is computed: taylor, which needs --data, or"
             " magnitude. [default: taylor with --data]",
             show_default=False,
         ),
@@ -160,7 +167,7 @@ def prune(
         typer.Option(
             "--kind",
             metavar="KIND",
-            help="What may go: hidden, rank or blocks; repeatable. [default: hidden, rank]",
+            help="What may be cut: hidden, rank or blocks; repeatable. [default: hidden, rank]",
             show_default=False,
         ),
     ] = None,
@@ -168,20 +175,21 @@ def prune(
         int, typer.Option("--multiple", min=1, metavar="N", help="Sizes become multiples of it.")
     ] = 8,
     rounds: Annotated[
-        int, typer.Option("--rounds", min=1, metavar="N", help="Cut, and heal, so many times.")
+        int,
+        typer.Option("--rounds", min=1, metavar="N", help="Cut and fine-tune in so many rounds."),
     ] = 1,
-    heal: _Heal = 0,
+    heal: _FineTune = 0,
     batch: _Batch = 64,
     lr: _Rate = 1.5e-4,
 ) -> None:
-    """Leave out what a network misses least, and register the result.
+    """Remove the least important parts of a network, and register the result.
 
-    Cut are the hidden widths of MLPs, the ranks of low-rank layers and whole blocks; with --data
-    what is left makes up for what is gone as well as it can, even before healing.
+    It cuts the hidden widths of MLPs, the ranks of low-rank layers and whole blocks. With --data
+    the rest compensates for what is cut as well as it can, even before fine-tuning.
     """
 
 
-@step_command(
+@add_step_command(
     app,
     examples=[
         "facekeep compress lowrank edgeface-xs-q --out thin --energy 0.99 --data faces/",
@@ -202,12 +210,14 @@ def lowrank(
     ] = None,
     layers: Annotated[
         list[str] | None,
-        typer.Option("--layers", metavar="PATTERN", help="Only layers of such names; repeatable."),
+        typer.Option(
+            "--layers", metavar="PATTERN", help="Only layers with such names; repeatable."
+        ),
     ] = None,
     multiple: Annotated[
         int, typer.Option("--multiple", min=1, metavar="N", help="Ranks become multiples of it.")
     ] = 1,
-    heal: _Heal = 0,
+    heal: _FineTune = 0,
     batch: _Batch = 64,
     lr: _Rate = 1.5e-4,
 ) -> None:
@@ -217,7 +227,7 @@ def lowrank(
     """
 
 
-@step_command(
+@add_step_command(
     app,
     examples=[
         "facekeep compress resize edgeface-xs-q --out xs-64 --size 64 --data faces.tar --aligned"
@@ -227,15 +237,16 @@ def lowrank(
 def resize(
     *,
     size: Annotated[
-        int, typer.Option("--size", metavar="PIXELS", help="The side of its crops: 96, 80, 64.")
+        int,
+        typer.Option("--size", metavar="PIXELS", help="The side of its crops, as 96, 80 or 64."),
     ],
-    heal: _Heal = 0,
+    heal: _FineTune = 0,
     batch: _Batch = 64,
     lr: _Rate = 3e-4,
 ) -> None:
     """Make a network take smaller crops, and register the result.
 
-    What it makes of faces suffers until it is healed: give --heal.
+    Its embeddings get much worse until it is fine-tuned: give --heal.
     """
 
 
@@ -256,29 +267,29 @@ def run_(
         typer.Option(
             "--work",
             metavar="DIR",
-            help="Keep what each step makes, and the report, here. [default: RECIPE.work]",
+            help="Keep the result of each step, and the report, here. [default: RECIPE.work]",
             show_default=False,
         ),
     ] = None,
 ) -> None:
-    """Do the steps of a recipe, register the result, and write a report of what it cost.
+    """Do the steps of a recipe, register the result, and write a report of what they cost.
 
-    Interrupted, the same command goes on: steps that are in the folder are not done again.
+    After an interruption the same command goes on: steps that are in the folder are not repeated.
     """
     from facekeep.lab.compress.chain import Chain, run_chain
-    from facekeep.lab.compress.measure import Measuring
-    from facekeep.lab.compress.recipe import read_recipe
-    from facekeep.lab.compress.report import write_report
+    from facekeep.lab.compress.measure import Evaluator
+    from facekeep.lab.compress.recipe import read_chain_recipe
+    from facekeep.lab.compress.report import write_chain_report
     from facekeep.lab.evaluate.page import check_report
     from facekeep.models import entry
     from facekeep.models.importing import free_folder
 
-    read = read_recipe(recipe)
+    read = read_chain_recipe(recipe)
     free_folder(read.out)
     folder = work or recipe.with_suffix(".work")
     check_report(folder)
     original, compare = entry(read.model), tuple(map(entry, read.compare))
-    faces, trial = read.setting.open(run.settings.threads)
+    faces, data = read.data.open(run.settings.threads)
     chain = Chain(
         out=read.out,
         steps=read.steps,
@@ -286,8 +297,8 @@ def run_(
         compare=compare,
         command=command_line(context),
     )
-    measuring = Measuring(original, trial, watch=run.progress)
-    done = run_chain(chain, measuring, folder, tell=lambda step: tell_step(run, step))
-    page = write_report(folder, done, chain.command)
-    tell_done(run, done)
+    evaluator = Evaluator(original, data, watch=run.progress)
+    result = run_chain(chain, evaluator, folder, on_step=lambda record: print_step(run, record))
+    page = write_chain_report(folder, result, chain.command)
+    print_result(run, result)
     run.say(f"report: {page}")

@@ -1,69 +1,49 @@
-"""What networks cost and what they can do, before and after."""
+"""What networks cost, and how accurate they are, before and after."""
 
 from __future__ import annotations
 
+import json
+import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import asdict, dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
 from facekeep._internal.timing import in_turns
-from facekeep.lab.compress.faces import Faces
+from facekeep.lab.compress.data import EvaluationData
+from facekeep.lab.compress.workspace import StepResult, compute_digest, write_model
 from facekeep.lab.evaluate import all_pairs, at_rates, folds, listed, pair_scores
-from facekeep.lab.evaluate.crop_cache import CropCache
-from facekeep.lab.evaluate.data import PairSet, PersonSet, Samples
+from facekeep.lab.evaluate.data import PairSet, Samples
 from facekeep.lab.evaluate.extract import Extracted, extract
 from facekeep.models import ModelEntry, locate, model_cost, open_model
+from facekeep.models.files import keep
 from facekeep.pipeline.embed import Embedder
 from facekeep.runtime import RuntimeOptions
 
-__all__ = ["FMR", "Accuracy", "Facts", "Measuring", "Trial", "latencies"]
+__all__ = ["FMR", "Accuracy", "Evaluator", "NetworkProfile", "Watch", "measure_latencies"]
 
 FMR: Final = 1e-3
-"""The false-match rate at which TAR is told."""
+"""The false-match rate at which TAR is measured."""
+
+_KNOWN: Final = "measured.json"
 
 Watch = Callable[[str, int | None], AbstractContextManager[Callable[[int], None]]]
-"""Shows progress: told what is done and in how many steps, where that is known; gives what is told
-of steps done."""
-
-
-def unwatched(what: str, steps: int | None) -> AbstractContextManager[Callable[[int], None]]:
-    """Show no progress."""
-    return nullcontext(lambda done: None)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Trial:
-    """What networks are measured on.
-
-    Attributes:
-        faces: Images whose embeddings are compared with the original's; None for none.
-        people: Images of known people, for TAR; None for none.
-        lfw: The pairs of LFW; None for none.
-        cache: Remembers crops of faces that had to be looked for.
-        threads: CPU threads; 0 for as many as there are cores, but one where latency is measured.
-        repeats: How many runs of each network are timed.
-    """
-
-    faces: Faces | None = None
-    people: PersonSet | None = None
-    lfw: PairSet | None = None
-    cache: CropCache | None = None
-    threads: int = 0
-    repeats: int = 50
+"""Shows progress: takes what is done and in how many steps, where that is known; gives a context
+whose value is called with the number of steps done since the last call."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Accuracy:
-    """What a network can do; shares are fractions, and None is what was not measured.
+    """How accurate a network is; shares are fractions, and None is what was not measured.
 
     Attributes:
         cosine: Mean cosine to the original's embeddings of the same faces.
         cosine_p01: The cosine that 99 of 100 faces exceed.
-        faces: How many faces stand behind both.
+        faces: On how many faces both were measured.
         tar: TAR at ``FMR`` on the images of known people.
         lfw: Accuracy on LFW.
         lfw_tar: TAR at ``FMR`` on LFW.
@@ -78,16 +58,16 @@ class Accuracy:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
-    """A network before or after.
+class NetworkProfile:
+    """The cost and the accuracy of a network.
 
     Attributes:
         name: What it is called.
-        parameters: Numbers that training learnt.
+        parameters: Number of weights that training learns.
         macs: Multiply-accumulates of one face.
         bytes: The size of the file that is run.
         latency_ms: Median time of the bare network for one face, in turns with the others.
-        accuracy: What it can do.
+        accuracy: How accurate it is.
     """
 
     name: str
@@ -97,35 +77,38 @@ class Facts:
     latency_ms: float
     accuracy: Accuracy
 
-    def document(self) -> dict[str, Any]:
-        """Return the facts as JSON has them, all on one level."""
-        facts = asdict(self)
-        return {**{key: facts[key] for key in facts if key != "accuracy"}, **facts["accuracy"]}
+    def to_dict(self) -> dict[str, Any]:
+        """Return it for JSON, all on one level."""
+        document = asdict(self)
+        document.update(document.pop("accuracy"))
+        return document
 
 
 @dataclass(slots=True, eq=False)
-class Measuring:
+class Evaluator:
     """Measures networks against one original, each once.
 
     Attributes:
         original: The network that all others are compared with.
-        trial: What they are measured on.
+        data: What they are measured on.
         watch: Shows progress.
         known: Accuracies found before, by the digest of the network's file; more are added.
     """
 
     original: ModelEntry
-    trial: Trial
-    watch: Watch = unwatched
+    data: EvaluationData
+    watch: Watch = lambda what, steps: nullcontext(lambda done: None)
     known: dict[str, Accuracy] = field(default_factory=dict)
     _rows: Extracted | None = None
     _tars: dict[str, float | None] = field(default_factory=dict)
 
-    def facts(self, models: Sequence[ModelEntry], others: Sequence[ModelEntry] = ()) -> list[Facts]:
-        """Measure networks; their latencies in turns, so that a busy machine slows all alike.
+    def profile(
+        self, models: Sequence[ModelEntry], others: Sequence[ModelEntry] = ()
+    ) -> list[NetworkProfile]:
+        """Measure networks; their latencies in turns, so that a busy machine slows all equally.
 
         Args:
-            models: The original, and networks that were made of it.
+            models: The original, and networks that were made from it.
             others: Further networks, whose embeddings cannot be compared with the original's.
 
         Raises:
@@ -133,54 +116,97 @@ class Measuring:
         """
         accuracies = [self.accuracy(model) for model in models]
         accuracies += [self.accuracy(model, related=False) for model in others]
-        every, trial = [*models, *others], self.trial
-        times = latencies(every, threads=trial.threads or 1, repeats=trial.repeats)
+        every, data = [*models, *others], self.data
+        times = measure_latencies(every, threads=data.threads or 1, repeats=data.repeats)
         return [
-            _facts(model, time_ms, accuracy)
+            _profile(model, time_ms, accuracy)
             for model, time_ms, accuracy in zip(every, times, accuracies, strict=True)
         ]
 
     def accuracy(self, model: ModelEntry, *, related: bool = True) -> Accuracy:
-        """Measure what a network can do, unless it is known.
+        """Measure how accurate a network is, unless that is known.
 
         Args:
             model: The network.
-            related: It was made of the original, with which it is compared.
+            related: It was made from the original, with which it is compared.
         """
         digest = model.files[0].sha256
         if digest not in self.known:
-            self.known[digest] = self._accuracy(model, related=related)
+            self.known[digest] = self._measure(model, related=related)
         return self.known[digest]
 
     def tar(self, model: ModelEntry) -> float | None:
-        """Measure TAR alone; None where too few people are known."""
-        people = self.trial.people
+        """Measure only TAR; None where too few people are known."""
+        people = self.data.people
         if people is None:
             return None
         digest = model.files[0].sha256
         if digest not in self._tars:
-            found = self.embedded(model, people.samples)
-            self._tars[digest] = _tar(all_pairs(found.rows, people.person, fmr=FMR).scores)
+            found = self.embed(model, people.samples)
+            self._tars[digest] = _read_tar(all_pairs(found.rows, people.person, fmr=FMR).scores)
         return self._tars[digest]
 
-    def _accuracy(self, model: ModelEntry, *, related: bool) -> Accuracy:
-        lfw = self.trial.lfw
+    def tar_loss(self, content: bytes, model: ModelEntry) -> float | None:
+        """Return how many points of TAR a network loses; None where too few people are known.
+
+        Args:
+            content: Its ONNX file.
+            model: What it was made from.
+        """
+        before = self.tar(model)
+        if before is None:
+            return None
+        with tempfile.TemporaryDirectory() as folder:
+            after = self.tar(write_model(StepResult(content, "a trial"), model, Path(folder)))
+        return None if after is None else 100 * (before - after)
+
+    def load_known(self, folder: Path) -> None:
+        """Read the accuracies that were measured before on the same images."""
+        try:
+            found = json.loads((folder / _KNOWN).read_text())
+            if found["trial"] == self._digest():
+                accuracies = found["accuracies"].items()
+                self.known.update({key: Accuracy(**value) for key, value in accuracies})
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return
+
+    def save_known(self, folder: Path) -> None:
+        """Keep the accuracies in a folder.
+
+        Raises:
+            ModelError: The folder cannot be written.
+            StorageFull: There is no room.
+        """
+        known = {key: asdict(value) for key, value in self.known.items()}
+        document = {"trial": self._digest(), "accuracies": known}
+        keep(folder / _KNOWN, json.dumps(document, indent=1).encode())
+
+    def _digest(self) -> str:
+        """Return the digest of everything that accuracies depend on except the network."""
+        sets = (self.data.faces, self.data.people, self.data.lfw)
+        names = [
+            None if each is None else [each.samples.names, each.samples.aligned] for each in sets
+        ]
+        return compute_digest(self.original.files[0].sha256, names)
+
+    def _measure(self, model: ModelEntry, *, related: bool) -> Accuracy:
+        lfw = self.data.lfw
         return Accuracy(
-            **(self._agreement(model) if related else {}),
-            **({} if lfw is None else self._on_lfw(model, lfw)),
+            **(self._compare(model) if related else {}),
+            **({} if lfw is None else self._measure_lfw(model, lfw)),
             tar=self.tar(model),
         )
 
-    def _agreement(self, model: ModelEntry) -> dict[str, Any]:
+    def _compare(self, model: ModelEntry) -> dict[str, Any]:
         """Compare the embeddings with the original's."""
-        faces = self.trial.faces
+        faces = self.data.faces
         if faces is None:
             return {}
         if self._rows is None:
-            self._rows = self.embedded(self.original, faces.samples)
+            self._rows = self.embed(self.original, faces.samples)
         original = self._rows
         same = model.files[0].sha256 == self.original.files[0].sha256
-        found = original if same else self.embedded(model, faces.samples)
+        found = original if same else self.embed(model, faces.samples)
         both = original.found & found.found
         cosines = np.einsum("ij,ij->i", original.rows[both], found.rows[both])
         if not len(cosines):
@@ -191,15 +217,15 @@ class Measuring:
             "faces": len(cosines),
         }
 
-    def _on_lfw(self, model: ModelEntry, data: PairSet) -> dict[str, Any]:
-        found = self.embedded(model, data.samples)
+    def _measure_lfw(self, model: ModelEntry, data: PairSet) -> dict[str, Any]:
+        found = self.embed(model, data.samples)
         values = pair_scores(found.rows, data.left, data.right)
         scores = listed(values, data.mated, left=data.left, right=data.right, person=data.person)
         accuracy = None if data.fold is None else folds(values, data.mated, data.fold).accuracy
-        return {"lfw": accuracy, "lfw_tar": _tar(scores)}
+        return {"lfw": accuracy, "lfw_tar": _read_tar(scores)}
 
-    def embedded(self, model: ModelEntry, samples: Samples) -> Extracted:
-        """Embed images; see ``extract``."""
+    def embed(self, model: ModelEntry, samples: Samples) -> Extracted:
+        """Embed images; see `extract`."""
         done = 0
         with (
             Embedder(model, options=RuntimeOptions(threads=1)) as embedder,
@@ -214,14 +240,16 @@ class Measuring:
             return extract(
                 samples,
                 embedder,
-                cache=self.trial.cache,
-                threads=self.trial.threads,
+                cache=self.data.cache,
+                threads=self.data.threads,
                 progress=show,
             )
 
 
-def latencies(models: Sequence[ModelEntry], *, threads: int = 1, repeats: int = 50) -> list[float]:
-    """Time the bare networks on one face, turn by turn.
+def measure_latencies(
+    models: Sequence[ModelEntry], *, threads: int = 1, repeats: int = 50
+) -> list[float]:
+    """Time the bare networks on one face, in turns.
 
     Returns:
         The median of each in milliseconds.
@@ -243,9 +271,9 @@ def latencies(models: Sequence[ModelEntry], *, threads: int = 1, repeats: int = 
     return [float(np.median(times[place])) for place in runs]
 
 
-def _facts(model: ModelEntry, latency_ms: float, accuracy: Accuracy) -> Facts:
+def _profile(model: ModelEntry, latency_ms: float, accuracy: Accuracy) -> NetworkProfile:
     cost = model_cost(model)
-    return Facts(
+    return NetworkProfile(
         name=model.name,
         parameters=cost.params,
         macs=cost.macs,
@@ -255,7 +283,7 @@ def _facts(model: ModelEntry, latency_ms: float, accuracy: Accuracy) -> Facts:
     )
 
 
-def _tar(scores: Any) -> float | None:
+def _read_tar(scores: Any) -> float | None:
     """Return TAR at ``FMR``; None where there are too few comparisons for that rate."""
     (point,) = at_rates(scores, [FMR], resamples=0)
     return point.tar if point.supported else None

@@ -1,6 +1,6 @@
 """Structured pruning: a network with fewer hidden units, lower ranks and fewer blocks.
 
-What matters least for what it costs goes first, until the network is as small as was asked for.
+The least important for what it costs is cut first, until the network is as small as was asked for.
 Sizes are cut to multiples of a whole number, for processors that work on several numbers at once.
 """
 
@@ -12,38 +12,57 @@ from dataclasses import dataclass
 from typing import Final, Literal, cast, get_args
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional
 
 from facekeep.errors import InputError
-from facekeep.lab.compress.axes import (
-    KINDS,
-    Kind,
-    axes_of,
-    removable,
-    shorten,
-    turned,
-    without,
+from facekeep.lab.compress.dimensions import (
+    CUT_KINDS,
+    CutKind,
+    CutPlan,
+    Dimension,
+    cut_dimension,
+    drop_block,
+    list_dimensions,
+    list_matrices,
+    list_removable_blocks,
+    name_reader,
+    name_writer,
+    rotate_ranks,
 )
-from facekeep.lab.compress.ledger import Ledger, matrices_of
-from facekeep.lab.compress.moments import Moments, moments
-from facekeep.lab.compress.refit import refit
-from facekeep.lab.compress.scores import magnitudes, moved_without, taylor
+from facekeep.lab.compress.statistics import (
+    ActivationStatistics,
+    collect_statistics,
+    reconstruct,
+)
 from facekeep.lab.nn import EdgeFace, cost, network_of
 from facekeep.lab.nn.edgeface import Stage
 
-__all__ = ["By", "Cut", "Goal", "Measure", "Pruned", "prune"]
+__all__ = [
+    "CostFunction",
+    "Cut",
+    "Goal",
+    "ImportanceMethod",
+    "PrunedNetwork",
+    "prune",
+    "score_blocks",
+    "score_by_magnitude",
+    "score_by_taylor",
+]
 
-By = Literal["taylor", "magnitude"]
+ImportanceMethod = Literal["taylor", "magnitude"]
 Goal = Literal["parameters", "macs"]
-Measure = Callable[[EdgeFace], float]
+CostFunction = Callable[[EdgeFace], float]
 
 _TRIALS: Final = 7  # of the search for a latency
-_SCORED: Final = 64  # crops that scores are found with; the moments are found with all
+_SCORED: Final = 64  # crops for importance; activation statistics are of all
+_BATCH: Final = 16
+_DRAWS: Final = 2  # random directions for each batch
 
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """One dimension that became shorter.
+    """One dimension that was cut.
 
     Attributes:
         layer: Name of the layer; of a stage whose blocks are counted.
@@ -53,13 +72,13 @@ class Cut:
     """
 
     layer: str
-    kind: Kind
+    kind: CutKind
     before: int
     after: int
 
 
 @dataclass(frozen=True, slots=True)
-class Pruned:
+class PrunedNetwork:
     """A smaller network, and what was cut."""
 
     model: EdgeFace
@@ -70,181 +89,294 @@ def prune(
     model: EdgeFace,
     keep: float,
     *,
-    of: Goal | Measure = "macs",
+    of: Goal | CostFunction = "macs",
     crops: Tensor | None = None,
-    by: By = "taylor",
-    kinds: Sequence[Kind] = ("hidden", "rank"),
+    by: ImportanceMethod = "taylor",
+    kinds: Sequence[CutKind] = ("hidden", "rank"),
     multiple: int = 8,
     rounds: int = 1,
-    heal: Callable[[EdgeFace, int], EdgeFace] | None = None,
+    fine_tune: Callable[[EdgeFace, int], EdgeFace] | None = None,
     progress: Callable[[int], object] = lambda crops: None,
-) -> Pruned:
-    """Make a network smaller by what it misses least.
+) -> PrunedNetwork:
+    """Make a network smaller by cutting what is least important.
 
     Args:
         model: The network; it stays as it is.
         keep: What is left: the share of the network's own, above 0 and below 1.
         of: Of what: ``parameters``, ``macs``, or what a function measures, as the time a run takes.
         crops: float32 ``(n, 3, S, S)``, some hundreds of faces as the network takes them. With them
-            the layers make up for what is cut as well as they can. ``magnitude`` needs none.
-        by: How units are scored; see `scores`.
+            the layers compensate for what is cut as well as they can. ``magnitude`` needs none.
+        by: How importance is computed; see `score_by_taylor` and `score_by_magnitude`.
         kinds: What may be cut: ``hidden`` widths of MLPs, the ``rank`` of low-rank layers, whole
             ``blocks``.
         multiple: What is cut has a size that is a multiple of it, and never less than it.
-        rounds: Do it in so many steps of the same proportion, each scored anew.
-        heal: Called after each round with the network and the number of the round from 1, returns
-            the healed network.
-        progress: Told how many more crops were looked at.
+        rounds: The number of rounds of the same proportion; importance is computed anew in each.
+        fine_tune: Called after each round with the network and the number of the round from 1,
+            returns the fine-tuned network.
+        progress: Called with the number of crops done since the last call.
 
     Raises:
-        InputError: An argument makes no sense, or the network cannot be made that small.
+        InputError: An argument is wrong, or the network cannot be made that small.
     """
     _check(keep, of, crops, by, kinds, multiple, rounds)
     whole = model
     for each in range(1, rounds + 1):
-        surgeon = _Surgeon(model, crops, by, tuple(kinds), multiple, progress)
+        pruner = _Pruner(model, crops, by, tuple(kinds), multiple, progress)
         share = keep ** (each / rounds)
         if isinstance(of, str):
-            ledger = surgeon.to_size(share * _size(whole, of), of)
+            plan = pruner.plan_size(share * _count(whole, of), of)
         else:
-            ledger = surgeon.to_measure(share * of(whole), of)
-        model = surgeon.cut(ledger)
-        if heal is not None:
-            model = heal(model, each)
-    return Pruned(model, tuple(_cuts(whole, model)))
+            plan = pruner.plan_cost(share * of(whole), of)
+        model = pruner.cut(plan)
+        if fine_tune is not None:
+            model = fine_tune(model, each)
+    return PrunedNetwork(model, tuple(_list_cuts(whole, model)))
 
 
-class _Surgeon:
-    """Knows what each unit of one network matters, and cuts copies of it."""
+class _Pruner:
+    """Knows the importance of each unit of one network, and cuts copies of it."""
 
     def __init__(
         self,
         model: EdgeFace,
         crops: Tensor | None,
-        by: By,
-        kinds: tuple[Kind, ...],
+        by: ImportanceMethod,
+        kinds: tuple[CutKind, ...],
         multiple: int,
         progress: Callable[[int], object],
     ) -> None:
         self._model, self._multiple = copy.deepcopy(model).eval(), multiple
         self._crops, self._progress = crops, progress
-        self._known: Mapping[str, Moments] = {}
+        self._statistics: Mapping[str, ActivationStatistics] = {}
         size = model.input_size
-        looked = moments(self._model, torch.zeros(1, 3, size, size))
-        self._places = {name: each.places for name, each in looked.items()}
+        once = collect_statistics(self._model, torch.zeros(1, 3, size, size))
+        self._positions = {name: each.positions for name, each in once.items()}
         if crops is not None:
-            turned(self._model, moments(self._model, crops, progress=progress))
-            self._known = moments(self._model, crops, progress=progress)
-        self._axes = list(axes_of(self._model, kinds))
+            rotate_ranks(self._model, collect_statistics(self._model, crops, progress=progress))
+            self._statistics = collect_statistics(self._model, crops, progress=progress)
+        self._dimensions = list(list_dimensions(self._model, kinds))
         self._blocks: dict[str, float] = {}
         if crops is None or by == "magnitude":
-            scores = magnitudes(self._model, self._axes)
+            scores = score_by_magnitude(self._model, self._dimensions)
         else:
             few = crops[:_SCORED]
-            scores = taylor(self._model, self._axes, few, self._known, progress=progress)
-            names = removable(self._model) if "blocks" in kinds else []
-            self._blocks = dict(zip(names, moved_without(self._model, names, few), strict=True))
-        self._scores = dict(zip(self._axes, scores, strict=True))
+            scores = score_by_taylor(
+                self._model, self._dimensions, few, self._statistics, progress=progress
+            )
+            names = list_removable_blocks(self._model) if "blocks" in kinds else []
+            self._blocks = dict(zip(names, score_blocks(self._model, names, few), strict=True))
+        self._importance = dict(zip(self._dimensions, scores, strict=True))
 
-    def to_size(self, target: float, of: Goal) -> Ledger:
-        """Give up units until so many parameters or multiply-accumulates are left."""
-        ledger, size = self._ledger(of), _size(self._model, of)
+    def plan_size(self, target: float, of: Goal) -> CutPlan:
+        """Plan cuts until so many parameters or multiply-accumulates are left."""
+        plan, size = self._start_plan(of), _count(self._model, of)
         while size > target:
-            saved = ledger.give_up()
+            saved = plan.cut_next()
             if not saved:
                 raise InputError(
                     f"the network cannot be cut to {target:,.0f} {of} without more kinds of cuts or"
                     f" a smaller multiple; {size:,} are left where all is cut"
                 )
             size -= saved
-        return ledger
+        return plan
 
-    def to_measure(self, target: float, measure: Measure) -> Ledger:
-        """Give up as few multiply-accumulates as bring what is measured down to this."""
-        whole, low, high = _size(self._model, "macs"), 0.0, 1.0
+    def plan_cost(self, target: float, measure: CostFunction) -> CutPlan:
+        """Plan to cut the fewest multiply-accumulates that bring the measured cost down to this."""
+        whole, low, high = _count(self._model, "macs"), 0.0, 1.0
         best = None
         for _ in range(_TRIALS):
             share = (low + high) / 2
             try:
-                ledger = self.to_size(share * whole, "macs")
+                plan = self.plan_size(share * whole, "macs")
             except InputError:
                 low = share
                 continue
-            if measure(self._shortened(ledger)) <= target:
-                best, low = ledger, share
+            if measure(self._apply(plan)) <= target:
+                best, low = plan, share
             else:
                 high = share
         if best is None:
             raise InputError("cutting does not bring the network down to what was asked for")
         return best
 
-    def _ledger(self, of: Goal) -> Ledger:
-        by_places = of != "parameters"
-        matrices = matrices_of(
-            self._model, self._axes, lambda name: self._places[name] if by_places else 1
+    def _start_plan(self, of: Goal) -> CutPlan:
+        by_positions = of != "parameters"
+        matrices = list_matrices(
+            self._model, self._dimensions, lambda name: self._positions[name] if by_positions else 1
         )
         blocks = {
-            name: (loss, self._kernel(name, by_places)) for name, loss in self._blocks.items()
+            name: (loss, self._count_kernel(name, by_positions))
+            for name, loss in self._blocks.items()
         }
-        return Ledger(matrices, self._scores, blocks, self._multiple)
+        return CutPlan(matrices, self._importance, blocks, self._multiple)
 
-    def _kernel(self, block: str, by_places: bool) -> int:
+    def _count_kernel(self, block: str, by_positions: bool) -> int:
         """Count the numbers of a block's convolution, or its multiply-accumulates."""
         numbers = self._model.get_submodule(f"{block}.conv_dw").get_parameter("weight").numel()
-        mlp = next(name for name in self._places if name.startswith(f"{block}.mlp."))
-        return numbers * (self._places[mlp] if by_places else 1)
+        mlp = next(name for name in self._positions if name.startswith(f"{block}.mlp."))
+        return numbers * (self._positions[mlp] if by_positions else 1)
 
-    def cut(self, ledger: Ledger) -> EdgeFace:
-        """Cut what was given up, and fit what is left to the network as it was."""
-        cut = self._shortened(ledger)
+    def cut(self, plan: CutPlan) -> EdgeFace:
+        """Cut what was planned, and fit what is left to the network as it was."""
+        cut = self._apply(plan)
         if self._crops is not None:
             kept = [
                 [
                     place
                     for place in range(len(cast(Stage, stage).blocks))
-                    if f"stages.{index}.blocks.{place}" not in ledger.gone
+                    if f"stages.{index}.blocks.{place}" not in plan.dropped
                 ]
                 for index, stage in enumerate(self._model.stages)
             ]
-            refit(cut, self._model, self._crops, kept=kept, progress=self._progress)
+            reconstruct(cut, self._model, self._crops, kept=kept, progress=self._progress)
         return cut
 
-    def _shortened(self, ledger: Ledger) -> EdgeFace:
+    def _apply(self, plan: CutPlan) -> EdgeFace:
         cut = copy.deepcopy(self._model)
-        for axis, size in ledger.sizes.items():
-            if size < axis.size:
-                shorten(cut, axis, ledger.kept(axis, self._scores[axis]), self._known)
-        for name in sorted(ledger.gone, key=_place, reverse=True):  # those before keep theirs
-            without(cut, name)
+        for dimension, size in plan.sizes.items():
+            if size < dimension.size:
+                cut_dimension(cut, dimension, plan.select_units(dimension), self._statistics)
+        for name in sorted(plan.dropped, key=_find_index, reverse=True):  # those before keep theirs
+            drop_block(cut, name)
         return network_of(cut.state_dict(), input_size=cut.input_size)
 
 
-def _place(block: str) -> int:
+@torch.no_grad()
+def score_by_magnitude(model: EdgeFace, dimensions: list[Dimension]) -> list[Tensor]:
+    """Score units by the product of the norms of the weights before and after them.
+
+    The scores of a dimension add up to one, as weights of different layers cannot be compared.
+    """
+    scores = []
+    for dimension in dimensions:
+        reader = model.get_submodule(name_reader(model, dimension))
+        writer = model.get_submodule(name_writer(model, dimension))
+        before, after = writer.get_parameter("weight"), reader.get_parameter("weight")
+        products = before.norm(dim=1).square() * after.norm(dim=0).square()
+        scores.append(products.double() / products.sum().clamp(min=1e-30))
+    return scores
+
+
+def score_by_taylor(
+    model: EdgeFace,
+    dimensions: list[Dimension],
+    crops: Tensor,
+    statistics: Mapping[str, ActivationStatistics],
+    *,
+    progress: Callable[[int], object] = lambda crops: None,
+) -> list[Tensor]:
+    """Score units by how far unit embeddings move without them, squared, on average over faces.
+
+    To first order, when the unit's activation is replaced by its mean. The distillation loss
+    against the network before it was cut, ``|z - z'|^2`` of unit embeddings, has no slope where
+    nothing was cut yet, so its second-order term is taken (``sum_k (dz_k/dm)^2`` for a factor m at
+    the activation), estimated with random directions of z. It is "gradient x activation" of
+    Molchanov et al. (arXiv 1906.10771) for that loss.
+
+    Args:
+        model: The network.
+        dimensions: The dimensions whose units are scored.
+        crops: float32 ``(n, 3, S, S)`` as the network takes them; some tens are enough.
+        statistics: From `collect_statistics` on this network.
+        progress: Called with the number of crops done since the last call.
+
+    Returns:
+        float64 ``(size,)`` for each dimension.
+    """
+    if not dimensions:
+        return []
+    sums = [torch.zeros(each.size, dtype=torch.float64) for each in dimensions]
+    readers = [name_reader(model, each) for each in dimensions]
+    means = [statistics[name].mean.float() for name in readers]
+    factors: list[Tensor] = []
+
+    def watch(place: int) -> Callable[[nn.Module, tuple[Tensor, ...]], Tensor]:
+        def scale(module: nn.Module, inputs: tuple[Tensor, ...]) -> Tensor:
+            factor = factors[place].view(-1, *[1] * (inputs[0].ndim - 2), dimensions[place].size)
+            return means[place] + factor * (inputs[0] - means[place])
+
+        return scale
+
+    hooks = [
+        model.get_submodule(name).register_forward_pre_hook(watch(place))
+        for place, name in enumerate(readers)
+    ]
+    generator = torch.Generator().manual_seed(0)
+    try:
+        for batch in torch.split(crops, _BATCH):
+            factors[:] = [
+                torch.ones(len(batch), each.size, requires_grad=True) for each in dimensions
+            ]
+            rows = functional.normalize(model(batch))
+            _add_slopes(rows, factors, sums, generator)
+            progress(len(batch))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return [total / (len(crops) * _DRAWS) for total in sums]
+
+
+def _add_slopes(
+    rows: Tensor, factors: list[Tensor], sums: list[Tensor], generator: torch.Generator
+) -> None:
+    """Add the squared slopes of the embeddings in random directions."""
+    for draw in range(_DRAWS):
+        direction = torch.randn(rows.shape, generator=generator)
+        last = draw + 1 == _DRAWS
+        slopes = torch.autograd.grad((rows * direction).sum(), factors, retain_graph=not last)
+        for total, slope in zip(sums, slopes, strict=True):
+            total.add_(slope.double().square().sum(0))
+
+
+@torch.no_grad()
+def score_blocks(model: EdgeFace, blocks: list[str], crops: Tensor) -> list[float]:
+    """Score blocks by how far unit embeddings move without them, squared, on average over faces."""
+    whole = _embed(model, crops)
+    moved = []
+    for name in blocks:
+        hook = model.get_submodule(name).register_forward_hook(_skip)
+        try:
+            rows = _embed(model, crops)
+        finally:
+            hook.remove()
+        moved.append(float((rows - whole).square().sum(1).mean()))
+    return moved
+
+
+def _skip(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+    return inputs[0]
+
+
+def _embed(model: EdgeFace, crops: Tensor) -> Tensor:
+    return torch.cat([functional.normalize(model(batch)) for batch in torch.split(crops, _BATCH)])
+
+
+def _find_index(block: str) -> int:
     return int(block.rpartition(".")[2])
 
 
-def _size(model: EdgeFace, of: Goal) -> int:
+def _count(model: EdgeFace, of: Goal) -> int:
     counted = cost(model)
     return counted.params if of == "parameters" else counted.macs
 
 
-def _cuts(before: EdgeFace, after: EdgeFace) -> Iterator[Cut]:
-    """Tell the dimensions in which two networks differ."""
+def _list_cuts(before: EdgeFace, after: EdgeFace) -> Iterator[Cut]:
+    """List the dimensions in which two networks differ."""
     for stage, (old, new) in enumerate(zip(before.stages, after.stages, strict=True)):
         counts = [len(cast(Stage, part).blocks) for part in (old, new)]
         if counts[0] != counts[1]:
             yield Cut(f"stages.{stage}", "blocks", *counts)
-    kinds = cast(tuple[Kind, ...], ("hidden", "rank"))
-    sizes = {(axis.layer, axis.kind): axis.size for axis in axes_of(after, kinds)}
-    for axis in axes_of(before, kinds):
-        left = sizes.get((axis.layer, axis.kind), axis.size)
-        if left != axis.size:
-            yield Cut(axis.layer, axis.kind, axis.size, left)
+    kinds = cast(tuple[CutKind, ...], ("hidden", "rank"))
+    sizes = {(each.layer, each.kind): each.size for each in list_dimensions(after, kinds)}
+    for each in list_dimensions(before, kinds):
+        left = sizes.get((each.layer, each.kind), each.size)
+        if left != each.size:
+            yield Cut(each.layer, each.kind, each.size, left)
 
 
 def _check(
     keep: float,
-    of: Goal | Measure,
+    of: Goal | CostFunction,
     crops: Tensor | None,
     by: str,
     kinds: Sequence[str],
@@ -255,13 +387,15 @@ def _check(
         raise InputError(f"keep must be above 0 and below 1, not {keep!r}")
     if isinstance(of, str) and of not in get_args(Goal):
         raise InputError(f"of must be {' or '.join(get_args(Goal))}, or a function, not {of!r}")
-    if by not in get_args(By):
-        raise InputError(f"by must be {' or '.join(get_args(By))}, not {by!r}")
-    if not kinds or not set(kinds) <= set(KINDS):
-        raise InputError(f"what may be cut is {', '.join(KINDS)}, not {', '.join(kinds)!r}")
+    if by not in get_args(ImportanceMethod):
+        raise InputError(f"by must be {' or '.join(get_args(ImportanceMethod))}, not {by!r}")
+    if not kinds or not set(kinds) <= set(CUT_KINDS):
+        raise InputError(f"what may be cut is {', '.join(CUT_KINDS)}, not {', '.join(kinds)!r}")
     if min(multiple, rounds) < 1:
         raise InputError("multiple and rounds must be at least 1")
     if crops is None and by == "taylor":
-        raise InputError("Taylor scores need faces; name some with --data, or score by magnitude")
+        raise InputError("Taylor importance needs faces; name some, or use magnitude", "data")
     if by == "magnitude" and "blocks" in kinds:
-        raise InputError("blocks are scored on faces; use taylor, or leave blocks out")
+        raise InputError(
+            "the importance of blocks is computed on faces; use taylor, or do not cut blocks"
+        )

@@ -1,211 +1,426 @@
-"""Networks in 8 bits: static (activations too, by calibrated ranges), dynamic, or weights alone.
+"""The step that quantizes a catalog model: packed, float16, dynamic, or static mixed precision.
 
-Convolutions and matrix products are quantised, a step for each output channel; norms, GELU,
-softmax, the products inside attention, position encodings and the last layer stay float32. Where a
-layer stays float32, its weights are still stored in 8 bits (``models.pack``), so that a file is
-small whichever layers are chosen.
+A static network computes in 8 bits except for the layers that lose too much: they stay float32.
 """
 
 from __future__ import annotations
 
-import io
-import logging
-import platform
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager, redirect_stdout
+import tempfile
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any, Final, Literal, get_args
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
 
 from facekeep.errors import InputError, ModelError
-from facekeep.lab.compress.folding import load
-from facekeep.lab.compress.layers import OPERATORS, head, layers
-from facekeep.models.pack import Numbers, pack
-from facekeep.runtime.session import failing_as
+from facekeep.lab.compress.data import MIN_CALIBRATION_FACES, FaceSet, crop_faces
+from facekeep.lab.compress.int8 import (
+    Mode,
+    calibrate_ranges,
+    quantize_dynamic,
+    quantize_static,
+    saturates,
+)
+from facekeep.lab.compress.measure import Evaluator
+from facekeep.lab.compress.onnx_layers import (
+    Layer,
+    find_head,
+    fold_constants,
+    list_layers,
+    match_layers,
+)
+from facekeep.lab.compress.options import Quantize
+from facekeep.lab.compress.workspace import StepResult, write_model
+from facekeep.models import ModelEntry, locate
+from facekeep.models.pack import Numbers, pack, packed
+from facekeep.pipeline.embed import Embedder
+from facekeep.runtime import RuntimeOptions
 
 __all__ = [
-    "MODES",
-    "TARGETS",
-    "Mode",
-    "Target",
-    "dynamic_int8",
-    "products",
-    "saturates",
-    "static_int8",
+    "MixedNetwork",
+    "Sensitivity",
+    "measure_sensitivities",
+    "quantize_model",
+    "search_mixed_precision",
 ]
 
-Mode = Literal["static", "dynamic", "float16", "packed"]
-MODES: Final[tuple[str, ...]] = get_args(Mode)
+Crops = NDArray[np.uint8]
 
-Target = Literal["here", "vnni", "avx2", "arm"]
-TARGETS: Final[tuple[str, ...]] = get_args(Target)
+_COMPARED: Final = 16  # faces on which the sensitivity of layers is measured
+_NAMED: Final = 6
+_LARGE_LOSS: Final = 0.3  # points of TAR
+_FINE_TUNE: Final = (
+    "{:.2f} points of TAR are lost: quantization-aware training may win some of them back, for an"
+    " EdgeFace network and with aligned --data: --heal STEPS"
+)
+_SEVEN_BITS: Final = (
+    "weights are quantized to 7 bits: on x86 processors without VNNI sums of 8-bit products"
+    " overflow"
+)
+_NOT_CALIBRATED: Final = (
+    "only the weights are in 8 bits: computing in 8 bits needs faces to calibrate on; name some"
+    " with --data"
+)
 
-_PER_CHANNEL: Final = 13  # the opset
-_VNNI: Final = ("avx512_vnni", "avx_vnni", "avxvnni")
+
+def quantize_model(
+    model: ModelEntry,
+    options: Quantize,
+    faces: FaceSet | None,
+    evaluator: Evaluator,
+    folder: Path,
+) -> StepResult:
+    """Quantize a model.
+
+    Args:
+        model: The model; an ONNX network.
+        options: How.
+        faces: What to calibrate and fine-tune on; None where there are none.
+        evaluator: Measures TAR on known people, where there are any, and shows progress.
+        folder: Keeps training that is under way.
+
+    Raises:
+        InputError: The model is not an ONNX network, there are too few faces for a static network,
+            or no layer has a name that is to be skipped.
+        ModelError: The network cannot be quantized within the bounds, or not be trained.
+        KeyboardInterrupt: Training was stopped; the same call goes on with it.
+    """
+    if model.runtime != "onnxruntime":
+        raise InputError(f"model {model.name!r} is not an ONNX network; only those are quantized")
+    mode: Mode = options.mode or ("packed" if faces is None and not options.heal else "static")
+    if mode in ("packed", "float16"):
+        return _store_weights(locate(model).read_bytes(), mode, chosen=options.mode is not None)
+    if mode == "static" and (faces is None or len(faces.samples) < MIN_CALIBRATION_FACES):
+        raise InputError(
+            f"static 8 bits need at least {MIN_CALIBRATION_FACES} faces to calibrate on; name some"
+            ", or only store the weights in 8 bits",
+            "data_or_packed",
+        )
+    reduce_range = saturates(options.target)
+    calibration = faces if mode == "static" else None
+    source = locate(model).read_bytes()
+    if options.heal:
+        source = _train(model, options, faces, calibration, evaluator, folder, reduce_range)
+    if calibration is None:
+        result = _compute_dynamic(source, options.skip, reduce_range)
+    else:
+        mixed = _MixedPrecision(model, source, options, evaluator, reduce_range=reduce_range)
+        result = mixed.quantize(calibration)
+    remarks = (_SEVEN_BITS,) * reduce_range + result.remarks
+    if options.heal:
+        summary = f"{result.summary}, quantization-aware training for {options.heal} steps"
+        return replace(result, summary=summary, remarks=remarks)
+    loss = evaluator.tar_loss(result.content, model)
+    if loss is not None and loss > _LARGE_LOSS:
+        remarks += (_FINE_TUNE.format(loss),)
+    return replace(result, remarks=remarks)
 
 
-def static_int8(
+def _store_weights(source: bytes, mode: Mode, *, chosen: bool) -> StepResult:
+    """Only store the weights in fewer bits."""
+    numbers: Numbers = "float16" if mode == "float16" else "int8"
+    summary = "weights in 16 bits" if mode == "float16" else "weights in 8 bits"
+    remarks = () if chosen else (_NOT_CALIBRATED,)
+    if packed(source):
+        source = fold_constants(source)  # packing it again would give two constants one name
+    return StepResult(pack(source, numbers), summary, remarks, {"mode": mode})
+
+
+def _compute_dynamic(source: bytes, skip: Collection[str], reduce_range: bool) -> StepResult:
+    content = fold_constants(source)
+    nodes = match_layers(list_layers(content), skip)
+    return StepResult(
+        quantize_dynamic(content, skip=nodes, reduce_range=reduce_range),
+        "8 bits, ranges computed for each face",
+        details={"mode": "dynamic", "reduce_range": reduce_range},
+    )
+
+
+def _train(
+    model: ModelEntry,
+    options: Quantize,
+    faces: FaceSet | None,
+    calibration: FaceSet | None,
+    evaluator: Evaluator,
+    folder: Path,
+    reduce_range: bool,
+) -> bytes:
+    """Return the ONNX file of the model after quantization-aware training."""
+    from facekeep.lab.compress.fine_tune import train_quantization_aware
+
+    def quantize_all(source: bytes, faces: FaceSet) -> bytes:
+        mixed = _MixedPrecision(model, source, options, evaluator, reduce_range=reduce_range)
+        return mixed.quantize_all(faces)
+
+    return train_quantization_aware(
+        model,
+        options,
+        faces,
+        folder,
+        None if calibration is None else partial(quantize_all, faces=calibration),
+        reduce_range=reduce_range,
+        threads=evaluator.data.threads,
+        watch=evaluator.watch,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Sensitivity:
+    """What computing one layer in 8 bits does.
+
+    Attributes:
+        layer: The layer.
+        cosine: Mean cosine to the original's embeddings with only this layer in 8 bits.
+    """
+
+    layer: Layer
+    cosine: float
+
+
+@dataclass(frozen=True, slots=True)
+class MixedNetwork:
+    """A network of which some layers compute in 8 bits and others in float32.
+
+    Attributes:
+        content: Its ONNX file.
+        spared: The layers that stay float32 because of the bounds, the most sensitive first.
+    """
+
+    content: bytes
+    spared: tuple[Sensitivity, ...]
+
+
+class _MixedPrecision:
+    """Makes one static network.
+
+    Args:
+        model: What it is made from, with which TAR is compared.
+        source: The ONNX file to quantize: the model's, or what training made of it.
+        options: Its bounds, its calibration, and what stays float32 in any case.
+        evaluator: Measures TAR on known people, where there are any, and shows progress.
+        reduce_range: Use 7 bits for the weights.
+
+    Raises:
+        InputError: No layer has a name that is to be skipped.
+    """
+
+    def __init__(
+        self,
+        model: ModelEntry,
+        source: bytes,
+        options: Quantize,
+        evaluator: Evaluator,
+        *,
+        reduce_range: bool,
+    ) -> None:
+        self._model, self._content, self._options = model, fold_constants(source), options
+        self._evaluator, self._reduce_range = evaluator, reduce_range
+        self._layers = list_layers(self._content)
+        self._skip = match_layers(self._layers, options.skip)
+
+    def quantize(self, faces: FaceSet) -> StepResult:
+        """Calibrate on faces, order the layers, and spare as few as the bounds allow.
+
+        Raises:
+            InputError: Too few of the images show a face.
+            ModelError: No mix is within the bounds.
+        """
+        ranges, crops = self._calibrate(faces)
+        order = self._order_layers(ranges, crops)
+        mixed = self._search(ranges, crops, order)
+        computed = len(order) - len(mixed.spared)
+        method = self._options.calibration
+        return StepResult(
+            mixed.content,
+            f"8 bits in {computed} of {len(self._layers)} layers, ranges by {method} of"
+            f" {len(crops)} faces",
+            tuple(_describe_spared(mixed)),
+            {
+                "mode": "static",
+                "calibration": method,
+                "faces": len(crops),
+                "reduce_range": self._reduce_range,
+                "layers": len(self._layers),
+                "computed_in_8_bits": computed,
+                "spared": [each.layer.node for each in mixed.spared],
+                "sensitivity": [
+                    {"layer": s.layer.node, "weights": s.layer.weights, "cosine": s.cosine}
+                    for s in order
+                ],
+            },
+        )
+
+    def quantize_all(self, faces: FaceSet) -> bytes:
+        """Calibrate on faces, and compute all layers in 8 bits that are not to be skipped.
+
+        Returns:
+            The network, all weights that stay float32 as they were.
+
+        Raises:
+            InputError: Too few of the images show a face.
+            ModelError: No layer is left.
+        """
+        ranges, _ = self._calibrate(faces)
+        return quantize_static(
+            self._content,
+            ranges,
+            skip=self._skip,
+            reduce_range=self._reduce_range,
+            weights="float32",
+        )
+
+    def _calibrate(self, faces: FaceSet) -> tuple[Any, Crops]:
+        """Return the ranges of activations, and the crops they were found on."""
+        evaluator, method = self._evaluator, self._options.calibration
+        with Embedder(self._model, options=RuntimeOptions(threads=1)) as embedder:
+            with evaluator.watch("Cutting out faces", len(faces.samples)) as advance:
+                cache = evaluator.data.cache
+                crops = crop_faces(faces, embedder.size, cache=cache, progress=advance)
+            if len(crops) < MIN_CALIBRATION_FACES:
+                raise InputError(
+                    f"{len(crops)} of {len(faces.samples)} images show a face, and calibration"
+                    f" needs {MIN_CALIBRATION_FACES}; name more, or say that they are face"
+                    " crops",
+                    "data aligned",
+                )
+            tensors = embedder.tensor(crops)
+        with evaluator.watch("Calibrating", len(tensors)) as advance:
+            return calibrate_ranges(self._content, tensors, method, progress=advance), crops
+
+    def _order_layers(self, ranges: Any, crops: Crops) -> tuple[Sensitivity, ...]:
+        few = crops[:: max(1, len(crops) // _COMPARED)][:_COMPARED]
+        count = len(self._layers) - len(self._skip) - 1
+        with self._evaluator.watch("Trying layers one by one", count) as advance:
+            return measure_sensitivities(
+                self._content,
+                ranges,
+                self._model,
+                few,
+                skip=self._skip,
+                reduce_range=self._reduce_range,
+                progress=advance,
+            )
+
+    def _search(self, ranges: Any, crops: Crops, order: tuple[Sensitivity, ...]) -> MixedNetwork:
+        original = _embed(self._content, self._model, crops)
+
+        def make(spared: Collection[str]) -> bytes:
+            skip = {*self._skip, *spared}
+            return quantize_static(
+                self._content, ranges, skip=skip, reduce_range=self._reduce_range
+            )
+
+        def keeps_cosine(content: bytes) -> bool:
+            rows = _embed(content, self._model, crops)
+            return _mean_cosine(rows, original) >= self._options.min_cosine
+
+        def keeps_tar(content: bytes) -> bool:
+            loss = self._evaluator.tar_loss(content, self._model)
+            return loss is None or loss <= self._options.max_tar_loss
+
+        mixed = search_mixed_precision(order, make, keeps_cosine)
+        if keeps_tar(mixed.content):  # it takes longer to measure, so it is checked last
+            return mixed
+        return search_mixed_precision(order, make, keeps_tar, least=len(mixed.spared) + 1)
+
+
+def measure_sensitivities(
     content: bytes,
     ranges: Any,
+    like: ModelEntry,
+    crops: Crops,
     *,
     skip: Collection[str] = (),
     reduce_range: bool = False,
-    weights: Numbers = "int8",
-) -> bytes:
-    """Return the network with layers that compute in 8 bits, by ranges that are known before.
-
-    Activations are unsigned, weights signed and symmetric. What a matrix product gives stays
-    float32 (its sums are exact 32-bit integers); what a convolution gives is rounded too, without
-    which ONNX Runtime would not run it in 8 bits.
+    progress: Callable[[int], object] | None = None,
+) -> tuple[Sensitivity, ...]:
+    """Compute one layer at a time in 8 bits, all others in float32, and compare the embeddings.
 
     Args:
         content: An ONNX file, its constants folded.
-        ranges: Of ``activation_ranges``.
-        skip: Nodes that stay float32, besides the last layer.
-        reduce_range: Use 7 bits for the weights; see ``saturates``.
-        weights: What the weights of layers that stay float32 are stored in.
+        ranges: From `calibrate_ranges`.
+        like: The model that the network is fed like.
+        crops: uint8 ``(n, size, size, 3)`` RGB; a few dozen are enough for the order.
+        skip: Nodes that stay float32 in any case.
+        reduce_range: As for `quantize_static`.
+        progress: Called with the number of layers done since the last call.
+
+    Returns:
+        One for each layer, the most sensitive first.
+    """
+    layers = list_layers(content)
+    original = _embed(content, like, crops)
+    found = []
+    for layer in layers:
+        if layer.node in skip or layer.node == find_head(layers):
+            continue
+        others = {other.node for other in layers if other.node != layer.node}
+        trial = quantize_static(
+            content, ranges, skip=others, reduce_range=reduce_range, weights="float32"
+        )
+        found.append(Sensitivity(layer, _mean_cosine(_embed(trial, like, crops), original)))
+        if progress:
+            progress(1)
+    return tuple(sorted(found, key=lambda each: (each.cosine, each.layer.node)))
+
+
+def search_mixed_precision(
+    order: Sequence[Sensitivity],
+    make: Callable[[Collection[str]], bytes],
+    accept: Callable[[bytes], bool],
+    *,
+    least: int = 0,
+) -> MixedNetwork:
+    """Find how few of the most sensitive layers must stay float32, by binary search.
+
+    Args:
+        order: The layers, the most sensitive first.
+        make: Makes the network with these nodes in float32.
+        accept: Tells whether a network is within the bounds.
+        least: At least so many layers stay float32.
 
     Raises:
-        ModelError: No layer is left to quantise, or the network cannot be quantised.
+        ModelError: No mix is within the bounds.
+        InputError: There are no layers.
     """
-    from onnxruntime.quantization import QDQQuantizer, QuantType
-
-    nodes, model = _chosen(content, skip), load(content)
-    opset = next(each.version for each in model.opset_import if each.domain in ("", "ai.onnx"))
-    if opset < _PER_CHANNEL:
+    if not order:
+        raise InputError("there are no layers to choose from")
+    best: MixedNetwork | None = None
+    low, high = least, len(order) - 1  # with all of them in float32 nothing would be in 8 bits
+    while low <= high:
+        count = (low + high) // 2
+        content = make({each.layer.node for each in order[:count]})
+        if accept(content):
+            best, high = MixedNetwork(content, tuple(order[:count])), count - 1
+        else:
+            low = count + 1
+    if best is None:
         raise ModelError(
-            f"steps for each channel need ONNX opset {_PER_CHANNEL} and the network is of {opset};"
-            " export it again, or store its weights alone in 8 bits with --mode packed"
+            "no mix of 8 bits and float32 stays within the bounds; allow a greater loss, use"
+            " quantization-aware training, or longer, or only store the weights in 8 bits",
+            "mixed_precision",
         )
-    with _quietly():
-        quantiser = QDQQuantizer(
-            model,
-            per_channel=True,
-            reduce_range=reduce_range,
-            weight_qType=QuantType.QInt8,
-            activation_qType=QuantType.QUInt8,
-            tensors_range=ranges,
-            nodes_to_quantize=nodes,
-            nodes_to_exclude=[],
-            op_types_to_quantize=list(OPERATORS),
-            extra_options={
-                "ActivationSymmetric": False,
-                "WeightSymmetric": True,
-                "OpTypesToExcludeOutputQuantization": ["Gemm", "MatMul"],
-            },
-        )
-        quantiser.quantize_model()
-        quantiser.model.topological_sort()  # it adds its nodes at the end
-    return _stored(quantiser.model.model, weights)
+    return best
 
 
-def dynamic_int8(
-    content: bytes, *, skip: Collection[str] = (), reduce_range: bool = False
-) -> bytes:
-    """Return the network with matrix products in 8 bits, by ranges found anew for every face.
-
-    It needs no calibration. Convolutions only have their weights stored in 8 bits: they would
-    become slower.
-
-    Args:
-        content: An ONNX file, its constants folded.
-        skip: Nodes that stay float32, besides the last layer.
-        reduce_range: Use 7 bits for the weights; see ``saturates``.
-
-    Raises:
-        ModelError: No layer is left to quantise, or the network cannot be quantised.
-    """
-    from onnxruntime.quantization import QuantType, quantize_dynamic
-
-    names = products(content, skip)
-    with _quietly(), _scratch() as folder:
-        quantize_dynamic(
-            load(content),
-            folder / "made.onnx",
-            op_types_to_quantize=["Gemm", "MatMul"],
-            per_channel=True,
-            reduce_range=reduce_range,
-            weight_type=QuantType.QInt8,
-            # It makes of a Gemm a MatMul and an Add first.
-            nodes_to_quantize=[*names, *(f"{name}_MatMul" for name in names)],
-            extra_options={"MatMulConstBOnly": True},
-        )
-        made = load((folder / "made.onnx").read_bytes())
-    return _stored(made, "int8")
-
-
-def products(content: bytes, skip: Collection[str] = ()) -> list[str]:
-    """Name the nodes that a dynamic network computes in 8 bits.
-
-    Args:
-        content: An ONNX file, its constants folded.
-        skip: Nodes that stay float32, besides convolutions and the last layer.
-
-    Raises:
-        ModelError: None is left, which ONNX Runtime's quantiser would take for all.
-    """
-    convolutions = {each.node for each in layers(content) if each.operator == "Conv"}
-    return _chosen(content, convolutions.union(skip))
-
-
-def _chosen(content: bytes, skip: Collection[str]) -> list[str]:
-    """Name all layers but the last and those to be skipped."""
-    every = layers(content)
-    nodes = [each.node for each in every if each.node not in skip and each.node != head(every)]
-    if not nodes:
-        raise ModelError(
-            "no layer of the network is left to compute in 8 bits;"
-            " allow a greater loss, or store its weights alone in 8 bits with --mode packed"
-        )
-    return nodes
-
-
-def saturates(target: Target = "here") -> bool:
-    """Tell whether products of 8-bit numbers overflow on a processor, so that 7 bits are better.
-
-    x86 processors without VNNI add two products of an unsigned and a signed 8-bit number in 16
-    bits, which cuts off large sums; with 7 bits for the weights no sum is too large. VNNI and Arm's
-    instructions add in 32 bits.
-
-    Args:
-        target: Where the network will run: ``here``, or a kind of processor.
-
-    Raises:
-        InputError: The target is unknown.
-    """
-    if target not in TARGETS:
-        raise InputError(f"unknown target {target!r}; known: {', '.join(TARGETS)}")
-    if target != "here":
-        return target == "avx2"
-    if platform.machine().lower() not in ("x86_64", "amd64", "i686", "x86"):
-        return False
-    try:
-        words = set(Path("/proc/cpuinfo").read_text("ascii", errors="replace").split())
-    except OSError:
-        return True  # what cannot be known is better taken for the older kind
-    return words.isdisjoint(_VNNI)
-
-
-def _stored(model: Any, weights: Numbers) -> bytes:
-    """Store in fewer bits what stayed float32."""
-    return pack(model.SerializeToString(deterministic=True), weights)
-
-
-@contextmanager
-def _quietly() -> Iterator[None]:
-    """Keep ONNX Runtime's advice to itself, and tell of its failures in one line."""
-    root = logging.getLogger()
-    before = root.level
-    root.setLevel(logging.ERROR)
-    try:
-        with failing_as("the network cannot be quantised"), redirect_stdout(io.StringIO()):
-            yield
-    finally:
-        root.setLevel(before)
-
-
-@contextmanager
-def _scratch() -> Iterator[Path]:
-    import tempfile
-
+def _embed(content: bytes, like: ModelEntry, crops: Crops) -> NDArray[np.float32]:
+    """Embed crops with a network that is fed as a model of the catalog is."""
     with tempfile.TemporaryDirectory() as folder:
-        yield Path(folder)
+        trial = write_model(StepResult(content, "a trial"), like, Path(folder))
+        with Embedder(trial, options=RuntimeOptions(threads=1)) as embedder:
+            return embedder.embed(crops)
+
+
+def _mean_cosine(rows: NDArray[np.float32], others: NDArray[np.float32]) -> float:
+    return float(np.einsum("ij,ij->i", rows, others).mean())
+
+
+def _describe_spared(mixed: MixedNetwork) -> Iterator[str]:
+    """Say which layers stay float32, the most sensitive first."""
+    if mixed.spared:
+        names = ", ".join(each.layer.node for each in mixed.spared[:_NAMED])
+        more = len(mixed.spared) - _NAMED
+        yield f"left float32 to stay within the bounds: {names}" + f", {more} more" * (more > 0)

@@ -1,4 +1,4 @@
-"""Recipes: a chain of steps, and all it needs, in one TOML file."""
+"""Recipes: a chain of steps, and everything it needs, in one TOML file."""
 
 from __future__ import annotations
 
@@ -11,38 +11,38 @@ from typing import Any, Final, Literal, TypeVar, Union, get_args, get_origin, ge
 from facekeep._internal.files import printable
 from facekeep.config.toml_file import read_document
 from facekeep.errors import ConfigError, FacekeepError
+from facekeep.lab.compress.data import DataOptions
 from facekeep.lab.compress.options import STEPS, Step
-from facekeep.lab.compress.setting import Setting
 
-__all__ = ["Recipe", "read_recipe"]
+__all__ = ["ChainRecipe", "read_chain_recipe"]
 
 _T = TypeVar("_T")
 _OWN: Final = ("model", "out", "compare", "step")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Recipe:
-    """A recipe.
+class ChainRecipe:
+    """A chain of steps.
 
     Attributes:
         model: The model that the chain begins with.
         out: What the result will be called.
         steps: The steps, in their order.
-        setting: The data; paths in the file start at its folder.
+        data: The data; paths in the file start at its folder.
         compare: Further models for the report's picture.
     """
 
     model: str
     out: str
     steps: tuple[Step, ...]
-    setting: Setting
+    data: DataOptions
     compare: tuple[str, ...] = ()
 
 
-def read_recipe(path: Path) -> Recipe:
+def read_chain_recipe(path: Path) -> ChainRecipe:
     """Read a recipe.
 
-    Its keys are ``model``, ``out``, ``compare`` and those of ``Setting``; each ``[[step]]`` has a
+    Its keys are ``model``, ``out``, ``compare`` and those of `DataOptions`; each ``[[step]]`` has a
     ``do``, which names its kind, and the options of that kind.
 
     Raises:
@@ -52,25 +52,25 @@ def read_recipe(path: Path) -> Recipe:
     shown = printable(path)
     steps = document.get("step")
     if not isinstance(steps, list) or not steps:
-        raise ConfigError(f"{shown}: there is nothing to do; add a [[step]] with a do")
+        raise ConfigError(f"{shown}: there are no steps; add a [[step]] with a do")
     own = {key: value for key, value in document.items() if key in _OWN[:-1]}
     rest = {key: value for key, value in document.items() if key not in _OWN}
-    setting = _made(Setting, rest, shown, base=path.absolute().parent)
-    done = tuple(_step(each, f"{shown}: step {n}") for n, each in enumerate(steps, 1))
-    return _made(Recipe, own, shown, steps=done, setting=setting)
+    data = _build(DataOptions, rest, shown, base=path.absolute().parent)
+    every = tuple(_read_step(each, f"{shown}: step {n}") for n, each in enumerate(steps, 1))
+    return _build(ChainRecipe, own, shown, steps=every, data=data)
 
 
-def _step(values: object, shown: str) -> Step:
+def _read_step(values: object, shown: str) -> Step:
     if not isinstance(values, Mapping) or values.get("do") not in STEPS:
         raise ConfigError(f"{shown}: do must be one of {', '.join(STEPS)}")
     given = {key: value for key, value in values.items() if key != "do"}
-    return _made(STEPS[values["do"]], given, f"{shown} ({values['do']})")
+    return _build(STEPS[values["do"]], given, f"{shown} ({values['do']})")
 
 
-def _made(
+def _build(
     kind: type[_T], given: Mapping[str, Any], shown: str, *, base: Path | None = None, **more: Any
 ) -> _T:
-    """Make one of our dataclasses of a table; the keys are the names of its fields."""
+    """Build one of our dataclasses from a table; the keys are the names of its fields."""
     hints = get_type_hints(kind)
     known = [each for each in fields(kind) if each.name not in more]  # type: ignore[arg-type]
     names = [each.name for each in known]
@@ -78,7 +78,7 @@ def _made(
     for key, value in given.items():
         if key not in names:
             raise ConfigError(f"{shown}: unknown key {key!r}; known: {', '.join(names)}")
-        values[key] = _value(value, hints[key], f"{shown}: {key}", base)
+        values[key] = _convert(value, hints[key], f"{shown}: {key}", base)
     for each in known:
         if each.default is MISSING and each.default_factory is MISSING and each.name not in values:
             raise ConfigError(f"{shown}: the key {each.name!r} is missing")
@@ -88,8 +88,8 @@ def _made(
         raise ConfigError(f"{shown}: {error}") from error
 
 
-def _value(value: Any, hint: Any, shown: str, base: Path | None) -> Any:
-    """Check a value of TOML against a type, and make it of that type."""
+def _convert(value: Any, hint: Any, shown: str, base: Path | None) -> Any:
+    """Check a value of TOML against a type, and convert it to that type."""
     if get_origin(hint) in (Union, types.UnionType):
         hint = next(each for each in get_args(hint) if each is not types.NoneType)
     if hint is Path and isinstance(value, str) and base is not None:
@@ -98,16 +98,16 @@ def _value(value: Any, hint: Any, shown: str, base: Path | None) -> Any:
         inner = get_args(hint)[0]
         listed = [value] if isinstance(value, str) else value
         if isinstance(listed, list):
-            return tuple(_value(each, inner, shown, base) for each in listed)
+            return tuple(_convert(each, inner, shown, base) for each in listed)
     if get_origin(hint) is Literal and isinstance(value, str):
         return value  # which of them, the dataclass checks
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if isinstance(hint, type) and type(value) is hint:
         return value
-    raise ConfigError(f"{shown} cannot be {printable(repr(value))}; {_expected(hint)}")
+    raise ConfigError(f"{shown} cannot be {printable(repr(value))}; {_describe(hint)}")
 
 
-def _expected(hint: Any) -> str:
-    words = {float: "a number", int: "a whole number", bool: "true or false", str: "a text"}
-    return f"give {words.get(hint, 'a text, or a list of them')}"
+def _describe(hint: Any) -> str:
+    names = {float: "a number", int: "a whole number", bool: "true or false", str: "a text"}
+    return f"give {names.get(hint, 'a text, or a list of them')}"

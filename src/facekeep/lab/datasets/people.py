@@ -17,7 +17,7 @@ from facekeep.lab.train.data import Source, open_source, select
 from facekeep.lab.train.data.table import read_ages
 from facekeep.pipeline.image import load_image
 
-__all__ = ["known_people"]
+__all__ = ["build_person_set", "known_people"]
 
 _PACKED = (".rec", ".tar")
 
@@ -49,10 +49,12 @@ def known_people(
     known = np.flatnonzero(source.labels >= 0)
     if not len(known):
         raise InputError(
-            f"{printable(where)}: says of no image who it shows; name a table with --labels"
+            f"{printable(where)}: says of no image who it shows; name a table that does", "labels"
         )
     chosen = select(source, known)
-    return _person_set(chosen, where, aligned, None if labels is None else _ages(chosen, labels))
+    return build_person_set(
+        chosen, where, aligned=aligned, age=None if labels is None else _ages(chosen, labels)
+    )
 
 
 def _is_packed(where: Path) -> bool:
@@ -69,9 +71,17 @@ def _ages(source: Source, labels: str | os.PathLike[str]) -> NDArray[np.float64]
     return np.array([math.nan if age is None else age for age in found])
 
 
-def _person_set(
-    source: Source, where: Path, aligned: bool, age: NDArray[np.float64] | None
+def build_person_set(
+    source: Source, where: Path, *, aligned: bool, age: NDArray[np.float64] | None = None
 ) -> PersonSet:
+    """Return the images of a source, whose people are all known.
+
+    Args:
+        source: The images.
+        where: Their file or folder, which gives the name.
+        aligned: The images are aligned face crops.
+        age: The age of the person on each image in years, NaN where it is not known.
+    """
     samples = Samples(
         tuple(map(source.key, range(len(source)))),
         lambda index: load_image(source.read(index)),
