@@ -1,4 +1,4 @@
-"""The road as one object: enrolment, identification, threads, batches, what it leaves behind."""
+"""The pipeline as one object: enrollment, identification, threads, batches, what it leaves behind."""
 
 from __future__ import annotations
 
