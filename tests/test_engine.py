@@ -1,4 +1,4 @@
-"""The pipeline as one object: enrollment, identification, threads, batches, what it leaves behind."""
+"""The pipeline as one object: enrollment, identification, threads, batches, what is left."""
 
 from __future__ import annotations
 
