@@ -1,4 +1,4 @@
-"""Which way of grouping faces is best, and what it costs: the choice behind facekeep.apps.cluster.
+"""Which way of grouping faces is best, and what it costs: the choice behind agglomeration.py.
 
 Five ways to group labelled faces by person, at the thresholds of several false-match rates, scored
 by pairs and by BCubed (Amigo et al. 2009); then seconds and peak memory for many faces.
@@ -20,7 +20,7 @@ import psutil
 from common import Rows, arguments, embed_all, labelled_faces, report
 from numpy.typing import NDArray
 
-from facekeep.apps.cluster import group_faces, neighbours
+from facekeep.apps.agglomeration import find_neighbors, group_faces
 from facekeep.models import default_model, entry
 from facekeep.pipeline.decide import threshold
 
@@ -29,7 +29,7 @@ Labels = NDArray[np.intp]
 
 def single_linkage(rows: Rows, cosine: float) -> Labels:
     """Join all that a chain of similar pairs connects."""
-    near = neighbours(rows, cosine, len(rows))
+    near = find_neighbors(rows, cosine, len(rows))
     labels = np.full(len(rows), -1)
     for start in range(len(rows)):
         waiting = [start] if labels[start] < 0 else []
@@ -43,8 +43,8 @@ def single_linkage(rows: Rows, cosine: float) -> Labels:
 
 
 def chinese_whispers(rows: Rows, cosine: float) -> Labels:
-    """Let each face take the label that weighs most among its neighbours (Biemann 2006)."""
-    near = neighbours(rows, cosine, len(rows))
+    """Let each face take the label that weighs most among its find_neighbors (Biemann 2006)."""
+    near = find_neighbors(rows, cosine, len(rows))
     weights = [rows[others] @ rows[here] for here, others in enumerate(near)]
     labels = np.arange(len(rows))
     rng = np.random.default_rng(0)

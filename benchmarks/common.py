@@ -24,6 +24,7 @@ import facekeep.pipeline.warp
 from facekeep.models import default_model, entry
 from facekeep.pipeline.embed import Embedder
 from facekeep.pipeline.image import load_image
+from facekeep.runtime import RuntimeOptions
 
 Crops = NDArray[np.uint8]
 Rows = NDArray[np.float32]
@@ -92,7 +93,7 @@ def cropping_code() -> str:
 
 def embed_all(args: argparse.Namespace, label: str, crops: Crops) -> Rows:
     """Embed crops with the model asked for; once for the same crops and model."""
-    with Embedder(args.model, threads=args.threads) as embedder:
+    with Embedder(args.model, options=RuntimeOptions(threads=args.threads)) as embedder:
         content = hashlib.sha256(np.ascontiguousarray(crops)).hexdigest()
         settings = [embedder.space, content]
         rows: Rows = cached(args.cache, label, settings, lambda: {"rows": embedder.embed(crops)})[

@@ -1,7 +1,7 @@
 """How well the photos of one person tell a wrong photo, and how many right ones they cost.
 
 Labelled faces, never those of LFW. Photos of a person are drawn, with or without one of somebody
-else, and put through ``enrollment.main_group`` at the bound for several false-match rates. The
+else, and put through ``find_main_group`` at the bound for several false-match rates. The
 rate in use was chosen with ``--half 0``; the figures in docs/quality.md are those of ``--half 1``,
 whose people had no part in the choice. Some labels of CelebA are wrong: about two pairs in a
 hundred lie below a cosine of 0.1, and count as right photos that are refused.
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from facekeep.models import ModelEntry, default_model, entry
 from facekeep.pipeline.decide import threshold
-from facekeep.pipeline.enrollment import main_group
+from facekeep.pipeline.enrollment_rules import find_main_group
 
 Rows = NDArray[np.float32]
 STRANGERS = 32
@@ -65,13 +65,13 @@ def figures(half: Half, count: int, bound: float, draws: int) -> dict[str, Any]:
     refused = caught = lost = strangers = mixed = 0
     for _ in range(draws):
         who, photos = half.draw(count)
-        refused += int((~main_group(photos, 0, bound)).sum())
-        found = main_group(np.concatenate([photos, half.other(who)]), 0, bound)
+        refused += int((~find_main_group(photos, 0, bound)).sum())
+        found = find_main_group(np.concatenate([photos, half.other(who)]), 0, bound)
         caught += not found[-1]
         lost += int((~found[:-1]).sum())
-        strangers += int(main_group(half.strangers(), 0, bound).any())
+        strangers += int(find_main_group(half.strangers(), 0, bound).any())
         two = np.concatenate([photos, half.draw(count, but=who)[1]])
-        mixed += int(main_group(two, 0, bound).any())
+        mixed += int(find_main_group(two, 0, bound).any())
     return {
         "photos": count,
         "right photos refused": refused / draws / count,

@@ -45,6 +45,7 @@ from facekeep.pipeline.embed import Embedder
 from facekeep.pipeline.image import list_images
 from facekeep.pipeline.quality import USABLE, assess, review
 from facekeep.pipeline.quality_network import QualityNetwork
+from facekeep.runtime import RuntimeOptions
 from facekeep.types import Face, Quality
 
 Image = NDArray[np.uint8]
@@ -446,10 +447,12 @@ class Road:
     """From photos, or aligned crops, to embeddings and quality."""
 
     def __init__(self, model: str | None, threads: int) -> None:
-        self.detector = Detector(threads=threads)
-        self.embedder = Embedder(model, threads=threads)
+        self.detector = Detector(options=RuntimeOptions(threads=threads))
+        self.embedder = Embedder(model, options=RuntimeOptions(threads=threads))
         name = self.embedder.entry.quality
-        self.network = QualityNetwork(name, threads=threads) if name else None
+        self.network = (
+            QualityNetwork(name, options=RuntimeOptions(threads=threads)) if name else None
+        )
 
     def looks_of(self, crops: NDArray[np.uint8], facts: list[Quality]) -> Looks:
         """Embed crops, and add to their facts what the embeddings tell."""

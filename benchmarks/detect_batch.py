@@ -9,7 +9,7 @@ import numpy as np
 from common import arguments, report
 
 from facekeep.models import default_model, entry, weights
-from facekeep.runtime import open_session
+from facekeep.runtime import RuntimeOptions, open_session
 
 SIZES = ((128, 128), (256, 320), (480, 640))
 BATCHES = (1, 2, 4, 8)
@@ -20,7 +20,9 @@ def main() -> int:
     parser = arguments(__doc__)
     parser.add_argument("--runs", type=int, default=30, help="runs of each; the median counts")
     args = parser.parse_args()
-    session = open_session(weights(entry(default_model("detect"))), threads=args.threads)
+    session = open_session(
+        weights(entry(default_model("detect"))), options=RuntimeOptions(threads=args.threads)
+    )
     name = session.inputs[0].name
     rows = []
     for height, width in SIZES:

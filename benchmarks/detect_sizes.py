@@ -19,6 +19,7 @@ from common import arguments, landmark_frames, report
 from numpy.typing import NDArray
 
 from facekeep.pipeline.detect import Detector
+from facekeep.runtime import RuntimeOptions
 
 SIZES = (8, 10, 12, 14, 16, 20, 32, 64, 128, 256, 384, 448, 512, 640, 800)
 SCORES = (0.5, 0.6, 0.7)
@@ -98,10 +99,10 @@ def main() -> int:
     args = parser.parse_args()
     frames, points, people = landmark_frames(args.shared)
     chosen = np.unique(people, return_index=True)[1][:: args.step]
-    with Detector(threads=args.threads) as detector:
+    with Detector(options=RuntimeOptions(threads=args.threads)) as detector:
         samples = [sample for i in chosen for sample in find(detector, frames[i], points[i, 30])]
         close = [close_up(detector, samples, share) for share in CUTS]
-    with Detector(threads=args.threads, score=min(SCORES)) as sensitive:
+    with Detector(options=RuntimeOptions(threads=args.threads), score=min(SCORES)) as sensitive:
         looks = [one_look(sensitive, samples, size) for size in SIZES]
     title = f"one look of the network at {len(samples)} of {len(chosen)} faces: found, %"
     report(args, title, looks)

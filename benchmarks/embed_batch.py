@@ -12,7 +12,7 @@ import numpy as np
 
 from facekeep._internal.timing import in_turns
 from facekeep.models import default_model, entry, weights
-from facekeep.runtime import open_session
+from facekeep.runtime import RuntimeOptions, open_session
 
 _SIZES = (1, 2, 4, 8, 16)
 
@@ -25,7 +25,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=15)
     options = parser.parse_args()
     model = entry(options.model)
-    session = open_session(weights(model), threads=options.threads)
+    session = open_session(weights(model), options=RuntimeOptions(threads=options.threads))
     random = np.random.default_rng(0)
     side = model.input_size
     stacks = {n: (random.random((n, 3, side, side)) * 255).astype(np.float32) for n in _SIZES}

@@ -29,6 +29,7 @@ from facekeep.lab.evaluate import all_pairs, at_rates
 from facekeep.lab.evaluate.crops import main_face
 from facekeep.pipeline.align import align
 from facekeep.pipeline.detect import Detector
+from facekeep.runtime import RuntimeOptions
 
 Points = NDArray[np.float64]
 FMR = 1e-3
@@ -40,7 +41,7 @@ def find(
 ) -> dict[str, Points]:
     """Detect the annotated face of each frame: its landmarks, raw and refined, NaN if not found."""
     raw, refined = np.full((2, *truth.shape), np.nan)
-    with Detector(threads=args.threads) as detector:
+    with Detector(options=RuntimeOptions(threads=args.threads)) as detector:
         for i, frame in enumerate(frames):
             nose = truth[i, 2]
             faces = detector.detect(frame)

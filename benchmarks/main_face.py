@@ -1,6 +1,6 @@
 """Whose photo is it: how often one face is the main one, and how often it is the wrong one.
 
-The rule (``enrollment.main_face``) was chosen on ``frames`` (video frames of which one person's
+The rule (``choose_main_face``) was chosen on ``frames`` (video frames of which one person's
 face is annotated), ``crops`` (cut out of group photos about one face, so that it is known which is
 meant) and ``groups`` (the group photos as they are, of which nobody in particular is the subject).
 ``pairs`` puts two portraits side by side at about the same size, so that taking either is a guess.
@@ -21,9 +21,10 @@ import numpy as np
 from common import Crops, arguments, landmark_frames, report, tar_members
 
 from facekeep.pipeline.detect import Detector
-from facekeep.pipeline.enrollment import main_face, reject
+from facekeep.pipeline.enrollment_rules import choose_main_face, find_fault
 from facekeep.pipeline.image import load_image
 from facekeep.pipeline.quality import POLICIES, assess
+from facekeep.runtime import RuntimeOptions
 from facekeep.types import Face
 
 Case = tuple[Crops, tuple[float, float] | None]
@@ -133,8 +134,10 @@ def look(kind: str, args: Any, detector: Detector) -> list[dict[str, Any]]:
         measured = [face.replace(quality=assess(image, face)) for face in faces]
         for rule in rules:
             policy = POLICIES["standard" if rule == "before" else rule]
-            main = before(faces) if rule == "before" else main_face(faces, image.shape, policy)
-            fault = reject(measured, main, policy)
+            main = (
+                before(faces) if rule == "before" else choose_main_face(faces, image.shape, policy)
+            )
+            fault = find_fault(measured, main, policy)
             counts[rule]["refused" if main is None else "taken"] += 1
             counts[rule]["wrong"] += (
                 main is not None and point is not None and main != meant(faces, point)
@@ -162,7 +165,7 @@ def main() -> int:
     )
     parser.add_argument("--limit", type=int, default=0, help="look at no more photos of a kind")
     args = parser.parse_args()
-    with Detector(threads=args.threads) as detector:
+    with Detector(options=RuntimeOptions(threads=args.threads)) as detector:
         for kind in args.kinds:
             report(args, kind, look(kind, args, detector))
     return 0

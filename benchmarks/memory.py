@@ -48,10 +48,10 @@ with FaceEngine(sys.argv[2], embedder=sys.argv[3], threads=1) as engine:
 _LARGE = """
 import json, sys
 import numpy as np
-from facekeep import Detector, load_image
+from facekeep import Detector, RuntimeOptions, load_image
 picture = load_image(sys.argv[1])
 large = np.tile(picture, (8, 8, 1))[:3000, :4000]
-with Detector(min_face=20, threads=1) as detector:
+with Detector(min_face=20, options=RuntimeOptions(threads=1)) as detector:
     detector.detect(picture)
     for _ in range(3):
         detector.detect(large)

@@ -22,9 +22,9 @@ import numpy as np
 from PIL import Image, ImageEnhance
 
 from facekeep import FaceEngine, load_image
-from facekeep.apps.cache import PhotoCache
 from facekeep.apps.demo import bundled_cases
-from facekeep.apps.folder import read_folder
+from facekeep.apps.photo_cache import PhotoCache
+from facekeep.apps.photo_reader import read_folder
 
 
 def make(folder: Path, count: int, side: int) -> None:

@@ -15,7 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from facekeep._internal.timing import in_turns
 from facekeep.models.fold import fold_block_quantised
-from facekeep.runtime import open_session
+from facekeep.runtime import RuntimeOptions, open_session
 
 _MAPS, _SIDE = 64, 56
 _SHAPE = [1, _MAPS, _SIDE, _SIDE]
@@ -51,7 +51,9 @@ def main() -> None:
         "facekeep's": fold_block_quantised(network(_PRELU), any_size=False),
     }
     x = np.random.default_rng(1).normal(size=_SHAPE).astype(np.float32)
-    sessions = {name: open_session(form, threads=1) for name, form in forms.items()}
+    sessions = {
+        name: open_session(form, options=RuntimeOptions(threads=1)) for name, form in forms.items()
+    }
     runs = {name: partial(session.run, {"x": x}) for name, session in sessions.items()}
     medians = {name: np.median(each) for name, each in in_turns(runs, 200, warm_up=10).items()}
     for name, median in medians.items():

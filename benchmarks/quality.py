@@ -38,6 +38,7 @@ from facekeep.pipeline.align import align, template
 from facekeep.pipeline.detect import Detector
 from facekeep.pipeline.image import load_image
 from facekeep.pipeline.quality import POLICIES, assess, review
+from facekeep.runtime import RuntimeOptions
 from facekeep.types import Face, Quality
 
 Image = NDArray[np.uint8]
@@ -297,7 +298,7 @@ def cut_off(args: argparse.Namespace) -> None:
     """Print the cosine between whole faces and the same faces cut off by the image's border."""
     frames, points, _ = landmark_frames(args.shared)
     found = []
-    with Detector(threads=args.threads) as detector:
+    with Detector(options=RuntimeOptions(threads=args.threads)) as detector:
         for frame, annotated in list(zip(frames, points, strict=True))[::35]:
             for face in detector.detect(frame)[:1]:
                 near = main_face([face], annotated.mean(axis=0))
@@ -341,7 +342,7 @@ def photo_sets(args: argparse.Namespace) -> Iterator[tuple[str, list[Image]]]:
 def photos(args: argparse.Namespace) -> None:
     """Print the share of each set's faces that a policy refuses, with the reasons."""
     rows = []
-    with Detector(threads=args.threads) as detector:
+    with Detector(options=RuntimeOptions(threads=args.threads)) as detector:
         for name, images in photo_sets(args):
             facts = []
             for image in images:
@@ -360,7 +361,7 @@ def photos(args: argparse.Namespace) -> None:
 def speed(args: argparse.Namespace) -> None:
     """Print how long it takes to measure a face."""
     image = landmark_frames(args.shared)[0][0]
-    with Detector(threads=args.threads) as detector:
+    with Detector(options=RuntimeOptions(threads=args.threads)) as detector:
         face = detector.detect(image)[0]
     crop = align(image, face.landmarks)
     rows = []

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from facekeep.lab.evaluate.crops import main_face
 from facekeep.pipeline.detect import Detector
 from facekeep.pipeline.quality import pose
+from facekeep.runtime import RuntimeOptions
 
 Values = NDArray[np.float64]
 
@@ -125,7 +126,7 @@ def detected(
 ) -> tuple[Values, Values]:
     """Landmarks ``(n, 5, 2)`` of the annotated faces: at the first look, and refined."""
     first, second = [], []
-    with Detector(threads=args.threads) as detector:
+    with Detector(options=RuntimeOptions(threads=args.threads)) as detector:
         for frame, annotated in zip(frames, points, strict=True):
             face = main_face(detector.detect(frame), annotated.mean(axis=0))
             first.append(face.landmarks)

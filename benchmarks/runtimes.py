@@ -31,7 +31,7 @@ from facekeep.pipeline.align import align
 from facekeep.pipeline.detect import Detector
 from facekeep.pipeline.embed import Embedder
 from facekeep.pipeline.image import load_image
-from facekeep.runtime import Session, open_session
+from facekeep.runtime import RuntimeOptions, Session, open_session
 
 PACKAGES = {
     "onnxruntime": ("onnxruntime", "flatbuffers", "protobuf"),
@@ -42,9 +42,10 @@ PACKAGES = {
 _ALONE = """
 import sys, numpy as np
 from pathlib import Path
-from facekeep.runtime import open_session
+from facekeep.runtime import RuntimeOptions, open_session
 file, runtime, precision, feed = sys.argv[1:]
-session = open_session(Path(file), runtime=runtime, precision=precision, threads=1)
+options = RuntimeOptions(runtime=runtime, precision=precision, threads=1)
+session = open_session(Path(file), options)
 feeds = {session.inputs[0].name: np.load(feed)}
 for _ in range(10):
     session.run(feeds)
@@ -80,7 +81,10 @@ def face(name: str) -> NDArray[np.float32]:
         "skimage/data/astronaut.png"
     )
     image = load_image(Path(str(place)))
-    with Detector(threads=1) as detector, Embedder(name, threads=1) as embedder:
+    with (
+        Detector(options=RuntimeOptions(threads=1)) as detector,
+        Embedder(name, options=RuntimeOptions(threads=1)) as embedder,
+    ):
         (largest, *_) = detector.refine(image, detector.detect(image))
         crop = align(image, largest.landmarks, embedder.size)[None]
         return embedder.tensor(crop)
@@ -106,7 +110,10 @@ def measure(listed: list[Way], feed: Path, repeats: int, threads: int) -> list[d
     for way in listed:
         try:
             session = open_session(
-                way.file, runtime=way.runtime, precision=way.precision, threads=threads
+                way.file,
+                options=RuntimeOptions(
+                    runtime=way.runtime, precision=way.precision, threads=threads
+                ),
             )
         except FacekeepError as error:
             print(f"left out: {error}", file=sys.stderr)

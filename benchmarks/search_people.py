@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from facekeep.gallery.sqlite.index.blocks import BLOCK_ROWS, Block, pack, widen
 from facekeep.models import entry
 from facekeep.pipeline.embed import Embedder
+from facekeep.runtime import RuntimeOptions
 
 Rows = NDArray[np.float32]
 SAME_PERSON = 0.65  # nearly all names above are one person (benchmarks/person_score.py)
@@ -52,7 +53,7 @@ def real_faces(args: argparse.Namespace) -> Real:
 
 def _embedded(args: argparse.Namespace) -> dict[str, Any]:
     crops, people = labelled_faces(args.shared, ["celeba"])
-    with Embedder(args.model, threads=args.threads) as embedder:
+    with Embedder(args.model, options=RuntimeOptions(threads=args.threads)) as embedder:
         return {"rows": embedder.embed(crops), "person": np.unique(people, return_inverse=True)[1]}
 
 

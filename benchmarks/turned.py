@@ -35,6 +35,7 @@ from facekeep.pipeline.align import align
 from facekeep.pipeline.detect import Detector
 from facekeep.pipeline.embed import Embedder
 from facekeep.pipeline.image import list_images
+from facekeep.runtime import RuntimeOptions
 from facekeep.types import Face
 
 Image = NDArray[np.uint8]
@@ -122,8 +123,8 @@ def accuracy(args: argparse.Namespace) -> list[dict[str, Any]]:
     rows = []
     for state, orienter in (("before", "none"), ("after", None)):
         with (
-            Embedder(model, threads=args.threads) as embedder,
-            Detector(orienter=orienter, threads=args.threads) as detector,
+            Embedder(model, options=RuntimeOptions(threads=args.threads)) as embedder,
+            Detector(orienter=orienter, options=RuntimeOptions(threads=args.threads)) as detector,
         ):
             upright: Look | None = None
             for degrees in [0, *args.angles]:
@@ -200,12 +201,12 @@ def times(args: argparse.Namespace) -> list[dict[str, Any]]:
     """Time photos with and without the orienter: finding the faces, and all up to embeddings."""
     rows = []
     with (
-        Detector(orienter="none", threads=args.threads) as plain,
-        Detector(threads=args.threads) as whole,
+        Detector(orienter="none", options=RuntimeOptions(threads=args.threads)) as plain,
+        Detector(options=RuntimeOptions(threads=args.threads)) as whole,
         FaceEngine(orienter="none", embedder=args.model, threads=args.threads) as before,
         FaceEngine(embedder=args.model, threads=args.threads) as after,
     ):
-        looks = [plain.find, whole.find, before.analyse, after.analyse]
+        looks = [plain.find, whole.find, before.analyze, after.analyze]
         for name, images in timed_sets(args, plain).items():
             spent = np.array([cpu_times(looks, image, args.turns) for image in images])
             medians = np.median(spent, axis=0).tolist()

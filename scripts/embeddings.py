@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from facekeep import Detector, Embedder, load_image
 from facekeep.pipeline.align import align
+from facekeep.runtime import RuntimeOptions
 
 PHOTOS = {
     "hopper": ("matplotlib", "matplotlib/mpl-data/sample_data/grace_hopper.jpg"),
@@ -48,10 +49,10 @@ def main() -> int:
 
 def embeddings(runtime: str) -> Iterator[tuple[str, NDArray[np.float32]]]:
     """Yield a name and the embedding for each photo and model."""
-    with Detector(threads=1, runtime=runtime) as detector:
+    with Detector(options=RuntimeOptions(threads=1, runtime=runtime)) as detector:
         crops = {name: crop(detector, *place) for name, place in PHOTOS.items()}
     for model in MODELS:
-        with Embedder(model, threads=1, runtime=runtime) as embedder:
+        with Embedder(model, options=RuntimeOptions(threads=1, runtime=runtime)) as embedder:
             for name, pixels in crops.items():
                 yield f"{name}, {model}", embedder.embed(pixels[None])[0]
 

@@ -241,7 +241,7 @@ def main(words: list[str] | None = None) -> int:
             print(verdict(recipe.name, make(recipe, given.data, given.out), given.data))
     except FacekeepError as error:
         print(f"weights: {error}", file=sys.stderr)
-        return error.exit_status
+        return 1
     return 0
 
 

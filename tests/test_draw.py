@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from facekeep import draw
 from facekeep._internal.label_layout import Label, place
-from facekeep.draw import annotate, contact_sheet, reading_order
+from facekeep.draw import annotate, contact_sheet
 from facekeep.errors import InputError
 from facekeep.types import Face
 
@@ -258,21 +258,6 @@ def test_known_faces_have_names_and_the_others_their_numbers() -> None:
             ).any()
     plain = annotate(grey(), [known(*first)], [""])
     assert not np.array_equal(annotate(grey(), [known(*first)]), plain)
-
-
-def test_faces_are_numbered_in_reading_order() -> None:
-    """Two rows that are not quite level, given in another order."""
-    boxes = [
-        (200, 130, 260, 200),
-        (10, 20, 70, 90),
-        (100, 40, 150, 100),
-        (20, 115, 90, 195),
-        (180, 10, 250, 95),
-    ]
-    assert reading_order([face(*box) for box in boxes]) == [5, 1, 2, 4, 3]
-    assert reading_order([]) == []
-    beside = [face(580, 58, 664, 162), face(144, 93, 283, 264)]
-    assert reading_order(beside) == [2, 1], "heads of two heights are one row"
 
 
 @pytest.mark.parametrize(

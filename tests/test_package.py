@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import inspect
 import re
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
 
 import facekeep
+from facekeep import errors
 
 ROOT = Path(__file__).resolve().parents[1]
 HEAVY = (
@@ -37,24 +40,39 @@ def test_all_is_sorted_and_names_everything_once() -> None:
 
 
 def test_no_public_name_is_hidden_by_a_module() -> None:
-    """Importing a room sets it as an attribute of the package, before any lazy name."""
-    rooms = {path.stem for path in Path(facekeep.__file__).parent.iterdir()}
-    assert not rooms & set(facekeep.__all__)
+    """Importing a module sets it as an attribute of the package, before any lazy name."""
+    modules = {path.stem for path in Path(facekeep.__file__).parent.iterdir()}
+    assert not modules & set(facekeep.__all__)
 
 
-def test_type_checkers_see_the_same_names_from_the_same_rooms() -> None:
+def test_type_checkers_see_the_same_names_from_the_same_modules() -> None:
     source = inspect.getsource(facekeep)
     block = source[source.index("if TYPE_CHECKING:") : source.index("_MODULES =")]
-    imports = re.findall(r"from facekeep\.([\w.]+) import (.+)", block)
-    assert {room: tuple(names.split(", ")) for room, names in imports} == facekeep._MODULES
+    imports = ast.parse(textwrap.dedent(block.partition("\n")[2])).body
+    seen = {
+        each.module.removeprefix("facekeep."): {name.name for name in each.names}
+        for each in imports
+        if isinstance(each, ast.ImportFrom) and each.module
+    }
+    assert seen == {module: set(names) for module, names in facekeep._MODULES.items()}
+
+
+def test_every_error_can_be_imported_from_the_package() -> None:
+    classes = vars(errors).values()
+    names = {
+        each.__name__
+        for each in classes
+        if inspect.isclass(each) and each.__module__ == errors.__name__
+    }
+    assert names <= set(facekeep.__all__)
 
 
 @pytest.mark.parametrize("name", PUBLIC)
 def test_every_public_name_is_there_and_documented(name: str) -> None:
     thing = getattr(facekeep, name)
     assert name in dir(facekeep)
-    room = importlib.import_module(f"facekeep.{facekeep._MODULE_OF[name]}")
-    assert name in getattr(room, "__all__", [name])
+    module = importlib.import_module(f"facekeep.{facekeep._MODULE_OF[name]}")
+    assert name in getattr(module, "__all__", [name])
     assert inspect.getdoc(thing)
     if inspect.isclass(thing):
         own = [member for key, member in vars(thing).items() if not key.startswith("_")]

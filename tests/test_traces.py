@@ -75,7 +75,7 @@ from facekeep import FaceEngine, search_folder
 for runtime in ("onnxruntime", "openvino"):
     try:
         with FaceEngine(runtime=runtime, threads=1) as engine:
-            engine.analyse("people/Grace/0.jpg")
+            engine.analyze("people/Grace/0.jpg")
     except facekeep.FacekeepError as error:
         print(runtime, error)
 for name in facekeep.__all__:

@@ -1,6 +1,14 @@
 """facekeep: face recognition that runs, whole, on the device that sees the face.
 
-The public API, all of it::
+In one line each, with your own gallery and settings::
+
+    import facekeep
+
+    facekeep.enroll("Ada Lovelace", ["ada1.jpg", "ada2.jpg"])
+    for face in facekeep.identify("party.jpg"):
+        print(face)
+
+As an object, of which a program may have several::
 
     from facekeep import FaceEngine
 
@@ -9,7 +17,8 @@ The public API, all of it::
         for face in engine.identify("party.jpg"):
             print(face.name or "unknown", face.similarity)
 
-Names are loaded when they are first used, so that importing the package costs next to nothing.
+Everything public can be imported from here. Names are loaded when they are first used, so that
+importing the package costs next to nothing.
 """
 
 from __future__ import annotations
@@ -25,59 +34,223 @@ from facekeep._version import __version__
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
-    from facekeep.apps.cache import PhotoCache
     from facekeep.apps.migrate import migrate_gallery
-    from facekeep.apps.photos import cluster_folder, search_folder, search_person
+    from facekeep.apps.photo_cache import PhotoCache
+    from facekeep.apps.photo_folders import cluster_folder, search_folder, search_person
+    from facekeep.config import Settings, load_settings
+    from facekeep.diagnosis import Check, doctor
     from facekeep.draw import annotate, contact_sheet
     from facekeep.engine import FaceEngine
-    from facekeep.errors import FacekeepError
+    from facekeep.errors import (
+        ConfigError,
+        DependencyError,
+        ExportInvalid,
+        ExportKeyMissing,
+        FacekeepError,
+        GalleryBusy,
+        GalleryCorrupt,
+        GalleryError,
+        GalleryKeyError,
+        GalleryKeyMissing,
+        GalleryNotFound,
+        GalleryReadOnly,
+        GalleryVersion,
+        Hint,
+        ImageError,
+        InputError,
+        ModelCorrupt,
+        ModelError,
+        ModelNotFound,
+        NameConflict,
+        NotAGallery,
+        PersonExists,
+        PersonNotFound,
+        PullError,
+        RuntimeUnavailable,
+        SpaceMismatch,
+        StorageFull,
+        TemplateTampered,
+    )
+    from facekeep.factory import open_engine
     from facekeep.gallery import Consent, Gallery, NewTemplate, Person, Space, load_key
+    from facekeep.gallery.store import GalleryStore
     from facekeep.pipeline.align import align_batch, similarity_transform
     from facekeep.pipeline.decide import threshold
     from facekeep.pipeline.detect import Detector
     from facekeep.pipeline.embed import Embedder
-    from facekeep.pipeline.enrollment import Enrolment, Rejection
+    from facekeep.pipeline.enrollment import Enrollment, Rejection
     from facekeep.pipeline.image import from_bgr, list_images, load_image, save_image
     from facekeep.pipeline.quality import Reason, assess, review
-    from facekeep.types import Candidate, Decision, Face, Quality, Threshold, Verification
+    from facekeep.runtime import RuntimeOptions
+    from facekeep.shortcuts import detect, enroll, identify, verify
+    from facekeep.types import (
+        Calibrated,
+        Candidate,
+        Decision,
+        Face,
+        FaceDetector,
+        FaceEmbedder,
+        Quality,
+        Threshold,
+        Verification,
+    )
 
 _MODULES = {
-    "apps.cache": ("PhotoCache",),
     "apps.migrate": ("migrate_gallery",),
-    "apps.photos": ("cluster_folder", "search_folder", "search_person"),
-    "draw": ("annotate", "contact_sheet"),
+    "apps.photo_cache": ("PhotoCache",),
+    "apps.photo_folders": (
+        "cluster_folder",
+        "search_folder",
+        "search_person",
+    ),
+    "config": (
+        "Settings",
+        "load_settings",
+    ),
+    "diagnosis": (
+        "Check",
+        "doctor",
+    ),
+    "draw": (
+        "annotate",
+        "contact_sheet",
+    ),
     "engine": ("FaceEngine",),
-    "errors": ("FacekeepError",),
-    "gallery": ("Consent", "Gallery", "NewTemplate", "Person", "Space", "load_key"),
-    "pipeline.align": ("align_batch", "similarity_transform"),
+    "errors": (
+        "ConfigError",
+        "DependencyError",
+        "ExportInvalid",
+        "ExportKeyMissing",
+        "FacekeepError",
+        "GalleryBusy",
+        "GalleryCorrupt",
+        "GalleryError",
+        "GalleryKeyError",
+        "GalleryKeyMissing",
+        "GalleryNotFound",
+        "GalleryReadOnly",
+        "GalleryVersion",
+        "Hint",
+        "ImageError",
+        "InputError",
+        "ModelCorrupt",
+        "ModelError",
+        "ModelNotFound",
+        "NameConflict",
+        "NotAGallery",
+        "PersonExists",
+        "PersonNotFound",
+        "PullError",
+        "RuntimeUnavailable",
+        "SpaceMismatch",
+        "StorageFull",
+        "TemplateTampered",
+    ),
+    "factory": ("open_engine",),
+    "gallery": (
+        "Consent",
+        "Gallery",
+        "NewTemplate",
+        "Person",
+        "Space",
+        "load_key",
+    ),
+    "gallery.store": ("GalleryStore",),
+    "pipeline.align": (
+        "align_batch",
+        "similarity_transform",
+    ),
     "pipeline.decide": ("threshold",),
     "pipeline.detect": ("Detector",),
     "pipeline.embed": ("Embedder",),
-    "pipeline.enrollment": ("Enrolment", "Rejection"),
-    "pipeline.image": ("from_bgr", "list_images", "load_image", "save_image"),
-    "pipeline.quality": ("Reason", "assess", "review"),
-    "types": ("Candidate", "Decision", "Face", "Quality", "Threshold", "Verification"),
+    "pipeline.enrollment": (
+        "Enrollment",
+        "Rejection",
+    ),
+    "pipeline.image": (
+        "from_bgr",
+        "list_images",
+        "load_image",
+        "save_image",
+    ),
+    "pipeline.quality": (
+        "Reason",
+        "assess",
+        "review",
+    ),
+    "runtime": ("RuntimeOptions",),
+    "shortcuts": (
+        "detect",
+        "enroll",
+        "identify",
+        "verify",
+    ),
+    "types": (
+        "Calibrated",
+        "Candidate",
+        "Decision",
+        "Face",
+        "FaceDetector",
+        "FaceEmbedder",
+        "Quality",
+        "Threshold",
+        "Verification",
+    ),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 
 __all__ = [
+    "Calibrated",
     "Candidate",
+    "Check",
+    "ConfigError",
     "Consent",
     "Decision",
+    "DependencyError",
     "Detector",
     "Embedder",
-    "Enrolment",
+    "Enrollment",
+    "ExportInvalid",
+    "ExportKeyMissing",
     "Face",
+    "FaceDetector",
+    "FaceEmbedder",
     "FaceEngine",
     "FacekeepError",
     "Gallery",
+    "GalleryBusy",
+    "GalleryCorrupt",
+    "GalleryError",
+    "GalleryKeyError",
+    "GalleryKeyMissing",
+    "GalleryNotFound",
+    "GalleryReadOnly",
+    "GalleryStore",
+    "GalleryVersion",
+    "Hint",
+    "ImageError",
+    "InputError",
+    "ModelCorrupt",
+    "ModelError",
+    "ModelNotFound",
+    "NameConflict",
     "NewTemplate",
+    "NotAGallery",
     "Person",
+    "PersonExists",
+    "PersonNotFound",
     "PhotoCache",
+    "PullError",
     "Quality",
     "Reason",
     "Rejection",
+    "RuntimeOptions",
+    "RuntimeUnavailable",
+    "Settings",
     "Space",
+    "SpaceMismatch",
+    "StorageFull",
+    "TemplateTampered",
     "Threshold",
     "Verification",
     "__version__",
@@ -86,17 +259,24 @@ __all__ = [
     "assess",
     "cluster_folder",
     "contact_sheet",
+    "detect",
+    "doctor",
+    "enroll",
     "from_bgr",
+    "identify",
     "list_images",
     "load_image",
     "load_key",
+    "load_settings",
     "migrate_gallery",
+    "open_engine",
     "review",
     "save_image",
     "search_folder",
     "search_person",
     "similarity_transform",
     "threshold",
+    "verify",
 ]
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import bisect
 import itertools
-import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -16,43 +15,41 @@ from facekeep._internal.label_layout import Label, Placed, place
 from facekeep._internal.text import Box, write
 from facekeep.errors import InputError
 from facekeep.pipeline.image import check_image
-from facekeep.types import Face
+from facekeep.types import Face, reading_order
 
 if TYPE_CHECKING:
     from PIL import Image, ImageDraw
 
-__all__ = ["annotate", "contact_sheet", "reading_order"]
+__all__ = ["annotate", "contact_sheet"]
 
-_Colour = tuple[int, int, int]
+_Color = tuple[int, int, int]
 
-_BLACK, _WHITE, _GREY, _PALE = (0, 0, 0), (255, 255, 255), (90, 90, 90), (225, 225, 225)
+_BLACK, _WHITE, _GRAY, _PALE = (0, 0, 0), (255, 255, 255), (90, 90, 90), (225, 225, 225)
 _MAX_SHEET_HEIGHT = 16_000
 
 
 @dataclass(frozen=True, slots=True)
 class _Style:
-    """How a face is marked: never by colour alone, and in colours all eyes can tell apart.
+    """How a face is marked: never by color alone, and in colors all eyes can tell apart.
 
     Attributes:
-        colour: Of the box and of the ground of the label.
+        color: Of the box and of the ground of the label.
         ink: Of the letters.
         dash: Length of the dashes of the box in thicknesses of its line; 0 for a solid line.
         weight: Thickness of the line, as a share of the usual one.
     """
 
-    colour: _Colour
-    ink: _Colour
+    color: _Color
+    ink: _Color
     dash: int = 0
     weight: float = 1.0
 
 
-# Colours of Okabe and Ito, "Color Universal Design" (2008): blue, orange, sky blue.
+# Colors of Okabe and Ito, "Color Universal Design" (2008): blue, orange, sky blue.
 _KNOWN = _Style((0, 114, 178), _WHITE)
 _UNKNOWN = _Style((230, 159, 0), _BLACK, dash=5)
 _FOUND = _Style((86, 180, 233), _BLACK)
 _UNUSABLE = _Style((200, 200, 200), _BLACK, dash=2, weight=0.5)
-# What faces of one row share of the smaller one's height, at the least.
-_SHARED = 0.4
 # Landmarks are dots that would hide a smaller face.
 _LEAST_FOR_LANDMARKS = 40
 
@@ -63,7 +60,7 @@ def annotate(
     """Mark faces in a copy of their photo: a box each, and a label beside it.
 
     Known people have a solid blue box with their name and the similarity, unknown ones a dashed
-    orange box and a number, faces that cannot be told (``Face.reasons``) a thin dotted grey box and
+    orange box and a number, faces that cannot be told (``Face.reasons``) a thin dotted gray box and
     a number; faces that were not compared with anybody have a solid sky-blue box, a number and, if
     they are large enough, their landmarks. The numbers are those of ``reading_order``.
 
@@ -94,33 +91,6 @@ def annotate(
     for style, placed in _labels(faces, labels, picture.size):  # after all boxes: none crosses one
         _write_label(draw, style, placed)
     return np.array(picture)
-
-
-def reading_order(faces: Sequence[Face]) -> list[int]:
-    """Number faces as people read: rows from the top to the bottom, each from left to right.
-
-    Returns:
-        The number of each face, from 1.
-    """
-    boxes = [face.bbox.astype(float).tolist() for face in faces]
-    rows: list[list[int]] = []
-    for index in sorted(range(len(faces)), key=lambda i: boxes[i][1] + boxes[i][3]):
-        if rows and _level(boxes[index], [boxes[i] for i in rows[-1]]):
-            rows[-1].append(index)
-        else:
-            rows.append([index])
-    order = [i for row in rows for i in sorted(row, key=lambda i: boxes[i][0] + boxes[i][2])]
-    numbers = [0] * len(faces)
-    for number, index in enumerate(order, 1):
-        numbers[index] = number
-    return numbers
-
-
-def _level(box: Sequence[float], row: Sequence[Sequence[float]]) -> bool:
-    """Tell whether a face stands in a row: it shares enough of its height with the row's middle."""
-    top, bottom = (statistics.fmean(each[side] for each in row) for side in (1, 3))
-    shared = min(box[3], bottom) - max(box[1], top)
-    return shared >= _SHARED * min(box[3] - box[1], bottom - top)
 
 
 def contact_sheet(
@@ -172,7 +142,7 @@ def contact_sheet(
             sheet.paste(picture, (gap + column * (tile + gap), top))
         for column, caption in enumerate(each.captions):
             _write_caption(draw, caption, (gap + column * (tile + gap), top + tile), tile)
-    write(draw, note, (gap, height - line, width - gap, height), _GREY)
+    write(draw, note, (gap, height - line, width - gap, height), _GRAY)
     return np.array(sheet)
 
 
@@ -293,21 +263,21 @@ def _mark(draw: ImageDraw.ImageDraw, size: tuple[int, int], face: Face) -> None:
     x1, y1, x2, y2 = box
     corners = [(x1, y1), (x2, y1), (x2, y2), (x1, y2), (x1, y1)]
     # Something dark behind the line, to show on a bright ground: a rim, or the gaps of the dots.
-    draw.line(corners, *((_GREY, thick) if style is _UNUSABLE else (_BLACK, thick + 2)))
+    draw.line(corners, *((_GRAY, thick) if style is _UNUSABLE else (_BLACK, thick + 2)))
     for start, end in itertools.pairwise(corners):
-        _line(draw, start, end, style.colour, thick, style.dash * thick)
+        _line(draw, start, end, style.color, thick, style.dash * thick)
     if style is _FOUND and min(x2 - x1, y2 - y1) >= _LEAST_FOR_LANDMARKS:
         radius = max(1, round(0.02 * max(x2 - x1, y2 - y1)))
         for x, y in face.landmarks.tolist():
             dot = (x - radius, y - radius, x + radius, y + radius)
-            draw.ellipse(dot, style.colour, _BLACK, max(1, radius // 4))
+            draw.ellipse(dot, style.color, _BLACK, max(1, radius // 4))
 
 
 def _line(
     draw: ImageDraw.ImageDraw,
     start: tuple[int, int],
     end: tuple[int, int],
-    colour: _Colour,
+    color: _Color,
     thick: int,
     dash: int,
 ) -> None:
@@ -317,12 +287,12 @@ def _line(
     for at in range(0, length + 1, 2 * dash or length + 1):
         until = min(length, at + dash) if dash else length
         ends = [tuple((start + at * step).tolist()), tuple((start + until * step).tolist())]
-        draw.line(ends, colour, thick)
+        draw.line(ends, color, thick)
 
 
 def _write_label(draw: ImageDraw.ImageDraw, style: _Style, placed: Placed) -> None:
     x1, y1, x2, y2 = placed.box
-    draw.rectangle((x1, y1, x2 - 1, y2 - 1), style.colour)
+    draw.rectangle((x1, y1, x2 - 1, y2 - 1), style.color)
     write(draw, placed.text, placed.main, style.ink)
     if placed.detail:
         write(draw, placed.detail, placed.side, style.ink)

@@ -1,15 +1,17 @@
-"""``FaceEngine``: the whole road, from photos to names, as one object."""
+"""``FaceEngine``: the whole pipeline, from photos to names, as one object."""
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
 import threading
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import partial
-from pathlib import Path
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -17,58 +19,85 @@ from numpy.typing import NDArray
 
 from facekeep._internal.closing import Closing
 from facekeep._internal.fork import Forking, watch
-from facekeep.errors import GalleryNotFound, InputError, ModelError
+from facekeep.errors import (
+    GalleryNotFound,
+    GalleryReadOnly,
+    InputError,
+    ModelError,
+    SpaceMismatch,
+)
 from facekeep.gallery import Consent, Gallery, Key, Person, Space
 from facekeep.gallery.names import new_name
+from facekeep.gallery.store import GalleryStore
 from facekeep.models import ModelEntry, default_model, entry, space_id
-from facekeep.pipeline.analyzer import Analyser, ImageSource, Limits
+from facekeep.pipeline.analyzer import Analyzer, Limits
 from facekeep.pipeline.decide import (
     compare,
     decide,
     fmr_among,
+    leave_unnamed,
     once_each,
     threshold,
     threshold_among,
     threshold_of_pairs,
-    unnamed,
 )
 from facekeep.pipeline.detect import Detector
 from facekeep.pipeline.embed import Embedder
-from facekeep.pipeline.enroller import WEIGHED, Enroller
-from facekeep.pipeline.enrollment import Enrolment, require_limit
-from facekeep.pipeline.image import MAX_BYTES
+from facekeep.pipeline.enrollment import CANDIDATES, Enroller, Enrollment
+from facekeep.pipeline.enrollment_rules import require_threshold
+from facekeep.pipeline.image import MAX_BYTES, MAX_PIXELS, ImageSource
 from facekeep.pipeline.quality_network import QualityNetwork
 from facekeep.pipeline.refine import chosen_entry
-from facekeep.types import Face, Threshold, Verification
+from facekeep.runtime import RuntimeOptions
+from facekeep.types import (
+    Calibrated,
+    Face,
+    FaceDetector,
+    FaceEmbedder,
+    Threshold,
+    Verification,
+)
 
-__all__ = ["FaceEngine", "ImageSource"]
+__all__ = ["FaceEngine"]
 
-# Part of the recipe: raise it when the road finds other faces, facts or embeddings in one image.
-_ROAD = 3
+# Part of the fingerprint: raise it when the pipeline finds other faces, facts or embeddings in one
+# image.
+_PIPELINE = 3
 # The false-match rate to decide at where neither it nor an FPIR is asked for.
 _FMR = 1e-4
+# What stands for a detector object that does not say what it is.
+_UNKNOWN_DETECTOR = uuid.uuid4().hex
 
 
 class FaceEngine(Closing, Forking):
-    """Enrol people from photos and recognise them in others.
+    """Enroll people from photos and recognize them in others.
+
+    ``identify`` is the sum of three steps, for programs that need what lies between them::
+
+        faces = engine.find(image)  # boxes, landmarks, quality, aligned crops
+        faces = engine.embed(faces)
+        faces = engine.match(faces)  # who they are
 
     Threads may share one engine and get the same results as one thread. Networks are loaded when
-    they are first needed; ``close``, or leaving the ``with`` block, lets go of everything. In a
-    process that is forked from this one, networks and gallery are opened again when they are
-    first needed there.
+    they are first needed; ``close``, or leaving the ``with`` block, lets go of everything that the
+    engine opened. In a process that is forked from this one, networks and gallery are opened again
+    when they are first needed there.
 
-    Every image argument may be a path, the bytes of a picture file, a binary stream, or a uint8
-    ``(H, W, 3)`` RGB array (``facekeep.from_bgr`` converts OpenCV's).
+    Every image argument may be a path, the bytes of a picture file, a binary stream, an image of
+    Pillow's, or a uint8 ``(H, W, 3)`` RGB array (``facekeep.from_bgr`` converts OpenCV's).
 
     Args:
-        gallery: Path of the gallery, created by the first enrolment. None: an engine that detects,
-            embeds and verifies only.
+        gallery: Path of the gallery, created by the first enrollment, or an object that keeps the
+            protocol ``GalleryStore``, which stays open when the engine is closed. None: an engine
+            that detects, embeds and verifies only.
         key: The key of an encrypted gallery; a gallery created with a key is encrypted.
         read_only: Never write to the gallery; works on read-only media.
-        detector: Name of the detector; None for the default.
+        detector: Name of the detector, or an object that keeps the protocol ``FaceDetector``; None
+            for the default.
         refiner: Name of what places landmarks better; None for the default, ``none`` for nothing.
         orienter: Name of what tells turned faces; None for the default, ``none`` for nothing.
-        embedder: Name of the embedder; None for the default.
+        embedder: Name of the embedder, or an object that keeps the protocol ``FaceEmbedder``; None
+            for the default.
         fmr: The false-match rate to decide at: the share of comparisons between two different
             people that may be taken for a match. None for 1e-4.
         fpir: The share of strangers that may be given a name by ``identify``, such as 0.01 (the
@@ -81,34 +110,40 @@ class FaceEngine(Closing, Forking):
         keep_crops: Keep the aligned face with each template, so that a later change of model needs
             no new photos.
         min_face: Smallest face wanted, in pixels; see ``Detector``.
-        max_faces: Look at no more than this many faces of an image, the largest; None for all. A
-            warning is logged where an image shows as many.
+        max_faces: The maximum number of faces of an image, the largest; None for all. A warning is
+            logged where an image shows as many.
         max_pixels: Refuse larger images.
         max_bytes: Refuse picture files with more bytes.
         flip: Average embeddings over mirrored faces: slower, slightly more accurate.
-        threads: CPU threads for the networks; 0 for all cores.
-        device: Where the networks run; never silently anywhere else.
-        precision: What they compute in; never silently anything else.
-        runtime: What runs them; None for what the file of each needs.
+        threads: CPU threads for the networks, in place of those of ``options``.
+        options: What runs the networks, where, and in what precision; never silently anything
+            else.
 
     Attributes:
         fmr: The false-match rate to decide at; for ``identify`` only where ``fpir`` is None.
         fpir: The share of strangers that ``identify`` may give a name, or None.
-        model: The embedder's catalogue entry.
+        model: The embedder's entry in the catalog, or the embedder object that was given.
+        space: The embedding space of the embedder.
+        crop_size: The side of aligned crops, in pixels.
         max_pixels: The largest image that is not refused.
         max_bytes: The largest file that is not refused.
+
+    Raises:
+        InputError: Two arguments contradict each other, or an object lacks a method.
+        ModelNotFound: There is no embedder of this name.
+        ModelError: The model of this name is no embedder.
     """
 
-    def __init__(  # noqa: PLR0913 - a facade: each is a knob of the road, all by keyword
+    def __init__(  # noqa: PLR0913 - a facade: each is a setting of the pipeline, all by keyword
         self,
-        gallery: str | os.PathLike[str] | None = None,
+        gallery: str | os.PathLike[str] | GalleryStore | None = None,
         *,
         key: Key | None = None,
         read_only: bool = False,
-        detector: str | None = None,
+        detector: str | FaceDetector | None = None,
         refiner: str | None = None,
         orienter: str | None = None,
-        embedder: str | None = None,
+        embedder: str | FaceEmbedder | None = None,
         fmr: float | None = None,
         fpir: float | None = None,
         review: str = "standard",
@@ -116,66 +151,74 @@ class FaceEngine(Closing, Forking):
         keep_crops: bool = False,
         min_face: float | None = None,
         max_faces: int | None = 500,
-        max_pixels: int = 100_000_000,
+        max_pixels: int = MAX_PIXELS,
         max_bytes: int = MAX_BYTES,
         flip: bool = False,
-        threads: int = 0,
-        device: str = "cpu",
-        precision: str = "float32",
-        runtime: str | None = None,
+        threads: int | None = None,
+        options: RuntimeOptions = RuntimeOptions(),  # noqa: B008 - frozen
     ) -> None:
         _require_one_rate(fmr, fpir)
+        _require_objects(gallery, detector, embedder)
+        if isinstance(detector, FaceDetector) and not (refiner is orienter is None):
+            raise InputError("refiner and orienter belong to a detector that is named, not given")
+        if isinstance(embedder, FaceEmbedder) and flip:
+            raise InputError("flip belongs to an embedder that is named, not given")
+        if isinstance(gallery, GalleryStore) and key is not None:
+            raise InputError("key belongs to a gallery that is named, not given")
+        if max_faces is not None and not (isinstance(max_faces, Integral) and max_faces >= 1):
+            raise InputError(f"max_faces must be 1 or more, or None; got {max_faces!r}")
+        if threads is not None:
+            options = dataclasses.replace(options, threads=threads)
         self.fmr = _FMR if fmr is None else fmr
         self.fpir = fpir
-        self.model = model = _embedder(embedder)
         self.max_pixels = max_pixels
         self.max_bytes = max_bytes
-        self._looks = (
-            detector,
-            refiner,
-            orienter,
-            min_face,
-            max_faces,
-            max_pixels,
-            flip,
-            precision,
-        )
-        self._path = None if gallery is None else Path(gallery)
+        self.model, self.space, self.crop_size, quality = _facts_of(embedder)
+        if isinstance(embedder, Embedder):
+            flip = embedder.flip
+        self._quality = quality
+        self._detector_names = detector, refiner, orienter
+        self._settings = min_face, max_faces, max_pixels, flip, options.precision
+        self._source = gallery
         self._key = key
         self._read_only = read_only
-        self._gallery: Gallery | None = None
+        self._gallery: GalleryStore | None = None
         self._opening = threading.Lock()
         watch(self)
-        self._analyser = Analyser(
-            lambda: Detector(
-                detector,
-                refiner=refiner,
-                orienter=orienter,
-                min_face=min_face,
-                max_faces=max_faces,
-                threads=threads,
-                device=device,
-                precision=precision,
-                runtime=runtime,
-            ),
-            (lambda: QualityNetwork(model.quality, threads=threads)) if model.quality else None,
-            lambda: Embedder(
-                model,
-                flip=flip,
-                threads=threads,
-                device=device,
-                precision=precision,
-                runtime=runtime,
-            ),
-            model,
+        open_detector = partial(
+            Detector,
+            detector if isinstance(detector, str) else None,
+            refiner=refiner,
+            orienter=orienter,
+            min_face=min_face,
+            max_faces=max_faces,
+            options=options,
+        )
+        open_embedder = partial(
+            Embedder,
+            self.model if isinstance(self.model, ModelEntry) else None,
+            flip=flip,
+            options=options,
+        )
+        open_quality = partial(
+            QualityNetwork, quality, options=RuntimeOptions(threads=options.threads)
+        )
+        self._analyzer = Analyzer(
+            detector if isinstance(detector, FaceDetector) else open_detector,
+            embedder if isinstance(embedder, FaceEmbedder) else open_embedder,
+            open_quality if quality else None,
+            size=self.crop_size,
+            width=self.space.width,
+            min_face=min_face,
+            max_faces=max_faces,
             max_pixels=max_pixels,
             max_bytes=max_bytes,
             reduce=min_face is None,
             any_quality=any_quality,
         )
         self._enroller = Enroller(
-            self._analyser,
-            model,
+            self._analyzer,
+            self.model,
             review=review,
             keep_crops=keep_crops,
             gallery=self._existing,
@@ -185,37 +228,84 @@ class FaceEngine(Closing, Forking):
     @property
     def limits(self) -> Limits:
         """What ``load_image`` must be told so that it loads pictures as this engine does."""
-        return self._analyser.limits
+        return self._analyzer.limits
 
     # Faces
 
-    def detect(self, image: ImageSource) -> list[Face]:
-        """Find the faces of an image, the largest first, with landmarks and quality.
+    def find(self, image: ImageSource) -> list[Face]:
+        """Find the faces of an image, the largest first.
 
-        ``Face.reasons`` are those that the facts give: what only an embedding tells, that a face is
-        unclear or none at all, is told by ``analyse``.
+        Each has landmarks, quality, reasons and the aligned crop. ``Face.reasons`` are those that
+        the facts give: what only an embedding tells, that a face is unclear or none at all,
+        ``embed`` adds.
+
+        Raises:
+            ImageError: The image cannot be read.
+            ModelError: The detector cannot be loaded, or failed.
         """
-        return self._analyser.find(self._analyser.load(image)).faces
+        return self._analyzer.find(self._analyzer.load(image))
 
-    def analyse(self, image: ImageSource) -> list[Face]:
-        """Find the faces of an image, the largest first, with quality, reasons and embedding."""
-        return next(self.analyse_batch([image]))
+    def embed(self, faces: Sequence[Face]) -> list[Face]:
+        """Add the embeddings of faces that ``find`` found, and what these tell of their quality.
 
-    def with_reasons(self, faces: Iterable[Face]) -> list[Face]:
-        """Fill in the reasons of faces that were analysed before, perhaps by another setting."""
-        return self._analyser.with_reasons(faces)
+        The faces may be of several images; they are embedded together.
 
-    def analyse_batch(self, images: Iterable[ImageSource]) -> Iterator[list[Face]]:
+        Raises:
+            InputError: A face has no crop.
+            ModelError: The embedder cannot be loaded, or failed.
+        """
+        return self._analyzer.embed(faces)
+
+    def match(
+        self,
+        faces: Sequence[Face],
+        *,
+        fmr: float | None = None,
+        fpir: float | None = None,
+        top_k: int = 5,
+        collage: bool = False,
+    ) -> list[Face]:
+        """Find out who the faces of one image are; each face gets its ``decision``.
+
+        Args:
+            faces: As ``embed`` or ``analyze`` gave them.
+            fmr: The false-match rate to decide at; the engine's own by default.
+            fpir: Instead of it, the share of strangers that may be given a name.
+            top_k: The maximum number of candidates of each face.
+            collage: The image may show a person several times.
+
+        Raises:
+            GalleryNotFound: Nobody was ever enrolled.
+            InputError: A usable face has no embedding, or the model cannot promise the rate; the
+                message says what it can.
+            SpaceMismatch: The gallery was made with another model.
+        """
+        limit = self._limits(fmr, fpir)
+        return self._match(self.gallery, list(faces), limit, top_k, collage=collage)
+
+    def detect(self, image: ImageSource) -> list[Face]:
+        """Find the faces of an image as ``find`` does, and let go of the crops."""
+        return [face.replace(crop=None) for face in self.find(image)]
+
+    def analyze(self, image: ImageSource) -> list[Face]:
+        """Find the faces of an image and embed them; the crops are let go."""
+        return next(self.analyze_batch([image]))
+
+    def analyze_batch(self, images: Iterable[ImageSource]) -> Iterator[list[Face]]:
         """Do the same for many images: yields a list for each, in order, at constant memory.
 
         Faces of several images are embedded together. An image that cannot be read ends the run
         with its error; those before it have been yielded.
         """
-        return self._analyser.analyse(images)
+        return self._analyzer.analyze(images)
 
-    def embed(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def with_reasons(self, faces: Iterable[Face]) -> list[Face]:
+        """Fill in the reasons of faces that were analyzed before, perhaps by another setting."""
+        return self._analyzer.with_reasons(faces)
+
+    def embed_crops(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Embed aligned crops; see ``Embedder.embed``."""
-        return self._analyser.embed(crops)
+        return self._analyzer.embed_crops(crops)
 
     def verify(
         self,
@@ -247,7 +337,7 @@ class FaceEngine(Closing, Forking):
         def limit(pairs: int) -> Threshold:
             return threshold_of_pairs(self.model, rate, pairs)
 
-        faces = list(self.analyse_batch([first, second]))
+        faces = list(self.analyze_batch([first, second]))
         return compare(faces[0], faces[1], limit, any_pair=any_pair)
 
     def threshold(
@@ -281,27 +371,28 @@ class FaceEngine(Closing, Forking):
     # People
 
     @property
-    def gallery(self) -> Gallery:
+    def gallery(self) -> GalleryStore:
         """The gallery, opened; GalleryNotFound when nobody was enrolled yet."""
         return self._open(create=False)
 
     @property
-    def space(self) -> Space:
-        """The embedding space of the engine's model."""
-        return Space(space_id(self.model), self.model.name, self.model.width or 0)
+    def fingerprint(self) -> str:
+        """A digest of all that decides what ``analyze`` finds in an image: models and settings.
 
-    @property
-    def recipe(self) -> str:
-        """A digest of all that decides what ``analyse`` finds in an image: models and settings.
-
-        What was found once need not be looked for again while the recipe is the same.
+        What was found once need not be looked for again while the fingerprint is the same. That of
+        a detector object without an attribute ``fingerprint`` is another one in each process.
         """
-        detector, refiner, orienter, *settings = self._looks
+        detector, refiner, orienter = self._detector_names
         helpers = chosen_entry(refiner, "refine"), chosen_entry(orienter, "orient")
-        quality = entry(self.model.quality) if self.model.quality else None
-        models = entry(detector or default_model("detect")), *helpers, quality
-        files = [file.sha256 for model in models if model is not None for file in model.files]
-        parts = [_ROAD, files, space_id(self.model), settings]
+        quality = entry(self._quality) if self._quality else None
+        if isinstance(detector, FaceDetector):
+            files = [str(getattr(detector, "fingerprint", _UNKNOWN_DETECTOR))]
+            models = [quality]
+        else:
+            files = []
+            models = [entry(detector or default_model("detect")), *helpers, quality]
+        files += [file.sha256 for model in models if model is not None for file in model.files]
+        parts = [_PIPELINE, files, self.space.id, self._settings]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
     def enroll(
@@ -314,7 +405,7 @@ class FaceEngine(Closing, Forking):
         retain_until: datetime | None = None,
         largest: bool = False,
         new_person: bool = False,
-    ) -> Enrolment:
+    ) -> Enrollment:
         """Enroll a person from photos, one template for each that passes the review.
 
         All accepted photos are stored at once, or none. A photo whose bytes were enrolled for this
@@ -343,7 +434,7 @@ class FaceEngine(Closing, Forking):
         sources: list[Any] = list(images) if isinstance(images, list | tuple) else [images]
         if not sources:
             raise InputError(f"there is nothing to enroll {name} from: give at least one photo")
-        require_limit(self._enroller.policy, self.threshold)
+        require_threshold(self._enroller.policy, self.threshold)
         accepted, rejected = self._enroller.examine(
             name, sources, largest=largest, new_person=new_person
         )
@@ -358,7 +449,7 @@ class FaceEngine(Closing, Forking):
                 new_person=new_person,
             )
         chosen = tuple(each.chosen for each in accepted if each.chosen.faces > 1)
-        return Enrolment(name, len(accepted), tuple(rejected), person, chosen)
+        return Enrollment(name, len(accepted), tuple(rejected), person, chosen)
 
     def refuse(self, name: str, image: ImageSource, *, largest: bool = False) -> Person:
         """Remember that the main face of an image is *not* this person.
@@ -377,7 +468,7 @@ class FaceEngine(Closing, Forking):
         """
         gallery = self.gallery
         name = gallery.person(name).name
-        template = self._enroller.stranger(name, image, largest=largest)
+        template = self._enroller.make_negative(name, image, largest=largest)
         return gallery.enroll(name, [template])
 
     def identify(
@@ -417,32 +508,32 @@ class FaceEngine(Closing, Forking):
         top_k: int = 5,
         collage: bool = False,
     ) -> Iterator[list[Face]]:
-        """Do the same for many images; see ``analyse_batch``."""
+        """Do the same for many images; see ``analyze_batch``."""
         gallery = self.gallery
         limit = self._limits(fmr, fpir)
         limit(gallery.count(), 1)  # what cannot be promised fails before any photo is read
-        for faces in self.analyse_batch(images):
-            yield self._decided(gallery, faces, limit, top_k, collage=collage)
-
-    def recognize(
-        self,
-        faces: Sequence[Face],
-        *,
-        fmr: float | None = None,
-        top_k: int = 5,
-        collage: bool = False,
-    ) -> list[Face]:
-        """Do the same for the faces of one image that ``analyse`` found before."""
-        limit = self._limits(fmr)
-        return self._decided(self.gallery, list(faces), limit, top_k, collage=collage)
+        for faces in self.analyze_batch(images):
+            yield self._match(gallery, faces, limit, top_k, collage=collage)
 
     # Life
 
+    def share_networks(self, other: FaceEngine) -> None:
+        """Use, from now on, the networks of another engine whose settings are the same.
+
+        Of two engines for two galleries, only one then holds networks in memory. What closes one
+        closes the networks of both; they are opened again when they are needed.
+        """
+        self._analyzer = other._analyzer
+        self._enroller.analyzer = other._analyzer
+
     def close(self) -> None:
-        """Let go of networks and gallery; they are opened again if the engine is used again."""
-        self._analyser.close()
+        """Let go of networks and gallery; they are opened again if the engine is used again.
+
+        Objects that the engine was given stay open.
+        """
+        self._analyzer.close()
         with self._opening:
-            if self._gallery is not None:
+            if isinstance(self._gallery, Gallery) and self._gallery is not self._source:
                 self._gallery.close()
             self._gallery = None
 
@@ -453,24 +544,32 @@ class FaceEngine(Closing, Forking):
 
     # Steps
 
-    def _open(self, *, create: bool) -> Gallery:
+    def _open(self, *, create: bool) -> GalleryStore:
+        source = self._source
         with self._opening:
             if self._gallery is None:
-                if self._path is None:
-                    raise GalleryNotFound("this engine has no gallery: give FaceEngine a path")
-                self._gallery = Gallery.open(
-                    self._path,
-                    space=self.space,
-                    key=self._key,
-                    create=create and not self._read_only,
-                    read_only=self._read_only,
-                )
+                if source is None:
+                    raise GalleryNotFound("this engine has no gallery: give FaceEngine one")
+                if isinstance(source, GalleryStore):
+                    _require_space(source.space, self.space)
+                    self._gallery = source
+                else:
+                    self._gallery = Gallery.open(
+                        source,
+                        space=self.space,
+                        key=self._key,
+                        create=create and not self._read_only,
+                        read_only=self._read_only,
+                    )
+            if create and self._read_only and self._gallery is source:
+                raise GalleryReadOnly("this engine only reads its gallery: open it to write")
             return self._gallery
 
-    def _existing(self) -> Gallery | None:
-        """The gallery, or None before the first enrolment."""
-        if self._gallery is None and self._path is not None and not os.path.lexists(self._path):
-            return None
+    def _existing(self) -> GalleryStore | None:
+        """The gallery, or None before the first enrollment."""
+        path = self._source
+        if self._gallery is None and isinstance(path, str | os.PathLike):
+            return self.gallery if os.path.lexists(path) else None
         return self.gallery
 
     def _stored_name(self, name: str, *, new_person: bool) -> str:
@@ -489,9 +588,9 @@ class FaceEngine(Closing, Forking):
     def _identification_fmr(self, people: int) -> float:
         return self.fmr if self.fpir is None else fmr_among(self.fpir, people)
 
-    def _decided(
+    def _match(
         self,
-        gallery: Gallery,
+        gallery: GalleryStore,
         faces: list[Face],
         limit: Callable[[int, int], Threshold],
         top_k: int,
@@ -501,16 +600,21 @@ class FaceEngine(Closing, Forking):
         if not faces:
             return faces
         people = gallery.count()
-        terms = partial(limit, people)
-        rows = [face.embedding for face in faces if face.usable and face.embedding is not None]
-        hits = iter(gallery.search(np.stack(rows), max(top_k, WEIGHED)) if rows else ())
+        limit_of = partial(limit, people)
+        usable = [face for face in faces if face.usable]
+        rows = [face.embedding for face in usable if face.embedding is not None]
+        if len(rows) < len(usable):
+            raise InputError("a face without an embedding cannot be compared: embed it first")
+        hits = iter(gallery.search(np.stack(rows), max(top_k, CANDIDATES)) if rows else ())
         decisions = [
-            decide(next(hits), terms, people, top_k) if face.usable else unnamed(terms(1), people)
+            decide(next(hits), limit_of, people, top_k)
+            if face.usable
+            else leave_unnamed(limit_of(1), people)
             for face in faces
         ]
         if not collage:
             decisions = once_each(decisions)
-        return [face.replace(decision=made) for face, made in zip(faces, decisions, strict=True)]
+        return [face.replace(decision=each) for face, each in zip(faces, decisions, strict=True)]
 
 
 def _require_one_rate(fmr: float | None, fpir: float | None) -> None:
@@ -520,12 +624,50 @@ def _require_one_rate(fmr: float | None, fpir: float | None) -> None:
         fmr_among(fpir, 1)
 
 
-def _embedder(name: str | None) -> ModelEntry:
-    """Find the model that recognises faces, before anything is asked of it."""
+def _require_objects(gallery: object, detector: object, embedder: object) -> None:
+    """Refuse objects that lack what the engine calls, before anything is asked of them."""
+    for name, value, known, protocol in (
+        ("gallery", gallery, str | os.PathLike, GalleryStore),
+        ("detector", detector, str, FaceDetector),
+        ("embedder", embedder, str, FaceEmbedder),
+    ):
+        if value is not None and not isinstance(value, known) and not isinstance(value, protocol):
+            kind = "path" if name == "gallery" else "name"
+            raise InputError(
+                f"{name} must be a {kind} or keep the protocol {protocol.__name__}, which"
+                f" {type(value).__name__} does not"
+            )
+
+
+def _require_space(stored: Space, own: Space) -> None:
+    if stored.id != own.id:
+        raise SpaceMismatch(
+            f"the gallery holds templates of the model {stored.model}, which cannot be compared "
+            f"with those of {own.model}: use that model, or migrate the gallery"
+        )
+
+
+def _facts_of(embedder: str | FaceEmbedder | None) -> tuple[Calibrated, Space, int, str]:
+    """Return what is known of an embedder before it is opened.
+
+    Returns:
+        What has its thresholds, its space, the size of its crops, and the name of the model that
+        tells unusable faces by its embeddings, or nothing.
+    """
+    if isinstance(embedder, FaceEmbedder) and not isinstance(embedder, Embedder):
+        space = Space(embedder.space, embedder.name, embedder.width)
+        return embedder, space, embedder.size, ""
+    model = embedder.entry if isinstance(embedder, Embedder) else _find_embedder(embedder)
+    space = Space(space_id(model), model.name, model.width or 0)
+    return model, space, model.input_size or 112, model.quality
+
+
+def _find_embedder(name: str | None) -> ModelEntry:
+    """Find the model that recognizes faces, before anything is asked of it."""
     model = entry(name or default_model("embed"))
     if model.task != "embed":
         raise ModelError(
-            f"{model.name} is a model to {model.verb}, not to embed, faces; "
-            "see 'facekeep models list'"
+            f"{model.name} is a model to {model.verb}, not to embed, faces",
+            "list_models",
         )
     return model

@@ -1,20 +1,44 @@
 """Every error facekeep raises on purpose: what happened, why, and how to mend it.
 
-Each class carries two facts for programs: ``kind``, the stable word that ``--json`` prints, and
-``exit_status``, the status of the command line (2 wrong use or bad input, 3 a fault of the
-environment). The message is one line for people. Anything that is not a ``FacekeepError`` is a bug.
+Each class carries ``kind``, a stable word for programs. The message is one line for people. It
+names no option and no command of a program: those are for the program to add, by the error's
+``hint``. Anything that is not a ``FacekeepError`` is a bug.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 
+@dataclass(frozen=True, slots=True)
+class Hint:
+    """What a program may add to a message: the option or the command that helps.
+
+    Attributes:
+        key: What is meant: the name of an argument or setting, such as ``max_bytes``, or a word of
+            the table in ``facekeep.cli.hints``.
+        facts: What fills that text in, by name.
+    """
+
+    key: str
+    facts: Mapping[str, object] = field(default_factory=dict)
+
+
 class FacekeepError(Exception):
-    """The root of all errors that facekeep raises on purpose."""
+    """The root of all errors that facekeep raises on purpose.
+
+    Args:
+        message: What happened, why, and how to mend it, in one line.
+        hint: What a program may add; a text is the key of a ``Hint`` without facts.
+    """
 
     kind: ClassVar[str] = "error"
-    exit_status: ClassVar[int] = 2
+
+    def __init__(self, message: str = "", hint: str | Hint | None = None) -> None:
+        super().__init__(message)
+        self.hint = Hint(hint) if isinstance(hint, str) else hint
 
 
 class InputError(FacekeepError):
@@ -33,7 +57,6 @@ class DependencyError(FacekeepError):
     """A library that facekeep needs is not there, or cannot be loaded."""
 
     kind = "dependency"
-    exit_status = 3
 
 
 class ImageError(FacekeepError):
@@ -49,30 +72,27 @@ class ModelError(FacekeepError):
 
 
 class ModelNotFound(ModelError):
-    """No catalogue entry has this name, or its files are not on this machine."""
+    """No catalog entry has this name, or its files are not on this machine."""
 
     kind = "model_not_found"
 
 
 class ModelCorrupt(ModelError):
-    """A weight file has another digest than its catalogue entry, or is not a usable network."""
+    """A weight file has another digest than its catalog entry, or is not a usable network."""
 
     kind = "model_corrupt"
-    exit_status = 3
 
 
 class PullError(ModelError):
     """A model could not be fetched: refused, cut off, or its digest is wrong."""
 
     kind = "pull"
-    exit_status = 3
 
 
 class RuntimeUnavailable(ModelError):
     """The runtime or device that was asked for does not exist here. There is no silent fallback."""
 
     kind = "runtime"
-    exit_status = 3
 
 
 class SpaceMismatch(FacekeepError):
@@ -129,21 +149,18 @@ class GalleryBusy(GalleryError):
     """Another program kept the gallery locked for longer than the time-out."""
 
     kind = "gallery_busy"
-    exit_status = 3
 
 
 class GalleryReadOnly(GalleryError):
     """The gallery, or the folder it stands in, cannot be written."""
 
     kind = "gallery_read_only"
-    exit_status = 3
 
 
 class StorageFull(FacekeepError):
     """The disk, or the file-size limit, leaves no room to write; nothing was half written."""
 
     kind = "storage_full"
-    exit_status = 3
 
 
 class GalleryKeyError(GalleryError):

@@ -4,16 +4,32 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import statistics
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Candidate", "Decision", "Face", "Quality", "Threshold", "Verification"]
+__all__ = [
+    "Calibrated",
+    "Candidate",
+    "Decision",
+    "Face",
+    "FaceDetector",
+    "FaceEmbedder",
+    "Quality",
+    "Threshold",
+    "Verification",
+    "reading_order",
+]
 
 # With no false match among n comparisons the rate is below 3/n at 95 % confidence, the "rule of
 # three" (ISO/IEC 19795-1); a claim of rate f needs as many comparisons.
 _RULE_OF_THREE = 3
+# What faces of one row share of the smaller one's height, at the least.
+_SHARED_HEIGHT = 0.4
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +40,7 @@ class Quality:
         size: The shorter side of its box in pixels of the image.
         eye_distance: Between the two eye landmarks, in pixels of the image.
         sharpness: Share of its edges that the aligned crop loses by a further blur, 0 to 1; good
-            photos have about 0.33, and a crop below 0.2 is too blurred to be recognised well.
+            photos have about 0.33, and a crop below 0.2 is too blurred to be recognized well.
         brightness: Mean luma of the face, 0 (black) to 1 (white).
         contrast: Standard deviation of that luma, as a share of the largest possible, 0 to 1.
         yaw: Degrees, -90 to 90; above 0 the nose points to the right side of the image.
@@ -110,6 +126,16 @@ class Candidate:
     refused: bool = False
     elsewhere: bool = False
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return the person's name, the similarity and what it must reach, for JSON."""
+        return {
+            "name": self.name,
+            "similarity": round_number(self.similarity),
+            "threshold": round_number(self.threshold),
+            "refused": self.refused,
+            "elsewhere": self.elsewhere,
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class Decision:
@@ -132,8 +158,19 @@ class Decision:
         """How often a stranger would have been given a name here, by the stated rate."""
         return self.threshold.expected_fpir(self.people)
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return the match, or None, all candidates and the rates, for JSON."""
+        match = self.match
+        return {
+            "match": match and {"name": match.name, "similarity": round_number(match.similarity)},
+            "candidates": [each.to_dict() for each in self.candidates],
+            "threshold": round_number(self.threshold.cosine),
+            "fmr": round_number(self.threshold.fmr),
+            "expected_fpir": round_number(self.expected_fpir),
+        }
 
-@dataclass(frozen=True, slots=True, eq=False)
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Face:
     """A face found in an image.
 
@@ -149,6 +186,8 @@ class Face:
         reasons: Why the face is unusable: too small, too blurred, covered, no face, ...; the words
             of ``quality.Reason``, the plainest first. Empty for a usable face, and where nobody
             asked.
+        crop: uint8 ``(112, 112, 3)`` RGB: the face cut out upright, as the embedder takes it (or
+            of the size that the embedder takes), where it was asked for.
     """
 
     bbox: NDArray[np.float32]
@@ -158,6 +197,13 @@ class Face:
     embedding: NDArray[np.float32] | None = None
     decision: Decision | None = None
     reasons: tuple[str, ...] = ()
+    crop: NDArray[np.uint8] | None = None
+
+    def __repr__(self) -> str:
+        box = " ".join(f"{side:.0f}" for side in self.bbox.tolist())
+        who = f", {self.name or 'unknown'}" if self.decision else ""
+        usable = "usable" if self.usable else f"unusable: {' '.join(self.reasons)}"
+        return f"<Face [{box}], score {self.score:.2f}, size {self.size:.0f}{who}, {usable}>"
 
     @property
     def usable(self) -> bool:
@@ -186,6 +232,22 @@ class Face:
         """Return a copy with the given attributes changed."""
         return dataclasses.replace(self, **changes)  # type: ignore[arg-type]
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return what is known of the face, without embedding and crop, for JSON.
+
+        Numbers keep the seven digits that float32 holds. What the decision says stands beside the
+        rest, and only where there is one: see ``Decision.to_dict``.
+        """
+        shape = {
+            "bbox": _numbers(self.bbox),
+            "landmarks": [_numbers(point) for point in self.landmarks],
+            "score": round_number(self.score),
+            "quality": self.quality.to_dict() if self.quality else None,
+            "usable": self.usable,
+            "reasons": [str(reason) for reason in self.reasons],
+        }
+        return shape | (self.decision.to_dict() if self.decision else {})
+
 
 @dataclass(frozen=True, slots=True)
 class Verification:
@@ -208,3 +270,135 @@ class Verification:
     faces: tuple[tuple[Face, ...], tuple[Face, ...]] = ((), ())
     compared: tuple[int, int] | None = None
     reasons: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the decision, and for each image the faces and the one compared, for JSON.
+
+        ``face`` is the place of the compared face in reading order, from 1; ``boxes`` are in that
+        order.
+        """
+        return {
+            "match": self.match,
+            "similarity": None if self.similarity is None else round_number(self.similarity),
+            "threshold": round_number(self.threshold.cosine),
+            "fmr": round_number(self.threshold.fmr),
+            "reasons": [str(reason) for reason in self.reasons],
+            "images": [self._image(side) for side in (0, 1)],
+        }
+
+    def _image(self, side: int) -> dict[str, Any]:
+        faces = self.faces[side]
+        numbers = reading_order(faces)
+        place = self.compared[side] if self.compared else None
+        boxes = [_numbers(face.bbox) for face in faces]
+        return {
+            "faces": len(faces),
+            "face": None if place is None else numbers[place],
+            "bbox": None if place is None else boxes[place],
+            "boxes": [box for _, box in sorted(zip(numbers, boxes, strict=True))],
+        }
+
+
+@runtime_checkable
+class FaceDetector(Protocol):
+    """What finds faces; ``Detector`` is one. Threads may call it at the same time.
+
+    A detector may have an attribute ``fingerprint``, a text that is another one when it would find
+    other faces: ``PhotoCache`` then knows in later processes what was found.
+    """
+
+    def find(self, image: NDArray[np.uint8]) -> Sequence[Face]:
+        """Find the faces of one image.
+
+        Args:
+            image: uint8 ``(H, W, 3)`` RGB, upright, C-contiguous.
+
+        Returns:
+            Faces with ``bbox``, ``landmarks`` and ``score``, in pixels of the image; empty where
+            there is none.
+        """
+
+
+class Calibrated(Protocol):
+    """What thresholds are found by: an embedder, or a model's entry in the catalog."""
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+
+    @property
+    def thresholds(self) -> tuple[tuple[float, float], ...]:
+        """Pairs of a false-match rate and its cosine; empty where it was never calibrated."""
+
+    @property
+    def comparisons(self) -> int:
+        """How many non-mated comparisons are behind the thresholds."""
+
+
+@runtime_checkable
+class FaceEmbedder(Calibrated, Protocol):
+    """What turns faces into vectors; ``Embedder`` is one. Threads may call it at the same time."""
+
+    @property
+    def space(self) -> str:
+        """A text that names the embedding space: only embeddings of one space are compared.
+
+        It changes with the weights and with the preparation of the crops.
+        """
+
+    @property
+    def size(self) -> int:
+        """The side of the square crops it takes, in pixels, such as 112."""
+
+    @property
+    def width(self) -> int:
+        """How many numbers one embedding has."""
+
+    def embed(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Embed faces.
+
+        Args:
+            crops: uint8 ``(n, size, size, 3)`` RGB, aligned to the ArcFace template; n may be 0.
+
+        Returns:
+            float32 ``(n, width)``, each row of unit length.
+        """
+
+
+def reading_order(faces: Sequence[Face]) -> list[int]:
+    """Number faces as people read: rows from the top to the bottom, each from left to right.
+
+    Returns:
+        The number of each face, from 1.
+    """
+    boxes = [face.bbox.astype(float).tolist() for face in faces]
+    rows: list[list[int]] = []
+    for index in sorted(range(len(faces)), key=lambda i: boxes[i][1] + boxes[i][3]):
+        if rows and _in_row(boxes[index], [boxes[i] for i in rows[-1]]):
+            rows[-1].append(index)
+        else:
+            rows.append([index])
+    order = [i for row in rows for i in sorted(row, key=lambda i: boxes[i][0] + boxes[i][2])]
+    numbers = [0] * len(faces)
+    for number, index in enumerate(order, 1):
+        numbers[index] = number
+    return numbers
+
+
+def _in_row(box: Sequence[float], row: Sequence[Sequence[float]]) -> bool:
+    """Tell whether a face is in a row: it shares enough of its height with the row's middle."""
+    top, bottom = (statistics.fmean(each[side] for each in row) for side in (1, 3))
+    shared = min(box[3], bottom) - max(box[1], top)
+    return shared >= _SHARED_HEIGHT * min(box[3] - box[1], bottom - top)
+
+
+def round_number(value: float) -> float | None:
+    """Round to seven significant digits, what float32 holds; None for what JSON cannot hold."""
+    value = float(value)
+    if not math.isfinite(value):
+        return None
+    return float(f"{value:.7g}") if abs(value) < 1e6 else round(value, 3)
+
+
+def _numbers(values: Iterable[float]) -> list[float | None]:
+    return [round_number(value) for value in values]

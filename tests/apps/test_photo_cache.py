@@ -18,10 +18,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from facekeep.apps import cache as cache_module
-from facekeep.apps.cache import PhotoCache, stamp_of
-from facekeep.apps.cache_file import CacheInfo, cache_info, cache_path, clear_cache
-from facekeep.apps.packing import pack, unpack
+from facekeep.apps import photo_cache as cache_module
+from facekeep.apps.photo_cache import PhotoCache, pack_faces, stamp_of, unpack_faces
+from facekeep.apps.photo_cache_file import CacheInfo, cache_info, cache_path, clear_cache
 from facekeep.errors import InputError
 from facekeep.gallery import Key
 from facekeep.types import Face, Quality
@@ -42,7 +41,7 @@ def face(seed: int, width: int = 128) -> Face:
 
 
 def same(first: list[Face] | str | None, second: list[Face]) -> bool:
-    return isinstance(first, list) and pack(first) == pack(second)
+    return isinstance(first, list) and pack_faces(first) == pack_faces(second)
 
 
 @pytest.fixture
@@ -60,7 +59,7 @@ def bytes_on_disk(path: Path) -> bytes:
 @pytest.mark.parametrize("count", [0, 1, 7])
 def test_faces_come_back_as_they_were(count: int):
     faces = [face(seed) for seed in range(count)]
-    back = unpack(pack(faces))
+    back = unpack_faces(pack_faces(faces))
     assert back is not None
     for given_face, found in zip(faces, back, strict=True):
         np.testing.assert_array_equal(found.bbox, given_face.bbox)
@@ -72,15 +71,15 @@ def test_faces_come_back_as_they_were(count: int):
 @given(st.binary(max_size=300))
 @settings(max_examples=300)
 def test_bytes_that_are_no_faces_are_none_or_faces_never_a_crash(data: bytes):
-    found = unpack(data)
-    assert found is None or pack(found) == data
+    found = unpack_faces(data)
+    assert found is None or pack_faces(found) == data
 
 
 def test_a_cut_off_or_infinite_row_is_nothing():
-    data = pack([face(1), face(2)])
-    assert unpack(data[:-4]) is None
-    assert unpack(data + data[4:8]) is None
-    assert unpack(data[:-4] + np.float32(np.inf).tobytes()) is None
+    data = pack_faces([face(1), face(2)])
+    assert unpack_faces(data[:-4]) is None
+    assert unpack_faces(data + data[4:8]) is None
+    assert unpack_faces(data[:-4] + np.float32(np.inf).tobytes()) is None
 
 
 # Keeping

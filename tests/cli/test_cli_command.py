@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from pathlib import Path
 from typing import Annotated
 
@@ -13,12 +12,7 @@ import typer.main
 from facekeep.cli import main as entry
 from facekeep.cli import output
 from facekeep.cli.command import ExitStatus, Run, command, group, group_command
-from facekeep.cli.opening import open_engine
 from facekeep.cli.options import ENGINE, GALLERY
-from facekeep.config.settings import KNOBS, Settings
-from facekeep.engine import FaceEngine
-from facekeep.errors import GalleryKeyError
-from facekeep.gallery import generate_key
 
 
 @pytest.fixture
@@ -131,38 +125,3 @@ def test_options_before_a_verb_are_not_lost_in_silence(cli, runs, words):
     assert outcome.status == 2
     assert "give the options after 'lazy', not before it" in outcome.out + outcome.err
     assert runs == []
-
-
-def engine_parameters() -> dict[str, inspect.Parameter]:
-    """All that a setting decides: whether the gallery is written is up to the command."""
-    found = dict(inspect.signature(FaceEngine).parameters)
-    del found["read_only"]
-    return found
-
-
-def test_the_engine_takes_every_setting():
-    assert set(engine_parameters()) == set(KNOBS)
-
-
-def test_the_engine_is_opened_as_the_settings_say(tmp_path: Path):
-    spec = f"file:{tmp_path / 'key'}"
-    generate_key(spec)
-    run = Run({"fmr": 1e-3, "gallery": tmp_path / "p.db", "key": spec})
-    (tmp_path / "p.db").touch()  # a gallery to be read must be there
-    for gallery in ("none", "read", "write"):
-        with open_engine(run, gallery) as engine:
-            assert engine.fmr == 1e-3
-    lost = Run({"key": "env:NO_SUCH_VARIABLE", "gallery": tmp_path / "p.db"})
-    with pytest.raises(GalleryKeyError):
-        open_engine(lost, "read")
-    open_engine(lost).close()
-
-
-def test_defaults_agree_with_the_engines():
-    from facekeep import FaceEngine
-
-    with FaceEngine() as engine:
-        assert engine.fmr == Settings().fmr  # None stands for it, so that an FPIR may be given
-    for name, parameter in engine_parameters().items():
-        if name not in ("gallery", "fmr"):
-            assert getattr(Settings(), name) == parameter.default, name

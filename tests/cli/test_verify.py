@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import sys
+
 import pytest
 
 from facekeep import save_image
@@ -93,3 +96,17 @@ def test_flip_threads_and_models_change_nothing_that_matters(cli):
     assert other["threshold"] == plain["threshold"]
     assert other["similarity"] == pytest.approx(plain["similarity"], abs=0.05)
     assert other["similarity"] != plain["similarity"]
+
+
+def test_one_of_the_two_may_come_on_standard_input(cli, album, monkeypatch):
+    for words in (("-", "hopper2.jpg"), ("hopper2.jpg", "-")):
+        stream = io.TextIOWrapper(io.BytesIO((album / "hopper.jpg").read_bytes()))
+        monkeypatch.setattr(sys, "stdin", stream)
+        outcome = cli("verify", *words, "--json")
+        assert (outcome.status, outcome.json["match"]) == (0, True)
+        assert [each["image"] for each in outcome.json["images"]] == [*words]
+    both = cli("verify", "-", "-")
+    assert both.status == 2
+    assert "name a file for the other" in both.err
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"nothing")))
+    assert cli("verify", "hopper.jpg", "-").err.startswith("facekeep: error: standard input: ")

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from facekeep.errors import FacekeepError, InputError, RuntimeUnavailable
-from facekeep.runtime import Session, open_session
+from facekeep.runtime import RuntimeOptions, Session, open_session
 from facekeep.runtime.openvino import import_openvino
 
 
@@ -48,7 +48,7 @@ class Case:
     shape: tuple[int, ...]
 
     def open(self, model: Path | bytes) -> Session:
-        return open_session(model, runtime=self.runtime, threads=1)
+        return open_session(model, options=RuntimeOptions(runtime=self.runtime, threads=1))
 
     def rows(self, count: int, seed: int = 0) -> NDArray[np.float32]:
         rng = np.random.default_rng(seed)

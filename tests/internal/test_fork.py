@@ -161,7 +161,7 @@ template = engine.gallery.person("Grace Hopper").templates
 
 def write(worker):
     from facekeep import NewTemplate
-    vector = engine.analyse(photo)[0].embedding
+    vector = engine.analyze(photo)[0].embedding
     for number in range(15):
         engine.gallery.enroll(f"Person {worker} {number}", [NewTemplate(vector)])
 

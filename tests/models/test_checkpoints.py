@@ -42,6 +42,7 @@ from facekeep.models import (
 from facekeep.models.catalog import ENTRY_FILE, is_builtin
 from facekeep.models.model_entry import EDGEFACE, UrlSource
 from facekeep.pipeline.embed import Embedder
+from facekeep.runtime import RuntimeOptions
 
 pytestmark = pytest.mark.usefixtures("models", "no_pauses")
 
@@ -91,7 +92,7 @@ def test_a_network_that_was_cut_is_brought_in(tmp_path: Path, models: Path) -> N
 
 def test_another_checkpoint_needs_its_kind_named(tmp_path: Path, models: Path) -> None:
     torch.save({"weight": torch.ones(2)}, tmp_path / "other.pt")
-    with pytest.raises(ModelError, match=r"other\.pt is no EdgeFace .* give --arch"):
+    with pytest.raises(ModelError, match=r"other\.pt is no EdgeFace .* say which it is"):
         bring(tmp_path / "other.pt", arch=None, gamma=None)
     assert left(models) == []
 
@@ -107,7 +108,7 @@ def test_a_checkpoint_becomes_a_model_that_embeds_as_the_network(
     assert left(models / "mine") == ["mine.onnx", "mine.pt", ENTRY_FILE]
     assert locate(made) == models / "mine" / "mine.onnx"
     crops = np.random.default_rng(0).integers(0, 256, (5, 64, 64, 3), dtype=np.uint8)
-    with Embedder("mine", threads=1) as embedder, torch.no_grad():
+    with Embedder("mine", options=RuntimeOptions(threads=1)) as embedder, torch.no_grad():
         rows = embedder.embed(crops)
         fed = torch.from_numpy(crops).permute(0, 3, 1, 2).float() / 127.5 - 1
         expected = torch.nn.functional.normalize(network(fed)).numpy()
@@ -132,7 +133,7 @@ def test_the_checkpoint_can_be_had_for_more_training(checkpoint: Path, models: P
     path.write_bytes(b"damaged")
     with pytest.raises(ModelCorrupt):
         checkpoint_path(entry("mine"))
-    with pytest.raises(ModelNotFound, match=f"run: facekeep models pull {OFFER}"):
+    with pytest.raises(ModelNotFound, match=r"pull it first$"):
         checkpoint_path(entry(OFFER))
 
 
@@ -199,7 +200,7 @@ def test_a_converted_model_needs_no_torch(checkpoint: Path, models: Path) -> Non
         f"import_model({str(checkpoint)!r}, 'mine', arch='edgeface-xxs', gamma=0.5, input_size=64)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
-    with Embedder("mine", threads=1) as embedder:
+    with Embedder("mine", options=RuntimeOptions(threads=1)) as embedder:
         assert embedder.embed(np.zeros((1, 64, 64, 3), np.uint8)).shape == (1, 512)
 
 
@@ -233,7 +234,7 @@ def test_a_tampered_conversion_is_found_and_made_again(
     else:
         onnx.write_bytes(good[:-1] + (b"" if damage == "shorter" else bytes([good[-1] ^ 1])))
     assert verify(made).state == "damaged"
-    with pytest.raises(ModelCorrupt, match="run: facekeep models pull mine") as caught:
+    with pytest.raises(ModelCorrupt, match="pull the model") as caught:
         Embedder("mine")
     assert "\n" not in str(caught.value)
     assert pull(made).read_bytes() == good
@@ -247,7 +248,7 @@ def test_a_damaged_checkpoint_of_ones_own_is_imported_again(checkpoint: Path, mo
     assert verify(made).state == "damaged"
     with pytest.raises(ModelCorrupt, match="import it again"):
         locate(made)
-    with pytest.raises(PullError, match="no source; import it again"):
+    with pytest.raises(PullError, match="no source; remove the model, and import it again"):
         pull(made)
 
 
@@ -314,9 +315,9 @@ def test_an_offer_is_not_here_before_it_is_pulled(models: Path) -> None:
     known = entry(OFFER)
     assert verify(known).state == "offered"
     for attempt in (lambda: locate(known), lambda: Embedder(OFFER)):
-        with pytest.raises(ModelNotFound, match=f"run: facekeep models pull {OFFER}$"):
+        with pytest.raises(ModelNotFound, match=r"pull it first$"):
             attempt()
-    with pytest.raises(ModelNotFound, match=f"run: facekeep models pull {OFFER}$"):
+    with pytest.raises(ModelNotFound, match=r"pull it first$"):
         set_thresholds(OFFER, [(1e-2, 0.5)], **FACTS)
     with pytest.raises(ModelNotFound):
         remove_model(OFFER)
@@ -338,7 +339,7 @@ def test_an_offer_that_is_pulled_is_ones_own(
     assert checkpoint_path(made) == models / OFFER / "edgeface_xxs.pt"
     assert (made.weights_licence, made.caution) == (offered.weights_licence, offered.caution)
     assert [model.name for model in room.list_models()].count(OFFER) == 1
-    with Embedder(OFFER, threads=1) as embedder:
+    with Embedder(OFFER, options=RuntimeOptions(threads=1)) as embedder:
         assert embedder.embed(np.zeros((1, 64, 64, 3), np.uint8)).shape == (1, 512)
     changed = set_thresholds(OFFER, [(1e-2, 0.5)], **FACTS)
     assert entry(OFFER) == changed
@@ -404,7 +405,7 @@ def test_a_copy_that_is_here_needs_no_network(
 
 
 def test_the_names_of_offers_are_not_for_imports(checkpoint: Path, models: Path) -> None:
-    with pytest.raises(InputError, match=f"facekeep models pull {OFFER} --from FILE"):
+    with pytest.raises(InputError, match="or pull it from the file"):
         import_model(checkpoint, OFFER, arch="edgeface-xxs", gamma=0.5)
     assert left(models) == []
 

@@ -16,7 +16,7 @@ from PIL import Image
 from facekeep.errors import ModelCorrupt
 from facekeep.models import entry, locate
 from facekeep.models.fold import fold_block_quantised
-from facekeep.runtime import Session, open_session
+from facekeep.runtime import RuntimeOptions, Session, open_session
 
 pytestmark = pytest.mark.usefixtures("cache")
 
@@ -146,12 +146,12 @@ def test_folding_gives_the_digest_in_the_catalogue(name: str, file: int) -> None
 
 @pytest.fixture
 def yunet() -> Session:
-    return open_session(locate(entry("yunet")), threads=1)
+    return open_session(locate(entry("yunet")), options=RuntimeOptions(threads=1))
 
 
 @pytest.fixture
 def sface() -> Session:
-    return open_session(locate(entry("sface")), threads=1)
+    return open_session(locate(entry("sface")), options=RuntimeOptions(threads=1))
 
 
 def noise(*shape: int) -> NDArray[np.float32]:
@@ -180,7 +180,9 @@ def test_sface_rows_do_not_depend_on_the_batch(sface: Session) -> None:
 @pytest.mark.shared
 def test_yunet_agrees_with_the_published_float_network(yunet: Session, shared: Path) -> None:
     """The 8-bit rounding of its publisher moves boxes and landmarks by a pixel, rarely two."""
-    reference = open_session(shared / "weights" / "face_detection_yunet_2023mar.onnx", threads=1)
+    reference = open_session(
+        shared / "weights" / "face_detection_yunet_2023mar.onnx", options=RuntimeOptions(threads=1)
+    )
     photos = sorted((shared / "lfw" / "images").glob("*/*_0001.jpg"))[::130][:32]
     moved: list[float] = []
     for start in range(0, len(photos), 4):

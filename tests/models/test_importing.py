@@ -26,7 +26,7 @@ from facekeep.models.catalog import ENTRY_FILE
 from facekeep.models.model_entry import ModelEntry
 from facekeep.models.opening import open_model
 from facekeep.pipeline.embed import Embedder
-from facekeep.runtime import open_session
+from facekeep.runtime import RuntimeOptions, open_session
 
 
 def names() -> list[str]:
@@ -274,7 +274,7 @@ def test_only_ones_own_models_can_be_removed(models: Path, name: str) -> None:
 
 
 def rows_of(made: ModelEntry, faces: NDArray[np.float32]) -> NDArray[np.float32]:
-    session = open_model(made, threads=1)
+    session = open_model(made, options=RuntimeOptions(threads=1))
     try:
         rows = session.run({session.inputs[0].name: faces})[0]
         return np.asarray(rows, np.float32).reshape(len(faces), -1)
@@ -316,7 +316,7 @@ def test_other_forms_are_brought_into_the_usual_one(
         faces = noise(count)
         np.testing.assert_allclose(rows_of(made, faces), expected_rows(faces), atol=5e-3)
     crops = np.random.default_rng(0).integers(0, 256, (5, 112, 112, 3), np.uint8)
-    with Embedder(made, threads=1) as embedding:
+    with Embedder(made, options=RuntimeOptions(threads=1)) as embedding:
         together = embedding.embed(crops)
         singles = np.concatenate([embedding.embed(each[None]) for each in crops])
     np.testing.assert_allclose(together, singles, atol=1e-3)
@@ -350,7 +350,7 @@ def test_other_sizes_that_are_not_square_are_refused(models: Path, network: Path
 
 def test_of_several_outputs_one_must_be_named(models: Path, network: Path) -> None:
     network.write_bytes(other_form("two embeddings"))
-    with pytest.raises(ModelError, match=r"y \(2 x 8\), z \(2 x 8\); name it with --output"):
+    with pytest.raises(ModelError, match=r"y \(2 x 8\), z \(2 x 8\); name it$"):
         import_model(network, "mine")
     with pytest.raises(InputError, match="it has no output w; it has y, z"):
         import_model(network, "mine", output="w")

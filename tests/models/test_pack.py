@@ -16,7 +16,7 @@ from onnx import helper, numpy_helper
 from facekeep.errors import InputError, ModelCorrupt
 from facekeep.lab.compress.onnx_layers import fold_constants
 from facekeep.models.pack import Numbers, opened, pack, packed
-from facekeep.runtime import open_session
+from facekeep.runtime import RuntimeOptions, open_session
 
 PACKED: list[Numbers] = ["float16", "int8"]
 RNG = np.random.default_rng(0)
@@ -66,7 +66,7 @@ def stored(content: bytes) -> dict[str, list[NDArray[Any]]]:
 
 
 def results(content: bytes) -> NDArray[np.float32]:
-    (found,) = open_session(content, threads=1).run({"x": IMAGES})
+    (found,) = open_session(content, options=RuntimeOptions(threads=1)).run({"x": IMAGES})
     return np.asarray(found)
 
 

@@ -16,7 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 from facekeep.errors import ModelCorrupt
 from facekeep.models.pack import pack
 from facekeep.models.sparse import spread, thin
-from facekeep.runtime import open_session
+from facekeep.runtime import RuntimeOptions, open_session
 
 
 def network(weight: NDArray[np.float32]) -> bytes:
@@ -44,7 +44,9 @@ def sparse(rows: int, columns: int, zeros: float, seed: int = 0) -> NDArray[np.f
 def run(content: bytes, folder: Path, rows: int) -> NDArray[Any]:
     (folder / "network.onnx").write_bytes(content)
     x = np.random.default_rng(1).normal(size=(3, rows)).astype(np.float32)
-    (found,) = open_session(folder / "network.onnx", threads=1).run({"x": x})
+    (found,) = open_session(folder / "network.onnx", options=RuntimeOptions(threads=1)).run(
+        {"x": x}
+    )
     return found
 
 

@@ -22,6 +22,7 @@ from facekeep.models import (
     verify,
 )
 from facekeep.pipeline.embed import Embedder
+from facekeep.runtime import RuntimeOptions
 
 pytestmark = pytest.mark.usefixtures("models")
 
@@ -56,7 +57,7 @@ def test_the_network_is_fed_what_the_entry_says(
     mean, scale = (10.0, 20.0, 30.0), (0.5, 0.25, 0.125)
     import_model(tflite, "mine", arch="tflite", colour=colour, mean=mean, scale=scale)  # type: ignore[arg-type]
     crops = np.random.default_rng(0).integers(0, 256, (7, 8, 8, 3), dtype=np.uint8)
-    with Embedder("mine", threads=1) as opened:
+    with Embedder("mine", options=RuntimeOptions(threads=1)) as opened:
         rows = opened.embed(crops)
     fed = (crops[..., ::-1] if colour == "bgr" else crops) - np.array(mean)
     expected = (fed * scale).mean((1, 2)) @ WEIGHT.T
@@ -94,7 +95,7 @@ def test_what_is_no_embedder_is_refused(tflite: Path, models: Path) -> None:
     ):
         import_model(tflite, "mine", arch="tflite")
     tflite.write_bytes(means())
-    with pytest.raises(ModelCorrupt, match="to ONNX again, or name its kind with --arch"):
+    with pytest.raises(ModelCorrupt, match="to ONNX again, or name its kind"):
         import_model(tflite, "mine", arch="onnx")
     assert list(models.iterdir()) == []
 
@@ -107,13 +108,13 @@ def test_only_the_right_runtime_runs_a_model(tflite: Path, network: Path) -> Non
         ("plain", ("onnxruntime", "openvino"), "litert"),
     ):
         open_model(entry(name)).close()
-        open_model(entry(name), runtime=right[0]).close()
+        open_model(entry(name), options=RuntimeOptions(runtime=right[0])).close()
         runs = f"'{name}' runs with {' or '.join(right)} only, not with '{wrong}'"
         with pytest.raises(InputError, match=runs) as caught:
-            Embedder(name, runtime=wrong)
+            Embedder(name, options=RuntimeOptions(runtime=wrong))
         assert "\n" not in str(caught.value)
     with pytest.raises(InputError, match="unknown runtime 'caffe'; known: onnxruntime, openvino"):
-        Embedder("plain", runtime="caffe")
+        Embedder("plain", options=RuntimeOptions(runtime="caffe"))
 
 
 def test_the_road_takes_each_model_with_its_own_runtime(
@@ -121,14 +122,14 @@ def test_the_road_takes_each_model_with_its_own_runtime(
 ) -> None:
     import_model(tflite, "lite", arch="tflite")
     with FaceEngine(embedder="lite", threads=1) as engine:
-        (face,) = engine.analyse(hopper)
+        (face,) = engine.analyze(hopper)
     assert face.embedding is not None
     assert face.embedding.shape == (4,)
     with (
         FaceEngine(embedder="lite", runtime="litert") as engine,
         pytest.raises(InputError, match="'yunet' runs with onnxruntime or openvino only"),
     ):
-        engine.analyse(hopper)
+        engine.analyze(hopper)
 
 
 def test_without_litert_the_cure_is_named(
@@ -165,7 +166,7 @@ def test_a_published_network_tells_people_apart(
     assert (made.input_size, made.width, made.max_batch) == (112, 512, 1)
     with FaceEngine(embedder="xs16", threads=1) as engine:
         images = (hopper, np.ascontiguousarray(hopper[:, ::-1]), collins)
-        rows = np.stack([engine.analyse(image)[0].embedding for image in images])
+        rows = np.stack([engine.analyze(image)[0].embedding for image in images])
     cosine = rows @ rows.T
     assert cosine[0, 1] > 0.7
     assert cosine[0, 2] < 0.3

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from facekeep.errors import InputError, ModelError
+from facekeep.errors import Hint, InputError, ModelError
 from facekeep.gallery import Hit
 from facekeep.models import ModelEntry, entry
 from facekeep.pipeline.decide import (
@@ -17,11 +17,11 @@ from facekeep.pipeline.decide import (
     consistent_cosine,
     decide,
     fmr_among,
+    leave_unnamed,
     once_each,
     threshold,
     threshold_among,
     threshold_of_pairs,
-    unnamed,
 )
 from facekeep.types import Candidate, Decision, Face, Threshold
 
@@ -65,10 +65,9 @@ def test_rates_that_cannot_be_promised(model: ModelEntry, fmr: float) -> None:
 
 
 def test_an_uncalibrated_model_decides_nothing(model: ModelEntry) -> None:
-    with pytest.raises(
-        ModelError, match=r"no calibrated.*measure them: facekeep evaluate calibrate"
-    ):
+    with pytest.raises(ModelError, match=r"no calibrated.*measure them") as caught:
         threshold(dataclasses.replace(model, thresholds=()), 1e-4)
+    assert caught.value.hint == Hint("calibrate", {"model": model.name})
 
 
 @pytest.mark.parametrize(
@@ -233,5 +232,5 @@ def test_an_unusable_face_matches_nothing() -> None:
     assert (made.match, made.compared, made.threshold.cosine) == (True, (0, 1), 0.6)
     made = compare([poor], [], by_pairs, any_pair=True)
     assert (made.similarity, made.reasons) == (None, ("too_blurry",))
-    decision = unnamed(limit(1), 7)
+    decision = leave_unnamed(limit(1), 7)
     assert (decision.match, decision.candidates, decision.people) == (None, (), 7)

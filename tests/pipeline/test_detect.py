@@ -18,6 +18,7 @@ from facekeep.models import FileEntry, ModelEntry
 from facekeep.pipeline.detect import SMALLEST_FACE, Detector, _resized, _suppress
 from facekeep.pipeline.image import load_image
 from facekeep.pipeline.refine import Refiner
+from facekeep.runtime import RuntimeOptions
 from facekeep.types import Face
 
 MIRROR = [1, 0, 2, 4, 3]
@@ -98,7 +99,7 @@ def test_no_size_of_image_is_an_obstacle(shape, min_face):
 @settings(max_examples=30, deadline=None)
 @given(st.integers(1, 700), st.integers(1, 700), st.integers(0, 255))
 def test_an_image_without_a_face_gives_an_empty_list(width, height, grey):
-    with Detector(threads=1) as detector:
+    with Detector(options=RuntimeOptions(threads=1)) as detector:
         assert detector.detect(np.full((height, width, 3), grey, np.uint8)) == []
 
 

@@ -16,6 +16,7 @@ from facekeep.models import FileEntry, ModelEntry, entry
 from facekeep.pipeline.align import align
 from facekeep.pipeline.detect import Detector
 from facekeep.pipeline.embed import Embedder
+from facekeep.runtime import RuntimeOptions
 
 
 @pytest.fixture(scope="module")
@@ -253,7 +254,7 @@ def test_the_same_person_is_nearer_than_another(detector, embedder, hopper, coll
 def test_our_own_embedders_tell_people_apart(name, detector, hopper, collins):
     images = [hopper, altered(hopper, "jpeg 30"), altered(hopper, "mirrored"), collins]
     faces = [(image, detector.detect(image)[0].landmarks) for image in images]
-    with Embedder(name, threads=1) as embedder:
+    with Embedder(name, options=RuntimeOptions(threads=1)) as embedder:
         rows = embedder.embed(np.stack([align(*face, embedder.size) for face in faces]))
     assert rows.shape == (4, 512)
     strictest = embedder.entry.thresholds[-1][1]

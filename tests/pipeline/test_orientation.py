@@ -222,7 +222,7 @@ def test_turned_photos_are_recognised(tmp_path, hopper, collins, quarters):
 
 def test_the_orienter_is_part_of_the_recipe():
     with FaceEngine() as one, FaceEngine(orienter="none") as other:
-        assert one.recipe != other.recipe
+        assert one.fingerprint != other.fingerprint
 
 
 def test_faces_that_cannot_be_turned_upright_count_as_upright(orienter, hopper):

@@ -16,6 +16,7 @@ from facekeep.pipeline.align import align, template
 from facekeep.pipeline.embed import Embedder
 from facekeep.pipeline.quality import POLICIES, USABLE, Policy, Reason, assess, with_reasons
 from facekeep.pipeline.quality_network import QualityNetwork, appearance
+from facekeep.runtime import RuntimeOptions
 from facekeep.types import Face
 
 Image = NDArray[np.uint8]
@@ -25,13 +26,13 @@ pytestmark = pytest.mark.usefixtures("ready_models")
 
 @pytest.fixture(scope="module")
 def network() -> Iterator[QualityNetwork]:
-    with QualityNetwork(entry("sface").quality, threads=1) as network:
+    with QualityNetwork(entry("sface").quality, options=RuntimeOptions(threads=1)) as network:
         yield network
 
 
 @pytest.fixture(scope="module")
 def embedder() -> Iterator[Embedder]:
-    with Embedder("sface", threads=1) as embedder:
+    with Embedder("sface", options=RuntimeOptions(threads=1)) as embedder:
         yield embedder
 
 
@@ -186,12 +187,12 @@ def test_detect_tells_what_the_facts_tell_and_analyse_the_rest(
     assert engine.detect(blurred(hopper, 14))[0].reasons[0] == Reason.TOO_BLURRY
     negative = 255 - hopper
     assert engine.detect(negative)[0].usable
-    assert Reason.UNCLEAR in engine.analyse(negative)[0].reasons
+    assert Reason.UNCLEAR in engine.analyze(negative)[0].reasons
 
 
 def test_the_setting_takes_every_face_for_usable(hopper: Image) -> None:
     with FaceEngine(threads=1, any_quality=True) as engine:
-        poor = engine.analyse(255 - hopper)[0]
+        poor = engine.analyze(255 - hopper)[0]
         assert poor.usable
         assert poor.quality is not None
         assert poor.quality.recognizability < USABLE.min_recognizability

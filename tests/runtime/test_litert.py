@@ -18,13 +18,13 @@ from facekeep.errors import (
     ModelError,
     RuntimeUnavailable,
 )
-from facekeep.runtime import Session, TensorInfo, open_session
+from facekeep.runtime import RuntimeOptions, Session, TensorInfo, open_session
 
 HELPERS = Path(__file__).parents[1] / "helpers"
 
 
 def opened(model: Path | bytes, **options: Any) -> Session:
-    return open_session(model, runtime="litert", **({"threads": 1} | options))
+    return open_session(model, RuntimeOptions(runtime="litert", **({"threads": 1} | options)))
 
 
 @pytest.fixture
@@ -130,10 +130,11 @@ def test_nothing_is_printed_but_what_others_print(tmp_path: Path) -> None:
     path.write_bytes(means())
     code = (
         "import os, pathlib, sys; from ai_edge_litert import interpreter as litert;"
-        "from facekeep.runtime import open_session;"
+        "from facekeep.runtime import RuntimeOptions, open_session;"
         "real = litert.Interpreter.allocate_tensors;"
         "litert.Interpreter.allocate_tensors = lambda self: (os.write(2, b'mine\\n'), real(self));"
-        f"open_session(pathlib.Path({str(path)!r}), runtime='litert'); os.write(2, b' after')"
+        f"open_session(pathlib.Path({str(path)!r}), RuntimeOptions(runtime='litert'));"
+        "os.write(2, b' after')"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
     heard = run.stderr.splitlines()
@@ -145,8 +146,8 @@ def test_nothing_is_printed_but_what_others_print(tmp_path: Path) -> None:
 def test_a_process_without_stderr_can_open_networks() -> None:
     code = (
         f"import os, sys; os.close(2); sys.path.insert(0, {str(HELPERS)!r});"
-        "from litert_kit import means; from facekeep.runtime import open_session;"
-        "open_session(means(), runtime='litert'); print('well')"
+        "from litert_kit import means; from facekeep.runtime import RuntimeOptions, open_session;"
+        "open_session(means(), RuntimeOptions(runtime='litert')); print('well')"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False, text=True)
     assert run.stdout == "well\n"

@@ -14,13 +14,13 @@ from session_kit import assert_one_line
 
 from facekeep import runtime
 from facekeep.errors import InputError, ModelCorrupt, ModelNotFound, RuntimeUnavailable
-from facekeep.runtime import Session, TensorInfo, open_session
+from facekeep.runtime import RuntimeOptions, Session, TensorInfo, open_session
 
 ncnn = pytest.importorskip("ncnn", reason="the extra 'ncnn' is not installed")
 
 
 def opened(model: Path | bytes, **options: Any) -> Session:
-    return open_session(model, runtime="ncnn", **({"threads": 1} | options))
+    return open_session(model, RuntimeOptions(runtime="ncnn", **({"threads": 1} | options)))
 
 
 @pytest.fixture
@@ -183,8 +183,9 @@ def test_what_others_write_meanwhile_comes_through(
 
 def test_nothing_is_printed(tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from facekeep.runtime import open_session;"
-        "open_session(Path(sys.argv[1]), runtime='ncnn')"
+        "import sys; from pathlib import Path;"
+        "from facekeep.runtime import RuntimeOptions, open_session;"
+        "open_session(Path(sys.argv[1]), RuntimeOptions(runtime='ncnn'))"
     )
     command = [sys.executable, "-c", code, str(means(tmp_path))]
     run = subprocess.run(command, capture_output=True, check=True)

@@ -22,7 +22,7 @@ from facekeep.models.pack import pack
 from facekeep.pipeline.align import align
 from facekeep.pipeline.detect import Detector
 from facekeep.pipeline.embed import Embedder
-from facekeep.runtime import Session, TensorInfo, open_session
+from facekeep.runtime import RuntimeOptions, Session, TensorInfo, open_session
 from facekeep.runtime.openvino import import_openvino
 
 try:
@@ -39,7 +39,7 @@ def network(*, packed: bool = False) -> bytes:
 
 
 def opened(model: Path | bytes, **options: Any) -> Session:
-    return open_session(model, runtime="openvino", **({"threads": 1} | options))
+    return open_session(model, RuntimeOptions(runtime="openvino", **({"threads": 1} | options)))
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def test_runs_batches_of_any_length_in_turn(session: Session) -> None:
 
 def test_packed_weights_are_those_that_onnxruntime_sees() -> None:
     content = network(packed=True)
-    (expected,) = open_session(content, threads=1).run({"x": rows(3)})
+    (expected,) = open_session(content, options=RuntimeOptions(threads=1)).run({"x": rows(3)})
     (found,) = opened(content).run({"x": rows(3)})
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
 
@@ -157,13 +157,19 @@ def test_nothing_is_reported_to_the_makers_of_the_runtime(tmp_path: Path) -> Non
 
 
 def test_a_real_face_has_the_same_embedding(hopper: NDArray[np.uint8]) -> None:
-    with Detector(threads=1) as one, Detector(threads=1, runtime="openvino") as other:
+    with (
+        Detector(options=RuntimeOptions(threads=1)) as one,
+        Detector(options=RuntimeOptions(threads=1, runtime="openvino")) as other,
+    ):
         expected, found = (each.refine(hopper, each.detect(hopper)) for each in (one, other))
     assert len(found) == len(expected) >= 1
     np.testing.assert_allclose(found[0].bbox, expected[0].bbox, atol=0.01)
     np.testing.assert_allclose(found[0].landmarks, expected[0].landmarks, atol=0.01)
     model = "facekeep-xxs"
-    with Embedder(model, threads=1) as first, Embedder(model, runtime="openvino") as second:
+    with (
+        Embedder(model, options=RuntimeOptions(threads=1)) as first,
+        Embedder(model, options=RuntimeOptions(runtime="openvino")) as second,
+    ):
         crop = align(hopper, expected[0].landmarks, first.size)[None]
         np.testing.assert_allclose(second.embed(crop), first.embed(crop), atol=1e-4)
 
@@ -173,8 +179,9 @@ def test_signals_are_caught_after_networks_ended_out_of_order(tmp_path: Path) ->
     (tmp_path / "net.onnx").write_bytes(network())
     code = (
         "import gc, signal, sys; from pathlib import Path;"
-        "from facekeep.runtime import open_session;"
-        "opened = [open_session(Path(sys.argv[1]), runtime='openvino', threads=n) for n in (1, 2)];"
+        "from facekeep.runtime import RuntimeOptions, open_session;"
+        "several = [RuntimeOptions(runtime='openvino', threads=n) for n in (1, 2)];"
+        "opened = [open_session(Path(sys.argv[1]), each) for each in several];"
         "opened.pop(0); gc.collect(); opened.pop(); gc.collect();"
         "signal.signal(signal.SIGINT, lambda number, frame: print('caught'));"
         "signal.raise_signal(signal.SIGINT)"

@@ -15,7 +15,7 @@ from facekeep.errors import (
     InputError,
     RuntimeUnavailable,
 )
-from facekeep.runtime import Session, TensorInfo, open_session
+from facekeep.runtime import RuntimeOptions, Session, TensorInfo, open_session
 
 WEIGHT = np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32)
 
@@ -28,7 +28,7 @@ def network() -> bytes:
 
 @pytest.fixture
 def session(network: bytes) -> Session:
-    return open_session(network, threads=1)
+    return open_session(network, options=RuntimeOptions(threads=1))
 
 
 def test_describes_what_it_takes_and_gives(session: Session) -> None:
@@ -46,12 +46,12 @@ def test_runs_the_network(session: Session, rows: int) -> None:
 @pytest.mark.parametrize("threads", [-1, True, 1.0, "2", None])
 def test_threads_must_be_a_whole_number(network: bytes, threads: object) -> None:
     with pytest.raises(InputError, match="threads"):
-        open_session(network, threads=threads)  # type: ignore[arg-type]
+        open_session(network, options=RuntimeOptions(threads=threads))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("asked", "expected"), [(1, 1), (3, 3), (0, runtime.usable_cores())])
 def test_threads_reach_the_runtime(network: bytes, asked: int, expected: int) -> None:
-    session = open_session(network, threads=asked)
+    session = open_session(network, options=RuntimeOptions(threads=asked))
     options = session._session._session.get_session_options()  # type: ignore[attr-defined]
     assert options.intra_op_num_threads == expected
     assert options.inter_op_num_threads == 1
@@ -59,23 +59,23 @@ def test_threads_reach_the_runtime(network: bytes, asked: int, expected: int) ->
 
 def test_unknown_names_list_the_known_ones(network: bytes) -> None:
     with pytest.raises(InputError, match=r"'tpu'.*cpu, cuda"):
-        open_session(network, device="tpu")
+        open_session(network, options=RuntimeOptions(device="tpu"))
     with pytest.raises(InputError, match=r"'caffe'.*onnxruntime"):
-        open_session(network, runtime="caffe")
+        open_session(network, options=RuntimeOptions(runtime="caffe"))
 
 
 @pytest.mark.parametrize("device", ["tensorrt", "cuda", "coreml"])
 def test_a_device_asked_for_as_a_runtime_is_pointed_at(network: bytes, device: str) -> None:
-    with pytest.raises(InputError, match=f"known: onnxruntime, .*--device {device}$") as caught:
-        open_session(network, runtime=device)
+    with pytest.raises(InputError, match=r"known: onnxruntime, .*give it as the device$") as caught:
+        open_session(network, options=RuntimeOptions(runtime=device))
     assert_one_line(caught.value)
 
 
 def test_a_precision_that_is_not_offered_is_an_error(network: bytes) -> None:
     with pytest.raises(RuntimeUnavailable, match="ONNX Runtime computes in float32 only"):
-        open_session(network, precision="bfloat16")
+        open_session(network, options=RuntimeOptions(precision="bfloat16"))
     with pytest.raises(InputError, match=r"'int4'; known: float32, bfloat16, float16"):
-        open_session(network, precision="int4")
+        open_session(network, options=RuntimeOptions(precision="int4"))
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_an_absent_device_is_an_error_that_tells_how_to_get_it(
 ) -> None:
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
     with pytest.raises(RuntimeUnavailable) as caught:
-        open_session(network, device=device)
+        open_session(network, options=RuntimeOptions(device=device))
     assert f"has: cpu; {cure}" in str(caught.value)
     assert_one_line(caught.value)
 
@@ -112,7 +112,7 @@ def test_no_silent_fallback_to_another_device(
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: present)
     monkeypatch.setattr(onnxruntime, "InferenceSession", OnTheCpu)
     with pytest.raises(RuntimeUnavailable, match="'cuda' did not start"):
-        open_session(network, device="cuda")
+        open_session(network, options=RuntimeOptions(device="cuda"))
 
 
 def test_a_device_that_fails_to_open_is_not_called_a_damaged_file(
@@ -124,7 +124,7 @@ def test_a_device_that_fails_to_open_is_not_called_a_damaged_file(
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
     monkeypatch.setattr(onnxruntime, "InferenceSession", broken)
     with pytest.raises(RuntimeUnavailable, match=r"'cuda'.*libcudnn") as caught:
-        open_session(network, device="cuda")
+        open_session(network, options=RuntimeOptions(device="cuda"))
     assert_one_line(caught.value)
 
 

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 _PROBE = """
 import sys
 import numpy as np
-from facekeep.runtime import open_session
+from facekeep.runtime import RuntimeOptions, open_session
 
 def resident():
     for line in open("/proc/self/status"):
@@ -61,7 +61,7 @@ def printed(code: str, network: Path) -> list[float]:
 
 def test_what_a_large_run_took_is_given_back_after_the_next(network: Path) -> None:
     code = """
-session = open_session(sys.argv[1], threads=1)
+session = open_session(sys.argv[1], RuntimeOptions(threads=1))
 run(session, 1000)
 print(resident())
 run(session, 450_000)
@@ -74,7 +74,7 @@ print(resident())
 
 def test_networks_compute_in_the_same_memory(network: Path) -> None:
     code = """
-sessions = [open_session(sys.argv[1], threads=1) for _ in range(4)]
+sessions = [open_session(sys.argv[1], RuntimeOptions(threads=1)) for _ in range(4)]
 for session in sessions:
     run(session, 100_000)
     print(resident())
@@ -86,7 +86,7 @@ for session in sessions:
 def test_what_ends_while_others_run_is_given_back_too(network: Path) -> None:
     code = """
 import threading
-session = open_session(sys.argv[1], threads=1)
+session = open_session(sys.argv[1], RuntimeOptions(threads=1))
 run(session, 1000)
 print(resident())
 large = threading.Thread(target=run, args=(session, 450_000))
@@ -104,7 +104,7 @@ print(resident())
 def test_a_large_run_that_fails_is_remembered(network: Path) -> None:
     code = """
 from facekeep.errors import InputError
-session = open_session(sys.argv[1], threads=1)
+session = open_session(sys.argv[1], RuntimeOptions(threads=1))
 run(session, 1000)
 run(session, 450_000)
 try:
@@ -123,7 +123,7 @@ import onnxruntime as ort
 def refuses(*arguments):
     raise RuntimeError("an allocator for this device has already been registered")
 ort.create_and_register_allocator = refuses
-session = open_session(sys.argv[1], threads=1)
+session = open_session(sys.argv[1], RuntimeOptions(threads=1))
 run(session, 450_000)
 run(session, 10)
 options = session._session._session.get_session_options()

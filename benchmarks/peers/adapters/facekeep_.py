@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 
 from facekeep import Embedder, FaceEngine, Gallery, NewTemplate, Space, align_batch
+from facekeep.runtime import RuntimeOptions
 
 from .base import Found, Image, Recogniser, Row, Search, Settings
 
@@ -17,15 +18,15 @@ class Adapter(Recogniser):
         self._model = settings.options.get("embedder")
         self._engine = FaceEngine(embedder=self._model, threads=settings.threads)
         self.width = self._engine.space.width
-        self.recipe = self._engine.recipe
+        self.recipe = self._engine.fingerprint
 
     @cached_property
     def _embedder(self) -> Embedder:
-        return Embedder(self._model, threads=self._settings.threads)
+        return Embedder(self._model, options=RuntimeOptions(threads=self._settings.threads))
 
     def faces(self, image: Image) -> list[Found]:
         """Analyse an image as ``identify`` does."""
-        return [Found(tuple(face.bbox), face.embedding) for face in self._engine.analyse(image)]
+        return [Found(tuple(face.bbox), face.embedding) for face in self._engine.analyze(image)]
 
     def aligned(self, image: Image) -> Image:
         """Cut the largest face out."""

@@ -18,7 +18,7 @@ from typing import Any
 from facekeep import errors
 from facekeep._internal.files import one_line
 from facekeep._internal.memory import free_memory
-from facekeep.errors import FacekeepError, ModelError
+from facekeep.errors import FacekeepError, Hint, ModelError
 
 __all__ = ["call"]
 
@@ -63,7 +63,7 @@ def call(told: str, function: str, *arguments: Any, seconds: int = _SECONDS) -> 
     if done.returncode or not isinstance(answer, dict):
         raise ModelError(f"{told} crashed what was to run it ({_ending(done.returncode)})")
     if "error" in answer:
-        raise _error(told, answer["error"], answer["text"])
+        raise _error(told, answer["error"], answer["text"], answer.get("hint"))
     return answer["result"]
 
 
@@ -88,10 +88,12 @@ def _ending(status: int) -> str:
     return f"status {status}"
 
 
-def _error(told: str, kind: str, text: str) -> FacekeepError:
+def _error(told: str, kind: str, text: str, hint: str | None) -> FacekeepError:
     found = getattr(errors, kind, None)
     if isinstance(found, type) and issubclass(found, FacekeepError):
-        return found(text)
+        error = found(text)
+        error.hint = Hint(hint) if hint else None
+        return error
     if kind == "MemoryError":
         return ModelError(f"{told} needs more memory than there is")
     return ModelError(f"{told} cannot be used: {kind}: {one_line(text)}")
@@ -125,10 +127,9 @@ def _main() -> None:
     try:
         answer = {"result": getattr(importlib.import_module(module), name)(*arguments)}
     except Exception as error:  # noqa: BLE001 - the other process tells of it
-        text = (
-            str(error) if isinstance(error, FacekeepError) else f"{type(error).__name__}: {error}"
-        )
-        answer = {"error": type(error).__name__, "text": text}
+        answer = {"error": type(error).__name__, "text": f"{type(error).__name__}: {error}"}
+        if isinstance(error, FacekeepError):
+            answer |= {"text": str(error), "hint": error.hint and error.hint.key}
     with os.fdopen(answers, "wb") as stream:
         stream.write(json.dumps(answer).encode())
 

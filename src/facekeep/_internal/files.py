@@ -184,12 +184,15 @@ def sync_folder(folder: Path) -> None:
             os.close(handle)
 
 
-def user_folder(kind: Literal["data", "config", "cache"], mend: str) -> Path:
+def user_folder(
+    kind: Literal["data", "config", "cache"], mend: str, hint: str | None = None
+) -> Path:
     """Return facekeep's folder among those of this user, as the system has them.
 
     Args:
         kind: What for.
         mend: What to do where the user has none.
+        hint: What a program may add to that.
 
     Raises:
         ConfigError: The user has no home folder, as in a container that does not know the user.
@@ -206,7 +209,7 @@ def user_folder(kind: Literal["data", "config", "cache"], mend: str) -> Path:
     except (RuntimeError, KeyError):
         folder = Path("~")
     if not folder.is_absolute():  # what older versions give where there is no home
-        raise ConfigError(f"this user has no home folder for facekeep's {kind}: {mend}")
+        raise ConfigError(f"this user has no home folder for facekeep's {kind}: {mend}", hint)
     return folder
 
 

@@ -86,9 +86,7 @@ def bundled_cases() -> list[Case]:
     try:
         portraits = load_portraits()
     except InputError as error:
-        raise InputError(
-            f"{error}; or take photos of yours: facekeep demo --photos FOLDER"
-        ) from error
+        raise InputError(f"{error}; or take photos of yours", "photos") from error
     return [Case(name, (photo,), change_photo(photo)) for name, photo in portraits.items()]
 
 

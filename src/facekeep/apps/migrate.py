@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,7 @@ from facekeep.engine import FaceEngine
 from facekeep.errors import FacekeepError, ImageError, InputError, ModelError
 from facekeep.gallery import Gallery, NewTemplate, Person, Space
 from facekeep.gallery.types import Template
-from facekeep.pipeline.enroller import digest_in
+from facekeep.pipeline.enrollment import read_digest
 from facekeep.pipeline.image import content_digest, list_images, load_image
 from facekeep.types import Face
 
@@ -73,6 +74,19 @@ class Migration:
     lost: list[Lost] = field(default_factory=list)
     erased: list[str] = field(default_factory=list)
     done: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what was carried over and what was lost, for JSON."""
+        return {
+            "done": self.done,
+            "from": asdict(self.old),
+            "to": asdict(self.new),
+            "people": self.people,
+            "from_crops": self.from_crops,
+            "from_photos": self.from_photos,
+            "erased": self.erased,
+            "lost": [asdict(each) for each in self.lost],
+        }
 
 
 class _RefusedError(Exception):
@@ -178,7 +192,7 @@ class _Carrier:
         self._photos = photos
         self._result = result
         self._progress = progress
-        self._size = engine.model.input_size or 112
+        self._size = engine.crop_size
         self._done = 0
         self._total = 0
         self.kept: dict[str, bool] = {}
@@ -187,7 +201,7 @@ class _Carrier:
         """Count a person's templates, and say which can plainly not be carried over."""
         for template in person.templates or ():
             self._total += 1
-            digest = digest_in(template.source)
+            digest = read_digest(template.source)
             if not template.has_crop and digest not in self._photos:
                 yield _lost(person, template, _NOTHING_KEPT if digest else _NO_PHOTO)
 
@@ -212,16 +226,16 @@ class _Carrier:
         )
 
     def _vector(self, template: Template, content: NewTemplate) -> NDArray[np.float32]:
-        photo = self._photos.get(digest_in(template.source))
+        photo = self._photos.get(read_digest(template.source))
         crop = None if content.crop is None else load_image(content.crop)
         if crop is not None and crop.shape[0] != crop.shape[1]:
             crop = None
         if crop is not None and (len(crop) >= self._size or photo is None):
             self._result.from_crops += 1
-            rows = self._engine.embed(_resized(crop, self._size)[None])
+            rows = self._engine.embed_crops(_resized(crop, self._size)[None])
             return np.asarray(rows[0], np.float32)
         if photo is None:
-            raise ImageError(_NOTHING_KEPT if digest_in(template.source) else _NO_PHOTO)
+            raise ImageError(_NOTHING_KEPT if read_digest(template.source) else _NO_PHOTO)
         vector = self._of_photo(photo, content.vector)
         self._result.from_photos += 1
         return vector
@@ -229,7 +243,7 @@ class _Carrier:
     def _of_photo(self, photo: Path, known: NDArray[np.float32]) -> NDArray[np.float32]:
         """Embed the face of a photo that the template was made of."""
         image = load_image(photo, max_pixels=self._engine.max_pixels)
-        faces = self._engine.analyse(image)
+        faces = self._engine.analyze(image)
         if not faces:
             raise ImageError(f"{photo}: no face is found in it now")
         if self._old is None:
@@ -239,14 +253,14 @@ class _Carrier:
                     " which was enrolled"
                 )
             return _embedding(faces[0])
-        looks = [_embedding(face) @ known for face in self._old.analyse(image)]
+        looks = [_embedding(face) @ known for face in self._old.analyze(image)]
         best = int(np.argmax(looks))
         if looks[best] < _same_face(self._old):
             raise ImageError(f"{photo}: the face that was enrolled is not found in it now")
         return _embedding(faces[best])
 
 
-_NOTHING_KEPT = "no crop was kept, and the photo was not found (--photos)"
+_NOTHING_KEPT = "no crop was kept, and the photo was not found"
 _NO_PHOTO = "no crop was kept, and no photo was recorded"
 
 
@@ -267,7 +281,7 @@ def _found(folders: Sequence[str | os.PathLike[str]], gallery: Gallery) -> dict[
         digest: str(template.source).rpartition(" sha256:")[0]
         for person in _everybody(gallery)
         for template in person.templates or ()
-        if (digest := digest_in(template.source))
+        if (digest := read_digest(template.source))
     }
     names = set(wanted.values())
     paths = [path for folder in folders for path in list_images(folder)]

@@ -4,16 +4,16 @@ To add a command, write ``cli/<group>.py`` and name it in ``GROUPS`` of ``cli/ma
 
     """``facekeep detect``: find the faces in pictures."""
 
-    from facekeep.cli.command import ExitStatus, Run, command, group
-    from facekeep.cli.opening import open_engine
-    from facekeep.cli.options import ENGINE, Images
+    from facekeep.factory import open_engine
+from facekeep.cli.command import ExitStatus, Run, command, group
+        from facekeep.cli.options import ENGINE, Images
 
     app = group()  # or group("people", "The people.", examples=[...]) for `facekeep people ...`
 
     @command(app, "detect", uses=ENGINE, examples=["facekeep detect party.jpg --json"])
     def detect(run: Run, images: Images) -> ExitStatus:
         """Find the faces in pictures."""
-        with open_engine(run) as engine, run.progress("Detecting", len(images)) as advance:
+        with open_engine(run.settings) as engine, run.progress("Detecting", len(images)) as advance:
             for image in images:
                 faces = engine.detect(image)
                 advance()
@@ -23,7 +23,7 @@ To add a command, write ``cli/<group>.py`` and name it in ``GROUPS`` of ``cli/ma
             run.table(["image", "faces"], rows)       # or run.say("one line of text")
         return ExitStatus.YES
 
-Heavy rooms are imported inside the body only, as ``cli/opening.py`` does. ``uses`` names settings
+Heavy packages are imported inside the body only. ``uses`` names settings
 (see ``config.settings.KNOBS``): each becomes an option, and its value, whether from the option, the
 environment, the file or the default, stands in ``run.settings``. Every command also takes
 ``--config``, ``--json``, ``--quiet`` and ``--verbose``. Errors need no code: raise a

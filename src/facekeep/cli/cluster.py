@@ -12,35 +12,36 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from facekeep.cli.command import ExitStatus, Run, command, group
+from facekeep.cli.decisions import format_box
 from facekeep.cli.enroll import (
     Basis,
     Days,
     NewPerson,
+    add_hints,
     facts_of,
-    rejected_of,
     say_rejected,
     served,
 )
-from facekeep.cli.looking import CacheFlag, check_sheet, open_cache, photo_progress, remarks, terms
-from facekeep.cli.opening import open_engine, open_gallery, open_key
 from facekeep.cli.options import ENGINE, GALLERY, Collage, Folder, Out
-from facekeep.cli.output import counted
-from facekeep.cli.terms import box
+from facekeep.cli.output import format_count
+from facekeep.cli.photo_commands import CacheFlag, open_cache, photo_progress, say_notes
+from facekeep.cli.result_files import check_sheet
 from facekeep.errors import FacekeepError, GalleryNotFound, InputError
+from facekeep.factory import open_engine, open_gallery, open_key
 
 if TYPE_CHECKING:
-    from facekeep.apps.photos import Clustering, Group
-    from facekeep.apps.sorting import Sorted
+    from facekeep.apps.photo_folders import Clustering, Group
+    from facekeep.apps.sort_photos import SortedPhotos
     from facekeep.engine import FaceEngine
     from facekeep.gallery import Gallery
-    from facekeep.pipeline.enrollment import Enrolment
+    from facekeep.pipeline.enrollment import Enrollment
 
 app = group()
 
 _log = logging.getLogger(__name__)
 
 MinSize = Annotated[
-    int, typer.Option("--min-size", min=1, metavar="N", help="Faces that make a group.")
+    int, typer.Option("--min-size", min=1, metavar="N", help="Minimum number of faces in a group.")
 ]
 Names = Annotated[
     list[str] | None,
@@ -91,8 +92,8 @@ def cluster(
 ) -> ExitStatus:
     """Group the faces of a folder of photos by person.
 
-    Looks at all pictures of FOLDER and the folders in it. The largest group comes first and the
-    most typical face first in each; groups of people who are enrolled carry their names. Two faces
+    Reads all pictures of FOLDER and the folders in it. The largest group comes first and the
+    most typical face first in each; groups of people who are enrolled have their names. Two faces
     of one picture are never one person, unless with --collage; unusable faces are in no group.
     --out writes a contact sheet, a row for each person; --name enrolls the person of a group, from
     all its photos that pass the review; --sort-into copies the photos into folders. What is found
@@ -100,20 +101,20 @@ def cluster(
     interrupted one goes on where it stopped. Exit status: 0 when there is a group, 1 when there is
     none, or a group that was named could not be enrolled.
     """
-    from facekeep.apps.photos import cluster_folder
+    from facekeep.apps.photo_folders import cluster_folder
     from facekeep.pipeline.image import save_image
 
-    wanted = _wanted(names or ())
+    wanted = _parse_names(names or ())
     facts = facts_of(None, consent, retain_days)
     if out is not None:
         check_sheet(out, folder)
     if sort_into is not None:
-        from facekeep.apps.sorting import check_folder
+        from facekeep.apps.sort_photos import check_folder
 
         check_folder(sort_into, folder)
     with (
-        open_engine(run) as engine,
-        _people(run, engine) as gallery,
+        open_engine(run.settings) as engine,
+        _open_people(run, engine) as gallery,
         open_cache(run, cache) as known,
         photo_progress(run) as show,
     ):
@@ -126,21 +127,21 @@ def cluster(
             cache=known,
             progress=show,
         )
-        chosen = _chosen(result, wanted)
-        done = _enrolled(run, engine, chosen, facts, new_person=new_person)
+        chosen = _choose_groups(result, wanted)
+        done = _enroll_groups(run, engine, chosen, facts, new_person=new_person)
     given = {each.id: one.name for (each, _), one in zip(chosen, done, strict=True) if one.enrolled}
     if out is not None:
-        from facekeep.apps.sheet import cluster_sheet
+        from facekeep.apps.contact_sheets import cluster_sheet
 
         save_image(out, cluster_sheet(result, max_pixels=run.settings.max_pixels, names=given))
-    copies = None if sort_into is None else _copied(run, sort_into, result, folder, given)
-    _tell(
+    copies = None if sort_into is None else _copy_photos(run, sort_into, result, folder, given)
+    _report(
         run, folder, result, list(zip((each.id for each, _ in chosen), done, strict=True)), copies
     )
     return ExitStatus.YES if result.groups and all(map(served, done)) else ExitStatus.NO
 
 
-def _wanted(names: Sequence[str]) -> dict[str, str]:
+def _parse_names(names: Sequence[str]) -> dict[str, str]:
     """Read ``GROUP=NAME`` pairs."""
     wanted: dict[str, str] = {}
     for pair in names:
@@ -155,13 +156,13 @@ def _wanted(names: Sequence[str]) -> dict[str, str]:
     return wanted
 
 
-def _people(run: Run, engine: FaceEngine) -> AbstractContextManager[Gallery | None]:
+def _open_people(run: Run, engine: FaceEngine) -> AbstractContextManager[Gallery | None]:
     """Open the gallery, if there is one that fits the models."""
     from facekeep.gallery import Gallery
 
     try:
         return Gallery.open(
-            run.settings.gallery, space=engine.space, key=open_key(run), read_only=True
+            run.settings.gallery, space=engine.space, key=open_key(run.settings), read_only=True
         )
     except GalleryNotFound:
         return nullcontext()
@@ -172,7 +173,7 @@ def _people(run: Run, engine: FaceEngine) -> AbstractContextManager[Gallery | No
         return nullcontext()
 
 
-def _chosen(result: Clustering, wanted: Mapping[str, str]) -> list[tuple[Group, str]]:
+def _choose_groups(result: Clustering, wanted: Mapping[str, str]) -> list[tuple[Group, str]]:
     """Find the groups that are to be named."""
     chosen: dict[str, tuple[Group, str]] = {}
     for beginning, name in wanted.items():
@@ -200,23 +201,23 @@ def _no_group(result: Clustering, beginning: str) -> str:
     )
 
 
-def _enrolled(
+def _enroll_groups(
     run: Run,
     engine: FaceEngine,
     chosen: Sequence[tuple[Group, str]],
     facts: dict[str, Any],
     *,
     new_person: bool,
-) -> list[Enrolment]:
+) -> list[Enrollment]:
     """Enroll the people of groups; none where one of the names cannot be used."""
     if not chosen:
         return []
-    from facekeep.apps.groups import enroll_group
+    from facekeep.apps.face_groups import enroll_group
 
-    with open_gallery(run, create=True) as gallery:
+    with open_gallery(run.settings, create=True) as gallery:
         for _, name in chosen:
             gallery.name_for(name, new_person=new_person)
-        return [
+        done = [
             enroll_group(
                 engine,
                 gallery,
@@ -229,37 +230,38 @@ def _enrolled(
             )
             for each, name in chosen
         ]
+    return list(map(add_hints, done))
 
 
-def _copied(
+def _copy_photos(
     run: Run, target: Path, result: Clustering, folder: Path, names: Mapping[str, str]
-) -> Sorted:
-    from facekeep.apps.sorting import sort_into
+) -> SortedPhotos:
+    from facekeep.apps.sort_photos import sort_into
 
     with photo_progress(run, "Copying photos") as show:
         return sort_into(target, result, folder, names=names, progress=show)
 
 
-def _tell(
+def _report(
     run: Run,
     folder: Path,
     result: Clustering,
-    done: Sequence[tuple[str, Enrolment]],
-    copies: Sorted | None,
+    done: Sequence[tuple[str, Enrollment]],
+    copies: SortedPhotos | None,
 ) -> None:
     """Print all that was found and done."""
     if run.json:
-        groups = [_shape(each) for each in result.groups]
-        found: dict[str, Any] = {"folder": folder, "groups": groups, "alone": result.alone}
+        shown = result.to_dict()
+        found = {"folder": folder, "groups": shown["groups"], "alone": shown["alone"]}
         if done:
-            found["named"] = [_naming(group_id, each) for group_id, each in done]
+            found["named"] = [_naming_to_json(group_id, each) for group_id, each in done]
         if copies is not None:
-            found["sorted"] = _sorting(copies)
-        run.emit(found | terms(result.threshold, result.photos))
+            found["sorted"] = copies.to_dict()
+        run.emit({**found, **shown})
         return
     _print(run, result)
     for group_id, each in done:
-        count = counted(each.enrolled, "photo")
+        count = format_count(each.enrolled, "photo")
         run.say(f"{each.name}: {count} enrolled from group {group_id}")
         say_rejected(run, each)
     if copies is not None:
@@ -268,47 +270,21 @@ def _tell(
         unknown = next((each.id for each in result.groups if each.name is None), None)
         if unknown:
             run.say(f"to enroll the person of a group: --name {unknown}=NAME")
-    remarks(run, result.photos, result.threshold)
+    say_notes(run, result.photos, result.threshold)
 
 
-def _shape(found: Group) -> dict[str, Any]:
-    faces = [
-        {"image": each.path, "bbox": each.face.bbox, "similarity": each.similarity}
-        for each in found.sightings
-    ]
-    match = found.decision.match if found.decision else None
-    return {
-        "id": found.id,
-        "name": found.name,
-        "similarity": match and match.similarity,
-        "threshold": match and match.threshold,
-        "photos": len(found.photos),
-        "faces": faces,
-    }
-
-
-def _naming(group_id: str, done: Enrolment) -> dict[str, Any]:
+def _naming_to_json(group_id: str, done: Enrollment) -> dict[str, Any]:
     return {
         "group": group_id,
         "name": done.name,
         "enrolled": done.enrolled,
-        "rejected": rejected_of(done),
-    }
-
-
-def _sorting(copies: Sorted) -> dict[str, Any]:
-    return {
-        "folder": copies.folder,
-        "folders": copies.folders,
-        "copied": copies.copied,
-        "present": copies.present,
-        "failed": [{"image": path, "reason": reason} for path, reason in copies.failed],
+        "rejected": done.to_dict()["rejected"],
     }
 
 
 def _print(run: Run, result: Clustering) -> None:
     rows = [
-        [number, each.path, f"{each.similarity:.3f}", box(each.face)]
+        [number, each.path, f"{each.similarity:.3f}", format_box(each.face)]
         for number, found in enumerate(result.groups, 1)
         for each in found.sightings
     ]
@@ -317,7 +293,7 @@ def _print(run: Run, result: Clustering) -> None:
         run.table(
             ["person", "group", "faces", "photos", "name"],
             [
-                [number, each.id, len(each.sightings), len(each.photos), _who(each)]
+                [number, each.id, len(each.sightings), len(each.photos), _format_name(each)]
                 for number, each in enumerate(result.groups, 1)
             ],
         )
@@ -329,7 +305,7 @@ def _print(run: Run, result: Clustering) -> None:
     )
 
 
-def _who(found: Group) -> str:
+def _format_name(found: Group) -> str:
     decision = found.decision
     if decision and decision.match:
         return f"{decision.match.name} ({decision.match.similarity:.3f})"
@@ -341,10 +317,10 @@ def _who(found: Group) -> str:
     return f"like {best.name} ({best.similarity:.3f}), but in one photo with the group of that name"
 
 
-def _print_copies(run: Run, copies: Sorted) -> None:
+def _print_copies(run: Run, copies: SortedPhotos) -> None:
     for path, reason in copies.failed:
         run.say(f"not copied: {path}: {reason}")
     run.say(
-        f"{copies.folder}: {counted(copies.copied, 'photo')} copied into"
-        f" {counted(len(copies.folders), 'folder')}, {copies.present} there already"
+        f"{copies.folder}: {format_count(copies.copied, 'photo')} copied into"
+        f" {format_count(len(copies.folders), 'folder')}, {copies.present} there already"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,13 +14,15 @@ from typing import Any
 import typer
 
 from facekeep.cli import output
-from facekeep.cli.ending import INTERRUPTED, ExitStatus
+from facekeep.cli.exit_status import INTERRUPTED, ExitStatus
 from facekeep.cli.help import CONTEXT, HelpedCommand, HelpedGroup
 from facekeep.cli.options import ConfigOption, JsonFlag, QuietFlag, VerboseFlag, setting_option
 from facekeep.config.settings import Resolved, Settings, config_path, resolve
 from facekeep.errors import InputError
 
 __all__ = ["INTERRUPTED", "ExitStatus", "Run", "command", "group", "group_command"]
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -186,7 +189,8 @@ def _entry(function: CommandFunction, uses: Sequence[str]) -> Callable[..., int]
         flags = {name: values.pop(name) for name in uses}
         run = Run(flags, config, json=json, quiet=quiet)
         if uses:
-            _ = run.settings  # a wrong setting stops the command before it does anything
+            file = run.resolved.file  # a wrong setting stops the command before it does anything
+            _log.debug("settings: %s", file or "no file; defaults, variables and options")
         return function(run, **values) or ExitStatus.YES
 
     keyword = inspect.Parameter.KEYWORD_ONLY

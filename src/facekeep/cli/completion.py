@@ -51,10 +51,11 @@ def people_names(ctx: typer.Context, incomplete: str) -> list[str]:
 
     def names() -> list[str]:
         from facekeep.cli.command import Run
-        from facekeep.cli.opening import open_gallery
+        from facekeep.factory import open_gallery
 
         flags = {name: ctx.params.get(name) for name in ("gallery", "key")}
-        with open_gallery(Run(flags, ctx.params.get("config")), read_only=True) as gallery:
+        settings = Run(flags, ctx.params.get("config")).settings
+        with open_gallery(settings, read_only=True) as gallery:
             return [person.name for person in gallery.people()]
 
     found = [name for name in _or_nothing(names) if name.startswith(incomplete)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from facekeep.cli import output
 from facekeep.cli.command import ExitStatus, Run, command, group
 from facekeep.cli.options import default_of
-from facekeep.cli.output import words
+from facekeep.cli.output import format_value
 from facekeep.config.settings import KNOBS, config_path, default_config_path, example_toml
 
 app = group(
@@ -61,4 +61,4 @@ def _shown(name: str, value: object) -> str:
     if value is None:
         default = default_of(KNOBS[name])
         return "-" if " " in default else default
-    return str(value).lower() if isinstance(value, bool) else words(value)
+    return str(value).lower() if isinstance(value, bool) else format_value(value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -11,15 +12,16 @@ import typer
 
 from facekeep.cli.command import ExitStatus, Run, command, group
 from facekeep.cli.completion import people_names
-from facekeep.cli.opening import open_engine
+from facekeep.cli.hints import explain, explain_rejection
 from facekeep.cli.options import ENGINE, GALLERY
-from facekeep.cli.output import counted
+from facekeep.cli.output import format_count
 from facekeep.errors import InputError
+from facekeep.factory import open_engine
 
 if TYPE_CHECKING:
     from facekeep.engine import FaceEngine
     from facekeep.gallery import Consent
-    from facekeep.pipeline.enrollment import Enrolment, Rejection
+    from facekeep.pipeline.enrollment import Enrollment, Rejection
 
 app = group()
 
@@ -28,12 +30,14 @@ _NAMED: Final = 3
 
 Facts = Annotated[
     list[str] | None,
-    typer.Option("--meta", metavar="KEY=VALUE", help="A fact of your own to keep; repeatable."),
+    typer.Option("--meta", metavar="KEY=VALUE", help="A fact of your own; may be repeated."),
 ]
 Basis = Annotated[
     str | None,
     typer.Option(
-        "--consent", metavar="TEXT", help="On what ground the person is kept: 'signed form 12'."
+        "--consent",
+        metavar="TEXT",
+        help="Legal ground for keeping the person: 'signed form 12'.",
     ),
 ]
 Days = Annotated[
@@ -43,7 +47,7 @@ Days = Annotated[
         min=1,
         max=36500,
         metavar="N",
-        help="After so many days `facekeep gallery purge` erases the person.",
+        help="Days after which `facekeep gallery purge` erases the person.",
     ),
 ]
 Largest = Annotated[
@@ -103,34 +107,37 @@ def enroll(
     if images and is_picture(name):
         raise InputError(f"{name} looks like a picture, not a name: give the person's name first")
     facts = facts_of(meta, consent, retain_days) | {"largest": largest, "new_person": new_person}
-    people = dict(_folders(Path(name))) if not images else {name: _expanded(images)}
-    done: list[Enrolment] = []
+    people = dict(_list_people(Path(name))) if not images else {name: _expand_folders(images)}
+    done: list[Enrollment] = []
     total = sum(len(photos) for photos in people.values())
-    with open_engine(run, gallery="write") as engine, run.progress("Enrolling", total) as advance:
+    with (
+        open_engine(run.settings, gallery="write") as engine,
+        run.progress("Enrolling", total) as advance,
+    ):
         for person, photos in people.items():
             folder = None if images else Path(name, person)
-            done.append(_enrolled(engine, person, photos, facts, folder))
+            done.append(add_hints(_enroll_one(engine, person, photos, facts, folder)))
             _print(run, done[-1])
             advance(len(photos))
     if not images:
-        _summarise(run, done)
-    documents = [_document(each) for each in done]
+        _print_summary(run, done)
+    documents = [each.to_dict() for each in done]
     if run.json:
         run.emit(documents[0] if images else {"people": documents})
     return ExitStatus.YES if all(map(served, done)) else ExitStatus.NO
 
 
-def _enrolled(
+def _enroll_one(
     engine: FaceEngine,
     person: str,
     photos: list[Path],
     facts: dict[str, Any],
     folder: Path | None,
-) -> Enrolment:
-    """Enrol one person; of many, each with a folder, what cannot be used is rejected instead."""
+) -> Enrollment:
+    """Enroll one person; of many, each with a folder, what cannot be used is rejected instead."""
     from facekeep.errors import ImageError, NameConflict
     from facekeep.gallery.names import new_name
-    from facekeep.pipeline.enrollment import Enrolment, Rejection
+    from facekeep.pipeline.enrollment import Enrollment, Rejection
 
     if folder is None:
         return engine.enroll(person, photos, **facts)
@@ -138,49 +145,49 @@ def _enrolled(
         new_name(person)
     except InputError as error:
         rejection = Rejection(str(folder), "unusable_name", f"{error}; rename the folder")
-        return Enrolment(person, 0, (rejection,), None)
+        return Enrollment(person, 0, (rejection,), None)
     try:
         return engine.enroll(person, photos, **facts)
     except NameConflict as error:
-        rejection = Rejection(str(folder), "name_conflict", str(error))
-        return Enrolment(person, 0, (rejection,), None)
+        rejection = Rejection(str(folder), "name_conflict", explain(error))
+        return Enrollment(person, 0, (rejection,), None)
     except ImageError as error:
-        rejections = tuple(Rejection(str(photo), "unreadable", str(error)) for photo in photos)
-        return Enrolment(person, 0, rejections, None)
+        rejections = tuple(Rejection(str(photo), "unreadable", explain(error)) for photo in photos)
+        return Enrollment(person, 0, rejections, None)
 
 
-def served(enrolment: Enrolment) -> bool:
+def served(enrollment: Enrollment) -> bool:
     """Whether the person has been enrolled, now or before."""
-    return bool(enrolment.enrolled) or any(
-        rejection.reason == "already_enrolled" for rejection in enrolment.rejected
+    return bool(enrollment.enrolled) or any(
+        rejection.reason == "already_enrolled" for rejection in enrollment.rejected
     )
 
 
-def _summarise(run: Run, done: Sequence[Enrolment]) -> None:
+def _print_summary(run: Run, done: Sequence[Enrollment]) -> None:
     """Say at the end of many people who is still missing; the lines above scroll by."""
     missing = [each.name for each in done if not served(each)]
     photos = sum(each.enrolled for each in done)
     enrolled = f"{len(done) - len(missing)} of {len(done)} people enrolled"
-    run.say(f"{enrolled}, {counted(photos, 'new photo')}")
+    run.say(f"{enrolled}, {format_count(photos, 'new photo')}")
     if missing:
         run.say(f"without a photo that could be used: {', '.join(missing)}")
 
 
-def _print(run: Run, enrolment: Enrolment) -> None:
-    reasons = {rejection.reason for rejection in enrolment.rejected}
-    if reasons == {"already_enrolled"} and not enrolment.enrolled:
-        run.say(f"{enrolment.name}: enrolled before, nothing new")
+def _print(run: Run, enrollment: Enrollment) -> None:
+    reasons = {rejection.reason for rejection in enrollment.rejected}
+    if reasons == {"already_enrolled"} and not enrollment.enrolled:
+        run.say(f"{enrollment.name}: enrolled before, nothing new")
         return
-    run.say(f"{enrolment.name}: {counted(enrolment.enrolled, 'photo')} enrolled")
-    for each in enrolment.chosen:
+    run.say(f"{enrollment.name}: {format_count(enrollment.enrolled, 'photo')} enrolled")
+    for each in enrollment.chosen:
         place = " ".join(f"{value:.0f}" for value in each.bbox)
         run.say(f"  {each.image}: took the face at {place}, one of {each.faces}")
-    say_rejected(run, enrolment)
+    say_rejected(run, enrollment)
 
 
-def say_rejected(run: Run, enrolment: Enrolment) -> None:
+def say_rejected(run: Run, enrollment: Enrollment) -> None:
     """Say which photos were refused, those of one reason together."""
-    for (reason, detail), alike in _by_reason(enrolment.rejected).items():
+    for (reason, detail), alike in _by_reason(enrollment.rejected).items():
         which = ", ".join(alike[:_NAMED])
         more = f" and {len(alike) - _NAMED} more" if len(alike) > _NAMED else ""
         run.say(f"  not enrolled: {which}{more}: {reason}: {detail}")
@@ -194,24 +201,10 @@ def _by_reason(rejected: Sequence[Rejection]) -> dict[tuple[str, str], list[str]
     return found
 
 
-def _document(enrolment: Enrolment) -> dict[str, Any]:
-    return {
-        "name": enrolment.name,
-        "enrolled": enrolment.enrolled,
-        "rejected": rejected_of(enrolment),
-        "chosen": [
-            {"image": each.image, "faces": each.faces, "bbox": each.bbox}
-            for each in enrolment.chosen
-        ],
-    }
-
-
-def rejected_of(enrolment: Enrolment) -> list[dict[str, str]]:
-    """Which photos were not used, and why, for JSON."""
-    return [
-        {"image": each.image, "reason": each.reason, "detail": each.detail}
-        for each in enrolment.rejected
-    ]
+def add_hints(enrollment: Enrollment) -> Enrollment:
+    """Add to the reasons of the photos that were not used what helps on the command line."""
+    rejected = (replace(each, detail=explain_rejection(each)) for each in enrollment.rejected)
+    return replace(enrollment, rejected=tuple(rejected))
 
 
 def facts_of(
@@ -242,7 +235,7 @@ def consent_of(basis: str) -> Consent:
     return Consent(basis, datetime.now(UTC))
 
 
-def _expanded(images: Sequence[Path]) -> list[Path]:
+def _expand_folders(images: Sequence[Path]) -> list[Path]:
     """Replace folders by the pictures in them."""
     from facekeep.pipeline.image import list_images
 
@@ -255,7 +248,7 @@ def _expanded(images: Sequence[Path]) -> list[Path]:
     return photos
 
 
-def _folders(people: Path) -> Iterator[tuple[str, list[Path]]]:
+def _list_people(people: Path) -> Iterator[tuple[str, list[Path]]]:
     """Give the name and the pictures of each person's folder, sorted by name.
 
     Raises:
@@ -276,9 +269,10 @@ def _folders(people: Path) -> Iterator[tuple[str, list[Path]]]:
     if loose:
         names = ", ".join(printable(each.name) for each in loose[:3])
         more = ", ..." if len(loose) > 3 else ""
+        lie = "lies" if len(loose) == 1 else "lie"
         raise InputError(
-            f"{counted(len(loose), 'picture')} in {people} {'lies' if len(loose) == 1 else 'lie'} "
-            f"beside the people's folders ({names}{more}), so nobody was enrolled: move each into "
-            "the folder of its person, or away"
+            f"{format_count(len(loose), 'picture')} in {people} {lie} beside the people's folders"
+            f" ({names}{more}), so nobody was enrolled: move each into the folder of its person, or"
+            " away"
         )
     yield from ((name, photos) for name, photos in named if photos)

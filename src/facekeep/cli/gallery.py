@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from facekeep.cli.command import ExitStatus, Run, command, group
-from facekeep.cli.looking import photo_progress
-from facekeep.cli.opening import open_engine, open_gallery, open_key
+from facekeep.cli.hints import explain_finding
 from facekeep.cli.options import ENGINE, GALLERY
-from facekeep.cli.output import counted, size_text
+from facekeep.cli.output import format_count, format_size
+from facekeep.cli.photo_commands import photo_progress
 from facekeep.errors import InputError
+from facekeep.factory import open_engine, open_gallery, open_key
 
 if TYPE_CHECKING:
     from facekeep.apps.migrate import Migration
@@ -35,13 +36,14 @@ KeySpec = Annotated[str, typer.Argument(metavar="SPEC", help="file:PATH or keyri
 
 @command(app, "info", uses=GALLERY, examples=["facekeep gallery info --gallery people.db"])
 def info(run: Run) -> None:
-    """Say what the gallery holds, for which model, and whether it is encrypted."""
-    with open_gallery(run, read_only=True) as gallery:
-        facts = asdict(gallery.info())
+    """Show what the gallery holds, for which model, and whether it is encrypted."""
+    with open_gallery(run.settings, read_only=True) as gallery:
+        info = gallery.info()
     if run.json:
-        run.emit(facts | {"created_at": facts["created_at"].isoformat()})
+        run.emit(info.to_dict())
         return
-    facts["size"] = size_text(facts["size"])
+    facts = asdict(info)
+    facts["size"] = format_size(facts["size"])
     space = facts.pop("space")
     facts["model"] = f"{space['model']}, {space['width']} numbers a template"
     run.table(["fact", "value"], [[key.replace("_", " "), value] for key, value in facts.items()])
@@ -49,17 +51,18 @@ def info(run: Run) -> None:
 
 @command(app, "check", uses=GALLERY, examples=["facekeep gallery check --key file:gallery.key"])
 def check(run: Run) -> ExitStatus:
-    """Look through the whole gallery for damage and tampering; exit status 1 if there is any."""
+    """Check the whole gallery for damage and tampering; exit status 1 if there is any."""
     from facekeep.errors import GalleryCorrupt
     from facekeep.gallery import Finding
 
     try:
-        with open_gallery(run, read_only=True) as gallery:
+        with open_gallery(run.settings, read_only=True) as gallery:
             findings = gallery.check()
     except GalleryCorrupt as error:  # so damaged, or changed so much, that it is not opened
         findings = [Finding("structure", str(error))]
+    findings = [replace(each, message=explain_finding(each)) for each in findings]
     if run.json:
-        run.emit({"ok": not findings, "findings": [asdict(each) for each in findings]})
+        run.emit({"ok": not findings, "findings": [each.to_dict() for each in findings]})
     for finding in findings:
         run.say(f"{finding.kind}: {finding.message}")
     if not findings:
@@ -93,7 +96,7 @@ def restore_(
         raise InputError(
             f"{run.settings.gallery} has the name of a picture: name the gallery with --gallery"
         )
-    done = restore(copy, run.settings.gallery, key=open_key(run))
+    done = restore(copy, run.settings.gallery, key=open_key(run.settings))
     if run.json:
         run.emit(
             {
@@ -105,29 +108,29 @@ def restore_(
         )
     for remark in done.remarks:
         run.say(f"note: {remark}")
-    run.say(f"{done.path}: restored, {counted(done.people, 'person', 'people')}")
+    run.say(f"{done.path}: restored, {format_count(done.people, 'person', 'people')}")
 
 
 @command(app, "compact", uses=GALLERY, examples=["facekeep gallery compact"])
 def compact(run: Run) -> None:
     """Give unused space back to the disk and finish erasures that readers held up."""
-    with open_gallery(run) as gallery:
+    with open_gallery(run.settings) as gallery:
         before = gallery.info().size
         gallery.compact()
         after = gallery.info().size
     if run.json:
         run.emit({"before": before, "after": after})
-    run.say(f"{size_text(before)} before, {size_text(after)} after")
+    run.say(f"{format_size(before)} before, {format_size(after)} after")
 
 
 @command(app, "purge", uses=GALLERY, examples=["facekeep gallery purge"])
 def purge(run: Run) -> None:
     """Erase everybody whose time of retention has passed."""
-    with open_gallery(run) as gallery:
+    with open_gallery(run.settings) as gallery:
         erased = gallery.purge(datetime.now(UTC))
     if run.json:
         run.emit({"erased": [person.name for person in erased]})
-    run.say(f"{counted(len(erased), 'person', 'people')} erased")
+    run.say(f"{format_count(len(erased), 'person', 'people')} erased")
 
 
 @command(
@@ -175,7 +178,7 @@ def rekey(
 
     if (new_key is None) == (not plain):
         raise InputError("say either --new-key SPEC or --plain")
-    with open_gallery(run) as gallery:
+    with open_gallery(run.settings) as gallery:
         gallery.rekey(load_key(new_key) if new_key else None)
         encrypted = gallery.info().encrypted
     if run.json:
@@ -200,8 +203,8 @@ def migrate(
         typer.Option(
             "--photos",
             metavar="DIR",
-            help="Look in this folder, too, for the photos that people were enrolled from, by any"
-            " name; may be repeated.",
+            help="Also search this folder for the photos that people were enrolled from, whatever"
+            " their names; may be repeated.",
         ),
     ] = None,
     drop: Annotated[
@@ -220,7 +223,7 @@ def migrate(
         typer.Option("--backup", metavar="FILE", help="Keep the gallery as it was in a new file."),
     ] = None,
 ) -> ExitStatus:
-    """Make all templates anew with another model, the one that --embedder names: all or nothing.
+    """Recompute all templates with another model, the one that --embedder names: all or nothing.
 
     Templates are made from kept crops (--keep-crops) and from the photos, which are known by their
     content. Names, facts, consent, retention and history stay. If something cannot be carried over
@@ -230,8 +233,8 @@ def migrate(
     from facekeep.apps.migrate import migrate_gallery
 
     with (
-        open_gallery(run) as gallery,
-        open_engine(run) as engine,
+        open_gallery(run.settings) as gallery,
+        open_engine(run.settings) as engine,
         _engine_of(run, gallery.space) as old_engine,
         photo_progress(run, "Migrating") as show,
     ):
@@ -245,7 +248,7 @@ def migrate(
             backup=backup,
             progress=show,
         )
-    _tell_migration(run, result)
+    _print_migration(run, result)
     return ExitStatus.YES if result.done else ExitStatus.NO
 
 
@@ -257,26 +260,15 @@ def _engine_of(run: Run, space: Space) -> AbstractContextManager[FaceEngine | No
     try:
         model = entry(space.model)
         if space_id(model) == space.id and verify(model).state == "ok":
-            return open_engine(run, embedder=space.model)
+            return open_engine(run.settings, embedder=space.model)
     except ModelError:
         pass
     return nullcontext()
 
 
-def _tell_migration(run: Run, result: Migration) -> None:
+def _print_migration(run: Run, result: Migration) -> None:
     if run.json:
-        run.emit(
-            {
-                "done": result.done,
-                "from": asdict(result.old),
-                "to": asdict(result.new),
-                "people": result.people,
-                "from_crops": result.from_crops,
-                "from_photos": result.from_photos,
-                "erased": result.erased,
-                "lost": [asdict(each) for each in result.lost],
-            }
-        )
+        run.emit(result.to_dict())
         return
     if result.lost:
         table = Counter((each.person, each.reason) for each in result.lost)
@@ -284,9 +276,10 @@ def _tell_migration(run: Run, result: Migration) -> None:
         run.table(["person", "templates", "cannot be carried over, because"], rows)
     if not result.done:
         names = {each.person_id for each in result.lost}
+        people = format_count(len(names), "person", "people")
         run.say(
-            f"nothing was changed: {counted(len(names), 'person', 'people')} cannot be carried over"
-            " whole; --drop NAME or --drop-all goes on without"
+            f"nothing was changed: {people} cannot be carried over"
+            " whole; name folders of photos (--photos), or go on without (--drop NAME, --drop-all)"
         )
         return
     if result.old == result.new:
@@ -295,34 +288,39 @@ def _tell_migration(run: Run, result: Migration) -> None:
     made = f"{result.from_crops} templates from crops, {result.from_photos} from photos"
     run.say(f"migrated from {result.old.model} to {result.new.model}: {made}")
     if result.lost:
-        people = counted(len(result.erased), "person", "people")
-        run.say(f"{counted(len(result.lost), 'template')} erased, and {people} with them")
+        people = format_count(len(result.erased), "person", "people")
+        run.say(f"{format_count(len(result.lost), 'template')} erased, and {people} with them")
 
 
 @command(app, "audit", uses=GALLERY, examples=["facekeep gallery audit --last 20"])
 def audit(
     run: Run,
     last: Annotated[
-        int, typer.Option("--last", min=1, max=1_000_000, metavar="N", help="How many lines.")
+        int,
+        typer.Option("--last", min=1, max=1_000_000, metavar="N", help="Number of lines."),
     ] = 100,
 ) -> None:
     """Show what was done to the gallery, latest first; the lines never hold a name or a face."""
-    with open_gallery(run, read_only=True) as gallery:
+    with open_gallery(run.settings, read_only=True) as gallery:
         entries = gallery.audit(last)
-    rows = [{**asdict(each), "at": each.at.isoformat(timespec="seconds")} for each in entries]
     if run.json:
-        run.emit({"audit": rows})
+        run.emit({"audit": [each.to_dict() for each in entries]})
         return
     run.table(
         ["at", "action", "person", "detail"],
         [
-            [f"{each.at:%Y-%m-%d %H:%M:%S}", each.action, (each.person_id or "")[:8], _said(each)]
+            [
+                f"{each.at:%Y-%m-%d %H:%M:%S}",
+                each.action,
+                (each.person_id or "")[:8],
+                _to_text(each),
+            ]
             for each in entries
         ],
     )
 
 
-def _said(entry: AuditEntry) -> str:
+def _to_text(entry: AuditEntry) -> str:
     """Write the detail of a line of the audit table; ids as their beginnings."""
     words = {True: "yes", False: "no"}
     facts = ((k, words[v] if isinstance(v, bool) else str(v)) for k, v in entry.detail.items())

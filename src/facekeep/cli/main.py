@@ -12,13 +12,16 @@ from typing import Any, Final
 from facekeep._internal.files import is_full
 from facekeep._internal.libraries import broken_library
 from facekeep.cli import output
-from facekeep.cli.ending import INTERRUPTED, PIPE_CLOSED, Ending, ExitStatus, ending_gently
+from facekeep.cli.exit_status import INTERRUPTED, PIPE_CLOSED, ExitStatus, status_of
+from facekeep.cli.hints import explain
+from facekeep.cli.signals import EndSignal, catch_end_signals
 from facekeep.errors import FacekeepError
 
 __all__ = ["GROUPS", "build", "main"]
 
 GROUPS: Final = (
-    "faces",
+    "detect",
+    "identify",
     "verify",
     "enroll",
     "search",
@@ -30,13 +33,17 @@ GROUPS: Final = (
     "config",
     "doctor",
     "demo",
+    "lab.models",
     "lab.bench",
     "lab.align",
     "lab.train",
     "lab.compress",
     "lab.evaluate",
 )
-"""The modules of this package that hold commands, in the order of the help."""
+"""The modules of this package that hold commands, in the order of the help.
+
+``lab.models`` adds commands to the group of ``models``.
+"""
 
 _COMPLETE: Final = "_FACEKEEP_COMPLETE"
 
@@ -44,9 +51,9 @@ _COMPLETE: Final = "_FACEKEEP_COMPLETE"
 def build() -> Any:
     """Build the command, with every group under it."""
     # Imported here: what this module needs must be there even where a library is broken.
-    from facekeep.cli.root import build_root
+    from facekeep.cli.app import build_app
 
-    return build_root(GROUPS)
+    return build_app(GROUPS)
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -57,14 +64,14 @@ def main(args: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if args is None else args)
     _prepare_streams()
-    ending = Ending()
+    received = EndSignal()
     try:
-        with ending_gently() as ending:
+        with catch_end_signals() as received:
             status = _invoke(words)
             sys.stdout.flush()
     except BaseException as error:  # noqa: BLE001 - the one place where all errors end
         options = words[: words.index("--")] if "--" in words else words
-        return _conclude(error, ending, as_json="--json" in options)
+        return _conclude(error, received, as_json="--json" in options)
     return status
 
 
@@ -85,7 +92,7 @@ def _prepare_streams() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def _conclude(error: BaseException, ending: Ending, *, as_json: bool) -> int:
+def _conclude(error: BaseException, received: EndSignal, *, as_json: bool) -> int:
     """Tell the user about an error, and choose the exit status."""
     if isinstance(error, _typers("Exit")):
         return int(error.exit_code)
@@ -96,13 +103,13 @@ def _conclude(error: BaseException, ending: Ending, *, as_json: bool) -> int:
         return PIPE_CLOSED
     if os.environ.get("FACEKEEP_DEBUG", "") not in ("", "0"):
         traceback.print_exception(error)
-    if ending.number is not None:
-        kind, message, status = "interrupted", ending.words, ending.status
+    if received.number is not None:
+        kind, message, status = "interrupted", received.text, received.status
     else:
         kind, message, status = _explain(_interruption(error) or error)
     try:
         if as_json:
-            output.emit_json({"error": {"kind": kind, "message": output.one_line(message)}})
+            output.emit_json({"error": {"kind": kind, "message": output.escape_line(message)}})
         else:
             output.say(f"facekeep: error: {message}", sys.stderr)
         sys.stdout.flush()
@@ -149,7 +156,7 @@ def _use_errors() -> tuple[type[Any], ...]:
 def _explain(error: BaseException) -> tuple[str, str, int]:
     """Name the kind of an error, its line for people, and the exit status."""
     if isinstance(error, FacekeepError):
-        return error.kind, str(error), error.exit_status
+        return error.kind, explain(error), status_of(error)
     if isinstance(error, _use_errors()):
         return "usage", _usage_message(error), ExitStatus.MISUSE
     known = (*_OUTSIDE, (_typers("Abort"), _ABORTED))

@@ -1,8 +1,8 @@
-"""``facekeep models``: what there is, where it comes from, whether it is whole."""
+"""``facekeep models``: list, inspect, verify, pull, import and remove models."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -10,16 +10,18 @@ import typer
 
 from facekeep.cli.command import ExitStatus, Run, command, group
 from facekeep.cli.completion import choices, model_names
+from facekeep.cli.hints import add_hint
 from facekeep.cli.options import Model
-from facekeep.cli.output import BYTES, size_text, words
+from facekeep.cli.output import BYTES, format_size, format_value
 
 if TYPE_CHECKING:
     from facekeep.models import ModelEntry
     from facekeep.models.model_entry import Colour
+    from facekeep.models.resolve import ModelStatus
 
 app = group(
     "models",
-    "The models: what there is, whose terms, and whether the files are whole.",
+    "The models: their licenses, their figures, and whether the files are intact.",
     examples=["facekeep models list", "facekeep models info sface"],
 )
 
@@ -29,7 +31,10 @@ _TERMS = (
     " ask the publisher, where they are not clear. All about one: facekeep models info NAME"
 )
 
-# Licences that allow any use, as they begin; the terms of the training photos count too.
+# The tasks in the order of the pipeline, which is that of the list.
+_TASKS = ("detect", "orient", "refine", "quality", "embed")
+
+# Licenses that allow any use, as they begin; the terms of the training photos count too.
 _FREE = ("mit", "apache", "bsd", "isc", "cc0", "cc by 4", "public domain", "free", "unlicense")
 _RESEARCH = ("research", "non-commercial", "noncommercial", "by-nc", "by nc")
 _UNCLEAR = ("not stated", "unclear", "disputed", "not known")
@@ -45,10 +50,11 @@ def list_(run: Run) -> None:
     """List the models with their terms and whether they are ready on this machine."""
     from facekeep.models import damaged_models, is_default, list_models, verify
 
-    rows = [(model, verify(model).state, is_default(model)) for model in list_models()]
+    models = sorted(list_models(), key=lambda m: (_TASKS.index(m.task), not is_default(m)))
+    rows = [(model, verify(model).state, is_default(model)) for model in models]
     damaged = damaged_models()
     if run.json:
-        models = [
+        documents = [
             {
                 "name": model.name,
                 "task": model.task,
@@ -60,7 +66,7 @@ def list_(run: Run) -> None:
             }
             for model, state, default in rows
         ]
-        run.emit({"models": models, "damaged": [asdict(each) for each in damaged]})
+        run.emit({"models": documents, "damaged": [asdict(each) for each in damaged]})
         return
     run.table(
         ["name", "task", "state", "terms", "weights"],
@@ -83,7 +89,7 @@ def info(
         bool, typer.Option("--flops", help="Count the operations of one run from the file.")
     ] = False,
 ) -> None:
-    """Show all that the catalogue knows about a model."""
+    """Show all that the catalog says about a model."""
     from facekeep.models import entry, model_cost
 
     facts = _facts(entry(name))
@@ -134,9 +140,9 @@ def verify(
     from facekeep.models import verify as check
 
     models = [entry(name) for name in names] if names else list_models()
-    results = [(m.name, check(m)) for m in models if names or not m.offered]
+    results = [(m.name, _with_hint(check(m))) for m in models if names or not m.offered]
     if run.json:
-        run.emit({"models": [{"name": name, **asdict(status)} for name, status in results]})
+        run.emit({"models": [{"name": name, **status.to_dict()} for name, status in results]})
     for name, status in results:
         run.say(f"{name}: {status.state}: {status.detail}")
     whole = all(status.state == "ok" for _, status in results)
@@ -193,7 +199,7 @@ def pull(
     "import",
     examples=[
         "facekeep models import mine.onnx --name mine",
-        "facekeep models import mine.onnx --name mine --colour bgr --mean 127.5 --scale 0.0078125",
+        "facekeep models import mine.onnx --name mine --color bgr --mean 127.5 --scale 0.0078125",
         "facekeep models import trained.pt --arch edgeface-xs --gamma 0.6 --name mine",
         "facekeep models import mine.tflite --arch tflite --name mine",
         "facekeep models import mine.ncnn.param --name mine",
@@ -236,9 +242,10 @@ def import_(
             "--input-size", metavar="PIXELS", help="Side of an EdgeFace's faces; 112 if not given."
         ),
     ] = None,
-    colour: Annotated[
+    color: Annotated[
         str,
         typer.Option(
+            "--color",
             "--colour",
             metavar="ORDER",
             help="Channels it expects: rgb or bgr.",
@@ -254,8 +261,9 @@ def import_(
             "--scale", metavar="X", help="What they are multiplied by then.", show_default="1/127.5"
         ),
     ] = 1 / 127.5,
-    licence: Annotated[
-        str, typer.Option("--licence", metavar="TEXT", help="The licence of the weights.")
+    license_: Annotated[
+        str,
+        typer.Option("--license", "--licence", metavar="TEXT", help="The license of the weights."),
     ] = "not stated",
     trained_on: Annotated[
         str, typer.Option("--trained-on", metavar="TEXT", help="The training data and its terms.")
@@ -269,7 +277,7 @@ def import_(
         ),
     ] = None,
 ) -> None:
-    """Make an embedder of your own known by a name, after running it once; the file is copied."""
+    """Add an embedder of your own under a name, after running it once; the file is copied."""
     from facekeep.models import import_model
 
     made = import_model(
@@ -278,10 +286,10 @@ def import_(
         arch=arch,
         gamma=gamma,
         input_size=input_size,
-        colour=cast("Colour", colour),
+        colour=cast("Colour", color),
         mean=mean,
         scale=scale,
-        weights_licence=licence,
+        weights_licence=license_,
         training_data=trained_on,
         output=output,
     )
@@ -293,55 +301,6 @@ def import_(
     run.say(_CALIBRATE.format(name=made.name))
 
 
-@command(
-    app,
-    "export",
-    examples=[
-        "facekeep models export facekeep-xxs --to openvino",
-        "facekeep models export facekeep-xxs --to ncnn --out board/xxs.ncnn.param",
-    ],
-)
-def export(
-    run: Run,
-    name: Model,
-    *,
-    to: Annotated[
-        str,
-        typer.Option(
-            "--to",
-            metavar="TARGET",
-            help="openvino, ncnn, tflite, coreml or executorch.",
-            autocompletion=choices("openvino", "ncnn", "tflite", "coreml", "executorch"),
-        ),
-    ],
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out",
-            "-o",
-            metavar="PATH",
-            help="The file to write. [default: called like the model]",
-        ),
-    ] = None,
-) -> None:
-    """Write a model in the form of another runtime, after comparing its numbers.
-
-    Nothing is overwritten. What converts comes with the extra 'export'; docs/runtimes.md says which
-    models go where.
-    """
-    from facekeep.lab.export import export_model
-
-    made = export_model(name, to, out)
-    if run.json:
-        run.emit({"name": name, "to": to, "files": made.files, "difference": made.difference})
-    files = " and ".join(str(file) for file in made.files)
-    if made.difference is None:
-        run.say(f"{name}: wrote {files}; it cannot be run here, so its numbers were not compared")
-    else:
-        apart = words(float(f"{made.difference:.0e}"))
-        run.say(f"{name}: wrote {files}; at most {apart} off ONNX Runtime's numbers")
-
-
 @command(app, "remove", examples=["facekeep models remove mine"])
 def remove(run: Run, name: Model) -> None:
     """Remove a model of your own, with its files."""
@@ -351,6 +310,10 @@ def remove(run: Run, name: Model) -> None:
     if run.json:
         run.emit({"removed": name})
     run.say(f"{name}: removed")
+
+
+def _with_hint(status: ModelStatus) -> ModelStatus:
+    return replace(status, detail=add_hint(status.detail, status.hint))
 
 
 def _facts(model: ModelEntry) -> dict[str, Any]:
@@ -365,11 +328,11 @@ def _facts(model: ModelEntry) -> dict[str, Any]:
 
 def _terms(model: ModelEntry) -> str:
     """What a model may be used for, in one word: free, research or ask."""
-    licence, data = model.weights_licence.lower(), model.training_data.lower()
-    if any(word in f"{licence} {data}" for word in _RESEARCH):
+    license_, data = model.weights_licence.lower(), model.training_data.lower()
+    if any(word in f"{license_} {data}" for word in _RESEARCH):
         return "research"
-    unclear = any(word in f"{licence} {data}" for word in _UNCLEAR)
-    return "ask" if unclear or not licence.startswith(_FREE) else "free"
+    unclear = any(word in f"{license_} {data}" for word in _UNCLEAR)
+    return "ask" if unclear or not license_.startswith(_FREE) else "free"
 
 
 def _rows(model: ModelEntry) -> list[tuple[str, str]]:
@@ -377,23 +340,27 @@ def _rows(model: ModelEntry) -> list[tuple[str, str]]:
     from facekeep.models import is_default, verify
 
     state = verify(model).state + ", the default" * is_default(model)
+    mean = format_value(model.mean[0])
     size = f"{model.input_size} x {model.input_size} pixels" if model.input_size else "any"
     rows = [
         ("name", model.name),
         ("summary", model.summary),
         ("terms", _terms(model)),
-        ("weights licence", model.weights_licence),
+        ("weights license", model.weights_licence),
         ("trained on", model.training_data),
         ("caution", model.caution),
         ("task", model.task),
         ("state", state),
-        *(("file", f"{file.name}, {size_text(file.size)}") for file in model.files),
+        *(("file", f"{file.name}, {format_size(file.size)}") for file in model.files),
         ("runs with", model.runtime),
         ("parameters", f"{model.params:,}" if model.params else ""),
-        ("input", f"{size}, {model.colour}, (pixel - {words(model.mean[0])}) * {_scale(model)}"),
+        (
+            "input",
+            f"{size}, {model.colour}, (pixel - {mean}) * {_scale(model)}",
+        ),
     ]
     if model.task == "embed":
-        rates = [f"{words(fmr)} at cosine {cosine:.4f}" for fmr, cosine in model.thresholds]
+        rates = [f"{format_value(fmr)} at cosine {cosine:.4f}" for fmr, cosine in model.thresholds]
         rows += [
             ("embedding", f"{model.width} numbers" if model.width else ""),
             ("false-match rates", ", ".join(rates) or "not calibrated"),
@@ -402,8 +369,11 @@ def _rows(model: ModelEntry) -> list[tuple[str, str]]:
             ("calibrated by", model.calibration_command),
         ]
     for each in model.accuracy:
-        rows += [("measured", f"{words(each.value)}: {each.name}"), ("measured by", each.command)]
-    return [*rows, ("notes", model.notes), ("folder", words(model.folder))]
+        rows += [
+            ("measured", f"{format_value(each.value)}: {each.name}"),
+            ("measured by", each.command),
+        ]
+    return [*rows, ("notes", model.notes), ("folder", format_value(model.folder))]
 
 
 def _scale(model: ModelEntry) -> str:
@@ -411,4 +381,4 @@ def _scale(model: ModelEntry) -> str:
     inverse = 1 / model.scale[0] if model.scale[0] else 0.0
     rounded = round(2 * inverse) / 2
     near = abs(inverse - rounded) < 1e-6 * abs(inverse) and inverse > 1
-    return f"1/{words(rounded)}" if near else words(model.scale[0])
+    return f"1/{format_value(rounded)}" if near else format_value(model.scale[0])

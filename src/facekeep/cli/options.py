@@ -39,12 +39,14 @@ ENGINE: Final = (
     "precision",
     "threads",
 )
-"""Settings of the road from a picture to embeddings."""
+"""Settings of the pipeline from a picture to embeddings."""
 
 GALLERY: Final = ("gallery", "key")
 """Settings that say which gallery, and how to open it."""
 
-Image = Annotated[Path, typer.Argument(metavar="IMAGE", help="A picture.")]
+Image = Annotated[
+    str, typer.Argument(metavar="IMAGE", help="A picture; or - for one on standard input.")
+]
 Images = Annotated[
     list[str],
     typer.Argument(
@@ -75,10 +77,8 @@ JsonFlag = Annotated[
 Collage = Annotated[
     bool, typer.Option("--collage", help="A picture may show a person several times.")
 ]
-QuietFlag = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no remarks.")]
-VerboseFlag = Annotated[
-    bool, typer.Option("--verbose", "-v", help="Say on stderr what is being done.")
-]
+QuietFlag = Annotated[bool, typer.Option("--quiet", "-q", help="Print no progress and no notes.")]
+VerboseFlag = Annotated[bool, typer.Option("--verbose", "-v", help="Report each step on stderr.")]
 ConfigOption = Annotated[
     str | None,
     typer.Option(

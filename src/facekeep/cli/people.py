@@ -21,13 +21,15 @@ from facekeep.cli.enroll import (
     consent_of,
     metadata_of,
 )
-from facekeep.cli.opening import nobody, open_engine, open_gallery, open_key, space_of
+from facekeep.cli.hints import first_enroll
+from facekeep.cli.inputs import name_stdin, read_input
 from facekeep.cli.options import ENGINE, GALLERY, Image
-from facekeep.cli.output import counted, words
+from facekeep.cli.output import format_count, format_value
 from facekeep.errors import InputError, SpaceMismatch
+from facekeep.factory import open_engine, open_gallery, open_key, space_of
 
 if TYPE_CHECKING:
-    from facekeep.gallery import Key, Person, Template
+    from facekeep.gallery import Key, Person
 
 app = group(
     "people",
@@ -80,13 +82,13 @@ class Conflict(StrEnum):
 )
 def list_(run: Run) -> None:
     """List everybody who is enrolled."""
-    with open_gallery(run, read_only=True) as gallery:
+    with open_gallery(run.settings, read_only=True) as gallery:
         people = gallery.people()
     if run.json:
-        run.emit({"people": [_document(person) for person in people]})
+        run.emit({"people": [person.to_dict() for person in people]})
         return
     if not people:
-        run.say(nobody(run.settings.gallery))
+        run.say(f"nobody is enrolled yet; {first_enroll(run.settings.gallery)}")
         return
     rows = [
         [p.name, _counts(p), p.created_at.date(), p.retain_until and p.retain_until.date()]
@@ -98,19 +100,19 @@ def list_(run: Run) -> None:
 @command(app, "show", uses=GALLERY, examples=['facekeep people show "Ada Lovelace"'])
 def show(run: Run, name: Name) -> None:
     """Show what is kept about a person: facts, consent and each template."""
-    with open_gallery(run, read_only=True) as gallery:
+    with open_gallery(run.settings, read_only=True) as gallery:
         person = gallery.person(name)
     if run.json:
-        run.emit(_document(person))
+        run.emit(person.to_dict())
         return
     run.say(f"{person.name}, enrolled {person.created_at:%Y-%m-%d %H:%M} UTC, id {person.id[:8]}")
-    run.say(f"{counted(person.template_count, 'template')}{_against(person)}")
+    run.say(f"{format_count(person.template_count, 'template')}{_against(person)}")
     if person.consent:
         run.say(f"consent: {person.consent.basis}, {person.consent.given_at:%Y-%m-%d}")
     if person.retain_until:
         run.say(f"kept until {person.retain_until:%Y-%m-%d %H:%M} UTC")
     for key, value in person.metadata.items():
-        run.say(f"{key}: {words(value)}")
+        run.say(f"{key}: {format_value(value)}")
     rows = [
         [t.id, "is not" if t.negative else "", _number(t.quality), _source(t.source)]
         for t in person.templates or ()
@@ -137,14 +139,14 @@ def set_(
         changes["retain_until"] = datetime.now(UTC) + timedelta(days=retain_days)
     if not changes:
         raise InputError("say what to change: --meta, --consent or --retain-days")
-    with open_gallery(run) as gallery:
+    with open_gallery(run.settings) as gallery:
         _report(run, gallery.update(name, **changes), "changed")
 
 
 @command(app, "rename", uses=GALLERY, examples=['facekeep people rename Ada "Ada Lovelace"'])
 def rename(run: Run, name: Name, new_name: NewName, new_person: NewPerson = False) -> None:
     """Give a person another name."""
-    with open_gallery(run) as gallery:
+    with open_gallery(run.settings) as gallery:
         _report(run, gallery.rename(name, new_name, new_person=new_person), "renamed")
 
 
@@ -163,7 +165,7 @@ def merge(
     """Make one person of several: the templates of all go to the last one named."""
     if len(names) < 2:
         raise InputError("merging takes two names or more: those to merge, then the one that stays")
-    with open_gallery(run) as gallery:
+    with open_gallery(run.settings) as gallery:
         _report(run, gallery.merge(names[:-1], names[-1]), "merged")
 
 
@@ -187,7 +189,7 @@ def split(
     new_person: NewPerson = False,
 ) -> None:
     """Move templates that belong to somebody else to a new person."""
-    with open_gallery(run) as gallery:
+    with open_gallery(run.settings) as gallery:
         _report(run, gallery.split(name, templates, new_name, new_person=new_person), "split off")
 
 
@@ -207,10 +209,10 @@ def remove(run: Run, name: Name, templates: Some = None, yes: Sure = False) -> N
     With --template only the templates named are erased and the person stays, which takes at least
     one other template.
     """
-    with open_gallery(run) as gallery:
+    with open_gallery(run.settings) as gallery:
         name = gallery.person(name).name
         if not yes:
-            some = counted(len(set(templates)), "template") + " of " if templates else ""
+            some = format_count(len(set(templates)), "template") + " of " if templates else ""
             _confirm(f"Erase {some}{name} for good?")
         if templates:
             _report(run, gallery.remove_templates(name, templates), "still enrolled")
@@ -218,7 +220,7 @@ def remove(run: Run, name: Name, templates: Some = None, yes: Sure = False) -> N
         person = gallery.remove(name)
     if run.json:
         run.emit({"removed": person.name, "template_count": person.template_count})
-    run.say(f"{person.name}: erased, {counted(person.template_count, 'template')}")
+    run.say(f"{person.name}: erased, {format_count(person.template_count, 'template')}")
 
 
 @command(
@@ -233,8 +235,9 @@ def refuse(run: Run, name: Name, image: Image, largest: Largest = False) -> None
     Of several faces in the picture one must plainly be the main one. The picture must not be one
     that the person is enrolled with.
     """
-    with open_engine(run, gallery="write") as engine:
-        person = engine.refuse(name, image, largest=largest)
+    with open_engine(run.settings, gallery="write") as engine, name_stdin(image):
+        source = read_input(image, run.settings.max_bytes)
+        person = engine.refuse(name, source, largest=largest)
         _report(run, person, "noted what this person is not")
 
 
@@ -253,12 +256,12 @@ def export(
     ] = False,
 ) -> None:
     """Write everybody to a file that another gallery can import; encrypted if the gallery is."""
-    with open_gallery(run) as gallery:
+    with open_gallery(run.settings) as gallery:
         gallery.export(file, key=_file_key(file_key), plain=plain)
         count = gallery.count()
     if run.json:
         run.emit({"file": file, "people": count})
-    run.say(f"{file}: {counted(count, 'person', 'people')} exported")
+    run.say(f"{file}: {format_count(count, 'person', 'people')} exported")
 
 
 @command(
@@ -286,11 +289,11 @@ def import_(
     key = _file_key(file_key)
     if not run.settings.gallery.exists():
         _rehearse(run, file, key)
-    with open_gallery(run, create=True) as gallery:
+    with open_gallery(run.settings, create=True) as gallery:
         done = gallery.import_(file, key=key, on_conflict=on_conflict.value, new_person=new_person)
     if run.json:
         run.emit({"added": done.added, "merged": done.merged, "skipped": done.skipped})
-    added = counted(done.added, "person", "people")
+    added = format_count(done.added, "person", "people")
     run.say(f"{file}: {added} added, {done.merged} merged, {done.skipped} skipped")
 
 
@@ -305,8 +308,8 @@ def _rehearse(run: Run, file: Path, key: Key | None) -> None:
     """Read an export to its end, so that a bad one does not leave a new, empty gallery behind."""
     from facekeep.gallery.transfer import read_export
 
-    own = space_of(run)
-    with read_export(file, key or open_key(run)) as source:
+    own = space_of(run.settings)
+    with read_export(file, key or open_key(run.settings)) as source:
         if source.space != own:
             raise SpaceMismatch(
                 f"{file} holds templates of {source.space.model}, not of {own.model}: "
@@ -324,10 +327,9 @@ def _file_key(spec: str | None) -> Key | None:
 
 def _report(run: Run, person: Person, what: str) -> None:
     if run.json:
-        run.emit(_document(person))
-    run.say(
-        f"{person.name}: {what}, {counted(person.template_count, 'template')}{_against(person)}"
-    )
+        run.emit(person.to_dict())
+    count = format_count(person.template_count, "template")
+    run.say(f"{person.name}: {what}, {count}{_against(person)}")
 
 
 def _counts(person: Person) -> str:
@@ -337,34 +339,6 @@ def _counts(person: Person) -> str:
 def _against(person: Person) -> str:
     """How many templates say "this is not the person", if any do."""
     return f" + {person.negative_count} refused" if person.negative_count else ""
-
-
-def _document(person: Person) -> dict[str, Any]:
-    document: dict[str, Any] = {
-        "name": person.name,
-        "id": person.id,
-        "created_at": person.created_at.isoformat(),
-        "template_count": person.template_count,
-        "negative_count": person.negative_count,
-        "metadata": person.metadata,
-        "consent": person.consent
-        and {"basis": person.consent.basis, "given_at": person.consent.given_at.isoformat()},
-        "retain_until": person.retain_until and person.retain_until.isoformat(),
-    }
-    if person.templates is not None:
-        document["templates"] = [_template(template) for template in person.templates]
-    return document
-
-
-def _template(template: Template) -> dict[str, Any]:
-    return {
-        "id": template.id,
-        "negative": template.negative,
-        "quality": template.quality,
-        "source": template.source,
-        "crop": template.has_crop,
-        "created_at": template.created_at.isoformat(),
-    }
 
 
 def _source(source: str | None) -> str:

@@ -12,15 +12,17 @@ import typer
 from facekeep.cli.command import ExitStatus, Run, command, group
 from facekeep.cli.completion import people_names
 from facekeep.cli.csv_file import Csv, csv_rows
-from facekeep.cli.looking import CacheFlag, check_sheet, open_cache, photo_progress, remarks, terms
-from facekeep.cli.opening import open_engine
+from facekeep.cli.decisions import format_box
+from facekeep.cli.inputs import STDIN, name_stdin, read_input
 from facekeep.cli.options import ENGINE, GALLERY, Folder, Out
-from facekeep.cli.output import words
-from facekeep.cli.terms import box
+from facekeep.cli.output import format_value
+from facekeep.cli.photo_commands import CacheFlag, open_cache, photo_progress, say_notes
+from facekeep.cli.result_files import check_sheet
 from facekeep.errors import GalleryNotFound, ImageError, PersonNotFound
+from facekeep.factory import open_engine
 
 if TYPE_CHECKING:
-    from facekeep.apps.photos import Search
+    from facekeep.apps.photo_folders import Search
 
 app = group()
 
@@ -28,7 +30,7 @@ Probe = Annotated[
     str,
     typer.Argument(
         metavar="IMAGE|NAME",
-        help="A picture, or the name of an enrolled person.",
+        help="A picture, - for one on standard input, or the name of an enrolled person.",
         autocompletion=people_names,
     ),
 ]
@@ -88,58 +90,49 @@ def search(
             add(dict(zip(_COLUMNS, places, strict=True)))
     run = replace(run, muted=csv == "-")
     if out is not None:
-        from facekeep.apps.sheet import search_sheet
+        from facekeep.apps.contact_sheets import search_sheet
 
         save_image(out, search_sheet(result, max_pixels=run.settings.max_pixels))
     if run.json:
-        found = [
-            {"image": each.path, "similarity": each.similarity, "bbox": each.face.bbox}
-            for each in result.found
-        ]
-        run.emit(
-            {
-                "probe": probe,
-                "name": result.name,
-                "folder": folder,
-                "found": found,
-                **terms(result.threshold, result.photos),
-                "expected_false": result.expected_false,
-            }
-        )
+        run.emit({"probe": probe, "name": result.name, "folder": folder, **result.to_dict()})
     elif result.found:
-        rows = [[each.path, f"{each.similarity:.3f}", box(each.face)] for each in result.found]
+        rows = [
+            [each.path, f"{each.similarity:.3f}", format_box(each.face)] for each in result.found
+        ]
         run.table(["photo", "similarity", "box (x1 y1 x2 y2)"], rows)
     photos = result.photos
     if result.name and not run.quiet:
         run.say(f"looked for {result.name}, who is enrolled")
-    elif not is_picture(probe) and not run.quiet:
+    elif probe != STDIN and not is_picture(probe) and not run.quiet:
         run.say(f"looked for the face of {probe}, which is a file here, not for a name")
-    others = words(float(f"{result.expected_false:.2g}"))
+    others = format_value(float(f"{result.expected_false:.2g}"))
     run.say(
         f"found in {len(result.found)} of {len(photos.photos)} photos with {photos.faces} faces"
         f"{f' ({photos.unusable} unusable)' if photos.unusable else ''};"
         f" about {others} faces of others are expected to be as similar"
     )
-    remarks(run, photos, result.threshold)
+    say_notes(run, photos, result.threshold)
     return ExitStatus.YES if result.found else ExitStatus.NO
 
 
 def _search(run: Run, probe: str, folder: Path, top: int | None, cache: bool) -> Search:
     """Look for a face of a file, or else for the person of this name."""
-    from facekeep.apps.photos import search_folder, search_person
+    from facekeep.apps.photo_folders import search_folder, search_person
     from facekeep.pipeline.image import elsewhere
 
     if where := elsewhere(probe):
         raise ImageError(f"{probe}: {where}")
-    named = not os.path.lexists(probe)
+    named = probe != STDIN and not os.path.lexists(probe)
     try:
         with (
-            open_engine(run, gallery="read" if named else "none") as engine,
+            open_engine(run.settings, gallery="read" if named else "none") as engine,
             open_cache(run, cache) as known,
             photo_progress(run) as show,
+            name_stdin(probe),
         ):
             if not named:
-                return search_folder(engine, probe, folder, top=top, cache=known, progress=show)
+                source = read_input(probe, run.settings.max_bytes)
+                return search_folder(engine, source, folder, top=top, cache=known, progress=show)
             return search_person(engine, probe, folder, top=top, cache=known, progress=show)
     except (GalleryNotFound, PersonNotFound) as error:
-        raise ImageError(f"{probe}: there is no such file, and {error}") from error
+        raise ImageError(f"{probe}: there is no such file, and {error}", error.hint) from error

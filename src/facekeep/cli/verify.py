@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from facekeep.cli.command import ExitStatus, Run, command, group
-from facekeep.cli.opening import open_engine
+from facekeep.cli.decisions import format_box, say_threshold
+from facekeep.cli.inputs import STDIN, name_stdin, read_input
 from facekeep.cli.options import ENGINE, Image
-from facekeep.cli.terms import box, say_terms
+from facekeep.errors import InputError
+from facekeep.factory import open_engine
 
 if TYPE_CHECKING:
-    from facekeep.types import Face, Verification
+    from facekeep.types import Verification
 
 app = group()
 
@@ -27,12 +27,16 @@ app = group()
         "facekeep verify id-card.jpg selfie.jpg",
         "facekeep verify a.jpg b.jpg --fmr 1e-5",
         "facekeep verify id-card.jpg party.jpg --any",
+        "facekeep verify id-card.jpg - < selfie.jpg",
     ],
 )
 def verify(
     run: Run,
     first: Image,
-    second: Annotated[Path, typer.Argument(metavar="IMAGE2", help="Another picture.")],
+    second: Annotated[
+        str,
+        typer.Argument(metavar="IMAGE2", help="Another picture; or - likewise."),
+    ],
     any_pair: Annotated[
         bool,
         typer.Option(
@@ -47,68 +51,44 @@ def verify(
     still holds. Faces are numbered in reading order, as by detect. Exit status: 0 yes, 1 no, or no
     usable face in one of the pictures.
     """
-    with open_engine(run) as engine:
-        result = engine.verify(first, second, any_pair=any_pair)
-    images = [_side(result, side, image) for side, image in enumerate((first, second))]
+    if first == second == STDIN:
+        raise InputError("- stands for one picture on standard input; name a file for the other")
+    with open_engine(run.settings) as engine, name_stdin(STDIN if STDIN in (first, second) else ""):
+        sources = [read_input(each, run.settings.max_bytes) for each in (first, second)]
+        result = engine.verify(*sources, any_pair=any_pair)
     if run.json:
-        run.emit(
-            {
-                "match": result.match,
-                "similarity": result.similarity,
-                "threshold": result.threshold.cosine,
-                "fmr": result.threshold.fmr,
-                "reasons": result.reasons,
-                "images": images,
-            }
-        )
+        found = result.to_dict()
+        named = zip((first, second), found["images"], strict=True)
+        run.emit({**found, "images": [{"image": image, **side} for image, side in named]})
     _print(run, result, (first, second), any_pair)
-    say_terms(run, result.threshold)
+    say_threshold(run, result.threshold)
     return ExitStatus.YES if result.match else ExitStatus.NO
 
 
-def _side(result: Verification, side: int, image: Path) -> dict[str, Any]:
-    """What was seen in one of the pictures; ``face`` is a number in reading order, from 1."""
-    faces = result.faces[side]
-    numbers = _numbers(faces)
-    place = result.compared[side] if result.compared else None
-    ordered = sorted(zip(numbers, faces, strict=True), key=lambda each: each[0])
-    return {
-        "image": image,
-        "faces": len(faces),
-        "face": None if place is None else numbers[place],
-        "bbox": None if place is None else faces[place].bbox,
-        "boxes": [face.bbox for _, face in ordered],
-    }
-
-
-def _numbers(faces: Sequence[Face]) -> list[int]:
-    """The numbers that ``detect`` gives these faces."""
-    from facekeep.draw import reading_order
-
-    return reading_order(faces)
-
-
-def _print(run: Run, result: Verification, images: tuple[Path, Path], any_pair: bool) -> None:
+def _print(run: Run, result: Verification, images: tuple[str, str], any_pair: bool) -> None:
     if result.compared is None or result.similarity is None:
         run.say(f"no: {_why_none(result, images, any_pair)}")
         return
+    from facekeep.types import reading_order
+
     word = "yes" if result.match else "no"
     run.say(f"{word}: similarity {result.similarity:.3f}, threshold {result.threshold.cosine:.3f}")
     for image, faces, place in zip(images, result.faces, result.compared, strict=True):
         if len(faces) > 1:
-            number = _numbers(faces)[place]
+            number = reading_order(faces)[place]
             size = ", the largest," if place == 0 else ""
-            run.say(f"{image}: compared face {number} of {len(faces)}{size} at {box(faces[place])}")
+            place_text = f"{number} of {len(faces)}{size} at {format_box(faces[place])}"
+            run.say(f"{image}: compared face {place_text}")
     if not any_pair and not result.match and any(len(faces) > 1 for faces in result.faces):
         run.say("to compare each face with each: --any")
 
 
-def _why_none(result: Verification, images: tuple[Path, Path], any_pair: bool) -> str:
+def _why_none(result: Verification, images: tuple[str, str], any_pair: bool) -> str:
     """Which picture shows no face, or no usable one, and why."""
     from facekeep.pipeline.quality import reason_words
 
     sides = list(zip(images, result.faces, strict=True))
-    without = [str(image) for image, faces in sides if not faces]
+    without = [image for image, faces in sides if not faces]
     told = [f"no face was found in {' and in '.join(without)}"] if without else []
     told += [
         f"the face in {image} is unusable ({reason_words(faces[0].reasons)})"

@@ -1,1 +1,5 @@
-"""The settings of a run: flags, environment variables, a file, defaults."""
+"""The settings of a run: options, environment variables, a file, defaults."""
+
+from facekeep.config.settings import Settings, load_settings
+
+__all__ = ["Settings", "load_settings"]

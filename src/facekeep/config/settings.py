@@ -30,6 +30,7 @@ __all__ = [
     "default_config_path",
     "default_gallery_path",
     "example_toml",
+    "load_settings",
     "read_toml",
     "resolve",
 ]
@@ -49,7 +50,7 @@ def default_gallery_path() -> Path:
     Raises:
         ConfigError: This user has no home folder.
     """
-    return user_folder("data", "set HOME, or name the gallery with --gallery") / "people.db"
+    return user_folder("data", "set HOME, or name the gallery", "gallery") / "people.db"
 
 
 def default_config_path() -> Path:
@@ -104,7 +105,7 @@ class Settings:
     review: Literal["off", "standard", "strict"] = field(
         default="standard",
         metadata=_about(
-            "How strictly photos are examined before they are enrolled.",
+            "How strictly photos are checked before they are enrolled.",
             kinds.choice("off", "standard", "strict"),
             '"standard"',
         ),
@@ -216,7 +217,7 @@ class Settings:
     runtime: str | None = field(
         default=None,
         metadata=_about(
-            "Program that runs the models.",
+            "Runtime that runs the models.",
             kinds.text("NAME", "the name of a runtime"),
             '"onnxruntime"',
             "what the file of each model needs",
@@ -297,10 +298,28 @@ class Resolved:
     file: Path | None
 
 
+def load_settings(file: str | os.PathLike[str] | None = None, **changes: object) -> Settings:
+    """Load the settings in force: changes over environment over file over defaults.
+
+    Args:
+        file: A TOML file; None for the one that ``FACEKEEP_CONFIG`` names, or the user's own.
+        changes: Values by setting; None means "not given".
+
+    Raises:
+        ConfigError: A key is unknown, or a value is of the wrong type or out of range.
+    """
+    for name in changes:
+        if name not in KNOBS:
+            raise _unknown("", name)
+    return resolve(changes, file=config_path(file), as_options=False).settings
+
+
 def resolve(
     flags: Mapping[str, object] | None = None,
     environ: Mapping[str, str] | None = None,
     file: Path | None = None,
+    *,
+    as_options: bool = True,
 ) -> Resolved:
     """Merge flags over environment over file over defaults.
 
@@ -309,6 +328,7 @@ def resolve(
             None means "not given".
         environ: The environment, ``os.environ`` when None; empty variables count as not set.
         file: A TOML file, or None for no file; see `config_path`.
+        as_options: Call flags by the names of options in messages, not by those of settings.
 
     Raises:
         ConfigError: A key is unknown, or a value is of the wrong type or out of range; names the
@@ -326,8 +346,9 @@ def resolve(
     for name, given in (flags or {}).items():
         if given is not None:
             knob = KNOBS[name]
-            values[name] = parse(knob.kind, given, f"{knob.option} {_shown(given, knob)}")
-            origins[name] = Origin("flag", knob.option)
+            called = f"{knob.option} " if as_options else f"{name} = "
+            values[name] = parse(knob.kind, given, f"{called}{_shown(given, knob)}")
+            origins[name] = Origin("flag", called.rstrip(" ="))
     _choose_rate(values, origins)
     return Resolved(Settings(**values), origins, file)
 
@@ -348,7 +369,9 @@ def _choose_rate(values: dict[str, Any], origins: dict[str, Origin]) -> None:
     origins[other] = Origin("default")
 
 
-def config_path(flag: str | Path | None, environ: Mapping[str, str] | None = None) -> Path | None:
+def config_path(
+    flag: str | os.PathLike[str] | None, environ: Mapping[str, str] | None = None
+) -> Path | None:
     """Find the configuration file: ``flag``, else ``FACEKEEP_CONFIG``, else the user's own.
 
     Returns:
@@ -359,7 +382,6 @@ def config_path(flag: str | Path | None, environ: Mapping[str, str] | None = Non
     """
     environ = os.environ if environ is None else environ
     named = flag or environ.get(ENV_PREFIX + "CONFIG")
-    source = "--config" if flag else ENV_PREFIX + "CONFIG"
     try:
         path = Path(named) if named else default_config_path()
     except ConfigError:  # there is no home, so no file in it either
@@ -371,7 +393,9 @@ def config_path(flag: str | Path | None, environ: Mapping[str, str] | None = Non
     if exists:
         return path
     if named:
-        raise ConfigError(f"{path}: there is no such configuration file ({source})")
+        source = "" if flag else f" ({ENV_PREFIX}CONFIG)"
+        hint = "config" if flag else None
+        raise ConfigError(f"{path}: there is no such configuration file{source}", hint)
     return None
 
 
@@ -384,7 +408,7 @@ def read_toml(path: Path) -> dict[str, Any]:
     values = {}
     for name, value in read_document(path, "a configuration file").items():
         if name not in KNOBS:
-            raise ConfigError(f"{path}: unknown key {_shown(name)}; {_suggestion(name)}")
+            raise _unknown(f"{path}: ", name)
         knob = KNOBS[name]
         checked = check(knob.kind, value, f"{path}: {name} = {_shown(value, knob)}")
         values[name] = knob.kind.anchor(checked, path.parent)
@@ -407,11 +431,13 @@ def example_toml() -> str:
     return "\n".join(parts) + "\n"
 
 
-def _suggestion(name: str) -> str:
+def _unknown(where: str, name: str) -> ConfigError:
     import difflib
 
-    close = difflib.get_close_matches(name.lower(), KNOBS, n=1)
-    return f"did you mean {close[0]}?" if close else "'facekeep config example' lists all keys"
+    told = f"{where}unknown key {_shown(name)}"
+    if close := difflib.get_close_matches(name.lower(), KNOBS, n=1):
+        return ConfigError(f"{told}; did you mean {close[0]}?")
+    return ConfigError(f"{told}; known: {', '.join(KNOBS)}", "config_example")
 
 
 def _shown(value: object, knob: Knob | None = None) -> str:

@@ -6,7 +6,7 @@ import json
 import re
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from facekeep._internal.files import one_line
 from facekeep.errors import InputError
+from facekeep.types import round_number
 
 __all__ = [
     "MAX_CROP_BYTES",
@@ -126,6 +127,17 @@ class Template:
     has_crop: bool
     created_at: datetime
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return all but the person, for JSON."""
+        return {
+            "id": self.id,
+            "negative": self.negative,
+            "quality": None if self.quality is None else round_number(self.quality),
+            "source": self.source,
+            "crop": self.has_crop,
+            "created_at": self.created_at.isoformat(),
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class Person:
@@ -152,6 +164,23 @@ class Person:
     template_count: int
     templates: tuple[Template, ...] | None = None
     negative_count: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all that is known of the person, for JSON; ``templates`` where they are known."""
+        document: dict[str, Any] = {
+            "name": self.name,
+            "id": self.id,
+            "created_at": self.created_at.isoformat(),
+            "template_count": self.template_count,
+            "negative_count": self.negative_count,
+            "metadata": self.metadata,
+            "consent": self.consent
+            and {"basis": self.consent.basis, "given_at": self.consent.given_at.isoformat()},
+            "retain_until": self.retain_until and self.retain_until.isoformat(),
+        }
+        if self.templates is not None:
+            document["templates"] = [each.to_dict() for each in self.templates]
+        return document
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +220,10 @@ class AuditEntry:
     person_id: str | None
     detail: dict[str, Any]
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return the attributes by name, for JSON."""
+        return {**asdict(self), "at": self.at.isoformat(timespec="seconds")}
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -206,6 +239,10 @@ class Finding:
     kind: FindingKind
     message: str
     id: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the attributes by name, for JSON."""
+        return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,6 +278,11 @@ class GalleryInfo:
     expired: int
     size: int
     erasure_pending: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the attributes by name, for JSON."""
+        facts = {"path": str(self.path), "created_at": self.created_at.isoformat()}
+        return asdict(self) | facts
 
 
 @dataclass(frozen=True, slots=True)

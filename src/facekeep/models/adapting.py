@@ -20,7 +20,7 @@ from facekeep._internal.files import open_regular, printable, why
 from facekeep.errors import FacekeepError, InputError, ModelCorrupt, ModelError, ModelNotFound
 from facekeep.models.files import keep, read_model
 from facekeep.models.probe import as_rows, probe_embedder
-from facekeep.runtime import open_session
+from facekeep.runtime import RuntimeOptions, open_session
 
 __all__ = ["adapt"]
 
@@ -289,13 +289,13 @@ def _embedding(model: Any) -> str:
         shown = _listed(
             [f"{name} ({' x '.join(map(str, shape))})" for name, shape in found.items()]
         )
-        raise ModelError(f"several outputs could be the embedding: {shown}; name it with --output")
+        raise ModelError(f"several outputs could be the embedding: {shown}; name it", "output")
     return next(iter(found))
 
 
 def _run(content: bytes) -> dict[str, NDArray[Any]]:
     """Run a network on noise, in a batch that tells faces from other axes."""
-    session = open_session(content, threads=1)
+    session = open_session(content, options=RuntimeOptions(threads=1))
     try:
         (entry,) = session.inputs
         defaults = (2, 3, _SIDE, _SIDE)
@@ -349,7 +349,7 @@ def _with_free_batch(model: Any, content: bytes) -> bytes | None:
 
 def _singles(content: bytes, count: int) -> NDArray[Any]:
     """Run a network on the noise of `_run`, a face at a time."""
-    session = open_session(content, threads=1)
+    session = open_session(content, options=RuntimeOptions(threads=1))
     try:
         (entry,) = session.inputs
         defaults = (count, 3, _SIDE, _SIDE)

@@ -13,7 +13,7 @@ from typing import get_args
 from facekeep._internal.child import call
 from facekeep._internal.drafts import scratch_folder
 from facekeep._internal.files import path_text, printable, why
-from facekeep.errors import InputError, ModelCorrupt, ModelError, ModelNotFound
+from facekeep.errors import Hint, InputError, ModelCorrupt, ModelError, ModelNotFound
 from facekeep.models.catalog import ENTRY_FILE, entry, is_builtin, own_folder
 from facekeep.models.checkpoints import find_converter
 from facekeep.models.files import cannot_write, keep, read_model
@@ -27,6 +27,7 @@ from facekeep.models.model_entry import (
 )
 from facekeep.models.parse import check_name
 from facekeep.models.paths import models_dir
+from facekeep.models.resolve import pull_hint
 from facekeep.models.write import write_entry
 
 # arch: the ending of its files, and what runs them.
@@ -217,7 +218,8 @@ def _formed(made: ModelEntry, scratch: Path, file: str, output: str | None) -> M
         kind = {"onnxruntime": "ONNX", "litert": "LiteRT", "ncnn": "ncnn"}[made.runtime]
         raise ModelCorrupt(
             f"{shown} is no network that can be run ({error}); export it to {kind} again,"
-            " or name its kind with --arch"
+            " or name its kind",
+            "arch",
         ) from error
     return dataclasses.replace(made, **form)
 
@@ -246,7 +248,7 @@ def set_thresholds(
     """
     known = entry(name)
     if known.offered:
-        raise ModelNotFound(f"model {name!r} is not here yet; run: facekeep models pull {name}")
+        raise ModelNotFound(f"model {name!r} is not here yet; pull it first", pull_hint(known))
     if known.folder is None:
         raise InputError(f"model {name!r} is built in; its thresholds come with facekeep")
     changed = dataclasses.replace(
@@ -297,8 +299,9 @@ def free_folder(name: str) -> Path:
         raise InputError(f"a model's name {error}") from error
     if is_builtin(name) and entry(name).offered:
         raise InputError(
-            f"the catalogue offers a model called {name!r}; choose another name, or run:"
-            f" facekeep models pull {name} --from FILE"
+            f"the catalog offers a model called {name!r}; choose another name, or pull it from the"
+            " file",
+            Hint("pull_from", {"model": name}),
         )
     if is_builtin(name) or folder.is_symlink() or (folder / ENTRY_FILE).exists():
         raise InputError(f"a model is already called {name!r}; choose another name")

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from facekeep.errors import FacekeepError, ModelError
 from facekeep.models.model_entry import LARGEST_INPUT, Runtime
-from facekeep.runtime import Session, open_session
+from facekeep.runtime import RuntimeOptions, Session, open_session
 from facekeep.runtime.batches import InBatches
 
 _LARGEST_BATCH = 256
@@ -44,7 +44,7 @@ def probe_embedder(model: Path | bytes, runtime: Runtime = "onnxruntime") -> For
             embedding each.
         RuntimeUnavailable: The runtime is not installed.
     """
-    opened = open_session(model, runtime=runtime, threads=1)
+    opened = open_session(model, options=RuntimeOptions(runtime=runtime, threads=1))
     try:
         size, batch = _size_and_batch(opened)
         session = opened if batch is None else InBatches(opened, batch)

@@ -141,7 +141,8 @@ def _fetch(entry: ModelEntry, file: FileEntry, progress: Progress | None) -> Non
             _log.info("model %s: %s", entry.name, error)
             failures.append(str(error))
     if not failures:
-        raise PullError(f"{file.name} of model {entry.name!r} has no source; {mend(entry, file)}")
+        what, hint = mend(entry, file)
+        raise PullError(f"{file.name} of model {entry.name!r} has no source; {what}", hint)
     raise PullError("; ".join(failures))
 
 

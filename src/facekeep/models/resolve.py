@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from facekeep._internal.files import open_regular, why
-from facekeep.errors import ConfigError, FacekeepError, ModelCorrupt, ModelNotFound
+from facekeep.errors import ConfigError, FacekeepError, Hint, ModelCorrupt, ModelNotFound
 from facekeep.models.files import keep
 from facekeep.models.model_entry import (
     EDGEFACE,
@@ -47,10 +47,16 @@ class ModelStatus:
     Attributes:
         state: ``ok``, ``missing`` or ``damaged``; ``offered`` where it was never pulled.
         detail: The line.
+        hint: What a program may add to it, as for errors.
     """
 
     state: Literal["ok", "missing", "damaged", "offered"]
     detail: str
+    hint: Hint | None = None
+
+    def to_dict(self) -> dict[str, str]:
+        """Return state and detail, for JSON."""
+        return {"state": self.state, "detail": self.detail}
 
 
 def locate(entry: ModelEntry) -> Path:
@@ -104,7 +110,7 @@ def _files(entry: ModelEntry) -> list[Path]:
     """Find a model's files as published, and check them."""
     if entry.offered:
         raise ModelNotFound(
-            f"model {entry.name!r} is not on this machine; run: facekeep models pull {entry.name}"
+            f"model {entry.name!r} is not on this machine: pull it first", pull_hint(entry)
         )
     return [_checked(entry, file) for file in entry.files]
 
@@ -146,16 +152,16 @@ def _keep(entry: ModelEntry, content: bytes) -> Path:
 def verify(entry: ModelEntry) -> ModelStatus:
     """Check a model's files against the catalogue."""
     if entry.offered:
-        return ModelStatus("offered", f"not pulled; run: facekeep models pull {entry.name}")
+        return ModelStatus("offered", "not pulled", pull_hint(entry))
     conversion = entry.files[0].conversion
     try:
         paths = _files(entry)
         if conversion is not None and conversion.name == EXPORT:
             _exported(entry, conversion)
     except ModelNotFound as error:
-        return ModelStatus("missing", str(error))
+        return ModelStatus("missing", str(error), error.hint)
     except FacekeepError as error:
-        return ModelStatus("damaged", str(error))
+        return ModelStatus("damaged", str(error), error.hint)
     return ModelStatus("ok", f"{paths[0]} has the published digest")
 
 
@@ -211,12 +217,14 @@ def _fault(path: Path, sha256: str, size: int) -> str | None:
 def _checked(entry: ModelEntry, file: FileEntry) -> Path:
     path = find(entry, file)
     if path is None:
+        what, hint = mend(entry, file)
         raise ModelNotFound(
-            f"the files of model {entry.name!r} are not on this machine; {mend(entry, file)}"
+            f"the files of model {entry.name!r} are not on this machine; {what}", hint
         )
     problem = fault(path, file)
     if problem is not None:
-        raise ModelCorrupt(f"{path} cannot be trusted: {problem}; {mend(entry, file)}")
+        what, hint = mend(entry, file)
+        raise ModelCorrupt(f"{path} cannot be trusted: {problem}; {what}", hint)
     return path
 
 
@@ -226,21 +234,23 @@ def _exported(entry: ModelEntry, conversion: Conversion) -> Path:
     problem = _fault(path, conversion.sha256, conversion.size)
     if problem is not None:
         raise ModelCorrupt(
-            f"{path} cannot be trusted: {problem}; run: facekeep models pull {entry.name}"
+            f"{path} cannot be trusted: {problem}; pull the model again", pull_hint(entry)
         )
     return path
 
 
-def mend(entry: ModelEntry, file: FileEntry) -> str:
-    """Say what to do about a file that is missing or damaged."""
+def mend(entry: ModelEntry, file: FileEntry) -> tuple[str, Hint | None]:
+    """Say what to do about a file that is missing or damaged, and give the hint to it."""
     if any(isinstance(source, BundledSource) for source in file.sources):
-        return "install facekeep again: the file is part of it"
+        return "install facekeep again: the file is part of it", None
     if any(isinstance(source, RemoteSource) for source in file.sources):
-        return f"run: facekeep models pull {entry.name}"
-    return (
-        f"import it again: facekeep models remove {entry.name},"
-        f" then facekeep models import FILE --name {entry.name}"
-    )
+        return "pull the model", pull_hint(entry)
+    return "remove the model, and import it again", Hint("import_again", {"model": entry.name})
+
+
+def pull_hint(entry: ModelEntry) -> Hint:
+    """Give the hint to pull a model."""
+    return Hint("pull", {"model": entry.name})
 
 
 def _in_distribution(source: DistributionSource) -> Path | None:

@@ -60,11 +60,11 @@ def similarity_transform(source: ArrayLike, target: ArrayLike) -> NDArray[np.flo
     if source.shape != target.shape or source.ndim != 2 or source.shape[1] != 2 or len(source) < 2:
         raise InputError(f"expected two point lists (n, 2), got {source.shape} and {target.shape}")
     p, q = (points[:, 0] + 1j * points[:, 1] for points in (source, target))
-    centred = p - p.mean()
-    spread = (np.abs(centred) ** 2).sum()
+    centered = p - p.mean()
+    spread = (np.abs(centered) ** 2).sum()
     if spread < 1e-9:
         raise InputError("landmarks lie all in one place; a face cannot be aligned by them")
-    a = (centred.conj() * (q - q.mean())).sum() / spread
+    a = (centered.conj() * (q - q.mean())).sum() / spread
     if np.abs(a) < 1e-6:
         raise InputError("landmarks are mirrored or scattered; a face cannot be aligned by them")
     b = q.mean() - a * p.mean()
@@ -93,7 +93,7 @@ def align(image: NDArray[np.uint8], landmarks: ArrayLike, size: int = 112) -> ND
         size: The crop's side in pixels.
 
     Returns:
-        uint8 ``(size, size, 3)`` in the image's colour order.
+        uint8 ``(size, size, 3)`` in the image's color order.
 
     Raises:
         InputError: The image is not such an array, the size is no whole number above 0, or the

@@ -47,8 +47,8 @@ class Png:
     Attributes:
         data: The file with header, palette and pixels alone.
         depth: Bits of a sample.
-        kind: The colour type: 0 grey, 2 RGB, 3 palette, 4 grey and alpha, 6 RGBA.
-        clear: What ``tRNS`` says: alphas of a palette, or the value or colour that is transparent.
+        kind: The color type: 0 gray, 2 RGB, 3 palette, 4 gray and alpha, 6 RGBA.
+        clear: What ``tRNS`` says: alphas of a palette, or the value or color that is transparent.
         exif: Its EXIF data, which begin with the header of a TIFF; empty where there are none.
     """
 
@@ -95,9 +95,9 @@ def read_png(data: bytes) -> Png:
                 found.setdefault(kind, body)
             elif exif:
                 found.setdefault(b"eXIf", exif)
-    depth, kind_of_colour = (header[8], header[9]) if len(header) > 9 else (0, 0)
+    depth, kind_of_color = (header[8], header[9]) if len(header) > 9 else (0, 0)
     clear = found.get(b"tRNS", b"")
-    return Png(b"".join(parts), depth, kind_of_colour, clear, found.get(b"eXIf", b""))
+    return Png(b"".join(parts), depth, kind_of_color, clear, found.get(b"eXIf", b""))
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes, bytes]]:
@@ -132,7 +132,7 @@ def _exif_text(kind: bytes, body: bytes) -> bytes:
 _SOI, _EOI = b"\xff\xd8", b"\xff\xd9"
 _SOS = 0xDA
 _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # none of these stands inside scan data
-# Tables, frames and scans; of the application segments those that say how colours are meant, and
+# Tables, frames and scans; of the application segments those that say how colors are meant, and
 # EXIF for the orientation.
 _TABLES = frozenset({0xC4, 0xCC, 0xDB, 0xDC, 0xDD, *range(0xC0, 0xC4), *range(0xC5, 0xC8),
                      *range(0xC9, 0xCC), *range(0xCD, 0xD0)})  # fmt: skip

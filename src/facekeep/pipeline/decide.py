@@ -9,22 +9,21 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from facekeep.errors import InputError, ModelError
+from facekeep.errors import Hint, InputError, ModelError
 from facekeep.gallery import Hit
-from facekeep.models import ModelEntry
-from facekeep.types import Candidate, Decision, Face, Threshold, Verification
+from facekeep.types import Calibrated, Candidate, Decision, Face, Threshold, Verification
 
 __all__ = [
     "compare",
     "consistent_cosine",
     "decide",
     "fmr_among",
+    "leave_unnamed",
     "lowest_fmr",
     "once_each",
     "threshold",
     "threshold_among",
     "threshold_of_pairs",
-    "unnamed",
 ]
 
 # Photos of one person are at least so alike as three in a hundred pairs of two people; the rate was
@@ -36,7 +35,7 @@ _CONSISTENT = 0.03
 _MOST_CHANCES = 5
 
 
-def threshold(model: ModelEntry, fmr: float, *, templates: int = 1) -> Threshold:
+def threshold(model: Calibrated, fmr: float, *, templates: int = 1) -> Threshold:
     """Find the cosine for a false-match rate from the model's calibration.
 
     Between calibrated rates the cosine is interpolated over the logarithm of the rate. Above the
@@ -44,7 +43,7 @@ def threshold(model: ModelEntry, fmr: float, *, templates: int = 1) -> Threshold
     templates of a person share the rate, so that a comparison with the person keeps to it.
 
     Args:
-        model: An embedder's catalogue entry.
+        model: An embedder, or its entry in the catalog.
         fmr: The false-match rate asked for, such as 1e-4.
         templates: How many templates the person has whom a face is compared with.
 
@@ -57,8 +56,8 @@ def threshold(model: ModelEntry, fmr: float, *, templates: int = 1) -> Threshold
     if not model.thresholds:
         raise ModelError(
             f"model {model.name} has no calibrated thresholds, so nothing can be decided with it;"
-            f" measure them: facekeep evaluate calibrate PEOPLE --model {model.name}"
-            " (docs/evaluation.md)"
+            " measure them on photos of people (docs/evaluation.md)",
+            Hint("calibrate", {"model": model.name}),
         )
     rates, cosines = zip(*sorted(model.thresholds), strict=True)
     if fmr < rates[0] * (1 - 1e-9):
@@ -67,7 +66,7 @@ def threshold(model: ModelEntry, fmr: float, *, templates: int = 1) -> Threshold
             f"{fmr:g} cannot be promised; ask for {rates[0]:g} or more"
         )
     share = math.log10(fmr / min(max(templates, 1), _MOST_CHANCES))
-    return Threshold(_cosine_at(share, np.log10(rates), cosines), fmr, model.comparisons)
+    return Threshold(_interpolate_cosine(share, np.log10(rates), cosines), fmr, model.comparisons)
 
 
 def fmr_among(share: float, chances: int) -> float:
@@ -88,18 +87,18 @@ def fmr_among(share: float, chances: int) -> float:
     return -math.expm1(math.log1p(-share) / max(chances, 1))
 
 
-def lowest_fmr(model: ModelEntry) -> float:
+def lowest_fmr(model: Calibrated) -> float:
     """Return the lowest false-match rate that a model is calibrated for; 1 where it never was."""
     return min((rate for rate, _ in model.thresholds), default=1.0)
 
 
 def threshold_among(
-    model: ModelEntry, fpir: float, people: int, *, templates: int = 1
+    model: Calibrated, fpir: float, people: int, *, templates: int = 1
 ) -> Threshold:
     """Find the cosine at which at most a share of all strangers gets a name among so many people.
 
     Args:
-        model: An embedder's catalogue entry.
+        model: An embedder, or its entry in the catalog.
         fpir: The share of strangers, such as 0.01 (the false-positive identification rate).
         people: How many people each face is compared with.
         templates: How many templates the person has whom a face is compared with.
@@ -109,17 +108,17 @@ def threshold_among(
             that was calibrated; the message says what can be promised.
         ModelError: The model was never calibrated.
     """
-    rate = _shared(
+    rate = _share_rate(
         model, fpir, people, f"name at most {fpir:g} of all strangers among {people:,} people"
     )
     return threshold(model, rate, templates=templates)
 
 
-def threshold_of_pairs(model: ModelEntry, fmr: float, pairs: int) -> Threshold:
+def threshold_of_pairs(model: Calibrated, fmr: float, pairs: int) -> Threshold:
     """Find the cosine for the best of many pairs of faces, two images that err at one rate as one.
 
     Args:
-        model: An embedder's catalogue entry.
+        model: An embedder, or its entry in the catalog.
         fmr: The false-match rate for the two images.
         pairs: How many pairs of faces they hold.
 
@@ -129,15 +128,15 @@ def threshold_of_pairs(model: ModelEntry, fmr: float, pairs: int) -> Threshold:
         ModelError: The model was never calibrated.
     """
     whole = threshold(model, fmr)
-    share = _shared(model, fmr, pairs, f"err in at most {fmr:g} of cases over {pairs:,} pairs")
+    share = _share_rate(model, fmr, pairs, f"err in at most {fmr:g} of cases over {pairs:,} pairs")
     return Threshold(threshold(model, share).cosine, fmr, whole.comparisons // max(pairs, 1))
 
 
-def _shared(model: ModelEntry, share: float, chances: int, aim: str) -> float:
+def _share_rate(model: Calibrated, share: float, chances: int, aim: str) -> float:
     """Return the rate of one of so many comparisons; InputError where it was not calibrated."""
     rate, lowest = fmr_among(share, chances), lowest_fmr(model)
     if model.thresholds and rate < lowest * (1 - 1e-9):
-        promise = _rounded_up(-math.expm1(chances * math.log1p(-lowest)))
+        promise = _round_up(-math.expm1(chances * math.log1p(-lowest)))
         raise InputError(
             f"to {aim}, a false-match rate of {rate:.2g} is needed, but model {model.name} is only "
             f"calibrated down to {lowest:g}; it can promise {promise:g}: ask for that or more"
@@ -145,11 +144,11 @@ def _shared(model: ModelEntry, share: float, chances: int, aim: str) -> float:
     return rate
 
 
-def consistent_cosine(model: ModelEntry) -> float:
+def consistent_cosine(model: Calibrated) -> float:
     """Return the mean cosine that photos of one person reach, however many years lie between them.
 
     It stands for a false-match rate of 3 %; above the highest calibrated rate the last slope goes
-    on. See ``facekeep.pipeline.enrollment.main_group``.
+    on. See ``facekeep.pipeline.enrollment_rules.find_main_group``.
 
     Raises:
         ModelError: The model was never calibrated.
@@ -160,7 +159,7 @@ def consistent_cosine(model: ModelEntry) -> float:
     if rate > logs[-1] and len(rates) > 1:
         slope = float((cosines[-1] - cosines[-2]) / (logs[-1] - logs[-2]))
         return float(cosines[-1]) + slope * (rate - float(logs[-1]))
-    return _cosine_at(rate, logs, cosines)
+    return _interpolate_cosine(rate, logs, cosines)
 
 
 def decide(
@@ -197,11 +196,11 @@ def decide(
         for hit in hits
     )
     matches = (c for c in candidates if c.similarity >= c.threshold and not c.refused)
-    terms = limit(hits[0].templates if hits else 1)
-    return Decision(next(matches, None), candidates[:top_k], terms, people)
+    needed = limit(hits[0].templates if hits else 1)
+    return Decision(next(matches, None), candidates[:top_k], needed, people)
 
 
-def unnamed(limit: Threshold, people: int) -> Decision:
+def leave_unnamed(limit: Threshold, people: int) -> Decision:
     """The decision on an unusable face, which is compared with nobody."""
     return Decision(None, (), limit, people)
 
@@ -223,12 +222,12 @@ def once_each(decisions: Sequence[Decision]) -> list[Decision]:
     return [
         decision
         if decision.match is None or best[decision.match.person_id] == place
-        else _beaten(decision, decision.match.person_id)
+        else _take_name(decision, decision.match.person_id)
         for place, decision in enumerate(decisions)
     ]
 
 
-def _beaten(decision: Decision, person_id: str) -> Decision:
+def _take_name(decision: Decision, person_id: str) -> Decision:
     candidates = tuple(
         dataclasses.replace(each, elsewhere=True) if each.person_id == person_id else each
         for each in decision.candidates
@@ -263,29 +262,29 @@ def compare(
         )
         return Verification(False, None, limit(1), faces, reasons=next(poor, ()))
     rows = [
-        np.stack([_embedding(each[place]) for place in places])
+        np.stack([_require_embedding(each[place]) for place in places])
         for each, places in zip(faces, usable, strict=True)
     ]
     cosines = rows[0] @ rows[1].T
     first, second = divmod(int(cosines.argmax()), cosines.shape[1])
-    similarity, terms = float(cosines[first, second]), limit(cosines.size)
+    similarity, needed = float(cosines[first, second]), limit(cosines.size)
     compared = usable[0][first], usable[1][second]
-    return Verification(similarity >= terms.cosine, similarity, terms, faces, compared)
+    return Verification(similarity >= needed.cosine, similarity, needed, faces, compared)
 
 
-def _embedding(face: Face) -> NDArray[np.float32]:
+def _require_embedding(face: Face) -> NDArray[np.float32]:
     if face.embedding is None:
-        raise InputError("a face without an embedding cannot be compared: use FaceEngine.analyse")
+        raise InputError("a face without an embedding cannot be compared: embed it first")
     return face.embedding
 
 
-def _rounded_up(share: float) -> float:
+def _round_up(share: float) -> float:
     """Round to two digits, never down, so that what is offered can be asked for."""
     digits = 1 - math.floor(math.log10(share))
     return float(math.ceil(share * 10**digits) / 10**digits)
 
 
-def _cosine_at(rate: float, rates: NDArray[np.float64], cosines: Sequence[float]) -> float:
+def _interpolate_cosine(rate: float, rates: NDArray[np.float64], cosines: Sequence[float]) -> float:
     """Interpolate over the logarithm of the rate; below the lowest, go on with its last slope."""
     if rate < rates[0] and len(rates) > 1:
         slope = (cosines[1] - cosines[0]) / (rates[1] - rates[0])

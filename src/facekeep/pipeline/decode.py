@@ -27,9 +27,9 @@ from facekeep.errors import FacekeepError, ImageError
 from facekeep.pipeline.containers import Jpeg, Png, orientation_of, read_jpeg, read_png
 
 if TYPE_CHECKING:
-    from PIL import Image, ImageFile
+    from PIL import Image
 
-__all__ = ["Reduced", "Stream", "count_pixels", "decode"]
+__all__ = ["Reduced", "Stream", "convert_pillow_image", "count_pixels", "decode"]
 
 Stream = io.BufferedReader | io.BytesIO
 
@@ -78,13 +78,13 @@ class _Opened:
         picture: The picture.
         orientation: The EXIF orientation that is still to be undone.
         inverted: Whether zero is white.
-        white: The value that is white, of grey with more than 8 bits; None where its kind says it.
-        clear: The value of 16-bit grey that is transparent.
+        white: The value that is white, of gray with more than 8 bits; None where its kind says it.
+        clear: The value of 16-bit gray that is transparent.
         jpeg: The JPEG file.
         png: The PNG file.
     """
 
-    picture: ImageFile.ImageFile
+    picture: Image.Image
     orientation: int = 1
     inverted: bool = False
     white: float | None = None
@@ -122,10 +122,10 @@ def decode(
             opened = _open_picture(stream, name)
             with opened.picture as picture:
                 _check_pixels(picture.size, name, max_pixels)
-                factor = _reduced(picture) if reduce else 1
-                with _room.taken(_needed(picture)):
+                factor = _choose_factor(picture) if reduce else 1
+                with _room.taken(_estimate_bytes(picture)):
                     picture.load()
-                    pixels = _pixels(opened)
+                    pixels = _convert_pixels(opened)
             if opened.jpeg is not None:
                 _check_whole(opened.jpeg, pixels, opened.orientation)
             if opened.png is not None:
@@ -140,10 +140,37 @@ def decode(
     except Exception as error:  # what decoders raise on hostile bytes has no common type
         if broken_library(error) is not None:  # that is not the picture's fault
             raise
-        raise ImageError(f"{name}: {_complaint(error)}") from error
+        raise ImageError(f"{name}: {_explain(error)}") from error
 
 
-def _reduced(picture: ImageFile.ImageFile) -> int:
+def convert_pillow_image(picture: Image.Image, max_pixels: int) -> NDArray[np.uint8]:
+    """Turn an image of Pillow's into uint8 ``(H, W, 3)`` RGB, upright, as `decode` does its file.
+
+    Args:
+        picture: The image; it is not changed.
+        max_pixels: The most that it may have.
+
+    Raises:
+        ImageError: It is too large, or its file is cut short or damaged.
+    """
+    name = "the image of Pillow's"
+    try:
+        with _quiet_pillow():
+            _check_pixels(picture.size, name, max_pixels)
+            with _room.taken(_estimate_bytes(picture)):
+                picture.load()
+                exif = picture.info.get("exif")
+                turned = orientation_of(exif) if isinstance(exif, bytes) else 1
+                return _convert_pixels(_Opened(picture, turned))
+    except FacekeepError:
+        raise
+    except Exception as error:  # as in `decode`: it may still have to read its file
+        if broken_library(error) is not None:
+            raise
+        raise ImageError(f"{name}: {_explain(error)}") from error
+
+
+def _choose_factor(picture: Image.Image) -> int:
     """Let a huge JPEG be decoded at half its size or less; return by how much.
 
     What is left has more pixels than the detector looks at, and than an aligned face takes.
@@ -170,10 +197,10 @@ def count_pixels(stream: Stream, name: str) -> int:
     except FacekeepError:
         raise
     except Exception as error:
-        raise ImageError(f"{name}: {_complaint(error)}") from error
+        raise ImageError(f"{name}: {_explain(error)}") from error
 
 
-def _needed(picture: ImageFile.ImageFile) -> int:
+def _estimate_bytes(picture: Image.Image) -> int:
     """Return how many bytes decoding takes at most, with the pixels that come of it."""
     known = {"WEBP": 16, "AVIF": 11, "HEIF": 12}.get(picture.format or "")
     each = known or _BYTES.get(picture.mode, 4) + 3
@@ -236,7 +263,7 @@ def _open_jpeg(stream: Stream, name: str, opener: Any) -> _Opened:
 
 
 def _check_whole(jpeg: Jpeg, pixels: NDArray[np.uint8], orientation: int) -> None:
-    """Refuse a JPEG of which more than a sliver is missing; decoders fill that in one colour.
+    """Refuse a JPEG of which more than a sliver is missing; decoders fill that in one color.
 
     Raises:
         EOFError: Too much is missing.
@@ -246,12 +273,12 @@ def _check_whole(jpeg: Jpeg, pixels: NDArray[np.uint8], orientation: int) -> Non
         return
     from PIL.JpegImagePlugin import JpegImageFile
 
-    looks = []
+    decoded = []
     for data in (jpeg.data, jpeg.with_noise()):
         with JpegImageFile(io.BytesIO(data)) as picture:
             picture.draft(None, (1, 1))  # an eighth of the size: enough, and quick
-            looks.append(np.asarray(picture))
-    changed = looks[0] != looks[1]
+            decoded.append(np.asarray(picture))
+    changed = decoded[0] != decoded[1]
     if changed.reshape(*changed.shape[:2], -1).any(axis=2).mean() > _MOST_LOST:
         raise EOFError
 
@@ -278,7 +305,7 @@ def _open_png(stream: Stream, opener: Any) -> _Opened:
             return opened
         if png.kind == 0:
             clear = clear[0]
-    if png.depth == 16:  # of colours Pillow keeps the high bytes, which do not tell one from others
+    if png.depth == 16:  # of colors Pillow keeps the high bytes, which do not tell one from others
         opened.clear = clear if isinstance(clear, int) else None
     elif png.clear:
         scaled = isinstance(clear, int) and png.depth in (2, 4)
@@ -289,7 +316,7 @@ def _open_png(stream: Stream, opener: Any) -> _Opened:
 
 
 # Tags, by what they tell (TIFF 6.0).
-_BITS, _PACKING, _PHOTOMETRIC, _COUNT, _PLANES, _COLOURS, _SAMPLES = (
+_BITS, _PACKING, _PHOTOMETRIC, _COUNT, _PLANES, _COLORS, _SAMPLES = (
     258,
     259,
     262,
@@ -330,10 +357,10 @@ def _open_tiff(stream: Stream, opener: Any) -> _Opened:
             else each
             for each in picture.tile
         ]
-    if picture.palette and max(tags[_COLOURS]) < 256:  # as old programs write them
+    if picture.palette and max(tags[_COLORS]) < 256:  # as old programs write them
         from PIL import ImagePalette
 
-        picture.palette = ImagePalette.raw("RGB;L", bytes(tags[_COLOURS]))
+        picture.palette = ImagePalette.raw("RGB;L", bytes(tags[_COLORS]))
     white = 4095.0 if bits == (12,) else None
     return _Opened(picture, inverted=picture.inverted, white=white)
 
@@ -343,11 +370,12 @@ def _check_pixels(size: tuple[int, int], name: str, limit: int) -> None:
     if width * height > limit:
         raise ImageError(
             f"{name}: {width} x {height} = {width * height} pixels is over the limit of {limit}; "
-            "if you trust it, raise max_pixels (--max-pixels) or scale it down"
+            "if you trust it, raise max_pixels or scale it down",
+            "max_pixels",
         )
 
 
-def _pixels(opened: _Opened) -> NDArray[np.uint8]:
+def _convert_pixels(opened: _Opened) -> NDArray[np.uint8]:
     """Turn a decoded picture into RGB, upright, band by band."""
     picture = opened.picture
     width, height = picture.size
@@ -356,11 +384,11 @@ def _pixels(opened: _Opened) -> NDArray[np.uint8]:
     # Whole pixels turn faster than their three numbers one by one.
     view = stored_view(pixels.view("V3")[..., 0] if turned else pixels, opened.orientation)
     if picture.mode.startswith(("I", "F")) and opened.white is None:
-        opened.white = _white(picture)
+        opened.white = _find_white(picture)
     rows = max(1, _BAND // width)
     for top in range(0, height, rows):
         bottom = min(top + rows, height)
-        band = _rgb(picture if rows >= height else picture.crop((0, top, width, bottom)), opened)
+        band = _to_rgb(picture if rows >= height else picture.crop((0, top, width, bottom)), opened)
         view[top:bottom] = band.view("V3")[..., 0] if turned else band
     return pixels
 
@@ -373,9 +401,9 @@ def stored_view(upright: NDArray[Any], orientation: int) -> NDArray[Any]:
     return turned.swapaxes(0, 1) if orientation > 4 else turned
 
 
-def _rgb(picture: Image.Image, opened: _Opened) -> NDArray[np.uint8]:
+def _to_rgb(picture: Image.Image, opened: _Opened) -> NDArray[np.uint8]:
     if picture.mode.startswith(("I", "F")):
-        return _grey(np.asarray(picture), opened)
+        return _scale_to_8_bits(np.asarray(picture), opened)
     if picture.mode == "La":
         picture = picture.convert("LA")
     if not picture.has_transparency_data:
@@ -388,8 +416,8 @@ def _rgb(picture: Image.Image, opened: _Opened) -> NDArray[np.uint8]:
     return np.asarray(white)
 
 
-def _white(picture: Image.Image) -> float:
-    """Return the value that is white, of grey of 16 or 32 bits."""
+def _find_white(picture: Image.Image) -> float:
+    """Return the value that is white, of gray of 16 or 32 bits."""
     if picture.mode.startswith("I;16"):
         return 65535.0
     least, most = (float(each) for each in picture.getextrema())  # type: ignore[arg-type]
@@ -402,21 +430,21 @@ def _white(picture: Image.Image) -> float:
     return 65535.0
 
 
-def _grey(values: NDArray[Any], opened: _Opened) -> NDArray[np.uint8]:
-    """Scale 16-bit, 32-bit or float grey to 8 bits."""
+def _scale_to_8_bits(values: NDArray[Any], opened: _Opened) -> NDArray[np.uint8]:
+    """Scale 16-bit, 32-bit or float gray to 8 bits."""
     share = values.astype(np.float32)
     if not np.isfinite(share).all():
         raise ValueError("it holds NaN or infinite values")
     share = np.clip(share / np.float32(opened.white), 0, 1)
     if opened.inverted:
         share = 1 - share
-    grey = np.rint(share * 255).astype(np.uint8)
+    gray = np.rint(share * 255).astype(np.uint8)
     if opened.clear is not None:
-        grey[values == opened.clear] = 255
-    return np.repeat(grey[..., None], 3, axis=2)
+        gray[values == opened.clear] = 255
+    return np.repeat(gray[..., None], 3, axis=2)
 
 
-def _complaint(error: Exception) -> str:
+def _explain(error: Exception) -> str:
     detail = printable(str(error) or type(error).__name__)
     if isinstance(error, MemoryError):
         more = f" ({detail})" if str(error) else ""

@@ -21,6 +21,7 @@ from facekeep.pipeline.image import check_image
 from facekeep.pipeline.orientation import Orienter, Seen, moved_back
 from facekeep.pipeline.refine import BATCH, Crops, Refiner, chosen_entry
 from facekeep.pipeline.warp import warp
+from facekeep.runtime import RuntimeOptions
 from facekeep.types import Face
 
 __all__ = ["SMALLEST_FACE", "Detector"]
@@ -86,10 +87,7 @@ class Detector(Closing):
             None for the default refiner, or ``none`` to leave them as they are.
         orienter: What tells turned faces in `find`: a name from the catalogue, an entry, None for
             the default orienter, or ``none`` to take every face for upright.
-        threads: CPU threads of one run; 0 for all cores.
-        device: Where to run; see ``facekeep.runtime.open_session``.
-        precision: What to compute in; see ``facekeep.runtime.open_session``.
-        runtime: What runs it; None for what its file needs.
+        options: How the networks are run.
 
     Raises:
         InputError: An argument is out of range.
@@ -99,7 +97,7 @@ class Detector(Closing):
         RuntimeUnavailable: The runtime, device or precision does not work here.
     """
 
-    def __init__(  # noqa: PLR0913 - knobs of one stage of the road, all by keyword
+    def __init__(
         self,
         model: str | ModelEntry | None = None,
         *,
@@ -110,10 +108,7 @@ class Detector(Closing):
         overlap: float = 0.3,
         refiner: str | ModelEntry | None = None,
         orienter: str | ModelEntry | None = None,
-        threads: int = 0,
-        device: str = "cpu",
-        precision: str = "float32",
-        runtime: str | None = None,
+        options: RuntimeOptions = RuntimeOptions(),  # noqa: B008 - frozen
     ) -> None:
         _check_range("score", score, 0, 1)
         _check_range("overlap", overlap, 0, 1)
@@ -135,18 +130,10 @@ class Detector(Closing):
         self.max_faces = max_faces
         self.longest_side = longest_side
         self.overlap = overlap
-        self._session = open_model(
-            chosen, runtime=runtime, device=device, precision=precision, threads=threads
-        )
-        settings: dict[str, Any] = {
-            "threads": threads,
-            "device": device,
-            "precision": precision,
-            "runtime": runtime,
-        }
+        self._session = open_model(chosen, options)
         second, third = chosen_entry(refiner, "refine"), chosen_entry(orienter, "orient")
-        self._refiner = None if second is None else Refiner(second, **settings)
-        self._orienter = None if third is None else Orienter(third, **settings)
+        self._refiner = None if second is None else Refiner(second, options=options)
+        self._orienter = None if third is None else Orienter(third, options=options)
         self._input = self._session.inputs[0].name
         self._outputs = {info.name: place for place, info in enumerate(self._session.outputs)}
 

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from facekeep._internal.closing import Closing
 from facekeep.errors import InputError, ModelError
 from facekeep.models import ModelEntry, default_model, entry, open_model, space_id
+from facekeep.runtime import RuntimeOptions
 
 __all__ = ["Embedder"]
 
@@ -21,22 +22,19 @@ class Embedder(Closing):
     """An embedding network, ready to run. Threads may share one.
 
     Args:
-        model: A name from the catalogue, an entry, or None for the default embedder.
+        model: A name from the catalog, an entry, or None for the default embedder.
         flip: Average each embedding with that of the mirrored crop: twice the time, a little more
             accuracy, the same space.
-        threads: CPU threads of one run; 0 for all cores.
-        device: Where to run; see ``facekeep.runtime.open_session``.
-        precision: What to compute in; see ``facekeep.runtime.open_session``.
-        runtime: What runs it; None for what its file needs.
+        options: How the network is run.
 
     Attributes:
-        entry: The model's catalogue entry.
+        entry: The model's catalog entry.
         size: The side of the square crops it takes, in pixels.
         width: How many numbers one embedding has.
 
     Raises:
         ModelNotFound: There is no such model, or its files are not here.
-        ModelCorrupt: Its files are not what the catalogue says.
+        ModelCorrupt: Its files are not what the catalog says.
         ModelError: It is not an embedder.
         InputError: The runtime cannot run its file.
         RuntimeUnavailable: The runtime, device or precision does not work here.
@@ -47,24 +45,34 @@ class Embedder(Closing):
         model: str | ModelEntry | None = None,
         *,
         flip: bool = False,
-        threads: int = 0,
-        device: str = "cpu",
-        precision: str = "float32",
-        runtime: str | None = None,
+        options: RuntimeOptions = RuntimeOptions(),  # noqa: B008 - frozen
     ) -> None:
         chosen = model if isinstance(model, ModelEntry) else entry(model or default_model("embed"))
         if chosen.task != "embed":
             raise ModelError(f"{chosen.name} is a model to {chosen.verb}, not to embed, faces")
         if chosen.input_size is None or chosen.width is None:
-            raise ModelError(f"the catalogue entry of {chosen.name} lacks input_size or width")
+            raise ModelError(f"the catalog entry of {chosen.name} lacks input_size or width")
         self.entry = chosen
         self.size = chosen.input_size
         self.width = chosen.width
         self.flip = flip
-        self._session = open_model(
-            chosen, runtime=runtime, device=device, precision=precision, threads=threads
-        )
+        self._session = open_model(chosen, options)
         self._batch = chosen.batch or min(chosen.max_batch or _BATCH, _BATCH)
+
+    @property
+    def name(self) -> str:
+        """The model's name."""
+        return self.entry.name
+
+    @property
+    def thresholds(self) -> tuple[tuple[float, float], ...]:
+        """Pairs of a false-match rate and its cosine."""
+        return self.entry.thresholds
+
+    @property
+    def comparisons(self) -> int:
+        """How many non-mated comparisons are behind the thresholds."""
+        return self.entry.comparisons
 
     @property
     def space(self) -> str:
@@ -160,7 +168,7 @@ class Embedder(Closing):
         return rows
 
     def tensor(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return crops as the network is fed them: float32, normalised as the catalogue says.
+        """Return crops as the network is fed them: float32, normalized as the catalog says.
 
         Args:
             crops: As for ``embed``.

@@ -1,59 +1,56 @@
-"""Which faces are enrolled, and why not: the rules, without the work around them."""
+"""From photos to the templates of a person, by the rules of ``enrollment_rules``."""
 
 from __future__ import annotations
 
-import math
+import hashlib
+import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
 
-from facekeep.errors import InputError, ModelError
-from facekeep.gallery import Hit, Person
-from facekeep.pipeline.quality import POLICIES, Policy, Reason, explain, review
-from facekeep.types import Face, Threshold
+from facekeep._internal.files import printable
+from facekeep.errors import Hint, ImageError, InputError, ModelError, PersonNotFound
+from facekeep.gallery import NewTemplate, Person
+from facekeep.gallery.store import GalleryStore
+from facekeep.pipeline.analyzer import Analyzer
+from facekeep.pipeline.decide import consistent_cosine, fmr_among, lowest_fmr, threshold
+from facekeep.pipeline.enrollment_rules import (
+    NEWCOMERS,
+    Fault,
+    choose_main_face,
+    find_conflict,
+    find_fault,
+    find_inconsistent,
+    get_policy,
+)
+from facekeep.pipeline.image import ImageSource, content_digest
+from facekeep.pipeline.quality import Policy, reason_words
+from facekeep.types import Calibrated, Face
 
 __all__ = [
-    "NEWCOMERS",
+    "ALREADY_ENROLLED",
+    "CANDIDATES",
+    "Accepted",
     "Chosen",
-    "Enrolment",
+    "Enroller",
+    "Enrollment",
     "Rejection",
-    "conflict",
-    "inconsistent",
-    "main_face",
-    "main_group",
-    "policy_named",
-    "reject",
-    "require_limit",
+    "StoredPerson",
+    "encode_png",
+    "read_digest",
+    "write_source",
 ]
 
-NEWCOMERS = 1e-3
-"""At most this share of new people is taken for somebody who is enrolled, however many are."""
+CANDIDATES = 20
+"""How many of the most similar people are considered: a face may be known not to be theirs."""
 
-# How a face is weighed by its place: by a normal curve over the distance from the middle of the
-# image, which is 1 at the middle of each border. The next numbers were chosen with it, on other
-# photos than they are tested on: benchmarks/main_face.py.
-_SPREAD = 0.6
-# A main face no further from the middle than this makes the others bystanders more easily.
-_MIDDLE = 0.4
-# If it fills such a share of the shorter side as well, the photo is a portrait.
-_FILLS = 0.25
-
-
-class _Bystander(NamedTuple):
-    """The largest faces beside the main one that do not compete with it, as shares of its size."""
-
-    anywhere: float
-    with_main_in_the_middle: float
-    aside: float
-    """In a portrait, at least ``far`` from the middle."""
-    far: float
-
-
-_BYSTANDER = _Bystander(0.4, 0.6, 1.05, 0.55)
-_STRICT = _Bystander(0.3, 0.4, 0.8, 0.7)
+_MARK = " sha256:"
+ALREADY_ENROLLED = Fault("already_enrolled", "this photo was enrolled for this person before")
+"""Why a photo is not used again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +86,7 @@ class Chosen:
 
 
 @dataclass(frozen=True, slots=True)
-class Enrolment:
+class Enrollment:
     """What came of enrolling somebody.
 
     Attributes:
@@ -106,197 +103,319 @@ class Enrolment:
     person: Person | None
     chosen: tuple[Chosen, ...] = ()
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return all but the person, for JSON."""
+        return {
+            "name": self.name,
+            "enrolled": self.enrolled,
+            "rejected": [asdict(each) for each in self.rejected],
+            "chosen": [asdict(each) for each in self.chosen],
+        }
 
-def policy_named(name: str) -> Policy:
-    """Return the review policy of this name: ``off``, ``standard`` or ``strict``."""
-    if name not in POLICIES:
-        raise InputError(f"unknown review {name!r}; known: {', '.join(POLICIES)}")
-    return POLICIES[name]
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A photo that passed: its template, and which of its faces that is."""
+
+    template: NewTemplate
+    chosen: Chosen
 
 
-def require_limit(policy: Policy, limit: Callable[[], Threshold]) -> None:
-    """Make sure that a review can tell whether a photo shows somebody who is already enrolled.
+@dataclass(slots=True)
+class StoredPerson:
+    """What a gallery holds of a person; nothing where there is no such person.
+
+    Attributes:
+        rows: float32 ``(n, d)`` of unit length: the templates that say who it is.
+        ids: Their UUIDs.
+        photos: The digests of the photos they were made from.
+        refused: By the digest of its photo, the UUID of each template that says "this is not the
+            person".
+    """
+
+    rows: NDArray[np.float32]
+    ids: list[str] = field(default_factory=list)
+    photos: set[str] = field(default_factory=set)
+    refused: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, gallery: GalleryStore | None, name: str) -> StoredPerson:
+        """Read what a gallery, if there is one, holds of a person."""
+        stored = cls(np.empty((0, 0), np.float32))
+        if gallery is None:
+            return stored
+        try:
+            templates = gallery.person(name).templates or ()
+            vectors = gallery.vectors(name)
+        except PersonNotFound:
+            return stored
+        for each in templates:
+            digest = read_digest(each.source)
+            if each.negative:
+                stored.refused[digest] = each.id
+            else:
+                stored.photos.add(digest)
+                stored.ids.append(each.id)
+        if stored.ids:
+            stored.rows = np.stack([vectors[each] for each in stored.ids])
+        return stored
+
+    def __bool__(self) -> bool:
+        """Whether there is such a person."""
+        return bool(self.ids or self.refused)
+
+    def faults(self, name: str) -> dict[str, Fault]:
+        """Return why photos that were enrolled, or refused, before are not used again.
+
+        Returns:
+            The reason by the digest of the photo.
+        """
+        refused = {
+            digest: Fault(
+                "refused_before",
+                f"it was noted that this photo does not show {name}; to take that back, erase the "
+                f"template {template}",
+            )
+            for digest, template in self.refused.items()
+        }
+        return refused | dict.fromkeys(self.photos, ALREADY_ENROLLED)
+
+
+class Enroller:
+    """Examines photos for enrollment.
 
     Args:
-        policy: What is demanded; with ``off`` nobody asks.
-        limit: Gives the threshold.
-
-    Raises:
-        InputError: There is no threshold at the rate asked for.
-        ModelError: There is none at all.
+        analyzer: Finds and embeds faces.
+        model: The thresholds of the embedder.
+        review: What is demanded of a photo: ``off``, ``standard`` or ``strict``.
+        keep_crops: Put the aligned face into each template.
+        gallery: Gives the gallery, or None before the first enrollment.
+        fmr: Gives the false-match rate that faces are identified at among so many people.
     """
-    if policy is POLICIES["off"]:
-        return
-    try:
-        limit()
-    except (InputError, ModelError) as error:
-        raise type(error)(f"{error}; or skip the checks (--review off)") from error
 
+    def __init__(
+        self,
+        analyzer: Analyzer,
+        model: Calibrated,
+        *,
+        review: str,
+        keep_crops: bool,
+        gallery: Callable[[], GalleryStore | None],
+        fmr: Callable[[int], float],
+    ) -> None:
+        self.policy: Policy = get_policy(review)
+        self.analyzer = analyzer
+        self._model = model
+        self._keep_crops = keep_crops
+        self._gallery = gallery
+        self._fmr = fmr
 
-def main_face(faces: Sequence[Face], shape: Sequence[int], policy: Policy) -> int | None:
-    """Return the place of the face that an image is plainly of, or None where two compete.
+    def examine(
+        self, name: str, sources: Sequence[ImageSource], *, largest: bool, new_person: bool
+    ) -> tuple[list[Accepted], list[Rejection]]:
+        """Tell which photos a person can be enrolled from; see ``FaceEngine.enroll``.
 
-    The main face is the one that stands out most by size and place. Another face competes with it
-    unless it is much smaller, or the image is a portrait (of the main face: in the middle, large)
-    and the other is at the border and not larger.
+        Raises:
+            ImageError: None of the photos can be read.
+        """
+        stored = StoredPerson.read(self._gallery(), name)
+        outcomes: list[Accepted | Rejection] = []
+        digests: list[str] = []
+        faults = stored.faults(name)
+        unreadable: list[ImageError] = []
+        for number, source in enumerate(sources, 1):
+            label = _label(source, f"image {number}")
+            digest = ""
+            try:
+                image = self.analyzer.load(source)
+                digest = self._digest(source, image)
+                fault = faults.get(digest)
+                outcome = (
+                    Rejection(label, *fault)
+                    if fault
+                    else self._examine_photo(
+                        name, image, label, digest, largest=largest, new_person=new_person
+                    )
+                )
+                faults[digest] = _fault(outcome)
+            except ImageError as error:
+                unreadable.append(error)
+                outcome = Rejection(label, "unreadable", str(error))
+            outcomes.append(outcome)
+            digests.append(digest)
+        if unreadable and len(unreadable) == len(sources):
+            raise unreadable[0]
+        outcomes = self._reject_inconsistent(name, stored, outcomes, digests)
+        accepted = [each for each in outcomes if isinstance(each, Accepted)]
+        return accepted, [each for each in outcomes if isinstance(each, Rejection)]
 
-    Args:
-        faces: The faces of an image.
-        shape: Height and width of the image, in the pixels of the boxes.
-        policy: How strictly to look; with ``off`` the largest face is the one.
-    """
-    if policy is POLICIES["off"]:
-        return max(range(len(faces)), key=lambda place: faces[place].size, default=None)
-    away = [_from_middle(face, shape) for face in faces]
-    weight = [
-        f.size * math.exp(-((d / _SPREAD) ** 2) / 2) for f, d in zip(faces, away, strict=True)
-    ]
-    main = max(range(len(faces)), key=weight.__getitem__, default=None)
-    if main is None:
-        return None
-    limits = _STRICT if policy is POLICIES["strict"] else _BYSTANDER
-    size, middle = faces[main].size, away[main] <= _MIDDLE
-    portrait = middle and size >= _FILLS * min(shape[:2])
-    small = limits.with_main_in_the_middle if middle else limits.anywhere
-    bystanders = (
-        face.size <= small * size
-        or (portrait and away[place] >= limits.far and face.size <= limits.aside * size)
-        for place, face in enumerate(faces)
-        if place != main
-    )
-    return main if all(bystanders) else None
+    def make_negative(self, name: str, image: ImageSource, *, largest: bool) -> NewTemplate:
+        """Make the template that says of the main face of an image that it is not the person.
 
+        Raises:
+            ImageError: The image cannot be read, or shows no face, or several that compete.
+            InputError: The person is enrolled with this very face.
+        """
+        label = _label(image)
+        pixels = self.analyzer.load(image)
+        digest = self._digest(image, pixels)
+        self.analyzer.prepare()
+        faces = self.analyzer.find(pixels)
+        place = choose_main_face(faces, pixels.shape, get_policy("off" if largest else "standard"))
+        if not faces:
+            raise ImageError(f"no face was found in {label}; use one that shows the face")
+        if place is None:
+            raise ImageError(
+                f"{label} shows {len(faces)} faces, and none is plainly the main one; crop it to "
+                "one person, or take the largest face",
+                "largest",
+            )
+        face, vector = self._embed(faces[place])
+        if not face.usable:
+            why = reason_words(face.reasons[:1])
+            raise ImageError(f"the face in {label} is unusable ({why}); use a better one")
+        self._require_other(name, vector, digest, label)
+        return NewTemplate(vector, source=write_source(label, digest), negative=True)
 
-def _from_middle(face: Face, shape: Sequence[int]) -> float:
-    """How far a face is from the middle of its image: 1 at the middle of each border."""
-    x1, y1, x2, y2 = face.bbox.tolist()
-    return math.hypot((x1 + x2) / shape[1] - 1, (y1 + y2) / shape[0] - 1)
-
-
-def reject(faces: Sequence[Face], main: int | None, policy: Policy) -> tuple[str, str] | None:
-    """Say why a photo's main face should not be enrolled.
-
-    Args:
-        faces: The photo's faces, with their quality.
-        main: The place of the main face; None where several compete.
-        policy: What is demanded.
-
-    Returns:
-        The reason as a word and as a line for people; None if all is well.
-    """
-    if not faces:
-        return Reason.NO_FACE, "no face was found; use a photo that shows the face from the front"
-    if main is None:
-        return (
-            Reason.MULTIPLE_FACES,
-            f"{len(faces)} faces were found, and none is plainly the main one; crop the photo to "
-            "one person, or take the largest face (--largest)",
+    def _examine_photo(
+        self,
+        name: str,
+        image: NDArray[np.uint8],
+        label: str,
+        digest: str,
+        *,
+        largest: bool,
+        new_person: bool,
+    ) -> Accepted | Rejection:
+        """Make a template of a photo's main face, or say why not."""
+        self.analyzer.prepare()
+        faces = self.analyzer.find(image)
+        place = choose_main_face(faces, image.shape, get_policy("off") if largest else self.policy)
+        fault = find_fault(faces, place, self.policy)
+        if fault is not None or place is None:
+            return Rejection(label, *(fault or ("no_face", "")))
+        face, vector = self._embed(faces[place])
+        fault = find_fault([face], 0, self.policy)
+        if fault is None and not new_person:
+            fault = self._find_conflict(name, vector)
+        if fault is not None:
+            return Rejection(label, *fault)
+        quality = face.quality
+        x1, y1, x2, y2 = face.bbox.tolist()
+        template = NewTemplate(
+            vector,
+            quality=quality.overall if quality else None,
+            source=write_source(label, digest),
+            crop=encode_png(face.crop) if self._keep_crops and face.crop is not None else None,
         )
-    quality = faces[main].quality
-    reasons = review(quality, policy) if quality else []
-    return (reasons[0], explain(reasons[0], quality, policy)) if quality and reasons else None
+        return Accepted(template, Chosen(label, len(faces), (x1, y1, x2, y2)))
 
+    def _digest(self, source: ImageSource, image: NDArray[np.uint8]) -> str:
+        """Tell a photo from others: by the bytes of its file, or by its pixels."""
+        if _is_path(source):
+            return content_digest(source, max_bytes=self.analyzer.limits["max_bytes"])
+        return hashlib.sha256(repr(image.shape).encode() + image.tobytes()).hexdigest()
 
-def conflict(
-    name: str, hits: Sequence[Hit], limit: Callable[[int], Threshold], people: int
-) -> tuple[str, str] | None:
-    """Say whether a face looks more like somebody else who is already enrolled.
+    def _embed(self, face: Face) -> tuple[Face, NDArray[np.float32]]:
+        """Add the embedding, and what it tells of the quality, to a face."""
+        (whole,) = self.analyzer.embed([face])
+        if whole.embedding is None:
+            raise ModelError("the embedder gave no embedding; its weights are unusable")
+        return whole, whole.embedding
 
-    Args:
-        name: Whom the face is to be enrolled as.
-        hits: The people most similar to it; whom it is known not to be are passed over.
-        limit: Gives the threshold for a person of so many templates.
-        people: How many people are enrolled.
-    """
-    nearest = next((hit for hit in hits if not hit.refused), None)
-    if nearest is None or nearest.name == name:
-        return None
-    needed = limit(nearest.templates)
-    if nearest.similarity < needed.cosine:
-        return None
-    others = float(f"{1 / needed.expected_fpir(people):.2g}")
-    return (
-        Reason.IDENTITY_CONFLICT,
-        f"the face looks like {nearest.name}, who is already enrolled (similarity "
-        f"{nearest.similarity:.3f}, threshold {needed.cosine:.3f}); check the name, or if this is "
-        f"somebody else: --new-person (about 1 new person in {others:,.0f} is refused by mistake)",
-    )
-
-
-def main_group(rows: NDArray[np.float32], own: int, bound: float) -> NDArray[np.bool_]:
-    """Tell which photos show the person that most of them show.
-
-    Photos are put into groups: the two groups whose faces are most alike on average become one
-    while that average reaches the bound (average linkage). The person's own templates are one
-    group from the start, and it is the main group; without any, the group that holds most of the
-    photos is. The order of the photos makes no difference.
-
-    Args:
-        rows: float32 ``(n, d)`` of unit length: the person's own templates, then the new photos.
-        own: How many of the rows are the person's own templates.
-        bound: The cosine that two groups of one person reach on average.
-
-    Returns:
-        bool ``(n,)``; nothing but False where no group holds more than half of the photos.
-    """
-    count = len(rows)
-    group = np.arange(count)
-    group[:own] = 0
-    places = np.unique(group)
-    sums = np.stack([rows[group == place].sum(axis=0, dtype=np.float64) for place in places])
-    sizes = np.array([(group == place).sum() for place in places], np.float64)
-    alike = sums @ sums.T / np.outer(sizes, sizes)
-    np.fill_diagonal(alike, -np.inf)
-    while len(places) > 1 and alike.max() >= bound:
-        kept, gone = sorted(divmod(int(alike.argmax()), len(places)))
-        together = sizes[kept] * alike[kept] + sizes[gone] * alike[gone]
-        sizes[kept] += sizes[gone]
-        alike[kept] = alike[:, kept] = together / sizes[kept]
-        alike[kept, kept] = -np.inf
-        group[group == places[gone]] = places[kept]
-        places, sizes = np.delete(places, gone), np.delete(sizes, gone)
-        alike = np.delete(np.delete(alike, gone, axis=0), gone, axis=1)
-    main = 0 if own else places[sizes.argmax()]
-    chosen: NDArray[np.bool_] = group == main
-    return chosen if own or 2 * chosen.sum() > count else np.zeros(count, np.bool_)
-
-
-def inconsistent(
-    name: str, rows: NDArray[np.float32], own: int, bound: float
-) -> dict[int, tuple[str, str]]:
-    """Say which new photos do not show the person whom the others show.
-
-    Args:
-        name: Whom the photos are to be enrolled as.
-        rows: float32 ``(n, d)`` of unit length: the person's own templates, then the new photos.
-        own: How many of the rows are the person's own templates.
-        bound: The cosine that photos of one person reach on average.
-
-    Returns:
-        For the place of each such photo among the new ones, the reason as a word and as a line
-        for people.
-    """
-    if len(rows) < 2:
-        return {}
-    main = main_group(rows, own, bound)
-    odd = np.flatnonzero(~main[own:]).tolist()
-    if not main.any():
-        text = (
-            f"the {len(rows)} photos do not show one person: no face is in most of them, so it is "
-            f"not known which show {name}; give photos of one person, or skip the checks "
-            "(--review off)"
+    def _find_conflict(self, name: str, vector: NDArray[np.float32]) -> Fault | None:
+        gallery = self._gallery()
+        if gallery is None or self.policy is get_policy("off"):
+            return None
+        people = gallery.count()
+        rate = min(self._fmr(people), fmr_among(NEWCOMERS, people))
+        rate = max(rate, lowest_fmr(self._model))  # nothing below can be promised
+        (hits,) = gallery.search(vector[None], CANDIDATES)
+        return find_conflict(
+            name,
+            hits,
+            lambda templates: threshold(self._model, rate, templates=templates),
+            people,
         )
-        return dict.fromkeys(odd, (Reason.INCONSISTENT_IDENTITY, text))
-    others = (
-        f"those {name} was enrolled from before" if own else f"most of the other photos of {name}"
-    )
-    alike = (rows[own:] @ rows[main].mean(axis=0)).tolist()
-    return {
-        place: (
-            Reason.INCONSISTENT_IDENTITY,
-            f"the face does not look like {others} (similarity {alike[place]:.3f} on average,"
-            f" about {bound:.3f} is needed); check whom the photo shows, or skip the checks"
-            " (--review off)",
+
+    def _reject_inconsistent(
+        self,
+        name: str,
+        stored: StoredPerson,
+        outcomes: list[Accepted | Rejection],
+        digests: Sequence[str],
+    ) -> list[Accepted | Rejection]:
+        """Reject the photos that do not show the person whom the others show."""
+        places = [n for n, each in enumerate(outcomes) if isinstance(each, Accepted)]
+        new = [each.template.vector for each in outcomes if isinstance(each, Accepted)]
+        if not new or self.policy is get_policy("off"):
+            return outcomes
+        own = len(stored.rows)
+        rows = np.concatenate([stored.rows, new]) if own else np.stack(new)
+        odd = find_inconsistent(name, rows, own, consistent_cosine(self._model))
+        faults = {digests[places[place]]: fault for place, fault in odd.items()}
+        return [
+            Rejection(_image(each), *faults[digest]) if digest in faults else each
+            for each, digest in zip(outcomes, digests, strict=True)
+        ]
+
+    def _require_other(
+        self, name: str, vector: NDArray[np.float32], digest: str, label: str
+    ) -> None:
+        """Refuse to note as a stranger's a face that the person is enrolled with.
+
+        It would make the person's own photo unrecognized: it is more like the template than the
+        person's mean is.
+        """
+        stored = StoredPerson.read(self._gallery(), name)
+        if not len(stored.rows):
+            return
+        mean = stored.rows.mean(axis=0)
+        mean /= np.linalg.norm(mean)
+        alike = stored.rows @ vector
+        nearest = int(alike.argmax())
+        if digest not in stored.photos and alike[nearest] < stored.rows[nearest] @ mean:
+            return
+        template = stored.ids[nearest]
+        raise InputError(
+            f"{name} is enrolled with the face of {label}: to say that it is somebody else's, "
+            f"erase the template {template}",
+            Hint("erase_template", {"name": name, "template": template}),
         )
-        for place in odd
-    }
+
+
+def _label(source: ImageSource, otherwise: str = "the image") -> str:
+    """Name an image to people: its path, or what is said instead."""
+    return os.fsdecode(source) if _is_path(source) else otherwise
+
+
+def write_source(label: str, digest: str) -> str:
+    """Write where a template came from: the name of the photo's file, and its digest."""
+    return f"{printable(Path(label).name)}{_MARK}{digest}"
+
+
+def read_digest(source: str | None) -> str:
+    """Return the digest that ``write_source`` wrote; empty where there is none."""
+    return (source or "").rpartition(_MARK)[2] if _MARK in (source or "") else ""
+
+
+def _fault(outcome: Accepted | Rejection) -> Fault:
+    """Why the same photo is not used again."""
+    if isinstance(outcome, Accepted):
+        return ALREADY_ENROLLED
+    return Fault(outcome.reason, outcome.detail)
+
+
+def _image(outcome: Accepted | Rejection) -> str:
+    return outcome.chosen.image if isinstance(outcome, Accepted) else outcome.image
+
+
+def _is_path(source: ImageSource) -> TypeGuard[str | os.PathLike[str]]:
+    return isinstance(source, str | os.PathLike)
+
+
+def encode_png(crop: NDArray[np.uint8]) -> bytes:
+    """Encode a crop without loss."""
+    import cv2
+
+    return bytes(cv2.imencode(".png", crop[..., ::-1])[1])

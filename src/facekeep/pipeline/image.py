@@ -7,15 +7,15 @@ How other kinds of picture become RGB:
 
 * EXIF orientation (all eight) is applied; of animations and many-page files the first frame counts.
 * Transparent pixels are laid over white, as most viewers do.
-* 16-bit grey is scaled by 1/257, so that white stays white; 32-bit integer grey is read as 16-bit
-  values. Float grey is 0 to 1 when nothing exceeds 1, else 0 to 255; values outside are clipped.
+* 16-bit gray is scaled by 1/257, so that white stays white; 32-bit integer gray is read as 16-bit
+  values. Float gray is 0 to 1 when nothing exceeds 1, else 0 to 255; values outside are clipped.
 * Where zero is white (TIFF), that is undone. Signed samples of 8 or 16 bits are refused.
 * CMYK (inverted, as Adobe writes it into JPEG), YCbCr and Lab are converted by Pillow.
 * Metadata never cost a picture: those of PNG and JPEG files are not read but for EXIF, of which
   only the orientation counts. An orientation that XMP alone names is not applied, as in browsers.
 * A file without the mark of its end is read. A JPEG of which more than a hundredth is missing is
-  refused, even if it carries that mark: a decoder would fill in the rest in one colour.
-* Embedded colour profiles are not applied: that would double the time of a load, hand hostile bytes
+  refused, even if it carries that mark: a decoder would fill in the rest in one color.
+* Embedded color profiles are not applied: that would double the time of a load, hand hostile bytes
   to one more parser, and shift the skin of phone photos by a few levels only.
 """
 
@@ -26,10 +26,11 @@ import hashlib
 import io
 import os
 import re
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,10 +47,15 @@ from facekeep._internal.files import (
 from facekeep._internal.listing import is_picture, list_images, list_people
 from facekeep.errors import FacekeepError, ImageError, InputError, StorageFull
 from facekeep.pipeline import decode as _decode
-from facekeep.pipeline.decode import Reduced, Stream, decode
+from facekeep.pipeline.decode import Reduced, Stream, convert_pillow_image, decode
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as PillowImage
 
 __all__ = [
     "MAX_BYTES",
+    "MAX_PIXELS",
+    "ImageSource",
     "Reduced",
     "check_image",
     "check_output",
@@ -76,29 +82,41 @@ _WRITERS = {
 
 # Addresses keep one slash where they went through a Path.
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/|data:", re.IGNORECASE)
+_NO_BGR = "only an array can be BGR; a file or an image of Pillow's says itself what it is"
 _CAMERA = re.compile(r"[0-9]{1,2}|/dev/video[0-9]*")
 
 MAX_BYTES = 500_000_000
 """A picture file with more bytes is refused unless another limit is given."""
 
+MAX_PIXELS = 100_000_000
+"""A picture with more pixels is refused unless another limit is given."""
+
+
+ImageSource: TypeAlias = "str | os.PathLike[str] | bytes | BinaryIO | NDArray[Any] | PillowImage"
+"""An image: a path, the bytes of a picture file, a binary stream, a uint8 ``(H, W, 3)`` RGB array
+or an image of Pillow's."""
+
 
 def load_image(
-    source: str | os.PathLike[str] | bytes | BinaryIO | NDArray[Any],
+    source: ImageSource,
     *,
-    max_pixels: int = 100_000_000,
+    max_pixels: int = MAX_PIXELS,
     max_bytes: int = MAX_BYTES,
     reduce: bool = False,
+    bgr: bool = False,
 ) -> NDArray[np.uint8]:
     """Load a picture as RGB, upright.
 
     Args:
         source: A path (regular files only), the bytes of a picture file, a binary stream, which is
-            read to its end, or an array, which is only checked (see `check_image`).
+            read to its end, an image of Pillow's, which is treated as its file would be, or an
+            array, which is only checked (see `check_image`).
         max_pixels: Refuse pictures with more pixels than this, from their header, before any pixel
             is decoded.
         max_bytes: Refuse files with more bytes than this, before they are read.
         reduce: Decode a JPEG of more than 50 million pixels at half of its size, at a quarter of
             the memory.
+        bgr: The array is BGR, as OpenCV has it; see `from_bgr`.
 
     Returns:
         uint8 ``(H, W, 3)`` RGB, C-contiguous; a `Reduced`, whose ``factor`` says by how much, where
@@ -107,13 +125,26 @@ def load_image(
     Raises:
         ImageError: The picture cannot be read: missing, no regular file, cut short, damaged, too
             large, or of a kind facekeep does not read.
-        InputError: The source is of another type, or an array of the wrong form.
+        InputError: The source is of another type, or an array of the wrong form, or ``bgr`` is
+            given with something that is no array.
     """
+    if bgr:
+        if not isinstance(source, np.ndarray):
+            raise InputError(_NO_BGR)
+        return from_bgr(source)
     if isinstance(source, np.ndarray):
         return source if isinstance(source, Reduced) else check_image(source)
+    if _is_pillow_image(source):
+        return convert_pillow_image(source, max_pixels)
     name = _name(source)
-    with _opened(source, name, max_bytes) as stream:
+    with _open_source(source, name, max_bytes) as stream:
         return decode(stream, name, max_pixels, reduce=reduce)
+
+
+def _is_pillow_image(source: object) -> TypeGuard[PillowImage]:
+    """Tell an image of Pillow's; Pillow was imported by whoever made it."""
+    pillow = sys.modules.get("PIL.Image")
+    return pillow is not None and isinstance(source, pillow.Image)
 
 
 def count_pixels(source: str | os.PathLike[str] | bytes, *, max_bytes: int = MAX_BYTES) -> int:
@@ -123,19 +154,23 @@ def count_pixels(source: str | os.PathLike[str] | bytes, *, max_bytes: int = MAX
         ImageError: It cannot be read; see `load_image`.
     """
     name = _name(source)
-    with _opened(source, name, max_bytes) as stream:
+    with _open_source(source, name, max_bytes) as stream:
         return _decode.count_pixels(stream, name)
 
 
 def check_image(array: object) -> NDArray[np.uint8]:
     """Check that an array is an RGB image, and return it C-contiguous.
 
-    Only ``(H, W, 3)`` uint8 is accepted. Grey, alpha, float or BGR pixels are never guessed at: the
-    error says how to convert them. The array itself comes back when it is already C-contiguous.
+    Only ``(H, W, 3)`` uint8 is accepted. Gray, alpha, float or BGR pixels are never guessed at: the
+    error says how to convert them. The array itself comes back when it is already C-contiguous. An
+    image of Pillow's, which says what its pixels are, is converted as by `load_image`.
 
     Raises:
         InputError: It is not such an array; the message says what was found.
+        ImageError: An image of Pillow's is too large, or its file cannot be read.
     """
+    if _is_pillow_image(array):
+        return convert_pillow_image(array, MAX_PIXELS)
     if not isinstance(array, np.ndarray):
         raise InputError(_wrong_type(array))
     if array.dtype != np.uint8:
@@ -158,6 +193,8 @@ def from_bgr(array: object) -> NDArray[np.uint8]:
     Raises:
         InputError: It is not such an array.
     """
+    if _is_pillow_image(array):
+        raise InputError(_NO_BGR)
     return np.ascontiguousarray(check_image(array)[..., ::-1])
 
 
@@ -168,7 +205,7 @@ def content_digest(source: str | os.PathLike[str] | bytes, *, max_bytes: int = M
         ImageError: The file cannot be read, or has more bytes than ``max_bytes``.
     """
     name = _name(source)
-    with _opened(source, name, max_bytes) as stream:
+    with _open_source(source, name, max_bytes) as stream:
         try:
             return hashlib.file_digest(stream, "sha256").hexdigest()
         except OSError as error:
@@ -190,7 +227,7 @@ def check_output(path: str | os.PathLike[str]) -> None:
         with tempfile.TemporaryFile(dir=final.parent):
             replaceable(final)
     except (OSError, ValueError) as error:
-        raise _unwritten(target, error) from error
+        raise _explain_write_error(target, error) from error
 
 
 def save_image(path: str | os.PathLike[str], rgb: object, *, quality: int = 92) -> None:
@@ -215,7 +252,7 @@ def save_image(path: str | os.PathLike[str], rgb: object, *, quality: int = 92) 
     try:
         write_whole(target, encoded)
     except (OSError, ValueError) as error:
-        raise _unwritten(target, error) from error
+        raise _explain_write_error(target, error) from error
 
 
 def _style(target: str) -> str:
@@ -227,7 +264,7 @@ def _style(target: str) -> str:
     return style
 
 
-def _unwritten(target: str, error: OSError | ValueError) -> FacekeepError:
+def _explain_write_error(target: str, error: OSError | ValueError) -> FacekeepError:
     if is_full(error):
         return StorageFull(f"{printable(target)}: no room to write it; free some space")
     return ImageError(f"{printable(target)}: cannot be written: {why(error)}")
@@ -247,7 +284,7 @@ def _name(source: object) -> str:
 
 
 @contextlib.contextmanager
-def _opened(source: Any, name: str, max_bytes: int) -> Iterator[Stream]:
+def _open_source(source: Any, name: str, max_bytes: int) -> Iterator[Stream]:
     """Open a source for reading; paths only when they lead to a regular file that is not huge."""
     try:
         if isinstance(source, str | os.PathLike):
@@ -267,7 +304,8 @@ def _opened(source: Any, name: str, max_bytes: int) -> Iterator[Stream]:
         if size > max_bytes:
             raise ImageError(
                 f"{name}: is over the limit of {max_bytes // 1_000_000} MB for a picture file; "
-                "if you trust it, raise max_bytes (--max-bytes)"
+                "if you trust it, raise max_bytes",
+                "max_bytes",
             )
         yield stream
 
@@ -301,13 +339,12 @@ def _encode(rgb: NDArray[np.uint8], style: str, quality: int) -> bytes:
 
 def _wrong_type(value: object) -> str:
     kind = f"{type(value).__module__}.{type(value).__qualname__}"
-    if kind.startswith("PIL."):
-        mend = "pass numpy.asarray(image.convert('RGB'))"
-    elif kind.startswith("torch."):
+    if kind.startswith("torch."):
         mend = "pass tensor.cpu().numpy() as uint8 (H, W, 3)"
     else:
         mend = (
-            "give a path, the bytes of a picture file, a binary stream or a uint8 (H, W, 3) array"
+            "give a path, the bytes of a picture file, a binary stream, an image of Pillow's or a"
+            " uint8 (H, W, 3) array"
         )
     return f"not an image: {kind}; {mend}"
 
@@ -322,7 +359,7 @@ def _wrong_dtype(dtype: np.dtype[Any]) -> str:
 
 def _wrong_shape(shape: tuple[int, ...]) -> str:
     if len(shape) == 2:
-        return f"{shape}, which looks grey; stack it: numpy.stack([image] * 3, axis=-1)"
+        return f"{shape}, which looks gray; stack it: numpy.stack([image] * 3, axis=-1)"
     if len(shape) == 3 and shape[0] == 3:
         return f"{shape}, which looks channels first; pass image.transpose(1, 2, 0)"
     if len(shape) == 3 and shape[2] == 4:

@@ -1,6 +1,6 @@
 """Hints that something hides the mouth or the eyes of an aligned face.
 
-Only parts of one face are compared with each other, as ratios of light, so that neither the colour
+Only parts of one face are compared with each other, as ratios of light, so that neither the color
 of skin nor that of the light matters much. How well it works, and where not: docs/quality.md.
 """
 
@@ -28,13 +28,13 @@ _EYES = (np.s_[47:59, 32:46], np.s_[47:59, 66:80])
 _EYE_BAND = (np.s_[41:63, 26:86],)
 _FACE = (np.s_[41:105, 26:86],)
 
-# Weights of three features each, and the level: logistic regression on crops labelled by eye, with
+# Weights of three features each, and the level: logistic regression on crops labeled by eye, with
 # covered and free faces counting alike (benchmarks/occlusion.py fit).
 _MOUTH_WEIGHTS = (-16.6, -5.5, 28.9, -4.2)
 _EYE_WEIGHTS = (-4.5, 16.3, -3.5, -2.5)
 
-# Added to grey levels before ratios are taken, so that pixels that are dark, by light or by skin,
-# do not count for more than they show; and to the strength of edges, in grey levels too.
+# Added to gray levels before ratios are taken, so that pixels that are dark, by light or by skin,
+# do not count for more than they show; and to the strength of edges, in gray levels too.
 _DARK = 64
 _FAINT = 0.5
 
@@ -53,14 +53,14 @@ def features(crop: NDArray[np.uint8]) -> tuple[tuple[float, ...], tuple[float, .
     """Measure what the hints for the mouth and for the eyes are made of.
 
     Mouth: how much redder than the bridge of the nose the lips are, the strength of its edges
-    against that of the eyes', and how the colour around it differs from that of the bridge.
-    Eyes: how much brighter than the nose the skin below them is, how its colour differs from the
+    against that of the eyes', and how the color around it differs from that of the bridge.
+    Eyes: how much brighter than the nose the skin below them is, how its color differs from the
     nose's, and the strength of their edges against that of the whole face.
     """
-    colour, edges = _maps(crop)
-    bridge, nose = _median(colour, _BRIDGE), _median(colour, _NOSE)
-    around, under = _median(colour, _AROUND_MOUTH), _median(colour, _UNDER_EYES)
-    lips = _ranked(colour[:1], _LIPS, 0.9)[0] - bridge[0]
+    color, edges = _maps(crop)
+    bridge, nose = _median(color, _BRIDGE), _median(color, _NOSE)
+    around, under = _median(color, _AROUND_MOUTH), _median(color, _UNDER_EYES)
+    lips = _ranked(color[:1], _LIPS, 0.9)[0] - bridge[0]
     mouth = (lips, _ratio(edges, _MOUTH, _EYE_BAND), math.dist(around[:2], bridge[:2]))
     eyes = (under[2] - nose[2], math.dist(under[:2], nose[:2]), _ratio(edges, _EYES, _FACE))
     return mouth, eyes

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from facekeep._internal.closing import Closing
 from facekeep.errors import InputError, ModelError
 from facekeep.models import ModelEntry, entry, open_model
+from facekeep.runtime import RuntimeOptions
 from facekeep.types import Quality
 
 __all__ = ["FACTS", "QualityNetwork", "appearance", "evidence"]
@@ -36,7 +37,7 @@ class QualityNetwork(Closing):
 
     Args:
         model: A name from the catalogue, or an entry.
-        threads: CPU threads of one run; 0 for all cores.
+        options: How the network is run.
 
     Attributes:
         entry: The model's catalogue entry.
@@ -47,12 +48,17 @@ class QualityNetwork(Closing):
         ModelError: It is made for something else.
     """
 
-    def __init__(self, model: str | ModelEntry, *, threads: int = 0) -> None:
+    def __init__(
+        self,
+        model: str | ModelEntry,
+        *,
+        options: RuntimeOptions = RuntimeOptions(),  # noqa: B008 - frozen
+    ) -> None:
         chosen = model if isinstance(model, ModelEntry) else entry(model)
         if chosen.task != "quality":
             raise ModelError(f"{chosen.name} is a model to {chosen.verb}, not to rate, faces")
         self.entry = chosen
-        self._session = open_model(chosen, threads=threads)
+        self._session = open_model(chosen, options)
 
     def recognizability(
         self,

@@ -19,6 +19,7 @@ from facekeep.models import ModelEntry, Task, default_model, entry, open_model
 from facekeep.pipeline.align import similarity_transform, template
 from facekeep.pipeline.image import check_image
 from facekeep.pipeline.warp import warp
+from facekeep.runtime import RuntimeOptions
 from facekeep.types import Face
 
 __all__ = ["BATCH", "MIRRORED", "NONE", "CropNetwork", "Crops", "Refiner", "chosen_entry", "pose"]
@@ -84,10 +85,7 @@ class CropNetwork(Closing):
 
     Args:
         model: A name from the catalogue, an entry, or None for the default model of the task.
-        threads: CPU threads of one run; 0 for all cores.
-        device: Where to run; see ``facekeep.runtime.open_session``.
-        precision: What to compute in; see ``facekeep.runtime.open_session``.
-        runtime: What runs it; None for what its file needs.
+        options: How the network is run.
 
     Attributes:
         task: What it does.
@@ -106,10 +104,7 @@ class CropNetwork(Closing):
         self,
         model: str | ModelEntry | None = None,
         *,
-        threads: int = 0,
-        device: str = "cpu",
-        precision: str = "float32",
-        runtime: str | None = None,
+        options: RuntimeOptions = RuntimeOptions(),  # noqa: B008 - frozen
     ) -> None:
         chosen = (
             model if isinstance(model, ModelEntry) else entry(model or default_model(self.task))
@@ -120,9 +115,7 @@ class CropNetwork(Closing):
             )
         self.entry = chosen
         self._size = chosen.input_size
-        self._session = open_model(
-            chosen, runtime=runtime, device=device, precision=precision, threads=threads
-        )
+        self._session = open_model(chosen, options)
 
     def close(self) -> None:
         """Let go of the network."""

@@ -9,7 +9,7 @@ __all__ = ["warp"]
 
 # At most so many samples a side for each pixel of a crop; bilinear sampling doubles their reach.
 _MAX_SUPERSAMPLING = 4
-# Pixels of a halved image to those of the image: 0 covers 0 and 1, so its centre is at 0.5.
+# Pixels of a halved image to those of the image: 0 covers 0 and 1, so its center is at 0.5.
 _HALF_TO_FULL = np.array([[2, 0, 0.5], [0, 2, 0.5], [0, 0, 1]])
 
 
@@ -26,7 +26,7 @@ def warp(image: NDArray[np.uint8], matrix: NDArray[np.floating], size: int) -> N
     """
     import cv2
 
-    image, matrix = _neighbourhood(image, matrix, size)
+    image, matrix = _neighborhood(image, matrix, size)
     if image.size == 0:
         return np.zeros((size, size, 3), np.uint8)
     scale = float(np.hypot(matrix[0, 0], matrix[1, 0]))
@@ -34,7 +34,7 @@ def warp(image: NDArray[np.uint8], matrix: NDArray[np.floating], size: int) -> N
     while scale * _MAX_SUPERSAMPLING < 1:
         image, matrix, scale = _halved(image), matrix @ _HALF_TO_FULL, scale * 2
     factor = min(max(int(1 / scale), 1), _MAX_SUPERSAMPLING)
-    # Scaling about pixel centres, not corners: the centre of pixel 0 moves by half the factor.
+    # Scaling about pixel centers, not corners: the center of pixel 0 moves by half the factor.
     finer = matrix * factor
     finer[:, 2] += (factor - 1) / 2
     crop = cv2.warpAffine(image, finer, (size * factor, size * factor))
@@ -43,7 +43,7 @@ def warp(image: NDArray[np.uint8], matrix: NDArray[np.floating], size: int) -> N
     return np.asarray(crop, np.uint8)
 
 
-def _neighbourhood(
+def _neighborhood(
     image: NDArray[np.uint8], matrix: NDArray[np.floating], size: int
 ) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
     """The part of the image that a crop is sampled from, a view, and the matrix for that part."""

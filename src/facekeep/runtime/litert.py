@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facekeep.errors import InputError, ModelCorrupt, ModelError
+from facekeep.runtime.options import RuntimeOptions
 from facekeep.runtime.quiet import quiet
 from facekeep.runtime.session import (
     DeviceStatus,
@@ -80,18 +81,18 @@ class LiteRtSession(Opened):
         self._shapes = shapes
 
 
-def open_litert(model: Path | bytes, *, device: str, precision: str, threads: int) -> LiteRtSession:
+def open_litert(model: Path | bytes, options: RuntimeOptions) -> LiteRtSession:
     """Open a ``.tflite`` network; arguments and errors are those of ``open_session``."""
     litert = _litert()
-    require_cpu("LiteRT", device)
-    require_float32("LiteRT", precision)
+    require_cpu("LiteRT", options.device)
+    require_float32("LiteRT", options.precision)
     name = name_of(model)
     content = content_of(model) if isinstance(model, Path) else model
     if not content:
         raise ModelCorrupt(f"LiteRT cannot open {name}: it is empty")
     try:
         with quiet(_CHATTER):
-            interpreter = litert.Interpreter(model_content=content, num_threads=threads)
+            interpreter = litert.Interpreter(model_content=content, num_threads=options.threads)
             interpreter.allocate_tensors()
     except _FAILURES as error:
         raise ModelCorrupt(f"LiteRT cannot open {name}: {short(error)}") from error

@@ -22,6 +22,7 @@ from facekeep.errors import (
     ModelNotFound,
     RuntimeUnavailable,
 )
+from facekeep.runtime.options import RuntimeOptions
 from facekeep.runtime.quiet import quiet
 from facekeep.runtime.session import (
     DeviceStatus,
@@ -93,10 +94,10 @@ class NcnnSession(Opened):
         return results
 
 
-def open_ncnn(model: Path | bytes, *, device: str, precision: str, threads: int) -> NcnnSession:
+def open_ncnn(model: Path | bytes, options: RuntimeOptions) -> NcnnSession:
     """Open a ``.param`` with its ``.bin`` beside it; the rest is as for ``open_session``."""
     ncnn = _ncnn()
-    require_cpu("ncnn", device)
+    require_cpu("ncnn", options.device)
     if not isinstance(model, Path):
         raise InputError("a network of ncnn's is two files; give the path of its .param")
     try:
@@ -110,7 +111,7 @@ def open_ncnn(model: Path | bytes, *, device: str, precision: str, threads: int)
     if not weights.is_file():
         raise ModelNotFound(f"no model file at {weights}: it belongs to {model.name}")
     network = ncnn.Net()
-    _set(ncnn, network.opt, precision, threads)
+    _set(ncnn, network.opt, options)
     with quiet(*_CHATTER):
         opened = network.load_param(str(model)) == 0 and network.load_model(str(weights)) == 0
     if not opened:
@@ -143,21 +144,22 @@ def _require_one_batch(feeds: Mapping[str, NDArray[Any]]) -> None:
         raise InputError(f"the network refuses its input: each must be of one batch, but {counts}")
 
 
-def _set(ncnn: ModuleType, options: Any, precision: str, threads: int) -> None:
+def _set(ncnn: ModuleType, target: Any, options: RuntimeOptions) -> None:
     """Set what the network computes in, and the threads, before it is loaded.
 
     Raises:
         RuntimeUnavailable: The processor does not have the precision.
     """
-    halves = precision == "float16"
+    halves = options.precision == "float16"
     if halves and not ncnn.cpu_support_arm_asimdhp():
         raise RuntimeUnavailable(
-            "ncnn computes in float16 on ARMv8.2 processors only; ask for another --precision"
+            "ncnn computes in float16 on ARMv8.2 processors only; ask for another precision",
+            "precision",
         )
     for name in _HALVES:
-        setattr(options, name, halves)
-    options.use_bf16_storage = precision == "bfloat16"
-    options.num_threads = threads
+        setattr(target, name, halves)
+    target.use_bf16_storage = options.precision == "bfloat16"
+    target.num_threads = options.threads
 
 
 def _inputs(text: str, path: Path) -> tuple[TensorInfo, ...]:

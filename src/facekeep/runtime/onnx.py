@@ -19,6 +19,7 @@ from facekeep.errors import (
     ModelNotFound,
     RuntimeUnavailable,
 )
+from facekeep.runtime.options import RuntimeOptions
 from facekeep.runtime.session import (
     DeviceStatus,
     Opened,
@@ -152,16 +153,17 @@ class OnnxSession(Opened):
 _LARGE = 16 * 2**20
 
 
-def open_onnx(model: Path | bytes, *, device: str, precision: str, threads: int) -> OnnxSession:
+def open_onnx(model: Path | bytes, run_options: RuntimeOptions) -> OnnxSession:
     """Open an ONNX network; arguments and errors are those of ``open_session``."""
     ort = _onnxruntime()
+    device = run_options.device
     provider = _provider(ort, device)
-    require_float32("ONNX Runtime", precision)
+    require_float32("ONNX Runtime", run_options.precision)
     name = name_of(model)
     if isinstance(model, Path) and not model.is_file():
         raise ModelNotFound(f"no model file at {model}")
     source = str(model) if isinstance(model, Path) else model
-    options = _options(ort, threads)
+    options = _options(ort, run_options.threads)
     _arena.share(ort, options)
     if (model.stat().st_size if isinstance(model, Path) else len(model)) > _LARGE:
         options.add_session_config_entry("session.disable_prepacking", "1")

@@ -19,6 +19,7 @@ from facekeep.errors import (
     ModelNotFound,
     RuntimeUnavailable,
 )
+from facekeep.runtime.options import RuntimeOptions
 from facekeep.runtime.session import (
     DeviceStatus,
     Opened,
@@ -78,12 +79,11 @@ class OpenVinoSession(Opened):
 
 
 @kept_signal_stack()
-def open_openvino(
-    model: Path | bytes, *, device: str, precision: str, threads: int
-) -> OpenVinoSession:
+def open_openvino(model: Path | bytes, options: RuntimeOptions) -> OpenVinoSession:
     """Open an ONNX file, or OpenVINO's own ``.xml``; the rest is as for ``open_session``."""
     openvino = import_openvino()
     core = openvino.Core()
+    device = options.device
     target = _target(core, device)
     if isinstance(model, Path) and not model.is_file():
         raise ModelNotFound(f"no model file at {model}")
@@ -93,11 +93,11 @@ def open_openvino(
     except (RuntimeError, ValueError) as error:
         raise ModelCorrupt(f"OpenVINO cannot open {name_of(model)}: {short(error)}") from error
     try:
-        compiled = core.compile_model(network, target, _options(device, precision, threads))
+        compiled = core.compile_model(network, target, _compile_options(options))
     except RuntimeError as error:
         problem = f"{name_of(model)} does not open on device {device!r}: {short(error)}"
         raise RuntimeUnavailable(problem) from error
-    _require_precision(compiled, device, precision)
+    _require_precision(compiled, device, options.precision)
     return OpenVinoSession(compiled, tuple(names[0]), tuple(names[1]))
 
 
@@ -157,13 +157,13 @@ def _available(core: Any) -> list[str]:
     return [device for device, name in _DEVICES.items() if name in kinds]
 
 
-def _options(device: str, precision: str, threads: int) -> dict[str, Any]:
-    options = {"INFERENCE_PRECISION_HINT": _PRECISIONS[precision]}
-    if device != "cpu":
-        return options
+def _compile_options(options: RuntimeOptions) -> dict[str, Any]:
+    found: dict[str, Any] = {"INFERENCE_PRECISION_HINT": _PRECISIONS[options.precision]}
+    if options.device != "cpu":
+        return found
     # Pinned threads would wait for cores that other programs use.
-    return options | {
-        "INFERENCE_NUM_THREADS": threads,
+    return found | {
+        "INFERENCE_NUM_THREADS": options.threads,
         "NUM_STREAMS": 1,
         "ENABLE_CPU_PINNING": False,
     }
@@ -177,7 +177,8 @@ def _require_precision(compiled: Any, device: str, precision: str) -> None:
     names = {short: name for name, short in _PRECISIONS.items()}
     raise RuntimeUnavailable(
         f"OpenVINO does not compute in {precision} on this {device}, but in"
-        f" {names.get(used, used)}; ask for another --precision"
+        f" {names.get(used, used)}; ask for another precision",
+        "precision",
     )
 
 
@@ -185,7 +186,7 @@ def read_openvino(core: Any, model: Path | bytes) -> Any:
     """Read a network, and compute what depends on constants only.
 
     Those are packed weights, which OpenVINO would misread. Of a network whose activations are
-    quantised, it needs the weights as they are.
+    quantized, it needs the weights as they are.
 
     Raises:
         RuntimeError: It cannot be read.

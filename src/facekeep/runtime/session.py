@@ -25,9 +25,6 @@ from facekeep.errors import (
     StorageFull,
 )
 
-PRECISIONS = ("float32", "bfloat16", "float16")
-"""What a network may compute in."""
-
 
 @dataclass(frozen=True, slots=True)
 class TensorInfo:

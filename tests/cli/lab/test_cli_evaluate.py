@@ -13,6 +13,7 @@ import pytest
 from facekeep import Detector, save_image
 from facekeep.models import entry, import_model, locate
 from facekeep.pipeline.align import align
+from facekeep.runtime import RuntimeOptions
 
 
 @pytest.fixture(autouse=True)
@@ -39,7 +40,7 @@ def crops(tmp_path: Path, hopper, collins, ready_models: None) -> Path:
     """Twenty aligned faces each of Hopper and Collins, each shifted a little differently."""
     folder = tmp_path / "crops"
     rng = np.random.default_rng(0)
-    with Detector(threads=1) as detector:
+    with Detector(options=RuntimeOptions(threads=1)) as detector:
         for name, photo in (("hopper", hopper), ("collins", collins)):
             (folder / name).mkdir(parents=True)
             (face,) = detector.detect(photo)[:1]

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from facekeep import Detector, save_image
+from facekeep.runtime import RuntimeOptions
 
 
 @pytest.fixture(autouse=True)
@@ -22,7 +23,7 @@ def photos(tmp_path: Path, hopper, collins, ready_models: None) -> Path:
     """Hopper and Collins, annotated with what the detector finds in the whole photos."""
     folder = tmp_path / "photos"
     folder.mkdir()
-    with Detector(threads=1) as detector:
+    with Detector(options=RuntimeOptions(threads=1)) as detector:
         for name, photo in (("hopper", hopper), ("collins", collins)):
             save_image(folder / f"{name}.png", photo)
             (face,) = detector.detect(photo)[:1]

@@ -41,7 +41,7 @@ from facekeep.lab.train.fake_quantization import (
     FakeQuantizationMode,
     QuantizedLayer,
 )
-from facekeep.runtime import open_session
+from facekeep.runtime import RuntimeOptions, open_session
 
 OPTIONS = FineTune(heal=12, batch=16, lr=2e-4)
 
@@ -160,7 +160,7 @@ def test_a_network_is_fake_quantized_as_its_file_in_8_bits_is(
     assert matrices - set(quantization.layers) == {"head.fc.weight"}
     convolutions = {name for name, each in quantization.layers.items() if each.output is not None}
     assert convolutions == {n for n in matrices if network.get_parameter(n).ndim == 4}
-    session = open_session(static, threads=1)
+    session = open_session(static, options=RuntimeOptions(threads=1))
     (run,) = session.run({"image": crops.numpy()})
     rounded = embedded(network, crops, quantization)
     with torch.no_grad():

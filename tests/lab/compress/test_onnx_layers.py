@@ -18,7 +18,7 @@ from facekeep.lab.compress.onnx_layers import (
 )
 from facekeep.models import entry, locate
 from facekeep.models.pack import pack
-from facekeep.runtime import open_session
+from facekeep.runtime import RuntimeOptions, open_session
 
 Crops = NDArray[np.uint8]
 
@@ -32,7 +32,8 @@ def test_folding_leaves_no_node_that_reads_constants_only(hopper: Crops, collins
         constants = {item.name for item in graph.initializer}
         assert not [node for node in graph.node if constants.issuperset(node.input)]
         (rows,), (others,) = (
-            open_session(each, threads=1).run({"image": fed}) for each in (packed, made)
+            open_session(each, options=RuntimeOptions(threads=1)).run({"image": fed})
+            for each in (packed, made)
         )
         assert np.allclose(rows, others, atol=1e-5)
         assert [each.node for each in list_layers(made)] == list(LAYERS)

@@ -14,7 +14,7 @@ from facekeep.lab.compress.dimensions import Dimension, cut_dimension, list_dime
 from facekeep.lab.compress.prune import prune, score_by_taylor
 from facekeep.lab.compress.statistics import collect_statistics
 from facekeep.lab.nn import EdgeFace, cost, export_onnx, load_checkpoint, save_checkpoint
-from facekeep.runtime import open_session
+from facekeep.runtime import RuntimeOptions, open_session
 
 
 def silenced(model: EdgeFace, layer: str, units: list[int]) -> EdgeFace:
@@ -154,7 +154,9 @@ def test_a_pruned_network_is_saved_exported_and_loaded(tmp_path: Path) -> None:
     save_checkpoint(found, tmp_path / "cut.pt")
     again = load_checkpoint(tmp_path / "cut.pt", "edgeface-xxs", input_size=SIDE)
     export_onnx(again, tmp_path / "cut.onnx")
-    (rows,) = open_session(tmp_path / "cut.onnx", threads=1).run({"image": crops.numpy()})
+    (rows,) = open_session(tmp_path / "cut.onnx", options=RuntimeOptions(threads=1)).run(
+        {"image": crops.numpy()}
+    )
     with torch.no_grad():
         assert torch.allclose(torch.from_numpy(rows), found(crops), atol=1e-3, rtol=1e-3)
 

@@ -16,6 +16,7 @@ from facekeep.lab.evaluate.crops import cropper
 from facekeep.lab.evaluate.data import Samples
 from facekeep.lab.evaluate.extract import extract
 from facekeep.pipeline.detect import Detector
+from facekeep.runtime import RuntimeOptions
 
 KEY = bytes(range(32))
 
@@ -47,7 +48,7 @@ def looks(monkeypatch) -> list[tuple[int, ...]]:
 
 def run(images, folder, size=64, **options):
     samples = Samples(tuple("abcdef"[: len(images)]), lambda place: images[place])
-    with Detector(threads=1, **options) as detector:
+    with Detector(options=RuntimeOptions(threads=1), **options) as detector:
         return extract(samples, Wide(size), detector, cache=CropCache(folder))
 
 

@@ -16,6 +16,7 @@ from facekeep.lab.evaluate.extract import Extracted, Failure, extract, reasons_t
 from facekeep.pipeline.align import align
 from facekeep.pipeline.detect import Detector
 from facekeep.pipeline.embed import Embedder
+from facekeep.runtime import RuntimeOptions
 from facekeep.types import Face
 
 
@@ -180,7 +181,7 @@ def test_a_crop_that_is_not_square_is_a_failure():
 
 
 def test_a_detector_checks_that_aligned_crops_hold_a_face_in_its_place(hopper):
-    with Detector(threads=1) as detector:
+    with Detector(options=RuntimeOptions(threads=1)) as detector:
         (face,) = detector.detect(hopper)
         good = align(hopper, face.landmarks)
         shifted = align(hopper, face.landmarks + np.array([40, 0]))
@@ -239,7 +240,10 @@ def photos(tmp_path: Path, hopper_path, collins_path) -> Samples:
 
 
 def test_the_road_from_photos(photos, hopper):
-    with Detector(threads=1) as detector, Embedder(threads=1) as embedder:
+    with (
+        Detector(options=RuntimeOptions(threads=1)) as detector,
+        Embedder(options=RuntimeOptions(threads=1)) as embedder,
+    ):
         made = extract(photos, embedder, detector, threads=2)
         alone = extract(photos, embedder, threads=1)
         (face,) = detector.refine(hopper, detector.detect(hopper)[:1])
@@ -257,11 +261,14 @@ def test_the_road_from_photos(photos, hopper):
 
 def test_norms_with_flip_are_of_the_sum(photos):
     samples = dataclasses.replace(photos, names=photos.names[:1])
-    with Embedder(threads=1, flip=True) as embedder, Detector(threads=1) as detector:
+    with (
+        Embedder(options=RuntimeOptions(threads=1), flip=True) as embedder,
+        Detector(options=RuntimeOptions(threads=1)) as detector,
+    ):
         crop = cropper(samples, embedder.size, detector, None)(0)[None]
         made = extract(samples, embedder, detector, norms=True)
         pair = embedder.features(np.concatenate([crop, crop[:, :, ::-1]]))
-    with Embedder(threads=1) as plain:
+    with Embedder(options=RuntimeOptions(threads=1)) as plain:
         added = plain.features(crop) + plain.features(np.ascontiguousarray(crop[:, :, ::-1]))
     assert made.norms is not None
     assert made.norms[0] == pytest.approx(np.linalg.norm(added), rel=1e-4)

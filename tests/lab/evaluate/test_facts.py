@@ -13,11 +13,12 @@ from facekeep.lab.evaluate.data import Samples
 from facekeep.lab.evaluate.facts import measure_facts
 from facekeep.pipeline.align import align
 from facekeep.pipeline.quality import assess
+from facekeep.runtime import RuntimeOptions
 
 
 @pytest.fixture
 def detector(ready_models: None) -> Iterator[Detector]:
-    with Detector(threads=1) as opened:
+    with Detector(options=RuntimeOptions(threads=1)) as opened:
         yield opened
 
 

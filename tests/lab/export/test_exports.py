@@ -28,7 +28,7 @@ from facekeep.models import ModelEntry, entry, import_model, weights
 from facekeep.pipeline.align import align
 from facekeep.pipeline.detect import Detector
 from facekeep.pipeline.embed import Embedder
-from facekeep.runtime import TensorInfo, open_session
+from facekeep.runtime import RuntimeOptions, TensorInfo, open_session
 from facekeep.runtime.openvino import import_openvino
 
 SMALL = "facekeep-refiner"
@@ -68,12 +68,12 @@ def test_an_export_gives_the_numbers_of_the_original(
     assert made.difference is not None
     assert made.difference < 1e-4
     assert sorted(tmp_path.iterdir()) == sorted(made.files)
-    original = open_session(weights(entry(model)), threads=1)
+    original = open_session(weights(entry(model)), options=RuntimeOptions(threads=1))
     size = entry(model).input_size or 256
     x = np.random.default_rng(1).random((1, 3, size, size), dtype=np.float32)
     expected = original.run({original.inputs[0].name: x})
     names = [tensor.name for tensor in original.outputs]
-    again = open_session(out, runtime=target, threads=1)
+    again = open_session(out, options=RuntimeOptions(runtime=target, threads=1))
     found = dict(
         zip((t.name for t in again.outputs), again.run({again.inputs[0].name: x}), strict=True)
     )
@@ -88,9 +88,12 @@ def test_an_exported_embedder_is_imported_and_knows_a_real_face(
     made = export_model("facekeep-xxs", "ncnn", tmp_path / "xxs.ncnn.param")
     model = import_model(made.files[-1], "xxs-ncnn")
     assert (model.runtime, len(model.files)) == ("ncnn", 2)
-    with Detector(threads=1) as detector:
+    with Detector(options=RuntimeOptions(threads=1)) as detector:
         (face, *_) = detector.refine(hopper, detector.detect(hopper))
-    with Embedder("facekeep-xxs", threads=1) as first, Embedder(model, threads=1) as second:
+    with (
+        Embedder("facekeep-xxs", options=RuntimeOptions(threads=1)) as first,
+        Embedder(model, options=RuntimeOptions(threads=1)) as second,
+    ):
         crops = np.stack([align(hopper, face.landmarks, first.size)] * 2)
         crops[1] = crops[1, :, ::-1]
         np.testing.assert_allclose(second.embed(crops), first.embed(crops), atol=1e-3)
@@ -279,7 +282,7 @@ def test_places_get_an_axis_of_their_picture_before_them() -> None:
     assert {(len(shape), shape[0]) for shape in places} == {(3, 1)}
     assert len(pooled) == 2
     original, again = (
-        open_session(content, threads=1)
+        open_session(content, options=RuntimeOptions(threads=1))
         for content in (read("facekeep-xxs"), made.SerializeToString())
     )
     x = {"image": np.random.default_rng(1).random((1, 3, 112, 112), dtype=np.float32)}
@@ -297,7 +300,7 @@ def test_networks_without_places_keep_their_nodes() -> None:
 
 
 def test_a_param_gets_its_names_its_size_and_its_axes_back() -> None:
-    session = open_session(weights(entry(SMALL)), threads=1)
+    session = open_session(weights(entry(SMALL)), options=RuntimeOptions(threads=1))
     text = (
         "7767517\n3 3\n"
         "Input                    in0                      0 1 in0\n"

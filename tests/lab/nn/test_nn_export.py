@@ -15,7 +15,7 @@ from onnx import numpy_helper
 
 from facekeep.errors import ModelError
 from facekeep.lab.nn import export_onnx
-from facekeep.runtime import open_session
+from facekeep.runtime import RuntimeOptions, open_session
 
 
 def exported(tmp_path: Path, **options: Any) -> Path:
@@ -34,7 +34,7 @@ def exported(tmp_path: Path, **options: Any) -> Path:
     ],
 )
 def test_gives_the_same_embeddings(tmp_path: Path, options: dict[str, Any]) -> None:
-    session = open_session(exported(tmp_path, **options), threads=1)
+    session = open_session(exported(tmp_path, **options), options=RuntimeOptions(threads=1))
     model = lively(**options)
     for count in (1, 3, 7):
         x = crops(count, model.input_size, seed=count)
@@ -53,7 +53,9 @@ def test_constant_crops_stay_finite(tmp_path: Path) -> None:
             layer.bias.zero_()
     export_onnx(model, tmp_path / "zero.onnx")
     x = torch.zeros(1, 3, 112, 112)
-    (found,) = open_session(tmp_path / "zero.onnx", threads=1).run({"image": x.numpy()})
+    (found,) = open_session(tmp_path / "zero.onnx", options=RuntimeOptions(threads=1)).run(
+        {"image": x.numpy()}
+    )
     np.testing.assert_allclose(found, model(x).detach(), atol=1e-5)
 
 

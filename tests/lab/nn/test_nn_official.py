@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from facekeep.lab.nn import EdgeFace, edgenext, export_onnx, load_checkpoint, save_checkpoint
 from facekeep.lab.nn.litert import read_litert
-from facekeep.runtime import open_session
+from facekeep.runtime import RuntimeOptions, open_session
 
 pytestmark = pytest.mark.shared
 
@@ -105,7 +105,7 @@ def test_onnx_embeds_200_real_faces_alike(
     export_onnx(model, tmp_path / "network.onnx")
     crops = pairs_of_crops.reshape(200, 112, 112, 3)
     feed = {"image": crops.transpose(0, 3, 1, 2).copy()}
-    (found,) = open_session(tmp_path / "network.onnx", threads=1).run(feed)
+    (found,) = open_session(tmp_path / "network.onnx", options=RuntimeOptions(threads=1)).run(feed)
     assert cosines(found, embed(model, crops)).min() > 0.99999
 
 

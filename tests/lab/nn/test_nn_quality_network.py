@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from facekeep.lab.nn.quality_network import FaceQualityNetwork, export_quality_network
-from facekeep.runtime import open_session
+from facekeep.runtime import RuntimeOptions, open_session
 
 
 def test_the_exported_quality_network_answers_as_the_network(tmp_path: Path) -> None:
@@ -19,7 +19,7 @@ def test_the_exported_quality_network_answers_as_the_network(tmp_path: Path) -> 
     network.eval()
     assert sum(each.numel() for each in network.parameters()) == 10_753
     export_quality_network(network, tmp_path / "quality.onnx")
-    session = open_session(tmp_path / "quality.onnx", threads=1)
+    session = open_session(tmp_path / "quality.onnx", options=RuntimeOptions(threads=1))
     (found,) = session.run({"evidence": evidence.numpy()})
     expected = network(evidence).detach().numpy()
     np.testing.assert_allclose(found[:, 0], expected, atol=1e-4)

@@ -18,7 +18,7 @@ from facekeep.lab.nn.lora import LoRaLin
 from facekeep.models import entry, import_model
 from facekeep.models.pack import Numbers, pack
 from facekeep.models.sparse import thin
-from facekeep.runtime import open_session
+from facekeep.runtime import RuntimeOptions, open_session
 
 
 def written(model: EdgeFace, folder: Path, numbers: Numbers = "float32") -> Path:
@@ -63,7 +63,7 @@ def test_what_is_read_back_embeds_as_the_file(tmp_path: Path, form: str, numbers
     found = read_network(path)
     assert found.input_size == made.input_size
     x = crops(2, made.input_size)
-    (wanted,) = open_session(path, threads=1).run({"image": x.numpy()})
+    (wanted,) = open_session(path, options=RuntimeOptions(threads=1)).run({"image": x.numpy()})
     with torch.no_grad():
         np.testing.assert_allclose(found(x), wanted, atol=1e-5)
     if numbers == "float32":

@@ -26,6 +26,7 @@ from facekeep.lab.train.run import train
 from facekeep.models import entry
 from facekeep.pipeline.align import align
 from facekeep.pipeline.detect import Detector
+from facekeep.runtime import RuntimeOptions
 
 SMALL = [
     *("--input-size", "64", "--batch", "8", "--steps", "12", "--holdout", "3"),
@@ -251,7 +252,7 @@ def test_photos_that_are_no_crops_are_told_of(cli, tmp_path: Path, hopper):
 
 
 def _crop(photo: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    with Detector(threads=1) as detector:
+    with Detector(options=RuntimeOptions(threads=1)) as detector:
         return align(photo, detector.detect(photo)[0].landmarks)
 
 

@@ -23,7 +23,7 @@ from facekeep.lab.train.fake_quantization import (
     QuantizedLayer,
     read_fake_quantization,
 )
-from facekeep.runtime import open_session
+from facekeep.runtime import RuntimeOptions, open_session
 
 GRID, OUT = ActivationGrid(0.02, 100), ActivationGrid(0.013, 128)
 
@@ -73,7 +73,7 @@ def rounded_by_onnx(
     )
     opset = [helper.make_opsetid("", 20)]
     model = helper.make_model(graph, opset_imports=opset, ir_version=9)
-    session = open_session(model.SerializeToString(), threads=1)
+    session = open_session(model.SerializeToString(), options=RuntimeOptions(threads=1))
     try:
         (found,) = session.run({"x": x.numpy()})
     finally:

@@ -13,6 +13,7 @@ from facekeep.lab.nn import EdgeFace, create_model, export_onnx, save_checkpoint
 from facekeep.lab.train.teacher import NetworkTeacher, RuntimeTeacher, open_teacher
 from facekeep.models import import_model
 from facekeep.pipeline.embed import Embedder
+from facekeep.runtime import RuntimeOptions
 
 SIZE, WIDTH = 32, 16
 
@@ -89,7 +90,9 @@ def test_a_model_of_the_catalogue_teaches_by_its_name() -> None:
     assert isinstance(teacher, RuntimeTeacher)
     assert (teacher.name, teacher.width) == ("sface", 128)
     images = crops(112, 2)
-    expected = Embedder("sface", threads=1).embed(images.permute(0, 2, 3, 1).numpy())
+    expected = Embedder("sface", options=RuntimeOptions(threads=1)).embed(
+        images.permute(0, 2, 3, 1).numpy()
+    )
     assert np.array_equal(teacher.embed(images).numpy(), expected)
 
 

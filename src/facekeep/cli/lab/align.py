@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from facekeep.cli.command import ExitStatus, Run, command, group
-from facekeep.cli.output import counted
+from facekeep.cli.output import format_count
 
 app = group()
 
@@ -40,6 +40,7 @@ def align(
     from facekeep.lab.datasets import person_folder
     from facekeep.lab.train.photos import crop_people
     from facekeep.pipeline.detect import Detector
+    from facekeep.runtime import RuntimeOptions
 
     if out.resolve().is_relative_to(photos.resolve()):
         raise InputError(f"{out} lies in {photos}, whose folders are people; choose another folder")
@@ -50,7 +51,7 @@ def align(
             settings.detector,
             refiner=settings.refiner,
             min_face=settings.min_face,
-            threads=settings.threads,
+            options=RuntimeOptions(threads=settings.threads),
         ) as detector,
         run.progress("Aligning", len(data.samples), unit="photos") as advance,
     ):
@@ -61,7 +62,7 @@ def align(
     for each in done.failures:
         run.say(f"{each.name}: {each.reason}")
     run.say(
-        f"{out}: {counted(done.saved, 'face')} saved, {done.known} there already,"
-        f" {counted(len(done.failures), 'photo')} without a crop"
+        f"{out}: {format_count(done.saved, 'face')} saved, {done.known} there already,"
+        f" {format_count(len(done.failures), 'photo')} without a crop"
     )
     return ExitStatus.YES if done.saved + done.known else ExitStatus.NO

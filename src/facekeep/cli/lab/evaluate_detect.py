@@ -142,6 +142,7 @@ def _contenders(run: Run, models: Sequence[str] | None, stack: ExitStack) -> lis
     from facekeep.lab.evaluate.detection import LOWEST_SCORE, Contender
     from facekeep.models import default_model
     from facekeep.pipeline.detect import Detector
+    from facekeep.runtime import RuntimeOptions
 
     settings = run.settings
     names = models or [settings.detector or default_model("detect")]
@@ -151,10 +152,12 @@ def _contenders(run: Run, models: Sequence[str] | None, stack: ExitStack) -> lis
                 model,
                 score=LOWEST_SCORE,
                 refiner=settings.refiner,
-                threads=1,
-                device=settings.device,
-                precision=settings.precision,
-                runtime=settings.runtime,
+                options=RuntimeOptions(
+                    threads=1,
+                    device=settings.device,
+                    precision=settings.precision,
+                    runtime=settings.runtime,
+                ),
             )
         )
         for model in dict.fromkeys(names)

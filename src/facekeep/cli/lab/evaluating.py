@@ -17,7 +17,7 @@ import typer
 from facekeep.cli.command import Run, command
 from facekeep.cli.completion import model_names
 from facekeep.cli.options import Out
-from facekeep.cli.output import plain
+from facekeep.cli.output import to_plain
 from facekeep.errors import InputError, StorageFull
 
 if TYPE_CHECKING:
@@ -238,6 +238,7 @@ def _outcomes(
     from facekeep.lab.evaluate.crops import cropper
     from facekeep.lab.evaluate.run import System
     from facekeep.pipeline.embed import Embedder
+    from facekeep.runtime import RuntimeOptions
 
     settings = run.settings
     # All are opened first: one that cannot be must not waste the work of those before it.
@@ -246,10 +247,12 @@ def _outcomes(
             Embedder(
                 model,
                 flip=settings.flip,
-                threads=1,
-                device=settings.device,
-                precision=settings.precision,
-                runtime=settings.runtime,
+                options=RuntimeOptions(
+                    threads=1,
+                    device=settings.device,
+                    precision=settings.precision,
+                    runtime=settings.runtime,
+                ),
             )
         )
         for model in models
@@ -281,6 +284,7 @@ def _detector(run: Run, work: Work, stack: ExitStack) -> Detector | None:
 
 def _opened(run: Run, stack: ExitStack) -> Detector:
     from facekeep.pipeline.detect import Detector
+    from facekeep.runtime import RuntimeOptions
 
     settings = run.settings
     return stack.enter_context(
@@ -288,10 +292,12 @@ def _opened(run: Run, stack: ExitStack) -> Detector:
             settings.detector,
             refiner=settings.refiner,
             min_face=settings.min_face,
-            threads=1,
-            device=settings.device,
-            precision=settings.precision,
-            runtime=settings.runtime,
+            options=RuntimeOptions(
+                threads=1,
+                device=settings.device,
+                precision=settings.precision,
+                runtime=settings.runtime,
+            ),
         )
     )
 
@@ -370,7 +376,7 @@ def write_figures(out: Path, document: dict[str, Any]) -> None:
     """Write the figures to a file, as JSON."""
     from facekeep._internal.files import is_full, printable, why, write_whole
 
-    text = json.dumps(plain(document), indent=2, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(to_plain(document), indent=2, ensure_ascii=False, allow_nan=False)
     try:
         write_whole(out, f"{text}\n".encode(errors="backslashreplace"))
     except OSError as error:

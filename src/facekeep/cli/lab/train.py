@@ -12,7 +12,7 @@ import typer
 
 from facekeep.cli.command import INTERRUPTED, ExitStatus, Run, command, group, group_command
 from facekeep.cli.lab import train_small
-from facekeep.cli.output import counted, words
+from facekeep.cli.output import format_count, format_value
 from facekeep.errors import InputError
 from facekeep.lab.train.config import OPTIONS, Option
 from facekeep.lab.train.recipe import given_values, make_recipe
@@ -99,11 +99,13 @@ def _show(run: Run, result: TrainingResult, out: Path) -> None:
 def _show_summary(run: Run, summary: dict[str, Any], out: Path) -> None:
     run.say(
         f"{out}: {summary['arch']}, {summary['params']:,} parameters, saw"
-        f" {summary['samples_seen']:,} faces of {counted(summary['people'], 'person', 'people')}"
+        f" {summary['samples_seen']:,} faces of"
+        f" {format_count(summary['people'], 'person', 'people')}"
     )
     if summary["corrupt"]:
         run.say(
-            f"{counted(summary['corrupt'], 'picture')} could not be used; others took their places"
+            f"{format_count(summary['corrupt'], 'picture')} could not be used; others took their"
+            " places"
         )
     rows = [
         [rate, *(_percent(point[key]) for key in ("tar", "low", "high")), point["non_mated"]]
@@ -133,7 +135,7 @@ def _show_name(run: Run, result: TrainingResult) -> None:
         )
         return
     lowest = model.thresholds[-1][0]
-    shown = words(lowest)
+    shown = format_value(lowest)
     rate = f" --fmr {shown}" if lowest > run.settings.fmr else ""
     run.say(
         f"{model.name}: in the catalog, calibrated on {model.comparisons:,} comparisons down to a"
@@ -165,7 +167,7 @@ def _parameter(name: str) -> str:
 def _option(option: Option) -> inspect.Parameter:
     text, default = option.doc, option.default_text or option.default
     if default not in (None, (), ""):
-        text += f" [default: {words(default)}]"
+        text += f" [default: {format_value(default)}]"
     kind = list[str] | None if isinstance(option.default, tuple) else str | None
     shown = typer.Option(option.flag, metavar=option.kind.metavar, help=text, show_default=False)
     return inspect.Parameter(

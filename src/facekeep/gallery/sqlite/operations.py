@@ -422,7 +422,7 @@ def _import_person(
 def _conflict(name: str, known: str) -> PersonExists:
     ways = "import with on_conflict merge, rename or skip"
     if name == known:
-        return PersonExists(f"somebody is enrolled as {name!r} already: {ways}")
+        return PersonExists(f"somebody is enrolled as {name!r} already: {ways}", "on_conflict")
     return NameConflict(
         f"{quote_name(name, known)} looks like {known!r}, who is enrolled already: {ways}, or with"
         " new_person where it is somebody else"

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from facekeep._internal.timing import in_turns
 from facekeep.errors import FacekeepError, InputError
 from facekeep.models import ModelEntry, entry, model_cost, open_model
-from facekeep.runtime import Session, open_session
+from facekeep.runtime import RuntimeOptions, Session, open_session
 
 __all__ = ["NetworkSpeed", "network_speed"]
 
@@ -68,7 +68,7 @@ def network_speed(name: str, *, threads: int = 1, repeats: int = 200) -> Network
     model = entry(name)
     if model.task != "embed":
         raise InputError(f"model {name!r} is one to {model.verb}, not to embed, faces")
-    own = open_model(model, threads=threads)
+    own = open_model(model, options=RuntimeOptions(threads=threads))
     plain, made = _plain(model, threads)
     crops = np.random.default_rng(0).random(_shape(own, model), np.float32) * 2 - 1
     matrix = np.ones((_PRODUCT, _PRODUCT), np.float32)
@@ -99,7 +99,7 @@ def _plain(model: ModelEntry, threads: int) -> tuple[Session | None, str]:
         from facekeep.lab.nn.plain import plain_export
 
         content, made = plain_export(read_network(model))
-        return open_session(content, threads=threads), made
+        return open_session(content, options=RuntimeOptions(threads=threads)), made
     except FacekeepError as error:
         return None, str(error)
 

@@ -12,10 +12,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +27,7 @@ from facekeep.pipeline.align import align_batch, template
 from facekeep.pipeline.detect import Detector
 from facekeep.pipeline.embed import Embedder
 from facekeep.pipeline.image import load_image, save_image
+from facekeep.runtime import RuntimeOptions
 
 __all__ = ["STAGES", "Result", "run_bench"]
 
@@ -68,7 +68,7 @@ class Result:
 class _Bench:
     """What the stages share: the networks and the picture."""
 
-    def __init__(self, image: Image, options: Mapping[str, Any], repeats: int) -> None:
+    def __init__(self, image: Image, options: RuntimeOptions, repeats: int) -> None:
         self.image = image
         self.options = options
         self.repeats = repeats
@@ -86,8 +86,8 @@ class _Bench:
         """Detection beside the bare network on the same pixels."""
         import cv2
 
-        with Detector(**self.options) as detector:
-            session = open_model(detector.entry, **self.options)
+        with Detector(options=self.options) as detector:
+            session = open_model(detector.entry, self.options)
             for width, height in ((320, 256), (640, 480)):
                 scaled = np.asarray(cv2.resize(self.image, (width, height)), np.uint8)
                 tensor = scaled[..., ::-1].transpose(2, 0, 1)[None].astype(np.float32)
@@ -112,8 +112,8 @@ class _Bench:
 
     def embed(self) -> Iterator[Result]:
         """Aligning and embedding one face beside the bare network."""
-        with Embedder(**self.options) as embedder:
-            session = open_model(embedder.entry, **self.options)
+        with Embedder(options=self.options) as embedder:
+            session = open_model(embedder.entry, self.options)
             points = template(embedder.size) + 20
             noise = np.random.default_rng(0).random((1, 3, embedder.size, embedder.size))
             tensor = (noise * 255).astype(np.float32)
@@ -150,7 +150,7 @@ class _Bench:
             photo, gallery = Path(folder) / "photo.jpg", Path(folder) / "people.db"
             save_image(photo, self.image)
             command = [sys.executable, "-P", "-m", "facekeep"]  # -P: not the folder one is in
-            common = ["--gallery", str(gallery), "--threads", str(self.options["threads"])]
+            common = ["--gallery", str(gallery), "--threads", str(self.options.threads)]
             enrol = [*command, "enroll", "Somebody", str(photo), *common, "--review", "off"]
             _ran(enrol)
             yield _started("import facekeep", [sys.executable, "-P", "-c", "import facekeep"])
@@ -199,7 +199,7 @@ def run_bench(
     unknown = [stage for stage in stages if stage not in STAGES]
     if unknown:
         raise InputError(f"unknown stage {unknown[0]!r}; known: {', '.join(STAGES)}")
-    bench = _Bench(_picture() if image is None else image, {"threads": threads}, repeats)
+    bench = _Bench(_picture() if image is None else image, RuntimeOptions(threads=threads), repeats)
     for stage in stages:
         yield from getattr(bench, stage)()
 

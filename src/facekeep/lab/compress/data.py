@@ -19,6 +19,7 @@ from facekeep.lab.evaluate.crops import cropper
 from facekeep.lab.evaluate.data import PairSet, PersonSet, Samples
 from facekeep.pipeline.detect import Detector
 from facekeep.pipeline.image import load_image
+from facekeep.runtime import RuntimeOptions
 
 if TYPE_CHECKING:
     from facekeep.lab.datasets.source import Source
@@ -105,7 +106,7 @@ class DataOptions:
         if self.count < 1:
             raise InputError(f"count must be at least 1, not {self.count}")
         if (self.lfw_images is None) != (self.lfw_pairs is None):
-            raise InputError("LFW needs both: --lfw-images DIR and --lfw-pairs FILE")
+            raise InputError("LFW needs both its images and its pairs", "lfw_images lfw_pairs")
 
     def open(self, threads: int = 0) -> tuple[FaceSet | None, EvaluationData]:
         """Open the data.
@@ -232,7 +233,11 @@ def crop_faces(
     """
     found = []
     with contextlib.ExitStack() as stack:
-        detector = None if faces.samples.aligned else stack.enter_context(Detector(threads=1))
+        detector = (
+            None
+            if faces.samples.aligned
+            else stack.enter_context(Detector(options=RuntimeOptions(threads=1)))
+        )
         crop = cropper(faces.samples, size, detector, cache)
         for place in range(len(faces.samples)):
             with contextlib.suppress(ImageError):

@@ -22,6 +22,7 @@ from facekeep.lab.evaluate.extract import Extracted, extract
 from facekeep.models import ModelEntry, locate, model_cost, open_model
 from facekeep.models.files import keep
 from facekeep.pipeline.embed import Embedder
+from facekeep.runtime import RuntimeOptions
 
 __all__ = ["FMR", "Accuracy", "Evaluator", "NetworkProfile", "Watch", "measure_latencies"]
 
@@ -227,7 +228,7 @@ class Evaluator:
         """Embed images; see `extract`."""
         done = 0
         with (
-            Embedder(model, threads=1) as embedder,
+            Embedder(model, options=RuntimeOptions(threads=1)) as embedder,
             self.watch(f"Embedding with {model.name}", len(samples)) as advance,
         ):
 
@@ -260,7 +261,7 @@ def measure_latencies(
     with ExitStack() as stack:
         runs = {}
         for place, model in enumerate(models):
-            session = open_model(model, threads=threads)
+            session = open_model(model, options=RuntimeOptions(threads=threads))
             stack.callback(session.close)
             source = session.inputs[0]
             shape = [1 if axis is None else axis for axis in source.shape]

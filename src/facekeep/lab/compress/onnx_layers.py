@@ -13,7 +13,7 @@ from fnmatch import fnmatchcase
 from typing import Any, Final
 
 from facekeep.errors import InputError, ModelCorrupt
-from facekeep.runtime import open_session
+from facekeep.runtime import RuntimeOptions, open_session
 
 __all__ = [
     "OPERATORS",
@@ -172,7 +172,7 @@ def _compute(model: Any, nodes: Sequence[Any], wanted: Sequence[str]) -> list[An
         del field[:]
     part.graph.node.extend(nodes)
     part.graph.output.extend(ValueInfoProto(name=name) for name in wanted)
-    session = open_session(part.SerializeToString(), threads=1)
+    session = open_session(part.SerializeToString(), options=RuntimeOptions(threads=1))
     try:
         return session.run({})
     finally:

@@ -37,6 +37,7 @@ from facekeep.lab.compress.workspace import StepResult, write_model
 from facekeep.models import ModelEntry, locate
 from facekeep.models.pack import Numbers, pack, packed
 from facekeep.pipeline.embed import Embedder
+from facekeep.runtime import RuntimeOptions
 
 __all__ = [
     "MixedNetwork",
@@ -95,7 +96,8 @@ def quantize_model(
     if mode == "static" and (faces is None or len(faces.samples) < MIN_CALIBRATION_FACES):
         raise InputError(
             f"static 8 bits need at least {MIN_CALIBRATION_FACES} faces to calibrate on; name some"
-            " with --data, or only store the weights in 8 bits with --mode packed"
+            ", or only store the weights in 8 bits",
+            "data_or_packed",
         )
     reduce_range = saturates(options.target)
     calibration = faces if mode == "static" else None
@@ -273,15 +275,16 @@ class _MixedPrecision:
     def _calibrate(self, faces: FaceSet) -> tuple[Any, Crops]:
         """Return the ranges of activations, and the crops they were found on."""
         evaluator, method = self._evaluator, self._options.calibration
-        with Embedder(self._model, threads=1) as embedder:
+        with Embedder(self._model, options=RuntimeOptions(threads=1)) as embedder:
             with evaluator.watch("Cutting out faces", len(faces.samples)) as advance:
                 cache = evaluator.data.cache
                 crops = crop_faces(faces, embedder.size, cache=cache, progress=advance)
             if len(crops) < MIN_CALIBRATION_FACES:
                 raise InputError(
                     f"{len(crops)} of {len(faces.samples)} images show a face, and calibration"
-                    f" needs {MIN_CALIBRATION_FACES}; name more with --data, or say --aligned if"
-                    " they are face crops"
+                    f" needs {MIN_CALIBRATION_FACES}; name more, or say that they are face"
+                    " crops",
+                    "data aligned",
                 )
             tensors = embedder.tensor(crops)
         with evaluator.watch("Calibrating", len(tensors)) as advance:
@@ -396,9 +399,9 @@ def search_mixed_precision(
             low = count + 1
     if best is None:
         raise ModelError(
-            "no mix of 8 bits and float32 stays within the bounds; allow a greater loss"
-            " (--min-cosine, --max-tar-loss), use quantization-aware training, or longer (--heal),"
-            " or use --mode packed"
+            "no mix of 8 bits and float32 stays within the bounds; allow a greater loss, use"
+            " quantization-aware training, or longer, or only store the weights in 8 bits",
+            "mixed_precision",
         )
     return best
 
@@ -407,7 +410,7 @@ def _embed(content: bytes, like: ModelEntry, crops: Crops) -> NDArray[np.float32
     """Embed crops with a network that is fed as a model of the catalog is."""
     with tempfile.TemporaryDirectory() as folder:
         trial = write_model(StepResult(content, "a trial"), like, Path(folder))
-        with Embedder(trial, threads=1) as embedder:
+        with Embedder(trial, options=RuntimeOptions(threads=1)) as embedder:
             return embedder.embed(crops)
 
 

@@ -26,6 +26,7 @@ from facekeep.models import ModelEntry, locate
 from facekeep.models.pack import Numbers, pack
 from facekeep.models.sparse import thin
 from facekeep.pipeline.embed import Embedder
+from facekeep.runtime import RuntimeOptions
 
 __all__ = ["reshape_model"]
 
@@ -168,7 +169,7 @@ class _Job:
         """Return faces as the network takes them."""
         if self._faces is None:
             return None
-        with Embedder(self._model, threads=1) as embedder:
+        with Embedder(self._model, options=RuntimeOptions(threads=1)) as embedder:
             crops = crop_faces(self._faces, embedder.size, cache=self._evaluator.data.cache)
             return torch.from_numpy(embedder.tensor(crops))
 

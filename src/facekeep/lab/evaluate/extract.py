@@ -20,7 +20,7 @@ from facekeep.lab.evaluate.crops import cropper
 from facekeep.lab.evaluate.data import Samples
 from facekeep.pipeline.detect import Detector
 from facekeep.pipeline.embed import Embedder
-from facekeep.runtime import usable_cores
+from facekeep.runtime import RuntimeOptions, usable_cores
 
 __all__ = [
     "CHUNK",
@@ -108,7 +108,7 @@ def extract(
     """
     with contextlib.ExitStack() as stack:
         if detector is None and not samples.aligned and samples.landmarks is None:
-            detector = stack.enter_context(Detector(threads=1))
+            detector = stack.enter_context(Detector(options=RuntimeOptions(threads=1)))
         crop = cropper(samples, embedder.size, detector, cache)
 
         def work(places: range) -> _Part:

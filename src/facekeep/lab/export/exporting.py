@@ -23,6 +23,7 @@ from facekeep.models.files import cannot_write
 from facekeep.models.model_entry import EDGEFACE
 from facekeep.models.parse import parse_entry
 from facekeep.models.write import entry_toml
+from facekeep.runtime import RuntimeOptions
 from facekeep.runtime.session import failing_as
 
 __all__ = ["TARGETS", "TOLERANCE", "Exported", "export_model"]
@@ -106,7 +107,7 @@ def _files(model: ModelEntry, target: str, out: str | Path | None) -> tuple[Path
 
 def _require_free(file: Path) -> None:
     if os.path.lexists(file):
-        raise InputError(f"{printable(file)} is already there; give another --out")
+        raise InputError(f"{printable(file)} is already there; name another", "out")
 
 
 @contextmanager
@@ -192,7 +193,7 @@ def _difference(model: ModelEntry, run: Any) -> float:
         model: The model.
         run: Takes N x 3 x S x S float32 and returns the outputs by name.
     """
-    session = open_model(model, threads=1)
+    session = open_model(model, options=RuntimeOptions(threads=1))
     try:
         pictures = _pictures(model)
         outputs = session.run({session.inputs[0].name: pictures})

@@ -19,7 +19,7 @@ from facekeep.errors import InputError, RuntimeUnavailable
 from facekeep.lab.export.running import Run, outputs_of
 from facekeep.models import ModelEntry, weights
 from facekeep.models.files import keep, read_model
-from facekeep.runtime import Session, open_session
+from facekeep.runtime import RuntimeOptions, Session, open_session
 
 BY: Final = "pnnx"
 
@@ -38,7 +38,7 @@ def convert(model: ModelEntry, target: Path) -> Run:
     if model.runtime != "onnxruntime":
         raise InputError(f"model {model.name!r} is no ONNX file, so it cannot go to ncnn")
     source = weights(model)
-    session = open_session(source, threads=1)
+    session = open_session(source, options=RuntimeOptions(threads=1))
     content = source if isinstance(source, bytes) else read_model(source)
     plain = with_picture_axis(with_plain_norms(content))
     made = target.with_name("network.onnx")
@@ -47,7 +47,7 @@ def convert(model: ModelEntry, target: Path) -> Run:
     text = made.with_suffix(".ncnn.param").read_text(encoding="utf-8")
     keep(target, mended(text, session, model.input_size, reduced_axes(plain)).encode())
     made.with_suffix(".ncnn.bin").replace(target.with_suffix(".bin"))
-    return outputs_of(open_session(target, runtime="ncnn", threads=1))
+    return outputs_of(open_session(target, options=RuntimeOptions(runtime="ncnn", threads=1)))
 
 
 def with_plain_norms(content: bytes) -> bytes:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from facekeep.lab.export.running import Run
 from facekeep.lab.export.torch_program import network
 from facekeep.models import ModelEntry
-from facekeep.runtime import open_session
+from facekeep.runtime import RuntimeOptions, open_session
 from facekeep.runtime.session import imported
 
 BY: Final = "litert-torch"
@@ -22,7 +22,7 @@ def convert(model: ModelEntry, target: Path) -> Run:
     litert_torch: Any = imported("litert_torch", BY, "export")
     made, example = network(model)
     litert_torch.convert(made, (example,)).export(str(target))
-    session = open_session(target, runtime="litert", threads=1)
+    session = open_session(target, options=RuntimeOptions(runtime="litert", threads=1))
 
     def run(pictures: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
         name = session.inputs[0].name

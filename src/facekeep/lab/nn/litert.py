@@ -22,7 +22,7 @@ from facekeep.errors import ModelCorrupt, ModelError, RuntimeUnavailable
 from facekeep.lab.nn.edgeface import EdgeFace, create_model
 from facekeep.lab.nn.edgenext import PositionEncoding
 from facekeep.models.files import read_model
-from facekeep.runtime import open_session
+from facekeep.runtime import RuntimeOptions, open_session
 
 __all__ = ["read_litert"]
 
@@ -163,7 +163,7 @@ def _likeness(model: EdgeFace, path: Path) -> float:
     """Embed noise with both networks, and return the cosine."""
     size = model.input_size
     noise = np.random.default_rng(0).random((1, 3, size, size), np.float32) * 2 - 1
-    session = open_session(path, runtime="litert", threads=1)
+    session = open_session(path, options=RuntimeOptions(runtime="litert", threads=1))
     try:
         (source,) = session.inputs
         fed = noise.transpose(0, 2, 3, 1).copy() if source.channels_last else noise

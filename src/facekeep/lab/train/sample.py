@@ -10,6 +10,7 @@ from facekeep.lab.datasets.source import Source
 from facekeep.lab.evaluate.crops import holds_face
 from facekeep.lab.train.embedding import read_face
 from facekeep.pipeline.detect import Detector
+from facekeep.runtime import RuntimeOptions
 
 __all__ = ["count_misplaced"]
 
@@ -26,7 +27,7 @@ def count_misplaced(source: Source) -> tuple[int, int]:
     """
     places = np.unique(np.linspace(0, len(source) - 1, _LOOKS).astype(int))
     looked = wrong = 0
-    with Detector(threads=1) as detector:
+    with Detector(options=RuntimeOptions(threads=1)) as detector:
         for place in places:
             face = read_face(source, int(place), _SIDE)
             if face is None:

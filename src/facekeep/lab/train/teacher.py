@@ -18,6 +18,7 @@ from facekeep.lab.train.pixels import resize
 from facekeep.models import FileEntry, ModelEntry, checkpoint_path, entry
 from facekeep.models.probe import probe_embedder
 from facekeep.pipeline.embed import Embedder
+from facekeep.runtime import RuntimeOptions
 
 __all__ = ["NetworkTeacher", "RuntimeTeacher", "Teacher", "open_teacher"]
 
@@ -122,7 +123,7 @@ def open_teacher(
     chosen = _file_entry(path) if path.suffix.lower() == ".onnx" else entry(str(source))
     checkpoint = checkpoint_path(chosen) if device is not None and device.type != "cpu" else None
     if checkpoint is None:
-        return RuntimeTeacher(Embedder(chosen, threads=threads))
+        return RuntimeTeacher(Embedder(chosen, options=RuntimeOptions(threads=threads)))
     return _network_teacher(chosen, checkpoint, device)
 
 

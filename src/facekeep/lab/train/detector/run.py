@@ -27,6 +27,7 @@ from facekeep.lab.train.loop import Watch
 from facekeep.lab.train.small_run import SmallTrainer, train_small
 from facekeep.models import entry, weights
 from facekeep.pipeline.detect import Detector
+from facekeep.runtime import RuntimeOptions
 
 __all__ = ["HOLDOUT", "DetectorTrainer", "train_detector"]
 
@@ -86,7 +87,9 @@ class DetectorTrainer(SmallTrainer[FaceDetector, DetectorRecipe]):
         photos, held_out = by_person(
             open_annotated(recipe.data), holdout=recipe.holdout, seed=recipe.seed
         )
-        with Detector(recipe.teacher, score=UNSURE, threads=threads) as teacher:
+        with Detector(
+            recipe.teacher, score=UNSURE, options=RuntimeOptions(threads=threads)
+        ) as teacher:
             mosaics, counts = _prepare_mosaics(recipe, photos, teacher, watch)
             only = dataclasses.replace(recipe, scenes=None, crops=None)
             measured, _ = _prepare_mosaics(only, held_out, teacher, watch)

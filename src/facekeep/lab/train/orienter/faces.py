@@ -17,6 +17,7 @@ from facekeep.lab.train.refiner.faces import center_pose
 from facekeep.pipeline.align import similarity_transform
 from facekeep.pipeline.detect import Detector
 from facekeep.pipeline.warp import warp
+from facekeep.runtime import RuntimeOptions
 
 __all__ = ["CHANGES", "cut_upright", "make_batch"]
 
@@ -76,7 +77,9 @@ def cut_upright(photos: Path, *, threads: int, watch: Watch) -> NDArray[np.uint8
     """
     import cv2
 
-    with Detector(max_faces=1, orienter="none", threads=threads) as detector:
+    with Detector(
+        max_faces=1, orienter="none", options=RuntimeOptions(threads=threads)
+    ) as detector:
         upright = label_photos(photos, detector, watch).with_faces()
     patches = []
     for place in range(len(upright)):

@@ -20,6 +20,7 @@ from facekeep.pipeline.detect import Detector
 from facekeep.pipeline.embed import Embedder
 from facekeep.pipeline.quality import assess
 from facekeep.pipeline.quality_network import FACTS, evidence
+from facekeep.runtime import RuntimeOptions
 from facekeep.types import Face
 
 __all__ = ["Damaged", "align_main", "damaged", "evidence_of", "likely_usable"]
@@ -65,11 +66,11 @@ def align_main(photos: Path, size: int, *, threads: int, watch: Watch) -> Crops:
     Raises:
         InputError: No photo shows a face.
     """
-    with Detector(max_faces=1, threads=threads) as detector:
-        album = label_photos(photos, detector, watch).with_faces()
+    with Detector(max_faces=1, options=RuntimeOptions(threads=threads)) as detector:
+        labeled = label_photos(photos, detector, watch).with_faces()
     crops = []
-    for place in range(len(album)):
-        image, faces = album.photo(place)
+    for place in range(len(labeled)):
+        image, faces = labeled.photo(place)
         crops.append(align(image, faces.landmarks[0], size))
     if not crops:
         raise InputError("no face was found in the photos to learn from")

@@ -20,6 +20,7 @@ from facekeep.lab.train.small_run import SmallTrainer, hold_out, train_small
 from facekeep.models import entry
 from facekeep.models.write import write_entry
 from facekeep.pipeline.embed import Embedder
+from facekeep.runtime import RuntimeOptions
 
 __all__ = ["ERROR", "QualityTrainer", "train_quality"]
 
@@ -67,7 +68,7 @@ class QualityTrainer(SmallTrainer[FaceQualityNetwork, QualityRecipe]):
         cls, recipe: QualityRecipe, folder: Path, threads: int, watch: Watch
     ) -> tuple[Self, dict[str, Any]]:
         """See `SmallTrainer`: damage the faces, and embed what is left of them."""
-        with Embedder(recipe.teacher, threads=threads) as embedder:
+        with Embedder(recipe.teacher, options=RuntimeOptions(threads=threads)) as embedder:
             clear = align_main(recipe.data, embedder.size, threads=threads, watch=watch)
             rng = np.random.default_rng(recipe.seed)
             learned, kept_out = hold_out(len(clear), recipe.holdout, rng)

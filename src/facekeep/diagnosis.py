@@ -1,4 +1,4 @@
-"""What ``facekeep doctor`` looks at: the machine, the programs, the models, the user's files."""
+"""Check what works here: the machine, the libraries, the models, the user's files."""
 
 from __future__ import annotations
 
@@ -14,11 +14,10 @@ from pathlib import Path
 from typing import Final, Literal
 
 from facekeep._internal.libraries import MODULES
-from facekeep.cli.output import counted
-from facekeep.config.settings import KNOBS, Settings
-from facekeep.errors import ConfigError, FacekeepError
+from facekeep.config.settings import KNOBS, Settings, config_path, resolve
+from facekeep.errors import ConfigError, FacekeepError, Hint
 
-__all__ = ["Check", "run_checks"]
+__all__ = ["Check", "doctor"]
 
 _SIMD: Final = re.compile(
     r"sse4_2|avx|avx2|avx512\w*|avx_vnni|fma|f16c|amx\w*|asimd\w*|i8mm|bf16|sve\w*"
@@ -51,6 +50,7 @@ class Check:
             work; ``absent``, something optional is not there.
         detail: What was found, or why it does not work.
         cure: What to do about it.
+        hint: What a program may add, as for errors.
     """
 
     area: str
@@ -58,10 +58,34 @@ class Check:
     status: Literal["ok", "warn", "fail", "absent"]
     detail: str
     cure: str = ""
+    hint: Hint | None = None
+
+    def to_dict(self) -> dict[str, str]:
+        """Return all but the hint by name, for JSON."""
+        return {
+            "area": self.area,
+            "name": self.name,
+            "status": self.status,
+            "detail": self.detail,
+            "cure": self.cure,
+        }
 
 
-def run_checks(settings: Settings) -> Iterator[Check]:
-    """Look at everything in turn; a check that breaks becomes a finding and stops no other."""
+def doctor(
+    settings: Settings | None = None, *, config: str | os.PathLike[str] | None = None
+) -> Iterator[Check]:
+    """Check everything that facekeep needs here; a check that breaks stops no other.
+
+    Args:
+        settings: The settings to check for; None for the user's own, whose check then comes first.
+        config: The file of the settings; None for the user's own.
+
+    Yields:
+        A finding at a time. All needed works where none has the status ``fail``.
+    """
+    if settings is None:
+        settings, first = _read_settings(config)
+        yield first
     areas: dict[str, Callable[[Settings], Iterator[Check]]] = {
         "machine": _machine,
         "programs": _programs,
@@ -75,6 +99,18 @@ def run_checks(settings: Settings) -> Iterator[Check]:
             yield from look(settings)
         except Exception as error:  # noqa: BLE001 - whatever is broken here is the finding
             yield Check(area, area, "fail", _failure(error), "report this with the line above")
+
+
+def _read_settings(config: str | os.PathLike[str] | None) -> tuple[Settings, Check]:
+    """The settings in force; where they cannot be used, that is a finding and defaults serve."""
+    try:
+        found = resolve(file=config_path(config))
+    except ConfigError as error:
+        return Settings(), Check(
+            "settings", "settings", "fail", str(error), hint=Hint("config_example")
+        )
+    detail = str(found.file) if found.file else "no configuration file; defaults and variables"
+    return found.settings, Check("settings", "settings", "ok", detail)
 
 
 def _machine(_: Settings) -> Iterator[Check]:
@@ -107,7 +143,7 @@ def _memory() -> Check:
     except (AttributeError, ValueError, OSError):
         return Check("machine", "memory", "absent", "the system does not tell how much there is")
     if size < 0.4:
-        cure = "use small pictures and --threads 1"
+        cure = "use small pictures, and one thread"
         return Check("machine", "memory", "warn", f"{size:.1f} GiB is little", cure)
     return Check("machine", "memory", "ok", f"{size:.1f} GiB")
 
@@ -159,7 +195,7 @@ def _devices(settings: Settings) -> Iterator[Check]:
         yield Check("devices", name, "ok" if device.available else status, device.detail)
     for runtime, name in sorted(wanted - {(d.runtime, d.device) for d in found}):
         detail = f"the settings ask for {runtime} {name}, which nobody knows"
-        yield Check("devices", name, "fail", detail, "facekeep config show")
+        yield Check("devices", name, "fail", detail, hint=Hint("config_show"))
 
 
 def _wanted_runtimes(settings: Settings) -> set[str]:
@@ -199,19 +235,21 @@ def _models(settings: Settings) -> Iterator[Check]:
         try:
             status = verify(entry(name))
         except FacekeepError as error:
-            yield Check("models", name, "fail", str(error))
+            yield Check("models", name, "fail", str(error), hint=error.hint)
             continue
-        yield Check("models", name, "ok" if status.state == "ok" else "fail", status.detail)
+        state: Literal["ok", "fail"] = "ok" if status.state == "ok" else "fail"
+        yield Check("models", name, state, status.detail, hint=status.hint)
     for other in list_models():
         if other.name not in wanted and (status := verify(other)).state in _OTHER_MODEL:
-            yield Check("models", other.name, _OTHER_MODEL[status.state], status.detail)
+            kind = _OTHER_MODEL[status.state]
+            yield Check("models", other.name, kind, status.detail, hint=status.hint)
     for damaged in damaged_models():
         yield Check("models", damaged.name, "warn", damaged.reason)
 
 
 def _extras(settings: Settings) -> Iterator[Check]:
     yield _extra("heic", "pillow_heif", "HEIC pictures cannot be read")
-    yield _installed("evaluate", "matplotlib", "evaluate --report cannot draw")
+    yield _installed("evaluate", "matplotlib", "reports have no plots")
     yield _installed("train", "torch", "no network can be trained, no checkpoint be converted")
     yield _installed("export", "pnnx", "no model can be exported to ncnn")
     yield _keyring(needed=(settings.key or "").startswith("keyring"))
@@ -285,10 +323,10 @@ def _gallery(settings: Settings) -> Check:
         with Gallery.open(path, key=key, read_only=True, busy_timeout=2) as gallery:
             info = gallery.info()
     except FacekeepError as error:
-        return Check("files", "gallery", "fail", str(error))
-    people = counted(info.people, "person", "people")
-    templates = counted(info.templates - info.negatives, "template")
-    detail = f"{path}, {people}, {templates}"
+        return Check("files", "gallery", "fail", str(error), hint=error.hint)
+    count = info.templates - info.negatives
+    people = f"{info.people} {'person' if info.people == 1 else 'people'}"
+    detail = f"{path}, {people}, {count} {'template' if count == 1 else 'templates'}"
     if not os.access(path, os.W_OK) or not os.access(path.parent, os.W_OK):
         return Check("files", "gallery", "warn", f"{detail}, but it cannot be written")
     return Check("files", "gallery", "ok", detail)
@@ -298,7 +336,9 @@ def _future_gallery(path: Path) -> Check:
     place = _folder("gallery", path.parent)
     if place.status != "ok":
         return place
-    return Check("files", "gallery", "ok", f"{path} does not exist yet; `facekeep enroll` makes it")
+    return Check(
+        "files", "gallery", "ok", f"{path} does not exist yet", hint=Hint("enroll_creates")
+    )
 
 
 def _folder(name: str, folder: Path) -> Check:

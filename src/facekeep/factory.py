@@ -1,36 +1,27 @@
-"""What commands open: an engine or a gallery, by the settings of the run."""
+"""Open what the settings describe: an engine, a gallery, its key."""
 
 from __future__ import annotations
 
 import logging
 import os
-import shlex
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from facekeep.cli.command import Run
-from facekeep.config.settings import default_gallery_path
-from facekeep.errors import ConfigError
+from facekeep.config.settings import Settings, default_gallery_path, load_settings
+from facekeep.errors import ConfigError, GalleryNotFound, Hint
 
 if TYPE_CHECKING:
     from facekeep.engine import FaceEngine
     from facekeep.gallery import Gallery, Key, Space
 
-__all__ = ["nobody", "open_engine", "open_gallery", "open_key", "space_of"]
+__all__ = ["open_engine", "open_gallery", "open_key", "space_of"]
 
 _log = logging.getLogger(__name__)
 
 
-def open_key(run: Run) -> Key | None:
-    """Load the key that the settings name, if they name one."""
-    from facekeep.gallery import load_key
-
-    return None if run.settings.key is None else load_key(run.settings.key)
-
-
 def open_engine(
-    run: Run,
+    settings: Settings | None = None,
     gallery: Literal["none", "read", "write"] = "none",
     *,
     embedder: str | None = None,
@@ -38,23 +29,29 @@ def open_engine(
     """Make the engine that the settings describe.
 
     Args:
-        run: The run.
-        gallery: Whether the command uses their gallery, and whether it changes it.
+        settings: The settings; None for the user's own, see ``load_settings``.
+        gallery: Whether the engine uses the settings' gallery, and whether it may change it.
         embedder: Another embedder than theirs.
+
+    Raises:
+        ConfigError: A setting cannot be used.
+        GalleryNotFound: The gallery is to be read, and there is none.
+        GalleryKeyError: The key that the settings name cannot be loaded.
+        ModelError: A model that the settings name cannot be used.
     """
     from facekeep.engine import FaceEngine
+    from facekeep.runtime import RuntimeOptions
 
-    settings = run.settings
-    _log.debug("settings: %s", run.resolved.file or "no file; defaults, variables and options")
+    settings = load_settings() if settings is None else settings
     if gallery != "none":
         _log.debug("gallery: %s, to %s", settings.gallery, gallery)
     if gallery == "write":
         _make_default_folder(settings.gallery)
     elif gallery == "read":
-        _require_somebody(settings.gallery)
+        _require_gallery(settings.gallery)
     return FaceEngine(
         None if gallery == "none" else settings.gallery,
-        key=None if gallery == "none" else open_key(run),
+        key=None if gallery == "none" else open_key(settings),
         read_only=gallery == "read",
         detector=settings.detector,
         refiner=settings.refiner,
@@ -70,59 +67,61 @@ def open_engine(
         max_pixels=settings.max_pixels,
         max_bytes=settings.max_bytes,
         flip=settings.flip,
-        threads=settings.threads,
-        device=settings.device,
-        precision=settings.precision,
-        runtime=settings.runtime,
+        options=RuntimeOptions(
+            runtime=settings.runtime,
+            device=settings.device,
+            precision=settings.precision,
+            threads=settings.threads,
+        ),
     )
 
 
-def open_gallery(run: Run, *, create: bool = False, read_only: bool = False) -> Gallery:
+def open_gallery(settings: Settings, *, create: bool = False, read_only: bool = False) -> Gallery:
     """Open the settings' gallery for all that needs no weights.
 
     Args:
-        run: The run.
+        settings: The settings.
         create: Create the gallery, for the settings' embedder, where there is none.
         read_only: Open it so that nothing can change it, on read-only media too.
     """
     from facekeep.gallery import Gallery
 
-    path = run.settings.gallery
+    path = settings.gallery
     _log.debug("gallery: %s, to %s", path, "read" if read_only else "write")
     if create:
         _make_default_folder(path)
     else:
-        _require_somebody(path)
+        _require_gallery(path)
     return Gallery.open(
         path,
-        key=open_key(run),
-        space=space_of(run) if create else None,
+        key=open_key(settings),
+        space=space_of(settings) if create else None,
         create=create,
         read_only=read_only,
     )
 
 
-def space_of(run: Run) -> Space:
+def open_key(settings: Settings) -> Key | None:
+    """Load the key that the settings name, if they name one."""
+    from facekeep.gallery import load_key
+
+    return None if settings.key is None else load_key(settings.key)
+
+
+def space_of(settings: Settings) -> Space:
     """Give the embedding space of the settings' embedder, without loading it."""
     from facekeep.gallery import Space
     from facekeep.models import default_model, entry, space_id
 
-    model = entry(run.settings.embedder or default_model("embed"))
+    model = entry(settings.embedder or default_model("embed"))
     return Space(space_id(model), model.name, model.width or 0)
 
 
-def nobody(gallery: Path) -> str:
-    """Say that nobody is enrolled, and how to begin."""
-    option = "" if gallery == default_gallery_path() else f" --gallery {shlex.quote(str(gallery))}"
-    return f"nobody is enrolled yet; begin with: facekeep enroll NAME PHOTO{option}"
-
-
-def _require_somebody(gallery: Path) -> None:
+def _require_gallery(gallery: Path) -> None:
     if not os.path.lexists(gallery):
-        from facekeep.errors import GalleryNotFound
-
         raise GalleryNotFound(
-            f"{nobody(gallery)} (there is no gallery at {gallery}: check the path)"
+            f"nobody is enrolled yet: there is no gallery at {gallery}",
+            Hint("enroll_first", {"gallery": gallery}),
         )
 
 

@@ -10,13 +10,14 @@ import unicodedata
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from facekeep._internal.files import is_full, open_regular, printable, replacing, why
-from facekeep.apps.photos import Clustering
+from facekeep.apps.photo_folders import Clustering
 from facekeep.errors import FacekeepError, InputError, StorageFull
 from facekeep.pipeline.image import content_digest
 
-__all__ = ["UNSORTED", "Sorted", "check_folder", "sort_into"]
+__all__ = ["UNSORTED", "SortedPhotos", "check_folder", "sort_into"]
 
 UNSORTED = "unsorted"
 """The folder of photos that show nobody of a group."""
@@ -26,7 +27,7 @@ _MOST_BYTES = 200  # of a folder's or file's name, with room for what is added t
 
 
 @dataclass(slots=True)
-class Sorted:
+class SortedPhotos:
     """What came of sorting photos into folders.
 
     Attributes:
@@ -42,6 +43,16 @@ class Sorted:
     copied: int = 0
     present: int = 0
     failed: list[tuple[Path, str]] = field(default_factory=list)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the counts, and what could not be copied, for JSON."""
+        return {
+            "folder": str(self.folder),
+            "folders": self.folders,
+            "copied": self.copied,
+            "present": self.present,
+            "failed": [{"image": str(path), "reason": reason} for path, reason in self.failed],
+        }
 
 
 def check_folder(target: Path, photos: Path) -> None:
@@ -67,7 +78,7 @@ def sort_into(
     *,
     names: Mapping[str, str] | None = None,
     progress: Callable[[int, int], object] | None = None,
-) -> Sorted:
+) -> SortedPhotos:
     """Copy each photo into the folder of everybody it shows, or into ``unsorted``.
 
     A folder has the person's name, or "group" and the group's id. Who runs it again copies only
@@ -86,7 +97,7 @@ def sort_into(
     """
     check_folder(target, photos)
     plan = list(_plan(clustering, names or {}))
-    done = Sorted(target)
+    done = SortedPhotos(target)
     _make_folder(target)
     for number, (folder, photo) in enumerate(plan, 1):
         done.folders[folder] = done.folders.get(folder, 0) + 1

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facekeep._internal.files import printable
-from facekeep.apps.photos import Clustering, Search, Sighting
+from facekeep.apps.photo_folders import Clustering, Search, Sighting
 from facekeep.draw import contact_sheet
 from facekeep.errors import FacekeepError
 from facekeep.pipeline.align import similarity_transform, template

@@ -53,7 +53,7 @@ def test_detect_as_json(cli):
     outcome = cli("detect", "party.jpg", "--json")
     assert (outcome.status, outcome.err) == (0, "")
     document = outcome.json
-    assert list(document) == ["image", "width", "height", "faces"]
+    assert list(document) == ["image", "width", "height", "faces", "truncated"]
     assert document["image"] == "party.jpg"
     assert (document["width"], document["height"]) == (1024, 512)
     assert len(document["faces"]) == 2
@@ -80,7 +80,8 @@ def test_a_picture_without_a_face_is_a_no(cli):
     assert (outcome.status, outcome.out, outcome.err) == (1, "grey.png: no face\n", "")
     outcome = cli("detect", "grey.png", "--json")
     assert outcome.status == 1
-    assert outcome.json == {"image": "grey.png", "width": 120, "height": 90, "faces": []}
+    size = {"width": 120, "height": 90}
+    assert outcome.json == {"image": "grey.png", **size, "faces": [], "truncated": False}
     assert cli("detect", "hopper.jpg", "grey.png").status == 1
 
 
@@ -167,6 +168,15 @@ def test_identify_for_people(cli):
     assert "decided" not in cli("identify", "party.jpg", "--quiet").out
 
 
+def test_the_table_of_who_is_who_fits_into_80_columns_wherever_it_goes(cli):
+    for name in ("Grace Hopper", "Eileen Collins"):
+        long = f"{name} Marie Therese of the Long Names"
+        assert cli("people", "rename", name, long).status == 0
+    lines = cli("identify", "party.jpg", "-q").out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert "Eileen Collins" in "\n".join(lines)
+
+
 def test_the_threshold_that_is_printed_is_the_one_that_is_used(cli):
     cli("enroll", "Eileen Collins", "party.jpg", "--largest", "--review", "off", "-g", "own.db")
     cli("enroll", "Grace Hopper", "hopper2.jpg", "--review", "off")
@@ -198,7 +208,8 @@ def test_before_anybody_is_enrolled_the_way_to_begin_is_said(cli, monkeypatch):
     for words in (["identify", "hopper.jpg"], ["people", "list"], ["people", "show", "Ada"]):
         outcome = cli(*words, "-g", "none/new.db")
         assert outcome.status == 2
-        assert "nobody is enrolled yet; begin with: facekeep enroll NAME PHOTO" in outcome.err
+        assert "nobody is enrolled yet: there is no gallery at none/new.db" in outcome.err
+        assert "; begin with: facekeep enroll NAME PHOTO --gallery none/new.db" in outcome.err
     monkeypatch.delenv("FACEKEEP_GALLERY")
     outcome = cli("identify", "hopper.jpg", "--json")
     assert outcome.status == 2
@@ -305,7 +316,7 @@ def test_out_never_replaces_a_picture_that_is_looked_at(cli, album, pictures, ou
     before = (album / "hopper.jpg").read_bytes()
     outcome = cli("detect", *pictures, "--out", out)
     assert outcome.status == 2
-    assert "is itself a picture to look at" in outcome.err
+    assert "is itself a picture to read" in outcome.err
     assert (album / "hopper.jpg").read_bytes() == before
 
 
@@ -316,7 +327,10 @@ def test_out_may_be_a_folder_for_one_picture_too(cli, album):
 
 
 def test_limits_on_faces_are_obeyed(cli):
-    assert len(cli("detect", "party.jpg", "--json", "--max-faces", "1").json["faces"]) == 1
+    few = cli("detect", "party.jpg", "--json", "--max-faces", "1").json
+    assert (len(few["faces"]), few["truncated"]) == (1, True)
+    every = cli("identify", "party.jpg", "--json", "--max-faces", "3").json
+    assert (len(every["faces"]), every["truncated"]) == (2, False)
     large = cli("detect", "party.jpg", "--json", "--min-face", "130")
     assert len(large.json["faces"]) == 1, "only one of the two faces is that large"
 
@@ -433,6 +447,30 @@ def test_standard_input(cli, album, monkeypatch):
     assert "name it once" in cli("detect", "-", "-").err
 
 
+class _Endless(io.RawIOBase):
+    """A stream without an end, which counts what is read of it."""
+
+    count = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer) -> int:
+        self.count += len(buffer)
+        return len(buffer)
+
+
+@pytest.mark.parametrize("words", [["identify", "-"], ["verify", "-", "hopper.jpg"]])
+def test_no_more_of_standard_input_is_read_than_may_be(cli, monkeypatch, words):
+    stream = _Endless()
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BufferedReader(stream)))
+    outcome = cli(*words, "--max-bytes", "1000000")
+    assert outcome.status == 2
+    assert outcome.err.startswith("facekeep: error: standard input: is over the limit of 1 MB")
+    assert "(--max-bytes)" in outcome.err
+    assert stream.count < 2_000_000
+
+
 @pytest.mark.parametrize("command", ["detect", "identify", "verify", "search"])
 @pytest.mark.parametrize(
     ("word", "told"),
@@ -522,12 +560,12 @@ def test_a_table_is_whole_or_not_there(cli, album, monkeypatch):
 
 def test_a_folder_is_not_kept_in_memory(cli, album, monkeypatch):
     """Pictures are looked at while the folder is still being read."""
-    from facekeep.cli.pictures import Album
+    from facekeep.cli.inputs import InputImages
 
     for number in range(3):
         (album / "deep" / str(number)).mkdir(parents=True)
         (album / "deep" / str(number) / "x.jpg").write_bytes(b"")
-    pictures = iter(Album(["deep"]))
+    pictures = iter(InputImages(["deep"]))
     assert next(pictures).name == "deep/0/x.jpg"
     (album / "deep" / "2" / "late.jpg").write_bytes(b"")
     assert [each.name for each in pictures] == [

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from facekeep._internal.files import private_folder
-from facekeep.errors import InputError
+from facekeep.errors import FacekeepError, InputError
 from facekeep.gallery.crypto import Cipher
 from facekeep.gallery.keys import Key
 from facekeep.gallery.sqlite.sqlite_errors import is_busy
@@ -39,7 +39,7 @@ _log = logging.getLogger(__name__)
 _PATIENCE = 10.0  # seconds to wait for another run's lock
 _APPLICATION_ID = 0x464B5043  # "FKPC"
 _VERSION = 1
-# A photo has faces, sealed and packed as packing.py does, or the reason why it cannot be read and
+# A photo has faces, packed by ``pack_faces`` and sealed, or the reason why it cannot be read and
 # the versions of what failed to read it. "used" is the last day that a run met it, since 1970.
 # What says whose file it is comes first, before the file is written ahead to a log: so that it is
 # found in the file itself whenever that is not empty.
@@ -65,7 +65,7 @@ _BROKEN = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
 _T = TypeVar("_T")
 
 
-class UnusableError(Exception):
+class UnusableError(FacekeepError):
     """There is a file, and it must be left alone."""
 
 
@@ -117,8 +117,8 @@ def cache_info(path: Path | None = None) -> CacheInfo:
             ((encrypted,),) = connection.execute("SELECT key_check IS NOT NULL FROM meta")
             ((photos, bad),) = connection.execute("SELECT count(faces), count(reason) FROM photos")
     except (sqlite3.Error, ValueError) as error:
-        mend = "erase it: facekeep cache clear"
-        raise InputError(f"{path} cannot be used as a cache of photos ({error}); {mend}") from error
+        message = f"{path} cannot be used as a cache of photos ({error}); erase it"
+        raise InputError(message, "cache_clear") from error
     return CacheInfo(path, True, size, photos, bad, bool(encrypted))
 
 
@@ -275,7 +275,7 @@ def _cipher(connection: sqlite3.Connection, key: Key | None) -> Cipher:
     cipher = Cipher(key, f"photos {scope}")
     if not hmac.compare_digest(cipher.check or b"", check or b""):
         raise UnusableError(
-            "it is encrypted with another key; give that key, or erase it: facekeep cache clear"
+            "it is encrypted with another key; give that key, or erase the cache", "cache_clear"
         )
     return cipher
 

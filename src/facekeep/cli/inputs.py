@@ -1,4 +1,4 @@
-"""Which pictures a command looks at: files, folders, standard input; and where results go."""
+"""The images that a command reads: files, folders, standard input."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ import itertools
 import os
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from facekeep._internal.files import printable, why
+from facekeep._internal.files import printable
 from facekeep._internal.listing import is_picture, walk_files
 from facekeep.errors import ImageError, InputError
 
-__all__ = ["Album", "Picture", "make_folder"]
+__all__ = ["STDIN", "InputImage", "InputImages", "name_stdin", "read_input"]
 
 STDIN: Final = "-"
-_LARGEST: Final = 1 << 30  # bytes that are read from standard input
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
-    """A picture to look at.
+class InputImage:
+    """An image to read.
 
     Attributes:
         name: What it is called: its path, or ``-``.
@@ -34,34 +34,53 @@ class Picture:
     place: Path
     in_folder: bool = False
 
-    def source(self) -> str | bytes:
-        """What ``load_image`` takes."""
-        return _standard_input() if self.name == STDIN else self.name
+    def source(self, max_bytes: int) -> str | bytes:
+        """Return what ``load_image`` takes."""
+        return read_input(self.name, max_bytes)
 
 
-def _standard_input() -> bytes:
+def read_input(name: str, max_bytes: int) -> str | bytes:
+    """Return what the engine takes for an image: its path or, for ``-``, standard input.
+
+    Of standard input no more is read than one byte above the limit, so that it is refused.
+
+    Raises:
+        InputError: Standard input is closed, or a terminal.
+    """
+    if name != STDIN:
+        return name
     stream = getattr(sys.stdin, "buffer", None)
     if stream is None or sys.stdin.isatty():
         raise InputError("nothing comes on standard input: send a picture, as in: < photo.jpg")
-    data: bytes = stream.read(_LARGEST + 1)
-    if len(data) > _LARGEST:
-        raise ImageError("standard input: more than 1 GiB came; save the picture to a file")
+    data: bytes = stream.read(max_bytes + 1)
     return data
 
 
-@dataclass(slots=True)
-class Album:
-    """The pictures that a command line names, one after the other, however many there are.
+@contextmanager
+def name_stdin(name: str) -> Iterator[None]:
+    """Call standard input by its name where it cannot be read."""
+    try:
+        yield
+    except ImageError as error:
+        if name != STDIN:
+            raise
+        message = str(error).replace("image bytes", "standard input", 1)
+        raise ImageError(message, error.hint) from error
 
-    Folders are read while one goes through them, so that memory does not grow with their size; what
-    counts as a picture is as for ``list_images``.
+
+@dataclass(slots=True)
+class InputImages:
+    """The images that a command line names, one after the other, however many there are.
+
+    Folders are read on the way, so that memory does not grow with their size; what counts as an
+    image is as for ``list_images``.
 
     Args:
         words: Files, folders, and ``-`` for standard input.
-        outputs: Folders that the command writes to: never looked into.
+        outputs: Folders that the command writes to: never read.
 
     Attributes:
-        unread: Folders that could not be read when last gone through, each with the reason.
+        unread: Folders that could not be read in the last pass, each with the reason.
     """
 
     words: Sequence[str]
@@ -100,7 +119,7 @@ class Album:
         """Count the pictures."""
         return sum(1 for _ in self)
 
-    def __iter__(self) -> Iterator[Picture]:
+    def __iter__(self) -> Iterator[InputImage]:
         self.unread.clear()
         names: set[str] = set()
         folders = self.folders
@@ -111,9 +130,9 @@ class Album:
                 yield from self._inside(word, top)
             else:
                 stem = "stdin" if word == STDIN else Path(word).stem
-                yield Picture(word, _new(stem, names))
+                yield InputImage(word, _new(stem, names))
 
-    def _inside(self, folder: str, top: Path) -> Iterator[Picture]:
+    def _inside(self, folder: str, top: Path) -> Iterator[InputImage]:
         """Give the pictures of a folder and of those below it, by name."""
         outputs = [os.path.realpath(out) for out in self.outputs]
         empty = True
@@ -122,7 +141,7 @@ class Album:
             here = top / base.relative_to(folder)
             names: set[str] = set()
             for path in paths:
-                yield Picture(str(path), here / _new(path.stem, names), in_folder=True)
+                yield InputImage(str(path), here / _new(path.stem, names), in_folder=True)
             empty = False
         if empty:
             raise ImageError(f"{printable(folder)}: the folder holds no pictures; name another one")
@@ -137,21 +156,3 @@ def _new(stem: str, names: set[str]) -> Path:
     name = next(f"{stem}{each}" for each in endings if f"{stem}{each}".casefold() not in names)
     names.add(name.casefold())
     return Path(name)
-
-
-def make_folder(folder: Path, option: str, *, private: bool = False) -> None:
-    """Make a folder for results where it is missing.
-
-    Raises:
-        InputError: It cannot be made, or is a file.
-    """
-    shown = printable(folder)
-    if folder.is_dir():
-        return
-    if is_picture(folder) or folder.exists():
-        what = "one picture" if is_picture(folder) else "a file"
-        raise InputError(f"{shown} is {what}: name a folder with {option} for several pictures")
-    try:
-        folder.mkdir(0o700 if private else 0o777)
-    except OSError as error:
-        raise InputError(f"cannot make the folder {shown} for {option}: {why(error)}") from error

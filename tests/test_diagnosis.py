@@ -12,16 +12,16 @@ from pathlib import Path
 import pytest
 from litert_kit import means
 
-from facekeep.cli import checks
-from facekeep.cli.checks import read_cpu, run_checks
-from facekeep.config.settings import Settings
+from facekeep import Check, Settings, diagnosis, doctor
+from facekeep.diagnosis import read_cpu
+from facekeep.errors import Hint
 from facekeep.models import ModelEntry, default_model, entry, import_model
 from facekeep.models.resolve import ModelStatus
 from facekeep.runtime import DeviceStatus
 
 
-def found(settings: Settings | None = None) -> dict[str, checks.Check]:
-    return {check.name: check for check in run_checks(settings or Settings())}
+def found(settings: Settings | None = None) -> dict[str, Check]:
+    return {check.name: check for check in doctor(settings or Settings())}
 
 
 def test_everything_needed_works_here(cli):
@@ -55,7 +55,7 @@ def test_everything_needed_works_here(cli):
 
 def test_every_required_program_is_looked_at():
     required = [r for r in importlib.metadata.requires("facekeep") or [] if "extra ==" not in r]
-    programs = [check for check in run_checks(Settings()) if check.area == "programs"]
+    programs = [check for check in doctor(Settings()) if check.area == "programs"]
     assert len(programs) == len(required) >= 10
     for check in programs:
         assert check.detail == importlib.metadata.version(check.name)
@@ -85,6 +85,15 @@ def test_a_bad_configuration_is_a_finding_and_the_rest_is_still_looked_at(cli, m
     assert by_name["onnxruntime cpu"]["status"] == "ok"
 
 
+def test_the_command_that_helps_is_named(cli, tmp_path: Path, monkeypatch):
+    gallery = tmp_path / "none.db"
+    monkeypatch.setenv("FACEKEEP_EMBEDDER", "edgeface-xxs")
+    monkeypatch.setenv("FACEKEEP_GALLERY", str(gallery))
+    lines = cli("doctor").out.splitlines()
+    assert "fail    edgeface-xxs: not pulled; run: facekeep models pull edgeface-xxs" in lines
+    assert f"ok      gallery: {gallery} does not exist yet; facekeep enroll makes it" in lines
+
+
 def test_the_configuration_file_is_named(cli, tmp_path: Path):
     file = tmp_path / "c.toml"
     file.write_text("threads = 1")
@@ -106,7 +115,7 @@ def test_a_check_that_breaks_stops_no_other(monkeypatch):
         raise RuntimeError("two\nlines")
         yield
 
-    monkeypatch.setattr(checks, "_devices", broken)
+    monkeypatch.setattr(diagnosis, "_devices", broken)
     names = found()
     assert names["devices"].status == "fail"
     assert names["devices"].detail == "RuntimeError: two\nlines"
@@ -167,7 +176,7 @@ def test_offers_that_were_not_pulled_are_no_findings_unless_asked_for():
     assert not any(name.startswith("edgeface") for name in found())
     check = found(Settings(embedder="edgeface-xxs"))["edgeface-xxs"]
     assert check.status == "fail"
-    assert "facekeep models pull edgeface-xxs" in check.detail
+    assert check.hint == Hint("pull", {"model": "edgeface-xxs"})
 
 
 def test_models_that_are_asked_for_must_be_there(monkeypatch, tmp_path: Path):
@@ -179,7 +188,7 @@ def test_models_that_are_asked_for_must_be_there(monkeypatch, tmp_path: Path):
     (tmp_path / "sface" / "face_recognition_sface_2021dec_int8bq.onnx").write_bytes(b"x")
     check = found()["sface"]
     assert check.status == "fail"
-    assert "facekeep models pull sface" in check.detail
+    assert check.hint == Hint("pull", {"model": "sface"})
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "model.toml").write_text("nonsense")
     assert found()["mine"].status == "warn"

@@ -1,7 +1,7 @@
 """Remember the faces of photos, so that a folder seen before costs seconds.
 
 The cache is one SQLite file that only its owner may read. **It holds biometric templates**: for
-each photo its faces, as ``FaceEngine.analyse`` found them (boxes, landmarks, quality, embeddings),
+each photo its faces, as ``FaceEngine.analyze`` found them (boxes, landmarks, quality, embeddings),
 or why it could not be read; no pixels, no names and no paths. With a key the faces are encrypted as
 those of a gallery are. A photo that no run has met for 90 days is forgotten, and ``clear_cache``
 forgets everything.
@@ -9,12 +9,13 @@ forgets everything.
 A photo is known by the SHA-256 of its bytes, so that moved and copied files are recognised and
 changed ones are looked at anew; a second table leads from a file's path, size and times to that
 digest, so that files which were not touched are not even read. What was found is kept for one
-*recipe* (``FaceEngine.recipe``): other models or settings begin anew.
+fingerprint (``FaceEngine.fingerprint``): other models or settings begin anew.
 """
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import hashlib
 import importlib.metadata
@@ -27,10 +28,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
+
 from facekeep._internal.closing import Closing
 from facekeep._internal.files import why
 from facekeep._internal.fork import Forking, keep_forever, watch
-from facekeep.apps.cache_file import (
+from facekeep.apps.photo_cache_file import (
     UnusableError,
     cache_path,
     clear_cache,
@@ -39,16 +42,18 @@ from facekeep.apps.cache_file import (
     patiently,
     transaction,
 )
-from facekeep.apps.packing import pack, unpack
 from facekeep.errors import ConfigError, InputError, TemplateTampered
 from facekeep.gallery.keys import Key
-from facekeep.types import Face
+from facekeep.types import Face, Quality
 
-__all__ = ["PhotoCache", "stamp_of"]
+__all__ = ["PhotoCache", "pack_faces", "stamp_of", "unpack_faces"]
 
 _log = logging.getLogger(__name__)
 
 _KEPT_DAYS = 90
+_FACTS = len(dataclasses.fields(Quality))
+_FIXED = 4 + 10 + 1 + _FACTS  # numbers of a face before its embedding
+_HEADER = 4  # bytes of the number of faces
 _PATIENCE = 2.0  # seconds that a fork waits for other threads to end what they do
 
 _T = TypeVar("_T")
@@ -127,7 +132,7 @@ class PhotoCache(Closing, Forking):
         if isinstance(found, str):
             reason, readers = found, _readers()
         else:
-            faces = self._cipher.seal(pack(found), f"{digest} {recipe}")
+            faces = self._cipher.seal(pack_faces(found), f"{digest} {recipe}")
         self._execute(
             "INSERT OR REPLACE INTO photos VALUES (?, ?, ?, ?, ?, ?)",
             (digest, recipe, faces, reason, readers, _today()),
@@ -157,7 +162,7 @@ class PhotoCache(Closing, Forking):
     def _unseal(self, sealed: bytes, digest: str, recipe: str) -> list[Face] | None:
         """Return faces as they were kept; None when somebody changed them."""
         try:
-            return unpack(self._cipher.unseal(sealed, f"{digest} {recipe}"))
+            return unpack_faces(self._cipher.unseal(sealed, f"{digest} {recipe}"))
         except TemplateTampered:
             return None
 
@@ -187,8 +192,9 @@ class PhotoCache(Closing, Forking):
             with contextlib.suppress(OSError, InputError):
                 clear_cache(self.path)
             return
+        hint = {"hint": getattr(error, "hint", None)}
         reason = why(error) if isinstance(error, OSError | ValueError) else error
-        _log.warning("going without the cache of photos %s: %s", self.path, reason)
+        _log.warning("going without the cache of photos %s: %s", self.path, reason, extra=hint)
 
 
 def stamp_of(path: str | os.PathLike[str]) -> bytes:
@@ -229,3 +235,43 @@ def _readers() -> str:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             versions.append(f"{name} {importlib.metadata.version(name)}")
     return ", ".join(versions)
+
+
+def pack_faces(faces: Sequence[Face]) -> bytes:
+    """Write faces with quality and embedding as their number and rows of little-endian float32.
+
+    A row holds box, landmarks, score, the facts of ``Quality`` in their order, and the embedding.
+    """
+    header = len(faces).to_bytes(_HEADER, "little")
+    return header + b"".join(_to_row(face).astype("<f4").tobytes() for face in faces)
+
+
+def unpack_faces(data: bytes) -> list[Face] | None:
+    """Read what ``pack_faces`` wrote; None when it is something else, or of another version."""
+    count = int.from_bytes(data[:_HEADER], "little")
+    numbers = np.frombuffer(data, "<f4", offset=_HEADER) if len(data) % 4 == 0 < len(data) else None
+    if numbers is None or not np.isfinite(numbers).all():
+        return None
+    if count == 0:
+        return None if len(numbers) else []
+    if len(numbers) % count or len(numbers) // count <= _FIXED:
+        return None
+    return [_to_face(row) for row in numbers.reshape(count, -1).astype(np.float32)]
+
+
+def _to_row(face: Face) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
+    assert face.quality is not None  # noqa: S101 - analysed faces have both
+    assert face.embedding is not None  # noqa: S101
+    facts = dataclasses.astuple(face.quality)
+    parts = (face.bbox, face.landmarks.ravel(), [face.score], facts, face.embedding)
+    return np.concatenate(parts, dtype=np.float32)
+
+
+def _to_face(row: np.ndarray[tuple[int], np.dtype[np.float32]]) -> Face:
+    return Face(
+        bbox=row[:4],
+        landmarks=row[4:14].reshape(5, 2),
+        score=float(row[14]),
+        quality=Quality(*row[15:_FIXED].tolist()),
+        embedding=row[_FIXED:],
+    )

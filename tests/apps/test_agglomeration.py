@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from facekeep.apps.cluster import group_faces, neighbours
+from facekeep.apps.agglomeration import find_neighbors, group_faces
 
 Rows = NDArray[np.float32]
 
@@ -113,7 +113,7 @@ def test_neighbours_are_the_nearest_at_or_above_the_threshold():
     rows, _ = people([30, 30], noise=1.2, width=32)
     products = rows @ rows.T
     np.fill_diagonal(products, -1)
-    for row, near in zip(products, neighbours(rows, 0.3, most=5), strict=True):
+    for row, near in zip(products, find_neighbors(rows, 0.3, most=5), strict=True):
         assert sorted(row[near]) == pytest.approx(sorted(row[row >= 0.3])[-5:], abs=1e-6)
 
 

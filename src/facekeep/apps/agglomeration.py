@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["group_faces", "neighbours"]
+__all__ = ["find_neighbors", "group_faces"]
 
 _BLOCK = 256
 # A group remembers only so many others, its most similar: bounds time and memory where one person
@@ -51,14 +51,14 @@ def group_faces(
     order = np.array(sorted(range(len(embeddings)), key=lambda i: embeddings[i].tobytes()), np.intp)
     rows = np.ascontiguousarray(embeddings[order])
     seen = None if photos is None else [{photos[i]} for i in order.tolist()]
-    groups = _Groups(rows, neighbours(rows, cosine), cosine, linkage, seen)
+    groups = _Groups(rows, find_neighbors(rows, cosine), cosine, linkage, seen)
     for start in range(len(rows)):
         groups.grow(start)
     found = [np.sort(order[members]) for members in groups.members if members]
     return sorted(found, key=len, reverse=True)
 
 
-def neighbours(
+def find_neighbors(
     rows: NDArray[np.float32], cosine: float, most: int = _NEIGHBOURS
 ) -> list[NDArray[np.intp]]:
     """For each row find the other rows whose similarity reaches ``cosine``, ``most`` at most.

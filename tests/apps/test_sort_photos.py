@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from facekeep import FaceEngine
-from facekeep.apps import sorting
-from facekeep.apps.photos import Clustering, cluster_folder
-from facekeep.apps.sorting import sort_into
+from facekeep.apps import sort_photos
+from facekeep.apps.photo_folders import Clustering, cluster_folder
+from facekeep.apps.sort_photos import sort_into
 from facekeep.errors import InputError, StorageFull
 
 
@@ -133,7 +133,7 @@ def test_a_full_disk_leaves_whole_copies(
             raise OSError(28, "No space left on device")
         target.write(source.read())  # type: ignore[attr-defined]
 
-    monkeypatch.setattr(sorting.shutil, "copyfileobj", full)
+    monkeypatch.setattr(sort_photos.shutil, "copyfileobj", full)
     with pytest.raises(StorageFull):
         sort_into(tmp_path / "s", groups, album)
     copies = [each for each in (tmp_path / "s").rglob("*") if each.is_file()]

@@ -17,13 +17,12 @@ import pytest
 from numpy.typing import NDArray
 
 from facekeep import FaceEngine
-from facekeep import engine as engine_module
-from facekeep.apps import folder as folder_module
-from facekeep.apps.cache import PhotoCache
-from facekeep.apps.cache_file import cache_info
-from facekeep.apps.folder import Photos, read_folder, read_photos
-from facekeep.apps.photos import Clustering, cluster_folder, search_folder
-from facekeep.apps.sheet import cluster_sheet, search_sheet
+from facekeep.apps import photo_reader as folder_module
+from facekeep.apps.contact_sheets import cluster_sheet, search_sheet
+from facekeep.apps.photo_cache import PhotoCache
+from facekeep.apps.photo_cache_file import cache_info
+from facekeep.apps.photo_folders import Clustering, cluster_folder, search_folder
+from facekeep.apps.photo_reader import Photos, read_folder, read_photos
 from facekeep.errors import ImageError, InputError
 from facekeep.pipeline.image import load_image
 
@@ -62,7 +61,7 @@ def test_faces_are_those_of_the_engine(engine: FaceEngine, album: Path, cache_fi
     for _ in ("analysed", "from the cache"):
         photos = read(engine, album, cache_file)
         for photo in photos.photos:
-            for found, expected in zip(photo.faces, engine.analyse(photo.path), strict=True):
+            for found, expected in zip(photo.faces, engine.analyze(photo.path), strict=True):
                 np.testing.assert_array_equal(found.bbox, expected.bbox)
                 np.testing.assert_array_equal(found.landmarks, expected.landmarks)
                 assert found.score == expected.score
@@ -84,8 +83,8 @@ def test_large_photos_wait_until_it_is_their_turn(
         loaders.append(threading.current_thread().name)
         return load_image(*given, **options)
 
-    monkeypatch.setattr("facekeep.apps.folder._LARGE", 1)
-    monkeypatch.setattr("facekeep.apps.folder.load_image", load)
+    monkeypatch.setattr("facekeep.apps.photo_reader._LARGE", 1)
+    monkeypatch.setattr("facekeep.apps.photo_reader.load_image", load)
     large = read_folder(engine, album)
     assert set(loaders) == {threading.current_thread().name}
     assert [each.path for each in large.photos] == [each.path for each in plain.photos]
@@ -169,7 +168,7 @@ def test_only_what_the_bytes_say_is_remembered(
 
     with PhotoCache(cache_file) as cache:
         with monkeypatch.context() as patch:
-            patch.setattr("facekeep.apps.folder.load_image", fail)
+            patch.setattr("facekeep.apps.photo_reader.load_image", fail)
             found = read_folder(engine, album, cache=cache)
         assert len(found.unreadable) == 7
         found = read_folder(engine, album, cache=cache)
@@ -213,7 +212,7 @@ def test_what_the_bytes_say_is_remembered(
 
     with PhotoCache(cache_file) as cache:
         first = read_folder(engine, album, cache=cache)
-        monkeypatch.setattr("facekeep.apps.folder.load_image", fail)
+        monkeypatch.setattr("facekeep.apps.photo_reader.load_image", fail)
         second = read_folder(engine, album, cache=cache)
     assert second.unreadable == first.unreadable
     assert len(second.unreadable) == 1
@@ -246,8 +245,8 @@ def test_the_second_run_loads_no_network(
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("a network was loaded")
 
-    monkeypatch.setattr(engine_module, "Detector", refuse)
-    monkeypatch.setattr(engine_module, "Embedder", refuse)
+    monkeypatch.setattr("facekeep.pipeline.detect.open_model", refuse)
+    monkeypatch.setattr("facekeep.pipeline.embed.open_model", refuse)
     with FaceEngine(threads=1) as fresh, PhotoCache(cache_file) as cache:
         second = cluster_folder(fresh, album, cache=cache)
         found = search_folder(fresh, album / "hopper0.png", album, cache=cache)
@@ -313,10 +312,10 @@ def test_what_is_found_while_a_photo_changes_is_not_kept(
 def test_other_settings_begin_anew(album: Path, cache_file: Path, engine: FaceEngine):
     read(engine, album, cache_file)
     with FaceEngine(threads=1, max_faces=1) as other:
-        assert other.recipe != engine.recipe
+        assert other.fingerprint != engine.fingerprint
         assert read(other, album, cache_file).analysed == 6
     with FaceEngine(threads=0, fmr=1e-2) as same:
-        assert same.recipe == engine.recipe
+        assert same.fingerprint == engine.fingerprint
 
 
 def test_an_interrupted_run_goes_on_where_it_stopped(
@@ -350,8 +349,8 @@ def test_a_killed_run_leaves_what_it_had_done(
         "import os, signal, sys\n"
         "from pathlib import Path\n"
         "from facekeep import FaceEngine\n"
-        "from facekeep.apps.cache import PhotoCache\n"
-        "from facekeep.apps.folder import read_folder\n"
+        "from facekeep.apps.photo_cache import PhotoCache\n"
+        "from facekeep.apps.photo_reader import read_folder\n"
         "def kill(done, total):\n"
         "    if done == 5:\n"
         "        os.kill(os.getpid(), signal.SIGKILL)\n"

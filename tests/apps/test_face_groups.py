@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from facekeep import FaceEngine, Gallery, load_image, review
-from facekeep.apps.groups import enroll_group, named_groups
-from facekeep.apps.photos import cluster_folder, search_person
+from facekeep.apps.face_groups import enroll_group, name_groups
+from facekeep.apps.photo_folders import cluster_folder, search_person
 from facekeep.errors import InputError, NameConflict, PersonNotFound
 from facekeep.gallery import Consent, NewTemplate
 from facekeep.pipeline.image import content_digest
@@ -36,7 +36,7 @@ def unit(*values: float) -> np.ndarray:
 def test_groups_of_enrolled_people_carry_their_names(
     engine: FaceEngine, album: Path, gallery: Gallery, hopper_path: Path
 ):
-    (face,) = engine.analyse(hopper_path)
+    (face,) = engine.analyze(hopper_path)
     gallery.enroll("Grace Hopper", [NewTemplate(face.embedding)])
     result = cluster_folder(engine, album, gallery=gallery)
     assert [group.name for group in result.groups] == ["Grace Hopper", None]
@@ -95,7 +95,7 @@ def test_a_photo_is_used_once_and_not_where_it_was_refused(
 ):
     (album / "copy.png").write_bytes(portrait("hopper", 0))  # the bytes of hopper0.png
     group = cluster_folder(engine, album).groups[0]
-    (face,) = engine.analyse(album / "hopper1.png")
+    (face,) = engine.analyze(album / "hopper1.png")
     source = f"hopper1.png sha256:{content_digest(album / 'hopper1.png')}"
     gallery.enroll("Grace Hopper", [NewTemplate(face.embedding, source=source, negative=True)])
     done = enroll_group(engine, gallery, group, "Grace Hopper", review="off")
@@ -129,13 +129,13 @@ def test_groups_of_one_person_become_one_and_a_photo_shows_a_person_once(
     rows = np.stack([unit(1, 0.4), unit(1, -0.4), unit(1, 0.1), unit(0, 0, 1)])
     groups = [np.array([n]) for n in range(4)]
     paths = [Path("a.jpg"), Path("b.jpg"), Path("a.jpg"), Path("c.jpg")]
-    found = named_groups(engine, gallery, rows, paths, groups)
+    found = name_groups(engine, gallery, rows, paths, groups)
     names = {tuple(m.tolist()): d.match and d.match.name for m, d in found}
     assert names == {(1, 2): "Ada", (0,): None, (3,): None}
     apart = [Path(f"{n}.jpg") for n in range(4)]
     names = {
         tuple(m.tolist()): d.match and d.match.name
-        for m, d in named_groups(engine, gallery, rows, apart, groups)
+        for m, d in name_groups(engine, gallery, rows, apart, groups)
     }
     assert names == {(0, 1, 2): "Ada", (3,): None}
 
@@ -144,13 +144,13 @@ def test_a_group_is_one_decision_not_the_best_of_its_faces(engine: FaceEngine, g
     """One face of ten is like somebody: the group is not."""
     gallery.enroll("Ada", [NewTemplate(unit(1))])
     rows = np.stack([unit(1), *(unit(0, 1) for _ in range(9))])
-    ((_, decision),) = named_groups(
+    ((_, decision),) = name_groups(
         engine, gallery, rows, [Path(f"{n}.jpg") for n in range(10)], [np.arange(10)]
     )
     assert decision.match is None
     limits = []
     for count in (1, 5):
-        ((_, decision),) = named_groups(
+        ((_, decision),) = name_groups(
             engine, gallery, rows[:1].repeat(count, 0), [Path("a")] * count, [np.arange(count)]
         )
         limits.append(decision.threshold.cosine)
@@ -160,7 +160,7 @@ def test_a_group_is_one_decision_not_the_best_of_its_faces(engine: FaceEngine, g
 def test_an_enrolled_person_of_a_single_photo_is_listed(
     engine: FaceEngine, tmp_path: Path, portrait: Draw, gallery: Gallery, hopper_path: Path
 ):
-    (face,) = engine.analyse(hopper_path)
+    (face,) = engine.analyze(hopper_path)
     gallery.enroll("Grace Hopper", [NewTemplate(face.embedding)])
     (tmp_path / "few").mkdir()
     (tmp_path / "few" / "one.png").write_bytes(portrait("hopper"))
@@ -196,7 +196,7 @@ def test_search_by_name(knowing: FaceEngine, album: Path):
 def test_search_by_name_heeds_what_the_person_is_not_and_others(
     knowing: FaceEngine, album: Path, tmp_path: Path
 ):
-    faces = {n: knowing.analyse(album / f"hopper{n}.png")[0].embedding for n in range(3)}
+    faces = {n: knowing.analyze(album / f"hopper{n}.png")[0].embedding for n in range(3)}
     knowing.gallery.enroll("Grace Hopper", [NewTemplate(faces[0], negative=True)])
     found = {each.path.name for each in search_person(knowing, "Grace Hopper", album).found}
     assert "hopper0.png" not in found
@@ -217,7 +217,7 @@ def test_real_groups_are_named_after_other_photos(
         first, *others = sorted(folder.iterdir())[:6]
         for path in others:
             (tmp_path / "all" / path.name).write_bytes(path.read_bytes())
-        faces = engine.analyse(first)
+        faces = engine.analyze(first)
         if folder in many[:6] and faces:
             gallery.enroll(folder.name, [NewTemplate(faces[0].embedding)])
     result = cluster_folder(engine, tmp_path / "all", gallery=gallery)

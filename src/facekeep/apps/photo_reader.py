@@ -10,13 +10,14 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from facekeep._internal.files import printable, why
 from facekeep._internal.memory import has_room
-from facekeep.apps.cache import PhotoCache, stamp_of
+from facekeep.apps.photo_cache import PhotoCache, stamp_of
 from facekeep.engine import FaceEngine
 from facekeep.errors import ImageError
 from facekeep.pipeline.image import content_digest, count_pixels, list_images, load_image
@@ -80,6 +81,17 @@ class Photos:
     def unusable(self) -> int:
         """The number of faces too poor to be told from others; see ``Face.reasons``."""
         return sum(not face.usable for photo in self.photos for face in photo.faces)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the counts, and what could not be read, for JSON."""
+        return {
+            "photos": len(self.photos),
+            "faces": self.faces,
+            "unusable": self.unusable,
+            "analysed": self.analysed,
+            "unreadable": [{"image": str(e.path), "reason": e.reason} for e in self.unreadable],
+            "skipped": [{"folder": str(e.path), "reason": e.reason} for e in self.skipped],
+        }
 
 
 @dataclass(slots=True)
@@ -149,7 +161,7 @@ class _Reader:
         progress: Progress | None,
     ) -> None:
         self._engine = engine
-        self._recipe = engine.recipe
+        self._recipe = engine.fingerprint
         self._paths = paths
         self._cache = cache
         self._progress = progress
@@ -174,7 +186,7 @@ class _Reader:
 
     def _analyse(self, pool: ThreadPoolExecutor) -> None:
         waiting: deque[_Task] = deque()
-        for faces in self._engine.analyse_batch(self._images(pool, waiting)):
+        for faces in self._engine.analyze_batch(self._images(pool, waiting)):
             task = waiting.popleft()
             self._keep(task.digest, faces)
             self._analysed += 1

@@ -16,13 +16,21 @@ from facekeep.engine import FaceEngine
 from facekeep.errors import FacekeepError
 from facekeep.gallery import Gallery, NewTemplate
 from facekeep.pipeline.decide import decide
-from facekeep.pipeline.enroller import AGAIN, WEIGHED, Known, png, source_of
-from facekeep.pipeline.enrollment import Enrolment, Rejection, policy_named
+from facekeep.pipeline.enrollment import (
+    ALREADY_ENROLLED,
+    CANDIDATES,
+    Enrollment,
+    Rejection,
+    StoredPerson,
+    encode_png,
+    write_source,
+)
+from facekeep.pipeline.enrollment_rules import Fault, get_policy
 from facekeep.pipeline.image import content_digest, load_image
 from facekeep.pipeline.quality import POLICIES, Policy, explain, review
-from facekeep.types import Decision, Face, Threshold
+from facekeep.types import Decision, Face, Threshold, round_number
 
-__all__ = ["Group", "Sighting", "enroll_group", "identity_of", "named_groups"]
+__all__ = ["Group", "Sighting", "enroll_group", "group_id", "name_groups"]
 
 Rows = NDArray[np.float32]
 
@@ -40,6 +48,14 @@ class Sighting:
     path: Path
     face: Face
     similarity: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the photo, the similarity and the box, for JSON."""
+        return {
+            "image": str(self.path),
+            "similarity": round_number(self.similarity),
+            "bbox": self.face.to_dict()["bbox"],
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +85,23 @@ class Group:
         match = self.decision.match if self.decision else None
         return match.name if match else None
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return the id, who it is, and the faces, for JSON."""
+        match = self.decision.match if self.decision else None
+        return {
+            "id": self.id,
+            "name": self.name,
+            "similarity": match and round_number(match.similarity),
+            "threshold": match and round_number(match.threshold),
+            "photos": len(self.photos),
+            "faces": [
+                {"image": face["image"], "bbox": face["bbox"], "similarity": face["similarity"]}
+                for face in (each.to_dict() for each in self.sightings)
+            ],
+        }
 
-def named_groups(
+
+def name_groups(
     engine: FaceEngine,
     gallery: Gallery,
     rows: Rows,
@@ -126,7 +157,7 @@ def _decisions(
     means = np.stack([each.mean(axis=0) for each in groups])
     means /= np.linalg.norm(means, axis=1, keepdims=True)
     people = gallery.count()
-    found = zip(map(len, groups), gallery.search(means, WEIGHED), strict=True)
+    found = zip(map(len, groups), gallery.search(means, CANDIDATES), strict=True)
     return [decide(hits, _limit(engine, fmr, people, faces), people) for faces, hits in found]
 
 
@@ -152,7 +183,7 @@ def _similarity(decision: Decision) -> float:
     return decision.match.similarity if decision.match else -1.0
 
 
-def identity_of(folder: str | os.PathLike[str], sightings: Sequence[Sighting]) -> str:
+def group_id(folder: str | os.PathLike[str], sightings: Sequence[Sighting]) -> str:
     """Return the id of a group: a digest of which faces of which photos of the folder it holds."""
     places = (
         os.fsencode(os.path.relpath(each.path, folder))
@@ -173,7 +204,7 @@ def enroll_group(
     keep_crops: bool = False,
     new_person: bool = False,
     **facts: Any,
-) -> Enrolment:
+) -> Enrollment:
     """Enrol a person from a group: a template for each photo whose face passes the review.
 
     Args:
@@ -194,18 +225,18 @@ def enroll_group(
         NameConflict: Somebody's name looks like this one, but is not the same.
         InputError: The name or a fact cannot be used.
     """
-    policy = policy_named(review)
+    policy = get_policy(review)
     name = gallery.name_for(name, new_person=new_person)
-    known = Known.of(gallery, name)
-    fault = None if policy is POLICIES["off"] or new_person else _conflict(group, name, known)
+    stored = StoredPerson.read(gallery, name)
+    fault = None if policy is POLICIES["off"] or new_person else _find_conflict(group, name, stored)
     templates: list[NewTemplate] = []
     rejected: list[Rejection] = []
-    met = known.met(name)
+    faults = stored.faults(name)
     for sighting in _one_a_photo(group):
         try:
-            made = fault or _template(sighting, policy, met, _size(engine, keep_crops))
+            made = fault or _template(sighting, policy, faults, _size(engine, keep_crops))
         except FacekeepError as error:
-            made = ("unreadable", str(error))
+            made = Fault("unreadable", str(error))
         if isinstance(made, NewTemplate):
             templates.append(made)
         else:
@@ -213,22 +244,22 @@ def enroll_group(
     person = None
     if templates:
         person = gallery.enroll(name, templates, new_person=new_person, **facts)
-    return Enrolment(name, len(templates), tuple(rejected), person)
+    return Enrollment(name, len(templates), tuple(rejected), person)
 
 
-def _conflict(group: Group, name: str, known: Known) -> tuple[str, str] | None:
+def _find_conflict(group: Group, name: str, stored: StoredPerson) -> Fault | None:
     """Say why a group is not the person it is to be enrolled as."""
     if group.name is not None and group.name != name:
-        return (
+        return Fault(
             "identity_conflict",
             f"the group looks like {group.name}, who is already enrolled; check the name, or skip"
-            " the checks (--review off)",
+            " the checks",
         )
-    if group.name is None and known:
-        return (
+    if group.name is None and stored:
+        return Fault(
             "inconsistent_identity",
             f"the group does not look like {name}, who is already enrolled; check the name, or"
-            " skip the checks (--review off)",
+            " skip the checks",
         )
     return None
 
@@ -239,31 +270,31 @@ def _one_a_photo(group: Group) -> list[Sighting]:
 
 
 def _template(
-    sighting: Sighting, policy: Policy, met: dict[str, tuple[str, str]], size: int | None
-) -> NewTemplate | tuple[str, str]:
+    sighting: Sighting, policy: Policy, faults: dict[str, Fault], size: int | None
+) -> NewTemplate | Fault:
     face = sighting.face
     reasons = review(face.quality, policy) if face.quality else []
     if policy is not POLICIES["off"] and reasons:
-        return reasons[0], explain(reasons[0], face.quality, policy) if face.quality else ""
+        return Fault(reasons[0], explain(reasons[0], face.quality, policy) if face.quality else "")
     digest = content_digest(sighting.path)
-    if digest in met:
-        return met[digest]
-    met[digest] = AGAIN
+    if digest in faults:
+        return faults[digest]
+    faults[digest] = ALREADY_ENROLLED
     assert face.embedding is not None  # noqa: S101 - faces in groups have one
     return NewTemplate(
         face.embedding,
         quality=face.quality.overall if face.quality else None,
-        source=source_of(os.fsdecode(sighting.path), digest),
+        source=write_source(os.fsdecode(sighting.path), digest),
         crop=None if size is None else _crop(sighting, size),
     )
 
 
 def _size(engine: FaceEngine, keep_crops: bool) -> int | None:
-    return (engine.model.input_size or 112) if keep_crops else None
+    return (engine.crop_size) if keep_crops else None
 
 
 def _crop(sighting: Sighting, size: int) -> bytes:
     """Cut the aligned face out of its photo, encoded without loss."""
     from facekeep.pipeline.align import align
 
-    return png(align(load_image(sighting.path), sighting.face.landmarks, size))
+    return encode_png(align(load_image(sighting.path), sighting.face.landmarks, size))

@@ -6,21 +6,22 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from facekeep._internal.files import printable
-from facekeep.apps.cache import PhotoCache
-from facekeep.apps.cluster import group_faces
-from facekeep.apps.folder import Photos, Progress, read_folder, read_photos
-from facekeep.apps.groups import Group, Sighting, identity_of, named_groups
-from facekeep.engine import FaceEngine, ImageSource
+from facekeep.apps.agglomeration import group_faces
+from facekeep.apps.face_groups import Group, Sighting, group_id, name_groups
+from facekeep.apps.photo_cache import PhotoCache
+from facekeep.apps.photo_reader import Photos, Progress, read_folder, read_photos
+from facekeep.engine import FaceEngine
 from facekeep.errors import ImageError, InputError
 from facekeep.gallery import Gallery, Person
-from facekeep.pipeline.image import elsewhere
+from facekeep.pipeline.image import ImageSource, elsewhere
 from facekeep.pipeline.quality import reason_words
-from facekeep.types import Decision, Face, Threshold
+from facekeep.types import Decision, Face, Threshold, round_number
 
 __all__ = [
     "Clustering",
@@ -59,6 +60,17 @@ class Search:
         """How many faces of other people would reach the threshold, by the stated rate."""
         return (self.photos.faces - self.photos.unusable) * self.threshold.fmr
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return what was found, by which threshold, and what was read, for JSON."""
+        return {
+            "name": self.name,
+            "found": [each.to_dict() for each in self.found],
+            "threshold": round_number(self.threshold.cosine),
+            "fmr": round_number(self.threshold.fmr),
+            **self.photos.to_dict(),
+            "expected_false": round_number(self.expected_false),
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class Clustering:
@@ -76,6 +88,16 @@ class Clustering:
     alone: int
     threshold: Threshold
     photos: Photos
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the groups, by which threshold they are of one person, and what was read."""
+        return {
+            "groups": [each.to_dict() for each in self.groups],
+            "alone": self.alone,
+            "threshold": round_number(self.threshold.cosine),
+            "fmr": round_number(self.threshold.fmr),
+            **self.photos.to_dict(),
+        }
 
 
 def search_folder(
@@ -181,7 +203,7 @@ def _most_like(
     """Return the most similar of a photo's faces that are taken for an enrolled person."""
     matches = [
         Sighting(path, face, face.decision.match.similarity)
-        for face in (engine.recognize(faces, fmr=fmr) if faces else ())
+        for face in (engine.match(faces, fmr=fmr) if faces else ())
         if face.decision and face.decision.match and face.decision.match.person_id == person.id
     ]
     return max(matches, key=lambda each: each.similarity, default=None)
@@ -201,8 +223,8 @@ def cluster_folder(
     """Group the faces of a folder of photos, and of those below it, by person.
 
     Faces become one group when the mean similarity of their pairs reaches the threshold; see
-    ``facekeep.apps.cluster``. Two faces of one photo are never one person; unusable faces are in no
-    group. The groups depend neither on names nor on the order of photos.
+    ``facekeep.apps.agglomeration``. Two faces of one photo are never one person; unusable faces are
+    in no group. The groups depend neither on names nor on the order of photos.
 
     Args:
         engine: The engine.
@@ -210,7 +232,7 @@ def cluster_folder(
         fmr: The false-match rate that sets the threshold; the engine's own by default.
         min_size: Give only groups of so many faces; those of enrolled people, whatever their size.
         gallery: Enrolled people, of the engine's space: groups that match them carry their names;
-            see ``facekeep.apps.groups``.
+            see ``facekeep.apps.face_groups``.
         collage: Photos may show a person several times.
         cache: Remembers faces between runs; see ``PhotoCache``.
         progress: Told how many photos are done, and how many there are.
@@ -236,7 +258,7 @@ def cluster_folder(
     found = [(members, None) for members in group_faces(rows, limit.cosine, photos=seen_in)]
     if gallery is not None:
         paths, members = [path for path, _ in places], [members for members, _ in found]
-        found = [*named_groups(engine, gallery, rows, paths, members, fmr=fmr, collage=collage)]
+        found = [*name_groups(engine, gallery, rows, paths, members, fmr=fmr, collage=collage)]
     groups = [
         _group(folder, places, rows, members, decision)
         for members, decision in found
@@ -249,7 +271,7 @@ def cluster_folder(
 
 def _main_face(engine: FaceEngine, probe: ImageSource, cache: PhotoCache | None) -> Face:
     if not isinstance(probe, str | os.PathLike):
-        return _first(engine.analyse(probe), "the probe")
+        return _first(engine.analyze(probe), "the probe")
     name = printable(probe)
     read = read_photos(engine, [Path(os.fsdecode(probe))], cache=cache)
     for failed in read.unreadable:
@@ -298,4 +320,4 @@ def _group(
         for (path, face), similarity in zip([places[i] for i in members], similarities, strict=True)
     ]
     sightings.sort(key=lambda each: (-each.similarity, each.path))
-    return Group(tuple(sightings), identity_of(folder, sightings), decision)
+    return Group(tuple(sightings), group_id(folder, sightings), decision)

@@ -11,7 +11,12 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from facekeep.gallery import Hit
-from facekeep.pipeline.enrollment import conflict, inconsistent, main_face, main_group
+from facekeep.pipeline.enrollment_rules import (
+    choose_main_face,
+    find_conflict,
+    find_inconsistent,
+    find_main_group,
+)
 from facekeep.pipeline.quality import POLICIES
 from facekeep.types import Face, Threshold
 
@@ -50,14 +55,14 @@ PORTRAIT = face(0.05, -0.1, 140)
 def test_a_face_stands_out_by_size_and_place(
     faces: list[Face], standard: int | None, strict: int | None
 ) -> None:
-    assert main_face(faces, SHAPE, STANDARD) == standard
-    assert main_face(faces, SHAPE, STRICT) == strict
+    assert choose_main_face(faces, SHAPE, STANDARD) == standard
+    assert choose_main_face(faces, SHAPE, STRICT) == strict
 
 
 def test_without_review_the_largest_face_is_the_main_one() -> None:
     faces = [face(0, 0, 60), face(0.9, 0.9, 61)]
-    assert main_face(faces, SHAPE, OFF) == 1
-    assert main_face([], SHAPE, OFF) is main_face([], SHAPE, STANDARD) is None
+    assert choose_main_face(faces, SHAPE, OFF) == 1
+    assert choose_main_face([], SHAPE, OFF) is choose_main_face([], SHAPE, STANDARD) is None
 
 
 def people(*counts: int, spread: float = 0.5, seed: int = 0) -> NDArray[np.float32]:
@@ -92,7 +97,7 @@ def people(*counts: int, spread: float = 0.5, seed: int = 0) -> NDArray[np.float
 def test_most_photos_or_the_persons_own_templates_say_who_it_is(
     counts: tuple[int, ...], own: int, main: int
 ) -> None:
-    chosen = main_group(people(*counts), own, 0.3)
+    chosen = find_main_group(people(*counts), own, 0.3)
     assert chosen.tolist() == [place < main for place in range(sum(counts))]
 
 
@@ -100,14 +105,14 @@ def test_photos_far_apart_are_one_person_by_those_between_them() -> None:
     angles = np.radians([0, 35, 70, 105])
     rows = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
     assert rows[0] @ rows[3] < 0
-    assert main_group(rows, 0, 0.3).all()
-    assert not main_group(rows[[0, 3]], 0, 0.3).any()
+    assert find_main_group(rows, 0, 0.3).all()
+    assert not find_main_group(rows[[0, 3]], 0, 0.3).any()
 
 
 @given(st.permutations(range(7)))
 def test_the_order_of_photos_changes_nothing(order: list[int]) -> None:
     rows = people(4, 2, 1)
-    chosen = main_group(rows[order], 0, 0.3)
+    chosen = find_main_group(rows[order], 0, 0.3)
     assert [place for place, kept in zip(order, chosen, strict=True) if kept] == [
         place for place in order if place < 4
     ]
@@ -116,24 +121,28 @@ def test_the_order_of_photos_changes_nothing(order: list[int]) -> None:
 def test_the_odd_photo_is_named_and_why() -> None:
     rows = people(3, 1)
     for place in range(4):
-        odd = inconsistent("Ada", np.insert(rows[:3], place, rows[3], axis=0), 0, 0.3)
+        odd = find_inconsistent("Ada", np.insert(rows[:3], place, rows[3], axis=0), 0, 0.3)
         assert list(odd) == [place]
-        word, text = odd[place]
+        word, text, _ = odd[place]
         assert str(word) == "inconsistent_identity"
         assert "most of the other photos of Ada" in text
         assert "0.300 is needed" in text
-    before = inconsistent("Ada", people(1, 2), 1, 0.3)
+    before = find_inconsistent("Ada", people(1, 2), 1, 0.3)
     assert list(before) == [0, 1]
-    assert all("those Ada was enrolled from before" in text for _, text in before.values())
-    neither = inconsistent("Ada", people(1, 1), 0, 0.3)
+    assert all("those Ada was enrolled from before" in text for _, text, _ in before.values())
+    neither = find_inconsistent("Ada", people(1, 1), 0, 0.3)
     assert list(neither) == [0, 1]
-    assert all("the 2 photos do not show one person" in text for _, text in neither.values())
-    assert inconsistent("Ada", rows[:3], 1, 0.3) == inconsistent("Ada", rows[:1], 0, 0.3) == {}
+    assert all("the 2 photos do not show one person" in text for _, text, _ in neither.values())
+    assert (
+        find_inconsistent("Ada", rows[:3], 1, 0.3)
+        == find_inconsistent("Ada", rows[:1], 0, 0.3)
+        == {}
+    )
 
 
 def test_a_conflict_says_how_often_it_is_a_mistake() -> None:
     hit = Hit("id", "Ada", 0.5, "template", 1, None)
-    found = conflict("Bob", [hit], lambda templates: Threshold(0.4, 1e-5, 0), 1000)
+    found = find_conflict("Bob", [hit], lambda templates: Threshold(0.4, 1e-5, 0), 1000)
     assert found is not None
     assert str(found[0]) == "identity_conflict"
     assert "Ada" in found[1]
@@ -141,4 +150,4 @@ def test_a_conflict_says_how_often_it_is_a_mistake() -> None:
     for name, limit in itertools.product(("Ada", "Bob"), (0.4, 0.6)):
         expected = name == "Bob" and limit == 0.4
         given = Threshold(limit, 1e-5, 0)
-        assert bool(conflict(name, [hit], lambda templates, g=given: g, 9)) is expected
+        assert bool(find_conflict(name, [hit], lambda templates, g=given: g, 9)) is expected

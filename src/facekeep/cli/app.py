@@ -1,4 +1,4 @@
-"""The command at the top: what stands before the verbs, and all of them under it."""
+"""``facekeep`` itself: its options, and all commands under it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from facekeep import __version__
 from facekeep.cli import output
 from facekeep.cli.command import group
 
-__all__ = ["build_root"]
+__all__ = ["build_app"]
 
 _HELP: Final = """Recognize faces on this machine: nothing leaves it.
 
@@ -44,10 +44,12 @@ def _root(
     """Options that stand before the verb."""
 
 
-def build_root(groups: Sequence[str]) -> Any:
+def build_app(groups: Sequence[str]) -> Any:
     """Build the command, with every group under it; each is a module of this package."""
     app = group("facekeep", _HELP, examples=_EXAMPLES)
     app.callback()(_root)
     for name in groups:
-        app.add_typer(importlib.import_module(f"facekeep.cli.{name}").app)
+        module = importlib.import_module(f"facekeep.cli.{name}")
+        if module.app not in [each.typer_instance for each in app.registered_groups]:
+            app.add_typer(module.app)
     return typer.main.get_command(app)

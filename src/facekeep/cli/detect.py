@@ -1,0 +1,60 @@
+"""``facekeep detect``: find the faces in pictures."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from facekeep.cli.command import ExitStatus, Run, command, group
+from facekeep.cli.csv_file import Csv, csv_rows
+from facekeep.cli.face_report import COLUMNS, FaceReport, Marked
+from facekeep.cli.options import ENGINE, Images
+from facekeep.factory import open_engine
+
+app = group()
+
+Crops = Annotated[
+    Path | None,
+    typer.Option(
+        "--crops",
+        metavar="DIR",
+        help="Write each face upright as PICTURE-NUMBER.png into this folder, which only you may"
+        " read.",
+    ),
+]
+
+
+@command(
+    app,
+    "detect",
+    uses=ENGINE,
+    examples=[
+        "facekeep detect party.jpg --out marked.jpg",
+        "facekeep detect photos/ --json --min-face 20",
+        "facekeep detect photos/ --crops faces/ --csv faces.csv",
+        "facekeep detect - < party.jpg",
+    ],
+)
+def detect(
+    run: Run, images: Images, out: Marked = None, crops: Crops = None, csv: Csv = None
+) -> ExitStatus:
+    """Find the faces in pictures, with landmarks and quality.
+
+    Faces are numbered in reading order, the same in the table, the marked picture and the names of
+    crops. A face is usable as far as detection can tell; only identify, verify, search and cluster
+    also notice that it is unclear, or no face at all. Exit status: 0 when there is a face in every
+    picture, 1 when one has none, 2 when a picture that was named, or every one of a folder, cannot
+    be read. With --json, one line for each picture. --csv writes a row for each face, and one for a
+    picture without any, with the columns image, face, x1, y1, x2, y2, score, quality, usable,
+    reasons, error; face is its number.
+    """
+    with (
+        csv_rows(csv, (*COLUMNS, "error"), json=run.json) as add,
+        open_engine(run.settings) as engine,
+    ):
+        run = replace(run, muted=csv == "-")
+        report = FaceReport(run, images, engine.detect, add, out=out, crops=crops)
+        return report.run_all()
