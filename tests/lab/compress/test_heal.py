@@ -98,7 +98,7 @@ def test_a_stopped_healing_goes_on(
     folder, data = Path("healing"), faces.relative_to(tmp_path)  # as people give them
 
     def stopped(trainer: training.EmbedderTrainer, advance: Any) -> bool:
-        trainer._stopped = lambda stop: trainer.step == 5  # type: ignore[method-assign]
+        trainer._agree_to_stop = lambda stop: trainer.step == 5  # type: ignore[method-assign]
         return run(trainer, advance)
 
     with monkeypatch.context() as patch:
