@@ -365,3 +365,9 @@ def test_engines_may_share_networks(tmp_path: Path, hopper: Image) -> None:
         other.share_networks(one)
         other.analyze(hopper)
     assert opened == ["embed"]
+
+
+def test_a_detector_may_be_named(models: FaceEngine, hopper: Image) -> None:
+    with FaceEngine(detector="yunet", refiner="none") as engine:
+        assert len(engine.find(hopper)) == 1
+        assert engine.fingerprint != models.fingerprint

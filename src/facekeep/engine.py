@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from numbers import Integral
-from typing import Any
+from typing import Any, TypeGuard, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -159,7 +159,7 @@ class FaceEngine(Closing, Forking):
     ) -> None:
         _require_one_rate(fmr, fpir)
         _require_objects(gallery, detector, embedder)
-        if isinstance(detector, FaceDetector) and not (refiner is orienter is None):
+        if _is_detector(detector) and not (refiner is orienter is None):
             raise InputError("refiner and orienter belong to a detector that is named, not given")
         if isinstance(embedder, FaceEmbedder) and flip:
             raise InputError("flip belongs to an embedder that is named, not given")
@@ -204,7 +204,7 @@ class FaceEngine(Closing, Forking):
             QualityNetwork, quality, options=RuntimeOptions(threads=options.threads)
         )
         self._analyzer = Analyzer(
-            detector if isinstance(detector, FaceDetector) else open_detector,
+            detector if _is_detector(detector) else open_detector,
             embedder if isinstance(embedder, FaceEmbedder) else open_embedder,
             open_quality if quality else None,
             size=self.crop_size,
@@ -385,12 +385,16 @@ class FaceEngine(Closing, Forking):
         detector, refiner, orienter = self._detector_names
         helpers = chosen_entry(refiner, "refine"), chosen_entry(orienter, "orient")
         quality = entry(self._quality) if self._quality else None
-        if isinstance(detector, FaceDetector):
+        if _is_detector(detector):
             files = [str(getattr(detector, "fingerprint", _UNKNOWN_DETECTOR))]
             models = [quality]
         else:
             files = []
-            models = [entry(detector or default_model("detect")), *helpers, quality]
+            models = [
+                entry(cast("str | None", detector) or default_model("detect")),
+                *helpers,
+                quality,
+            ]
         files += [file.sha256 for model in models if model is not None for file in model.files]
         parts = [_PIPELINE, files, self.space.id, self._settings]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
@@ -637,6 +641,11 @@ def _require_objects(gallery: object, detector: object, embedder: object) -> Non
                 f"{name} must be a {kind} or keep the protocol {protocol.__name__}, which"
                 f" {type(value).__name__} does not"
             )
+
+
+def _is_detector(detector: str | FaceDetector | None) -> TypeGuard[FaceDetector]:
+    """Tell an object from a name: a text has a method ``find``, too."""
+    return not isinstance(detector, str) and isinstance(detector, FaceDetector)
 
 
 def _require_space(stored: Space, own: Space) -> None:
