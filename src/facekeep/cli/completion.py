@@ -9,7 +9,7 @@ from typing import cast
 
 import typer
 
-from facekeep.config.settings import Knob
+from facekeep.config.settings import Knob, load_settings
 
 __all__ = ["DEVICES", "RUNTIMES", "choices", "completion_of", "model_names", "people_names"]
 
@@ -50,11 +50,10 @@ def people_names(ctx: typer.Context, incomplete: str) -> list[str]:
     """Complete the name of somebody enrolled in the gallery that the command line names."""
 
     def names() -> list[str]:
-        from facekeep.cli.command import Run
         from facekeep.factory import open_gallery
 
         flags = {name: ctx.params.get(name) for name in ("gallery", "key")}
-        settings = Run(flags, ctx.params.get("config")).settings
+        settings = load_settings(ctx.params.get("config"), **flags)
         with open_gallery(settings, read_only=True) as gallery:
             return [person.name for person in gallery.people()]
 
