@@ -19,7 +19,7 @@ from facekeep.errors import (
     ModelNotFound,
     RuntimeUnavailable,
 )
-from facekeep.runtime.options import RuntimeOptions
+from facekeep.runtime.options import DEVICES, RuntimeOptions
 from facekeep.runtime.session import (
     DeviceStatus,
     Opened,
@@ -28,19 +28,6 @@ from facekeep.runtime.session import (
     require_float32,
     short,
 )
-
-# device: ONNX Runtime's name of the provider, and what makes it available.
-DEVICES = {
-    "cpu": ("CPUExecutionProvider", "install onnxruntime"),
-    "cuda": ("CUDAExecutionProvider", "install onnxruntime-gpu in place of onnxruntime"),
-    "tensorrt": ("TensorrtExecutionProvider", "install onnxruntime-gpu and TensorRT"),
-    "openvino": ("OpenVINOExecutionProvider", "install onnxruntime-openvino"),
-    "coreml": ("CoreMLExecutionProvider", "use macOS, where onnxruntime brings it"),
-    "directml": ("DmlExecutionProvider", "install onnxruntime-directml on Windows"),
-    "migraphx": ("MIGraphXExecutionProvider", "install onnxruntime-migraphx"),
-    "qnn": ("QNNExecutionProvider", "install onnxruntime-qnn"),
-    "xnnpack": ("XnnpackExecutionProvider", "build onnxruntime with XNNPACK"),
-}
 
 _DTYPES = {"float": "float32", "double": "float64"}
 _FATAL = 4  # ONNX Runtime's quietest log level: its errors reach us as exceptions anyway

@@ -6,13 +6,26 @@ from dataclasses import dataclass
 
 from facekeep.errors import InputError
 
-__all__ = ["PRECISIONS", "RUNTIMES", "RuntimeOptions"]
+__all__ = ["DEVICES", "PRECISIONS", "RUNTIMES", "RuntimeOptions"]
 
 PRECISIONS = ("float32", "bfloat16", "float16")
 """What a network may compute in."""
 
 RUNTIMES = {"onnxruntime": "onnx", "openvino": "openvino", "litert": "litert", "ncnn": "ncnn"}
 """The runtimes, and the module of each: it has ``open_MODULE`` and ``device_statuses``."""
+
+DEVICES = {
+    "cpu": ("CPUExecutionProvider", "install onnxruntime"),
+    "cuda": ("CUDAExecutionProvider", "install onnxruntime-gpu in place of onnxruntime"),
+    "tensorrt": ("TensorrtExecutionProvider", "install onnxruntime-gpu and TensorRT"),
+    "openvino": ("OpenVINOExecutionProvider", "install onnxruntime-openvino"),
+    "coreml": ("CoreMLExecutionProvider", "use macOS, where onnxruntime brings it"),
+    "directml": ("DmlExecutionProvider", "install onnxruntime-directml on Windows"),
+    "migraphx": ("MIGraphXExecutionProvider", "install onnxruntime-migraphx"),
+    "qnn": ("QNNExecutionProvider", "install onnxruntime-qnn"),
+    "xnnpack": ("XnnpackExecutionProvider", "build onnxruntime with XNNPACK"),
+}
+"""The devices of ``onnxruntime``: what it calls each, and how to get it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +64,6 @@ class RuntimeOptions:
 
 
 def _unknown_runtime(runtime: str) -> str:
-    from facekeep.runtime.onnx import DEVICES
-
     text = f"unknown runtime {runtime!r}; known: {', '.join(RUNTIMES)}"
     if runtime in DEVICES:
         text += "; it is a device of the runtime onnxruntime: give it as the device"
