@@ -132,6 +132,18 @@ def test_a_turned_photo_shows_the_same_face(detector, request, photo, quarters, 
     assert turned[0].score > 0.8
 
 
+@pytest.mark.parametrize("quarters", QUARTERS)
+def test_small_faces_of_a_turned_photo_are_found(detector, collins, quarters):
+    image = np.full((480, 640, 3), 90, np.uint8)
+    image[180:280, 300:400] = cv2.resize(collins[:400, :400], (100, 100))
+    (upright,) = detector.find(image)
+    assert upright.size < 50
+    (turned,) = detector.find(quarter(image, quarters))
+    back = moved_back(turned, quarters, image.shape)
+    off = np.linalg.norm(back.landmarks - upright.landmarks, axis=1).mean()
+    assert off < 0.05 * eye_distance(upright)
+
+
 @pytest.mark.parametrize("degrees", [30, 45, 60, 120, 150, 210, 240, 300, 330])
 def test_a_photo_turned_by_any_angle_has_its_landmarks_right(detector, collins, degrees):
     (upright,) = detector.find(collins)
@@ -281,6 +293,20 @@ def test_an_upright_face_is_never_lost(hopper, answer):
     with Detector(orienter=added(answer, "wrong")) as mistaken:
         faces = mistaken.find(hopper)
     assert any(np.array_equal(face.bbox, before.bbox) for face in faces)
+
+
+@pytest.mark.parametrize("quarters", QUARTERS)
+@pytest.mark.parametrize("photo", ["hopper", "collins"])
+def test_a_turned_photo_is_found_though_the_orienter_is_never_sure(request, photo, quarters):
+    image = request.getfixturevalue(photo)
+    with Detector(orienter=added((0, 0), "unsure")) as unsure:
+        upright = unsure.find(image)[0]
+        turned = [
+            moved_back(face, quarters, image.shape)
+            for face in unsure.find(quarter(image, quarters))
+        ]
+    off = [np.linalg.norm(face.landmarks - upright.landmarks, axis=1).mean() for face in turned]
+    assert min(off) < 0.05 * eye_distance(upright)
 
 
 def test_only_orienters_orient(hopper):

@@ -39,14 +39,21 @@ _STRIDES = (8, 16, 32)
 _WEAK = 0.2
 _WEAKEST = 0.1
 _WEAK_MOST = 4
-# The longest side of an image in which turned faces are looked for at a glance.
+# Where nothing is known, turned faces are looked for in a copy of half the size, but not below this
+# longest side, from this score on: small faces have low scores there.
 _GLANCE = 160
+_AFAR = 0.3
+# Quarter turns, counterclockwise, that show other turns than the image itself.
+_TURNED = (1, 2, 3)
 # How upright a face must be that was found in the turned image.
 _SHOWN = 0.25
 # A tilted face is looked at again in the middle of a patch of this side, so many faces wide.
 _PATCH = 192
 _PATCH_FACES = 3.0
-_QUARTERS = ((0.0, 1.0), (-1.0, 0.0), (0.0, -1.0))
+# The side where only the score counts.
+_TRIED = 128
+# As an orienter says it: upright, and turned by one to three quarters.
+_QUARTERS = ((1.0, 0.0), (0.0, 1.0), (-1.0, 0.0), (0.0, -1.0))
 # The longest side of a working image that goes through the network in one piece.
 _TILE = 2048
 _TILE_OVERLAP = 2 * _PYRAMID_STEP * SMALLEST_FACE
@@ -150,14 +157,14 @@ class Detector(Closing):
             InputError: The image is not such an array, or the detector is closed.
         """
         image = check_image(image)
-        return self._chosen(self._candidates(image, self.score))
+        return self._chosen(self._candidates(image.shape, self._pyramid(image), self.score))
 
     def find(self, image: NDArray[np.uint8]) -> list[Face]:
         """Find the faces of one image, whichever way each is turned, the largest first.
 
         Faces that the detector takes for upright though they are not are looked for again in the
-        image turned by quarters; so is the image in which none was found, at a glance. Landmarks
-        are refined.
+        image turned by quarters. Where no upright face is seen so, the other quarters are tried,
+        on a copy of half the size first. Landmarks are refined.
 
         Args:
             image: uint8 ``(H, W, 3)`` RGB.
@@ -172,7 +179,8 @@ class Detector(Closing):
         orienter = self._orienter
         if orienter is None:
             return self.refine(image, self.detect(image))
-        candidates = self._candidates(image, min(self.score, _WEAKEST))
+        levels = list(self._pyramid(image))
+        candidates = self._candidates(image.shape, levels, min(self.score, _WEAKEST))
         sure = self._chosen([face for face in candidates if face.score >= self.score])
         weak = [face for face in candidates if face.score < self.score][:_WEAK_MOST]
         beside = [face for face in weak if face.score >= _WEAK]
@@ -181,18 +189,13 @@ class Detector(Closing):
         seen, told = seen[: len(sure)], seen[len(sure) :]
         if not any(each.upright for each in seen):
             told += orienter.look(image, weak[len(beside) :])
-        turns = self._turns(orienter, image, seen, told)
-        if not turns and not any(each.tilted for each in seen):
+        turns = self._turns(image, seen, told)
+        upright = any(each.upright for each in seen)
+        if upright and not turns and not any(each.tilted for each in seen):
             return self._refined(image, sure, None if crops is None else crops.first(len(sure)))
-        for quarters in turns:
-            turned = np.ascontiguousarray(np.rot90(image, quarters))
-            for each in orienter.look(turned, self._candidates(turned, self.score)):
-                if each.right >= _SHOWN:
-                    there = moved_back(each.face, quarters, image.shape)
-                    seen.append(each._replace(face=there))
+        seen += self._in_turns(orienter, image, levels, turns, seen)
         faces = [
-            (self._again(image, each) or each.righted()) if each.tilted else each.face
-            for each in self._best(seen)
+            self._righted(image, each) if each.tilted else each.face for each in self._best(seen)
         ]
         return self.refine(image, self._chosen(faces))
 
@@ -205,48 +208,90 @@ class Detector(Closing):
         alike = orienter.entry.input_size == self._refiner.entry.input_size
         return self._refiner.crops(image, faces) if alike else None
 
-    def _turns(
-        self,
-        orienter: Orienter,
-        image: NDArray[np.uint8],
-        seen: list[Seen],
-        weak: list[Seen],
-    ) -> list[int]:
+    def _turns(self, image: NDArray[np.uint8], seen: list[Seen], weak: list[Seen]) -> list[int]:
         """Tell by how many quarters the image should be turned to find faces, 1 to 3 each.
 
         What the detector is not sure of can be a turned face, too.
         """
-        turned = {each.quarters for each in seen if each.sure} - {0}
+        turned = {each.quarters for each in seen if each.turned and not each.upright}
+        clear = any(each.clear for each in seen)
         for each in seen:
-            if not each.clear and not (each.sure and each.quarters):
+            # Beside a clear face, one too small to be told is not worth the time.
+            if not each.clear and not (clear and each.face.size < SMALLEST_FACE):
                 turned |= self._tried(image, each)
-        turns = turned | {each.quarters for each in weak if each.sure} - {0}
-        if not any(each.upright for each in seen):
-            return sorted(turns) or self._glance(orienter, image)
+        hints = [each for each in weak if each.turned]
+        if any(each.upright for each in seen):
+            hints = [each for each in hints if self._is_face(image, each)]
+        turned |= {each.quarters for each in hints}
         # Upright faces beside turned ones: a collage, in which anything may be.
-        upright = any(each.clear for each in seen)
-        return [1, 2, 3] if upright and turned else sorted(turns)
+        return list(_TURNED) if clear and turned else sorted(turned)
+
+    def _is_face(self, image: NDArray[np.uint8], seen: Seen) -> bool:
+        """Tell whether the detector is sure of a face, looking at it upright as it was seen."""
+        face = self._again(image, seen, _TRIED)
+        return face is not None and face.score >= self.score
+
+    def _in_turns(
+        self,
+        orienter: Orienter,
+        image: NDArray[np.uint8],
+        levels: list[NDArray[np.uint8]],
+        turns: list[int],
+        seen: list[Seen],
+    ) -> list[Seen]:
+        """Find faces in the image turned as was told; where none is upright so, in other turns."""
+        upright = any(each.upright for each in seen)
+        shown = self._turned(orienter, image, levels, turns, unclear=not upright)
+        if upright or any(each.clear for each in shown):
+            return shown
+        afar = [_afar(levels[0]), *levels[1:]]
+        for quarters in _TURNED:
+            if quarters not in turns and self._turned(
+                orienter, image, afar, [quarters], _AFAR, unclear=True
+            ):
+                shown += self._turned(orienter, image, levels, [quarters], unclear=True)
+        return shown
+
+    def _turned(
+        self,
+        orienter: Orienter,
+        image: NDArray[np.uint8],
+        levels: Sequence[NDArray[np.uint8]],
+        turns: Iterable[int],
+        score: float | None = None,
+        unclear: bool = False,
+    ) -> list[Seen]:
+        """Find faces that are upright where the image is turned by quarters.
+
+        Args:
+            orienter: Tells whether they are.
+            image: The image.
+            levels: The same as a pyramid, not turned.
+            turns: By how many quarters, counterclockwise.
+            score: The lowest score wanted; None for that of the detector.
+            unclear: Also take faces of which the orienter is not sure.
+
+        Returns:
+            Faces where they lie in the image as it is.
+        """
+        shown: list[Seen] = []
+        for quarters in turns:
+            shape = image.shape if quarters == 2 else (image.shape[1], image.shape[0])
+            there = [np.ascontiguousarray(np.rot90(level, quarters)) for level in levels]
+            faces = self._candidates(shape, there, self.score if score is None else score)
+            turned = np.ascontiguousarray(np.rot90(image, quarters)) if faces else image
+            for each in orienter.look(turned, faces):
+                if each.right >= _SHOWN or (unclear and not each.turned):
+                    shown.append(each._replace(face=moved_back(each.face, quarters, image.shape)))
+        return shown
 
     def _tried(self, image: NDArray[np.uint8], seen: Seen) -> set[int]:
-        """Tell the quarter turn in which the detector is surer of a face than as it was found."""
+        """Tell the quarter turn in which the detector is surest of a face, if it is any."""
         tries = [seen._replace(right=right, down=down) for right, down in _QUARTERS]
-        looks = [(self._again(image, each), each.quarters) for each in tries]
+        looks = [(self._again(image, each, _TRIED), each.quarters) for each in tries]
         scores = [(face.score, quarters) for face, quarters in looks if face is not None]
-        score, quarters = max(scores, default=(0.0, 0))
-        return {quarters} if score > seen.face.score else set()
-
-    def _glance(self, orienter: Orienter, image: NDArray[np.uint8]) -> list[int]:
-        """Tell in which quarter turns there is a face to be seen from afar."""
-        height, width = image.shape[:2]
-        scale = min(_GLANCE / max(height, width), 1.0)
-        small = _resized(image, round(width * scale), round(height * scale))
-        turns = []
-        for quarters in (1, 2, 3):
-            turned = np.ascontiguousarray(np.rot90(small, quarters))
-            faces = self._nms(*self._look(turned.shape, turned, self.score))
-            if any(each.upright for each in orienter.look(turned, faces)):
-                turns.append(quarters)
-        return turns
+        _, quarters = max(scores, default=(0.0, 0))
+        return {quarters} - {0}
 
     def _best(self, seen: list[Seen]) -> list[Seen]:
         """Of each face seen in several turns, keep it as it is upright and scores best."""
@@ -255,22 +300,35 @@ class Detector(Closing):
         keep = _suppress(boxes, ranks, self.overlap)
         return [seen[place] for place in keep]
 
-    def _again(self, image: NDArray[np.uint8], seen: Seen) -> Face | None:
+    def _again(self, image: NDArray[np.uint8], seen: Seen, side: int = _PATCH) -> Face | None:
         """Look at a face again, upright as it was seen to be; None where it is not found so."""
-        matrix = seen.upright_matrix(_PATCH / _PATCH_FACES, _PATCH)
-        found = self._run(warp(image, matrix, _PATCH)[None], _WEAK)
-        away = np.abs(found.points[:, :2].mean(axis=1) - (_PATCH - 1) / 2).max(axis=1)
-        near = np.flatnonzero(away < _PATCH / _PATCH_FACES / 2)
+        matrix = seen.upright_matrix(side / _PATCH_FACES, side)
+        found = self._run(warp(image, matrix, side)[None], _WEAK)
+        away = np.abs(found.points[:, :2].mean(axis=1) - (side - 1) / 2).max(axis=1)
+        near = np.flatnonzero(away < side / _PATCH_FACES / 2)
         if len(near) == 0:
             return None
         best = near[np.argmax(found.scores[near])]
         there = (found.points[best, 2:] - matrix[:, 2]) @ np.linalg.inv(matrix[:, :2]).T
-        score = max(seen.face.score, float(found.scores[best]))
+        score = float(found.scores[best])
         return seen.face.replace(landmarks=there.astype(np.float32), score=score)
 
-    def _candidates(self, image: NDArray[np.uint8], score: float) -> list[Face]:
-        """Return what may be faces, with at least this score, the highest first."""
-        parts = [self._look(image.shape, level, score) for level in self._pyramid(image)]
+    def _righted(self, image: NDArray[np.uint8], seen: Seen) -> Face:
+        """Return a tilted face with landmarks as they are."""
+        face = self._again(image, seen) or seen.righted()
+        return face.replace(score=max(face.score, seen.face.score))
+
+    def _candidates(
+        self, shape: tuple[int, ...], levels: Iterable[NDArray[np.uint8]], score: float
+    ) -> list[Face]:
+        """Return what may be faces, with at least this score, the highest first.
+
+        Args:
+            shape: Of the image.
+            levels: The image as a pyramid.
+            score: The lowest wanted.
+        """
+        parts = [self._look(shape, level, score) for level in levels]
         points, scores = (np.concatenate(rows) for rows in zip(*parts, strict=True))
         return self._nms(points, scores)
 
@@ -427,6 +485,13 @@ def _resized(image: NDArray[np.uint8], width: int, height: int) -> NDArray[np.ui
     shrinks = height < image.shape[0] or width < image.shape[1]
     method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(image, (width, height), interpolation=method), np.uint8)
+
+
+def _afar(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return an image at half its size, but no smaller than what a glance needs."""
+    height, width = image.shape[:2]
+    scale = min(max(0.5, _GLANCE / max(height, width)), 1.0)
+    return _resized(image, round(width * scale), round(height * scale))
 
 
 def _can_halve(length: int, wanted: int) -> bool:

@@ -60,6 +60,11 @@ class Seen(NamedTuple):
         return float(np.hypot(self.right, self.down)) >= _SURE
 
     @property
+    def turned(self) -> bool:
+        """Whether the face is surely turned by a quarter or more."""
+        return self.sure and self.quarters != 0
+
+    @property
     def quarters(self) -> int:
         """How many quarter turns, clockwise, the face is turned in the image: 0 to 3."""
         (x, y), (x2, y2) = self.face.landmarks[:2].tolist()
