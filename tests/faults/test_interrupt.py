@@ -123,7 +123,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory, hopper: NDArray[np.uint8]) -
 
 STOPPED_WHILE_WRITING = """
 import os, sys
-from facekeep import _drafts, _files
+from facekeep._internal import drafts, files
 from facekeep.cli.main import main
 from facekeep.lab.export import exporting
 
@@ -135,9 +135,9 @@ def stopped_before(work):
         work(*arguments, **options)
     return stop
 
-_files.publish = stopped_before(_files.publish)
+files.publish = stopped_before(files.publish)
 exporting._place = stopped_before(exporting._place)
-_drafts._NAMELESS = _drafts._NAMELESS and named == "nameless"
+drafts._NAMELESS = drafts._NAMELESS and named == "nameless"
 sys.exit(main(words))
 """
 
