@@ -336,7 +336,6 @@ def test_a_gallery_behind_a_symbolic_link(path: Path, tmp_path: Path) -> None:
 
 @settings(
     max_examples=150,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(

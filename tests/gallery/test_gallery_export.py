@@ -456,7 +456,6 @@ def mend(data: bytes) -> bytes:
 
 @settings(
     max_examples=EXAMPLES,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(mutate=mutations(), name=st.sampled_from(["plain", "plain", "sealed"]))

@@ -95,7 +95,7 @@ def test_no_size_of_image_is_an_obstacle(shape, min_face):
         assert detector.detect(noise) == []
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(1, 700), st.integers(1, 700), st.integers(0, 255))
 def test_an_image_without_a_face_gives_an_empty_list(width, height, grey):
     with Detector(threads=1) as detector:

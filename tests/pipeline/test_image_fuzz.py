@@ -25,7 +25,6 @@ fuzz = settings(
     max_examples=int(EXAMPLES or 500),
     derandomize=EXAMPLES is None,
     database=None,
-    deadline=None,
     suppress_health_check=list(HealthCheck),
 )
 

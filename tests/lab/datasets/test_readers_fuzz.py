@@ -27,7 +27,6 @@ fuzz = settings(
     max_examples=int(EXAMPLES or 300),
     derandomize=EXAMPLES is None,
     database=None,
-    deadline=None,
     suppress_health_check=list(HealthCheck),
 )
 

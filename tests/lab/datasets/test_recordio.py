@@ -177,7 +177,7 @@ PIECES = st.one_of(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(pieces=st.lists(PIECES, max_size=12), idx=st.none() | st.binary(max_size=40))
 def test_any_bytes_give_a_source_or_a_facekeep_error(
     tmp_path_factory: pytest.TempPathFactory, pieces: list[bytes], idx: bytes | None

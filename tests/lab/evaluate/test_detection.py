@@ -195,7 +195,7 @@ def test_average_precision_by_hand():
 
 
 @given(st.lists(st.tuples(st.integers(0, 10_000), st.booleans()), max_size=30), st.integers(0, 5))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_average_precision_is_the_best_precision_at_each_recall(
     rows: list[tuple[int, bool]], missed: int
 ):
