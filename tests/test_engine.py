@@ -64,6 +64,7 @@ def both(hopper: Image, collins: Image) -> Image:
     return np.ascontiguousarray(np.hstack([hopper[:height], collins[:height]]))
 
 
+@pytest.mark.slow
 def test_a_person_registers_once_and_is_recognised_when_they_reappear(
     engine: FaceEngine, photo: Photo, hopper: Image, collins: Image
 ) -> None:
@@ -157,6 +158,7 @@ def test_a_face_of_somebody_else_who_is_enrolled_is_refused(
     assert [person.name for person in engine.gallery.people()] == ["Grace Hopper"]
 
 
+@pytest.mark.slow
 def test_one_photo_of_somebody_else_is_the_odd_one_out(
     tmp_path: Path, photo: Photo, collins: Image
 ) -> None:
@@ -171,6 +173,7 @@ def test_one_photo_of_somebody_else_is_the_odd_one_out(
             assert engine.identify(collins)[0].name is None
 
 
+@pytest.mark.slow
 @pytest.mark.shared
 def test_one_photo_of_a_and_two_of_b_are_no_person(engine: FaceEngine, shared: Path) -> None:
     names = "Tony_Blair", "Gerhard_Schroeder", "Hugo_Chavez"
@@ -427,6 +430,7 @@ def test_a_file_may_have_any_name(
     ]
 
 
+@pytest.mark.slow
 def test_batches_equal_single_images(
     engine_models: FaceEngine, photo: Photo, hopper: Image, collins: Image
 ) -> None:
@@ -451,6 +455,7 @@ def test_a_bad_image_ends_a_batch_after_those_before_it(
         next(results)
 
 
+@pytest.mark.slow
 def test_threads_share_one_engine_and_get_the_serial_results(
     engine: FaceEngine, photo: Photo, hopper: Image, collins: Image
 ) -> None:
@@ -558,6 +563,7 @@ def test_a_limit_on_faces_says_when_it_cuts(
         assert caplog.text == ""
 
 
+@pytest.mark.slow
 def test_an_unusable_face_is_compared_with_nobody(
     tmp_path: Path, hopper: Image, collins: Image
 ) -> None:

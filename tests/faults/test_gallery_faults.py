@@ -40,6 +40,8 @@ from facekeep.errors import (
 from facekeep.gallery import Gallery
 from facekeep.gallery.sqlite.sqlite_errors import translate_errors
 
+pytestmark = pytest.mark.slow
+
 
 def contents(path: Path) -> list[Any]:
     """Everything in a gallery, for comparison."""

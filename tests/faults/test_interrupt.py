@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 
 from facekeep import FaceEngine, Gallery, save_image
 
+pytestmark = pytest.mark.slow
+
 PEOPLE = [f"Person {number:02}" for number in range(24)]
 PHOTOS = 2
 

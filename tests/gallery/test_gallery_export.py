@@ -454,6 +454,7 @@ def mend(data: bytes) -> bytes:
         return data
 
 
+@pytest.mark.slow
 @settings(
     max_examples=EXAMPLES,
     suppress_health_check=[HealthCheck.function_scoped_fixture],

@@ -344,6 +344,7 @@ with Gallery.open(path, space=SPACE) as gallery:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["at once", "one by one"])
 @pytest.mark.parametrize("size", [0, 10, 4096, 5000, 12_000])
 def test_an_index_that_another_program_cuts_off_kills_nobody(

@@ -211,6 +211,7 @@ def test_a_gallery_in_use_is_not_replaced(path: Path, copy: Path, key: Key | Non
     assert restore(copy, path, key=key).replaced
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", ["begin", "aside", "swap", "end"])
 def test_who_is_killed_leaves_one_whole_gallery(path: Path, place: str) -> None:
     with make(path) as gallery:

@@ -357,6 +357,7 @@ def everything(gallery: Gallery) -> list[Any]:
     return [contents(gallery), gallery.audit(None)]
 
 
+@pytest.mark.slow
 def test_random_flips_are_found_or_change_nothing(
     filled: Path, key: Key | None, tmp_path: Path
 ) -> None:

@@ -43,7 +43,7 @@ from facekeep.models.catalog import ENTRY_FILE, is_builtin
 from facekeep.models.model_entry import EDGEFACE, UrlSource
 from facekeep.pipeline.embed import Embedder
 
-pytestmark = pytest.mark.usefixtures("models", "no_pauses")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("models", "no_pauses")]
 
 OFFER = "edgeface-xxs"
 FACTS: dict[str, Any] = {"comparisons": 10**6, "calibrated_on": "own photos", "command": "x"}

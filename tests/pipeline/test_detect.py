@@ -95,6 +95,7 @@ def test_no_size_of_image_is_an_obstacle(shape, min_face):
         assert detector.detect(noise) == []
 
 
+@pytest.mark.slow
 @settings(max_examples=30)
 @given(st.integers(1, 700), st.integers(1, 700), st.integers(0, 255))
 def test_an_image_without_a_face_gives_an_empty_list(width, height, grey):
@@ -323,6 +324,7 @@ def test_a_higher_score_finds_fewer(collins):
 # Tiles
 
 
+@pytest.mark.slow
 def test_every_face_of_a_huge_picture_is_found_once(head):
     """Working scale 0.8: cuts at 1,792 x n and 1,792 x n + 256 working pixels."""
     cuts = [each / 0.8 for each in (1792, 2048, 3584, 3840)]
@@ -344,6 +346,7 @@ def test_every_face_of_a_huge_picture_is_found_once(head):
         assert width_of(found[near.argmax()]) == pytest.approx(size, rel=0.25)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [24, 64, 128, 300])
 def test_a_face_that_slides_over_a_cut_stays_one_face(monkeypatch, head, size):
     """Small tiles, so that the cuts at 256 and 512 can be crossed in small pictures."""
@@ -365,6 +368,7 @@ def test_a_panorama_is_looked_through_and_at_again(head):
     assert np.abs(there.landmarks - here.landmarks - [39_000, 0]).max() < 2
 
 
+@pytest.mark.slow
 def test_memory_stays_that_of_a_tile():
     """In one piece the network would take some 2,000 MiB for this picture."""
     program = """
@@ -398,6 +402,7 @@ def test_a_batch_is_its_singles(detector, hopper, collins, head):
     assert detector.detect_batch([]) == []
 
 
+@pytest.mark.slow
 def test_threads_share_one_detector(detector, hopper, collins):
     photos = [(hopper, collins)[i % 2][i : 500 - i, i : 505 - i] for i in range(40)]
 
@@ -578,6 +583,7 @@ def differences(faces, rows):
 REFERENCE = "face_detection_yunet_2023mar.onnx"
 
 
+@pytest.mark.slow
 @pytest.mark.shared
 def test_the_same_weights_give_what_opencv_gives(shared, monkeypatch):
     path = shared / "weights" / REFERENCE
@@ -593,6 +599,7 @@ def test_the_same_weights_give_what_opencv_gives(shared, monkeypatch):
     assert found >= 60
 
 
+@pytest.mark.slow
 @pytest.mark.shared
 def test_the_default_weights_are_within_a_pixel_of_the_unrounded_ones(shared, monkeypatch):
     images = list(real_photos(shared))

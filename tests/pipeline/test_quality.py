@@ -413,6 +413,7 @@ ANY = st.floats(allow_nan=False, allow_infinity=False, width=32)
 NEAR = st.floats(-60, 160, width=32)
 
 
+@pytest.mark.slow
 @given(
     landmarks=hnp.arrays(np.float32, (5, 2), elements=st.one_of(NEAR, ANY)),
     bbox=hnp.arrays(np.float32, 4, elements=st.one_of(NEAR, ANY)),

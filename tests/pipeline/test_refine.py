@@ -268,6 +268,7 @@ def test_an_answer_that_is_none_is_told(hopper):
             refiner.refine(hopper, [face_at(pose(64))])
 
 
+@pytest.mark.slow
 @pytest.mark.shared
 def test_people_it_never_saw(shared: Path, refiner, detector):
     """The figures of the model card, on every fifth photo."""

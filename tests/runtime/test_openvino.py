@@ -156,6 +156,7 @@ def test_nothing_is_reported_to_the_makers_of_the_runtime(tmp_path: Path) -> Non
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_real_face_has_the_same_embedding(hopper: NDArray[np.uint8]) -> None:
     with Detector(threads=1) as one, Detector(threads=1, runtime="openvino") as other:
         expected, found = (each.refine(hopper, each.detect(hopper)) for each in (one, other))

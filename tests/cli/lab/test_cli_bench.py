@@ -9,6 +9,7 @@ pytestmark = pytest.mark.usefixtures("album")
 STAGE = {"stage", "median_ms", "p95_ms", "repeats", "bare_ms", "rss_mb", "ratio"}
 
 
+@pytest.mark.slow
 def test_bench_as_json(cli, monkeypatch):
     for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
         monkeypatch.setenv(name, "1")  # the command sets them; the test sets them back

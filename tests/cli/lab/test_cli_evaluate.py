@@ -14,6 +14,8 @@ from facekeep import Detector, save_image
 from facekeep.models import entry, import_model, locate
 from facekeep.pipeline.align import align
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def one_thread(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:

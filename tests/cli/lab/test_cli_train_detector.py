@@ -10,6 +10,7 @@ import pytest
 SMALL = ("--steps", "2", "--batch", "2", "--side", "96", "--holdout", "1", "--threads", "1")
 
 
+@pytest.mark.slow
 def test_a_run_tells_what_it_made(cli, annotated_photos: Path, tmp_path: Path):
     done = cli(
         "train", "detector", "--data", annotated_photos, "--out", tmp_path / "run", *SMALL, "--json"

@@ -220,6 +220,7 @@ def test_hostile_annotations(tmp_path_factory: pytest.TempPathFactory, data: st.
         assert annotated.landmarks(0).shape == (len(annotated.boxes(0)), 5, 2)
 
 
+@pytest.mark.slow
 @pytest.mark.shared
 def test_shared_photos(shared: Path) -> None:
     annotated = open_annotated(shared / "landmarks" / "faces68.tar")

@@ -127,6 +127,7 @@ def test_a_table_that_is_not_there(tmp_path: Path) -> None:
         open_source(tmp_path, labels=tmp_path / "no.tsv")
 
 
+@pytest.mark.slow
 @pytest.mark.shared
 def test_the_shared_faces(shared: Path) -> None:
     source = open_source(shared / "faces", labels=shared / "faces" / "index.tsv")

@@ -259,6 +259,7 @@ BLOCKS = st.one_of(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=300)
 @given(blocks=st.lists(BLOCKS, max_size=10))
 def test_any_bytes_give_a_source_or_a_facekeep_error(
@@ -274,6 +275,7 @@ def test_any_bytes_give_a_source_or_a_facekeep_error(
         assert source.read(index)
 
 
+@pytest.mark.slow
 @settings(max_examples=100)
 @given(
     names=st.lists(

@@ -80,6 +80,7 @@ def test_a_threshold_set_anew_in_every_draw_widens_the_interval():
     assert (free.fmr_low, free.fmr_high) == (fixed.fmr_low, fixed.fmr_high)
 
 
+@pytest.mark.slow
 def test_the_interval_holds_what_a_larger_sample_shows():
     rows, person = rows_of(400, 4, 0.8, seed=1)
     (truth,) = at_rates(all_pairs(rows, person).scores, (1e-2,), resamples=0)

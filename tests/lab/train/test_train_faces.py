@@ -20,6 +20,8 @@ from facekeep.lab.train.log import read_log
 from facekeep.lab.train.split import split
 from facekeep.models import entry
 
+pytestmark = pytest.mark.slow
+
 PEOPLE_OUT = 40
 FACES_EACH = 24
 

@@ -48,6 +48,7 @@ def whole(annotated_photos: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     return run
 
 
+@pytest.mark.slow
 def test_a_run_yields_a_detector_and_says_how(whole: Path):
     summary = json.loads((whole / "summary.json").read_text())
     assert summary["canvases_seen"] == 8
@@ -61,6 +62,7 @@ def test_a_run_yields_a_detector_and_says_how(whole: Path):
     assert log["holdout_loss"][-1] == pytest.approx(summary["holdout_loss"]["loss"], rel=1e-5)
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on_as_if_it_had_not_been(
     whole: Path, annotated_photos: Path, tmp_path: Path
 ):
@@ -76,6 +78,7 @@ def test_an_interrupted_run_goes_on_as_if_it_had_not_been(
     assert again["loss"] == before["loss"]
 
 
+@pytest.mark.slow
 def test_a_run_may_begin_with_yunet_and_get_a_name(
     annotated_photos: Path,
     tmp_path: Path,
@@ -104,6 +107,7 @@ def test_a_run_may_begin_with_yunet_and_get_a_name(
     assert not (tmp_path / "other").exists()
 
 
+@pytest.mark.slow
 def test_a_folder_that_exists_is_left_alone(annotated_photos: Path, tmp_path: Path):
     with pytest.raises(InputError, match="exists already"):
         train_detector(DetectorRecipe(data=annotated_photos, **SMALL), tmp_path)

@@ -70,6 +70,7 @@ def unit(rng: np.random.Generator, count: int) -> NDArray[np.float32]:
     return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True))
 
 
+@pytest.mark.slow
 def test_a_run_yields_a_quality_network_of_its_embedder(photos: Path, tmp_path: Path) -> None:
     recipe = QualityRecipe(data=photos, crops=6, steps=3, batch=4, holdout=1)
     outcome = train_quality(recipe, tmp_path / "run", name="mine", threads=1)
