@@ -18,13 +18,13 @@ from facekeep import FaceEngine, Gallery, save_image
 
 pytestmark = pytest.mark.slow
 
-PEOPLE = [f"Person {number:02}" for number in range(24)]
+PEOPLE = [f"Person {number:02}" for number in range(12)]
 PHOTOS = 2
 
 
 @pytest.fixture
 def folder(tmp_path: Path, hopper: NDArray[np.uint8]) -> Path:
-    """A folder for each of 24 people, who all look alike, with two photos in each."""
+    """A folder for each of twelve people, who all look alike, with two photos in each."""
     photos = [tmp_path / f"{number}.jpg" for number in range(PHOTOS)]
     for number, photo in enumerate(photos):
         save_image(photo, hopper, quality=90 - number)

@@ -70,13 +70,12 @@ def test_a_broken_library_is_named_with_its_reason_and_the_cure(
     )
 
 
-@pytest.mark.parametrize("module", ["cv2", "PIL"])
 @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
-def test_in_whatever_way_it_is_broken(tmp_path: Path, photo: Path, module: str, way: str) -> None:
-    done = run(tmp_path, module, way, "detect", photo, "--json")
+def test_in_whatever_way_it_is_broken(tmp_path: Path, photo: Path, way: str) -> None:
+    done = run(tmp_path, "cv2", way, "detect", photo, "--json")
     error = json.loads(done.stdout)["error"]
     assert (done.returncode, error["kind"]) == (3, "dependency")
-    assert error["message"].startswith(f"the library {NEEDED[module]} that facekeep needs cannot")
+    assert error["message"].startswith(f"the library {NEEDED['cv2']} that facekeep needs cannot")
 
 
 def test_a_broken_runtime_is_named_too(tmp_path: Path, photo: Path) -> None:
