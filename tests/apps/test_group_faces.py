@@ -117,6 +117,7 @@ def test_neighbours_are_the_nearest_at_or_above_the_threshold():
         assert sorted(row[near]) == pytest.approx(sorted(row[row >= 0.3])[-5:], abs=1e-6)
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_square_of_the_faces():
     """All of 2,000 faces are alike: the worst case for links between faces."""
     rows, _ = people([2000], noise=0.5, width=64)

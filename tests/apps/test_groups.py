@@ -33,6 +33,7 @@ def unit(*values: float) -> np.ndarray:
     return vector / np.linalg.norm(vector)
 
 
+@pytest.mark.slow
 def test_groups_of_enrolled_people_carry_their_names(
     engine: FaceEngine, album: Path, gallery: Gallery, hopper_path: Path
 ):
@@ -205,6 +206,7 @@ def test_search_by_name_heeds_what_the_person_is_not_and_others(
     assert search_person(knowing, "Grace Hopper", album).found == ()
 
 
+@pytest.mark.slow
 @pytest.mark.shared
 def test_real_groups_are_named_after_other_photos(
     engine: FaceEngine, shared: Path, tmp_path: Path, gallery: Gallery

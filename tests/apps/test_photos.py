@@ -310,6 +310,7 @@ def test_what_is_found_while_a_photo_changes_is_not_kept(
     assert (photos.analysed, photos.faces) == (1, 0)
 
 
+@pytest.mark.slow
 def test_other_settings_begin_anew(album: Path, cache_file: Path, engine: FaceEngine):
     read(engine, album, cache_file)
     with FaceEngine(threads=1, max_faces=1) as other:
@@ -319,6 +320,7 @@ def test_other_settings_begin_anew(album: Path, cache_file: Path, engine: FaceEn
         assert same.recipe == engine.recipe
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on_where_it_stopped(
     engine: FaceEngine, tmp_path: Path, portrait: Draw, cache_file: Path
 ):
@@ -339,6 +341,7 @@ def test_an_interrupted_run_goes_on_where_it_stopped(
     assert photos.faces == 20
 
 
+@pytest.mark.slow
 def test_a_killed_run_leaves_what_it_had_done(
     engine: FaceEngine, tmp_path: Path, portrait: Draw, cache_file: Path
 ):
@@ -535,6 +538,7 @@ def test_a_folder_without_faces_has_no_groups(engine: FaceEngine, album: Path):
     assert (result.groups, result.alone, result.photos.faces) == ((), 0, 0)
 
 
+@pytest.mark.slow
 @pytest.mark.shared
 def test_real_people_are_told_apart(engine: FaceEngine, shared: Path, tmp_path: Path):
     """Eight people of LFW with eight photos each: nobody is mixed up, few are lost."""

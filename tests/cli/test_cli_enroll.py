@@ -47,6 +47,7 @@ def test_the_exit_status_says_whether_the_person_is_enrolled(cli):
     assert cli("enroll", "Somebody Else", "hopper2.jpg", "--review", "off").status == 0
 
 
+@pytest.mark.slow
 def test_the_review_can_be_strict(cli):
     assert cli("enroll", "A", "party.jpg", "-g", "new.db", "--review", "strict").status == 1
     assert cli("enroll", "A", "party.jpg", "-g", "new.db", "--review", "off").status == 0

@@ -146,6 +146,7 @@ def test_a_name_that_is_taken_is_refused(models: Path, network: Path) -> None:
     assert verify(first).state == "ok"
 
 
+@pytest.mark.slow
 def test_a_name_taken_meanwhile_is_refused(
     models: Path, network: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -348,6 +349,7 @@ def test_other_sizes_that_are_not_square_are_refused(models: Path, network: Path
     assert nothing_left(models)
 
 
+@pytest.mark.slow
 def test_of_several_outputs_one_must_be_named(models: Path, network: Path) -> None:
     network.write_bytes(other_form("two embeddings"))
     with pytest.raises(ModelError, match=r"y \(2 x 8\), z \(2 x 8\); name it with --output"):
@@ -471,6 +473,7 @@ def test_nothing_in_the_folder_one_is_in_is_run(
     assert import_model(network, "mine").width
 
 
+@pytest.mark.slow
 def test_names_that_are_not_utf_8_are_refused(models: Path, network: Path) -> None:
     for name in (b"x", b"y"):
         content = embedder().replace(b"\x01" + name, b"\x01\xff")

@@ -64,6 +64,7 @@ def test_the_network_is_fed_what_the_entry_says(
     np.testing.assert_allclose(rows, expected, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_an_onnx_network_may_have_its_channels_last_too(tmp_path: Path) -> None:
     from networks import network
     from onnx import helper
@@ -83,6 +84,7 @@ def test_an_onnx_network_may_have_its_channels_last_too(tmp_path: Path) -> None:
         np.testing.assert_allclose(one.embed(crops), other.embed(crops), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_what_is_no_embedder_is_refused(tflite: Path, models: Path) -> None:
     tflite.write_bytes(means(kind=np.uint8))
     with pytest.raises(ModelError, match="must take one float32"):
@@ -99,6 +101,7 @@ def test_what_is_no_embedder_is_refused(tflite: Path, models: Path) -> None:
     assert list(models.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_only_the_right_runtime_runs_a_model(tflite: Path, network: Path) -> None:
     import_model(tflite, "lite", arch="tflite")
     import_model(network, "plain")

@@ -93,7 +93,7 @@ def test_training_on_faces_makes_a_model_that_identifies(
     log = read_log(run / "log.csv")
     loss = [value for value in log["loss"] if value is not None]
     tar = [value for value in log["tar_fmr_1e-2"] if value is not None]
-    assert loss[-1] < 0.8 * loss[0]
+    assert loss[-1] < 0.85 * loss[0]
     assert tar[-1] > 1.3 * tar[0]
     summary = json.loads((run / "summary.json").read_text())
     assert summary["tar"]["1e-2"]["tar"] == pytest.approx(tar[-1], rel=1e-6)
