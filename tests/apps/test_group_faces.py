@@ -65,6 +65,7 @@ def test_copies_of_one_face_are_one_group():
     assert [len(group) for group in group_faces(rows, 0.9)] == [500]
 
 
+@pytest.mark.slow
 @given(seed=st.integers(0, 2**32 - 1), cosine=st.floats(0.2, 0.9))
 @settings(max_examples=60)
 def test_the_groups_do_not_depend_on_the_order_of_the_faces(seed: int, cosine: float):
@@ -77,6 +78,7 @@ def test_the_groups_do_not_depend_on_the_order_of_the_faces(seed: int, cosine: f
     assert same(shuffled) == same(as_sets(group_faces(rows, cosine)))
 
 
+@pytest.mark.slow
 @given(seed=st.integers(0, 2**32 - 1), cosine=st.floats(0.2, 0.8))
 @settings(max_examples=40, derandomize=True)  # a tie could go either way
 def test_at_one_end_the_groups_are_those_of_average_linkage(seed: int, cosine: float):

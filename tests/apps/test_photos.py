@@ -58,6 +58,7 @@ def test_photos_come_in_order_and_the_unreadable_are_listed(engine: FaceEngine, 
     assert "is not a picture" in failed.reason
 
 
+@pytest.mark.slow
 def test_faces_are_those_of_the_engine(engine: FaceEngine, album: Path, cache_file: Path):
     for _ in ("analysed", "from the cache"):
         photos = read(engine, album, cache_file)
@@ -74,6 +75,7 @@ def test_faces_are_those_of_the_engine(engine: FaceEngine, album: Path, cache_fi
                 assert found.quality.overall == pytest.approx(expected.quality.overall, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_large_photos_wait_until_it_is_their_turn(
     engine: FaceEngine, album: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -116,6 +118,7 @@ def test_photos_that_vanish_meanwhile_are_skipped(engine: FaceEngine, album: Pat
     assert photos.unreadable == ()
 
 
+@pytest.mark.slow
 def test_a_folder_that_cannot_be_read_is_skipped_and_told_of(
     engine: FaceEngine, album: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -369,6 +372,7 @@ def test_a_killed_run_leaves_what_it_had_done(
     assert (photos.analysed, photos.faces) == (7, 12)
 
 
+@pytest.mark.slow
 def test_two_runs_at_once_get_the_same(
     engine: FaceEngine, album: Path, cache_file: Path, caplog: pytest.LogCaptureFixture
 ):

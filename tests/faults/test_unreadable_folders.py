@@ -12,6 +12,8 @@ import pytest
 
 from facekeep import save_image
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def people(tmp_path: Path, hopper: Any, collins: Any, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -66,7 +68,6 @@ def test_the_run_goes_on_and_says_what_it_left_out(
     assert "facekeep: error" not in told
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("ready_models")
 @pytest.mark.parametrize("verb", ["search", "cluster"])
 def test_programs_are_told_too(cli: Callable[..., Any], people: Path, verb: str) -> None:

@@ -139,6 +139,7 @@ def test_known_numbers_tell_more_than_their_signs(width: int) -> None:
     assert numbers > signs + 0.05
 
 
+@pytest.mark.slow
 def test_codes_find_the_mates_among_strangers(monkeypatch: pytest.MonkeyPatch) -> None:
     """At a hard cosine, with all stages at work: most would be lost without any of them."""
     search_by_codes(monkeypatch)

@@ -139,6 +139,7 @@ with Gallery.open(Path(sys.argv[1]), space=SPACE) as gallery:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("writes", [0, 1, 3, 5, 6, 9, 17])
 def test_who_is_killed_while_writing_leaves_a_file_that_serves(path: Path, writes: int) -> None:
     filled(path).close()

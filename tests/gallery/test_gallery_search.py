@@ -29,6 +29,7 @@ def reference(probe: np.ndarray, owners: list[int], vectors: np.ndarray) -> dict
     return scores
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["all", "codes in memory", "codes in a file"])
 @given(
     owners=st.lists(st.integers(0, 4), min_size=1, max_size=24),

@@ -299,6 +299,7 @@ def nested(levels: int) -> list[Any]:
     return value
 
 
+@pytest.mark.slow
 def test_metadata_has_a_depth(path: Path) -> None:
     with make(path) as gallery:
         gallery.enroll("Ada", [new(1)], metadata={"a": nested(63), "b": "[" * 100})

@@ -33,6 +33,7 @@ def tflite(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("batch", "most"), [(None, None), (1, 1)])
 def test_a_tflite_becomes_a_model(
     tflite: Path, models: Path, batch: int | None, most: int | None
@@ -47,6 +48,7 @@ def test_a_tflite_becomes_a_model(
     assert checkpoint_path(made) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch", [None, 1])
 @pytest.mark.parametrize("colour", ["rgb", "bgr"])
 def test_the_network_is_fed_what_the_entry_says(
@@ -119,6 +121,7 @@ def test_only_the_right_runtime_runs_a_model(tflite: Path, network: Path) -> Non
         Embedder("plain", runtime="caffe")
 
 
+@pytest.mark.slow
 def test_the_road_takes_each_model_with_its_own_runtime(
     tflite: Path, cache: Path, hopper: np.ndarray
 ) -> None:
@@ -134,6 +137,7 @@ def test_the_road_takes_each_model_with_its_own_runtime(
         engine.analyse(hopper)
 
 
+@pytest.mark.slow
 def test_without_litert_the_cure_is_named(
     tflite: Path, models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -159,6 +163,7 @@ def test_its_operations_are_not_counted(tflite: Path) -> None:
         model_cost(made)
 
 
+@pytest.mark.slow
 @pytest.mark.shared
 def test_a_published_network_tells_people_apart(
     shared: Path, cache: Path, hopper: np.ndarray, collins: np.ndarray

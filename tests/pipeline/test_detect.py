@@ -145,6 +145,7 @@ def test_a_small_face_needs_no_more_than_the_stated_size(detector, head):
     assert width_of(face) == pytest.approx(1.25 * SMALLEST_FACE, rel=0.25)
 
 
+@pytest.mark.slow
 def test_min_face_finds_what_the_working_size_hides(detector, head):
     image = scene(2500, 1500, head, [(30, 400, 300), (36, 2200, 1300), (300, 1200, 700)])
     assert len(detector.detect(image)) == 1

@@ -432,6 +432,7 @@ def test_facts_are_finite_whatever_the_geometry(
     assert max(abs(quality.pitch), abs(quality.roll)) <= 180
 
 
+@pytest.mark.slow
 def test_threads_measure_what_one_thread_measures(hopper: Image, collins: Image) -> None:
     work = [(hopper, HOPPER), (collins, COLLINS)] * 40
     alone = [assess(*job) for job in work]

@@ -73,6 +73,7 @@ print(resident())
     assert after < before + 60  # 275 MB and more were taken
 
 
+@pytest.mark.slow
 def test_networks_compute_in_the_same_memory(network: Path) -> None:
     code = """
 sessions = [open_session(sys.argv[1], threads=1) for _ in range(4)]

@@ -103,6 +103,7 @@ def test_ranks_fall_further_and_round_up() -> None:
     assert cost(thinner.model).params < cost(thin).params
 
 
+@pytest.mark.slow
 def test_patterns_choose_layers() -> None:
     found = factorize_layers(lively(), gamma=0.2, layers=("stages.3.*.fc?", "head.fc"))
     assert [each.layer for each in found.layers] == [

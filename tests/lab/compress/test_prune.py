@@ -16,6 +16,8 @@ from facekeep.lab.compress.statistics import collect_statistics
 from facekeep.lab.nn import EdgeFace, cost, export_onnx, load_checkpoint, save_checkpoint
 from facekeep.runtime import open_session
 
+pytestmark = pytest.mark.slow
+
 
 def silenced(model: EdgeFace, layer: str, units: list[int]) -> EdgeFace:
     """Let some hidden units of an MLP do nothing but add the same to every face."""
@@ -25,7 +27,6 @@ def silenced(model: EdgeFace, layer: str, units: list[int]) -> EdgeFace:
     return model
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("gamma", [None, 0.5])
 @pytest.mark.parametrize(("of", "keep"), [("macs", 0.7), ("parameters", 0.6)])
 def test_what_was_asked_for_is_reached(of: Any, keep: float, gamma: float | None) -> None:
@@ -39,7 +40,6 @@ def test_what_was_asked_for_is_reached(of: Any, keep: float, gamma: float | None
     assert all(0 < cut.after < cut.before for cut in found.cuts)
 
 
-@pytest.mark.slow
 def test_units_that_do_nothing_go_first_and_for_nothing() -> None:
     layer, idle = "stages.3.blocks.0.mlp", list(range(100, 260))
     model = silenced(lively(), layer, idle)
@@ -49,7 +49,6 @@ def test_units_that_do_nothing_go_first_and_for_nothing() -> None:
     assert likeness(found.model, model) > 0.9999
 
 
-@pytest.mark.slow
 def test_taylor_tells_what_matters_better_than_magnitude() -> None:
     model = lively(gamma=0.6)
     with torch.no_grad():  # large weights, but for a norm that lets little through
@@ -91,7 +90,6 @@ def test_taylor_scores_are_what_the_embedding_moves() -> None:
     assert 0.8 < ratio < 1.25
 
 
-@pytest.mark.slow
 def test_rotation_changes_nothing() -> None:
     model, crops = lively(gamma=0.6), smooth_crops(64)
     again = lively(gamma=0.6)
@@ -114,7 +112,6 @@ def test_what_is_left_makes_up_for_what_is_gone() -> None:
     assert likes[0] > likes[1]
 
 
-@pytest.mark.slow
 def test_blocks_go_where_they_matter_little() -> None:
     model = lively()
     with torch.no_grad():
@@ -126,7 +123,6 @@ def test_blocks_go_where_they_matter_little() -> None:
     assert likeness(found.model, model) > 0.999
 
 
-@pytest.mark.slow
 def test_rounds_are_fine_tuned_one_by_one() -> None:
     model, told = lively(), []
 

@@ -31,6 +31,7 @@ def test_none_gives_the_image_itself() -> None:
     assert len(SHARES) == 9
 
 
+@pytest.mark.slow
 @settings(max_examples=100)
 @given(
     side=st.sampled_from([1, 8, 64, 112]),

@@ -205,6 +205,7 @@ def test_by_person_leaves_somebody_in_both_parts(three: Path, holdout: int) -> N
         by_person(open_annotated(three), holdout=holdout, seed=0)
 
 
+@pytest.mark.slow
 @settings(max_examples=150, derandomize=True, database=None)
 @given(st.data())
 def test_hostile_annotations(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:

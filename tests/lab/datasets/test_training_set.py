@@ -140,6 +140,7 @@ def test_the_shared_faces(shared: Path) -> None:
     assert source.names[source.labels[with_class]] == "celeba/5811"
 
 
+@pytest.mark.slow
 @pytest.mark.shared
 def test_people_in_json_beside_the_images(shared: Path) -> None:
     source = open_source(shared / "landmarks" / "faces68.tar")

@@ -249,6 +249,7 @@ def refine(image: NDArray[np.uint8], faces: list[Face]) -> list[Face]:
     return [each.replace(landmarks=each.landmarks + np.float32([0, 1])) for each in faces]
 
 
+@pytest.mark.slow
 def test_a_trial_tells_detectors_apart(annotated: Annotated):
     canvases = Canvases(annotated, [20, 40])
     perfect, worse = Oracle(canvases), Oracle(canvases, off=0.1, misses=1, false=2)

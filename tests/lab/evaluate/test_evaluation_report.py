@@ -226,6 +226,7 @@ def test_a_worse_system_is_drawn_higher_in_a_det():
     assert height["worse"] < height["better"], "rows are counted from the top"
 
 
+@pytest.mark.slow
 def test_between_two_points_the_more_careful_one_holds():
     """FNMR is 0.5 until a false-match rate of 1e-1 has been paid for, and 0.05 from there on."""
     line = plots.Line("steps", np.array([0.5, 0.1, 1e-3]), np.array([0.05, 0.05, 0.5]))
@@ -276,6 +277,7 @@ def test_conditions_have_a_picture_of_all_models(monkeypatch: pytest.MonkeyPatch
     assert "conditions.png" not in [picture.file for picture in draw_pictures([outcome()])]
 
 
+@pytest.mark.slow
 def test_bars_without_figures_or_intervals_are_drawn_all_the_same():
     rows = ["small", "large", "turned"]
     shares = [(0.9, 0.8, 0.95), (0.7, None, None), (None, None, None)]

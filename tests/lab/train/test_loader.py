@@ -71,6 +71,7 @@ def test_an_epoch_gives_each_image_once_and_leaves_out_the_rest() -> None:
             assert (each.images[place].permute(1, 2, 0).numpy() == picture(i)).all()
 
 
+@pytest.mark.slow
 def test_epochs_and_seeds_differ_in_order_and_in_augmentation() -> None:
     source = Listed(30)
     ways = [
@@ -87,6 +88,7 @@ def test_epochs_and_seeds_differ_in_order_and_in_augmentation() -> None:
     assert np.mean([len(found) for found in faces.values()]) > 2.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 def test_workers_change_nothing(tmp_path: Path, workers: int) -> None:
     (write_people(tmp_path) / "Cy" / "0.png").write_bytes(b"broken")
@@ -221,6 +223,7 @@ def workers_now() -> list[psutil.Process]:
     return [each for each in psutil.Process().children() if each.status() != psutil.STATUS_ZOMBIE]
 
 
+@pytest.mark.slow
 def test_an_epoch_that_is_left_early_takes_its_workers_with_it() -> None:
     before = workers_now()
     epoch = Loader(Listed(400), batch=4, size=24, workers=2).epoch(0)

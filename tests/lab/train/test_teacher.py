@@ -14,6 +14,8 @@ from facekeep.lab.train.teacher import NetworkTeacher, RuntimeTeacher, open_teac
 from facekeep.models import import_model
 from facekeep.pipeline.embed import Embedder
 
+pytestmark = pytest.mark.slow
+
 SIZE, WIDTH = 32, 16
 
 
