@@ -581,6 +581,7 @@ def test_an_unusable_face_is_told_with_its_reasons(cli, monkeypatch, command):
     assert "too blurry" in outcome.out
 
 
+@pytest.mark.slow
 def test_unknown_faces_are_told_what_each_candidate_needs(cli):
     assert cli("people", "rename", "Eileen Collins", "Ada").status == 0
     outcome = cli("identify", "collins.jpg", "--fmr", "1e-6")
@@ -593,6 +594,7 @@ def test_unknown_faces_are_told_what_each_candidate_needs(cli):
     assert " of 0.442 needed " in row
 
 
+@pytest.mark.slow
 def test_a_run_in_words_says_what_is_done(cli, album, photos):
     outcome = cli("identify", "hopper.jpg", "--verbose", "--out", "marked.jpg")
     for told in ("people.db", "model sface", "model yunet", "hopper.jpg: 512 x 600 pixels, 1 face"):

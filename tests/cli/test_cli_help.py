@@ -125,6 +125,7 @@ def completed(cli, monkeypatch, shell: str, *words: str) -> list[str]:
     return outcome.out.split("\n")[:-1] if outcome.out.strip() else []
 
 
+@pytest.mark.slow
 def test_the_shell_completes_choices_and_names_of_models(cli, monkeypatch):
     def complete(*words: str) -> list[str]:
         return completed(cli, monkeypatch, "bash", *words)
@@ -136,6 +137,7 @@ def test_the_shell_completes_choices_and_names_of_models(cli, monkeypatch):
     assert complete("bench", "--model", "sf") == ["sface"]
 
 
+@pytest.mark.slow
 def test_what_is_completed_is_what_there_is(cli, monkeypatch):
     """The words stand in the command line, where they cost no import; here they are compared."""
     from facekeep import runtime
@@ -154,6 +156,7 @@ def test_what_is_completed_is_what_there_is(cli, monkeypatch):
         assert sorted(completed(cli, monkeypatch, "bash", *words)) == sorted(found)
 
 
+@pytest.mark.slow
 def test_the_shell_completes_names_of_people(cli, monkeypatch, album):
     before = sorted(album.iterdir())
     for words, found in [
@@ -171,6 +174,7 @@ def example_lines():
     return [(line.strip()) for _, command in TREE for line in DOCS["examples"](command.epilog)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("line", example_lines())
 def test_every_example_is_a_command_line_that_is_understood(line: str):
     words = shlex.split(line, comments=True)
@@ -185,6 +189,7 @@ def test_every_example_is_a_command_line_that_is_understood(line: str):
     command.make_context(" ".join(path), words[len(path) :])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("columns", ["40", "200"])
 def test_the_pages_are_what_the_program_says(monkeypatch, columns):
     script = [sys.executable, str(ROOT / "scripts/gen_cli_docs.py"), "--check"]
@@ -206,6 +211,7 @@ def test_the_page_describes_common_options_once_and_names_them_in_each_command()
             assert re.search(rf"`{DOCS['longest'](option)}\b", sections[path])
 
 
+@pytest.mark.slow
 def test_stale_pages_are_told(monkeypatch, tmp_path: Path):
     script = ROOT / "scripts/gen_cli_docs.py"
     copy = tmp_path / "scripts" / script.name

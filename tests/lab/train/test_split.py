@@ -33,6 +33,7 @@ def held_out(source: Source, **arguments: int | float) -> tuple[Source, Source, 
     return train, holdout, set(holdout.names)
 
 
+@pytest.mark.slow
 @given(
     counts=st.lists(st.integers(1, 4), min_size=2, max_size=12),
     unknown=st.integers(0, 3),
