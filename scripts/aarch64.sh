@@ -67,7 +67,7 @@ packages() {
 
 emulated() {
     chroot "$root" /usr/bin/env -i PATH=/usr/bin:/bin HOME=/root LANG=C.UTF-8 CI=true \
-        PYTHONPATH=/opt/site:/srv/facekeep/tests PYTHONDONTWRITEBYTECODE=1 \
+        PYTHONPATH=/opt/site PYTHONDONTWRITEBYTECODE=1 \
         OMP_NUM_THREADS=1 QEMU_CPU=cortex-a72 /bin/sh -c "cd /srv/facekeep && $*"
 }
 
@@ -82,6 +82,7 @@ emulated python3 -c "'import platform; print(platform.machine(), platform.python
 "$python" scripts/embeddings.py "$root/srv/facekeep/expected.npz"
 emulated python3 scripts/embeddings.py found.npz --expected expected.npz
 emulated python3 -m pytest -q -p no:cacheprovider -o timeout=3600 \
-    tests/test_align.py tests/test_decide.py tests/test_face.py tests/test_runtime.py \
-    tests/test_sessions.py tests/test_ncnn.py tests/test_litert.py
+    tests/test_types.py tests/pipeline/test_align.py tests/pipeline/test_decide.py \
+    tests/runtime/test_runtime.py tests/runtime/test_sessions.py tests/runtime/test_ncnn.py \
+    tests/runtime/test_litert.py
 emulated python3 -m facekeep bench detect align embed --threads 1 --repeats 3

@@ -1,4 +1,4 @@
-"""Fixtures that every room's tests share: real photos, the shared folder, a private home."""
+"""Fixtures that all tests share: real photos, the shared folder, a private home."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import settings
 from json_page import Seen, command_of, documents
 from numpy.typing import NDArray
 from PIL import Image
@@ -21,6 +22,10 @@ from PIL import Image
 from facekeep.cli.main import build, main
 
 ROOT = Path(__file__).resolve().parents[1]
+
+# No test depends on how busy the machine is.
+settings.register_profile("facekeep", deadline=None)
+settings.load_profile("facekeep")
 
 
 def shared_folder() -> Path | None:

@@ -24,6 +24,7 @@ def found(settings: Settings | None = None) -> dict[str, Check]:
     return {check.name: check for check in doctor(settings or Settings())}
 
 
+@pytest.mark.slow
 def test_everything_needed_works_here(cli):
     outcome = cli("doctor")
     assert outcome.status == 0, outcome.out
@@ -151,6 +152,7 @@ def test_only_the_device_that_is_asked_for_must_work(monkeypatch):
     assert found(Settings(device="abacus"))["abacus"].status == "fail"
 
 
+@pytest.mark.slow
 def test_a_runtime_is_needed_where_the_settings_or_their_models_need_it(monkeypatch, tmp_path):
     monkeypatch.setenv("FACEKEEP_MODELS", str(tmp_path))
     assert found()["litert cpu"].status == "ok"

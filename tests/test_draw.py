@@ -306,7 +306,8 @@ sides = st.integers(1, 300)
 ends = st.floats(-1e6, 1e6, width=32) | st.floats(-50, 350, width=32)
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@pytest.mark.slow
+@settings(max_examples=150, derandomize=True)
 @given(sides, sides, st.lists(st.tuples(ends, ends, ends, ends), max_size=3), st.text(max_size=40))
 def test_any_box_on_any_picture(
     height: int, width: int, boxes: list[tuple[float, ...]], text: str

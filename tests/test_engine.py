@@ -64,6 +64,7 @@ def both(hopper: Image, collins: Image) -> Image:
     return np.ascontiguousarray(np.hstack([hopper[:height], collins[:height]]))
 
 
+@pytest.mark.slow
 def test_a_person_registers_once_and_is_recognised_when_they_reappear(
     engine: FaceEngine, photo: Photo, hopper: Image, collins: Image
 ) -> None:
@@ -102,6 +103,7 @@ def test_no_face_is_an_empty_list(engine: FaceEngine, hopper: Image) -> None:
     assert engine.detect(np.zeros((1, 1, 3), np.uint8)) == []
 
 
+@pytest.mark.slow
 def test_verify(engine_models: FaceEngine, photo: Photo, hopper: Image, collins: Image) -> None:
     same = engine_models.verify(hopper, photo("hopper", gain=0.5))
     other = engine_models.verify(hopper, collins)
@@ -122,6 +124,7 @@ def test_a_stricter_rate_asks_for_a_higher_cosine(engine_models: FaceEngine) -> 
         engine_models.threshold(1e-12)
 
 
+@pytest.mark.slow
 def test_enrolment_says_why_a_photo_was_not_used(
     engine: FaceEngine, photo: Photo, tmp_path: Path, hopper: Image, collins: Image
 ) -> None:
@@ -157,6 +160,7 @@ def test_a_face_of_somebody_else_who_is_enrolled_is_refused(
     assert [person.name for person in engine.gallery.people()] == ["Grace Hopper"]
 
 
+@pytest.mark.slow
 def test_one_photo_of_somebody_else_is_the_odd_one_out(
     tmp_path: Path, photo: Photo, collins: Image
 ) -> None:
@@ -171,6 +175,7 @@ def test_one_photo_of_somebody_else_is_the_odd_one_out(
             assert engine.identify(collins)[0].name is None
 
 
+@pytest.mark.slow
 @pytest.mark.shared
 def test_one_photo_of_a_and_two_of_b_are_no_person(engine: FaceEngine, shared: Path) -> None:
     names = "Tony_Blair", "Gerhard_Schroeder", "Hugo_Chavez"
@@ -195,6 +200,7 @@ def test_of_two_photos_that_disagree_neither_is_enrolled(
     assert engine.enroll("Somebody", photo("collins")).enrolled == 1
 
 
+@pytest.mark.slow
 def test_new_photos_must_show_the_person_who_is_enrolled(
     engine: FaceEngine, photo: Photo, hopper: Image
 ) -> None:
@@ -210,6 +216,7 @@ def test_review_off_does_not_compare_photos(tmp_path: Path, hopper: Image, colli
         assert engine.enroll("Both", [hopper, collins]).enrolled == 2
 
 
+@pytest.mark.slow
 def test_a_bystander_does_not_keep_a_portrait_from_being_enrolled(
     engine: FaceEngine, hopper: Image, collins: Image
 ) -> None:
@@ -227,6 +234,7 @@ def test_a_bystander_does_not_keep_a_portrait_from_being_enrolled(
     assert engine.identify(collins)[0].name is None
 
 
+@pytest.mark.slow
 def test_of_two_faces_that_compete_the_largest_is_taken_when_asked(
     engine: FaceEngine, hopper: Image, collins: Image
 ) -> None:
@@ -238,6 +246,7 @@ def test_of_two_faces_that_compete_the_largest_is_taken_when_asked(
         engine.refuse("Ada", group)
 
 
+@pytest.mark.slow
 def test_a_new_person_may_look_like_somebody_else(
     engine: FaceEngine, hopper: Image, photo: Photo
 ) -> None:
@@ -248,6 +257,7 @@ def test_a_new_person_may_look_like_somebody_else(
     assert engine.enroll("Her Twin", photo("hopper", gain=0.7), new_person=True).enrolled == 1
 
 
+@pytest.mark.slow
 def test_the_rate_of_mistaken_newcomers_does_not_grow_with_the_gallery(
     engine: FaceEngine, hopper: Image, photo: Photo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -268,6 +278,7 @@ def test_the_rate_of_mistaken_newcomers_does_not_grow_with_the_gallery(
     assert rates[100_000] == 1e-6, "the lowest that the model is calibrated for"
 
 
+@pytest.mark.slow
 def test_a_share_of_strangers_instead_of_a_rate(
     tmp_path: Path, hopper: Image, collins: Image
 ) -> None:
@@ -334,6 +345,7 @@ def test_nobody_is_created_when_no_photo_could_be_used(engine: FaceEngine, tmp_p
         engine.identify(np.zeros((60, 60, 3), np.uint8))
 
 
+@pytest.mark.slow
 def test_facts_and_crops_are_kept_when_asked(tmp_path: Path, hopper: Image) -> None:
     from datetime import UTC, datetime
 
@@ -361,6 +373,7 @@ def test_facts_and_crops_are_kept_when_asked(tmp_path: Path, hopper: Image) -> N
         assert decoded[60, 56, 0] > decoded[60, 56, 2], "skin is redder than blue: RGB was kept"
 
 
+@pytest.mark.slow
 def test_this_is_not_the_person(engine: FaceEngine, hopper: Image, photo: Photo) -> None:
     engine.enroll("Not Hopper", photo("hopper", size=0.5))
     engine.refuse("Not Hopper", hopper)
@@ -375,6 +388,7 @@ def test_this_is_not_the_person(engine: FaceEngine, hopper: Image, photo: Photo)
         engine.refuse("Not Hopper", np.zeros((50, 50, 3), np.uint8))
 
 
+@pytest.mark.slow
 def test_an_enrolled_photo_cannot_be_refused_nor_a_refused_one_enrolled(
     engine: FaceEngine, hopper: Image, collins: Image, photo: Photo
 ) -> None:
@@ -399,6 +413,7 @@ def test_an_enrolled_photo_cannot_be_refused_nor_a_refused_one_enrolled(
         engine.gallery.remove_templates("Grace Hopper", others)
 
 
+@pytest.mark.slow
 def test_whom_a_face_is_known_not_to_be_is_no_hindrance(
     engine: FaceEngine, hopper: Image, photo: Photo
 ) -> None:
@@ -429,6 +444,7 @@ def test_a_file_may_have_any_name(
     ]
 
 
+@pytest.mark.slow
 def test_batches_equal_single_images(
     engine_models: FaceEngine, photo: Photo, hopper: Image, collins: Image
 ) -> None:
@@ -453,6 +469,7 @@ def test_a_bad_image_ends_a_batch_after_those_before_it(
         next(results)
 
 
+@pytest.mark.slow
 def test_threads_share_one_engine_and_get_the_serial_results(
     engine: FaceEngine, photo: Photo, hopper: Image, collins: Image
 ) -> None:
@@ -471,6 +488,7 @@ def test_threads_share_one_engine_and_get_the_serial_results(
     assert threaded == [[(f.name, f.similarity, f.bbox.tobytes()) for f in one] for one in serial]
 
 
+@pytest.mark.slow
 def test_an_engine_can_be_used_again_after_close(engine: FaceEngine, hopper: Image) -> None:
     engine.enroll("Grace Hopper", hopper)
     engine.close()
@@ -478,6 +496,7 @@ def test_an_engine_can_be_used_again_after_close(engine: FaceEngine, hopper: Ima
     assert [face.name for face in engine.identify(hopper)] == ["Grace Hopper"]
 
 
+@pytest.mark.slow
 def test_enrolment_elsewhere_is_seen_at_once(
     engine: FaceEngine, tmp_path: Path, hopper: Image, collins: Image
 ) -> None:
@@ -560,6 +579,7 @@ def test_a_limit_on_faces_says_when_it_cuts(
         assert caplog.text == ""
 
 
+@pytest.mark.slow
 def test_an_unusable_face_is_compared_with_nobody(
     tmp_path: Path, hopper: Image, collins: Image
 ) -> None:
@@ -582,6 +602,7 @@ def test_an_unusable_face_is_compared_with_nobody(
         assert all(face.decision.candidates for face in engine.identify(negative) if face.decision)
 
 
+@pytest.mark.slow
 def test_two_faces_of_one_photo_are_not_one_person(engine: FaceEngine, hopper: Image) -> None:
     engine.enroll("Grace Hopper", hopper)
     softer = np.asarray(cv2.GaussianBlur(hopper, (0, 0), 1.5), np.uint8)

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from facekeep import load_image, save_image
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[1]
 PROGRAMS = sorted((ROOT / "examples").glob("*.py"))
 

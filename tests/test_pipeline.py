@@ -9,7 +9,7 @@ import pytest
 
 from facekeep import FaceEngine
 
-pytestmark = [pytest.mark.shared, pytest.mark.usefixtures("ready_models")]
+pytestmark = [pytest.mark.slow, pytest.mark.shared, pytest.mark.usefixtures("ready_models")]
 
 PEOPLE = 60
 

@@ -59,6 +59,7 @@ def run(*command: str) -> list[str]:
     return done.stdout.splitlines()
 
 
+@pytest.mark.slow
 def test_the_shell_example(photos: Path) -> None:
     lines = run("sh", "-e", "-c", example("shell"))
     assert lines[:2] == ["Ada Lovelace: 2 photos enrolled", "Charles Babbage: 1 photo enrolled"]
@@ -72,6 +73,7 @@ def test_the_shell_example(photos: Path) -> None:
     assert load_image(photos / "marked.jpg").shape == load_image(photos / "party.jpg").shape
 
 
+@pytest.mark.slow
 def test_the_library_example(photos: Path) -> None:
     lines = run(sys.executable, "-W", "error", "-c", example("python"))
     known, stranger = sorted(lines)
@@ -87,6 +89,7 @@ PROGRAMS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_the_programs_of_the_guides_run(photos: Path, program: str) -> None:
     (photos / "photos").mkdir()

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 OWN = (".cache/facekeep", ".local/share/facekeep", ".config/facekeep")
 
 # The first command is the first thing that a new user may type, on every import's first time.

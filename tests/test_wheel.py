@@ -19,6 +19,8 @@ from facekeep.models import entry, list_models, verify
 from facekeep.models.model_entry import BundledSource
 from facekeep.models.resolve import WEIGHTS
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[1]
 TERMS = WEIGHTS / "TERMS.md"
 CUT = ("unshare", "--map-root-user", "--net")

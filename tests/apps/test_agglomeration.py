@@ -65,8 +65,9 @@ def test_copies_of_one_face_are_one_group():
     assert [len(group) for group in group_faces(rows, 0.9)] == [500]
 
 
+@pytest.mark.slow
 @given(seed=st.integers(0, 2**32 - 1), cosine=st.floats(0.2, 0.9))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_the_groups_do_not_depend_on_the_order_of_the_faces(seed: int, cosine: float):
     rows, _ = people([9, 6, 4, 2, 2, 1, 1], noise=1.5, width=12, seed=seed)
     rows[3] = rows[7]
@@ -77,8 +78,9 @@ def test_the_groups_do_not_depend_on_the_order_of_the_faces(seed: int, cosine: f
     assert same(shuffled) == same(as_sets(group_faces(rows, cosine)))
 
 
+@pytest.mark.slow
 @given(seed=st.integers(0, 2**32 - 1), cosine=st.floats(0.2, 0.8))
-@settings(max_examples=40, deadline=None, derandomize=True)  # a tie could go either way
+@settings(max_examples=40, derandomize=True)  # a tie could go either way
 def test_at_one_end_the_groups_are_those_of_average_linkage(seed: int, cosine: float):
     """Compared with joining the two nearest of all groups, over and over, the slow way."""
     rows, _ = people([7, 5, 3, 2, 1], noise=1.5, width=12, seed=seed)
@@ -117,6 +119,7 @@ def test_neighbours_are_the_nearest_at_or_above_the_threshold():
         assert sorted(row[near]) == pytest.approx(sorted(row[row >= 0.3])[-5:], abs=1e-6)
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_square_of_the_faces():
     """All of 2,000 faces are alike: the worst case for links between faces."""
     rows, _ = people([2000], noise=0.5, width=64)
@@ -137,7 +140,7 @@ def test_two_faces_of_one_photo_are_not_one_person():
         assert sorted(i // 2 for i in group.tolist()) == [0, 1, 2]
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(seed=st.integers(0, 10_000), photos=st.integers(1, 12))
 def test_photos_are_kept_apart_whatever_the_order(seed: int, photos: int):
     rng = np.random.default_rng(seed)

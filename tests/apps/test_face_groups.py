@@ -33,6 +33,7 @@ def unit(*values: float) -> np.ndarray:
     return vector / np.linalg.norm(vector)
 
 
+@pytest.mark.slow
 def test_groups_of_enrolled_people_carry_their_names(
     engine: FaceEngine, album: Path, gallery: Gallery, hopper_path: Path
 ):
@@ -48,6 +49,7 @@ def test_groups_of_enrolled_people_carry_their_names(
     assert [group.name for group in cluster_folder(engine, album).groups] == [None, None]
 
 
+@pytest.mark.slow
 def test_ids_stand_for_the_very_faces(engine: FaceEngine, album: Path, portrait: Draw):
     before = cluster_folder(engine, album)
     again = cluster_folder(engine, album.parent / "album" / "." / "")
@@ -58,6 +60,7 @@ def test_ids_stand_for_the_very_faces(engine: FaceEngine, album: Path, portrait:
     assert before.groups[1].id not in after.values(), "a group that has grown is another"
 
 
+@pytest.mark.slow
 def test_a_group_is_enrolled_with_its_facts(engine: FaceEngine, album: Path, gallery: Gallery):
     group = cluster_folder(engine, album, gallery=gallery).groups[1]
     consent = Consent("form 12", datetime(2026, 1, 2, tzinfo=UTC))
@@ -105,6 +108,7 @@ def test_a_photo_is_used_once_and_not_where_it_was_refused(
     assert done.enrolled == 2
 
 
+@pytest.mark.slow
 def test_a_group_is_not_enrolled_as_somebody_it_is_not(
     engine: FaceEngine, album: Path, gallery: Gallery
 ):
@@ -181,6 +185,7 @@ def knowing(tmp_path: Path, hopper_path: Path, collins_path: Path) -> Iterator[F
         yield engine
 
 
+@pytest.mark.slow
 def test_search_by_name(knowing: FaceEngine, album: Path):
     result = search_person(knowing, "Grace_Hopper", album)
     assert {each.path.name for each in result.found} == {f"hopper{n}.png" for n in range(3)}
@@ -193,6 +198,7 @@ def test_search_by_name(knowing: FaceEngine, album: Path):
         search_person(knowing, "Grace Hopper", album, top=0)
 
 
+@pytest.mark.slow
 def test_search_by_name_heeds_what_the_person_is_not_and_others(
     knowing: FaceEngine, album: Path, tmp_path: Path
 ):
@@ -205,6 +211,7 @@ def test_search_by_name_heeds_what_the_person_is_not_and_others(
     assert search_person(knowing, "Grace Hopper", album).found == ()
 
 
+@pytest.mark.slow
 @pytest.mark.shared
 def test_real_groups_are_named_after_other_photos(
     engine: FaceEngine, shared: Path, tmp_path: Path, gallery: Gallery

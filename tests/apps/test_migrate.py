@@ -24,6 +24,8 @@ from facekeep.errors import (
 )
 from facekeep.gallery import Consent, Key, NewTemplate
 
+pytestmark = pytest.mark.slow
+
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678, tzinfo=UTC)
 LATER = datetime(2036, 1, 2, tzinfo=UTC)
 KEY = Key(bytes(range(32)))

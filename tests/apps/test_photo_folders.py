@@ -57,6 +57,7 @@ def test_photos_come_in_order_and_the_unreadable_are_listed(engine: FaceEngine, 
     assert "is not a picture" in failed.reason
 
 
+@pytest.mark.slow
 def test_faces_are_those_of_the_engine(engine: FaceEngine, album: Path, cache_file: Path):
     for _ in ("analysed", "from the cache"):
         photos = read(engine, album, cache_file)
@@ -73,6 +74,7 @@ def test_faces_are_those_of_the_engine(engine: FaceEngine, album: Path, cache_fi
                 assert found.quality.overall == pytest.approx(expected.quality.overall, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_large_photos_wait_until_it_is_their_turn(
     engine: FaceEngine, album: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -115,6 +117,7 @@ def test_photos_that_vanish_meanwhile_are_skipped(engine: FaceEngine, album: Pat
     assert photos.unreadable == ()
 
 
+@pytest.mark.slow
 def test_a_folder_that_cannot_be_read_is_skipped_and_told_of(
     engine: FaceEngine, album: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -309,6 +312,7 @@ def test_what_is_found_while_a_photo_changes_is_not_kept(
     assert (photos.analysed, photos.faces) == (1, 0)
 
 
+@pytest.mark.slow
 def test_other_settings_begin_anew(album: Path, cache_file: Path, engine: FaceEngine):
     read(engine, album, cache_file)
     with FaceEngine(threads=1, max_faces=1) as other:
@@ -318,6 +322,7 @@ def test_other_settings_begin_anew(album: Path, cache_file: Path, engine: FaceEn
         assert same.fingerprint == engine.fingerprint
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on_where_it_stopped(
     engine: FaceEngine, tmp_path: Path, portrait: Draw, cache_file: Path
 ):
@@ -338,6 +343,7 @@ def test_an_interrupted_run_goes_on_where_it_stopped(
     assert photos.faces == 20
 
 
+@pytest.mark.slow
 def test_a_killed_run_leaves_what_it_had_done(
     engine: FaceEngine, tmp_path: Path, portrait: Draw, cache_file: Path
 ):
@@ -365,6 +371,7 @@ def test_a_killed_run_leaves_what_it_had_done(
     assert (photos.analysed, photos.faces) == (7, 12)
 
 
+@pytest.mark.slow
 def test_two_runs_at_once_get_the_same(
     engine: FaceEngine, album: Path, cache_file: Path, caplog: pytest.LogCaptureFixture
 ):
@@ -534,6 +541,7 @@ def test_a_folder_without_faces_has_no_groups(engine: FaceEngine, album: Path):
     assert (result.groups, result.alone, result.photos.faces) == ((), 0, 0)
 
 
+@pytest.mark.slow
 @pytest.mark.shared
 def test_real_people_are_told_apart(engine: FaceEngine, shared: Path, tmp_path: Path):
     """Eight people of LFW with eight photos each: nobody is mixed up, few are lost."""

@@ -13,6 +13,8 @@ sys.path.insert(0, str(ROOT))  # for the package of scripts, which is not instal
 
 from benchmarks.decoding import FAMILIES, Odd, Pixels, far, picture, stored, verdict  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda each: each.__name__)
 def test_no_file_gives_another_picture(family: object) -> None:

@@ -49,6 +49,7 @@ def save(path: Path, value: int) -> str:
     return str(path)
 
 
+@pytest.mark.slow
 def test_a_worker_times_frames_and_says_what_it_found(worker, image):
     answer = worker.ask("frame", image=image, times=3)
     assert answer["boxes"] == [[0, 0, 2, 2], [3, 3, 9, 9]]
@@ -57,6 +58,7 @@ def test_a_worker_times_frames_and_says_what_it_found(worker, image):
     assert worker.ask("frame", image=image, times=0)["ms"] == []
 
 
+@pytest.mark.slow
 def test_a_worker_embeds_searches_and_tells_its_memory(worker, image):
     assert len(worker.ask("embed", image=image, times=2)["ms"]) == 2
     worker.ask("gallery", count=300)
@@ -64,11 +66,13 @@ def test_a_worker_embeds_searches_and_tells_its_memory(worker, image):
     assert worker.ask("memory")["peak"] > 2**20
 
 
+@pytest.mark.slow
 def test_search_finds_whom_it_looks_for(worker):
     worker.ask("gallery", count=2)  # two in 64 dimensions lie far apart
     assert all(worker.ask("search")["right"] for _ in range(5))
 
 
+@pytest.mark.slow
 def test_a_worker_keeps_the_faces_of_many_photos(worker, tmp_path):
     photos = np.zeros((3, 12, 12, 3), np.uint8)
     photos[1:] = 9
@@ -80,6 +84,7 @@ def test_a_worker_keeps_the_faces_of_many_photos(worker, tmp_path):
         assert found["rows"].shape == (4, 64)
 
 
+@pytest.mark.slow
 def test_a_failure_is_one_line_and_the_worker_goes_on(worker, image, tmp_path):
     white = save(tmp_path / "white.npy", 254)
     with pytest.raises(PeerError, match=r"^ValueError: this library$"):
@@ -87,6 +92,7 @@ def test_a_failure_is_one_line_and_the_worker_goes_on(worker, image, tmp_path):
     assert worker.ask("frame", image=image)["boxes"]
 
 
+@pytest.mark.slow
 def test_a_process_that_ends_is_told(worker, image, tmp_path):
     with pytest.raises(PeerError, match="its process ended"):
         worker.ask("frame", image=save(tmp_path / "deadly.npy", 255))
@@ -94,12 +100,14 @@ def test_a_process_that_ends_is_told(worker, image, tmp_path):
         worker.ask("memory")
 
 
+@pytest.mark.slow
 def test_a_library_that_cannot_be_loaded_is_told(tmp_path):
     runner = Runner(Path(sys.executable), "adapters.no_such", tmp_path, {})
     with Worker(runner, 1) as started, pytest.raises(PeerError, match="no_such"):
         started.ask("memory")
 
 
+@pytest.mark.slow
 def test_a_worker_sees_its_own_home_and_its_limit(tmp_path, monkeypatch):
     monkeypatch.setenv("FACEKEEP_MODELS", "elsewhere")
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
@@ -171,6 +179,7 @@ def peer(**changes) -> Peer:
     return Peer(**facts | {"commercial": True, "licence": "none"} | changes)
 
 
+@pytest.mark.slow
 def test_an_environment_is_made_once_for_the_same_packages(tmp_path):
     workshop = Workshop(tmp_path)
     wheel = tmp_path / "facekeep.whl"
@@ -186,6 +195,7 @@ def test_an_environment_is_made_once_for_the_same_packages(tmp_path):
     assert not mark.exists()
 
 
+@pytest.mark.slow
 def test_a_library_that_does_not_start_stops_nobody_else(tmp_path):
     runner = Runner(Path(sys.executable), "adapters.no_such", tmp_path, {})
     results = Results(tmp_path / "results.json")

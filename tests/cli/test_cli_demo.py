@@ -18,6 +18,7 @@ PICTURES = ["collage.jpg", "erased.jpg", "trials.jpg"]
 TRIAL = ["who", "photo", "expected", "answer", "similarity"]
 
 
+@pytest.mark.slow
 def test_the_demo_is_right_and_shows_it(cli, album):
     outcome = cli("demo", "--out", "shown/here", "--json")
     assert (outcome.status, outcome.err) == (0, "")
@@ -37,6 +38,7 @@ def test_the_demo_is_right_and_shows_it(cli, album):
     assert not (album / "people.db-wal").exists(), "the user's gallery was left alone"
 
 
+@pytest.mark.slow
 def test_the_demo_for_people(cli, album):
     outcome = cli("demo", "--quiet")
     assert outcome.status == 0
@@ -47,6 +49,7 @@ def test_the_demo_for_people(cli, album):
     assert sorted(path.name for path in (album / "demo-out").iterdir()) == PICTURES
 
 
+@pytest.mark.slow
 def test_photos_in_a_folder_for_each_person(cli, album):
     for name, photos in {"Grace": ["hopper.jpg", "hopper2.jpg"], "Eileen": ["collins.jpg"]}.items():
         (album / "mine" / name).mkdir(parents=True)
@@ -59,6 +62,7 @@ def test_photos_in_a_folder_for_each_person(cli, album):
     assert trials["Eileen", "collins.jpg"] == ["unknown"], "nobody enrolled her"
 
 
+@pytest.mark.slow
 def test_photos_of_different_people(cli, album):
     (album / "mine").mkdir()
     for photo in ("hopper.jpg", "collins.jpg"):
@@ -84,6 +88,7 @@ def test_a_large_collection_is_not_loaded_whole(album):
     assert len(cases_from(album / "mine" / "00")) == 12
 
 
+@pytest.mark.slow
 def test_a_wrong_answer_is_a_no(cli, album):
     (album / "mine").mkdir()
     for photo in ("hopper.jpg", "hopper2.jpg"):  # the second is no stranger to the first
@@ -94,6 +99,7 @@ def test_a_wrong_answer_is_a_no(cli, album):
     assert "several photos of one person belong into a folder" in outcome.out
 
 
+@pytest.mark.slow
 def test_photos_that_cannot_be_read_are_left_out(cli, album):
     (album / "mine").mkdir()
     for photo in ("hopper.jpg", "collins.jpg", "broken.jpg"):

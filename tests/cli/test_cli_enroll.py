@@ -12,6 +12,7 @@ from facekeep import Gallery, load_image, save_image
 pytestmark = pytest.mark.usefixtures("album")
 
 
+@pytest.mark.slow
 def test_enroll_as_json(cli):
     words = ["enroll", "Ada Lovelace", "hopper.jpg", "hopper2.jpg", "grey.png", "-g", "new.db"]
     outcome = cli(*words, "--json")
@@ -28,6 +29,7 @@ def test_enroll_as_json(cli):
     assert cli("identify", "party.jpg", "-g", "new.db").status == 0
 
 
+@pytest.mark.slow
 def test_enroll_for_people(cli):
     outcome = cli("enroll", "Grace Hopper", "hopper2.jpg", "hopper.jpg", "party.jpg")
     assert (outcome.status, outcome.err) == (0, "")
@@ -37,6 +39,7 @@ def test_enroll_for_people(cli):
     assert several.startswith("  not enrolled: party.jpg: multiple_faces: 2 faces")
 
 
+@pytest.mark.slow
 def test_the_exit_status_says_whether_the_person_is_enrolled(cli):
     assert cli("enroll", "Grace Hopper", "hopper.jpg").status == 0, "enrolled already"
     outcome = cli("enroll", "Somebody Else", "hopper2.jpg", "--json")
@@ -47,11 +50,13 @@ def test_the_exit_status_says_whether_the_person_is_enrolled(cli):
     assert cli("enroll", "Somebody Else", "hopper2.jpg", "--review", "off").status == 0
 
 
+@pytest.mark.slow
 def test_the_review_can_be_strict(cli):
     assert cli("enroll", "A", "party.jpg", "-g", "new.db", "--review", "strict").status == 1
     assert cli("enroll", "A", "party.jpg", "-g", "new.db", "--review", "off").status == 0
 
 
+@pytest.mark.slow
 def test_facts_consent_and_retention_are_kept(cli):
     options = ["--meta", "team=navy", "--meta", "a=b=c", "--consent", "form 12"]
     assert (
@@ -65,6 +70,7 @@ def test_facts_consent_and_retention_are_kept(cli):
     assert (info["crops"], info["expired"]) == (0, 0)
 
 
+@pytest.mark.slow
 def test_crops_are_kept_only_when_asked(cli, album):
     assert cli("enroll", "Ada", "hopper.jpg", "-g", "new.db", "--keep-crops").status == 0
     with Gallery.open("new.db") as gallery:
@@ -75,6 +81,7 @@ def test_crops_are_kept_only_when_asked(cli, album):
         assert gallery.info().crops == 0
 
 
+@pytest.mark.slow
 def test_a_folder_of_photos_for_one_person(cli, album):
     (album / "ada").mkdir()
     shutil.copy("hopper.jpg", "ada")
@@ -98,6 +105,7 @@ def people(album):
     (album / "folders" / "loose.txt").write_text("no picture")
 
 
+@pytest.mark.slow
 def test_a_folder_for_each_person(cli, people):
     outcome = cli("enroll", "folders", "-g", "new.db", "--json")
     assert (outcome.status, outcome.err) == (1, "")
@@ -113,6 +121,7 @@ def test_a_folder_for_each_person(cli, people):
     assert names == ["Eileen", "Grace"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["A\nB", "x" * 201, b"\xff".decode(errors="surrogateescape")])
 def test_a_folder_whose_name_no_person_can_have_stops_no_other(cli, people, album, name: str):
     folder = (album / "folders" / "Bad").rename(album / "folders" / name)
@@ -127,6 +136,7 @@ def test_a_folder_whose_name_no_person_can_have_stops_no_other(cli, people, albu
     assert rejection["detail"].endswith("; rename the folder")
 
 
+@pytest.mark.slow
 def test_a_folder_for_each_person_enrolled_again_adds_nothing(cli, people, album):
     shutil.rmtree(album / "folders" / "Bad")
     first = cli("enroll", "folders", "-g", "new.db")
@@ -145,6 +155,7 @@ def test_a_folder_for_each_person_enrolled_again_adds_nothing(cli, people, album
     assert cli("gallery", "info", "-g", "new.db", "--json").json["templates"] == 2
 
 
+@pytest.mark.slow
 def test_pictures_beside_the_folders_of_people_stop_the_enrolment(cli, people, album):
     for number in range(4):
         shutil.copy("hopper.jpg", album / "folders" / f"loose{number}.jpg")
@@ -165,6 +176,7 @@ def test_a_folder_of_photos_is_no_folder_of_people(cli, album):
     assert "facekeep enroll NAME ada" in outcome.err
 
 
+@pytest.mark.slow
 def test_a_folder_of_different_people_is_no_person(cli, people, album):
     (album / "folders" / "Anybody").mkdir()
     shutil.copy("hopper.jpg", album / "folders" / "Anybody")
@@ -178,6 +190,7 @@ def test_a_folder_of_different_people_is_no_person(cli, people, album):
     assert [each["name"] for each in listed] == ["Eileen", "Grace"]
 
 
+@pytest.mark.slow
 def test_photos_that_are_refused_for_one_reason_share_a_line(cli, album):
     (album / "mixed").mkdir()
     for number in range(3):
@@ -192,6 +205,7 @@ def test_photos_that_are_refused_for_one_reason_share_a_line(cli, album):
     assert len(rejected) == 6
 
 
+@pytest.mark.slow
 def test_the_odd_photo_is_listed(cli, album):
     photos = ["hopper.jpg", "collins.jpg", "hopper2.jpg"]
     outcome = cli("enroll", "Ada", *photos, "-g", "new.db", "--json")
@@ -209,6 +223,7 @@ def test_which_face_was_taken_is_said(cli):
     assert second.endswith(", one of 2")
 
 
+@pytest.mark.slow
 def test_somebody_alike_is_enrolled_when_said_to_be_new(cli):
     assert cli("enroll", "Somebody Else", "hopper2.jpg").status == 1
     assert cli("enroll", "Somebody Else", "hopper2.jpg", "--new-person").status == 0
@@ -222,6 +237,7 @@ def test_a_default_folder_that_cannot_be_made_says_so(cli, monkeypatch, private_
     assert "a part of the path is not a folder; check the path" in outcome.json["error"]["message"]
 
 
+@pytest.mark.slow
 def test_the_first_enrolment_makes_the_default_gallery(cli, monkeypatch, private_home):
     monkeypatch.delenv("FACEKEEP_GALLERY")
     assert cli("identify", "hopper.jpg").status == 2
@@ -230,6 +246,7 @@ def test_the_first_enrolment_makes_the_default_gallery(cli, monkeypatch, private
     assert cli("identify", "hopper.jpg").status == 0
 
 
+@pytest.mark.slow
 def test_a_small_face_is_refused_with_the_cure(cli, hopper):
     save_image("small.png", hopper[::8, ::8])
     outcome = cli("enroll", "Ada", "small.png", "-g", "new.db", "--json")
@@ -243,12 +260,14 @@ def test_a_forgotten_name_is_not_a_person(cli, people):
     assert "hopper.jpg looks like a picture, not a name" in outcome.err
 
 
+@pytest.mark.slow
 def test_who_is_missing_is_said_at_the_end(cli, people, album):
     outcome = cli("enroll", "folders", "-g", "new.db")
     assert outcome.status == 1
     assert outcome.out.splitlines()[-1] == "without a photo that could be used: Bad"
 
 
+@pytest.mark.slow
 def test_a_folder_with_underscores_is_the_person_with_spaces(cli, album):
     for name, photo in (
         ("Grace_Hopper", "hopper2.jpg"),

@@ -105,6 +105,7 @@ def test_rekey(cli, album, key):
     assert cli("identify", "hopper.jpg").status == 0
 
 
+@pytest.mark.slow
 def test_an_encrypted_gallery_works_throughout(cli, key, monkeypatch):
     monkeypatch.setenv("FACEKEEP_KEY", "file:g.key")
     assert cli("enroll", "Grace Hopper", "hopper2.jpg").status == 0
@@ -117,6 +118,7 @@ def test_an_encrypted_gallery_works_throughout(cli, key, monkeypatch):
     assert cli("identify", "party.jpg").status == 2
 
 
+@pytest.mark.slow
 def test_a_new_gallery_with_a_key_is_encrypted(cli, album):
     cli("gallery", "keygen", "file:g.key")
     keyed = ("-g", "new.db", "--key", "file:g.key")
@@ -124,6 +126,7 @@ def test_a_new_gallery_with_a_key_is_encrypted(cli, album):
     assert cli("gallery", "info", "--json", *keyed).json["encrypted"] is True
 
 
+@pytest.mark.slow
 def test_audit(cli):
     cli("people", "rename", "Grace Hopper", "Ada Lovelace")
     cli("people", "remove", "Ada Lovelace", "--yes")
@@ -173,6 +176,7 @@ def test_check_exits_with_1_whatever_is_wrong(cli, album):
     assert cli("gallery", "check").status == 0
 
 
+@pytest.mark.slow
 def test_restore(cli, album):
     shutil.copy("people.db", "copy.db")
     assert cli("people", "rename", "Grace Hopper", "Mallory").status == 0
@@ -199,6 +203,7 @@ def test_restore(cli, album):
     assert cli("gallery", "check").status == 0
 
 
+@pytest.mark.slow
 def test_damaged_facts_of_one_person_do_not_hide_the_others(cli):
     change("UPDATE people SET metadata = '{\"a\": NaN}' WHERE name = 'Grace Hopper'")
     people = cli("people", "list", "--json").json["people"]
@@ -241,6 +246,7 @@ def test_migrate_from_photos(cli, album):
     assert (again.status, again.out) == (0, "the gallery is of facekeep-xxs already\n")
 
 
+@pytest.mark.slow
 def test_migrate_drops_whom_it_is_told_to(cli, key):
     words = ("gallery", "migrate", "--embedder", "facekeep-xxs", *key)
     assert cli(*words, "--drop", "Grace Hopper").status == 1
@@ -254,6 +260,7 @@ def test_migrate_drops_whom_it_is_told_to(cli, key):
     assert cli("gallery", "info", "--json").json["encrypted"] is True
 
 
+@pytest.mark.slow
 def test_audit_fits_a_terminal(cli):
     cli("people", "rename", "Grace Hopper", "Admiral Hopper")
     person = cli("people", "show", "Admiral Hopper", "--json").json

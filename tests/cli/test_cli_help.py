@@ -17,7 +17,8 @@ from facekeep.config.settings import KNOBS
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = runpy.run_path(str(ROOT / "scripts/gen_cli_docs.py"))
-TREE = list(DOCS["commands"](build(), "facekeep"))
+PROGRAM = build()
+TREE = list(DOCS["commands"](PROGRAM, "facekeep"))
 
 
 def runs(command: object) -> bool:
@@ -67,8 +68,9 @@ def test_options_of_settings_are_those_of_the_table(path: str, command):
 
 
 @pytest.mark.parametrize(("path", "command"), TREE, ids=name_of)
-def test_help_fits_eighty_columns_in_a_pipe(cli, path: str, command):
-    outcome = cli(*path.split()[1:], "--help")
+def test_help_is_in_words_and_fits_eighty_columns_in_a_pipe(cli, path: str, command):
+    """Neither typer nor Python shows through: no types, no literals, no comparisons."""
+    outcome = cli(*path.split()[1:], "-h")
     assert outcome.status == 0
     lines = outcome.out.splitlines()
     long = [line for line in lines if len(line) > 80 and "  facekeep " not in line]
@@ -76,17 +78,17 @@ def test_help_fits_eighty_columns_in_a_pipe(cli, path: str, command):
     assert "\x1b" not in outcome.out
     for line in DOCS["examples"](command.epilog):
         assert line.strip() in outcome.out, "examples keep their lines"
-
-
-@pytest.mark.parametrize(("path", "command"), TREE, ids=name_of)
-def test_help_is_in_words(cli, path: str, command):
-    """Neither typer nor Python shows through: no types, no literals, no comparisons."""
-    words = path.split()[1:]
-    outcome = cli(*words, "-h")
-    assert outcome.status == 0
-    assert outcome.out == cli(*words, "--help").out
     code = re.compile(r"list\[|<str|\bNone\b|<=|>=|\bTrue\b|\bFalse\b(?!-)|\de-0|the catalogue's")
     assert not code.findall(outcome.out)
+    commands = outcome.out.partition("\nCommands:\n")[2].partition("\n\n")[0]
+    assert "..." not in commands, "no sentence is cut"
+    assert not re.search(r"default: [^]]*\d_\d", outcome.out)
+
+
+@pytest.mark.parametrize("path", ["facekeep", "facekeep people", "facekeep people show"])
+def test_both_spellings_of_help_print_the_same(cli, path: str):
+    words = path.split()[1:]
+    assert cli(*words, "-h").out == cli(*words, "--help").out
 
 
 def test_options_stand_in_groups(cli):
@@ -123,6 +125,7 @@ def completed(cli, monkeypatch, shell: str, *words: str) -> list[str]:
     return outcome.out.split("\n")[:-1] if outcome.out.strip() else []
 
 
+@pytest.mark.slow
 def test_the_shell_completes_choices_and_names_of_models(cli, monkeypatch):
     def complete(*words: str) -> list[str]:
         return completed(cli, monkeypatch, "bash", *words)
@@ -134,6 +137,7 @@ def test_the_shell_completes_choices_and_names_of_models(cli, monkeypatch):
     assert complete("bench", "--model", "sf") == ["sface"]
 
 
+@pytest.mark.slow
 def test_what_is_completed_is_what_there_is(cli, monkeypatch):
     """The words stand in the command line, where they cost no import; here they are compared."""
     from facekeep import runtime
@@ -152,6 +156,7 @@ def test_what_is_completed_is_what_there_is(cli, monkeypatch):
         assert sorted(completed(cli, monkeypatch, "bash", *words)) == sorted(found)
 
 
+@pytest.mark.slow
 def test_the_shell_completes_names_of_people(cli, monkeypatch, album):
     before = sorted(album.iterdir())
     for words, found in [
@@ -169,11 +174,12 @@ def example_lines():
     return [(line.strip()) for _, command in TREE for line in DOCS["examples"](command.epilog)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("line", example_lines())
 def test_every_example_is_a_command_line_that_is_understood(line: str):
     words = shlex.split(line, comments=True)
     words = words[: next((i for i, word in enumerate(words) if word in ("|", ">", "<")), None)]
-    command, path = build(), [words[0]]
+    command, path = PROGRAM, [words[0]]
     for word in words[1:]:
         if word not in getattr(command, "commands", {}):
             break
@@ -183,6 +189,7 @@ def test_every_example_is_a_command_line_that_is_understood(line: str):
     command.make_context(" ".join(path), words[len(path) :])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("columns", ["40", "200"])
 def test_the_pages_are_what_the_program_says(monkeypatch, columns):
     script = [sys.executable, str(ROOT / "scripts/gen_cli_docs.py"), "--check"]
@@ -204,6 +211,7 @@ def test_the_page_describes_common_options_once_and_names_them_in_each_command()
             assert re.search(rf"`{DOCS['longest'](option)}\b", sections[path])
 
 
+@pytest.mark.slow
 def test_stale_pages_are_told(monkeypatch, tmp_path: Path):
     script = ROOT / "scripts/gen_cli_docs.py"
     copy = tmp_path / "scripts" / script.name
@@ -216,15 +224,3 @@ def test_stale_pages_are_told(monkeypatch, tmp_path: Path):
     assert "cli.md, configuration.md" in done.stderr
     subprocess.run(check[:-1], check=True)
     assert subprocess.run(check, check=False).returncode == 0
-
-
-@pytest.mark.parametrize(("path", "command"), TREE, ids=name_of)
-def test_help_cuts_no_sentence_and_writes_no_literals(path: str, command, cli, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "80")
-    shown = cli(*path.split()[1:], "--help").out
-    assert all(
-        len(line) <= 80 or line.lstrip().startswith("facekeep") for line in shown.splitlines()
-    )
-    commands = shown.partition("\nCommands:\n")[2].partition("\n\n")[0]
-    assert "..." not in commands
-    assert not re.search(r"default: [^]]*\d_\d", shown)

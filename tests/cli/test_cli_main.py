@@ -225,6 +225,7 @@ def test_the_shell_completes_commands_and_options(cli, monkeypatch):
     assert cli().out.split() == ["--fmr"]
 
 
+@pytest.mark.slow
 def test_the_frame_imports_nothing_heavy():
     script = (
         "import sys\nfrom facekeep.cli.main import main\nmain(['--help'])\n"
@@ -262,6 +263,7 @@ def process(*words: str, **options):
     return subprocess.Popen(command_line, text=True, env=environ, **streams)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
 @pytest.mark.parametrize("options", [(), ("--json",)])
 def test_names_that_no_encoding_knows_are_printed_all_the_same(encoding, options):
@@ -281,6 +283,7 @@ def test_names_that_no_encoding_knows_are_printed_all_the_same(encoding, options
         assert name == "Zoë-\N{SNOWMAN}-\udcff"
 
 
+@pytest.mark.slow
 def test_a_reader_that_goes_away_is_no_error():
     read, write = os.pipe()
     os.close(read)
@@ -290,6 +293,7 @@ def test_a_reader_that_goes_away_is_no_error():
     assert child.returncode == 141
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
 @pytest.mark.parametrize("options", [(), ("--json",)])
 def test_a_full_disk_under_stdout_is_told(options):
@@ -302,6 +306,7 @@ def test_a_full_disk_under_stdout_is_told(options):
     assert "Traceback" not in err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("closed", [1, 2])
 def test_closed_streams_do_no_harm(closed: int):
     line = f"exec {sys.executable} -m facekeep config nonsense {closed}>&-"
@@ -311,6 +316,7 @@ def test_closed_streams_do_no_harm(closed: int):
     assert done.stderr.count("\n") == (1 if closed == 1 else 0)
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_with_one_line_and_130(tmp_path: Path):
     fifo = tmp_path / "asked"
     os.mkfifo(fifo)

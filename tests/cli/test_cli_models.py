@@ -74,6 +74,7 @@ def test_info(cli):
     assert not re.search(r"None|\[|\{|\de-0", "\n".join(lines))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("licence", "data", "word"),
     [
@@ -100,6 +101,7 @@ def test_path(cli):
     assert cli("models", "path", "yunet").out == f"{found['path']}\n"
 
 
+@pytest.mark.slow
 def test_verify(cli, network, album):
     outcome = cli("models", "verify", "--json")
     assert outcome.status == 0
@@ -125,6 +127,7 @@ def test_pulling_what_is_here_needs_no_network(cli):
     assert set(cli("models", "pull", "yunet", "--json").json) == {"name", "path"}
 
 
+@pytest.mark.slow
 def test_import_then_remove(cli, network):
     words = ["models", "import", network, "--name", "mine", "--colour", "bgr", "--mean", "0"]
     outcome = cli(*words, "--licence", "mine", "--trained-on", "my album", "--json")
@@ -141,6 +144,7 @@ def test_import_then_remove(cli, network):
     assert network.exists(), "only the copy was removed"
 
 
+@pytest.mark.slow
 def test_import_for_people(cli, network):
     outcome = cli("models", "import", network, "--name", "mine")
     first, second = outcome.out.splitlines()
@@ -159,6 +163,7 @@ def checkpoint(album: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_import_a_checkpoint(cli, network, checkpoint):
     words = ["models", "import", checkpoint, "--arch", "edgeface-xxs", "--name", "mine"]
     outcome = cli(*words, "--gamma", "0.6", "--input-size", "64")
@@ -174,6 +179,7 @@ def test_import_a_checkpoint(cli, network, checkpoint):
     assert counted["params"] == facts["params"]
 
 
+@pytest.mark.slow
 def test_import_a_tflite(cli, network, album):
     (album / "mine.tflite").write_bytes(means())
     words = ["models", "import", album / "mine.tflite", "--name", "mine"]
@@ -185,6 +191,7 @@ def test_import_a_tflite(cli, network, album):
     assert "no ONNX network" in outcome.err
 
 
+@pytest.mark.slow
 def test_flops_for_people(cli):
     facts = cli("models", "info", "sface", "--flops", "--json").json
     assert facts["params"] == 9_667_072
@@ -212,6 +219,7 @@ def test_the_terms_of_an_offer_are_told_before_anything_is_fetched(cli, network,
     assert cli("models", "verify", "edgeface-xs-q").status == 1
 
 
+@pytest.mark.slow
 @pytest.mark.shared
 def test_pull_from_a_copy(cli, network, shared):
     copy = shared / "weights" / "edgeface_xxs_q.pt"
@@ -225,6 +233,7 @@ def test_pull_from_a_copy(cli, network, shared):
     assert cli("models", "verify", "edgeface-xxs-q").status == 0
 
 
+@pytest.mark.slow
 def test_a_damaged_entry_is_listed_as_such(cli, network, album):
     cli("models", "import", network, "--name", "mine")
     (album / "models" / "mine" / "model.toml").write_text("[[[")

@@ -78,6 +78,7 @@ def test_set_changes_what_is_given_and_leaves_the_rest(cli):
     assert shown(cli, "Grace Hopper")["retain_until"] is not None
 
 
+@pytest.mark.slow
 def test_rename(cli):
     outcome = cli("people", "rename", "Grace Hopper", "Admiral Hopper")
     assert (outcome.status, outcome.out) == (0, "Admiral Hopper: renamed, 1 template\n")
@@ -86,6 +87,7 @@ def test_rename(cli):
     assert face["match"]["name"] == "Admiral Hopper"
 
 
+@pytest.mark.slow
 def test_merge_then_split(cli):
     cli("enroll", "Grace", "hopper2.jpg", "--review", "off")
     merged = cli("people", "merge", "Grace", "Grace Hopper", "--json")
@@ -111,6 +113,7 @@ def test_remove(cli, album):
     )
 
 
+@pytest.mark.slow
 def test_remove_only_some_templates(cli, album):
     cli("enroll", "Grace Hopper", "hopper2.jpg", "--review", "off")
     first, second = shown(cli, "Grace Hopper")["templates"]
@@ -138,6 +141,7 @@ class Terminal(io.StringIO):
         return True
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("answer", "status"), [("y\n", 0), ("n\n", 1), ("", 1)])
 def test_remove_asks_at_a_terminal(cli, monkeypatch, answer: str, status: int):
     monkeypatch.setattr("sys.stdin", Terminal(answer))
@@ -156,6 +160,7 @@ def test_nothing_is_erased_where_nobody_can_be_asked(cli, monkeypatch, stdin):
     assert "Grace Hopper" in names(cli)
 
 
+@pytest.mark.slow
 def test_refuse(cli):
     assert cli("identify", "hopper2.jpg").status == 0
     outcome = cli("people", "refuse", "Grace Hopper", "hopper2.jpg", "--json")
@@ -186,6 +191,7 @@ def test_export_and_import(cli, album):
     assert cli("identify", "hopper2.jpg", "-g", "new.db").status == 0
 
 
+@pytest.mark.slow
 def test_an_export_of_an_encrypted_gallery_is_encrypted_unless_asked(cli, album):
     for key in ("a", "b"):
         cli("gallery", "keygen", f"file:{key}.key")
@@ -209,6 +215,7 @@ def test_an_export_of_an_encrypted_gallery_is_encrypted_unless_asked(cli, album)
         assert [p.id for p in one.people()] == [p.id for p in other.people()]
 
 
+@pytest.mark.slow
 def test_ids_may_be_cut_short_and_tables_fit_a_terminal(cli, album):
     (album / ("long name " * 12 + ".jpg")).write_bytes((album / "hopper2.jpg").read_bytes())
     cli("enroll", "Grace Hopper", album / ("long name " * 12 + ".jpg"), "--review", "off")
@@ -224,6 +231,7 @@ def test_ids_may_be_cut_short_and_tables_fit_a_terminal(cli, album):
     assert [each["id"] for each in left.json["templates"]] == [templates[0]["id"]]
 
 
+@pytest.mark.slow
 def test_names_that_look_alike_are_asked_about(cli):
     for words in (
         ("people", "rename", "Eileen Collins", "grace hopper"),

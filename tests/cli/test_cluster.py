@@ -18,6 +18,7 @@ def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FACEKEEP_THREADS", "1")
 
 
+@pytest.mark.slow
 def test_people_are_listed_with_their_photos(cli, album: Path, cache: Path):
     outcome = cli("cluster", album)
     assert outcome.status == 0
@@ -32,6 +33,7 @@ def test_people_are_listed_with_their_photos(cli, album: Path, cache: Path):
     assert "unreadable: " in outcome.out
 
 
+@pytest.mark.slow
 def test_json_lists_groups_with_photos_and_boxes(cli, album: Path, cache: Path, tmp_path: Path):
     sheet = tmp_path / "people.png"
     result = cli("cluster", album, "--json", "--out", sheet).json
@@ -47,6 +49,7 @@ def test_json_lists_groups_with_photos_and_boxes(cli, album: Path, cache: Path, 
     assert again == result
 
 
+@pytest.mark.slow
 def test_no_group_is_exit_status_one(cli, album: Path, cache: Path):
     outcome = cli("cluster", album, "--min-size", "3")
     assert outcome.status == 1

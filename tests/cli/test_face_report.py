@@ -75,6 +75,7 @@ def test_detect_for_people(cli):
     assert " -0" not in row
 
 
+@pytest.mark.slow
 def test_a_picture_without_a_face_is_a_no(cli):
     outcome = cli("detect", "grey.png")
     assert (outcome.status, outcome.out, outcome.err) == (1, "grey.png: no face\n", "")
@@ -111,11 +112,13 @@ def test_a_picture_that_cannot_be_written_is_refused_before_any_is_read(
     assert outcome.err.startswith(f"facekeep: error: {target}: ")
 
 
+@pytest.mark.slow
 def test_identify_leaves_nothing_beside_the_gallery(cli, album):
     assert cli("identify", "hopper2.jpg").status == 0
     assert list(album.glob("people.db*")) == [album / "people.db"]
 
 
+@pytest.mark.slow
 def test_identify_as_json(cli):
     outcome = cli("identify", "party.jpg", "--json", "--fmr", "1e-3", "--top", "1")
     assert (outcome.status, outcome.err) == (0, "")
@@ -134,6 +137,7 @@ def test_identify_as_json(cli):
     assert names == {"Grace Hopper", "Eileen Collins"}
 
 
+@pytest.mark.slow
 def test_strangers_are_unknown_and_a_no(cli):
     assert cli("people", "remove", "Eileen Collins", "--yes").status == 0
     outcome = cli("identify", "collins.jpg", "--json")
@@ -151,6 +155,7 @@ def test_strangers_are_unknown_and_a_no(cli):
     assert face["expected_fpir"] == 0
 
 
+@pytest.mark.slow
 def test_identify_for_people(cli):
     outcome = cli("identify", "party.jpg", "hopper2.jpg")
     assert outcome.status == 0
@@ -177,6 +182,7 @@ def test_the_table_of_who_is_who_fits_into_80_columns_wherever_it_goes(cli):
     assert "Eileen Collins" in "\n".join(lines)
 
 
+@pytest.mark.slow
 def test_the_threshold_that_is_printed_is_the_one_that_is_used(cli):
     cli("enroll", "Eileen Collins", "party.jpg", "--largest", "--review", "off", "-g", "own.db")
     cli("enroll", "Grace Hopper", "hopper2.jpg", "--review", "off")
@@ -187,6 +193,7 @@ def test_the_threshold_that_is_printed_is_the_one_that_is_used(cli):
     assert f" of {used['Grace Hopper']:.3f} needed" in out
 
 
+@pytest.mark.slow
 def test_a_share_of_strangers_may_be_asked_for(cli):
     (face,) = cli("identify", "hopper.jpg", "--json", "--fpir", "0.01").json["faces"]
     assert face["expected_fpir"] == pytest.approx(0.01)
@@ -204,6 +211,7 @@ def test_a_share_of_strangers_may_be_asked_for(cli):
     assert "--fmr and --fpir" in outcome.err
 
 
+@pytest.mark.slow
 def test_before_anybody_is_enrolled_the_way_to_begin_is_said(cli, monkeypatch):
     for words in (["identify", "hopper.jpg"], ["people", "list"], ["people", "show", "Ada"]):
         outcome = cli(*words, "-g", "none/new.db")
@@ -221,6 +229,7 @@ def test_before_anybody_is_enrolled_the_way_to_begin_is_said(cli, monkeypatch):
     assert "nobody is enrolled yet" in cli("identify", "hopper.jpg").out
 
 
+@pytest.mark.slow
 def test_a_rate_without_enough_comparisons_behind_it_is_told(cli, monkeypatch):
     monkeypatch.setattr("facekeep.types.Threshold.supported", False)
     outcome = cli("identify", "hopper.jpg")
@@ -228,6 +237,7 @@ def test_a_rate_without_enough_comparisons_behind_it_is_told(cli, monkeypatch):
     assert "comparisons stand behind this threshold" in outcome.out
 
 
+@pytest.mark.slow
 def test_a_gallery_that_nobody_may_write_can_be_searched(cli, album):
     album.joinpath("people.db").chmod(0o444)
     assert cli("identify", "hopper.jpg").status == 0
@@ -240,6 +250,7 @@ def poor(album: Path, hopper: NDArray[np.uint8]) -> str:
     return "poor.png"
 
 
+@pytest.mark.slow
 def test_an_unusable_face_is_never_named(cli, poor):
     outcome = cli("identify", poor, "--json")
     (face,) = outcome.json["faces"]
@@ -252,12 +263,14 @@ def test_an_unusable_face_is_never_named(cli, poor):
     assert told == "no: the face in poor.png is unusable (unclear)\n"
 
 
+@pytest.mark.slow
 def test_a_setting_takes_any_quality(cli, poor):
     (face,) = cli("identify", poor, "--any-quality", "--json").json["faces"]
     assert (face["usable"], len(face["candidates"])) == (True, 2)
     assert cli("verify", poor, poor, "--any-quality").status == 0
 
 
+@pytest.mark.slow
 def test_a_person_is_in_a_picture_once_unless_it_is_a_collage(cli, album, hopper):
     save_image(album / "twice.png", np.hstack([hopper[:, 40:480]] * 2))
     faces = cli("identify", "twice.png", "--json").json["faces"]
@@ -275,6 +288,7 @@ def changed_pixels(path: Path, original: str) -> float:
     return float((np.abs(before - after).max(axis=2) > 100).mean())
 
 
+@pytest.mark.slow
 def test_out_writes_the_picture_with_marks(cli, album):
     outcome = cli("identify", "hopper.jpg", "--out", "marked.png")
     assert outcome.status == 0
@@ -347,6 +361,7 @@ def photos(album: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["detect", "identify"])
 def test_a_folder_is_looked_through_and_what_cannot_be_read_is_counted(cli, photos, command):
     outcome = cli(command, "photos", "--json")
@@ -388,6 +403,7 @@ def test_a_folder_that_cannot_be_read_is_skipped_and_told(cli, photos, monkeypat
     )
 
 
+@pytest.mark.slow
 def test_marked_pictures_and_crops_of_a_folder_keep_their_names_apart(cli, photos, album):
     words = ["detect", "photos", "--out", "photos/marked", "--crops", "crops"]
     for _ in range(2):  # the second time the folder of results is there, and is not looked into
@@ -401,6 +417,7 @@ def test_marked_pictures_and_crops_of_a_folder_keep_their_names_apart(cli, photo
     assert load_image(crops["b-1.png"]).shape == (112, 112, 3)
 
 
+@pytest.mark.slow
 def test_results_of_two_folders_do_not_meet(cli, photos, album):
     (album / "other" / "photos").mkdir(parents=True)
     (album / "other" / "photos" / "b.jpg").write_bytes((album / "hopper.jpg").read_bytes())
@@ -432,6 +449,7 @@ def test_crops_have_the_numbers_of_the_table(cli, album):
     assert near < 15 < far
 
 
+@pytest.mark.slow
 def test_standard_input(cli, album, monkeypatch):
     stream = io.TextIOWrapper(io.BytesIO((album / "hopper.jpg").read_bytes()))
     monkeypatch.setattr(sys, "stdin", stream)
@@ -471,6 +489,7 @@ def test_no_more_of_standard_input_is_read_than_may_be(cli, monkeypatch, words):
     assert stream.count < 2_000_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["detect", "identify", "verify", "search"])
 @pytest.mark.parametrize(
     ("word", "told"),
@@ -499,6 +518,7 @@ def rows_of(text: str):
     return list(csv.DictReader(io.StringIO(text)))
 
 
+@pytest.mark.slow
 def test_a_table_of_faces(cli, album):
     outcome = cli("identify", "party.jpg", "grey.png", "broken.jpg", "--csv", "-")
     assert outcome.status == 2
@@ -599,6 +619,7 @@ def test_an_unusable_face_is_told_with_its_reasons(cli, monkeypatch, command):
     assert "too blurry" in outcome.out
 
 
+@pytest.mark.slow
 def test_unknown_faces_are_told_what_each_candidate_needs(cli):
     assert cli("people", "rename", "Eileen Collins", "Ada").status == 0
     outcome = cli("identify", "collins.jpg", "--fmr", "1e-6")
@@ -611,6 +632,7 @@ def test_unknown_faces_are_told_what_each_candidate_needs(cli):
     assert " of 0.442 needed " in row
 
 
+@pytest.mark.slow
 def test_a_run_in_words_says_what_is_done(cli, album, photos):
     outcome = cli("identify", "hopper.jpg", "--verbose", "--out", "marked.jpg")
     for told in ("people.db", "model sface", "model yunet", "hopper.jpg: 512 x 600 pixels, 1 face"):

@@ -349,9 +349,9 @@ DOCUMENTS = st.one_of(
 )
 
 
+@pytest.mark.slow
 @settings(
     max_examples=EXAMPLES,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(content=DOCUMENTS)
@@ -366,7 +366,7 @@ def test_no_content_of_a_file_does_harm(toml, content: bytes):
     assert 0 <= found.settings.threads <= 1024
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@settings(max_examples=EXAMPLES)
 @given(
     name=st.sampled_from(sorted(KNOBS)),
     text=st.text(st.characters(exclude_characters="\0"), max_size=40),

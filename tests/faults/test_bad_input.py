@@ -28,7 +28,7 @@ from facekeep import FaceEngine, Gallery, NewTemplate
 from facekeep.cli.main import main
 from facekeep.errors import InputError
 
-pytestmark = pytest.mark.usefixtures("ready_models")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("ready_models")]
 
 
 @pytest.fixture(scope="module")

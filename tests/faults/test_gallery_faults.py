@@ -40,6 +40,8 @@ from facekeep.errors import (
 from facekeep.gallery import Gallery
 from facekeep.gallery.sqlite.sqlite_errors import translate_errors
 
+pytestmark = pytest.mark.slow
+
 
 def contents(path: Path) -> list[Any]:
     """Everything in a gallery, for comparison."""
@@ -111,14 +113,14 @@ def kill_many(
 def test_kill_while_enrolling_loses_nothing_and_leaves_nothing_half_done(
     path: Path, nursery: ForkServerContext
 ) -> None:
-    acknowledged = kill_many(nursery, gallery_load.enrol_for_ever, path, times=100, longest=0.1)
-    assert len(acknowledged) > 100
+    acknowledged = kill_many(nursery, gallery_load.enrol_for_ever, path, times=50, longest=0.1)
+    assert len(acknowledged) > 50
     with Gallery.open(path, space=SPACE) as gallery:
         assert gallery.check() == []
         people = {person.name: person.template_count for person in gallery.people()}
         assert set(people.values()) == {3}
         assert set(acknowledged) <= people.keys()
-        assert len(people) <= 5 + len(acknowledged) + 100
+        assert len(people) <= 5 + len(acknowledged) + 50
         for name in random.sample(acknowledged, 20):
             wanted = [new.vector.tobytes() for new in three(int(name[1:]))]
             assert [v.tobytes() for v in gallery.vectors(name).values()] == wanted
@@ -127,8 +129,8 @@ def test_kill_while_enrolling_loses_nothing_and_leaves_nothing_half_done(
 def test_kill_while_erasing_leaves_no_traces_of_what_was_acknowledged(
     path: Path, nursery: ForkServerContext
 ) -> None:
-    acknowledged = kill_many(nursery, gallery_load.erase_for_ever, path, times=20, longest=0.5)
-    assert len(acknowledged) > 20
+    acknowledged = kill_many(nursery, gallery_load.erase_for_ever, path, times=12, longest=0.5)
+    assert len(acknowledged) > 12
     with Gallery.open(path, space=SPACE) as gallery:
         assert gallery.check() == []
         assert not gallery.info().erasure_pending
@@ -336,7 +338,6 @@ def test_a_gallery_behind_a_symbolic_link(path: Path, tmp_path: Path) -> None:
 
 @settings(
     max_examples=150,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(

@@ -16,13 +16,15 @@ from numpy.typing import NDArray
 
 from facekeep import FaceEngine, Gallery, save_image
 
-PEOPLE = [f"Person {number:02}" for number in range(24)]
+pytestmark = pytest.mark.slow
+
+PEOPLE = [f"Person {number:02}" for number in range(12)]
 PHOTOS = 2
 
 
 @pytest.fixture
 def folder(tmp_path: Path, hopper: NDArray[np.uint8]) -> Path:
-    """A folder for each of 24 people, who all look alike, with two photos in each."""
+    """A folder for each of twelve people, who all look alike, with two photos in each."""
     photos = [tmp_path / f"{number}.jpg" for number in range(PHOTOS)]
     for number, photo in enumerate(photos):
         save_image(photo, hopper, quality=90 - number)
@@ -123,7 +125,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory, hopper: NDArray[np.uint8]) -
 
 STOPPED_WHILE_WRITING = """
 import os, sys
-from facekeep import _drafts, _files
+from facekeep._internal import drafts, files
 from facekeep.cli.main import main
 from facekeep.lab.export import exporting
 
@@ -135,9 +137,9 @@ def stopped_before(work):
         work(*arguments, **options)
     return stop
 
-_files.publish = stopped_before(_files.publish)
+files.publish = stopped_before(files.publish)
 exporting._place = stopped_before(exporting._place)
-_drafts._NAMELESS = _drafts._NAMELESS and named == "nameless"
+drafts._NAMELESS = drafts._NAMELESS and named == "nameless"
 sys.exit(main(words))
 """
 

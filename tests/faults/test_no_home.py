@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 # What platformdirs and pathlib do for a user who is in no list of users, and has no HOME.
 HOMELESS = """
 import pwd, sys

@@ -12,6 +12,8 @@ import pytest
 
 from facekeep import save_image
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def people(tmp_path: Path, hopper: Any, collins: Any, monkeypatch: pytest.MonkeyPatch) -> Path:

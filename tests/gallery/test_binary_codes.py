@@ -42,7 +42,7 @@ def test_codes_of_other_widths_tell_angles_and_stay_the_same_for_ever() -> None:
     few=st.integers(1, 5),
     seed=st.integers(0, 99),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_the_nearest_are_the_nearest(
     faiss: bool, sizes: list[int], depth: int, step: int, few: int, seed: int
 ) -> None:
@@ -103,7 +103,7 @@ def test_widening_is_exact() -> None:
     step=st.integers(1, 10),
     seed=st.integers(0, 99),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_exact_search_by_blocks_is_exact(
     sizes: list[int], probes: int, count: int, step: int, seed: int
 ) -> None:
@@ -139,6 +139,7 @@ def test_known_numbers_tell_more_than_their_signs(width: int) -> None:
     assert numbers > signs + 0.05
 
 
+@pytest.mark.slow
 def test_codes_find_the_mates_among_strangers(monkeypatch: pytest.MonkeyPatch) -> None:
     """At a hard cosine, with all stages at work: most would be lost without any of them."""
     search_by_codes(monkeypatch)

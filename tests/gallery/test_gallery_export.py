@@ -30,7 +30,7 @@ from facekeep.gallery import Consent, Gallery, Imported, Key
 from facekeep.gallery.transfer import MAX_LINE_BYTES
 from facekeep.gallery.types import from_stamp, now_stamp
 
-EXAMPLES = int(os.environ.get("FACEKEEP_FUZZ_EXAMPLES", "2000"))
+EXAMPLES = int(os.environ.get("FACEKEEP_FUZZ_EXAMPLES", "500"))
 
 
 def fill(gallery: Gallery) -> None:
@@ -454,9 +454,9 @@ def mend(data: bytes) -> bytes:
         return data
 
 
+@pytest.mark.slow
 @settings(
     max_examples=EXAMPLES,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(mutate=mutations(), name=st.sampled_from(["plain", "plain", "sealed"]))

@@ -101,8 +101,9 @@ def test_an_encrypted_gallery_leaves_no_vector_on_the_disk(path: Path) -> None:
         assert [s for v in VECTORS for s in kept(v) if s in everything] == []
 
 
+@pytest.mark.slow
 @given(data=st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_damaged_file_does_no_harm(
     data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

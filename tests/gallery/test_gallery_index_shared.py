@@ -139,6 +139,7 @@ with Gallery.open(Path(sys.argv[1]), space=SPACE) as gallery:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("writes", [0, 1, 3, 5, 6, 9, 17])
 def test_who_is_killed_while_writing_leaves_a_file_that_serves(path: Path, writes: int) -> None:
     filled(path).close()
@@ -344,6 +345,7 @@ with Gallery.open(path, space=SPACE) as gallery:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["at once", "one by one"])
 @pytest.mark.parametrize("size", [0, 10, 4096, 5000, 12_000])
 def test_an_index_that_another_program_cuts_off_kills_nobody(

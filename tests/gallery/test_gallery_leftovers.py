@@ -175,6 +175,7 @@ with Gallery.open(Path(sys.argv[1]) / "people.db", space=SPACE) as gallery:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", ["create", "write", "rename"])
 def test_who_is_killed_leaves_nothing_that_stays(path: Path, place: str) -> None:
     with make(path) as gallery:

@@ -604,6 +604,7 @@ def test_threads_share_one_gallery(gallery: Gallery) -> None:
     assert gallery.info().templates == 60
 
 
+@pytest.mark.slow
 def test_threads_search_while_the_key_changes(path: Path) -> None:
     with make(path) as gallery:
         gallery.enroll("Ada", [new(1)])

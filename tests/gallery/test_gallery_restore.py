@@ -100,6 +100,7 @@ def test_a_copy_takes_the_place(path: Path, copy: Path, key: Key | None, there: 
     assert copy.read_bytes() == before
 
 
+@pytest.mark.slow
 def test_an_old_log_does_not_damage_what_is_restored(path: Path) -> None:
     make(path).close()
     copied = Path(shutil.copy(path, path.with_name("copy.db")))
@@ -110,6 +111,7 @@ def test_an_old_log_does_not_damage_what_is_restored(path: Path) -> None:
     assert files(path) == {"people.db", "copy.db"}
 
 
+@pytest.mark.slow
 def test_a_copy_put_beside_an_old_log_is_not_harmed_and_the_message_says_how(path: Path) -> None:
     with make(path) as gallery:
         for number in range(40):
@@ -138,6 +140,7 @@ def _copy_of(path: Path) -> Path:
     return Path(shutil.copy(path, path.with_name("another.db")))
 
 
+@pytest.mark.slow
 def test_a_copy_with_a_log_of_its_own_is_taken_whole(path: Path) -> None:
     make(path).close()
     killed(path, "enroll")
@@ -211,6 +214,7 @@ def test_a_gallery_in_use_is_not_replaced(path: Path, copy: Path, key: Key | Non
     assert restore(copy, path, key=key).replaced
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", ["begin", "aside", "swap", "end"])
 def test_who_is_killed_leaves_one_whole_gallery(path: Path, place: str) -> None:
     with make(path) as gallery:

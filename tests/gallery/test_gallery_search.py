@@ -29,6 +29,7 @@ def reference(probe: np.ndarray, owners: list[int], vectors: np.ndarray) -> dict
     return scores
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["all", "codes in memory", "codes in a file"])
 @given(
     owners=st.lists(st.integers(0, 4), min_size=1, max_size=24),
@@ -36,7 +37,7 @@ def reference(probe: np.ndarray, owners: list[int], vectors: np.ndarray) -> dict
     top_k=st.integers(1, 6),
     seed=st.integers(0, 1000),
 )
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 def test_search_is_exact(way: str, owners: list[int], cut: int, top_k: int, seed: int) -> None:
     """However the templates came, and by codes too while all are compared exactly after them."""
     vectors = units(len(owners), seed)

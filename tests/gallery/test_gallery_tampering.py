@@ -299,6 +299,7 @@ def nested(levels: int) -> list[Any]:
     return value
 
 
+@pytest.mark.slow
 def test_metadata_has_a_depth(path: Path) -> None:
     with make(path) as gallery:
         gallery.enroll("Ada", [new(1)], metadata={"a": nested(63), "b": "[" * 100})
@@ -357,6 +358,7 @@ def everything(gallery: Gallery) -> list[Any]:
     return [contents(gallery), gallery.audit(None)]
 
 
+@pytest.mark.slow
 def test_random_flips_are_found_or_change_nothing(
     filled: Path, key: Key | None, tmp_path: Path
 ) -> None:
@@ -364,7 +366,7 @@ def test_random_flips_are_found_or_change_nothing(
     with Gallery.open(filled, space=SPACE, key=key) as gallery:
         before = everything(gallery)
     found = 0
-    for number in range(150):
+    for number in range(60):
         data = bytearray(good)
         for _ in range(chance.choice([1, 1, 2, 8])):
             data[chance.randrange(len(data))] ^= chance.randrange(1, 256)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-PAGE = Path(__file__).resolve().parents[1] / "docs" / "json.md"
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "json.md"
 SECTION = re.compile(r"^###? (.+)$")
 ROW = re.compile(r"^\| `(\w+)` \| (.+?) \| (.+) \|$")
 OBJECT = re.compile(r"\[(.+?)\]\(#.+?\)")

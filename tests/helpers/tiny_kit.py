@@ -9,11 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from facekeep.models import ModelEntry, import_model
+from facekeep.models import ModelEntry, entry, import_model
+from facekeep.models.paths import models_dir
 from facekeep.pipeline.image import save_image
 
 SIDE = 32
 LAYERS = ("stem", "depthwise", "pointwise", "hidden", "head")
+
+_imported: dict[tuple[str, int], dict[Path, bytes]] = {}
 
 
 def tiny_network(seed: int = 0, *, width: int = 16) -> bytes:
@@ -63,10 +66,18 @@ def tiny_network(seed: int = 0, *, width: int = 16) -> bytes:
 
 
 def import_tiny(folder: Path, name: str = "tiny", seed: int = 0) -> ModelEntry:
-    """Put such a network into the catalogue."""
-    file = folder / f"{name}.onnx"
+    """Put such a network into the catalogue: imported once, afterwards copied."""
+    file, place = folder / f"{name}.onnx", models_dir() / name
     file.write_bytes(tiny_network(seed))
-    return import_model(file, name, weights_licence="ours", training_data="chance")
+    if (name, seed) not in _imported:
+        model = import_model(file, name, weights_licence="ours", training_data="chance")
+        files = [path for path in place.rglob("*") if path.is_file()]
+        _imported[name, seed] = {path.relative_to(place): path.read_bytes() for path in files}
+        return model
+    for path, content in _imported[name, seed].items():
+        (place / path).parent.mkdir(parents=True, exist_ok=True)
+        (place / path).write_bytes(content)
+    return entry(name)
 
 
 def faces(portraits: list[NDArray[np.uint8]], each: int, seed: int = 1) -> NDArray[np.uint8]:

@@ -10,7 +10,10 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="the system does not fork")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="the system does not fork"),
+]
 
 HEAD = """
 import json, multiprocessing, os, signal, sys, threading, time, warnings
@@ -95,7 +98,7 @@ print(json.dumps(done))
 """
 
 
-@pytest.mark.parametrize("threads", [0, 1, 3])
+@pytest.mark.parametrize("threads", [1, 3])
 def test_children_of_a_process_with_an_engine_end_and_work(
     tmp_path: Path, photos: tuple[Path, Path], threads: int
 ) -> None:

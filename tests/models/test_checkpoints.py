@@ -44,7 +44,7 @@ from facekeep.models.model_entry import EDGEFACE, UrlSource
 from facekeep.pipeline.embed import Embedder
 from facekeep.runtime import RuntimeOptions
 
-pytestmark = pytest.mark.usefixtures("models", "no_pauses")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("models", "no_pauses")]
 
 OFFER = "edgeface-xxs"
 FACTS: dict[str, Any] = {"comparisons": 10**6, "calibrated_on": "own photos", "command": "x"}

@@ -130,6 +130,7 @@ def test_what_is_not_here_cannot_be_counted() -> None:
         model_cost(entry("edgeface-xxs"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("gamma", "size"), [(None, 64), (0.5, 112)])
 def test_an_edgeface_costs_what_its_network_costs(
     tmp_path: Path, gamma: float | None, size: int

@@ -177,6 +177,7 @@ def test_sface_rows_do_not_depend_on_the_batch(sface: Session) -> None:
     np.testing.assert_allclose(together, alone, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.shared
 def test_yunet_agrees_with_the_published_float_network(yunet: Session, shared: Path) -> None:
     """The 8-bit rounding of its publisher moves boxes and landmarks by a pixel, rarely two."""

@@ -37,6 +37,7 @@ def nothing_left(models: Path) -> bool:
     return not models.exists() or not list(models.iterdir())
 
 
+@pytest.mark.slow
 def test_an_imported_model_is_known_from_then_on(models: Path, network: Path) -> None:
     made = import_model(
         network,
@@ -59,6 +60,7 @@ def test_an_imported_model_is_known_from_then_on(models: Path, network: Path) ->
     assert {path.name for path in (models / "mine").iterdir()} == {ENTRY_FILE, "mine.onnx"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("form", "expected"),
     [
@@ -77,6 +79,7 @@ def test_finds_out_the_form(
     assert (made.input_size, made.width, made.max_batch) == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
@@ -98,11 +101,13 @@ def test_what_is_no_face_embedder_is_refused(
     assert nothing_left(models)
 
 
+@pytest.mark.slow
 def test_the_detector_is_no_face_embedder(models: Path, cache: Path) -> None:
     with pytest.raises(ModelError, match="no face embedder"):
         import_model(locate(entry("yunet")), "mine")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("content", [b"", b"no network", bytes(1000), embedder()[:200]])
 def test_a_damaged_file_is_refused(models: Path, network: Path, content: bytes) -> None:
     network.write_bytes(content)
@@ -136,6 +141,7 @@ def test_a_name_that_no_model_can_have_is_refused(models: Path, network: Path, n
     assert nothing_left(models)
 
 
+@pytest.mark.slow
 def test_a_name_that_is_taken_is_refused(models: Path, network: Path) -> None:
     first = import_model(network, "mine")
     network.write_bytes(embedder(seed=1))
@@ -146,6 +152,7 @@ def test_a_name_that_is_taken_is_refused(models: Path, network: Path) -> None:
     assert verify(first).state == "ok"
 
 
+@pytest.mark.slow
 def test_a_name_taken_meanwhile_is_refused(
     models: Path, network: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -211,6 +218,7 @@ def test_a_folder_that_cannot_be_made_is_one_line(models: Path, network: Path) -
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_a_calibration_is_recorded(models: Path, network: Path) -> None:
     made = import_model(network, "mine")
     table = [(1e-2, 0.25), (np.float64(1e-4), np.float32(0.5))]
@@ -224,6 +232,7 @@ def test_a_calibration_is_recorded(models: Path, network: Path) -> None:
     assert verify(changed).state == "ok"
 
 
+@pytest.mark.slow
 def test_a_senseless_calibration_changes_nothing(models: Path, network: Path) -> None:
     made = import_model(network, "mine")
     facts: dict[str, Any] = {"comparisons": 10, "calibrated_on": "x", "command": "x"}
@@ -237,6 +246,7 @@ def test_a_senseless_calibration_changes_nothing(models: Path, network: Path) ->
     assert entry("mine") == made
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damaged", [False, True])
 def test_a_model_can_be_removed(models: Path, network: Path, damaged: bool) -> None:
     import_model(network, "mine")
@@ -247,6 +257,7 @@ def test_a_model_can_be_removed(models: Path, network: Path, damaged: bool) -> N
     assert names() == []
 
 
+@pytest.mark.slow
 def test_removing_a_linked_folder_spares_what_it_leads_to(
     models: Path, network: Path, tmp_path: Path
 ) -> None:
@@ -292,6 +303,7 @@ def expected_rows(faces: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray(faces.mean(axis=(2, 3)) @ matrix, np.float32)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("content", "note"),
     [
@@ -323,6 +335,7 @@ def test_other_forms_are_brought_into_the_usual_one(
     assert verify(made).state == "ok"
 
 
+@pytest.mark.slow
 def test_a_batch_that_cannot_be_freed_is_kept(models: Path, network: Path) -> None:
     network.write_bytes(embedder(batch=8, baked=True))
     made = import_model(network, "mine")
@@ -331,6 +344,7 @@ def test_a_batch_that_cannot_be_freed_is_kept(models: Path, network: Path) -> No
     assert made.files[0].sha256 == hashlib.sha256(network.read_bytes()).hexdigest()
 
 
+@pytest.mark.slow
 def test_faces_of_112_by_96_are_the_middle_of_the_aligned_ones(models: Path, network: Path) -> None:
     network.write_bytes(other_form("112 x 96"))
     made = import_model(network, "mine")
@@ -341,6 +355,7 @@ def test_faces_of_112_by_96_are_the_middle_of_the_aligned_ones(models: Path, net
     np.testing.assert_allclose(found, expected_rows(faces[..., 8:104]), atol=1e-4)
 
 
+@pytest.mark.slow
 def test_other_sizes_that_are_not_square_are_refused(models: Path, network: Path) -> None:
     network.write_bytes(other_form("128 x 96"))
     with pytest.raises(ModelError, match=r"128 x 96: faces are aligned as squares.*export it for"):
@@ -348,6 +363,7 @@ def test_other_sizes_that_are_not_square_are_refused(models: Path, network: Path
     assert nothing_left(models)
 
 
+@pytest.mark.slow
 def test_of_several_outputs_one_must_be_named(models: Path, network: Path) -> None:
     network.write_bytes(other_form("two embeddings"))
     with pytest.raises(ModelError, match=r"y \(2 x 8\), z \(2 x 8\); name it$"):
@@ -371,6 +387,7 @@ def two_files(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_data_beside_the_file_are_taken_into_it(models: Path, two_files: Path) -> None:
     made = import_model(two_files, "mine")
     assert {path.name for path in (models / "mine").iterdir()} == {ENTRY_FILE, "mine.onnx"}
@@ -391,6 +408,7 @@ def moved(path: Path, location: str) -> None:
     path.write_bytes(model.SerializeToString())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["missing", "cut", "above", "absolute", "link", "linked", "pipe"])
 def test_data_elsewhere_are_not_read(models: Path, two_files: Path, kind: str) -> None:
     data = two_files.with_name("two.onnx.data")
@@ -460,6 +478,7 @@ def test_a_network_that_does_harm_does_it_in_a_child(
     assert nothing_left(models)
 
 
+@pytest.mark.slow
 def test_nothing_in_the_folder_one_is_in_is_run(
     models: Path, network: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -471,6 +490,7 @@ def test_nothing_in_the_folder_one_is_in_is_run(
     assert import_model(network, "mine").width
 
 
+@pytest.mark.slow
 def test_names_that_are_not_utf_8_are_refused(models: Path, network: Path) -> None:
     for name in (b"x", b"y"):
         content = embedder().replace(b"\x01" + name, b"\x01\xff")
@@ -483,6 +503,7 @@ def test_names_that_are_not_utf_8_are_refused(models: Path, network: Path) -> No
             open_session(content).close()
 
 
+@pytest.mark.slow
 def test_a_huge_input_in_an_entry_is_refused(models: Path, network: Path) -> None:
     made = import_model(network, "mine")
     assert made.folder is not None

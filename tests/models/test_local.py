@@ -263,6 +263,7 @@ def locate_yunet(_: int) -> bytes:
     return locate(entry("yunet")).read_bytes()
 
 
+@pytest.mark.slow
 def test_processes_that_convert_at_once_all_get_the_whole_file(
     models: Path, own_cache: Path
 ) -> None:

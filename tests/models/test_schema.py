@@ -111,6 +111,7 @@ ENTRIES = st.builds(
 )
 
 
+@pytest.mark.slow
 @given(ENTRIES)
 def test_what_is_written_reads_back_the_same(made: ModelEntry) -> None:
     assert parse_entry("mine", tomllib.loads(entry_toml(made)), "test") == made

@@ -64,7 +64,7 @@ def test_half_the_weights_take_little_more_than_half_the_bytes(
     assert thin(spread(small)) == small
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(1, 12), st.integers(1, 40), st.floats(0.0, 1.0), st.integers(0, 99))
 def test_what_is_thinned_comes_back(rows: int, columns: int, zeros: float, seed: int) -> None:
     weight = sparse(8 * rows, 8 * columns, zeros, seed)

@@ -34,6 +34,7 @@ def tflite(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("batch", "most"), [(None, None), (1, 1)])
 def test_a_tflite_becomes_a_model(
     tflite: Path, models: Path, batch: int | None, most: int | None
@@ -48,6 +49,7 @@ def test_a_tflite_becomes_a_model(
     assert checkpoint_path(made) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch", [None, 1])
 @pytest.mark.parametrize("colour", ["rgb", "bgr"])
 def test_the_network_is_fed_what_the_entry_says(
@@ -65,6 +67,7 @@ def test_the_network_is_fed_what_the_entry_says(
     np.testing.assert_allclose(rows, expected, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_an_onnx_network_may_have_its_channels_last_too(tmp_path: Path) -> None:
     from networks import network
     from onnx import helper
@@ -84,6 +87,7 @@ def test_an_onnx_network_may_have_its_channels_last_too(tmp_path: Path) -> None:
         np.testing.assert_allclose(one.embed(crops), other.embed(crops), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_what_is_no_embedder_is_refused(tflite: Path, models: Path) -> None:
     tflite.write_bytes(means(kind=np.uint8))
     with pytest.raises(ModelError, match="must take one float32"):
@@ -100,6 +104,7 @@ def test_what_is_no_embedder_is_refused(tflite: Path, models: Path) -> None:
     assert list(models.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_only_the_right_runtime_runs_a_model(tflite: Path, network: Path) -> None:
     import_model(tflite, "lite", arch="tflite")
     import_model(network, "plain")
@@ -117,6 +122,7 @@ def test_only_the_right_runtime_runs_a_model(tflite: Path, network: Path) -> Non
         Embedder("plain", options=RuntimeOptions(runtime="caffe"))
 
 
+@pytest.mark.slow
 def test_the_road_takes_each_model_with_its_own_runtime(
     tflite: Path, cache: Path, hopper: np.ndarray
 ) -> None:
@@ -132,6 +138,7 @@ def test_the_road_takes_each_model_with_its_own_runtime(
         engine.analyze(hopper)
 
 
+@pytest.mark.slow
 def test_without_litert_the_cure_is_named(
     tflite: Path, models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -157,6 +164,7 @@ def test_its_operations_are_not_counted(tflite: Path) -> None:
         model_cost(made)
 
 
+@pytest.mark.slow
 @pytest.mark.shared
 def test_a_published_network_tells_people_apart(
     shared: Path, cache: Path, hopper: np.ndarray, collins: np.ndarray

@@ -42,6 +42,7 @@ def test_an_exact_similarity_is_recovered(angle, scale, x, y, seed):
     np.testing.assert_allclose(found, truth, rtol=1e-7, atol=1e-6 * max(scale, 1))
 
 
+@pytest.mark.slow
 @given(st.integers(2, 8), st.floats(-np.pi, np.pi), st.floats(0.05, 20), st.integers(0, 2**31))
 def test_noisy_points_are_fitted_as_umeyama_fits_them(count, angle, scale, seed):
     random = np.random.default_rng(seed)

@@ -207,6 +207,7 @@ def test_no_crops_give_no_rows(embedder, flipping):
         assert rows.dtype == np.float32
 
 
+@pytest.mark.slow
 def test_a_batch_is_its_singles(embedder, crops):
     batch = embedder.embed(crops)
     singles = np.concatenate([embedder.embed(crop[None]) for crop in crops])
@@ -214,6 +215,7 @@ def test_a_batch_is_its_singles(embedder, crops):
     assert np.abs(batch[0] - batch[2]).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_flip_averages_a_crop_with_its_mirror_image(embedder, flipping, crops):
     crops, mirrored = crops[:4], crops[:4, :, ::-1]
     both = embedder.embed(crops) + embedder.embed(mirrored)
@@ -313,6 +315,7 @@ def test_only_embedders_embed():
 # Threads
 
 
+@pytest.mark.slow
 def test_threads_share_one_embedder(embedder, crops):
     batches = [crops[i % 33 : i % 33 + 1] for i in range(40)]
     serial = [embedder.embed(batch) for batch in batches]

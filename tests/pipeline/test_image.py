@@ -629,6 +629,7 @@ def test_a_lying_header_is_refused_before_decoding() -> None:
     assert "raise max_pixels or scale it down" in message
 
 
+@pytest.mark.slow
 def test_a_real_bomb_is_refused_without_inflating_it() -> None:
     side = 50_000
     bomb = png(side, side, zeros(side * (side // 8 + 1)))
@@ -657,6 +658,7 @@ def test_the_limit_of_pillow_neither_warns_nor_changes(
     assert Image.MAX_IMAGE_PIXELS == 100
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [b"zTXt", b"iCCP", b"iTXt"])
 def test_compressed_metadata_is_not_inflated(kind: bytes) -> None:
     head = b"name\0\x01\0\0\0" if kind == b"iTXt" else b"name\0\0"
@@ -1098,6 +1100,7 @@ def test_pixels_are_counted_from_the_header(photo: RGB) -> None:
         count_pixels(b"no picture at all")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("depth", [1, 8])
 def test_a_large_picture_takes_little_more_than_its_pixels(tmp_path: Path, depth: int) -> None:
     path = tmp_path / "large.png"

@@ -11,12 +11,15 @@ import os
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, features
 
 from facekeep.errors import FacekeepError
 from facekeep.pipeline.image import load_image
+
+pytestmark = pytest.mark.slow
 
 EXAMPLES = os.environ.get("FACEKEEP_FUZZ_EXAMPLES")
 MAX_PIXELS = 250_000  # enough for the seeds; a header that grows them is refused, so runs stay fast
@@ -25,7 +28,6 @@ fuzz = settings(
     max_examples=int(EXAMPLES or 500),
     derandomize=EXAMPLES is None,
     database=None,
-    deadline=None,
     suppress_health_check=list(HealthCheck),
 )
 

@@ -112,6 +112,7 @@ def test_the_darker_the_glasses_the_higher_the_hint(crop: Image) -> None:
     assert hints[-1] > 0.99
 
 
+@pytest.mark.slow
 @given(crop=hnp.arrays(np.uint8, (112, 112, 3), elements=st.sampled_from([0, 1, 128, 254, 255])))
 def test_hints_are_shares_of_any_crop(crop: Image) -> None:
     assert all(0 <= hint <= 1 for hint in covered(crop))

@@ -217,6 +217,7 @@ def test_limits_count_turned_faces_too(hopper, collins):
         assert all(face.size >= both[1].size + 5 for face in choosy.find(sheet))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("quarters", QUARTERS)
 def test_turned_photos_are_recognised(tmp_path, hopper, collins, quarters):
     with FaceEngine(tmp_path / "people.db", threads=1) as engine:

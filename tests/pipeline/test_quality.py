@@ -413,6 +413,7 @@ ANY = st.floats(allow_nan=False, allow_infinity=False, width=32)
 NEAR = st.floats(-60, 160, width=32)
 
 
+@pytest.mark.slow
 @given(
     landmarks=hnp.arrays(np.float32, (5, 2), elements=st.one_of(NEAR, ANY)),
     bbox=hnp.arrays(np.float32, 4, elements=st.one_of(NEAR, ANY)),
@@ -431,6 +432,7 @@ def test_facts_are_finite_whatever_the_geometry(
     assert max(abs(quality.pitch), abs(quality.roll)) <= 180
 
 
+@pytest.mark.slow
 def test_threads_measure_what_one_thread_measures(hopper: Image, collins: Image) -> None:
     work = [(hopper, HOPPER), (collins, COLLINS)] * 40
     alone = [assess(*job) for job in work]

@@ -178,6 +178,7 @@ def test_another_network_is_no_quality_network() -> None:
         QualityNetwork("facekeep-refiner")
 
 
+@pytest.mark.slow
 def test_detect_tells_what_the_facts_tell_and_analyse_the_rest(
     engine: FaceEngine, hopper: Image
 ) -> None:

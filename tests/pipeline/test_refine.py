@@ -176,7 +176,7 @@ def test_what_cannot_be_turned_upright_stays(refiner, hopper, landmarks):
     assert second is not good
 
 
-@settings(max_examples=60, deadline=None, derandomize=True, database=None)
+@settings(max_examples=60, derandomize=True, database=None)
 @given(st.lists(st.tuples(*[st.floats(-1e5, 1e5, width=32)] * 2), min_size=5, max_size=5))
 def test_any_landmarks_give_finite_ones(refiner, points):
     image = np.full((60, 90, 3), 120, np.uint8)
@@ -268,6 +268,7 @@ def test_an_answer_that_is_none_is_told(hopper):
             refiner.refine(hopper, [face_at(pose(64))])
 
 
+@pytest.mark.slow
 @pytest.mark.shared
 def test_people_it_never_saw(shared: Path, refiner, detector):
     """The figures of the model card, on every fifth photo."""

@@ -139,6 +139,7 @@ def test_without_openvino_the_cure_is_named(monkeypatch: pytest.MonkeyPatch) -> 
     assert "openvino_telemetry" not in sys.modules
 
 
+@pytest.mark.slow
 def test_nothing_is_reported_to_the_makers_of_the_runtime(tmp_path: Path) -> None:
     """OpenVINO reports that it was imported, and leaves an identity in the home folder."""
     code = (
@@ -156,6 +157,7 @@ def test_nothing_is_reported_to_the_makers_of_the_runtime(tmp_path: Path) -> Non
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_real_face_has_the_same_embedding(hopper: NDArray[np.uint8]) -> None:
     with (
         Detector(options=RuntimeOptions(threads=1)) as one,
@@ -174,6 +176,7 @@ def test_a_real_face_has_the_same_embedding(hopper: NDArray[np.uint8]) -> None:
         np.testing.assert_allclose(second.embed(crop), first.embed(crop), atol=1e-4)
 
 
+@pytest.mark.slow
 def test_signals_are_caught_after_networks_ended_out_of_order(tmp_path: Path) -> None:
     """In a process of its own, which would otherwise end."""
     (tmp_path / "net.onnx").write_bytes(network())

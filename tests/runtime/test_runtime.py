@@ -154,6 +154,7 @@ def test_importing_the_room_loads_no_runtime() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+@pytest.mark.slow
 def test_nothing_is_reported_to_the_makers_of_the_runtime(tmp_path: Path) -> None:
     """ONNX Runtime queues reports under the home folder unless it is told not to in time."""
     code = (

@@ -59,6 +59,7 @@ def printed(code: str, network: Path) -> list[float]:
     return [float(word) for word in run.stdout.split()]
 
 
+@pytest.mark.slow
 def test_what_a_large_run_took_is_given_back_after_the_next(network: Path) -> None:
     code = """
 session = open_session(sys.argv[1], RuntimeOptions(threads=1))
@@ -72,6 +73,7 @@ print(resident())
     assert after < before + 60  # 275 MB and more were taken
 
 
+@pytest.mark.slow
 def test_networks_compute_in_the_same_memory(network: Path) -> None:
     code = """
 sessions = [open_session(sys.argv[1], RuntimeOptions(threads=1)) for _ in range(4)]
@@ -83,6 +85,7 @@ for session in sessions:
     assert last < first + 40  # each takes 60 MB and more
 
 
+@pytest.mark.slow
 def test_what_ends_while_others_run_is_given_back_too(network: Path) -> None:
     code = """
 import threading
@@ -101,6 +104,7 @@ print(resident())
     assert after < before + 60
 
 
+@pytest.mark.slow
 def test_a_large_run_that_fails_is_remembered(network: Path) -> None:
     code = """
 from facekeep.errors import InputError
@@ -117,6 +121,7 @@ except InputError:
     assert after < 200
 
 
+@pytest.mark.slow
 def test_where_no_arena_can_be_registered_each_network_has_its_own(network: Path) -> None:
     code = """
 import onnxruntime as ort

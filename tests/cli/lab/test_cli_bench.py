@@ -9,6 +9,7 @@ pytestmark = pytest.mark.usefixtures("album")
 STAGE = {"stage", "median_ms", "p95_ms", "repeats", "bare_ms", "rss_mb", "ratio"}
 
 
+@pytest.mark.slow
 def test_bench_as_json(cli, monkeypatch):
     for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
         monkeypatch.setenv(name, "1")  # the command sets them; the test sets them back
@@ -28,6 +29,7 @@ def test_bench_as_json(cli, monkeypatch):
         assert 0 < stage["median_ms"] <= stage["p95_ms"]
 
 
+@pytest.mark.slow
 def test_a_command_that_fails_is_not_timed(cli, monkeypatch):
     monkeypatch.setenv("FACEKEEP_EMBEDDER", "nobody")
     outcome = cli("bench", "start", "--repeats", "3")
@@ -45,6 +47,7 @@ def test_bench_for_people(cli):
     assert end.startswith("threads: all; ")
 
 
+@pytest.mark.slow
 def test_bench_of_one_network(cli, monkeypatch):
     for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
         monkeypatch.setenv(name, "1")

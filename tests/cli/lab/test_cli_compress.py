@@ -12,6 +12,8 @@ from tiny_kit import import_tiny, write_people
 from facekeep.lab.nn import create_model, save_checkpoint
 from facekeep.models import ModelEntry, entry, import_model
 
+pytestmark = pytest.mark.slow
+
 KEYS = {"parameters", "macs", "bytes", "latency_ms", "cosine", "tar", "lfw"}
 
 

@@ -15,6 +15,8 @@ from facekeep.models import entry, import_model, locate
 from facekeep.pipeline.align import align
 from facekeep.runtime import RuntimeOptions
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def one_thread(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:

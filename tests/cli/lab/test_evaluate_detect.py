@@ -11,6 +11,8 @@ import pytest
 from facekeep import Detector, save_image
 from facekeep.runtime import RuntimeOptions
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def one_thread(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:

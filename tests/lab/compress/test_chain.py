@@ -24,6 +24,8 @@ from facekeep.lab.evaluate.extract import Extracted
 from facekeep.models import ModelEntry, entry, set_thresholds
 from facekeep.pipeline.embed import Embedder
 
+pytestmark = pytest.mark.slow
+
 Portraits = list[NDArray[np.uint8]]
 
 

@@ -43,6 +43,8 @@ from facekeep.lab.train.fake_quantization import (
 )
 from facekeep.runtime import RuntimeOptions, open_session
 
+pytestmark = pytest.mark.slow
+
 OPTIONS = FineTune(heal=12, batch=16, lr=2e-4)
 
 

@@ -48,6 +48,7 @@ def in_8_bits(content: bytes) -> set[str]:
     return {node.name for node in graph.node if len(node.input) > 1 and node.input[1] in made}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_static_networks_embed_nearly_as_the_original(
     method: str, content: bytes, crops: Crops, capsys: pytest.CaptureFixture[str]

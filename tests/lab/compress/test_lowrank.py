@@ -16,6 +16,7 @@ from facekeep.lab.nn.lora import LoRaLin, rank_of
 from facekeep.lab.nn.shapes import linear_layers
 
 
+@pytest.mark.slow
 def test_a_gamma_gives_the_published_form() -> None:
     model = lively()
     before = model.state_dict()
@@ -39,6 +40,7 @@ def test_without_faces_it_is_the_singular_value_decomposition() -> None:
         assert torch.allclose(error, values[rank:].square().sum().sqrt(), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_with_faces_the_network_stays_nearer() -> None:
     model = lively()
     blind = factorize_layers(model, gamma=0.3).model
@@ -47,6 +49,7 @@ def test_with_faces_the_network_stays_nearer() -> None:
     assert cost(seen) == cost(blind)
 
 
+@pytest.mark.slow
 def test_blocks_that_fell_silent_are_not_shouted_at() -> None:
     """Least squares would make up for what others lost by weights of any size."""
     model = lively()
@@ -60,6 +63,7 @@ def test_blocks_that_fell_silent_are_not_shouted_at() -> None:
         assert float(weight.detach().abs().max()) < 10 * largest, name
 
 
+@pytest.mark.slow
 def test_energy_chooses_the_rank_of_each_layer() -> None:
     model = lively()
     half, most = (
@@ -75,6 +79,7 @@ def test_energy_chooses_the_rank_of_each_layer() -> None:
     network_of(half.model.state_dict(), input_size=32)
 
 
+@pytest.mark.slow
 def test_a_layer_that_would_cost_more_is_kept() -> None:
     model = lively()
     found = factorize_layers(
@@ -90,6 +95,7 @@ def test_a_layer_that_would_cost_more_is_kept() -> None:
     assert cost(again.model) == cost(found.model)
 
 
+@pytest.mark.slow
 def test_ranks_fall_further_and_round_up() -> None:
     thin = factorize_layers(lively(), gamma=0.5).model
     thinner = factorize_layers(thin, gamma=0.2, multiple=8)
@@ -97,6 +103,7 @@ def test_ranks_fall_further_and_round_up() -> None:
     assert cost(thinner.model).params < cost(thin).params
 
 
+@pytest.mark.slow
 def test_patterns_choose_layers() -> None:
     found = factorize_layers(lively(), gamma=0.2, layers=("stages.3.*.fc?", "head.fc"))
     assert [each.layer for each in found.layers] == [

@@ -50,6 +50,7 @@ def test_the_last_layer_is_the_head() -> None:
     assert find_head(()) == ""
 
 
+@pytest.mark.slow
 def test_a_factor_for_each_channel_is_no_layer() -> None:
     assert len(list_layers(fold_constants(tiny_network()))) == len(LAYERS)
     sface = fold_constants(locate(entry("sface")).read_bytes())

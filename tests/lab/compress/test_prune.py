@@ -16,6 +16,8 @@ from facekeep.lab.compress.statistics import collect_statistics
 from facekeep.lab.nn import EdgeFace, cost, export_onnx, load_checkpoint, save_checkpoint
 from facekeep.runtime import RuntimeOptions, open_session
 
+pytestmark = pytest.mark.slow
+
 
 def silenced(model: EdgeFace, layer: str, units: list[int]) -> EdgeFace:
     """Let some hidden units of an MLP do nothing but add the same to every face."""

@@ -34,6 +34,8 @@ from facekeep.models import ModelEntry, import_model
 from facekeep.models.pack import Numbers, pack
 from facekeep.runtime import RuntimeOptions, open_session
 
+pytestmark = pytest.mark.slow
+
 
 def order_of(count: int) -> list[Sensitivity]:
     return [Sensitivity(Layer(f"n{i}", f"w{i}", "MatMul", 1), i / 100) for i in range(count)]

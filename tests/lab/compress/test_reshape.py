@@ -48,6 +48,7 @@ def done(model: ModelEntry, faces: FaceSet, tmp_path: Path) -> Callable[[Step], 
     return do
 
 
+@pytest.mark.slow
 def test_pruning_reaches_its_goal(done: Callable[[Step], ModelEntry], model: ModelEntry) -> None:
     made = done(Prune(params=0.8))
     before, after = model_cost(model), model_cost(made)
@@ -56,11 +57,13 @@ def test_pruning_reaches_its_goal(done: Callable[[Step], ModelEntry], model: Mod
     assert after.macs < before.macs
 
 
+@pytest.mark.slow
 def test_low_rank_thins(done: Callable[[Step], ModelEntry], model: ModelEntry) -> None:
     made = done(LowRank(gamma=0.3, layers=("stages.3.*",)))
     assert model_cost(made).params < model_cost(model).params
 
 
+@pytest.mark.slow
 def test_a_resized_network_takes_other_crops(done: Callable[[Step], ModelEntry]) -> None:
     made = done(Resize(size=48))
     assert made.input_size == 48
@@ -68,6 +71,7 @@ def test_a_resized_network_takes_other_crops(done: Callable[[Step], ModelEntry])
         assert embedder.embed(np.zeros((1, 48, 48, 3), np.uint8)).shape == (1, 512)
 
 
+@pytest.mark.slow
 def test_sparse_networks_are_smaller_files(
     model: ModelEntry, faces: FaceSet, done: Callable[[Step], ModelEntry], tmp_path: Path
 ) -> None:
@@ -82,6 +86,7 @@ def test_sparse_networks_are_smaller_files(
         embedder.embed(np.zeros((1, SIDE, SIDE, 3), np.uint8))
 
 
+@pytest.mark.slow
 def test_what_was_packed_is_packed_again(model: ModelEntry, faces: FaceSet, tmp_path: Path) -> None:
     content = Path(str(model.folder), "lively.onnx").read_bytes()
     small = write_model(StepResult(pack(content, "int8"), "packed"), model, tmp_path)
@@ -93,6 +98,7 @@ def test_what_was_packed_is_packed_again(model: ModelEntry, faces: FaceSet, tmp_
     assert len(made.content) < 0.5 * len(content)
 
 
+@pytest.mark.slow
 def test_fine_tuning_learns_from_the_original_and_goes_on_where_it_stopped(
     model: ModelEntry, faces: FaceSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -119,6 +125,7 @@ def test_fine_tuning_learns_from_the_original_and_goes_on_where_it_stopped(
     assert second == {**first, "options": FineTune(heal=30, batch=8, lr=3e-4)}
 
 
+@pytest.mark.slow
 def test_the_rounds_of_pruning_share_the_steps(
     model: ModelEntry, faces: FaceSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -31,7 +31,8 @@ def test_none_gives_the_image_itself() -> None:
     assert len(SHARES) == 9
 
 
-@settings(deadline=None, max_examples=100)
+@pytest.mark.slow
+@settings(max_examples=100)
 @given(
     side=st.sampled_from([1, 8, 64, 112]),
     wanted=st.sets(st.sampled_from(SHARES)),

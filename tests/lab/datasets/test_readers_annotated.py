@@ -205,7 +205,8 @@ def test_by_person_leaves_somebody_in_both_parts(three: Path, holdout: int) -> N
         by_person(open_annotated(three), holdout=holdout, seed=0)
 
 
-@settings(max_examples=150, deadline=None, derandomize=True, database=None)
+@pytest.mark.slow
+@settings(max_examples=150, derandomize=True, database=None)
 @given(st.data())
 def test_hostile_annotations(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     folder = tmp_path_factory.mktemp("hostile")
@@ -220,6 +221,7 @@ def test_hostile_annotations(tmp_path_factory: pytest.TempPathFactory, data: st.
         assert annotated.landmarks(0).shape == (len(annotated.boxes(0)), 5, 2)
 
 
+@pytest.mark.slow
 @pytest.mark.shared
 def test_shared_photos(shared: Path) -> None:
     annotated = open_annotated(shared / "landmarks" / "faces68.tar")

@@ -21,13 +21,14 @@ from readers_kit import LFW_PAIRS, cfp_tree, ijb_tree, lfw_tree, picture
 from facekeep.errors import FacekeepError
 from facekeep.lab.datasets import bin_pack, cfp, csv_pairs, ijb, lfw, lfw_people
 
+pytestmark = pytest.mark.slow
+
 EXAMPLES = os.environ.get("FACEKEEP_FUZZ_EXAMPLES")
 
 fuzz = settings(
     max_examples=int(EXAMPLES or 300),
     derandomize=EXAMPLES is None,
     database=None,
-    deadline=None,
     suppress_health_check=list(HealthCheck),
 )
 

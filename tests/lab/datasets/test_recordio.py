@@ -177,7 +177,8 @@ PIECES = st.one_of(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@pytest.mark.slow
+@settings(max_examples=300)
 @given(pieces=st.lists(PIECES, max_size=12), idx=st.none() | st.binary(max_size=40))
 def test_any_bytes_give_a_source_or_a_facekeep_error(
     tmp_path_factory: pytest.TempPathFactory, pieces: list[bytes], idx: bytes | None
@@ -194,6 +195,7 @@ def test_any_bytes_give_a_source_or_a_facekeep_error(
         assert source.read(index)
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
     path = tmp_path / "train.rec"
     write_records(path, (packed(0.0, bytes([n % 251]) * 400_000) for n in range(100)), index=False)

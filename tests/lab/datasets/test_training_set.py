@@ -127,6 +127,7 @@ def test_a_table_that_is_not_there(tmp_path: Path) -> None:
         open_source(tmp_path, labels=tmp_path / "no.tsv")
 
 
+@pytest.mark.slow
 @pytest.mark.shared
 def test_the_shared_faces(shared: Path) -> None:
     source = open_source(shared / "faces", labels=shared / "faces" / "index.tsv")
@@ -139,6 +140,7 @@ def test_the_shared_faces(shared: Path) -> None:
     assert source.names[source.labels[with_class]] == "celeba/5811"
 
 
+@pytest.mark.slow
 @pytest.mark.shared
 def test_people_in_json_beside_the_images(shared: Path) -> None:
     source = open_source(shared / "landmarks" / "faces68.tar")

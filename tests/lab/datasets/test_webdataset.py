@@ -259,7 +259,8 @@ BLOCKS = st.one_of(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@pytest.mark.slow
+@settings(max_examples=300)
 @given(blocks=st.lists(BLOCKS, max_size=10))
 def test_any_bytes_give_a_source_or_a_facekeep_error(
     tmp_path_factory: pytest.TempPathFactory, blocks: list[bytes]
@@ -274,7 +275,8 @@ def test_any_bytes_give_a_source_or_a_facekeep_error(
         assert source.read(index)
 
 
-@settings(max_examples=100, deadline=None)
+@pytest.mark.slow
+@settings(max_examples=100)
 @given(
     names=st.lists(
         st.text(st.characters(exclude_characters="\0", codec="utf-8"), min_size=1).filter(

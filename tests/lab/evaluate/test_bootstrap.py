@@ -39,6 +39,7 @@ def mated_half_matched(people, each):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("each", [1, 20])
 def test_a_tar_is_as_sure_as_there_are_people_not_comparisons(each):
     (point,) = at_thresholds(mated_half_matched(200, each), [(0.1, 0.5)], resamples=4000)
@@ -48,6 +49,7 @@ def test_a_tar_is_as_sure_as_there_are_people_not_comparisons(each):
     assert point.high == pytest.approx(0.5 + spread, abs=0.006)
 
 
+@pytest.mark.slow
 def test_an_fmr_of_pairs_that_share_nobody_is_conservative_by_the_square_root_of_three():
     # Each pair is of two people found nowhere else: the plain variance is p (1 - p) / n.
     n = 1000
@@ -60,6 +62,7 @@ def test_an_fmr_of_pairs_that_share_nobody_is_conservative_by_the_square_root_of
     assert point.fmr_high - point.fmr_low == pytest.approx(2 * spread, rel=0.06)
 
 
+@pytest.mark.slow
 def test_with_one_person_to_draw_an_fmr_has_the_plain_interval():
     n = 1000
     alarms = np.where(np.arange(n) < n // 10, 0.9, 0.1)
@@ -80,6 +83,7 @@ def test_a_threshold_set_anew_in_every_draw_widens_the_interval():
     assert (free.fmr_low, free.fmr_high) == (fixed.fmr_low, fixed.fmr_high)
 
 
+@pytest.mark.slow
 def test_the_interval_holds_what_a_larger_sample_shows():
     rows, person = rows_of(400, 4, 0.8, seed=1)
     (truth,) = at_rates(all_pairs(rows, person).scores, (1e-2,), resamples=0)

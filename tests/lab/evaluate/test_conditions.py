@@ -59,6 +59,7 @@ def points_of(conditions, name: str):
     return [point for point in conditions.points if point.condition == name]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HARDER)
 def test_all_pairs_are_counted_as_if_one_by_one(name: str):
     data, found = known_people(noise=2.0, failed=(5, 40))
@@ -78,6 +79,7 @@ def test_all_pairs_are_counted_as_if_one_by_one(name: str):
     assert sum(p.faces for p in points) == known.sum()
 
 
+@pytest.mark.slow
 def test_a_list_of_pairs_is_counted_like_all_pairs():
     data, found = known_people(noise=2.0, failed=(5,))
     facts = made_up(len(data.person))
@@ -164,6 +166,7 @@ def test_one_threshold_decides_that_of_the_supported_rate_nearest_to_1e_3(
     assert [p.supported for p in conditions.told] == [chosen * 1680 >= 3]
 
 
+@pytest.mark.slow
 def test_what_is_not_known_of_any_face_is_left_out():
     data, found = known_people()
     facts = made_up(len(data.person)) | {"size": np.full(len(data.person), np.nan)}

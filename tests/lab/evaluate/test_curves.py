@@ -18,6 +18,7 @@ SCORES = st.one_of(
 )
 
 
+@pytest.mark.slow
 @given(SCORES, SCORES)
 def test_the_area_agrees_with_scikit_learn(mated, non_mated):
     kinds = np.repeat([1, 0], [len(mated), len(non_mated)])
@@ -25,6 +26,7 @@ def test_the_area_agrees_with_scikit_learn(mated, non_mated):
     assert curve(scores_of(mated, non_mated)).auc == pytest.approx(expected)
 
 
+@pytest.mark.slow
 @given(SCORES, SCORES)
 def test_the_equal_error_rate_agrees_with_scikit_learn(mated, non_mated):
     kinds = np.repeat([1, 0], [len(mated), len(non_mated)])
@@ -42,6 +44,7 @@ def test_the_equal_error_rate_agrees_with_scikit_learn(mated, non_mated):
     assert (non_mated >= above).mean() < (mated < above).mean()
 
 
+@pytest.mark.slow
 @given(SCORES, SCORES, st.integers(2, 80))
 def test_every_point_was_measured_and_the_ends_are_there(mated, non_mated, points):
     found = curve(scores_of(mated, non_mated), points=points)

@@ -195,7 +195,7 @@ def test_average_precision_by_hand():
 
 
 @given(st.lists(st.tuples(st.integers(0, 10_000), st.booleans()), max_size=30), st.integers(0, 5))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_average_precision_is_the_best_precision_at_each_recall(
     rows: list[tuple[int, bool]], missed: int
 ):
@@ -249,6 +249,7 @@ def refine(image: NDArray[np.uint8], faces: list[Face]) -> list[Face]:
     return [each.replace(landmarks=each.landmarks + np.float32([0, 1])) for each in faces]
 
 
+@pytest.mark.slow
 def test_a_trial_tells_detectors_apart(annotated: Annotated):
     canvases = Canvases(annotated, [20, 40])
     perfect, worse = Oracle(canvases), Oracle(canvases, off=0.1, misses=1, false=2)

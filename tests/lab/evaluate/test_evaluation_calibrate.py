@@ -32,6 +32,7 @@ def with_a_double():
     return data, found
 
 
+@pytest.mark.slow
 def test_two_names_of_one_person_are_not_compared():
     data, found = with_a_double()
     made = calibrate(data, found)
@@ -59,6 +60,7 @@ def test_too_few_comparisons_are_told():
         calibrate(data, found)
 
 
+@pytest.mark.slow
 def test_the_outcome_tells_what_was_left_out():
     data, found = with_a_double()
     result = run_calibration(data, found, system("calibrate")).result

@@ -73,6 +73,7 @@ class Page(HTMLParser):
         self.text += data
 
 
+@pytest.mark.slow
 def test_the_roc_shows_what_is_accepted(monkeypatch: pytest.MonkeyPatch):
     drawn = []
     draw = plots._draw
@@ -86,6 +87,7 @@ def test_the_roc_shows_what_is_accepted(monkeypatch: pytest.MonkeyPatch):
     assert drawn == [("sface", [1, 0.25], [1, 0.875])]
 
 
+@pytest.mark.slow
 def test_the_page_needs_nothing_else(tmp_path: Path):
     path = write_report(tmp_path / "new" / "report", [outcome()], COMMAND)
     text = path.read_text()
@@ -109,6 +111,7 @@ def test_the_page_needs_nothing_else(tmp_path: Path):
     }
 
 
+@pytest.mark.slow
 def test_the_page_tells_the_figures(tmp_path: Path):
     made = outcome()
     text = Page(write_report(tmp_path, [made], COMMAND).read_text()).text
@@ -123,6 +126,7 @@ def test_the_page_tells_the_figures(tmp_path: Path):
     assert "sface on made" in text
 
 
+@pytest.mark.slow
 def test_the_same_outcome_gives_the_same_bytes(tmp_path: Path):
     import matplotlib
 
@@ -134,6 +138,7 @@ def test_the_same_outcome_gives_the_same_bytes(tmp_path: Path):
     assert first == second
 
 
+@pytest.mark.slow
 def test_names_cannot_break_the_page(tmp_path: Path):
     made = outcome()
     hostile = "<script>alert(1)</script>\n\x1b[31m&\"'"
@@ -148,6 +153,7 @@ def test_names_cannot_break_the_page(tmp_path: Path):
     assert page.text.count("<script>alert(1)</script>") > 5
 
 
+@pytest.mark.slow
 def test_several_models_share_a_page(tmp_path: Path):
     made = outcome()
     other = Outcome(
@@ -159,6 +165,7 @@ def test_several_models_share_a_page(tmp_path: Path):
     assert {"scores-sface.png", "scores-other.png", "det.png"} <= names
 
 
+@pytest.mark.slow
 def test_identification_has_its_own_pictures(tmp_path: Path):
     made = run_identification(*known_people(noise=1.5), system("identify"))
     text = Page(write_report(tmp_path, [made], COMMAND).read_text()).text
@@ -169,6 +176,7 @@ def test_identification_has_its_own_pictures(tmp_path: Path):
     assert "FPIR at most" in text
 
 
+@pytest.mark.slow
 def test_many_failures_are_counted_not_listed(tmp_path: Path):
     made = outcome()
     failures = tuple(Failure(f"f{i:04d}", "no face was found") for i in range(250))
@@ -198,12 +206,14 @@ def decoded(png: bytes):
     return cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR)
 
 
+@pytest.mark.slow
 def test_curves_without_any_error_can_be_drawn():
     perfect = plots.Line("perfect", np.array([1.0, 0.0, 0.0]), np.array([0.0, 0.0, 1.0]))
     for picture in (plots.det([perfect]), plots.roc([perfect]), plots.cmc([("a", np.ones(1))])):
         assert decoded(picture).shape[2] == 3
 
 
+@pytest.mark.slow
 def test_a_worse_system_is_drawn_higher_in_a_det():
     rates = np.geomspace(0.5, 1e-4, 50)
     worse = plots.Line("worse", rates, np.full(50, 0.5))
@@ -216,6 +226,7 @@ def test_a_worse_system_is_drawn_higher_in_a_det():
     assert height["worse"] < height["better"], "rows are counted from the top"
 
 
+@pytest.mark.slow
 def test_between_two_points_the_more_careful_one_holds():
     """FNMR is 0.5 until a false-match rate of 1e-1 has been paid for, and 0.05 from there on."""
     line = plots.Line("steps", np.array([0.5, 0.1, 1e-3]), np.array([0.05, 0.05, 0.5]))
@@ -241,6 +252,7 @@ def test_a_sheet_of_one_pair_is_one_pair_wide():
     assert pair_sheet([Pair(0, 1, 0.5)], crop_of).shape[1] < 300
 
 
+@pytest.mark.slow
 def test_conditions_have_a_picture_of_all_models(monkeypatch: pytest.MonkeyPatch):
     drawn: list[tuple[Sequence[str], Sequence[tuple[str, Any]]]] = []
 
@@ -265,6 +277,7 @@ def test_conditions_have_a_picture_of_all_models(monkeypatch: pytest.MonkeyPatch
     assert "conditions.png" not in [picture.file for picture in draw_pictures([outcome()])]
 
 
+@pytest.mark.slow
 def test_bars_without_figures_or_intervals_are_drawn_all_the_same():
     rows = ["small", "large", "turned"]
     shares = [(0.9, 0.8, 0.95), (0.7, None, None), (None, None, None)]
@@ -274,6 +287,7 @@ def test_bars_without_figures_or_intervals_are_drawn_all_the_same():
     assert one != plots.bars(rows, [("TAR", [("a", moved)]), ("FMR", [("a", shares)])])
 
 
+@pytest.mark.slow
 def test_the_first_picture_ever_says_nothing(tmp_path: Path) -> None:
     """matplotlib lists the fonts then, and if that takes seconds, says so: here at once."""
     code = (

@@ -239,6 +239,7 @@ def photos(tmp_path: Path, hopper_path, collins_path) -> Samples:
     return samples_of_files(["h", "empty", "c", "damaged", "missing"], paths)
 
 
+@pytest.mark.slow
 def test_the_road_from_photos(photos, hopper):
     with (
         Detector(options=RuntimeOptions(threads=1)) as detector,
@@ -259,6 +260,7 @@ def test_the_road_from_photos(photos, hopper):
     assert reasons["missing"].startswith("cannot be read: no such file")
 
 
+@pytest.mark.slow
 def test_norms_with_flip_are_of_the_sum(photos):
     samples = dataclasses.replace(photos, names=photos.names[:1])
     with (

@@ -79,6 +79,7 @@ def plain(gallery, owners, probes, who, threshold):
     return first / mated, alarms / (len(who) - mated), missed / mated
 
 
+@pytest.mark.slow
 @given(st.integers(0, 2**32 - 1))
 def test_it_agrees_with_plain_loops(seed):
     rng = np.random.default_rng(seed)

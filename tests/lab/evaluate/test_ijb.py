@@ -27,6 +27,7 @@ SCORES = st.one_of(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("least", [1, 1000])
 @given(mated=SCORES, non_mated=SCORES, fmr=st.sampled_from([1e-3, 0.05, 0.1, 1 / 3, 0.5, 0.9]))
 def test_the_common_figure_is_that_of_scikit_learn(least, mated, non_mated, fmr):

@@ -32,6 +32,7 @@ SCORES = st.one_of(
 RATES = st.sampled_from([1e-3, 1e-2, 0.1, 0.29, 1 / 3, 0.5, 0.9])
 
 
+@pytest.mark.slow
 @given(SCORES, SCORES, RATES)
 def test_the_threshold_is_the_lowest_that_keeps_the_rate(mated, non_mated, fmr):
     (point,) = tar_at(mated, non_mated, (fmr,))
@@ -45,6 +46,7 @@ def test_the_threshold_is_the_lowest_that_keeps_the_rate(mated, non_mated, fmr):
     assert (non_mated >= lower).mean() > fmr
 
 
+@pytest.mark.slow
 @given(SCORES, SCORES, RATES)
 def test_tar_agrees_with_scikit_learn(mated, non_mated, fmr):
     (point,) = tar_at(mated, non_mated, (fmr,))
@@ -169,6 +171,7 @@ def reference_folds(scores, mated, fold):
     return np.array(accuracies)
 
 
+@pytest.mark.slow
 @given(st.integers(0, 2**32 - 1))
 def test_folds_agree_with_trying_every_threshold(seed):
     rng = np.random.default_rng(seed)

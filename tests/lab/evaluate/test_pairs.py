@@ -46,6 +46,7 @@ def brute_force(rows, person):
     return scores[same], scores[~same]
 
 
+@pytest.mark.slow
 @given(st.integers(0, 2**32 - 1), st.integers(2, 40), st.integers(1, 50))
 def test_all_pairs_agree_with_brute_force(seed, count, block):
     rng = np.random.default_rng(seed)

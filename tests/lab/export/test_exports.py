@@ -56,6 +56,7 @@ def own_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FACEKEEP_MODELS", str(tmp_path / "models"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", ["openvino", "ncnn"])
 @pytest.mark.parametrize("model", [SMALL, "facekeep-detect"])
 def test_an_export_gives_the_numbers_of_the_original(
@@ -81,6 +82,7 @@ def test_an_export_gives_the_numbers_of_the_original(
         np.testing.assert_allclose(found[name], value, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_an_exported_embedder_is_imported_and_knows_a_real_face(
     own_models: None, tmp_path: Path, hopper: NDArray[np.uint8]
 ) -> None:
@@ -108,6 +110,7 @@ def test_an_ncnn_network_without_its_weights_is_not_imported(
     assert_one_line(caught.value)
 
 
+@pytest.mark.slow
 def test_other_numbers_are_an_error_and_nothing_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -161,6 +164,7 @@ def failing(monkeypatch: pytest.MonkeyPatch, target: str, error: BaseException) 
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("limit", [100, 100_000, 370_000])
 @pytest.mark.parametrize("target", ["openvino", "ncnn"])
 def test_a_full_disk_is_named_and_nothing_is_left(tmp_path: Path, target: str, limit: int) -> None:
@@ -176,6 +180,7 @@ def test_a_full_disk_is_named_and_nothing_is_left(tmp_path: Path, target: str, l
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_all_files_are_placed_or_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     require("openvino")
     real = Path.rename
@@ -231,6 +236,7 @@ def test_nothing_is_overwritten(tmp_path: Path, target: str) -> None:
         there.unlink()
 
 
+@pytest.mark.slow
 def test_what_appears_while_it_is_converted_is_not_overwritten(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -317,6 +323,7 @@ def test_a_param_gets_its_names_its_size_and_its_axes_back() -> None:
     assert "=64" not in to_ncnn.mended(text, session, None, [])
 
 
+@pytest.mark.slow
 def test_the_command_says_what_was_written(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -354,6 +361,7 @@ def foreign(tmp_path: Path, own_models: None) -> ModelEntry:
     return import_model(path, "foreign")
 
 
+@pytest.mark.slow
 def test_a_foreign_network_is_converted_in_a_child(
     tmp_path: Path, foreign: ModelEntry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -369,6 +377,7 @@ def test_a_foreign_network_is_converted_in_a_child(
     assert all(file.is_file() for file in made.files)
 
 
+@pytest.mark.slow
 def test_a_conversion_that_crashes_is_one_line(
     tmp_path: Path, foreign: ModelEntry, monkeypatch: pytest.MonkeyPatch
 ) -> None:

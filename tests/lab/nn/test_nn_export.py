@@ -17,6 +17,8 @@ from facekeep.errors import ModelError
 from facekeep.lab.nn import export_onnx
 from facekeep.runtime import RuntimeOptions, open_session
 
+pytestmark = pytest.mark.slow
+
 
 def exported(tmp_path: Path, **options: Any) -> Path:
     target = tmp_path / "network.onnx"

@@ -14,6 +14,8 @@ from facekeep.lab.nn import cost, load_checkpoint
 from facekeep.lab.nn.litert import _in_use, read_litert
 from facekeep.models import import_model, remove_model
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("ai_edge_litert")
 
 

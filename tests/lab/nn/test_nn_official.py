@@ -16,7 +16,7 @@ from facekeep.lab.nn import EdgeFace, edgenext, export_onnx, load_checkpoint, sa
 from facekeep.lab.nn.litert import read_litert
 from facekeep.runtime import RuntimeOptions, open_session
 
-pytestmark = pytest.mark.shared
+pytestmark = [pytest.mark.slow, pytest.mark.shared]
 
 Array = NDArray[np.float32]
 QUANTISED = {"edgeface-xs": "edgeface_xs_q.pt", "edgeface-xxs": "edgeface_xxs_q.pt"}

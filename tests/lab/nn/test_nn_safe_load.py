@@ -393,7 +393,7 @@ SOUND = io.BytesIO()
 torch.save(OrderedDict(a=torch.ones(3, 2), b=torch.zeros(2, dtype=torch.float16)), SOUND)
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=400, suppress_health_check=list(HealthCheck))
 @given(
     st.lists(
         st.tuples(st.integers(0, len(SOUND.getvalue()) - 1), st.integers(0, 255)),
@@ -408,7 +408,7 @@ def test_damaged_files_are_read_or_refused(tmp_path: Path, damage: list[tuple[in
     read_or_refused(tmp_path, bytes(content))
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=400, suppress_health_check=list(HealthCheck))
 @given(
     st.lists(
         st.one_of(

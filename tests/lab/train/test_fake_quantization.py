@@ -218,6 +218,7 @@ def rounding(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_a_stopped_run_goes_on_to_the_bit(
     rounding: Path, tmp_path: Path, hopper: NDArray[np.uint8], collins: NDArray[np.uint8]
 ) -> None:

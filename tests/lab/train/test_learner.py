@@ -65,6 +65,7 @@ def evenness(change: torch.Tensor) -> float:
     return float(squares.mean() / squares.max())
 
 
+@pytest.mark.slow
 def test_muon_moves_matrices_inside_the_network_in_all_directions_alike():
     inside, last = "stages.0.blocks.0.mlp.fc1.weight", "head.fc.weight"
     plain, muon = (moved(learner(optimizer=each), lr=1e-3) for each in ("adamw", "muon"))
@@ -73,6 +74,7 @@ def test_muon_moves_matrices_inside_the_network_in_all_directions_alike():
     assert muon[inside].square().mean().sqrt() == pytest.approx(3 * 0.2 * 1e-3, rel=0.2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
 def test_a_learner_goes_on_from_its_full_state(optimizer: str):
     first = learner(optimizer=optimizer)
@@ -86,6 +88,7 @@ def test_a_learner_goes_on_from_its_full_state(optimizer: str):
     assert all(torch.equal(one, other) for one, other in pairs)
 
 
+@pytest.mark.slow
 def test_weights_decay_but_biases_norms_and_scales_do_not():
     without, decayed = (moved(learner(weight_decay=each), lr=1e-3) for each in (0.0, 5.0))
     for key, change in decayed.items():
@@ -93,6 +96,7 @@ def test_weights_decay_but_biases_norms_and_scales_do_not():
         assert same == (change.ndim <= 1), key
 
 
+@pytest.mark.slow
 def test_the_gradient_is_shortened_to_the_limit():
     long = learner(clip=0.0)
     norm = float(long.step(*batch(), lr=0.0)[-1])
@@ -105,6 +109,7 @@ def test_the_gradient_is_shortened_to_the_limit():
     assert lengths[1] == pytest.approx(lengths[0] / 10, rel=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_less_precision_gives_nearly_the_same_loss(precision: str):
     exact, rough = (learner(precision=each).step(*batch(), lr=1e-3) for each in ("fp32", precision))
@@ -113,6 +118,7 @@ def test_less_precision_gives_nearly_the_same_loss(precision: str):
     assert learner(precision=precision).skips_overflows == (precision == "fp16")
 
 
+@pytest.mark.slow
 def test_the_scale_of_fp16_is_taken_off_before_gradients_are_shortened():
     pupils = [learner(precision=each, scale=1.0) for each in ("fp32", "fp16")]
     pupils[1]._scaler = torch.amp.GradScaler("cpu", init_scale=256.0)
@@ -184,6 +190,7 @@ class Colours(nn.Module):
         return x.mean((2, 3)) + 1
 
 
+@pytest.mark.slow
 def test_people_kept_out_are_embedded_but_for_what_cannot_be_read(tmp_path: Path, hopper, collins):
     folder = write_people(tmp_path / "people", [hopper, collins], 4, 23)
     (folder / "person 01/3.png").write_bytes(b"no picture")

@@ -71,6 +71,7 @@ def test_an_epoch_gives_each_image_once_and_leaves_out_the_rest() -> None:
             assert (each.images[place].permute(1, 2, 0).numpy() == picture(i)).all()
 
 
+@pytest.mark.slow
 def test_epochs_and_seeds_differ_in_order_and_in_augmentation() -> None:
     source = Listed(30)
     ways = [
@@ -87,6 +88,7 @@ def test_epochs_and_seeds_differ_in_order_and_in_augmentation() -> None:
     assert np.mean([len(found) for found in faces.values()]) > 2.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 def test_workers_change_nothing(tmp_path: Path, workers: int) -> None:
     (write_people(tmp_path) / "Cy" / "0.png").write_bytes(b"broken")
@@ -137,6 +139,7 @@ def test_no_augmentation_equals_the_settings_that_do_nothing() -> None:
     assert told(run(Listed(10), augment=None)) == told(run(Listed(10), augment=Augment.none()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
 def test_what_cannot_be_used_is_replaced_and_counted(
     workers: int, caplog: pytest.LogCaptureFixture
@@ -155,6 +158,7 @@ def test_what_cannot_be_used_is_replaced_and_counted(
     assert all("k" in text and "\n" not in text for text in skipped)
 
 
+@pytest.mark.slow
 def test_the_count_of_a_run_that_goes_on_is_that_of_one_that_was_not_stopped() -> None:
     source = Listed(40, frozenset(range(0, 40, 3)))
     whole = Loader(source, batch=4, size=24)
@@ -169,6 +173,7 @@ def test_the_count_of_a_run_that_goes_on_is_that_of_one_that_was_not_stopped() -
     assert second.corrupt == whole.corrupt > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_source_in_which_nearly_all_is_broken_stops(workers: int) -> None:
     loader = Loader(Listed(4000, frozenset(range(3999))), batch=8, size=24, workers=workers)
@@ -221,6 +226,7 @@ def workers_now() -> list[psutil.Process]:
     return [each for each in psutil.Process().children() if each.status() != psutil.STATUS_ZOMBIE]
 
 
+@pytest.mark.slow
 def test_an_epoch_that_is_left_early_takes_its_workers_with_it() -> None:
     before = workers_now()
     epoch = Loader(Listed(400), batch=4, size=24, workers=2).epoch(0)
@@ -232,6 +238,7 @@ def test_an_epoch_that_is_left_early_takes_its_workers_with_it() -> None:
     assert not multiprocessing.active_children()
 
 
+@pytest.mark.slow
 def test_global_random_numbers_are_left_alone() -> None:
     torch.manual_seed(5)
     before = torch.get_rng_state()
@@ -241,6 +248,7 @@ def test_global_random_numbers_are_left_alone() -> None:
     assert (np.random.get_state()[1] == numbers).all()
 
 
+@pytest.mark.slow
 def test_handlers_of_signals_are_left_alone() -> None:
     numbers = (signal.SIGCHLD, signal.SIGINT, signal.SIGTERM)
     before = [signal.getsignal(number) for number in numbers]
@@ -249,6 +257,7 @@ def test_handlers_of_signals_are_left_alone() -> None:
     assert [signal.getsignal(number) for number in numbers] == before
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_ends_the_epoch_with_one_line() -> None:
     before = workers_now()
     epoch = Loader(Listed(4000), batch=4, size=24, workers=1).epoch(0)
@@ -273,6 +282,7 @@ for epoch in range(10_000):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_no_worker_outlives_the_run(tmp_path: Path, number: signal.Signals) -> None:
     """Ctrl-C reaches the whole group; a SIGTERM or SIGKILL often the main process alone."""
@@ -301,6 +311,7 @@ def test_no_worker_outlives_the_run(tmp_path: Path, number: signal.Signals) -> N
         assert complaints.rstrip().endswith("KeyboardInterrupt")
 
 
+@pytest.mark.slow
 def test_a_worker_that_begins_after_its_parent_was_killed_ends_too() -> None:
     code = """
 import os, time
@@ -311,6 +322,7 @@ time.sleep(50)
     assert subprocess.run([sys.executable, "-c", code], check=False, timeout=40).returncode == 1
 
 
+@pytest.mark.slow
 def test_workers_of_a_process_whose_opencv_has_threads() -> None:
     import cv2
 
@@ -325,6 +337,7 @@ def test_workers_of_a_process_whose_opencv_has_threads() -> None:
         cv2.setNumThreads(threads)
 
 
+@pytest.mark.slow
 def test_the_package_needs_no_pytorch_until_a_batch_is_made(tmp_path: Path) -> None:
     write_people(tmp_path)
     code = """
@@ -349,6 +362,7 @@ except Exception as error:
     assert "facekeep[train]" in done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.shared
 def test_shared_faces_through_workers(shared: Path) -> None:
     source = open_source(shared / "faces")

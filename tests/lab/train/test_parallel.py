@@ -37,6 +37,7 @@ def together(
     return [torch.load(folder / f"rank{rank}.pt") for rank in range(2)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", kit.CASES)
 def test_two_processes_learn_what_one_does(
     name: str, alone: dict[str, Any], together: list[dict[str, Any]]
@@ -52,6 +53,7 @@ def test_two_processes_learn_what_one_does(
     assert torch.equal(together[0][name]["losses"], together[1][name]["losses"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", kit.CASES)
 def test_both_processes_classes_are_in_the_checkpoint(
     name: str, alone: dict[str, Any], together: list[dict[str, Any]]
@@ -67,6 +69,7 @@ def test_both_processes_classes_are_in_the_checkpoint(
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RESUMED)
 def test_a_run_goes_on_with_another_number_of_processes(
     name: str, alone: dict[str, Any], together: list[dict[str, Any]]
@@ -78,6 +81,7 @@ def test_a_run_goes_on_with_another_number_of_processes(
     torch.testing.assert_close(shrunk["losses"], rest, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_exchanges_between_two_processes(together: list[dict[str, Any]]) -> None:
     first, second = (found["exchanges"] for found in together)
     rows = torch.tensor([[0.0, 1.0], [2.0, 3.0]])
@@ -97,6 +101,7 @@ def _wait(processes: Any) -> None:
         pass
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("worker", [kit.hang, kit.die])
 def test_a_lost_process_ends_the_others(worker: Any, tmp_path: Path) -> None:
     processes = spawn(worker, (kit.free_port(), tmp_path), nprocs=2, join=False)
@@ -172,6 +177,7 @@ def test_each_process_takes_the_gpu_of_its_number(monkeypatch: pytest.MonkeyPatc
         from_environment()
 
 
+@pytest.mark.slow
 def test_nobody_to_join_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     variables = {"RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}
     for name, value in variables.items():

@@ -29,6 +29,7 @@ def test_a_sample_holds_the_batch_and_is_filled_up(
     assert len(chosen) == max(math.ceil(rate * 30), len(known))
 
 
+@pytest.mark.slow
 def test_every_class_is_drawn_equally_often() -> None:
     labels = torch.tensor([3])
     drawn = torch.zeros(40)

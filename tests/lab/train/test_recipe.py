@@ -44,6 +44,7 @@ def test_a_recipe_reads_back_as_it_was_written(tmp_path: Path, recipe: Recipe):
     assert make_recipe(read_recipe(file)) == recipe
 
 
+@pytest.mark.slow
 @given(st.text(min_size=1).filter(str.isprintable).filter(lambda text: text.strip()))
 def test_any_name_of_a_teacher_survives(tmp_path_factory, text: str):
     file = tmp_path_factory.mktemp("recipe") / "recipe.toml"

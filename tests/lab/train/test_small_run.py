@@ -17,6 +17,8 @@ from facekeep.lab.train.checkpoint import load_checkpoint, save_checkpoint
 from facekeep.lab.train.refiner.recipe import RefinerRecipe
 from facekeep.lab.train.small_run import SmallTrainer, hold_out
 
+pytestmark = pytest.mark.slow
+
 RECIPE = RefinerRecipe(data=Path("photos"), steps=90, batch=4)  # a row of the log every other step
 
 

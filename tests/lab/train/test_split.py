@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from data_kit import contents_of, write_people
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from facekeep.errors import InputError
@@ -33,7 +33,7 @@ def held_out(source: Source, **arguments: int | float) -> tuple[Source, Source, 
     return train, holdout, set(holdout.names)
 
 
-@settings(deadline=None)
+@pytest.mark.slow
 @given(
     counts=st.lists(st.integers(1, 4), min_size=2, max_size=12),
     unknown=st.integers(0, 3),

@@ -15,6 +15,8 @@ from facekeep.models import import_model
 from facekeep.pipeline.embed import Embedder
 from facekeep.runtime import RuntimeOptions
 
+pytestmark = pytest.mark.slow
+
 SIZE, WIDTH = 32, 16
 
 

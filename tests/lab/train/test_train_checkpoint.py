@@ -32,6 +32,7 @@ def test_a_checkpoint_brings_back_what_was_saved(tmp_path: Path):
     assert [each.name for each in tmp_path.iterdir()] == ["checkpoint.pt"]
 
 
+@pytest.mark.slow
 def test_a_full_disk_leaves_the_older_checkpoint(tmp_path: Path):
     """In a process of its own: the limit on file sizes cannot be lifted again."""
     path = tmp_path / "checkpoint.pt"

@@ -25,6 +25,8 @@ from facekeep.lab.train.run import TrainingResult, train
 from facekeep.models import import_model
 from facekeep.runtime import open_session
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="session")
 def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -74,6 +74,7 @@ def test_a_missed_face_and_an_imagined_one_cost_score():
     assert detection_loss(truth(), [nobody], SIDE)[1:].tolist() == [0, 0]
 
 
+@pytest.mark.slow
 def test_nothing_is_asked_where_nobody_is_sure():
     rows = [row.requires_grad_() for row in truth(surely=1.0)]
     detection_loss(rows, [one(Known.UNSURE)], SIDE).sum().backward()

@@ -40,14 +40,15 @@ def interrupted(what: str, images: int) -> Iterator[Callable[[int], None]]:
 
 
 @pytest.fixture(scope="module")
-def whole(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def whole(annotated_photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = tmp_path_factory.mktemp("runs") / "whole"
-    outcome = train_detector(DetectorRecipe(data=photos, **SMALL), run, threads=1)
+    outcome = train_detector(DetectorRecipe(data=annotated_photos, **SMALL), run, threads=1)
     assert outcome.finished
     assert outcome.step == 4
     return run
 
 
+@pytest.mark.slow
 def test_a_run_yields_a_detector_and_says_how(whole: Path):
     summary = json.loads((whole / "summary.json").read_text())
     assert summary["canvases_seen"] == 8
@@ -61,10 +62,11 @@ def test_a_run_yields_a_detector_and_says_how(whole: Path):
     assert log["holdout_loss"][-1] == pytest.approx(summary["holdout_loss"]["loss"], rel=1e-5)
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on_as_if_it_had_not_been(
-    whole: Path, photos: Path, tmp_path: Path
+    whole: Path, annotated_photos: Path, tmp_path: Path
 ):
-    recipe = DetectorRecipe(data=photos, **SMALL)
+    recipe = DetectorRecipe(data=annotated_photos, **SMALL)
     stopped = train_detector(recipe, tmp_path / "run", threads=1, watch=interrupted)
     assert (stopped.finished, stopped.step) == (False, 2)
     assert not (tmp_path / "run" / "detector.onnx").exists()
@@ -76,12 +78,20 @@ def test_an_interrupted_run_goes_on_as_if_it_had_not_been(
     assert again["loss"] == before["loss"]
 
 
+@pytest.mark.slow
 def test_a_run_may_begin_with_yunet_and_get_a_name(
-    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hopper: NDArray[np.uint8]
+    annotated_photos: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    hopper: NDArray[np.uint8],
 ):
     monkeypatch.setenv("FACEKEEP_MODELS", str(tmp_path / "models"))
     recipe = DetectorRecipe(
-        data=photos, scenes=photos, crops=photos, begin="yunet", **{**SMALL, "steps": 1}
+        data=annotated_photos,
+        scenes=annotated_photos,
+        crops=annotated_photos,
+        begin="yunet",
+        **{**SMALL, "steps": 1},
     )
     outcome = train_detector(recipe, tmp_path / "run", name="ours", threads=1)
     assert outcome.summary is not None
@@ -97,9 +107,10 @@ def test_a_run_may_begin_with_yunet_and_get_a_name(
     assert not (tmp_path / "other").exists()
 
 
-def test_a_folder_that_exists_is_left_alone(photos: Path, tmp_path: Path):
+@pytest.mark.slow
+def test_a_folder_that_exists_is_left_alone(annotated_photos: Path, tmp_path: Path):
     with pytest.raises(InputError, match="exists already"):
-        train_detector(DetectorRecipe(data=photos, **SMALL), tmp_path)
+        train_detector(DetectorRecipe(data=annotated_photos, **SMALL), tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -111,6 +111,7 @@ def test_the_same_chance_gives_the_same_batch():
     assert not np.array_equal(one[0], other[0])
 
 
+@pytest.mark.slow
 def test_a_run_yields_a_network_with_a_name(cli, photos: Path, tmp_path: Path, hopper):
     flags = [word for name, value in SMALL.items() for word in (f"--{name}", value)]
     folder = tmp_path / "run"
@@ -133,6 +134,7 @@ def test_a_run_yields_a_network_with_a_name(cli, photos: Path, tmp_path: Path, h
     assert "are told wrong by more than 45 degrees" in done.out
 
 
+@pytest.mark.slow
 def test_it_learns(photos: Path, tmp_path: Path):
     recipe = OrienterRecipe(data=photos, steps=150, batch=16, holdout=2)
     summary = train_orienter(recipe, tmp_path / "run").summary

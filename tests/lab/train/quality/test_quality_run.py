@@ -30,6 +30,7 @@ def photos(tmp_path: Path, hopper: Image, collins: Image) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_damage_gives_crops_of_the_same_shape_and_follows_the_generator(hopper: Image) -> None:
     crop = np.ascontiguousarray(hopper[100:212, 200:312])
     rng, again = np.random.default_rng(3), np.random.default_rng(3)
@@ -40,6 +41,7 @@ def test_damage_gives_crops_of_the_same_shape_and_follows_the_generator(hopper: 
     assert 5 < kept < 100
 
 
+@pytest.mark.slow
 def test_generators_in_the_same_state_damage_different_crops_alike() -> None:
     shades = [np.full((112, 112, 3), shade, np.uint8) for shade in (60, 90)]
     alike = [
@@ -70,6 +72,7 @@ def unit(rng: np.random.Generator, count: int) -> NDArray[np.float32]:
     return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True))
 
 
+@pytest.mark.slow
 def test_a_run_yields_a_quality_network_of_its_embedder(photos: Path, tmp_path: Path) -> None:
     recipe = QualityRecipe(data=photos, crops=6, steps=3, batch=4, holdout=1)
     outcome = train_quality(recipe, tmp_path / "run", name="mine", threads=1)

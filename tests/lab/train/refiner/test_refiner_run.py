@@ -54,6 +54,7 @@ def without_speed(log: Path) -> list[str]:
     return [line.rpartition(",")[0] for line in log.read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_a_run_yields_everything(straight: Path):
     names = {path.name for path in straight.iterdir()}
     assert names == {
@@ -66,6 +67,7 @@ def test_a_run_yields_everything(straight: Path):
     assert summary["params"] == 94_602
 
 
+@pytest.mark.slow
 def test_a_stopped_run_goes_on_to_the_same_end(tmp_path: Path, photos: Path, straight: Path):
     folder, recipe = tmp_path / "run", RefinerRecipe(data=photos, **SMALL)
     stopped = train_refiner(recipe, folder, watch=stopping_after(5 * 8))
@@ -77,6 +79,7 @@ def test_a_stopped_run_goes_on_to_the_same_end(tmp_path: Path, photos: Path, str
     assert without_speed(folder / "log.csv") == without_speed(straight / "log.csv")
 
 
+@pytest.mark.slow
 def test_a_finished_run_gets_its_name_without_its_photos(cli, straight: Path, tmp_path: Path):
     folder = tmp_path / "run"
     shutil.copytree(straight, folder)
@@ -91,6 +94,7 @@ def test_a_finished_run_gets_its_name_without_its_photos(cli, straight: Path, tm
     assert "no model file at" in done.err
 
 
+@pytest.mark.slow
 def test_it_learns(tmp_path: Path, photos: Path):
     recipe = RefinerRecipe(data=photos, steps=200, batch=16, holdout=2)
     summary = train_refiner(recipe, tmp_path / "run").summary
@@ -100,6 +104,7 @@ def test_it_learns(tmp_path: Path, photos: Path):
     assert summary["holdout_error"] < 0.8 * float(first["holdout_error"])
 
 
+@pytest.mark.slow
 def test_the_command_line_trains_and_names(cli, photos: Path, tmp_path: Path, hopper):
     words = ["train", "refiner", "--data", photos, "--out", tmp_path / "run", *FLAGS]
     done = cli(*words, "--name", "ours", "--threads", "1", "--json")
@@ -114,6 +119,7 @@ def test_the_command_line_trains_and_names(cli, photos: Path, tmp_path: Path, ho
     assert np.abs(refined.landmarks - face.landmarks).max() < eyes
 
 
+@pytest.mark.slow
 def test_the_command_line_goes_on(cli, photos: Path, tmp_path: Path):
     folder = tmp_path / "run"
     train_refiner(RefinerRecipe(data=photos, **SMALL), folder, watch=stopping_after(3 * 8))
@@ -145,6 +151,7 @@ def test_wrong_use_is_one_clear_line(
     assert not (tmp_path / "new").exists()
 
 
+@pytest.mark.slow
 def test_a_damaged_recipe_or_checkpoint_is_told(tmp_path: Path, photos: Path):
     folder = tmp_path / "run"
     folder.mkdir()
@@ -161,6 +168,7 @@ def test_a_damaged_recipe_or_checkpoint_is_told(tmp_path: Path, photos: Path):
         train_refiner(read_recipe(RefinerRecipe, folder), folder, resume=True)
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path, photos: Path, monkeypatch):
     losses = run.RefinerTrainer.losses
     broken = lambda self, step: losses(self, step) * (float("nan") if step == 3 else 1)  # noqa: E731

@@ -14,6 +14,8 @@ from facekeep.lab.datasets import person_folder
 from facekeep.lab.datasets.training_set import open_source
 from facekeep.lab.train.photos import crop_people
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def photos(tmp_path: Path, hopper_path: Path, collins_path: Path) -> Path:

@@ -27,7 +27,7 @@ from facekeep.models import FileEntry, ModelEntry, entry, list_models
 from facekeep.models.model_entry import BundledSource
 from facekeep.models.pack import pack
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture

@@ -73,6 +73,7 @@ def assert_same(folder: Path, straight: Path) -> None:
     assert losses(folder / "log.csv") == losses(straight / "log.csv")
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_to_the_same_end(cli, tmp_path: Path, people: Path, straight: Path):
     folder = tmp_path / "run"
     child = start("--data", people, "--out", folder, *SMALL)
@@ -85,6 +86,7 @@ def test_a_killed_run_goes_on_to_the_same_end(cli, tmp_path: Path, people: Path,
     assert_same(folder, straight)
 
 
+@pytest.mark.slow
 def test_ctrl_c_saves_a_checkpoint_and_says_how_to_go_on(
     cli, tmp_path: Path, people: Path, straight: Path
 ):
@@ -111,6 +113,7 @@ def assert_alike(log: Path, straight: Path) -> None:
         assert np.allclose(*np.array(cells, float), rtol=2e-3), one[0][place]
 
 
+@pytest.mark.slow
 def test_two_processes_learn_what_one_does(tmp_path: Path, people: Path, straight: Path):
     folder = tmp_path / "run"
     child = start("--data", people, "--out", folder, *SMALL, "--json", launcher=TWO)
@@ -121,6 +124,7 @@ def test_two_processes_learn_what_one_does(tmp_path: Path, people: Path, straigh
     assert_alike(folder / "log.csv", straight / "log.csv")
 
 
+@pytest.mark.slow
 def test_two_processes_go_on_where_one_stopped(tmp_path: Path, people: Path, straight: Path):
     folder = tmp_path / "run"
     train(small(people, steps=12, eval_every=5), folder, watch=stopping_after(24))
@@ -130,6 +134,7 @@ def test_two_processes_go_on_where_one_stopped(tmp_path: Path, people: Path, str
     assert_alike(folder / "log.csv", straight / "log.csv")
 
 
+@pytest.mark.slow
 def test_another_recipe_than_the_runs_is_refused(cli, straight: Path):
     before = (straight / "recipe.toml").read_bytes()
     outcome = cli("train", "--resume", "--out", straight, "--batch", "16")
@@ -145,6 +150,7 @@ def test_there_must_be_a_run_to_go_on_with(cli, tmp_path: Path):
     assert "begin one without --resume" in outcome.json["error"]["message"]
 
 
+@pytest.mark.slow
 def test_a_run_is_not_overwritten(cli, people: Path, straight: Path):
     before = {path.name: path.stat().st_mtime_ns for path in straight.iterdir()}
     outcome = cli("train", "--data", people, "--out", straight)
@@ -153,6 +159,7 @@ def test_a_run_is_not_overwritten(cli, people: Path, straight: Path):
     assert {path.name: path.stat().st_mtime_ns for path in straight.iterdir()} == before
 
 
+@pytest.mark.slow
 def test_a_finished_run_gets_a_name_later_and_decides_as_far_as_it_may(cli, straight: Path):
     outcome = cli("train", "--resume", "--out", straight, "--name", "ours", "--threads", 1)
     assert outcome.status == 0, outcome.err
@@ -161,6 +168,7 @@ def test_a_finished_run_gets_a_name_later_and_decides_as_far_as_it_may(cli, stra
     assert (made.architecture, made.input_size, made.thresholds) == ("edgeface-xxs", 64, ())
 
 
+@pytest.mark.slow
 def test_enough_people_kept_out_calibrate_the_model(
     cli, tmp_path: Path, hopper, collins, hopper_path: Path, ready_models: None
 ):
@@ -180,6 +188,7 @@ def test_enough_people_kept_out_calibrate_the_model(
     assert [face["match"]["name"] for face in found["faces"]] == ["Grace Hopper"]
 
 
+@pytest.mark.slow
 def test_two_people_fine_tune_a_model(cli, tmp_path: Path, hopper, collins):
     people = write_people(tmp_path / "people", [hopper, collins], 2, 2)
     save_checkpoint(create_model("edgeface-xxs", input_size=64), tmp_path / "old.pt")
@@ -197,6 +206,7 @@ def test_two_people_fine_tune_a_model(cli, tmp_path: Path, hopper, collins):
     assert "lr = 2e-05\n" in (tmp_path / "run/recipe.toml").read_text()
 
 
+@pytest.mark.slow
 def test_faces_that_cannot_be_read_are_counted_and_told(cli, tmp_path: Path, hopper, collins):
     people = write_people(tmp_path / "people", [hopper, collins], 3, 3)
     (people / "person 00/0.png").write_bytes(b"no picture")
@@ -213,6 +223,7 @@ def test_faces_that_cannot_be_read_are_counted_and_told(cli, tmp_path: Path, hop
     assert re.search(r"of \d+ images looked at cannot be used, more than the 1.0%", refused.err)
 
 
+@pytest.mark.slow
 def test_a_set_that_was_cut_short_is_refused(cli, tmp_path: Path, hopper, collins):
     people = [hopper, collins, hopper[:, ::-1], collins[:, ::-1]]
     data = tmp_path / "data"
@@ -236,6 +247,7 @@ def test_a_set_that_was_cut_short_is_refused(cli, tmp_path: Path, hopper, collin
     assert "of 40 records are damaged or missing: the file may have been cut" in allowed.err
 
 
+@pytest.mark.slow
 def test_photos_that_are_no_crops_are_told_of(cli, tmp_path: Path, hopper):
     for name, faces in (("photos", hopper[:500, :500]), ("crops", None)):
         for person in ("Ada", "Bob"):
@@ -256,6 +268,7 @@ def _crop(photo: NDArray[np.uint8]) -> NDArray[np.uint8]:
         return align(photo, detector.detect(photo)[0].landmarks)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sees", ["changed", "plain"])
 def test_faces_of_nobody_known_are_learned_from_a_teacher(
     cli, tmp_path: Path, people: Path, sees: str
@@ -297,6 +310,7 @@ def test_wrong_use_is_one_clear_line(cli, tmp_path: Path, monkeypatch, words, me
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_help_needs_no_torch():
     code = (
         "import sys\n"
@@ -310,6 +324,7 @@ def test_help_needs_no_torch():
     assert done.stdout.endswith("\n\n"), "nothing heavy was named on the last line"
 
 
+@pytest.mark.slow
 def test_without_torch_the_cure_is_named(tmp_path: Path):
     code = (
         "import sys\n"

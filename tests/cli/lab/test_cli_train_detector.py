@@ -10,14 +10,17 @@ import pytest
 SMALL = ("--steps", "2", "--batch", "2", "--side", "96", "--holdout", "1", "--threads", "1")
 
 
-def test_a_run_tells_what_it_made(cli, photos: Path, tmp_path: Path):
-    done = cli("train", "detector", "--data", photos, "--out", tmp_path / "run", *SMALL, "--json")
+@pytest.mark.slow
+def test_a_run_tells_what_it_made(cli, annotated_photos: Path, tmp_path: Path):
+    done = cli(
+        "train", "detector", "--data", annotated_photos, "--out", tmp_path / "run", *SMALL, "--json"
+    )
     assert done.status == 0, done.err
     told = json.loads(done.out)
     assert told["finished"] is True
     assert told["params"] == 53_104
     assert (tmp_path / "run" / told["files"]["onnx"]).is_file()
-    assert told["recipe"]["data"] == str(photos)
+    assert told["recipe"]["data"] == str(annotated_photos)
 
 
 @pytest.mark.parametrize(
