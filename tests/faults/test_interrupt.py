@@ -125,7 +125,7 @@ STOPPED_WHILE_WRITING = """
 import os, sys
 from facekeep import _drafts, _files
 from facekeep.cli.main import main
-from facekeep.lab.export import exporting
+from facekeep.lab.export import exporter
 
 number, named, *words = sys.argv[1:]
 
@@ -136,7 +136,7 @@ def stopped_before(work):
     return stop
 
 _files.publish = stopped_before(_files.publish)
-exporting._place = stopped_before(exporting._place)
+exporter._place_files = stopped_before(exporter._place_files)
 _drafts._NAMELESS = _drafts._NAMELESS and named == "nameless"
 sys.exit(main(words))
 """

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from facekeep.errors import InputError
-from facekeep.lab.evaluate import pool
+from facekeep.lab.evaluate import pool_templates
 
-pooling = importlib.import_module("facekeep.lab.evaluate.pooling")
+pooling = importlib.import_module("facekeep.lab.evaluate.templates")
 
 
 def unit(*row):
@@ -22,7 +22,7 @@ def unit(*row):
 def test_by_hand():
     features = np.array([[2, 0], [0, 4], [0, 2], [3, 3], [5, 0]], np.float32)
     # Template 7: a photo (2, 0), and a video of the mean (0, 3). Template 3: one photo.
-    found = pool(features, [7, 7, 7, 3, 9], [0, 1, 1, 0, 4])
+    found = pool_templates(features, [7, 7, 7, 3, 9], [0, 1, 1, 0, 4])
     assert found.ids.tolist() == [3, 7, 9]
     assert found.images.tolist() == [1, 3, 1]
     assert found.failed == 0
@@ -33,7 +33,7 @@ def test_by_hand():
 
 def test_weights_count_before_the_means():
     features = np.array([[2, 0], [0, 4], [0, 2]], np.float32)
-    found = pool(features, [0, 0, 0], [0, 1, 1], weights=[0.5, 1, 0])
+    found = pool_templates(features, [0, 0, 0], [0, 1, 1], weights=[0.5, 1, 0])
     # (1, 0) and the mean of (0, 4) and (0, 0).
     assert found.rows[0] == unit(1, 2)
 
@@ -43,8 +43,8 @@ def test_the_length_of_features_may_come_as_a_weight():
     features = rng.normal(size=(40, 6)).astype(np.float32)
     template, media = rng.integers(5, size=40), rng.integers(3, size=40)
     lengths = np.linalg.norm(features, axis=1)
-    whole = pool(features, template, media)
-    parts = pool(features / lengths[:, None], template, media, weights=lengths)
+    whole = pool_templates(features, template, media)
+    parts = pool_templates(features / lengths[:, None], template, media, weights=lengths)
     np.testing.assert_allclose(whole.rows, parts.rows, atol=1e-6)
 
 
@@ -70,7 +70,7 @@ def test_it_agrees_with_plain_loops_whatever_the_blocks(seed, count, block):
     weights = rng.uniform(0.1, 1, size=count)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pooling, "_BLOCK", block)
-        found = pool(features, template, media, weights=weights)
+        found = pool_templates(features, template, media, weights=weights)
     expected = plain(features, template, media, weights)
     assert found.ids.tolist() == list(expected)
     np.testing.assert_allclose(found.rows, np.array(list(expected.values())), atol=1e-5)
@@ -80,25 +80,25 @@ def test_it_agrees_with_plain_loops_whatever_the_blocks(seed, count, block):
 
 
 def test_a_template_of_failures_alone_is_zeros():
-    found = pool(np.array([[0, 0], [1, 1]], np.float32), [5, 6], [0, 0])
+    found = pool_templates(np.array([[0, 0], [1, 1]], np.float32), [5, 6], [0, 0])
     assert found.rows[0].tolist() == [0, 0]
     assert (found.failed, found.images.tolist()) == (1, [0, 1])
 
 
 def test_features_that_cancel_each_other_make_no_template():
-    found = pool(np.array([[1, 0], [-1, 0]], np.float32), [5, 5], [0, 1])
+    found = pool_templates(np.array([[1, 0], [-1, 0]], np.float32), [5, 5], [0, 1])
     assert (found.failed, found.rows.tolist()) == (1, [[0, 0]])
 
 
 def test_nothing_to_pool():
-    found = pool(np.empty((0, 4)), [], [])
+    found = pool_templates(np.empty((0, 4)), [], [])
     assert (found.rows.shape, found.failed) == ((0, 4), 0)
     with pytest.raises(InputError, match="no template 1"):
         found.places([1])
 
 
 def test_templates_are_found_by_their_ids():
-    found = pool(np.eye(3), [30, 10, 20], [0, 0, 0])
+    found = pool_templates(np.eye(3), [30, 10, 20], [0, 0, 0])
     assert found.places([10, 30, 10]).tolist() == [0, 2, 0]
     with pytest.raises(InputError, match="no template 15"):
         found.places([10, 15, 99])
@@ -118,4 +118,4 @@ def test_templates_are_found_by_their_ids():
 )
 def test_what_cannot_be_pooled_is_refused(features, arguments, why):
     with pytest.raises(InputError, match=why):
-        pool(features, [0], [0], **arguments)
+        pool_templates(features, [0], [0], **arguments)
