@@ -27,6 +27,7 @@ __all__ = [
     "decode",
     "name_people",
     "read_span",
+    "resize_crop",
     "select",
 ]
 
@@ -271,9 +272,14 @@ def decode(data: bytes, size: int) -> NDArray[np.uint8]:
             f"is not square ({width} x {height}), so it is a photo, not an aligned crop; "
             "run: facekeep align PHOTOS --out FACES"
         )
-    if width == size:
-        return image
+    return resize_crop(image, size)
+
+
+def resize_crop(crop: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    """Bring a square crop to a side: larger ones are averaged down, smaller ones interpolated."""
     import cv2
 
-    how = cv2.INTER_AREA if width > size else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(image, (size, size), interpolation=how), np.uint8)
+    if len(crop) == size:
+        return crop
+    method = cv2.INTER_AREA if len(crop) > size else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(crop, (size, size), interpolation=method), np.uint8)

@@ -25,6 +25,7 @@ import facekeep.pipeline.warp
 from facekeep._internal.files import open_regular, path_text, printable, replacing, why
 from facekeep._version import __version__
 from facekeep.errors import ImageError, InputError
+from facekeep.lab.datasets.source import resize_crop
 from facekeep.lab.datasets.test_sets import Samples
 from facekeep.pipeline.align import align, template
 from facekeep.pipeline.detect import Detector
@@ -123,8 +124,8 @@ def make_cropper(
     landmarks = samples.landmarks
     if samples.aligned:
         if detector is None:
-            return lambda place: _resize_crop(samples.load(place), size)
-        return lambda place: _require_face(detector, _resize_crop(samples.load(place), size))
+            return lambda place: _resize_square(samples.load(place), size)
+        return lambda place: _require_face(detector, _resize_square(samples.load(place), size))
     if landmarks is not None:
         return lambda place: _align_face(samples.load(place), landmarks[place], size)
     if detector is None:
@@ -207,16 +208,11 @@ def _align_face(image: NDArray[np.uint8], landmarks: ArrayLike, size: int) -> ND
         raise ImageError(str(error)) from error
 
 
-def _resize_crop(crop: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    import cv2
-
+def _resize_square(crop: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     height, width = crop.shape[:2]
     if height != width:
         raise ImageError(f"an aligned crop must be square, not {width} x {height} pixels")
-    if height == size:
-        return crop
-    method = cv2.INTER_AREA if height > size else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(crop, (size, size), interpolation=method), np.uint8)
+    return resize_crop(crop, size)
 
 
 def _digest_settings(detector: Detector, size: int) -> bytes:

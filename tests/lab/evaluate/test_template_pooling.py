@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
-
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from facekeep.errors import InputError
-from facekeep.lab.evaluate import pool_templates
-
-pooling = importlib.import_module("facekeep.lab.evaluate.templates")
+from facekeep.lab.evaluate import pool_templates, templates
 
 
 def unit(*row):
@@ -69,7 +65,7 @@ def test_it_agrees_with_plain_loops_whatever_the_blocks(seed, count, block):
     template, media = rng.integers(-3, 5, size=count), rng.integers(3, size=count)
     weights = rng.uniform(0.1, 1, size=count)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pooling, "_BLOCK", block)
+        patch.setattr(templates, "_POOL_BLOCK", block)
         found = pool_templates(features, template, media, weights=weights)
     expected = plain(features, template, media, weights)
     assert found.ids.tolist() == list(expected)
