@@ -37,7 +37,7 @@ from common import arguments, labelled_faces, report, tar_members
 from numpy.typing import NDArray
 
 from facekeep import load_image, threshold
-from facekeep.lab.evaluate.crops import main_face
+from facekeep.lab.evaluate.crops import choose_central_face
 from facekeep.models import default_model, entry
 from facekeep.pipeline.align import align, template
 from facekeep.pipeline.detect import Detector
@@ -470,7 +470,7 @@ class Road:
         for place, image in enumerate(images):
             damaged = change(image, rng)
             if faces := self.detector.find(damaged):
-                face = main_face(faces, np.array(damaged.shape[1::-1]) / 2)
+                face = choose_central_face(faces, np.array(damaged.shape[1::-1]) / 2)
                 crops.append(align(damaged, face.landmarks, self.embedder.size))
                 facts.append(assess(damaged, face, crop=crops[-1]))
                 places.append(place)

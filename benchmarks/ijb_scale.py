@@ -25,8 +25,8 @@ from common import report
 from numpy.typing import NDArray
 
 from facekeep.lab import datasets
-from facekeep.lab.evaluate import Operating, pool, verify_templates
-from facekeep.lab.evaluate.metrics import allowed
+from facekeep.lab.evaluate import OperatingPoint, pool_templates, verify_templates
+from facekeep.lab.evaluate.metrics import count_allowed
 
 SUBJECTS, TEMPLATES, IMAGES = 3_531, 23_124, 469_375
 MATED, NON_MATED = 19_557, 15_638_932
@@ -141,11 +141,11 @@ def main() -> int:
         lap("")
         write_lists(Path(folder), images)
         lap("write the set (not part of it)")
-        data = datasets.ijb(folder, "C")
+        data = datasets.read_ijb(folder, "C")
         lap("read the lists")
     rows, norms = features(images)
     lap("make features up (not part of it)")
-    pooled = pool(rows, data.template, data.media, weights=data.faceness * norms)
+    pooled = pool_templates(rows, data.template, data.media, weights=data.faceness * norms)
     lap("pool")
     found = verify_templates(pooled, *data.pairs)
     lap("compare, rates, intervals")
@@ -177,9 +177,9 @@ def known_tars() -> list[float]:
     return [(MATED - IMPOSTORS - LOST) / MATED] * 4 + [0.0]
 
 
-def as_known(points: tuple[Operating, ...]) -> bool:
+def as_known(points: tuple[OperatingPoint, ...]) -> bool:
     """Check every rate."""
-    false = [allowed(point.fmr, NON_MATED) for point in points]
+    false = [count_allowed(point.fmr, NON_MATED) for point in points]
     return (
         [point.tar for point in points] == known_tars()
         and [(point.mated, point.non_mated) for point in points] == [(MATED, NON_MATED)] * 5

@@ -1,6 +1,6 @@
 """Landmarks against annotated ones, as detected and refined; and what recognition gains.
 
-Photos of the people whom the refiner never saw (``by_person``, 70 people, seed 0). Of the 68
+Photos of the people whom the refiner never saw (``split_by_person``, 70 people, seed 0). Of the 68
 annotated points the eye centres, the nose tip and the corners of the mouth count as the truth;
 errors are in % of their eye distance. TAR counts all mated pairs of photos; its gain over the
 landmarks as detected comes with a 95 % interval from a bootstrap over the people. "mirrored" is
@@ -24,9 +24,9 @@ from common import (
 )
 from numpy.typing import NDArray
 
-from facekeep.lab.datasets.annotated import by_person, open_annotated
-from facekeep.lab.evaluate import all_pairs, at_rates
-from facekeep.lab.evaluate.crops import main_face
+from facekeep.lab.datasets.annotated import open_annotated, split_by_person
+from facekeep.lab.evaluate import measure_at_rates, score_all_pairs
+from facekeep.lab.evaluate.crops import choose_central_face
 from facekeep.pipeline.align import align
 from facekeep.pipeline.detect import Detector
 from facekeep.runtime import RuntimeOptions
@@ -47,7 +47,7 @@ def find(
             faces = detector.detect(frame)
             around = [f for f in faces if (f.bbox[:2] < nose).all() and (f.bbox[2:] > nose).all()]
             if around:
-                face = main_face(around, truth[i].mean(axis=0))
+                face = choose_central_face(around, truth[i].mean(axis=0))
                 raw[i] = face.landmarks
                 refined[i] = detector.refine(frame, [face])[0].landmarks
     return {"raw": raw, "refined": refined}
@@ -96,8 +96,8 @@ def recognise(
 ) -> tuple[NDArray[np.float64], float, int]:
     """Return which mated pairs match at the FMR, d', and the number of non-mated pairs."""
     # Up to one half, so that all non-mated scores are kept.
-    pairs = all_pairs(embed_all(args, "landmarks-rows", crops), people, fmr=0.5)
-    (point,) = at_rates(pairs.scores, (FMR,), resamples=0)
+    pairs = score_all_pairs(embed_all(args, "landmarks-rows", crops), people, fmr=0.5)
+    (point,) = measure_at_rates(pairs.scores, (FMR,), resamples=0)
     mated = pairs.mated.take(np.lexsort((pairs.mated.second, pairs.mated.first))).scores
     other = pairs.scores.tail
     apart = (mated.mean() - other.mean()) / np.sqrt((mated.var() + other.var()) / 2)
@@ -123,7 +123,7 @@ def photos(
 ) -> tuple[list[NDArray[np.uint8]], Points, NDArray[np.str_]]:
     """Load the photos of the people kept out: images, landmarks, and who they show."""
     path = args.shared / "data" / "landmarks" / "faces68.tar"
-    kept_out = by_person(open_annotated(path), holdout=70, seed=0)[1]
+    kept_out = split_by_person(open_annotated(path), holdout=70, seed=0)[1]
     every = range(len(kept_out))
     truth = np.concatenate([kept_out.landmarks(i) for i in every]).astype(np.float64)
     people = np.array([kept_out.person(i) for i in every])

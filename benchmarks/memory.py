@@ -25,10 +25,10 @@ import numpy as np
 import psutil
 
 from facekeep import FaceEngine, Gallery
-from facekeep.apps.demo import bundled_cases
 from facekeep.gallery import NewTemplate, Space
 from facekeep.models import default_model, entry, space_id
 from facekeep.pipeline.image import save_image
+from facekeep.samples import load_portraits
 
 _WARM_UP = 100
 # Goes on within the `with` at the end of what a process does.
@@ -68,7 +68,7 @@ def with_people(count: int, model: str) -> str:
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     with tempfile.TemporaryDirectory() as folder:
         photo, path = Path(folder) / "photo.jpg", Path(folder) / "people.db"
-        save_image(photo, bundled_cases()[0].enrol[0])
+        save_image(photo, next(iter(load_portraits().values())))
         with Gallery.open(path, space=space, create=True) as gallery:
             people = enumerate(vectors)
             gallery.enroll_many((f"Person {n}", [NewTemplate(vector)]) for n, vector in people)
@@ -79,7 +79,7 @@ def with_a_large_photo() -> str:
     """Return the same of a process that looked for small faces in a large photo."""
     with tempfile.TemporaryDirectory() as folder:
         photo = Path(folder) / "photo.jpg"
-        save_image(photo, bundled_cases()[0].enrol[0])
+        save_image(photo, next(iter(load_portraits().values())))
         return _told(_LARGE, photo)
 
 
@@ -104,7 +104,7 @@ def main() -> None:
     if options.people:
         print(with_people(options.people, options.model))
         return
-    portraits = [case.enrol[0] for case in bundled_cases()]
+    portraits = list(load_portraits().values())
     random = np.random.default_rng(0)
     process = psutil.Process()
     readings: list[tuple[int, float]] = []

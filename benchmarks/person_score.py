@@ -19,7 +19,7 @@ import numpy as np
 from common import arguments, embed_all, labelled_faces, report
 from numpy.typing import NDArray
 
-from facekeep.lab.evaluate import all_pairs, tar_at
+from facekeep.lab.evaluate import measure_tar, score_all_pairs
 from facekeep.models import default_model, entry
 from facekeep.pipeline.decide import threshold
 
@@ -92,14 +92,14 @@ class Draw:
         first = mated.argmax(axis=1) == self.owner
         hits = np.where(first, mated.max(axis=1), -1)
         alarms = unknown.max(axis=1)
-        missed = [1 - (point.tar or 0) for point in tar_at(hits, alarms, (1e-2, 1e-3))]
+        missed = [1 - (point.tar or 0) for point in measure_tar(hits, alarms, (1e-2, 1e-3))]
         there = [float(x.mean()) for limit in limits for x in (unknown >= limit, hits < limit)]
         return [float(first.mean()), *missed, *there]
 
 
 def doubles(rows: Rows, person: NDArray[np.intp]) -> NDArray[np.intp]:
     """Return people who stand under another name as well, the second of each two names."""
-    alike = all_pairs(rows, person).non_mated
+    alike = score_all_pairs(rows, person).non_mated
     alike = alike.take(alike.scores > SAME_PERSON)
     return np.maximum(person[alike.first], person[alike.second])
 

@@ -21,16 +21,16 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageEnhance
 
-from facekeep import FaceEngine, load_image
-from facekeep.apps.demo import bundled_cases
+from facekeep import FaceEngine
 from facekeep.apps.photo_cache import PhotoCache
 from facekeep.apps.photo_reader import read_folder
+from facekeep.samples import load_portraits
 
 
 def make(folder: Path, count: int, side: int) -> None:
     """Write photos, each turned, lit and compressed in another way."""
     rng = np.random.default_rng(0)
-    portraits = [load_image(case.enrol[0]) for case in bundled_cases()]
+    portraits = list(load_portraits().values())
     sources = [Image.fromarray(each).crop((40, 0, 440, 400)) for each in portraits]
     for number in range(count):
         photo = sources[number % len(sources)].resize((side, side))

@@ -32,8 +32,8 @@ from common import (
 )
 from numpy.typing import NDArray
 
-from facekeep.lab.evaluate import tar_at
-from facekeep.lab.evaluate.crops import main_face
+from facekeep.lab.evaluate import measure_tar
+from facekeep.lab.evaluate.crops import choose_central_face
 from facekeep.pipeline.align import align, template
 from facekeep.pipeline.detect import Detector
 from facekeep.pipeline.image import load_image
@@ -202,7 +202,7 @@ def damage(args: argparse.Namespace) -> None:
     clean, mate = (embed_all(args, "quality", each) for each in (crops, others))
     scores = clean @ mate.T
     same = np.eye(len(scores), dtype=bool)
-    limit = tar_at(scores[same], scores[~same], (FMR,))[0].threshold
+    limit = measure_tar(scores[same], scores[~same], (FMR,))[0].threshold
     matched = scores[same] >= limit
     crops, clean, mate = crops[matched], clean[matched], mate[matched]
     changes = {"none": lambda crop: crop, **SOFT, **EXPOSED, **FLAT}
@@ -301,7 +301,7 @@ def cut_off(args: argparse.Namespace) -> None:
     with Detector(options=RuntimeOptions(threads=args.threads)) as detector:
         for frame, annotated in list(zip(frames, points, strict=True))[::35]:
             for face in detector.detect(frame)[:1]:
-                near = main_face([face], annotated.mean(axis=0))
+                near = choose_central_face([face], annotated.mean(axis=0))
                 found.append((frame, detector.refine(frame, [near])[0]))
     whole = embed_all(args, "quality", np.stack([align(f, face.landmarks) for f, face in found]))
     rows = []

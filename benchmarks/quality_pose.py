@@ -16,7 +16,7 @@ import numpy as np
 from common import arguments, landmark_frames, report
 from numpy.typing import NDArray
 
-from facekeep.lab.evaluate.crops import main_face
+from facekeep.lab.evaluate.crops import choose_central_face
 from facekeep.pipeline.detect import Detector
 from facekeep.pipeline.quality import pose
 from facekeep.runtime import RuntimeOptions
@@ -128,7 +128,7 @@ def detected(
     first, second = [], []
     with Detector(options=RuntimeOptions(threads=args.threads)) as detector:
         for frame, annotated in zip(frames, points, strict=True):
-            face = main_face(detector.detect(frame), annotated.mean(axis=0))
+            face = choose_central_face(detector.detect(frame), annotated.mean(axis=0))
             first.append(face.landmarks)
             second.append(detector.refine(frame, [face])[0].landmarks)
     return np.array(first, np.float64), np.array(second, np.float64)

@@ -29,7 +29,7 @@ from common import arguments, report, tar_members
 from numpy.typing import NDArray
 
 from facekeep import FaceEngine, load_image, threshold
-from facekeep.lab.evaluate.crops import main_face
+from facekeep.lab.evaluate.crops import choose_central_face
 from facekeep.models import default_model, entry
 from facekeep.pipeline.align import align
 from facekeep.pipeline.detect import Detector
@@ -56,7 +56,7 @@ def turned(image: Image, degrees: float) -> tuple[Image, NDArray[np.float64]]:
 def main_of(detector: Detector, image: Image) -> Face | None:
     """Find the main face of a photo."""
     faces = detector.find(image)
-    return main_face(faces, np.array(image.shape[1::-1]) / 2) if faces else None
+    return choose_central_face(faces, np.array(image.shape[1::-1]) / 2) if faces else None
 
 
 class Look:

@@ -154,7 +154,7 @@ def _lfw(args: argparse.Namespace, workshop: Workshop, team: Team, results: Resu
     if args.lfw is None:
         print("no --lfw and --pairs: accuracy is not measured")
         return
-    data = datasets.lfw(args.lfw, args.pairs)
+    data = datasets.read_lfw(args.lfw, args.pairs)
     for peer, runner in team:
         if not (peer.detects and peer.recognises):
             continue

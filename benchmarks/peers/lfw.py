@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facekeep import Face
-from facekeep.lab.evaluate.crops import main_face
-from facekeep.lab.evaluate.data import PairSet
-from facekeep.lab.evaluate.metrics import FAILED, folds, tar_at
-from facekeep.lab.evaluate.pairs import pair_scores
+from facekeep.lab.datasets.test_sets import PairSet
+from facekeep.lab.evaluate.crops import choose_central_face
+from facekeep.lab.evaluate.metrics import FAILED, measure_folds, measure_tar
+from facekeep.lab.evaluate.pairs import score_pairs
 
 from .driver import Runner, Worker
 from .roster import Peer
@@ -45,8 +45,8 @@ def measure_lfw(
     rows = np.concatenate(list(_blocks(runner, data, store)))
     scores = scores_of(rows, data.left, data.right, distance=peer.distance)
     assert data.fold is not None, "LFW's pairs come in folds"
-    result = folds(scores, data.mated, data.fold)
-    (point,) = tar_at(scores[data.mated], scores[~data.mated], (_FMR,))
+    result = measure_folds(scores, data.mated, data.fold)
+    (point,) = measure_tar(scores[data.mated], scores[~data.mated], (_FMR,))
     return {
         "lfw": 100 * result.accuracy,
         "lfw_sd": 100 * result.sd,
@@ -104,7 +104,7 @@ def main_rows(
     for photo in np.unique(found["owner"]):
         places = np.flatnonzero(found["owner"] == photo)
         faces = [Face(found["boxes"][place], np.zeros((5, 2)), 1.0) for place in places]
-        best = places[[face is main_face(faces, centre) for face in faces].index(True)]
+        best = places[[face is choose_central_face(faces, centre) for face in faces].index(True)]
         chosen[photo] = found["rows"][best]
     return chosen
 
@@ -118,6 +118,6 @@ def scores_of(
     """
     lengths = np.linalg.norm(rows, axis=1)
     if not distance:
-        return pair_scores(rows / np.where(lengths > 0, lengths, 1)[:, None], left, right)
+        return score_pairs(rows / np.where(lengths > 0, lengths, 1)[:, None], left, right)
     scores = 1 - np.linalg.norm(rows[left] - rows[right], axis=1) / 2
     return np.where((lengths[left] > 0) & (lengths[right] > 0), scores, FAILED).astype(np.float32)

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from facekeep.apps.demo import bundled_cases
+from facekeep.samples import load_portraits
 
 Image = NDArray[np.uint8]
 
@@ -22,7 +22,7 @@ _ROWS = (0, 0, 0, 240, 240)
 
 def frames(folder: Path) -> dict[str, Path]:
     """Write the frames as RGB arrays, and return their files by name."""
-    portraits = [case.enrol[0] for case in bundled_cases()]
+    portraits = list(load_portraits().values())
     pictures = {"one": _one(portraits[1]), "five": _five(portraits)}
     paths = {name: folder / f"{name}.npy" for name in pictures}
     for name, path in paths.items():

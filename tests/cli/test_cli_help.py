@@ -141,8 +141,8 @@ def test_the_shell_completes_choices_and_names_of_models(cli, monkeypatch):
 def test_what_is_completed_is_what_there_is(cli, monkeypatch):
     """The words stand in the command line, where they cost no import; here they are compared."""
     from facekeep import runtime
-    from facekeep.lab.bench.pipeline import STAGES
-    from facekeep.lab.export.exporting import TARGETS
+    from facekeep.lab.bench.stages import STAGES
+    from facekeep.lab.export.exporter import TARGETS
     from facekeep.models.model_entry import EDGEFACE
 
     assert set(RUNTIMES) == {each.runtime for each in runtime.runtimes()}

@@ -127,7 +127,7 @@ STOPPED_WHILE_WRITING = """
 import os, sys
 from facekeep._internal import drafts, files
 from facekeep.cli.main import main
-from facekeep.lab.export import exporting
+from facekeep.lab.export import exporter
 
 number, named, *words = sys.argv[1:]
 
@@ -138,7 +138,7 @@ def stopped_before(work):
     return stop
 
 files.publish = stopped_before(files.publish)
-exporting._place = stopped_before(exporting._place)
+exporter._place_files = stopped_before(exporter._place_files)
 drafts._NAMELESS = drafts._NAMELESS and named == "nameless"
 sys.exit(main(words))
 """

@@ -7,15 +7,15 @@ import dataclasses
 import numpy as np
 from numpy.typing import NDArray
 
-from facekeep.lab.evaluate.data import PersonSet, Samples
-from facekeep.lab.evaluate.extract import Extracted, Failure
-from facekeep.lab.evaluate.result import Outcome
-from facekeep.lab.evaluate.run import System, run_people
+from facekeep.lab.datasets.test_sets import PersonSet, Samples
+from facekeep.lab.evaluate.extract import Embeddings, Failure
+from facekeep.lab.evaluate.protocols import System, run_people
+from facekeep.lab.evaluate.result import Evaluation
 from facekeep.models import entry
 
 
 def crop_of(place: int) -> NDArray[np.uint8]:
-    """A crop whose colour tells its place."""
+    """A crop whose color tells its place."""
     return np.full((112, 112, 3), 40 + place % 200, np.uint8)
 
 
@@ -25,12 +25,12 @@ def samples(count: int) -> Samples:
 
 def known_people(
     people: int = 30, images: int = 4, *, noise: float = 1.0, failed: tuple[int, ...] = ()
-) -> tuple[PersonSet, Extracted]:
+) -> tuple[PersonSet, Embeddings]:
     """People with images scattered about a direction of their own."""
     rng = np.random.default_rng(7)
     person = np.repeat(np.arange(people), images)
-    centres = rng.normal(size=(people, 64))
-    rows = (centres[person] + noise * rng.normal(size=(len(person), 64))).astype(np.float32)
+    centers = rng.normal(size=(people, 64))
+    rows = (centers[person] + noise * rng.normal(size=(len(person), 64))).astype(np.float32)
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     found = np.ones(len(person), np.bool_)
     found[list(failed)] = False
@@ -40,7 +40,7 @@ def known_people(
     data = PersonSet(
         "made", samples(len(person)), person, tuple(f"person{i:02d}" for i in range(people))
     )
-    return data, Extracted(rows, found, None, reasons)
+    return data, Embeddings(rows, found, None, reasons)
 
 
 def system(protocol: str = "folder", **changes: object) -> System:
@@ -48,6 +48,6 @@ def system(protocol: str = "folder", **changes: object) -> System:
     return dataclasses.replace(whole, **changes)
 
 
-def outcome(**changes: object) -> Outcome:
+def evaluation(**changes: object) -> Evaluation:
     """Of all pairs of some people, one image of whom gave no face."""
     return run_people(*known_people(failed=(5,)), system(**changes))

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from facekeep.errors import InputError, ModelError, ModelNotFound
-from facekeep.lab.datasets.annotated import by_person, open_annotated
+from facekeep.lab.datasets.annotated import open_annotated, split_by_person
 from facekeep.models import default_model, entry
 from facekeep.models.importing import add_model
 from facekeep.pipeline.align import similarity_transform
@@ -272,7 +272,9 @@ def test_an_answer_that_is_none_is_told(hopper):
 @pytest.mark.shared
 def test_people_it_never_saw(shared: Path, refiner, detector):
     """The figures of the model card, on every fifth photo."""
-    photos = by_person(open_annotated(shared / "landmarks" / "faces68.tar"), holdout=70, seed=0)[1]
+    photos = split_by_person(
+        open_annotated(shared / "landmarks" / "faces68.tar"), holdout=70, seed=0
+    )[1]
     errors = []
     for place in range(0, len(photos), 5):
         image, truth = photos.image(place), photos.landmarks(place)[0]

@@ -10,7 +10,7 @@ import pytest
 
 from facekeep import load_image, save_image
 from facekeep.errors import InputError
-from facekeep.lab.datasets import person_folder
+from facekeep.lab.datasets import read_person_folder
 from facekeep.lab.datasets.training_set import open_source
 from facekeep.lab.train.photos import crop_people
 
@@ -86,4 +86,4 @@ def test_photos_without_any_face_are_a_no(cli, tmp_path: Path, ready_models: Non
 
 def test_a_size_that_makes_no_crop_is_refused(photos: Path, tmp_path: Path):
     with pytest.raises(InputError, match="16 to 1024 pixels, not 8"):
-        crop_people(person_folder(photos), tmp_path / "people", None, size=8)  # type: ignore[arg-type]
+        crop_people(read_person_folder(photos), tmp_path / "people", None, size=8)  # type: ignore[arg-type]

@@ -7,8 +7,8 @@ import pytest
 from numpy.typing import NDArray
 
 from facekeep.errors import InputError
-from facekeep.lab.bench import pipeline as bench
-from facekeep.lab.bench.pipeline import STAGES, run_bench
+from facekeep.lab.bench import stages as bench
+from facekeep.lab.bench.stages import STAGES, run_bench
 
 pytestmark = pytest.mark.usefixtures("ready_models")
 

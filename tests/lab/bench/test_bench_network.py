@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from facekeep.errors import InputError
-from facekeep.lab.bench.network import network_speed
+from facekeep.lab.bench.network import measure_network
 from facekeep.lab.nn import create_model, save_checkpoint
 from facekeep.models import import_model
 
@@ -22,7 +22,7 @@ def test_a_network_of_ours_beside_its_plain_export(
     model = create_model("edgeface-xxs", input_size=32, layer_scale=0.5)
     save_checkpoint(model, tmp_path / "it.pt")
     import_model(tmp_path / "it.pt", "mine", arch="edgeface-xxs", input_size=32)
-    found = network_speed("mine", repeats=3)
+    found = measure_network("mine", repeats=3)
     assert (found.model, found.repeats) == ("mine", 3)
     assert 0 < found.median_ms <= found.p95_ms
     assert found.plain_export_ms is not None
@@ -37,11 +37,11 @@ def test_a_network_of_ours_beside_its_plain_export(
 
 
 def test_another_network_has_no_plain_export() -> None:
-    found = network_speed("sface", repeats=3)
+    found = measure_network("sface", repeats=3)
     assert (found.plain_export_ms, found.ratio, found.difference) == (None, None, None)
     assert "'sface' is no EdgeFace that facekeep wrote" in found.plain_export
 
 
 def test_only_embedders_are_timed() -> None:
     with pytest.raises(InputError, match="'yunet' is one to detect, not to embed, faces"):
-        network_speed("yunet")
+        measure_network("yunet")

@@ -19,8 +19,8 @@ from facekeep.lab.compress.measure import Accuracy, Evaluator
 from facekeep.lab.compress.options import Quantize
 from facekeep.lab.compress.report import write_chain_report
 from facekeep.lab.compress.workspace import StepResult, Workspace, write_model
-from facekeep.lab.evaluate.data import Samples
-from facekeep.lab.evaluate.extract import Extracted
+from facekeep.lab.datasets.test_sets import Samples
+from facekeep.lab.evaluate.extract import Embeddings
 from facekeep.models import ModelEntry, entry, set_thresholds
 from facekeep.pipeline.embed import Embedder
 
@@ -150,13 +150,13 @@ def test_thresholds_carry_over_only_where_embeddings_agree(
 def test_else_they_are_calibrated_on_the_known_people(
     tiny: ModelEntry, people: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def separable(self: Evaluator, model: ModelEntry, samples: Samples) -> Extracted:
+    def separable(self: Evaluator, model: ModelEntry, samples: Samples) -> Embeddings:
         random = np.random.default_rng(0)
         person = np.arange(len(samples)) * 2 // len(samples)
         rows = np.eye(16, dtype=np.float32)[person]
         rows += 0.2 * random.standard_normal(rows.shape).astype(np.float32)
         rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-        return Extracted(rows, np.ones(len(rows), np.bool_), None, ())
+        return Embeddings(rows, np.ones(len(rows), np.bool_), None, ())
 
     monkeypatch.setattr(Evaluator, "embed", separable)
     # Without thresholds of its own the original has none to give.

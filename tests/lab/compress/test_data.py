@@ -10,7 +10,7 @@ from tiny_kit import SIDE, write_people
 from facekeep.errors import ImageError, InputError
 from facekeep.lab.compress import data as module
 from facekeep.lab.compress.data import FaceSet, crop_faces, load_sample_faces, read_faces
-from facekeep.lab.evaluate.data import Samples
+from facekeep.lab.datasets.test_sets import Samples
 from facekeep.pipeline.image import save_image
 
 

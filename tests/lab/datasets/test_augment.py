@@ -67,7 +67,7 @@ def test_every_change_happens_as_often_as_it_should(name: str, share: float) -> 
 
 def test_the_defaults_are_those_published() -> None:
     used = Augment()
-    published = {"flip": 0.5, "downscale": 0.1, "blur": 0.2, "colour": 0.2, "grey": 0.1}
+    published = {"flip": 0.5, "downscale": 0.1, "blur": 0.2, "color": 0.2, "gray": 0.1}
     assert {name: getattr(used, name) for name in published} == published
     assert [round(each * 112) for each in used.side] == [56, 89]
     assert (used.hue, used.saturation) == ((0, 20), (1, 1.2))
@@ -129,24 +129,24 @@ def test_blur_has_two_windows() -> None:
 
 
 def test_colour_leaves_greys_alone_and_turns_the_others() -> None:
-    greys = np.repeat(np.arange(0, 256, 5, np.uint8)[:, None, None], 3, 2)
-    assert np.abs(changed(greys, only("colour")).astype(int) - greys).max() <= 1
-    colour = np.full((4, 4, 3), (120, 100, 90), np.uint8)
-    same = only("colour", hue=(0.0, 0.0), saturation=(1.0, 1.0))
-    assert np.abs(changed(colour, same).astype(int) - colour).max() <= 1
-    stronger = changed(colour, only("colour", hue=(0.0, 0.0), saturation=(1.2, 1.2)))[0, 0]
-    luma = np.dot(colour[0, 0], (0.299, 0.587, 0.114))
-    np.testing.assert_allclose(stronger, luma + 1.2 * (colour[0, 0] - luma), atol=1)
-    turned = changed(colour, only("colour", hue=(20.0, 20.0), saturation=(1.0, 1.0)))[0, 0]
+    grays = np.repeat(np.arange(0, 256, 5, np.uint8)[:, None, None], 3, 2)
+    assert np.abs(changed(grays, only("color")).astype(int) - grays).max() <= 1
+    color = np.full((4, 4, 3), (120, 100, 90), np.uint8)
+    same = only("color", hue=(0.0, 0.0), saturation=(1.0, 1.0))
+    assert np.abs(changed(color, same).astype(int) - color).max() <= 1
+    stronger = changed(color, only("color", hue=(0.0, 0.0), saturation=(1.2, 1.2)))[0, 0]
+    luma = np.dot(color[0, 0], (0.299, 0.587, 0.114))
+    np.testing.assert_allclose(stronger, luma + 1.2 * (color[0, 0] - luma), atol=1)
+    turned = changed(color, only("color", hue=(20.0, 20.0), saturation=(1.0, 1.0)))[0, 0]
     assert abs(np.dot(turned, (0.299, 0.587, 0.114)) - luma) < 1
-    assert turned[1] > colour[0, 0][1] + 2  # from red to yellow, as hue is counted
-    assert turned[2] < colour[0, 0][2] - 2
+    assert turned[1] > color[0, 0][1] + 2  # from red to yellow, as hue is counted
+    assert turned[2] < color[0, 0][2] - 2
 
 
 def test_grey_is_the_luma() -> None:
     image = picture(7, 40)
     expected = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-    face = changed(image, only("grey"))
+    face = changed(image, only("gray"))
     assert np.abs(face.astype(int) - expected[..., None]).max() <= 1
 
 
@@ -185,7 +185,7 @@ def test_erase_paints_a_rectangle_of_the_area() -> None:
     [
         {"flip": 1.1},
         {"blur": -0.1},
-        {"grey": float("nan")},
+        {"gray": float("nan")},
         {"side": (0.9, 0.5)},
         {"side": (0.0, 0.5)},
         {"quality": (0.0, 50.0)},

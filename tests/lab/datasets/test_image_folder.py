@@ -8,8 +8,7 @@ import pytest
 from data_kit import PEOPLE, contents_of, encoded, write_people
 
 from facekeep.errors import ImageError, InputError
-from facekeep.lab.datasets.image_folder import open_folder
-from facekeep.lab.datasets.training_set import open_source
+from facekeep.lab.datasets.training_set import open_folder, open_source
 
 
 def test_every_folder_is_a_person_sorted_by_name(tmp_path: Path) -> None:

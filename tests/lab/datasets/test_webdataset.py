@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from facekeep.errors import FacekeepError, ImageError, InputError
-from facekeep.lab.datasets.tar_walk import TarWalk
 from facekeep.lab.datasets.training_set import open_source
+from facekeep.lab.datasets.webdataset import TarWalk
 
 A, B, C, D = (encoded(n, "WebP") for n in range(4))
 STYLES = [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT]

@@ -9,14 +9,20 @@ import numpy as np
 import pytest
 from evaluation_kit import known_people, system
 
-from facekeep.lab.evaluate import at_rates
-from facekeep.lab.evaluate.conditions import CONDITIONS, Compared, by_conditions
-from facekeep.lab.evaluate.data import PairSet, PersonSet
-from facekeep.lab.evaluate.extract import Extracted
-from facekeep.lab.evaluate.nonmated import AllNonMated, Binned, ListedNonMated
-from facekeep.lab.evaluate.pairs import all_pairs, exclude_alike
-from facekeep.lab.evaluate.run import run_calibration, run_pairs, run_people
-from facekeep.lab.evaluate.words import tables
+from facekeep.lab.datasets.test_sets import PairSet, PersonSet
+from facekeep.lab.evaluate import measure_at_rates
+from facekeep.lab.evaluate.conditions import (
+    CONDITIONS,
+    AllNonMated,
+    Binned,
+    ConditionInput,
+    ListedNonMated,
+    measure_conditions,
+)
+from facekeep.lab.evaluate.extract import Embeddings
+from facekeep.lab.evaluate.pairs import exclude_alike, score_all_pairs
+from facekeep.lab.evaluate.protocols import run_calibration, run_pairs, run_people
+from facekeep.lab.evaluate.summary import list_tables
 
 HARDER = {
     "size": lambda value: -value,
@@ -39,7 +45,7 @@ def made_up(count: int) -> dict[str, np.ndarray]:
     return facts
 
 
-def by_hand(data: PersonSet, found: Extracted, name: str, values: np.ndarray, threshold: float):
+def by_hand(data: PersonSet, found: Embeddings, name: str, values: np.ndarray, threshold: float):
     """Look at all pairs one by one: mated, hits, non-mated and false matches by bins."""
     edges = next(each.edges for each in CONDITIONS if each.name == name)
     counts = np.zeros((4, len(edges) + 1), int)
@@ -64,7 +70,7 @@ def points_of(conditions, name: str):
 def test_all_pairs_are_counted_as_if_one_by_one(name: str):
     data, found = known_people(noise=2.0, failed=(5, 40))
     facts = made_up(len(data.person))
-    result = run_people(data, found, system(facts=facts, rates=(0.05,))).result
+    result = run_people(data, found, system(measures=facts, rates=(0.05,))).result
     assert result.conditions is not None
     expected = by_hand(data, found, name, facts[name], result.conditions.threshold)
     points = points_of(result.conditions, name)
@@ -87,7 +93,7 @@ def test_a_list_of_pairs_is_counted_like_all_pairs():
     mated = data.person[left] == data.person[right]
     person = np.array(data.people)[data.person]
     listed = PairSet("pairs", data.samples, left, right, mated, None, person)
-    asked = system(facts=facts, rates=(0.05,))
+    asked = system(measures=facts, rates=(0.05,))
     one, other = (
         run(which, found, asked).result.conditions
         for run, which in ((run_pairs, listed), (run_people, data))
@@ -128,7 +134,7 @@ def test_names_that_are_not_compared_count_nowhere():
     rows = found.rows.copy()
     rows[4:8] = rows[0:4]  # the second person is the first one under another name
     twice = dataclasses.replace(found, rows=rows)
-    asked = system("calibrate", facts={"yaw": np.zeros(48)}, rates=(0.1,))
+    asked = system("calibrate", measures={"yaw": np.zeros(48)}, rates=(0.1,))
     result = run_calibration(data, twice, asked, same_person=0.95).result
     assert result.conditions is not None
     assert sum(p.non_mated for p in result.conditions.points) == 48 * 44 // 2 - 16
@@ -136,7 +142,7 @@ def test_names_that_are_not_compared_count_nowhere():
 
 def test_intervals_hold_the_figure_and_need_people():
     data, found = known_people(noise=2.0)
-    asked = system(facts=made_up(len(data.person)), rates=(0.05,))
+    asked = system(measures=made_up(len(data.person)), rates=(0.05,))
     result = run_people(data, found, asked).result
     assert result.conditions is not None
     told = [p for p in result.conditions.points if p.tar_low is not None]
@@ -144,7 +150,7 @@ def test_intervals_hold_the_figure_and_need_people():
     assert all(p.tar_low <= p.tar <= p.tar_high for p in told)
     assert all(p.fmr_low <= p.fmr <= p.fmr_high for p in told if p.fmr_low is not None)
     data, found = known_people(people=9, noise=2.0)
-    few = run_people(data, found, system(facts=made_up(36), rates=(0.05,))).result
+    few = run_people(data, found, system(measures=made_up(36), rates=(0.05,))).result
     assert few.conditions is not None
     assert all(p.tar_low is None and p.fmr_low is None for p in few.conditions.points)
 
@@ -156,11 +162,11 @@ def test_one_threshold_decides_that_of_the_supported_rate_nearest_to_1e_3(
     rates: tuple[float, ...], chosen: float
 ):
     data, found = known_people(people=15, noise=2.0)  # 1,680 non-mated comparisons
-    pairs = all_pairs(found.rows, data.person, fmr=max(rates))
-    compared = Compared.of_pairs(pairs, found.found)
-    points = at_rates(pairs.scores, rates, resamples=0)
+    pairs = score_all_pairs(found.rows, data.person, fmr=max(rates))
+    compared = ConditionInput.of_pairs(pairs, found.found)
+    points = measure_at_rates(pairs.scores, rates, resamples=0)
     facts = {"yaw": np.zeros(60)}
-    conditions = by_conditions(facts, compared, points, resamples=0)
+    conditions = measure_conditions(facts, compared, points, resamples=0)
     assert conditions.target == chosen
     assert conditions.threshold == points[rates.index(chosen)].threshold
     assert [p.supported for p in conditions.told] == [chosen * 1680 >= 3]
@@ -170,7 +176,7 @@ def test_one_threshold_decides_that_of_the_supported_rate_nearest_to_1e_3(
 def test_what_is_not_known_of_any_face_is_left_out():
     data, found = known_people()
     facts = made_up(len(data.person)) | {"size": np.full(len(data.person), np.nan)}
-    result = run_people(data, found, system(facts=facts)).result
+    result = run_people(data, found, system(measures=facts)).result
     assert set(result.document()["conditions"]["by"]) == {"brightness", "yaw", "age"}
     assert "conditions" not in run_people(data, found, system()).result.document()
 
@@ -178,8 +184,8 @@ def test_what_is_not_known_of_any_face_is_left_out():
 def test_tables_show_the_bins_that_faces_lie_in():
     data, found = known_people()
     yaw = np.where(np.arange(len(data.person)) % 4 == 0, -50.0, 5.0)
-    result = run_people(data, found, system(facts={"yaw": yaw})).result
-    (table,) = [t for t in tables([result]) if t.headers[0] == "condition"]
+    result = run_people(data, found, system(measures={"yaw": yaw})).result
+    (table,) = [t for t in list_tables([result]) if t.headers[0] == "condition"]
     assert "by the worse face" in table.caption
     assert [row[:4] for row in table.rows] == [
         ["yaw, degrees", "below 15", "90", "90"],
@@ -192,9 +198,9 @@ def test_tables_show_the_bins_that_faces_lie_in():
 
 def test_excluding_people_leaves_the_rest_of_the_pairs():
     data, found = known_people(people=12, noise=0.5)
-    pairs = all_pairs(found.rows, data.person, fmr=0.5)
+    pairs = score_all_pairs(found.rows, data.person, fmr=0.5)
     fewer = exclude_alike(pairs, found.rows, float(pairs.non_mated.scores[3]))
-    compared = Compared.of_pairs(fewer, found.found)
+    compared = ConditionInput.of_pairs(fewer, found.found)
     binned = Binned(np.zeros(48), np.zeros(48, np.intp), 1)
     counted = compared.non_mated.counting(binned)(np.ones(12))
     assert counted.tolist() == [fewer.scores.non_mated]

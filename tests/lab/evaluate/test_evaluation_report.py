@@ -15,17 +15,15 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from evaluation_kit import crop_of, known_people, outcome, system
+from evaluation_kit import crop_of, evaluation, known_people, system
 
 from facekeep.errors import InputError, RuntimeUnavailable
 from facekeep.lab.evaluate import plots
 from facekeep.lab.evaluate.extract import Failure
-from facekeep.lab.evaluate.page import check_report, write_page
-from facekeep.lab.evaluate.pictures import Picture, draw_pictures
-from facekeep.lab.evaluate.report import write_report
-from facekeep.lab.evaluate.result import Outcome
-from facekeep.lab.evaluate.run import run_identification
-from facekeep.lab.evaluate.sheet import Pair, pair_sheet
+from facekeep.lab.evaluate.page import Picture, check_report, write_report
+from facekeep.lab.evaluate.protocols import run_identification
+from facekeep.lab.evaluate.report import draw_pair_sheet, draw_pictures, write_evaluation_report
+from facekeep.lab.evaluate.result import Evaluation, Pair
 from facekeep.models import entry
 
 COMMAND = "facekeep evaluate folder 'my people'"
@@ -41,7 +39,7 @@ def fonts(tmp_path_factory: pytest.TempPathFactory):
 
 def test_only_its_owner_may_look_at_a_report(tmp_path: Path) -> None:
     faces = Picture("faces.png", "Faces", "The worst pairs.", b"pixels")
-    page = write_page(tmp_path / "report", "<html>", [faces])
+    page = write_report(tmp_path / "report", "a", [], [faces], COMMAND)
     modes = {each.name: each.stat().st_mode & 0o777 for each in page.parent.iterdir()}
     assert modes == {"faces.png": 0o600, "report.html": 0o600}
     assert page.parent.stat().st_mode & 0o777 == 0o700
@@ -83,13 +81,13 @@ def test_the_roc_shows_what_is_accepted(monkeypatch: pytest.MonkeyPatch):
         draw(axes, place, label, x, y)
 
     monkeypatch.setattr(plots, "_draw", note)
-    plots.roc([plots.Line("sface", np.array([1, 0.25, 0]), np.array([0, 0.125, 0.5]))])
+    plots.draw_roc([plots.Line("sface", np.array([1, 0.25, 0]), np.array([0, 0.125, 0.5]))])
     assert drawn == [("sface", [1, 0.25], [1, 0.875])]
 
 
 @pytest.mark.slow
 def test_the_page_needs_nothing_else(tmp_path: Path):
-    path = write_report(tmp_path / "new" / "report", [outcome()], COMMAND)
+    path = write_evaluation_report(tmp_path / "new" / "report", [evaluation()], COMMAND)
     text = path.read_text()
     page = Page(text)
     assert not page.open
@@ -113,8 +111,8 @@ def test_the_page_needs_nothing_else(tmp_path: Path):
 
 @pytest.mark.slow
 def test_the_page_tells_the_figures(tmp_path: Path):
-    made = outcome()
-    text = Page(write_report(tmp_path, [made], COMMAND).read_text()).text
+    made = evaluation()
+    text = Page(write_evaluation_report(tmp_path, [made], COMMAND).read_text()).text
     point = made.result.tar[0]
     assert f"{100 * point.tar:.2f} %" in text
     assert f"{100 * point.low:.2f} to {100 * point.high:.2f} %" in text
@@ -131,22 +129,22 @@ def test_the_same_outcome_gives_the_same_bytes(tmp_path: Path):
     import matplotlib
 
     folders = [tmp_path / "a", tmp_path / "b"]
-    write_report(folders[0], [outcome()], COMMAND)
+    write_evaluation_report(folders[0], [evaluation()], COMMAND)
     with matplotlib.rc_context({"axes.facecolor": "red", "font.size": 30}):
-        write_report(folders[1], [outcome()], COMMAND)
+        write_evaluation_report(folders[1], [evaluation()], COMMAND)
     first, second = ({f.name: f.read_bytes() for f in folder.iterdir()} for folder in folders)
     assert first == second
 
 
 @pytest.mark.slow
 def test_names_cannot_break_the_page(tmp_path: Path):
-    made = outcome()
+    made = evaluation()
     hostile = "<script>alert(1)</script>\n\x1b[31m&\"'"
     result = dataclasses.replace(
         made.result, data=hostile, failures=(Failure(hostile, hostile),), model=made.result.model
     )
     evidence = dataclasses.replace(made.evidence, names=[hostile] * 120)
-    text = write_report(tmp_path, [Outcome(result, evidence)], hostile).read_text()
+    text = write_evaluation_report(tmp_path, [Evaluation(result, evidence)], hostile).read_text()
     page = Page(text)
     assert "script" not in page.tags
     assert "\x1b" not in text
@@ -155,12 +153,12 @@ def test_names_cannot_break_the_page(tmp_path: Path):
 
 @pytest.mark.slow
 def test_several_models_share_a_page(tmp_path: Path):
-    made = outcome()
-    other = Outcome(
+    made = evaluation()
+    other = Evaluation(
         dataclasses.replace(made.result, model="other"),
         dataclasses.replace(made.evidence, curve=dataclasses.replace(made.evidence.curve)),
     )
-    write_report(tmp_path, [made, other], COMMAND)
+    write_evaluation_report(tmp_path, [made, other], COMMAND)
     names = {each.name for each in tmp_path.iterdir()}
     assert {"scores-sface.png", "scores-other.png", "det.png"} <= names
 
@@ -168,7 +166,7 @@ def test_several_models_share_a_page(tmp_path: Path):
 @pytest.mark.slow
 def test_identification_has_its_own_pictures(tmp_path: Path):
     made = run_identification(*known_people(noise=1.5), system("identify"))
-    text = Page(write_report(tmp_path, [made], COMMAND).read_text()).text
+    text = Page(write_evaluation_report(tmp_path, [made], COMMAND).read_text()).text
     names = {each.name for each in tmp_path.iterdir()}
     assert {"det.png", "cmc.png", "scores-sface.png"} <= names
     assert "roc.png" not in names
@@ -178,10 +176,12 @@ def test_identification_has_its_own_pictures(tmp_path: Path):
 
 @pytest.mark.slow
 def test_many_failures_are_counted_not_listed(tmp_path: Path):
-    made = outcome()
+    made = evaluation()
     failures = tuple(Failure(f"f{i:04d}", "no face was found") for i in range(250))
     result = dataclasses.replace(made.result, failures=failures, images=1000)
-    text = write_report(tmp_path, [Outcome(result, made.evidence)], COMMAND).read_text()
+    text = write_evaluation_report(
+        tmp_path, [Evaluation(result, made.evidence)], COMMAND
+    ).read_text()
     assert "f0199" in text
     assert "f0200" not in text
     assert "And 50 more." in text
@@ -209,7 +209,11 @@ def decoded(png: bytes):
 @pytest.mark.slow
 def test_curves_without_any_error_can_be_drawn():
     perfect = plots.Line("perfect", np.array([1.0, 0.0, 0.0]), np.array([0.0, 0.0, 1.0]))
-    for picture in (plots.det([perfect]), plots.roc([perfect]), plots.cmc([("a", np.ones(1))])):
+    for picture in (
+        plots.draw_det([perfect]),
+        plots.draw_roc([perfect]),
+        plots.draw_cmc([("a", np.ones(1))]),
+    ):
         assert decoded(picture).shape[2] == 3
 
 
@@ -219,10 +223,10 @@ def test_a_worse_system_is_drawn_higher_in_a_det():
     worse = plots.Line("worse", rates, np.full(50, 0.5))
     better = plots.Line("better", rates, np.full(50, 0.05))
     height = {}
-    for colour, lines in (("worse", [worse, better]), ("better", [better, worse])):
-        blue = decoded(plots.det(lines))[:, :, ::-1].astype(int)
+    for color, lines in (("worse", [worse, better]), ("better", [better, worse])):
+        blue = decoded(plots.draw_det(lines))[:, :, ::-1].astype(int)
         line = (np.abs(blue - (0, 0x72, 0xB2)).sum(axis=2) < 30).sum(axis=1)
-        height[colour] = int(line.argmax())
+        height[color] = int(line.argmax())
     assert height["worse"] < height["better"], "rows are counted from the top"
 
 
@@ -230,7 +234,7 @@ def test_a_worse_system_is_drawn_higher_in_a_det():
 def test_between_two_points_the_more_careful_one_holds():
     """FNMR is 0.5 until a false-match rate of 1e-1 has been paid for, and 0.05 from there on."""
     line = plots.Line("steps", np.array([0.5, 0.1, 1e-3]), np.array([0.05, 0.05, 0.5]))
-    picture = decoded(plots.det([line]))[:, :, ::-1].astype(int)
+    picture = decoded(plots.draw_det([line]))[:, :, ::-1].astype(int)
     blue = np.abs(picture - (0, 0x72, 0xB2)).sum(axis=2) < 30
     rows = np.flatnonzero(blue.sum(axis=1) > 50)
     upper, lower = blue[rows[0]].sum(), blue[rows[-1]].sum()
@@ -238,7 +242,7 @@ def test_between_two_points_the_more_careful_one_holds():
 
 
 def test_a_sheet_shows_each_pair_side_by_side():
-    sheet = pair_sheet([Pair(2 * i, 2 * i + 1, 0.5) for i in range(5)], crop_of)
+    sheet = draw_pair_sheet([Pair(2 * i, 2 * i + 1, 0.5) for i in range(5)], crop_of)
     solid = [
         [(sheet[y : y + 112, x : x + 112] == 40 + place).all() for place in range(10)]
         for y in (36, 36 + 148)
@@ -249,21 +253,23 @@ def test_a_sheet_shows_each_pair_side_by_side():
 
 
 def test_a_sheet_of_one_pair_is_one_pair_wide():
-    assert pair_sheet([Pair(0, 1, 0.5)], crop_of).shape[1] < 300
+    assert draw_pair_sheet([Pair(0, 1, 0.5)], crop_of).shape[1] < 300
 
 
 @pytest.mark.slow
 def test_conditions_have_a_picture_of_all_models(monkeypatch: pytest.MonkeyPatch):
     drawn: list[tuple[Sequence[str], Sequence[tuple[str, Any]]]] = []
 
-    def bars(rows: Sequence[str], panels: Sequence[tuple[str, Any]]) -> bytes:
+    def draw(rows: Sequence[str], panels: Sequence[tuple[str, Any]]) -> bytes:
         drawn.append((rows, panels))
         return original(rows, panels)
 
-    original = plots.bars
-    monkeypatch.setattr(plots, "bars", bars)
+    original = plots.draw_bars
+    monkeypatch.setattr(plots, "draw_bars", draw)
     yaw = np.where(np.arange(120) % 4 == 0, 50.0, 5.0)
-    told = [outcome(facts={"yaw": yaw}, model=entry(name)) for name in ("sface", "edgeface-xs-q")]
+    told = [
+        evaluation(measures={"yaw": yaw}, model=entry(name)) for name in ("sface", "edgeface-xs-q")
+    ]
     names = [picture.file for picture in draw_pictures(told)]
     assert names[:3] == ["det.png", "roc.png", "conditions.png"]
     ((rows, panels),) = drawn
@@ -274,17 +280,17 @@ def test_conditions_have_a_picture_of_all_models(monkeypatch: pytest.MonkeyPatch
     points = told[0].result.conditions.told
     assert panels[0][1][0][1] == [(p.tar, p.tar_low, p.tar_high) for p in points]
     assert panels[1][1][0][1] == [(p.fmr, p.fmr_low, p.fmr_high) for p in points]
-    assert "conditions.png" not in [picture.file for picture in draw_pictures([outcome()])]
+    assert "conditions.png" not in [picture.file for picture in draw_pictures([evaluation()])]
 
 
 @pytest.mark.slow
 def test_bars_without_figures_or_intervals_are_drawn_all_the_same():
     rows = ["small", "large", "turned"]
     shares = [(0.9, 0.8, 0.95), (0.7, None, None), (None, None, None)]
-    one = plots.bars(rows, [("TAR", [("a", shares)]), ("FMR", [("a", shares)])])
+    one = plots.draw_bars(rows, [("TAR", [("a", shares)]), ("FMR", [("a", shares)])])
     moved = [(0.8, 0.8, 0.95), *shares[1:]]
-    assert one == plots.bars(rows, [("TAR", [("a", shares)]), ("FMR", [("a", shares)])])
-    assert one != plots.bars(rows, [("TAR", [("a", moved)]), ("FMR", [("a", shares)])])
+    assert one == plots.draw_bars(rows, [("TAR", [("a", shares)]), ("FMR", [("a", shares)])])
+    assert one != plots.draw_bars(rows, [("TAR", [("a", moved)]), ("FMR", [("a", shares)])])
 
 
 @pytest.mark.slow
@@ -293,8 +299,8 @@ def test_the_first_picture_ever_says_nothing(tmp_path: Path) -> None:
     code = (
         "import threading; real = threading.Timer;"
         "threading.Timer = lambda _, function: real(0, function);"
-        "from facekeep.lab.evaluate.plots import png, styled_figure\n"
-        "with styled_figure() as figure: png(figure)"
+        "from facekeep.lab.evaluate.plots import encode_png, styled_figure\n"
+        "with styled_figure() as figure: encode_png(figure)"
     )
     environment = os.environ | {"MPLCONFIGDIR": str(tmp_path)}
     command = [sys.executable, "-c", code]

@@ -10,9 +10,15 @@ import numpy as np
 import pytest
 
 from facekeep.errors import ImageError, InputError, ModelError
-from facekeep.lab.evaluate.crops import cropper, main_face
-from facekeep.lab.evaluate.data import PairSet, Samples, samples_of_files
-from facekeep.lab.evaluate.extract import Extracted, Failure, extract, reasons_text, require_some
+from facekeep.lab.datasets.test_sets import PairSet, Samples, make_file_samples
+from facekeep.lab.evaluate.crops import choose_central_face, make_cropper
+from facekeep.lab.evaluate.extract import (
+    Embeddings,
+    Failure,
+    describe_reasons,
+    extract,
+    require_some,
+)
 from facekeep.pipeline.align import align
 from facekeep.pipeline.detect import Detector
 from facekeep.pipeline.embed import Embedder
@@ -41,7 +47,7 @@ class Means:
         return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
-def colours(count: int) -> np.ndarray:
+def colors(count: int) -> np.ndarray:
     return np.random.default_rng(3).integers(1, 256, (count, 3), np.uint8)
 
 
@@ -62,7 +68,7 @@ def workers() -> list[str]:
 
 @pytest.mark.parametrize("threads", [1, 2, 5])
 def test_rows_stand_at_the_places_of_their_samples(threads):
-    values = colours(50)
+    values = colors(50)
     values[[4, 17, 49]] = 0
     made = extract(crops_of(values), Means(), threads=threads)
     assert made.rows.dtype == np.float32
@@ -77,7 +83,7 @@ def test_rows_stand_at_the_places_of_their_samples(threads):
 
 
 def test_norms_are_the_lengths_of_the_networks_own_rows():
-    values = colours(20)
+    values = colors(20)
     values[3] = 0
     made = extract(crops_of(values), Means(gain=0.5), norms=True)
     lengths = np.linalg.norm(values.astype(float), axis=1) / 2
@@ -90,11 +96,11 @@ def test_norms_are_the_lengths_of_the_networks_own_rows():
 
 def test_a_row_without_direction_is_the_networks_fault():
     with pytest.raises(ModelError, match="without direction"):
-        extract(crops_of(colours(3)), Means(gain=0.0), norms=True)
+        extract(crops_of(colors(3)), Means(gain=0.0), norms=True)
 
 
 def test_no_samples_give_no_rows():
-    made = extract(crops_of(colours(0)), Means(), norms=True)
+    made = extract(crops_of(colors(0)), Means(), norms=True)
     assert made.rows.shape == (0, 3)
     assert made.failures == ()
 
@@ -109,14 +115,14 @@ def test_nothing_but_failures():
 
 def test_progress_goes_from_none_to_all():
     seen = []
-    extract(crops_of(colours(30)), Means(), progress=lambda done, count: seen.append((done, count)))
+    extract(crops_of(colors(30)), Means(), progress=lambda done, count: seen.append((done, count)))
     assert seen[0] == (0, 30)
     assert seen[-1] == (30, 30)
     assert seen == sorted(seen)
 
 
 def test_few_images_are_ahead_of_those_done():
-    values, lock = colours(400), threading.Lock()
+    values, lock = colors(400), threading.Lock()
     loaded, ahead = [], []
     inner = crops_of(values)
 
@@ -142,7 +148,7 @@ def test_other_errors_end_the_run_and_its_threads():
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        extract(dataclasses.replace(crops_of(colours(99)), load=load), Means(), threads=3)
+        extract(dataclasses.replace(crops_of(colors(99)), load=load), Means(), threads=3)
     assert workers() == []
 
 
@@ -155,7 +161,7 @@ def test_an_interrupt_ends_the_run_and_its_threads():
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt) as caught:
-        extract(crops_of(colours(999)), Means(), threads=2, progress=interrupt)
+        extract(crops_of(colors(999)), Means(), threads=2, progress=interrupt)
     assert caught.traceback  # what the traceback holds on to must not keep the threads alive
     assert workers() == []
     assert seen[-1] < 100
@@ -168,7 +174,7 @@ def test_aligned_crops_are_brought_to_the_size():
     shown = np.zeros((16, 16, 3), np.uint8)
     shown[:, 8:] = 200
     for size in (8, 32):
-        crop = cropper(Samples(("a",), lambda _: shown, aligned=True), size, None, None)(0)
+        crop = make_cropper(Samples(("a",), lambda _: shown, aligned=True), size, None, None)(0)
         assert crop.shape == (size, size, 3)
         assert crop[:, : size // 2 - 2].max() == 0
         assert crop[:, size // 2 + 2 :].min() == 200
@@ -193,14 +199,14 @@ def test_a_detector_checks_that_aligned_crops_hold_a_face_in_its_place(hopper):
         assert made.found.tolist() == [True, False, False]
         reason = "no face was found where an aligned crop has it"
         assert made.failures == (Failure("shifted", reason), Failure("noise", reason))
-        assert (cropper(samples, 112, detector, None)(0) == good).all()
+        assert (make_cropper(samples, 112, detector, None)(0) == good).all()
     assert extract(samples, Means(112)).found.all(), "without a detector they are taken as they are"
 
 
 def test_published_landmarks_are_aligned_by(hopper):
     points = np.array([[250, 150], [330, 150], [290, 200], [260, 240], [320, 240]], np.float32)
     samples = Samples(("a", "b"), lambda _: hopper, np.stack([points, np.zeros((5, 2), "f4")]))
-    crop = cropper(samples, 64, None, None)
+    crop = make_cropper(samples, 64, None, None)
     assert (crop(0) == align(hopper, points, 64)).all()
     made = extract(samples, Means(64))
     assert made.found.tolist() == [True, False]
@@ -210,7 +216,7 @@ def test_published_landmarks_are_aligned_by(hopper):
 
 def test_faces_that_have_to_be_looked_for_need_a_detector(hopper):
     with pytest.raises(InputError, match="give a detector"):
-        cropper(Samples(("a",), lambda _: hopper), 112, None, None)
+        make_cropper(Samples(("a",), lambda _: hopper), 112, None, None)
 
 
 def box(x1: float, y1: float, x2: float, y2: float) -> Face:
@@ -219,12 +225,12 @@ def box(x1: float, y1: float, x2: float, y2: float) -> Face:
 
 def test_the_main_face_is_large_and_central():
     central, larger_beside = box(40, 40, 60, 60), box(0, 0, 24, 24)
-    assert main_face([larger_beside, central], (50, 50)) is central
-    assert main_face([larger_beside, central], (12, 12)) is larger_beside
+    assert choose_central_face([larger_beside, central], (50, 50)) is central
+    assert choose_central_face([larger_beside, central], (12, 12)) is larger_beside
     much_larger = box(20, 20, 90, 90)
-    assert main_face([central, much_larger], (50, 50)) is much_larger
+    assert choose_central_face([central, much_larger], (50, 50)) is much_larger
     slightly_off = box(35, 35, 59, 59)  # area 576 - 2 * 18 against 400
-    assert main_face([central, slightly_off], (50, 50)) is slightly_off
+    assert choose_central_face([central, slightly_off], (50, 50)) is slightly_off
 
 
 @pytest.fixture
@@ -233,10 +239,10 @@ def photos(tmp_path: Path, hopper_path, collins_path) -> Samples:
     from PIL import Image
 
     empty, damaged = tmp_path / "empty.png", tmp_path / "damaged.jpg"
-    Image.new("RGB", (200, 200), "grey").save(empty)
+    Image.new("RGB", (200, 200), "gray").save(empty)
     damaged.write_bytes(hopper_path.read_bytes()[:5000])
     paths = [hopper_path, empty, collins_path, damaged, tmp_path / "missing.jpg"]
-    return samples_of_files(["h", "empty", "c", "damaged", "missing"], paths)
+    return make_file_samples(["h", "empty", "c", "damaged", "missing"], paths)
 
 
 @pytest.mark.slow
@@ -267,7 +273,7 @@ def test_norms_with_flip_are_of_the_sum(photos):
         Embedder(options=RuntimeOptions(threads=1), flip=True) as embedder,
         Detector(options=RuntimeOptions(threads=1)) as detector,
     ):
-        crop = cropper(samples, embedder.size, detector, None)(0)[None]
+        crop = make_cropper(samples, embedder.size, detector, None)(0)[None]
         made = extract(samples, embedder, detector, norms=True)
         pair = embedder.features(np.concatenate([crop, crop[:, :, ::-1]]))
     with Embedder(options=RuntimeOptions(threads=1)) as plain:
@@ -282,7 +288,7 @@ def test_norms_with_flip_are_of_the_sum(photos):
 
 
 def test_samples_and_pairs_that_do_not_fit_are_refused():
-    samples = crops_of(colours(2))
+    samples = crops_of(colors(2))
     places = np.array([0, 1])
     with pytest.raises(InputError, match=r"landmarks must have the shape \(2, 5, 2\)"):
         dataclasses.replace(samples, landmarks=np.zeros((1, 5, 2), np.float32))
@@ -298,11 +304,11 @@ def test_why_images_failed_is_told_by_its_frequency():
     reasons = ["no face found"] * 3 + ["box of 12 px", "box of 9 px", "damaged", "lost"]
     failures = [Failure(f"{place}.jpg", reason) for place, reason in enumerate(reasons)]
     told = "3 x no face found; 2 x box of 12 px; 1 x damaged; 1 x something else"
-    assert reasons_text(failures) == told
+    assert describe_reasons(failures) == told
     rows = np.zeros((7, 4), np.float32)
-    nothing = Extracted(rows, np.zeros(7, np.bool_), None, tuple(failures))
+    nothing = Embeddings(rows, np.zeros(7, np.bool_), None, tuple(failures))
     with pytest.raises(ImageError, match="none of 7 images gave an embedding: 3 x no face found"):
         require_some(nothing)
     found = np.arange(7) == 2
-    require_some(Extracted(rows, found, None, tuple(failures[:6])))
-    require_some(Extracted(rows[:0], found[:0], None, ()))
+    require_some(Embeddings(rows, found, None, tuple(failures[:6])))
+    require_some(Embeddings(rows[:0], found[:0], None, ()))

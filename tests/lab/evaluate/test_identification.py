@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from facekeep.errors import InputError
-from facekeep.lab.evaluate import curve, enrolment, identification, identify
+from facekeep.lab.evaluate import identification, identify, split_gallery, trace_curve
 
 
 def turned(*degrees):
@@ -30,7 +30,7 @@ PROBES = turned(10, 40, 230, 20, 300), ["ada", "bob", "cy", "dan", "eve"]
 
 def test_open_set_by_hand():
     found = identify(*GALLERY, *PROBES, fpirs=(0.5, 0.4), stated=[(0.1, 0.4)])
-    assert (found.people, found.failed_to_enrol) == (3, 0)
+    assert (found.people, found.failed_to_enroll) == (3, 0)
     assert (found.mated, found.mated_failed) == (3, 0)
     assert (found.strangers, found.strangers_failed) == (2, 0)
     assert found.rank_1 == pytest.approx(2 / 3)
@@ -83,9 +83,9 @@ def plain(gallery, owners, probes, who, threshold):
 @given(st.integers(0, 2**32 - 1))
 def test_it_agrees_with_plain_loops(seed):
     rng = np.random.default_rng(seed)
-    centres = rng.normal(size=(12, 8))
+    centers = rng.normal(size=(12, 8))
     person = np.concatenate([np.arange(12), rng.integers(12, size=60)])
-    rows = centres[person] + 0.6 * rng.normal(size=(72, 8))
+    rows = centers[person] + 0.6 * rng.normal(size=(72, 8))
     rows = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
     who = rng.permutation([f"person {number}" for number in range(12)])[person].tolist()
     enrolled = np.arange(72) < 8
@@ -127,7 +127,7 @@ def test_what_fails_is_missed_raises_no_alarm_and_is_counted():
     gallery[1], probes[0], probes[3] = 0, 0, 0
     who = [*PROBES[1], "cy"]
     found = identify(gallery, GALLERY[1], probes, who, fpirs=(0.5,))
-    assert (found.people, found.failed_to_enrol) == (3, 1)
+    assert (found.people, found.failed_to_enroll) == (3, 1)
     assert (found.mated, found.mated_failed) == (4, 1)
     assert (found.strangers, found.strangers_failed) == (1, 1)
     # Ada's probe failed, Bob could not be enrolled, both of Cy's are found.
@@ -163,11 +163,11 @@ def test_no_probes_at_all():
 
 def test_intervals_come_from_the_probes_people():
     rng = np.random.default_rng(0)
-    centres = rng.normal(size=(60, 8))
+    centers = rng.normal(size=(60, 8))
     person = np.repeat(np.arange(60), 5)
-    rows = centres[person] + 0.7 * rng.normal(size=(300, 8))
+    rows = centers[person] + 0.7 * rng.normal(size=(300, 8))
     rows = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
-    parts = enrolment(person)
+    parts = split_gallery(person)
     found = identify(
         rows[parts.gallery],
         person[parts.gallery],
@@ -181,7 +181,7 @@ def test_intervals_come_from_the_probes_people():
     assert point.low < point.fnir < point.high
     assert point.fpir_low < point.measured_fpir < point.fpir_high
     assert dataclasses.asdict(point)["supported"] is True
-    drawn = curve(found.scores)
+    drawn = trace_curve(found.scores)
     assert drawn.fmr[0] == 1
     # At the lowest threshold only those not at rank 1 are missed.
     assert drawn.fnmr[0] == pytest.approx(1 - found.rank_1)
@@ -217,9 +217,9 @@ def test_an_enrolment_divides_all_templates_by_person(person, templates, strange
     often = int((counts > templates).sum())
     if often == round(strangers * often):
         with pytest.raises(InputError, match="nobody"):
-            enrolment(person, templates=templates, strangers=strangers, seed=seed)
+            split_gallery(person, templates=templates, strangers=strangers, seed=seed)
         return
-    parts = enrolment(person, templates=templates, strangers=strangers, seed=seed)
+    parts = split_gallery(person, templates=templates, strangers=strangers, seed=seed)
     assert sorted(np.concatenate(parts)) == list(range(len(person)))
     inside, mates, outside = (set(person[part]) for part in parts)
     assert inside == mates
@@ -234,11 +234,11 @@ def test_an_enrolment_divides_all_templates_by_person(person, templates, strange
 
 def test_the_seed_decides_who_stays_outside():
     person = np.arange(100) % 20
-    drawn = [set(person[enrolment(person, seed=seed).gallery]) for seed in (0, 0, 1)]
+    drawn = [set(person[split_gallery(person, seed=seed).gallery]) for seed in (0, 0, 1)]
     assert drawn[0] == drawn[1] != drawn[2]
 
 
 @pytest.mark.parametrize("wrong", [{"templates": 0}, {"strangers": -0.1}, {"strangers": 1.1}])
 def test_an_enrolment_out_of_range_is_refused(wrong):
-    with pytest.raises(InputError, match="enrolment needs"):
-        enrolment([0, 0, 1], **wrong)
+    with pytest.raises(InputError, match="enrollment needs"):
+        split_gallery([0, 0, 1], **wrong)

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import errno
-import importlib
 import resource
 from pathlib import Path
 from typing import Any
@@ -21,9 +20,9 @@ from facekeep.errors import (
     StorageFull,
 )
 from facekeep.lab import export as exports
-from facekeep.lab.export import TARGETS, export_model, exporting
+from facekeep.lab.export import TARGETS, export_model, exporter
 from facekeep.lab.export import ncnn as to_ncnn
-from facekeep.lab.export import openvino as to_openvino
+from facekeep.lab.export.converters import CONVERTERS, convert_openvino
 from facekeep.models import ModelEntry, entry, import_model, weights
 from facekeep.pipeline.align import align
 from facekeep.pipeline.detect import Detector
@@ -115,8 +114,8 @@ def test_other_numbers_are_an_error_and_nothing_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     require("openvino")
-    real = exporting._apart
-    monkeypatch.setattr(exporting, "_apart", lambda one, other: real(one, other + 0.1))
+    real = exporter._measure_distance
+    monkeypatch.setattr(exporter, "_measure_distance", lambda one, other: real(one, other + 0.1))
     with pytest.raises(ModelError, match="gives other numbers: they differ by"):
         export_model(SMALL, "openvino", tmp_path / "made.xml")
     assert list(tmp_path.iterdir()) == []
@@ -159,9 +158,7 @@ def failing(monkeypatch: pytest.MonkeyPatch, target: str, error: BaseException) 
     def convert(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr(
-        importlib.import_module(f"facekeep.lab.export.{target}"), "convert", convert
-    )
+    monkeypatch.setitem(CONVERTERS, target, (CONVERTERS[target][0], convert))
 
 
 @pytest.mark.slow
@@ -198,9 +195,9 @@ def test_all_files_are_placed_or_none(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_an_output_of_another_shape_or_without_numbers_is_far_off() -> None:
     row = np.ones((1, 3), np.float32)
-    assert exporting._apart(row, row) == 0
-    assert exporting._apart(row, row[:, :2]) == float("inf")
-    assert exporting._apart(row, row * np.float32("nan")) == float("inf")
+    assert exporter._measure_distance(row, row) == 0
+    assert exporter._measure_distance(row, row[:, :2]) == float("inf")
+    assert exporter._measure_distance(row, row * np.float32("nan")) == float("inf")
 
 
 @pytest.mark.parametrize("value", [0, float("nan"), float("inf")])
@@ -218,10 +215,10 @@ def test_a_network_that_gives_no_numbers_or_only_zeros_is_compared_too(
         def close(self) -> None:
             pass
 
-    monkeypatch.setattr(exporting, "open_model", lambda *_, **__: Giving())
+    monkeypatch.setattr(exporter, "open_model", lambda *_, **__: Giving())
     small = entry(SMALL)
-    assert exporting._difference(small, lambda _: {"out": rows + 1}) > exporting.TOLERANCE
-    same = exporting._difference(small, lambda _: {"out": rows})
+    assert exporter._measure_difference(small, lambda _: {"out": rows + 1}) > exporter.TOLERANCE
+    same = exporter._measure_difference(small, lambda _: {"out": rows})
     assert same == (0 if value == 0 else float("inf"))
 
 
@@ -241,13 +238,13 @@ def test_what_appears_while_it_is_converted_is_not_overwritten(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     there = tmp_path / "made.xml"
-    real = to_openvino.convert
+    real = convert_openvino
 
     def convert(model: ModelEntry, target: Path) -> Any:
         there.write_text("mine")
         return real(model, target)
 
-    monkeypatch.setattr(to_openvino, "convert", convert)
+    monkeypatch.setitem(CONVERTERS, "openvino", ("OpenVINO", convert))
     with pytest.raises(InputError, match="is already there"):
         export_model(SMALL, "openvino", there)
     assert [each.name for each in tmp_path.iterdir()] == ["made.xml"]
@@ -370,7 +367,7 @@ def test_a_foreign_network_is_converted_in_a_child(
     def convert(*_: object) -> None:
         pytest.fail("the conversion runs in this process")
 
-    monkeypatch.setattr(to_openvino, "convert", convert)
+    monkeypatch.setitem(CONVERTERS, "openvino", ("OpenVINO", convert))
     made = export_model(foreign, "openvino", tmp_path / "made.xml")
     assert made.difference is not None
     assert made.difference < 1e-4

@@ -13,8 +13,8 @@ from train_kit import losses, small, stopping_after, write_people
 
 from facekeep import save_image
 from facekeep.errors import ImageError, InputError, ModelError, StorageFull
-from facekeep.lab.datasets import known_people
-from facekeep.lab.evaluate import holdout_tar
+from facekeep.lab.datasets import read_people
+from facekeep.lab.evaluate import measure_holdout_tar
 from facekeep.lab.nn import create_model, load_checkpoint, save_checkpoint
 from facekeep.lab.train import checkpoint
 from facekeep.lab.train.checkpoint import load_checkpoint as load_state
@@ -99,7 +99,7 @@ def test_a_run_yields_all_its_files(done: tuple[Path, TrainingResult]):
 
 
 def test_the_people_kept_out_can_be_measured_again(done: tuple[Path, TrainingResult], people: Path):
-    kept_out = known_people(people, labels=done[0] / "holdout.tsv", aligned=True)
+    kept_out = read_people(people, labels=done[0] / "holdout.tsv", aligned=True)
     assert (len(kept_out.samples), len(set(kept_out.person))) == (15, 3)
     assert done[1].summary is not None
     model = load_checkpoint(done[0] / "model.pt", "edgeface-xxs", input_size=64).eval()
@@ -107,7 +107,7 @@ def test_the_people_kept_out_can_be_measured_again(done: tuple[Path, TrainingRes
     with torch.no_grad():
         rows = model(torch.from_numpy(images).permute(0, 3, 1, 2) / 127.5 - 1)
     rows = torch.nn.functional.normalize(rows).numpy()
-    (point, _) = holdout_tar(rows, kept_out.person, (1e-2, 1e-3))
+    (point, _) = measure_holdout_tar(rows, kept_out.person, (1e-2, 1e-3))
     assert point.tar == pytest.approx(done[1].summary["tar"]["1e-2"]["tar"], abs=0.04)
 
 

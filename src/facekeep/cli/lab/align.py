@@ -37,14 +37,14 @@ def align(
     them before you train: a crop of the wrong person teaches the wrong thing.
     """
     from facekeep.errors import InputError
-    from facekeep.lab.datasets import person_folder
+    from facekeep.lab.datasets import read_person_folder
     from facekeep.lab.train.photos import crop_people
     from facekeep.pipeline.detect import Detector
     from facekeep.runtime import RuntimeOptions
 
     if out.resolve().is_relative_to(photos.resolve()):
         raise InputError(f"{out} lies in {photos}, whose folders are people; choose another folder")
-    data = person_folder(photos)
+    data = read_person_folder(photos)
     settings = run.settings
     with (
         Detector(

@@ -63,7 +63,7 @@ def bench(
         # Read by numpy's linear algebra when it is imported, which happens below.
         os.environ.update(OPENBLAS_NUM_THREADS=str(threads), OMP_NUM_THREADS=str(threads))
     from facekeep.errors import InputError
-    from facekeep.lab.bench.pipeline import STAGES, run_bench
+    from facekeep.lab.bench.stages import STAGES, run_bench
 
     chosen = tuple(stages or STAGES)
     if model is not None:
@@ -71,9 +71,9 @@ def bench(
             raise InputError(
                 "--model times a network alone; run: facekeep bench embed --model NAME"
             )
-        _network(run, model, threads, repeats)
+        _time_network(run, model, threads, repeats)
         return
-    picture = _picture(image)
+    picture = _load_picture(image)
     results = []
     with run.progress("Measuring") as advance:
         for result in run_bench(picture, stages=chosen, threads=threads, repeats=repeats):
@@ -83,11 +83,11 @@ def bench(
         run.emit(
             {
                 "threads": threads,
-                "machine": _machine(),
+                "machine": _describe_machine(),
                 "stages": [{**asdict(result), "ratio": result.ratio} for result in results],
             }
         )
-    _table(
+    _print_table(
         run,
         ["stage", "median ms", "p95 ms", "bare network ms", "ratio", "peak RSS MB"],
         [
@@ -95,26 +95,26 @@ def bench(
                 result.stage,
                 f"{result.median_ms:.2f}",
                 f"{result.p95_ms:.2f}",
-                _number(result.bare_ms),
-                _number(result.ratio),
-                _number(result.rss_mb),
+                _format_number(result.bare_ms),
+                _format_number(result.ratio),
+                _format_number(result.rss_mb),
             ]
             for result in results
         ],
     )
-    run.say(f"threads: {threads or 'all'}; {_machine()}")
+    run.say(f"threads: {threads or 'all'}; {_describe_machine()}")
 
 
-def _network(run: Run, model: str, threads: int, repeats: int) -> None:
+def _time_network(run: Run, model: str, threads: int, repeats: int) -> None:
     """Time the bare network of one model."""
-    from facekeep.lab.bench.network import network_speed
+    from facekeep.lab.bench.network import measure_network
 
     with run.progress("Measuring"):
-        found = network_speed(model, threads=threads, repeats=repeats)
+        found = measure_network(model, threads=threads, repeats=repeats)
     if run.json:
-        where = {"threads": threads, "machine": _machine()}
+        where = {"threads": threads, "machine": _describe_machine()}
         run.emit({**asdict(found), "ratio": found.ratio, **where})
-    _table(
+    _print_table(
         run,
         ["network", "median ms", "p95 ms", "plain export ms", "ratio", "limit ms"],
         [
@@ -122,39 +122,39 @@ def _network(run: Run, model: str, threads: int, repeats: int) -> None:
                 found.model,
                 f"{found.median_ms:.2f}",
                 f"{found.p95_ms:.2f}",
-                _number(found.plain_export_ms),
-                _number(found.ratio),
-                _number(found.limit_ms),
+                _format_number(found.plain_export_ms),
+                _format_number(found.ratio),
+                _format_number(found.limit_ms),
             ]
         ],
     )
     run.say(f"plain export: {found.plain_export}")
-    run.say(f"threads: {threads or 'all'}; {_machine()}")
+    run.say(f"threads: {threads or 'all'}; {_describe_machine()}")
 
 
-def _table(run: Run, headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+def _print_table(run: Run, headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print a table without the columns in which nothing stands."""
     kept = [place for place in range(len(headers)) if any(row[place] for row in rows)]
     run.table([headers[i] for i in kept], [[row[i] for i in kept] for row in rows])
 
 
-def _picture(path: Path | None) -> Any:
-    from facekeep.apps.demo import bundled_cases
+def _load_picture(path: Path | None) -> Any:
     from facekeep.errors import InputError
     from facekeep.pipeline.image import load_image
+    from facekeep.samples import load_portraits
 
     if path is not None:
         return load_image(path)
     try:
-        return bundled_cases()[0].enrol[0]
+        return next(iter(load_portraits().values()))
     except InputError:
         return None
 
 
-def _machine() -> str:
+def _describe_machine() -> str:
     """The processor, in words."""
     return f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
 
 
-def _number(value: float | None) -> str:
+def _format_number(value: float | None) -> str:
     return "" if value is None else f"{value:.2f}"

@@ -9,7 +9,7 @@ import typer
 
 from facekeep.cli.command import Run, command, group
 from facekeep.cli.lab.compress_step import add_step_command, print_result, print_step
-from facekeep.cli.lab.evaluating import command_line
+from facekeep.cli.lab.evaluate_protocol import command_line
 
 app = group(
     "compress",

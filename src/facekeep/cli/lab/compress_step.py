@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 import typer
 
 from facekeep.cli.command import Run, command
-from facekeep.cli.lab.evaluating import command_line
+from facekeep.cli.lab.evaluate_protocol import command_line
 from facekeep.cli.options import Model
 
 if TYPE_CHECKING:

@@ -10,12 +10,12 @@ import typer
 
 from facekeep.cli.command import Run, command, group
 from facekeep.cli.lab.evaluate_detect import detect
-from facekeep.cli.lab.evaluating import AlignedFlag, ConditionsFlag, Work, protocol
+from facekeep.cli.lab.evaluate_protocol import AlignedFlag, ConditionsFlag, Experiment, protocol
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from facekeep.lab.evaluate.result import Outcome
+    from facekeep.lab.evaluate.result import Evaluation
 
 app = group(
     "evaluate",
@@ -74,16 +74,16 @@ def lfw(
     ] = None,
     aligned: AlignedFlag = False,
     conditions: ConditionsFlag = False,
-) -> Work:
+) -> Experiment:
     """Verify the pairs of Labeled Faces in the Wild."""
     from facekeep.lab import datasets
-    from facekeep.lab.evaluate.run import run_pairs
+    from facekeep.lab.evaluate.protocols import run_pairs
 
     if test is None:
-        data = datasets.lfw(images, pairs, aligned=aligned)
+        data = datasets.read_lfw(images, pairs, aligned=aligned)
     else:
-        data = datasets.lfw_view_1(images, pairs, test, aligned=aligned)
-    return Work(data, partial(run_pairs, data), conditions=conditions)
+        data = datasets.read_lfw_view_1(images, pairs, test, aligned=aligned)
+    return Experiment(data, partial(run_pairs, data), conditions=conditions)
 
 
 @protocol(
@@ -100,16 +100,16 @@ def folder(
     labels: Labels = None,
     aligned: AlignedFlag = False,
     conditions: ConditionsFlag = False,
-) -> Work:
+) -> Experiment:
     """Compare all photos of your own people with each other.
 
     DIR holds a folder for each person, with pictures in it.
     """
     from facekeep.lab import datasets
-    from facekeep.lab.evaluate.run import run_people
+    from facekeep.lab.evaluate.protocols import run_people
 
-    data = datasets.known_people(people, labels=labels, aligned=aligned)
-    return Work(data, partial(run_people, data), conditions=conditions)
+    data = datasets.read_people(people, labels=labels, aligned=aligned)
+    return Experiment(data, partial(run_people, data), conditions=conditions)
 
 
 @protocol(
@@ -136,18 +136,18 @@ def identify(
         ),
     ] = 0.5,
     seed: Annotated[int, typer.Option("--seed", min=0, metavar="N", help="Decides who.")] = 0,
-) -> Work:
+) -> Experiment:
     """Enroll some of your own people, search for everybody.
 
     DIR holds a folder for each person, with pictures in it. People with too few of them are
     strangers, as is a share of the others; --fmr sets the rates that FPIR is to keep to.
     """
     from facekeep.lab import datasets
-    from facekeep.lab.evaluate.run import run_identification
+    from facekeep.lab.evaluate.protocols import run_identification
 
-    data = datasets.known_people(people, labels=labels, aligned=aligned)
+    data = datasets.read_people(people, labels=labels, aligned=aligned)
     judge = partial(run_identification, data, templates=templates, strangers=strangers, seed=seed)
-    return Work(data, judge)
+    return Experiment(data, judge)
 
 
 @protocol(
@@ -170,17 +170,17 @@ def pairs(
         ),
     ] = None,
     aligned: AlignedFlag = False,
-) -> Work:
+) -> Experiment:
     """Verify the pairs of a table of your own.
 
     Its first line names the columns left and right (paths), mated (1 or 0) and, if the pairs are
     divided for the accuracy, fold (a number).
     """
     from facekeep.lab import datasets
-    from facekeep.lab.evaluate.run import run_pairs
+    from facekeep.lab.evaluate.protocols import run_pairs
 
-    data = datasets.csv_pairs(file, images, aligned=aligned)
-    return Work(data, partial(run_pairs, data))
+    data = datasets.read_pairs_table(file, images, aligned=aligned)
+    return Experiment(data, partial(run_pairs, data))
 
 
 @protocol(
@@ -199,13 +199,13 @@ def cfp(
     ] = "fp",
     aligned: AlignedFlag = False,
     conditions: ConditionsFlag = False,
-) -> Work:
+) -> Experiment:
     """Verify the pairs of Celebrities in Frontal-Profile."""
     from facekeep.lab import datasets
-    from facekeep.lab.evaluate.run import run_pairs
+    from facekeep.lab.evaluate.protocols import run_pairs
 
-    data = datasets.cfp(root, kind.upper(), aligned=aligned)
-    return Work(data, partial(run_pairs, data), conditions=conditions)
+    data = datasets.read_cfp(root, kind.upper(), aligned=aligned)
+    return Experiment(data, partial(run_pairs, data), conditions=conditions)
 
 
 @protocol(app, "bin", examples=["facekeep evaluate bin agedb_30.bin --model sface --flip"])
@@ -214,13 +214,13 @@ def bin_(
     file: Annotated[
         Path, typer.Argument(metavar="FILE", help="A pack of aligned pairs, as of InsightFace.")
     ],
-) -> Work:
+) -> Experiment:
     """Verify the pairs of a .bin pack; published results use --flip."""
     from facekeep.lab import datasets
-    from facekeep.lab.evaluate.run import run_pairs
+    from facekeep.lab.evaluate.protocols import run_pairs
 
-    data = datasets.bin_pack(file)
-    return Work(data, partial(run_pairs, data))
+    data = datasets.read_bin_pack(file)
+    return Experiment(data, partial(run_pairs, data))
 
 
 @protocol(app, "ijb", examples=["facekeep evaluate ijb IJBC/ --set c --model sface --flip --json"])
@@ -232,18 +232,18 @@ def ijb(
     version: Annotated[
         Literal["b", "c"], typer.Option("--set", metavar="b|c", help="IJB-B or IJB-C.")
     ] = "c",
-) -> Work:
+) -> Experiment:
     """Verify the templates of IJB-B or IJB-C.
 
-    TAR is told strictly at or below each FMR, and as is common. Faces are aligned by the
+    TAR is measured strictly at or below each FMR, and as is common. Faces are aligned by the
     landmarks published with the lists, and weighed by their confidence; published results use
     --flip.
     """
     from facekeep.lab import datasets
-    from facekeep.lab.evaluate.run import run_templates
+    from facekeep.lab.evaluate.protocols import run_templates
 
-    data = datasets.ijb(root, version.upper())
-    return Work(data, partial(run_templates, data), norms=True)
+    data = datasets.read_ijb(root, version.upper())
+    return Experiment(data, partial(run_templates, data), norms=True)
 
 
 @protocol(
@@ -281,7 +281,7 @@ def calibrate(
         bool,
         typer.Option("--write/--no-write", help="Record the thresholds in the model's entry."),
     ] = True,
-) -> Work:
+) -> Experiment:
     """Calibrate a model: its cosine at each false-match rate.
 
     DIR holds a folder for each of many people who are in no test; never use LFW here. The rates
@@ -290,19 +290,19 @@ def calibrate(
     they are probably one person; look at them in the --report.
     """
     from facekeep.lab import datasets
-    from facekeep.lab.evaluate.run import run_calibration
+    from facekeep.lab.evaluate.protocols import run_calibration
 
-    data = datasets.known_people(people, labels=labels, aligned=aligned)
+    data = datasets.read_people(people, labels=labels, aligned=aligned)
     judge = partial(run_calibration, data, same_person=same_person)
     if not write:
-        return Work(data, judge, check_crops=check_crops, conditions=conditions)
-    return Work(
+        return Experiment(data, judge, check_crops=check_crops, conditions=conditions)
+    return Experiment(
         data,
         judge,
         check_crops=check_crops,
         conditions=conditions,
-        check=_require_own,
-        finish=_record,
+        check=_require_own_model,
+        finish=_record_thresholds,
     )
 
 
@@ -317,7 +317,7 @@ command(
 )(detect)
 
 
-def _require_own(models: Sequence[str]) -> None:
+def _require_own_model(models: Sequence[str]) -> None:
     from facekeep.errors import InputError
     from facekeep.models import entry
     from facekeep.models.catalog import is_builtin
@@ -331,10 +331,10 @@ def _require_own(models: Sequence[str]) -> None:
         )
 
 
-def _record(outcome: Outcome, line: str) -> None:
+def _record_thresholds(evaluation: Evaluation, line: str) -> None:
     from facekeep.models import set_thresholds
 
-    result = outcome.result
+    result = evaluation.result
     people = f" of {result.people:,} people" if result.people else ""
     set_thresholds(
         result.model,

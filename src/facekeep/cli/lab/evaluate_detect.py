@@ -11,7 +11,7 @@ import typer
 
 from facekeep.cli.command import Run
 from facekeep.cli.completion import model_names
-from facekeep.cli.lab.evaluating import Report, check_targets, command_line, write_figures
+from facekeep.cli.lab.evaluate_protocol import Report, check_targets, command_line, write_figures
 from facekeep.cli.options import Out
 from facekeep.errors import ImageError, InputError
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from facekeep.lab.datasets.source import Source
-    from facekeep.lab.evaluate.detection import Contender, DetectionResult
+    from facekeep.lab.evaluate.detection import ComparedDetector, DetectionResult
 
 __all__ = ["detect"]
 
@@ -85,50 +85,54 @@ def detect(
     """Find annotated faces at several sizes: average precision, and how exact the landmarks are.
 
     Each face is cut out with what surrounds it, scaled down to each size that it is not smaller
-    than, and set beside others on canvases of at most 640 pixels. Landmark errors are told in
+    than, and set beside others on mosaics of at most 640 pixels. Landmark errors are in
     per cent of the distance of the eyes, as the detector gives them and refined.
     """
     from facekeep.lab.datasets.training_set import open_source
-    from facekeep.lab.evaluate.detection import Canvases, try_detectors
+    from facekeep.lab.evaluate.detection import MosaicSet, compare_detectors
 
     check_targets(report, out)
-    canvases = Canvases(_annotated(photos, holdout, seed), _sizes(sizes), seed=seed, hard=hard)
+    mosaics = MosaicSet(
+        _open_photos(photos, holdout, seed), _parse_sizes(sizes), seed=seed, hard=hard
+    )
     backgrounds = None if scenes is None else open_source(scenes)
     with ExitStack() as stack:
-        contenders = _contenders(run, models, stack)
-        total = len(canvases) + (0 if backgrounds is None else len(backgrounds))
+        detectors = _open_detectors(run, models, stack)
+        total = len(mosaics) + (0 if backgrounds is None else len(backgrounds))
         with run.progress("Detecting", total) as advance:
-            results = try_detectors(
-                canvases,
-                contenders,
+            results = compare_detectors(
+                mosaics,
+                detectors,
                 data=photos.resolve().name,
-                scenes=() if backgrounds is None else _loaded(backgrounds),
+                scenes=() if backgrounds is None else _load_photos(backgrounds),
                 progress=advance,
             )
     documents = [result.document() for result in results]
     document = documents[0] if len(documents) == 1 else {"results": documents}
     if out is not None:
         write_figures(out, document)
-    _tell(run, results)
+    _print_results(run, results)
     page = None
     if report is not None:
-        from facekeep.lab.evaluate.detection.report import write_report
+        from facekeep.lab.evaluate.detection.report import write_detection_report
 
-        page = write_report(report, results, command_line(context))
+        page = write_detection_report(report, results, command_line(context))
     if run.json:
         run.emit(document)
     elif page is not None:
         run.say(f"report: {page}")
 
 
-def _annotated(photos: Path, holdout: int | None, seed: int) -> Any:
-    from facekeep.lab.datasets.annotated import by_person, open_annotated
+def _open_photos(photos: Path, holdout: int | None, seed: int) -> Any:
+    from facekeep.lab.datasets.annotated import open_annotated, split_by_person
 
     annotated = open_annotated(photos)
-    return annotated if holdout is None else by_person(annotated, holdout=holdout, seed=seed)[1]
+    return (
+        annotated if holdout is None else split_by_person(annotated, holdout=holdout, seed=seed)[1]
+    )
 
 
-def _sizes(text: str) -> list[int]:
+def _parse_sizes(text: str) -> list[int]:
     try:
         return [int(word) for word in text.split(",")]
     except ValueError as error:
@@ -137,9 +141,11 @@ def _sizes(text: str) -> list[int]:
         ) from error
 
 
-def _contenders(run: Run, models: Sequence[str] | None, stack: ExitStack) -> list[Contender]:
+def _open_detectors(
+    run: Run, models: Sequence[str] | None, stack: ExitStack
+) -> list[ComparedDetector]:
     """Open the detectors, each with one thread, so that their times can be compared."""
-    from facekeep.lab.evaluate.detection import LOWEST_SCORE, Contender
+    from facekeep.lab.evaluate.detection import LOWEST_SCORE, ComparedDetector
     from facekeep.models import default_model
     from facekeep.pipeline.detect import Detector
     from facekeep.runtime import RuntimeOptions
@@ -163,11 +169,12 @@ def _contenders(run: Run, models: Sequence[str] | None, stack: ExitStack) -> lis
         for model in dict.fromkeys(names)
     ]
     return [
-        Contender(each.entry.name, each.detect, each.refine, each.refiner) for each in detectors
+        ComparedDetector(each.entry.name, each.detect, each.refine, each.refiner)
+        for each in detectors
     ]
 
 
-def _loaded(source: Source) -> Iterator[NDArray[np.uint8]]:
+def _load_photos(source: Source) -> Iterator[NDArray[np.uint8]]:
     from facekeep._internal.files import printable
     from facekeep.pipeline.image import load_image
 
@@ -178,11 +185,11 @@ def _loaded(source: Source) -> Iterator[NDArray[np.uint8]]:
             raise ImageError(f"{printable(source.key(place))}: {error}") from error
 
 
-def _tell(run: Run, results: Sequence[DetectionResult]) -> None:
-    from facekeep.lab.evaluate.detection.words import summary, tables
+def _print_results(run: Run, results: Sequence[DetectionResult]) -> None:
+    from facekeep.lab.evaluate.detection.report import describe_mosaics, list_detection_tables
 
-    run.say(summary(results[0]))
-    for table in tables(results):
+    run.say(describe_mosaics(results[0]))
+    for table in list_detection_tables(results):
         if table.caption:
             run.say(table.caption)
         run.table(table.headers, table.rows)

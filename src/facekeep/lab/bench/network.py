@@ -13,7 +13,7 @@ from facekeep.errors import FacekeepError, InputError
 from facekeep.models import ModelEntry, entry, model_cost, open_model
 from facekeep.runtime import RuntimeOptions, Session, open_session
 
-__all__ = ["NetworkSpeed", "network_speed"]
+__all__ = ["NetworkSpeed", "measure_network"]
 
 _PRODUCT = 1024  # the side of the matrices by which the processor is measured
 
@@ -53,11 +53,11 @@ class NetworkSpeed:
         return None if self.plain_export_ms is None else self.median_ms / self.plain_export_ms
 
 
-def network_speed(name: str, *, threads: int = 1, repeats: int = 200) -> NetworkSpeed:
+def measure_network(name: str, *, threads: int = 1, repeats: int = 200) -> NetworkSpeed:
     """Time a model's bare network.
 
     Args:
-        name: An embedder of the catalogue.
+        name: An embedder of the catalog.
         threads: CPU threads; 0 for all cores. The matrix product takes as many as numpy does.
         repeats: How many runs are timed.
 
@@ -69,15 +69,15 @@ def network_speed(name: str, *, threads: int = 1, repeats: int = 200) -> Network
     if model.task != "embed":
         raise InputError(f"model {name!r} is one to {model.verb}, not to embed, faces")
     own = open_model(model, options=RuntimeOptions(threads=threads))
-    plain, made = _plain(model, threads)
-    crops = np.random.default_rng(0).random(_shape(own, model), np.float32) * 2 - 1
+    plain, source = _open_plain_export(model, threads)
+    crops = np.random.default_rng(0).random(_input_shape(own, model), np.float32) * 2 - 1
     matrix = np.ones((_PRODUCT, _PRODUCT), np.float32)
     turns: dict[str, Callable[[], object]] = {"own": lambda: own.run({own.inputs[0].name: crops})}
     if plain is not None:
         turns["plain"] = lambda: plain.run({plain.inputs[0].name: crops})
     turns["product"] = lambda: matrix @ matrix
     times = in_turns(turns, repeats)
-    macs = _macs(model)
+    macs = _count_macs(model)
     product = float(np.median(times["product"]))
     return NetworkSpeed(
         model=model.name,
@@ -85,37 +85,37 @@ def network_speed(name: str, *, threads: int = 1, repeats: int = 200) -> Network
         p95_ms=float(np.percentile(times["own"], 95)),
         repeats=repeats,
         plain_export_ms=None if plain is None else float(np.median(times["plain"])),
-        plain_export=made,
-        difference=None if plain is None else _difference(own, plain, crops),
+        plain_export=source,
+        difference=None if plain is None else _measure_difference(own, plain, crops),
         macs=macs,
         limit_ms=None if macs is None else product * macs / _PRODUCT**3,
     )
 
 
-def _plain(model: ModelEntry, threads: int) -> tuple[Session | None, str]:
+def _open_plain_export(model: ModelEntry, threads: int) -> tuple[Session | None, str]:
     """Open the plain export of a model's network; say what made it, or why there is none."""
     try:
         from facekeep.lab.nn import read_network
         from facekeep.lab.nn.plain import plain_export
 
-        content, made = plain_export(read_network(model))
-        return open_session(content, options=RuntimeOptions(threads=threads)), made
+        content, source = plain_export(read_network(model))
+        return open_session(content, options=RuntimeOptions(threads=threads)), source
     except FacekeepError as error:
         return None, str(error)
 
 
-def _shape(session: Session, model: ModelEntry) -> tuple[int, int, int, int]:
+def _input_shape(session: Session, model: ModelEntry) -> tuple[int, int, int, int]:
     side = model.input_size or 112
     return (1, side, side, 3) if session.inputs[0].channels_last else (1, 3, side, side)
 
 
-def _difference(own: Session, plain: Session, crops: NDArray[np.float32]) -> float:
+def _measure_difference(own: Session, plain: Session, crops: NDArray[np.float32]) -> float:
     rows = [session.run({session.inputs[0].name: crops})[0] for session in (own, plain)]
     units = [row / np.linalg.norm(row) for row in rows]
     return float(np.abs(units[0] - units[1]).max())
 
 
-def _macs(model: ModelEntry) -> int | None:
+def _count_macs(model: ModelEntry) -> int | None:
     try:
         return model_cost(model).macs
     except FacekeepError:

@@ -14,9 +14,8 @@ from numpy.typing import NDArray
 
 from facekeep._internal.files import path_text, printable
 from facekeep.errors import ImageError, InputError
-from facekeep.lab.evaluate.crop_cache import CropCache
-from facekeep.lab.evaluate.crops import cropper
-from facekeep.lab.evaluate.data import PairSet, PersonSet, Samples
+from facekeep.lab.datasets.test_sets import PairSet, PersonSet, Samples
+from facekeep.lab.evaluate.crops import CropCache, make_cropper
 from facekeep.pipeline.detect import Detector
 from facekeep.pipeline.image import load_image
 from facekeep.runtime import RuntimeOptions
@@ -134,9 +133,9 @@ class DataOptions:
             )
             people = faces.people
         if self.eval_data is not None:
-            people = datasets.known_people(self.eval_data, labels=self.labels, aligned=self.aligned)
+            people = datasets.read_people(self.eval_data, labels=self.labels, aligned=self.aligned)
         if self.lfw_images is not None and self.lfw_pairs is not None:
-            lfw = datasets.lfw(self.lfw_images, self.lfw_pairs)
+            lfw = datasets.read_lfw(self.lfw_images, self.lfw_pairs)
         return faces, EvaluationData(
             faces=faces or load_sample_faces(),
             people=people,
@@ -238,7 +237,7 @@ def crop_faces(
             if faces.samples.aligned
             else stack.enter_context(Detector(options=RuntimeOptions(threads=1)))
         )
-        crop = cropper(faces.samples, size, detector, cache)
+        crop = make_cropper(faces.samples, size, detector, cache)
         for place in range(len(faces.samples)):
             with contextlib.suppress(ImageError):
                 found.append(crop(place))

@@ -16,9 +16,15 @@ import numpy as np
 from facekeep._internal.timing import in_turns
 from facekeep.lab.compress.data import EvaluationData
 from facekeep.lab.compress.workspace import StepResult, compute_digest, write_model
-from facekeep.lab.evaluate import all_pairs, at_rates, folds, listed, pair_scores
-from facekeep.lab.evaluate.data import PairSet, Samples
-from facekeep.lab.evaluate.extract import Extracted, extract
+from facekeep.lab.datasets.test_sets import PairSet, Samples
+from facekeep.lab.evaluate import (
+    build_scores,
+    measure_at_rates,
+    measure_folds,
+    score_all_pairs,
+    score_pairs,
+)
+from facekeep.lab.evaluate.extract import Embeddings, extract
 from facekeep.models import ModelEntry, locate, model_cost, open_model
 from facekeep.models.files import keep
 from facekeep.pipeline.embed import Embedder
@@ -99,7 +105,7 @@ class Evaluator:
     data: EvaluationData
     watch: Watch = lambda what, steps: nullcontext(lambda done: None)
     known: dict[str, Accuracy] = field(default_factory=dict)
-    _rows: Extracted | None = None
+    _rows: Embeddings | None = None
     _tars: dict[str, float | None] = field(default_factory=dict)
 
     def profile(
@@ -143,7 +149,9 @@ class Evaluator:
         digest = model.files[0].sha256
         if digest not in self._tars:
             found = self.embed(model, people.samples)
-            self._tars[digest] = _read_tar(all_pairs(found.rows, people.person, fmr=FMR).scores)
+            self._tars[digest] = _read_tar(
+                score_all_pairs(found.rows, people.person, fmr=FMR).scores
+            )
         return self._tars[digest]
 
     def tar_loss(self, content: bytes, model: ModelEntry) -> float | None:
@@ -219,12 +227,16 @@ class Evaluator:
 
     def _measure_lfw(self, model: ModelEntry, data: PairSet) -> dict[str, Any]:
         found = self.embed(model, data.samples)
-        values = pair_scores(found.rows, data.left, data.right)
-        scores = listed(values, data.mated, left=data.left, right=data.right, person=data.person)
-        accuracy = None if data.fold is None else folds(values, data.mated, data.fold).accuracy
+        values = score_pairs(found.rows, data.left, data.right)
+        scores = build_scores(
+            values, data.mated, left=data.left, right=data.right, person=data.person
+        )
+        accuracy = (
+            None if data.fold is None else measure_folds(values, data.mated, data.fold).accuracy
+        )
         return {"lfw": accuracy, "lfw_tar": _read_tar(scores)}
 
-    def embed(self, model: ModelEntry, samples: Samples) -> Extracted:
+    def embed(self, model: ModelEntry, samples: Samples) -> Embeddings:
         """Embed images; see `extract`."""
         done = 0
         with (
@@ -285,5 +297,5 @@ def _profile(model: ModelEntry, latency_ms: float, accuracy: Accuracy) -> Networ
 
 def _read_tar(scores: Any) -> float | None:
     """Return TAR at ``FMR``; None where there are too few comparisons for that rate."""
-    (point,) = at_rates(scores, [FMR], resamples=0)
+    (point,) = measure_at_rates(scores, [FMR], resamples=0)
     return point.tar if point.supported else None

@@ -10,10 +10,15 @@ from typing import Any, Final, NamedTuple
 from facekeep._internal.files import printable
 from facekeep.lab.compress.chain import ChainResult, StepRecord
 from facekeep.lab.compress.measure import FMR, NetworkProfile
-from facekeep.lab.evaluate.page import figures_html, html_page, picture_html, table_html, write_page
-from facekeep.lab.evaluate.pictures import Picture
-from facekeep.lab.evaluate.plots import axes_of, look, percentages, png
-from facekeep.lab.evaluate.words import Table
+from facekeep.lab.evaluate.page import (
+    Picture,
+    Table,
+    format_figures,
+    format_picture,
+    format_table,
+    write_report,
+)
+from facekeep.lab.evaluate.plots import encode_png, format_percentages, line_style, styled_axes
 
 __all__ = [
     "HEADERS",
@@ -119,24 +124,18 @@ def write_chain_report(folder: Path, result: ChainResult, command: str) -> Path:
     pictures = _draw_pictures(result.profiles, len(result.steps))
     title = f"{result.before.name} → {result.entry.name}"
     rows = [format_row(profile.name, profile) for profile in result.profiles]
-    page = html_page(
-        title,
-        [
-            f"<h1>{escape(title)}</h1>",
-            f'<p class="sub">{escape(" → ".join(each.step.kind for each in result.steps))}</p>',
-            "<h2>Figures</h2>",
-            figures_html([Table("", ("model", *HEADERS), rows)]),
-            *(f"<p>{escape(printable(remark))}.</p>" for remark in list_remarks(result)),
-            f"<p>{escape(_METHOD)}</p>",
-            *map(picture_html, pictures),
-            "<h2>Steps</h2>",
-            *map(_format_step, result.steps),
-            "<h2>How this was made</h2>",
-            f"<p><code>{escape(printable(command))}</code></p>",
-        ],
-        faces=False,
-    )
-    return write_page(folder, page, pictures)
+    sections = [
+        f"<h1>{escape(title)}</h1>",
+        f'<p class="sub">{escape(" → ".join(each.step.kind for each in result.steps))}</p>',
+        "<h2>Figures</h2>",
+        format_figures([Table("", ("model", *HEADERS), rows)]),
+        *(f"<p>{escape(printable(remark))}.</p>" for remark in list_remarks(result)),
+        f"<p>{escape(_METHOD)}</p>",
+        *map(format_picture, pictures),
+        "<h2>Steps</h2>",
+        *map(_format_step, result.steps),
+    ]
+    return write_report(folder, title, sections, pictures, command, faces=False)
 
 
 def _draw_pictures(profiles: Sequence[NetworkProfile], steps: int) -> list[Picture]:
@@ -153,7 +152,7 @@ def _format_step(record: StepRecord) -> str:
     rows = [format_row("before", record.before), format_row("after", record.after)]
     return (
         f"<h3>{escape(record.step.kind)}</h3><p>{escape(printable(record.result.summary))}.</p>"
-        f'{remarks}<div class="figures">{table_html(("", *HEADERS), rows)}</div>'
+        f'{remarks}<div class="figures">{format_table(("", *HEADERS), rows)}</div>'
     )
 
 
@@ -202,7 +201,7 @@ def draw_tradeoff(profiles: Sequence[NetworkProfile], steps: int, measure: Quali
     Returns:
         A PNG.
     """
-    with axes_of(_HEIGHT, 2) as (figure, panes):
+    with styled_axes(_HEIGHT, 2) as (figure, panes):
         costs = (
             ("milliseconds for one face", [each.latency_ms for each in profiles]),
             ("megabytes on disk", [each.bytes / 1e6 for each in profiles]),
@@ -211,7 +210,7 @@ def draw_tradeoff(profiles: Sequence[NetworkProfile], steps: int, measure: Quali
             _draw_pane(pane, values, measure.values, steps)
             pane.set(xlabel=label, xlim=(0, 1.12 * max(values)))
         panes[0].set(ylabel=measure.label)
-        percentages(panes[0].yaxis)
+        format_percentages(panes[0].yaxis)
         panes[0].margins(y=0.15)
         names = [f"{number}  {each.name}" for number, each in enumerate(profiles, 1)]
         figure.legend(
@@ -222,7 +221,7 @@ def draw_tradeoff(profiles: Sequence[NetworkProfile], steps: int, measure: Quali
             fontsize=9,
             handlelength=0,
         )
-        return png(figure)
+        return encode_png(figure)
 
 
 def _draw_pane(pane: Any, costs: Sequence[float], values: Sequence[float], steps: int) -> None:
@@ -233,10 +232,10 @@ def _draw_pane(pane: Any, costs: Sequence[float], values: Sequence[float], steps
         [costs[place] for place in best],
         [values[place] for place in best],
         where="post",
-        **look(2),
+        **line_style(2),
     )
     for place, (cost, value) in enumerate(zip(costs, values, strict=True)):
-        color = look(0 if place <= steps else 1)["color"]
+        color = line_style(0 if place <= steps else 1)["color"]
         marker = "o" if place <= steps else "s"
         pane.plot([cost], [value], marker, color=color, markersize=7)
         pane.annotate(

@@ -7,7 +7,7 @@ Beside each picture lies a JSON file of the same stem, in one of two forms::
 
 The first is one face with the 68 points of iBUG (Sagonas et al. 2013), whose ``bbox`` may be left
 out; the second is any number of faces with the five points of ``Face``. ``person`` may be left out.
-Coordinates are pixels of the picture, with the centre of its first pixel at 0, 0.
+Coordinates are pixels of the picture, with the center of its first pixel at 0, 0.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from facekeep._internal.listing import list_files
 from facekeep.errors import ImageError, InputError
 from facekeep.pipeline.image import is_picture, load_image
 
-__all__ = ["Annotated", "by_person", "five_of_68", "open_annotated"]
+__all__ = ["AnnotatedPhotos", "open_annotated", "reduce_landmarks", "split_by_person"]
 
 # From the extent of the 68 points to the face box, in shares of its width and height: left, top,
 # right, bottom. The points end at the brows, boxes in the manner of WIDER FACE at the forehead;
@@ -57,7 +57,7 @@ class _File:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Photo:
-    """A picture and what is said about it; see ``Annotated`` for the arrays."""
+    """A picture and what is said about it; see ``AnnotatedPhotos`` for the arrays."""
 
     picture: _File
     landmarks: NDArray[np.float32]
@@ -66,7 +66,7 @@ class _Photo:
 
 
 @dataclass(frozen=True, slots=True)
-class Annotated:
+class AnnotatedPhotos:
     """Photos with annotated faces, by their places from 0; it can be pickled and shared by threads.
 
     The annotations are held in memory; a picture is read and decoded each time it is asked for.
@@ -104,7 +104,7 @@ class Annotated:
         return self.photos[index].person
 
 
-def open_annotated(path: str | os.PathLike[str]) -> Annotated:
+def open_annotated(path: str | os.PathLike[str]) -> AnnotatedPhotos:
     """Index annotated photos, sorted by the names of their files.
 
     Args:
@@ -117,15 +117,17 @@ def open_annotated(path: str | os.PathLike[str]) -> Annotated:
     """
     top = Path(path_text(path))
     try:
-        photos = [photo for files in _sets(top) for photo in _photos(files)]
+        photos = [photo for files in _list_files(top) for photo in _pair_files(files)]
     except (OSError, ValueError) as error:
         raise InputError(f"{printable(top)}: cannot be read: {why(error)}") from error
     if not photos:
         raise InputError(f"{printable(top)}: holds no pictures with a .json of the same name")
-    return Annotated(tuple(photos))
+    return AnnotatedPhotos(tuple(photos))
 
 
-def by_person(annotated: Annotated, *, holdout: int, seed: int) -> tuple[Annotated, Annotated]:
+def split_by_person(
+    annotated: AnnotatedPhotos, *, holdout: int, seed: int
+) -> tuple[AnnotatedPhotos, AnnotatedPhotos]:
     """Divide photos so that nobody is in both parts; of photos without a person each is its own.
 
     Args:
@@ -154,10 +156,10 @@ def by_person(annotated: Annotated, *, holdout: int, seed: int) -> tuple[Annotat
     parts: tuple[list[_Photo], list[_Photo]] = ([], [])
     for owner, photo in zip(owners, annotated.photos, strict=True):
         parts[owner in out].append(photo)
-    return Annotated(tuple(parts[0])), Annotated(tuple(parts[1]))
+    return AnnotatedPhotos(tuple(parts[0])), AnnotatedPhotos(tuple(parts[1]))
 
 
-def five_of_68(points: NDArray[np.floating]) -> NDArray[np.float32]:
+def reduce_landmarks(points: NDArray[np.floating]) -> NDArray[np.float32]:
     """Reduce points ``(..., 68, 2)`` in the order of iBUG to the five of a ``Face``.
 
     The eyes are the means of the six points around each, then come the tip of the nose and the
@@ -168,20 +170,20 @@ def five_of_68(points: NDArray[np.floating]) -> NDArray[np.float32]:
     return np.stack([*eyes, *others], axis=-2).astype(np.float32)
 
 
-def _sets(top: Path) -> Iterator[list[_File]]:
+def _list_files(top: Path) -> Iterator[list[_File]]:
     """Yield the files of each tar, or of the folder: what belongs together lies in one of them."""
     if not top.is_dir():
-        yield _in_tar(top)
+        yield _list_tar(top)
         return
     tars = sorted(each for each in top.glob("[!.]*.tar") if each.is_file())
     for tar in tars:
-        yield _in_tar(tar)
+        yield _list_tar(tar)
     if not tars:
         files = list_files(top, lambda name: not name.startswith("."))
         yield [_File(printable(each), each, 0, each.stat().st_size) for each in files]
 
 
-def _in_tar(path: Path) -> list[_File]:
+def _list_tar(path: Path) -> list[_File]:
     where = printable(path)
     try:
         with open_regular(path) as stream, tarfile.open(fileobj=stream, mode="r:") as tar:
@@ -201,7 +203,7 @@ def _in_tar(path: Path) -> list[_File]:
     ]
 
 
-def _photos(files: Iterable[_File]) -> Iterator[_Photo]:
+def _pair_files(files: Iterable[_File]) -> Iterator[_Photo]:
     """Pair the pictures with their annotations; files of other kinds are passed over."""
     pictures: dict[str, _File] = {}
     annotations: dict[str, _File] = {}
@@ -219,13 +221,13 @@ def _photos(files: Iterable[_File]) -> Iterator[_Photo]:
         lacks = "annotation (.json)" if lone[0] in pictures else "picture"
         raise InputError(f"{file.name}: has no {lacks} of the same name beside it")
     for stem, picture in pictures.items():
-        yield _photo(picture, annotations[stem])
+        yield _read_photo(picture, annotations[stem])
 
 
-def _photo(picture: _File, annotation: _File) -> _Photo:
+def _read_photo(picture: _File, annotation: _File) -> _Photo:
     try:
         content = json.loads(annotation.read().decode("utf-8"))
-        landmarks, boxes = _faces(content)
+        landmarks, boxes = _read_faces(content)
         person = content.get("person")
         if not isinstance(person, str | None):
             raise ValueError("the person must be text")
@@ -234,26 +236,26 @@ def _photo(picture: _File, annotation: _File) -> _Photo:
     return _Photo(picture, landmarks, boxes, person)
 
 
-def _faces(content: Any) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def _read_faces(content: Any) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return landmarks ``(n, 5, 2)`` and boxes ``(n, 4)`` of an annotation."""
     if not isinstance(content, dict) or ("points68" in content) == ("faces" in content):
         raise ValueError("it must have either points68 or faces")
     if "points68" in content:
-        points = _numbers(content["points68"], (68, 2), "points68")
-        box = _box(content["bbox"]) if "bbox" in content else _box_of_68(points)
-        return five_of_68(points)[None], box[None].astype(np.float32)
+        points = _read_numbers(content["points68"], (68, 2), "points68")
+        box = _read_box(content["bbox"]) if "bbox" in content else _surround_landmarks(points)
+        return reduce_landmarks(points)[None], box[None].astype(np.float32)
     faces = content["faces"]
     if not isinstance(faces, list) or not all(isinstance(face, dict) for face in faces):
         raise ValueError("faces must be a list of faces with landmarks and bbox")
-    landmarks = [_numbers(face.get("landmarks"), (5, 2), "landmarks") for face in faces]
-    boxes = [_box(face.get("bbox")) for face in faces]
+    landmarks = [_read_numbers(face.get("landmarks"), (5, 2), "landmarks") for face in faces]
+    boxes = [_read_box(face.get("bbox")) for face in faces]
     return (
         np.array(landmarks, np.float32).reshape(-1, 5, 2),
         np.array(boxes, np.float32).reshape(-1, 4),
     )
 
 
-def _numbers(value: Any, shape: tuple[int, ...], name: str) -> NDArray[np.float64]:
+def _read_numbers(value: Any, shape: tuple[int, ...], name: str) -> NDArray[np.float64]:
     wanted = f"{name} must be {' x '.join(map(str, shape))} finite numbers"
     try:
         numbers = np.asarray(value)
@@ -266,14 +268,14 @@ def _numbers(value: Any, shape: tuple[int, ...], name: str) -> NDArray[np.float6
     return numbers.astype(np.float64)
 
 
-def _box(value: Any) -> NDArray[np.float64]:
-    box = _numbers(value, (4,), "bbox")
+def _read_box(value: Any) -> NDArray[np.float64]:
+    box = _read_numbers(value, (4,), "bbox")
     if not (box[2:] > box[:2]).all():
         raise ValueError("bbox must be x1, y1, x2, y2 with x1 < x2 and y1 < y2")
     return box
 
 
-def _box_of_68(points: NDArray[np.float64]) -> NDArray[np.float64]:
+def _surround_landmarks(points: NDArray[np.float64]) -> NDArray[np.float64]:
     low, high = points.min(axis=0), points.max(axis=0)
     box: NDArray[np.float64] = np.concatenate([low, high]) + np.tile(high - low, 2) * _BOX_OF_68
     return box

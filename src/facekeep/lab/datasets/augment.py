@@ -1,6 +1,6 @@
 """Random changes to training faces: those of the EdgeFace recipe, small shifts, and harder ones.
 
-What changes geometry is one affine warp, what changes colour is one matrix, so that most faces are
+What changes geometry is one affine warp, what changes color is one matrix, so that most faces are
 touched once or not at all.
 """
 
@@ -20,12 +20,12 @@ from facekeep.errors import InputError
 __all__ = ["PRESETS", "Augment", "augment"]
 
 _LUMA = np.array([0.299, 0.587, 0.114])
-"""Weights of red, green and blue in grey (ITU-R BT.601), as OpenCV has them."""
+"""Weights of red, green and blue in gray (ITU-R BT.601), as OpenCV has them."""
 
 _RGB_TO_YIQ = np.array([_LUMA, [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])
 _YIQ_TO_RGB = np.linalg.inv(_RGB_TO_YIQ)
-_SAME_COLOUR = np.eye(3, 4)
-_MIDDLE_GREY = 127.5
+_SAME_COLOR = np.eye(3, 4)
+_MIDDLE_GRAY = 127.5
 
 _Range = tuple[float, float]
 
@@ -34,7 +34,7 @@ _Range = tuple[float, float]
 class Augment:
     """How often faces are changed, and by how much.
 
-    The defaults are those published with EdgeFace (flip, downscale, blur, colour, grey) and a small
+    The defaults are those published with EdgeFace (flip, downscale, blur, color, gray) and a small
     affine jitter. What is in pixels is given as a share of the side.
 
     Attributes:
@@ -46,14 +46,14 @@ class Augment:
         downscale: Share that lose resolution.
         side: Side that they are scaled down to, share of the side: 56 to 89 of 112 pixels.
         blur: Share that are blurred by a Gaussian of 3 or 5 pixels.
-        colour: Share whose hue and saturation change.
-        hue: Angle in the colour circle, degrees; from red to yellow where it is positive.
+        color: Share whose hue and saturation change.
+        hue: Angle in the color circle, degrees; from red to yellow where it is positive.
         saturation: Factor of saturation.
-        grey: Share that lose their colour.
+        gray: Share that lose their color.
         light: Share whose brightness and contrast change.
-        brightness: Largest shift either way, grey levels.
+        brightness: Largest shift either way, gray levels.
         contrast: Factor of contrast.
-        jpeg: Share that get the artefacts of a JPEG file.
+        jpeg: Share that get the artifacts of a JPEG file.
         quality: Quality of that file, 1 to 100.
         erase: Share with a rectangle painted over.
         erased: Area of the rectangle, share of the face.
@@ -67,10 +67,10 @@ class Augment:
     downscale: float = 0.1
     side: _Range = (56 / 112, 89 / 112)
     blur: float = 0.2
-    colour: float = 0.2
+    color: float = 0.2
     hue: _Range = (0.0, 20.0)
     saturation: _Range = (1.0, 1.2)
-    grey: float = 0.1
+    gray: float = 0.1
     light: float = 0.0
     brightness: float = 24.0
     contrast: _Range = (0.8, 1.2)
@@ -113,7 +113,7 @@ PRESETS: Final[Mapping[str, Callable[[], Augment]]] = {
 }
 """Settings by name."""
 
-_SHARES = ("flip", "affine", "downscale", "blur", "colour", "grey", "light", "jpeg", "erase")
+_SHARES = ("flip", "affine", "downscale", "blur", "color", "gray", "light", "jpeg", "erase")
 _LIMITS: dict[str, _Range] = {
     **dict.fromkeys(_SHARES, (0.0, 1.0)),
     "turn": (0.0, 180.0),
@@ -149,7 +149,7 @@ def augment(
         image = _downscale(image, rng.uniform(*settings.side))
     if "blur" in wanted:
         image = _blur(image, 3 if rng.random() < 0.5 else 5)
-    image = _recolour(image, rng, settings, wanted)
+    image = _recolor(image, rng, settings, wanted)
     if "jpeg" in wanted:
         image = _compress(image, round(rng.uniform(*settings.quality)))
     if "erase" in wanted:
@@ -193,29 +193,29 @@ def _blur(image: NDArray[np.uint8], window: int) -> NDArray[np.uint8]:
     return np.asarray(cv2.GaussianBlur(image, (window, window), 0), np.uint8)
 
 
-def _recolour(
+def _recolor(
     image: NDArray[np.uint8], rng: np.random.Generator, settings: Augment, wanted: set[str]
 ) -> NDArray[np.uint8]:
-    """Apply all changes of colour as one matrix ``(3, 4)`` on (red, green, blue, 1)."""
-    if not wanted & {"colour", "light", "grey"}:
+    """Apply all changes of color as one matrix ``(3, 4)`` on (red, green, blue, 1)."""
+    if not wanted & {"color", "light", "gray"}:
         return image
     import cv2
 
-    matrix: NDArray[np.float64] = _SAME_COLOUR.copy()
-    if "colour" in wanted:
+    matrix: NDArray[np.float64] = _SAME_COLOR.copy()
+    if "color" in wanted:
         matrix = _tint(rng.uniform(*settings.hue), rng.uniform(*settings.saturation)) @ matrix
     if "light" in wanted:
         contrast = rng.uniform(*settings.contrast)
         matrix = matrix * contrast
-        matrix[:, 3] += _MIDDLE_GREY * (1 - contrast)
+        matrix[:, 3] += _MIDDLE_GRAY * (1 - contrast)
         matrix[:, 3] += rng.uniform(-settings.brightness, settings.brightness)
-    if "grey" in wanted:
+    if "gray" in wanted:
         matrix = np.tile(_LUMA @ matrix, (3, 1))
     return np.asarray(cv2.transform(image, matrix.astype(np.float32)), np.uint8)
 
 
 def _tint(hue: float, saturation: float) -> NDArray[np.float64]:
-    """Turn the chroma plane of YIQ from red to yellow, and stretch it; greys stay as they are."""
+    """Turn the chroma plane of YIQ from red to yellow, and stretch it; grays stay as they are."""
     angle = math.radians(hue)
     cosine, sine = saturation * math.cos(angle), saturation * math.sin(angle)
     chroma = np.array([[1, 0, 0], [0, cosine, sine], [0, -sine, cosine]])
@@ -232,7 +232,7 @@ def _compress(image: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
 
 
 def _erase(image: NDArray[np.uint8], rng: np.random.Generator, area: float) -> NDArray[np.uint8]:
-    """Paint a rectangle of one random colour, from twice as wide as high to the contrary."""
+    """Paint a rectangle of one random color, from twice as wide as high to the contrary."""
     side = len(image)
     stretch = math.exp(rng.uniform(-math.log(2), math.log(2)) / 2)
     shape = [side * math.sqrt(area) * stretch, side * math.sqrt(area) / stretch]

@@ -12,12 +12,12 @@ from typing import Final
 from facekeep._internal.files import one_line, open_regular, printable, why
 from facekeep.errors import InputError
 
-__all__ = ["read_ages", "read_people"]
+__all__ = ["read_ages", "read_identities"]
 
 _OLDEST: Final = 150
 
 
-def read_people(path: Path) -> dict[str, str]:
+def read_identities(path: Path) -> dict[str, str]:
     """Read the columns ``key`` and ``identity`` of a table; others are ignored.
 
     Returns:
@@ -27,7 +27,7 @@ def read_people(path: Path) -> dict[str, str]:
         InputError: It cannot be read, lacks a column, or names two people for one image.
     """
     people: dict[str, str] = {}
-    for number, row in _rows(path):
+    for number, row in _read_rows(path):
         key, person = row["key"], row["identity"].strip()
         if people.setdefault(key, person) != person:
             raise InputError(f"{printable(path)}: line {number} names a second person for {key}")
@@ -44,7 +44,7 @@ def read_ages(path: Path) -> dict[str, float]:
         InputError: It cannot be read, or an age is no number from 0 to 150.
     """
     ages: dict[str, float] = {}
-    for number, row in _rows(path):
+    for number, row in _read_rows(path):
         text = row.get("age", "").strip()
         if not text:
             continue
@@ -58,21 +58,21 @@ def read_ages(path: Path) -> dict[str, float]:
     return ages
 
 
-def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
+def _read_rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
     """Yield the rows of a table with the numbers of their lines."""
     try:
         with (
             open_regular(path) as stream,
             io.TextIOWrapper(stream, "utf-8-sig", newline="") as text,
         ):
-            yield from _parsed(text, path)
+            yield from _parse_rows(text, path)
     except (OSError, UnicodeError, ValueError) as error:
         raise InputError(f"{printable(path)}: cannot be read: {why(error)}") from error
     except csv.Error as error:
         raise InputError(f"{printable(path)}: is no table of text: {one_line(error)}") from error
 
 
-def _parsed(text: io.TextIOWrapper, path: Path) -> Iterator[tuple[int, dict[str, str]]]:
+def _parse_rows(text: io.TextIOWrapper, path: Path) -> Iterator[tuple[int, dict[str, str]]]:
     titles = text.readline()
     style = csv.excel_tab if "\t" in titles else csv.excel
     columns = next(csv.reader([titles], style), [])

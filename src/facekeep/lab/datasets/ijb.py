@@ -19,21 +19,21 @@ from numpy.typing import NDArray
 
 from facekeep._internal.files import open_regular, printable, why
 from facekeep.errors import InputError
-from facekeep.lab.datasets.lists import (
-    fault,
-    folder_at,
+from facekeep.lab.datasets.test_sets import Samples, TemplatePairs, TemplateSet, make_file_samples
+from facekeep.lab.datasets.text_lists import (
     is_name,
-    lines,
-    missing_image,
-    shown,
-    whole,
+    list_error,
+    missing_image_error,
+    parse_whole,
+    quote,
+    read_lines,
+    require_folder,
 )
-from facekeep.lab.evaluate.data import Samples, TemplatePairs, TemplateSet, samples_of_files
 
-__all__ = ["ijb"]
+__all__ = ["read_ijb"]
 
 
-def ijb(root: str | os.PathLike[str], version: str = "C") -> TemplateSet:
+def read_ijb(root: str | os.PathLike[str], version: str = "C") -> TemplateSet:
     """Read the templates and comparisons of IJB-B or IJB-C.
 
     Args:
@@ -45,27 +45,27 @@ def ijb(root: str | os.PathLike[str], version: str = "C") -> TemplateSet:
         ImageError: Images are missing.
     """
     if version not in ("B", "C"):
-        raise InputError(f"the versions of IJB read here are B and C, not {shown(str(version))}")
-    top = folder_at(root, "meta and loose_crop of IJB")
+        raise InputError(f"the versions of IJB read here are B and C, not {quote(str(version))}")
+    top = require_folder(root, "meta and loose_crop of IJB")
     faces, points, pairs = (
         top / "meta" / f"ijb{version.lower()}_{name}.txt"
         for name in ("face_tid_mid", "name_5pts_score", "template_pair_label")
     )
-    names, template, media = _faces(faces)
-    landmarks, faceness = _points(points, names)
-    comparisons = _pairs(pairs, np.unique(template))
-    samples = _samples(top / "loose_crop", names, landmarks, faces)
+    names, template, media = _read_faces(faces)
+    landmarks, faceness = _read_points(points, names)
+    comparisons = _read_pairs(pairs, np.unique(template))
+    samples = _make_samples(top / "loose_crop", names, landmarks, faces)
     return TemplateSet(f"IJB-{version}", samples, template, media, faceness, comparisons)
 
 
-def _faces(path: Path) -> tuple[list[str], NDArray[np.intp], NDArray[np.intp]]:
+def _read_faces(path: Path) -> tuple[list[str], NDArray[np.intp], NDArray[np.intp]]:
     names: list[str] = []
     ids = array("q")
-    for number, text in lines(path):
+    for number, text in read_lines(path):
         words = text.split()
-        numbers = [whole(word) for word in words[1:]]
+        numbers = [parse_whole(word) for word in words[1:]]
         if len(words) != 3 or None in numbers or not is_name(words[0]):
-            raise fault(path, number, f"expected IMAGE TEMPLATE MEDIA: {shown(text)}")
+            raise list_error(path, number, f"expected IMAGE TEMPLATE MEDIA: {quote(text)}")
         names.append(words[0])
         ids.extend(each for each in numbers if each is not None)
     if not names:
@@ -74,15 +74,17 @@ def _faces(path: Path) -> tuple[list[str], NDArray[np.intp], NDArray[np.intp]]:
     return names, table[:, 0].copy(), table[:, 1].copy()
 
 
-def _points(path: Path, names: list[str]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def _read_points(path: Path, names: list[str]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     values = array("d")
     count = 0
-    for number, text in lines(path):
+    for number, text in read_lines(path):
         name, *words = text.split()
         if count == len(names) or name != names[count]:
-            told = shown(names[count]) if count < len(names) else "no more"
-            raise fault(path, number, f"expected {told}, as the templates have it: {shown(text)}")
-        values.extend(_numbers(path, number, text, words))
+            message = quote(names[count]) if count < len(names) else "no more"
+            raise list_error(
+                path, number, f"expected {message}, as the templates have it: {quote(text)}"
+            )
+        values.extend(_read_numbers(path, number, text, words))
         count += 1
     if count < len(names):
         raise InputError(f"{printable(path)}: has {count} images, the templates {len(names)}")
@@ -90,31 +92,31 @@ def _points(path: Path, names: list[str]) -> tuple[NDArray[np.float32], NDArray[
     return table[:, :10].reshape(-1, 5, 2), table[:, 10].copy()
 
 
-def _numbers(path: Path, number: int, text: str, words: list[str]) -> list[float]:
+def _read_numbers(path: Path, number: int, text: str, words: list[str]) -> list[float]:
     try:
         values = [float(word) for word in words]
     except ValueError:
         values = []
     if len(values) != 11 or not all(abs(value) < 1e6 for value in values):
-        raise fault(path, number, f"expected IMAGE, five times X Y, and SCORE: {shown(text)}")
+        raise list_error(path, number, f"expected IMAGE, five times X Y, and SCORE: {quote(text)}")
     return values
 
 
-def _pairs(path: Path, templates: NDArray[np.intp]) -> TemplatePairs:
+def _read_pairs(path: Path, templates: NDArray[np.intp]) -> TemplatePairs:
     """Read the comparisons, and check that their templates exist."""
-    table = _table(path)
+    table = _read_table(path)
     if table.shape[1:] != (3,) or not (
         np.isin(table[:, 0], templates).all()
         and np.isin(table[:, 1], templates).all()
         and np.isin(table[:, 2], (0, 1)).all()
     ):
-        raise _blamed(path, templates)
+        raise _find_error(path, templates)
     return TemplatePairs(table[:, 0].copy(), table[:, 1].copy(), table[:, 2] == 1)
 
 
-def _table(path: Path) -> NDArray[np.intp]:
+def _read_table(path: Path) -> NDArray[np.intp]:
     """Read lines of whole numbers fast; an empty table where that is not what the file holds."""
-    if next(lines(path), None) is None:
+    if next(read_lines(path), None) is None:
         return np.empty(0, np.intp)
     try:
         with open_regular(path) as stream:
@@ -125,19 +127,19 @@ def _table(path: Path) -> NDArray[np.intp]:
         return np.empty(0, np.intp)
 
 
-def _blamed(path: Path, templates: NDArray[np.intp]) -> InputError:
+def _find_error(path: Path, templates: NDArray[np.intp]) -> InputError:
     """Find the line that is wrong, slowly."""
     known = set(templates.tolist())
-    for number, text in lines(path):
-        words = [whole(word) for word in text.split()]
+    for number, text in read_lines(path):
+        words = [parse_whole(word) for word in text.split()]
         if len(words) != 3 or None in words or words[2] not in (0, 1):
-            return fault(path, number, f"expected TEMPLATE TEMPLATE 1|0: {shown(text)}")
+            return list_error(path, number, f"expected TEMPLATE TEMPLATE 1|0: {quote(text)}")
         if not known.issuperset(words[:2]):
-            return fault(path, number, f"no image is of such a template: {shown(text)}")
+            return list_error(path, number, f"no image is of such a template: {quote(text)}")
     return InputError(f"{printable(path)}: holds no comparisons")
 
 
-def _samples(
+def _make_samples(
     folder: Path,
     names: list[str],
     landmarks: NDArray[np.float32],
@@ -150,7 +152,7 @@ def _samples(
         raise InputError(f"{printable(folder)}: cannot be read: {why(error)}") from error
     missing = [place for place, name in enumerate(names) if name not in present]
     if missing:
-        line = next(islice(lines(faces), missing[0], None))[0]
-        raise missing_image(faces, line, names[missing[0]], len(missing) - 1, folder)
-    samples = samples_of_files(names, [folder / name for name in names])
+        line = next(islice(read_lines(faces), missing[0], None))[0]
+        raise missing_image_error(faces, line, names[missing[0]], len(missing) - 1, folder)
+    samples = make_file_samples(names, [folder / name for name in names])
     return dataclasses.replace(samples, landmarks=landmarks)

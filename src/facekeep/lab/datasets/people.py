@@ -10,20 +10,51 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facekeep._internal.files import path_text, printable
-from facekeep.errors import InputError
-from facekeep.lab.datasets.folder import person_folder
+from facekeep.errors import ImageError, InputError
 from facekeep.lab.datasets.identity_table import read_ages
 from facekeep.lab.datasets.source import Source, select
+from facekeep.lab.datasets.test_sets import PersonSet, Samples, make_file_samples
+from facekeep.lab.datasets.text_lists import require_folder
 from facekeep.lab.datasets.training_set import open_source
-from facekeep.lab.evaluate.data import PersonSet, Samples
-from facekeep.pipeline.image import load_image
+from facekeep.pipeline.image import list_people, load_image
 
-__all__ = ["build_person_set", "known_people"]
+__all__ = ["build_person_set", "read_people", "read_person_folder"]
+
+
+def read_person_folder(root: str | os.PathLike[str], *, aligned: bool = False) -> PersonSet:
+    """Read a folder that holds a folder for each person, with pictures in it or below it.
+
+    Hidden folders, folders without pictures, pictures outside a person's folder and links that lead
+    back to the folder itself are left out; so are folders that cannot be read, with a warning.
+
+    Args:
+        root: The folder.
+        aligned: The pictures are face crops, aligned as by ``align``.
+
+    Raises:
+        InputError: There is no such folder, it cannot be read, or it holds no person.
+    """
+    top = require_folder(root, "a folder for each person")
+    try:
+        pictures = {name: paths for name, paths in list_people(top) if paths}
+    except ImageError as error:
+        raise InputError(str(error)) from error
+    people = tuple(pictures)
+    if not people:
+        raise InputError(
+            f"{printable(top)}: holds no pictures in folders; make a folder for each person"
+        )
+    person = np.repeat(np.arange(len(people)), [len(pictures[name]) for name in people])
+    paths = [path for name in people for path in pictures[name]]
+    names = [str(path.relative_to(top)) for path in paths]
+    samples = make_file_samples(names, paths, aligned=aligned)
+    return PersonSet(top.resolve().name, samples, person, people)
+
 
 _PACKED = (".rec", ".tar")
 
 
-def known_people(
+def read_people(
     path: str | os.PathLike[str],
     *,
     labels: str | os.PathLike[str] | None = None,
@@ -45,7 +76,7 @@ def known_people(
     """
     where = Path(path_text(path))
     if labels is None and not _is_packed(where):
-        return person_folder(where, aligned=aligned)
+        return read_person_folder(where, aligned=aligned)
     source = open_source(where, labels=labels)
     known = np.flatnonzero(source.labels >= 0)
     if not len(known):
@@ -54,7 +85,7 @@ def known_people(
         )
     chosen = select(source, known)
     return build_person_set(
-        chosen, where, aligned=aligned, age=None if labels is None else _ages(chosen, labels)
+        chosen, where, aligned=aligned, age=None if labels is None else _find_ages(chosen, labels)
     )
 
 
@@ -64,7 +95,7 @@ def _is_packed(where: Path) -> bool:
     return any(each.suffix.lower() in _PACKED for each in where.iterdir())
 
 
-def _ages(source: Source, labels: str | os.PathLike[str]) -> NDArray[np.float64]:
+def _find_ages(source: Source, labels: str | os.PathLike[str]) -> NDArray[np.float64]:
     ages = read_ages(Path(path_text(labels)))
     keys = map(source.key, range(len(source)))
     # A table may name images with or without their extension.

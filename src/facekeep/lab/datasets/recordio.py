@@ -25,8 +25,14 @@ import numpy as np
 
 from facekeep._internal.files import open_regular, printable, why
 from facekeep.errors import ImageError, InputError
-from facekeep.lab.datasets.class_names import Classes
-from facekeep.lab.datasets.source import MAX_IMAGE_BYTES, WINDOW, Source, WindowedFile, read_span
+from facekeep.lab.datasets.source import (
+    MAX_IMAGE_BYTES,
+    WINDOW,
+    Classes,
+    Source,
+    WindowedFile,
+    read_span,
+)
 
 __all__ = ["RecordSource", "open_recordio"]
 

@@ -4,28 +4,100 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from array import array
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from facekeep._internal.files import open_regular, printable, why
 from facekeep.errors import ImageError, InputError
-from facekeep.lab.datasets.class_names import UNKNOWN, Classes, Strings
 from facekeep.pipeline.image import load_image
 
 __all__ = [
     "MAX_IMAGE_BYTES",
+    "UNKNOWN",
     "WINDOW",
+    "Classes",
     "Source",
+    "Strings",
     "WindowedFile",
     "decode",
     "name_people",
     "read_span",
+    "resize_crop",
     "select",
 ]
+
+UNKNOWN = -1
+"""The label of an image that nobody has named."""
+
+
+class Strings(Sequence[str]):
+    """Texts packed end to end, each made anew when it is asked for.
+
+    A tuple of so many str would take ten times the memory, and workers that share it by ``fork``
+    would copy it page by page as they count references.
+    """
+
+    def __init__(self, texts: Iterable[str] = ()) -> None:
+        self._bytes = bytearray()
+        self._ends = array("q", [0])
+        for text in texts:
+            self.append(text)
+
+    def append(self, text: str) -> None:
+        """Add a text at the end; lone surrogates, as file names may hold, are kept."""
+        self._bytes += text.encode("utf-8", "surrogatepass")
+        self._ends.append(len(self._bytes))
+
+    def __len__(self) -> int:
+        return len(self._ends) - 1
+
+    @overload
+    def __getitem__(self, at: int) -> str: ...
+    @overload
+    def __getitem__(self, at: slice) -> Strings: ...
+    def __getitem__(self, at: int | slice) -> str | Strings:
+        if isinstance(at, slice):
+            return Strings(self[each] for each in range(*at.indices(len(self))))
+        place = range(len(self))[at]
+        packed = self._bytes[self._ends[place] : self._ends[place + 1]]
+        return packed.decode("utf-8", "surrogatepass")
+
+
+class Classes:
+    """Numbers the people of images that come one by one; in the end by their sorted names."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[str, int] = {}
+        self._labels = array("q")
+
+    def append(self, name: str) -> None:
+        """Say who is on the next image; an empty name or "-1" means that nobody knows."""
+        number = UNKNOWN
+        if name not in ("", "-1"):
+            number = self._numbers.setdefault(name, len(self._numbers))
+        self._labels.append(number)
+
+    def sorted(self) -> tuple[NDArray[np.int64], Strings]:
+        """Return the labels, int64 ``(n,)``, and the names of the classes that they number.
+
+        Whole numbers are sorted as numbers, and stand before other names.
+        """
+        names = sorted(self._numbers, key=_sort_key)
+        places = np.full(len(names) + 1, UNKNOWN, np.int64)
+        places[[self._numbers[name] for name in names]] = np.arange(len(names))
+        return places[np.frombuffer(self._labels, np.int64)], Strings(names)
+
+
+def _sort_key(name: str) -> tuple[int, int, str]:
+    if name.isascii() and name.isdecimal() and len(name) < 20:
+        return 0, int(name), name
+    return 1, 0, name
+
 
 MAX_IMAGE_BYTES = 64 << 20
 """A larger record is no face crop; it is damaged or hostile, and is left out."""
@@ -200,9 +272,14 @@ def decode(data: bytes, size: int) -> NDArray[np.uint8]:
             f"is not square ({width} x {height}), so it is a photo, not an aligned crop; "
             "run: facekeep align PHOTOS --out FACES"
         )
-    if width == size:
-        return image
+    return resize_crop(image, size)
+
+
+def resize_crop(crop: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    """Bring a square crop to a side: larger ones are averaged down, smaller ones interpolated."""
     import cv2
 
-    how = cv2.INTER_AREA if width > size else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(image, (size, size), interpolation=how), np.uint8)
+    if len(crop) == size:
+        return crop
+    method = cv2.INTER_AREA if len(crop) > size else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(crop, (size, size), interpolation=method), np.uint8)

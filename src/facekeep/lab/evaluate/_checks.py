@@ -10,7 +10,15 @@ from numpy.typing import ArrayLike, NDArray
 
 from facekeep.errors import InputError
 
-__all__ = ["FAILED", "acquired", "cosines", "labels", "numbered", "rates", "templates"]
+__all__ = [
+    "FAILED",
+    "check_cosines",
+    "check_labels",
+    "check_rates",
+    "check_templates",
+    "find_acquired",
+    "number_people",
+]
 
 FAILED: Final = -2.0
 """Score of a comparison in which a sample failed to acquire: it never matches."""
@@ -20,7 +28,7 @@ _ROUNDING: Final = 1e-3  # far more than float32 needs, far less than another me
 Floats = NDArray[np.floating[Any]]
 
 
-def cosines(values: ArrayLike, what: str = "scores") -> Floats:
+def check_cosines(values: ArrayLike, what: str = "scores") -> Floats:
     """Return scores as a one-dimensional array of float32 or float64.
 
     Raises:
@@ -39,7 +47,7 @@ def cosines(values: ArrayLike, what: str = "scores") -> Floats:
     return scores
 
 
-def labels(values: ArrayLike, count: int, what: str) -> NDArray[Any]:
+def check_labels(values: ArrayLike, count: int, what: str) -> NDArray[Any]:
     """Return labels as an array; InputError unless there are ``count``, in one dimension."""
     array = np.asarray(values)
     if array.shape != (count,):
@@ -47,13 +55,13 @@ def labels(values: ArrayLike, count: int, what: str) -> NDArray[Any]:
     return array
 
 
-def numbered(person: ArrayLike, count: int) -> tuple[NDArray[np.int32], int]:
+def number_people(person: ArrayLike, count: int) -> tuple[NDArray[np.int32], int]:
     """Number people from 0 in the order of their names: ``(n,)`` int32, and how many there are."""
-    names, numbers = np.unique(labels(person, count, "person"), return_inverse=True)
+    names, numbers = np.unique(check_labels(person, count, "person"), return_inverse=True)
     return numbers.astype(np.int32), len(names)
 
 
-def templates(rows: ArrayLike) -> NDArray[np.float32]:
+def check_templates(rows: ArrayLike) -> NDArray[np.float32]:
     """Return templates as float32 ``(n, d)``.
 
     Raises:
@@ -74,7 +82,7 @@ def templates(rows: ArrayLike) -> NDArray[np.float32]:
     return matrix
 
 
-def rates(values: Sequence[float], what: str = "FMR") -> tuple[float, ...]:
+def check_rates(values: Sequence[float], what: str = "FMR") -> tuple[float, ...]:
     """Return target rates as floats; InputError for one that is not between 0 and 1."""
     for value in values:
         if not 0 < value < 1:
@@ -82,6 +90,6 @@ def rates(values: Sequence[float], what: str = "FMR") -> tuple[float, ...]:
     return tuple(map(float, values))
 
 
-def acquired(matrix: NDArray[np.float32]) -> NDArray[np.bool_]:
+def find_acquired(matrix: NDArray[np.float32]) -> NDArray[np.bool_]:
     """Tell which templates are not zeros: bool ``(n,)``."""
     return np.asarray(matrix.any(axis=1), np.bool_)

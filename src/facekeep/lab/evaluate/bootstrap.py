@@ -19,7 +19,14 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from facekeep.lab.evaluate.scores import Scores
 
-__all__ = ["FEWEST_PEOPLE", "RESAMPLES", "Identities", "Interval", "intervals", "span"]
+__all__ = [
+    "FEWEST_PEOPLE",
+    "RESAMPLES",
+    "Identities",
+    "Interval",
+    "measure_intervals",
+    "span_interval",
+]
 
 RESAMPLES: Final = 400
 """How many times the people are drawn."""
@@ -79,7 +86,7 @@ class Identities:
         return float((drawn.sum() ** 2 - drawn @ drawn) / 2 - drawn[a] @ drawn[b])
 
 
-def intervals(
+def measure_intervals(
     scores: Scores, thresholds: Sequence[float], targets: Sequence[float] | None, resamples: int
 ) -> list[tuple[Interval, Interval]]:
     """Find the intervals of TAR and of FMR at some thresholds.
@@ -104,10 +111,13 @@ def intervals(
     for _ in range(resamples):
         drawn = rng.integers(people.people, size=people.people)
         draw(np.bincount(drawn, minlength=people.people).astype(np.float64))
-    return [(span(tars), span(fmrs)) for tars, fmrs in zip(draw.tars, draw.fmrs, strict=True)]
+    return [
+        (span_interval(tars), span_interval(fmrs))
+        for tars, fmrs in zip(draw.tars, draw.fmrs, strict=True)
+    ]
 
 
-def span(values: list[float]) -> Interval:
+def span_interval(values: list[float]) -> Interval:
     """Span draws from their 2.5 % to their 97.5 % quantile.
 
     None where all are alike: without any error they say nothing of its rate.

@@ -19,10 +19,21 @@ from typing import Final
 import numpy as np
 
 from facekeep.errors import InputError
-from facekeep.lab.evaluate.data import PersonSet
-from facekeep.lab.evaluate.extract import Extracted
-from facekeep.lab.evaluate.metrics import Operating, at_rates, at_thresholds, is_supported
-from facekeep.lab.evaluate.pairs import Comparisons, Pairs, all_pairs, exclude_alike, worst
+from facekeep.lab.datasets.test_sets import PersonSet
+from facekeep.lab.evaluate.extract import Embeddings
+from facekeep.lab.evaluate.metrics import (
+    OperatingPoint,
+    is_supported,
+    measure_at_rates,
+    measure_at_thresholds,
+)
+from facekeep.lab.evaluate.pairs import (
+    Comparisons,
+    Pairs,
+    exclude_alike,
+    pick_worst,
+    score_all_pairs,
+)
 
 __all__ = ["RATES", "Calibration", "calibrate"]
 
@@ -52,7 +63,7 @@ class Calibration:
         suspects: How many pairs of names were suspicious but too many to be faults of labels.
     """
 
-    points: tuple[Operating, ...]
+    points: tuple[OperatingPoint, ...]
     unsupported: tuple[float, ...]
     pairs: Pairs
     same_person: float | None
@@ -67,7 +78,7 @@ class Calibration:
 
 def calibrate(
     data: PersonSet,
-    found: Extracted,
+    found: Embeddings,
     *,
     rates: Sequence[float] = RATES,
     same_person: float | None = None,
@@ -85,8 +96,8 @@ def calibrate(
     Raises:
         InputError: There are too few comparisons of different people for any of the rates.
     """
-    every = all_pairs(found.rows, data.person, fmr=max(rates))
-    pairs, level, left_out, suspects = _without_doubles(every, found, same_person)
+    every = score_all_pairs(found.rows, data.person, fmr=max(rates))
+    pairs, level, left_out, suspects = _exclude_doubles(every, found, same_person)
     carried = [r for r in sorted(rates, reverse=True) if is_supported(r, pairs.scores.non_mated)]
     if not carried:
         raise InputError(
@@ -94,10 +105,10 @@ def calibrate(
             f" on: a rate of {max(rates):g} needs {math.ceil(3 / max(rates)):,};"
             " give images of more people"
         )
-    limits = [point.threshold for point in at_rates(pairs.scores, carried, resamples=0)]
-    stated = [(rate, _rounded_up(limit)) for rate, limit in zip(carried, limits, strict=True)]
+    limits = [point.threshold for point in measure_at_rates(pairs.scores, carried, resamples=0)]
+    stated = [(rate, _round_up(limit)) for rate, limit in zip(carried, limits, strict=True)]
     return Calibration(
-        points=at_thresholds(pairs.scores, stated),
+        points=measure_at_thresholds(pairs.scores, stated),
         unsupported=tuple(rate for rate in rates if rate not in carried),
         pairs=pairs,
         same_person=level,
@@ -106,12 +117,12 @@ def calibrate(
     )
 
 
-def _rounded_up(cosine: float) -> float:
+def _round_up(cosine: float) -> float:
     return math.ceil(cosine * 1e4) / 1e4
 
 
-def _without_doubles(
-    every: Pairs, found: Extracted, same_person: float | None
+def _exclude_doubles(
+    every: Pairs, found: Embeddings, same_person: float | None
 ) -> tuple[Pairs, float | None, Comparisons, int]:
     """Leave out names that are probably one person; see ``Calibration`` for what comes back."""
     nobody = every.non_mated.take(slice(0, 0))
@@ -121,7 +132,7 @@ def _without_doubles(
             return every, None, nobody, 0
         level = float(np.quantile(every.scores.mated, _SUSPICIOUS))
     above = every.non_mated.take(every.non_mated.scores > level)
-    alike = worst(above, every.person, len(above.scores))
+    alike = pick_worst(above, every.person, len(above.scores))
     people = len(np.unique(every.person))
     if same_person is None and len(alike.scores) > max(1, _MOST_SUSPECTS * people):
         return every, None, nobody, len(alike.scores)

@@ -15,22 +15,21 @@ from numpy.typing import NDArray
 
 from facekeep._internal.files import printable
 from facekeep.errors import ImageError, ModelError
-from facekeep.lab.evaluate.crop_cache import CropCache
-from facekeep.lab.evaluate.crops import cropper
-from facekeep.lab.evaluate.data import Samples
+from facekeep.lab.datasets.test_sets import Samples
+from facekeep.lab.evaluate.crops import CropCache, make_cropper
 from facekeep.pipeline.detect import Detector
 from facekeep.pipeline.embed import Embedder
 from facekeep.runtime import RuntimeOptions, usable_cores
 
 __all__ = [
     "CHUNK",
-    "Extracted",
+    "Embeddings",
     "Failure",
     "Progress",
+    "describe_reasons",
     "extract",
-    "reasons_text",
     "require_some",
-    "side_by_side",
+    "run_in_threads",
 ]
 
 CHUNK = 8
@@ -51,7 +50,7 @@ class Failure(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Extracted:
+class Embeddings:
     """The embeddings of n samples.
 
     Attributes:
@@ -85,7 +84,7 @@ def extract(
     cache: CropCache | None = None,
     threads: int = 0,
     progress: Progress | None = None,
-) -> Extracted:
+) -> Embeddings:
     """Take the main face of each sample, and embed it.
 
     Images are worked on side by side, a thread each, which is faster than a network that runs on
@@ -109,22 +108,22 @@ def extract(
     with contextlib.ExitStack() as stack:
         if detector is None and not samples.aligned and samples.landmarks is None:
             detector = stack.enter_context(Detector(options=RuntimeOptions(threads=1)))
-        crop = cropper(samples, embedder.size, detector, cache)
+        crop = make_cropper(samples, embedder.size, detector, cache)
 
         def work(places: range) -> _Part:
-            return _embedded(samples, crop, embedder, places, norms=norms)
+            return _embed_part(samples, crop, embedder, places, norms=norms)
 
         chunks = [
             range(start, min(start + CHUNK, len(samples)))
             for start in range(0, len(samples), CHUNK)
         ]
-        parts = side_by_side(work, chunks, threads or usable_cores())
+        parts = run_in_threads(work, chunks, threads or usable_cores())
         # Before the detector is closed, whatever happens: threads may be using it.
         stack.enter_context(contextlib.closing(parts))
-        return _gathered(parts, len(samples), embedder.width, norms, progress)
+        return _gather(parts, len(samples), embedder.width, norms, progress)
 
 
-def reasons_text(failures: Sequence[Failure], most: int = 3) -> str:
+def describe_reasons(failures: Sequence[Failure], most: int = 3) -> str:
     """Say why images gave no embedding: the most frequent reasons, each with its count.
 
     Args:
@@ -142,7 +141,7 @@ def reasons_text(failures: Sequence[Failure], most: int = 3) -> str:
     return "; ".join([*parts, *([f"{rest} x something else"] if rest else [])])
 
 
-def require_some(extracted: Extracted) -> None:
+def require_some(extracted: Embeddings) -> None:
     """Make sure that there is an embedding to compare.
 
     Raises:
@@ -151,11 +150,11 @@ def require_some(extracted: Extracted) -> None:
     failures = extracted.failures
     if failures and not extracted.found.any():
         raise ImageError(
-            f"none of {len(failures)} images gave an embedding: {reasons_text(failures)}"
+            f"none of {len(failures)} images gave an embedding: {describe_reasons(failures)}"
         )
 
 
-def _embedded(
+def _embed_part(
     samples: Samples,
     crop: Callable[[int], NDArray[np.uint8]],
     embedder: Embedder,
@@ -182,9 +181,9 @@ def _embedded(
     return _Part(found, rows, failures)
 
 
-def _gathered(
+def _gather(
     parts: Iterable[_Part], count: int, width: int, norms: bool, progress: Progress | None
-) -> Extracted:
+) -> Embeddings:
     """Put the parts into their places."""
     rows = np.zeros((count, width), np.float32)
     found = np.zeros(count, np.bool_)
@@ -199,11 +198,11 @@ def _gathered(
         done += len(part.places) + len(part.failures)
         if progress:
             progress(done, count)
-    lengths = _to_unit(rows, found) if norms else None
-    return Extracted(rows, found, lengths, tuple(failures))
+    lengths = _normalize(rows, found) if norms else None
+    return Embeddings(rows, found, lengths, tuple(failures))
 
 
-def _to_unit(rows: NDArray[np.float32], found: NDArray[np.bool_]) -> NDArray[np.float32]:
+def _normalize(rows: NDArray[np.float32], found: NDArray[np.bool_]) -> NDArray[np.float32]:
     """Bring the rows to unit length in place, and return how long they were."""
     lengths = np.sqrt(np.einsum("ij,ij->i", rows, rows, dtype=np.float64))
     if not (np.isfinite(lengths).all() and (lengths[found] > 0).all()):
@@ -212,7 +211,7 @@ def _to_unit(rows: NDArray[np.float32], found: NDArray[np.bool_]) -> NDArray[np.
     return np.asarray(lengths, np.float32)
 
 
-def side_by_side(
+def run_in_threads(
     work: Callable[[range], _T], chunks: Iterable[range], threads: int
 ) -> Generator[_T]:
     """Do the work in threads, a little ahead of its use; yield what comes of it in order."""

@@ -1,6 +1,6 @@
-"""Identification in figures: who is recognised among many, and who is taken for somebody.
+"""Identification in figures: who is recognized among many, and who is taken for somebody.
 
-The words are those of ISO/IEC 19795-1. A *mated* probe shows somebody enrolled; all others show
+The terms are those of ISO/IEC 19795-1. A *mated* probe shows somebody enrolled; all others show
 strangers. FPIR is the share of strangers' searches that return anybody at or above the threshold;
 FNIR that of mated searches that do not return the right person at rank 1 and at or above it.
 """
@@ -15,15 +15,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from facekeep.errors import InputError
-from facekeep.lab.evaluate._checks import acquired, labels, rates, templates
+from facekeep.lab.evaluate._checks import check_labels, check_rates, check_templates, find_acquired
 from facekeep.lab.evaluate.bootstrap import RESAMPLES
-from facekeep.lab.evaluate.metrics import Operating, at_rates, at_thresholds
-from facekeep.lab.evaluate.scores import FAILED, Scores, listed
+from facekeep.lab.evaluate.metrics import OperatingPoint, measure_at_rates, measure_at_thresholds
+from facekeep.lab.evaluate.scores import FAILED, Scores, build_scores
 
-__all__ = ["FPIRS", "Enrolment", "Identified", "SearchPoint", "enrolment", "identify"]
+__all__ = ["FPIRS", "GallerySplit", "SearchPoint", "SearchResult", "identify", "split_gallery"]
 
 FPIRS: Final = (1e-1, 1e-2, 1e-3)
-"""The false-positive identification rates at which FNIR is told unless others are asked for."""
+"""The false-positive identification rates at which FNIR is measured unless others are asked for."""
 
 _RANKS: Final = 20
 _BLOCK: Final = 1 << 22  # scores held at once
@@ -65,12 +65,12 @@ class SearchPoint:
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
-class Identified:
+class SearchResult:
     """The outcome of searching a gallery.
 
     Attributes:
         people: How many people were to be enrolled.
-        failed_to_enrol: How many of them were not, since all their templates failed; their probes
+        failed_to_enroll: How many of them were not, since all their templates failed; their probes
             are missed.
         mated: Mated probes, failed ones among them.
         mated_failed: Mated probes that failed to acquire.
@@ -86,7 +86,7 @@ class Identified:
     """
 
     people: int
-    failed_to_enrol: int
+    failed_to_enroll: int
     mated: int
     mated_failed: int
     strangers: int
@@ -98,7 +98,7 @@ class Identified:
     scores: Scores
 
 
-class Enrolment(NamedTuple):
+class GallerySplit(NamedTuple):
     """Who is enrolled by what, and who is searched for; places of templates, rising.
 
     Attributes:
@@ -112,9 +112,9 @@ class Enrolment(NamedTuple):
     strangers: Places
 
 
-def enrolment(
+def split_gallery(
     person: ArrayLike, *, templates: int = 1, strangers: float = 0.5, seed: int = 0
-) -> Enrolment:
+) -> GallerySplit:
     """Divide the templates of known people into a gallery and probes.
 
     Of those with more than ``templates`` templates a share, drawn at random, stays outside, and so
@@ -130,10 +130,10 @@ def enrolment(
         InputError: Nobody could be enrolled, or an argument is out of its range.
     """
     if templates < 1 or not 0 <= strangers <= 1:
-        raise InputError("enrolment needs one template at least, and a share from 0 to 1")
+        raise InputError("enrollment needs one template at least, and a share from 0 to 1")
     names = np.asarray(person)
     _, who, counts = np.unique(
-        labels(names, len(names), "person"), return_inverse=True, return_counts=True
+        check_labels(names, len(names), "person"), return_inverse=True, return_counts=True
     )
     often = np.flatnonzero(counts > templates)
     drawn = np.random.default_rng(seed).permutation(often)[round(strangers * len(often)) :]
@@ -144,7 +144,7 @@ def enrolment(
     place[order] = np.arange(len(who)) - np.repeat(np.cumsum(counts) - counts, counts)
     known = np.isin(who, drawn)
     first = place < templates
-    return Enrolment(*map(np.flatnonzero, (known & first, known & ~first, ~known)))
+    return GallerySplit(*map(np.flatnonzero, (known & first, known & ~first, ~known)))
 
 
 def identify(
@@ -156,7 +156,7 @@ def identify(
     fpirs: Sequence[float] = FPIRS,
     stated: Sequence[tuple[float, float]] = (),
     resamples: int = RESAMPLES,
-) -> Identified:
+) -> SearchResult:
     """Search probes among the people of a gallery.
 
     A person's score is what ``facekeep.gallery`` compares with: the cosine to the mean of their
@@ -175,28 +175,28 @@ def identify(
         InputError: A row is neither of unit length nor zero, shapes do not fit, a rate is not
             between 0 and 1, or nobody could be enrolled.
     """
-    searched = templates(probes)
-    names = labels(probe_person, len(searched), "probe_person")
-    enrolled = _enrol(templates(gallery), gallery_person)
-    made = acquired(searched)
-    known, column = _columns(names, enrolled)
-    rank, score = _search(searched, enrolled.means, np.where(made, column, -1))
-    hits = np.where(made & (~known | (rank == 1)), score, np.float32(FAILED))
-    scores = listed(hits, known, left=np.arange(len(names)), person=names)
-    points, others = _rates(scores, rates(fpirs, "FPIR"), stated, resamples)
-    mated, failed = int(known.sum()), int((known & ~made).sum())
+    searched = check_templates(probes)
+    names = check_labels(probe_person, len(searched), "probe_person")
+    enrolled = _enroll(check_templates(gallery), gallery_person)
+    acquired_probes = find_acquired(searched)
+    known, column = _find_columns(names, enrolled)
+    rank, score = _search(searched, enrolled.means, np.where(acquired_probes, column, -1))
+    hits = np.where(acquired_probes & (~known | (rank == 1)), score, np.float32(FAILED))
+    scores = build_scores(hits, known, left=np.arange(len(names)), person=names)
+    points, others = _measure_rates(scores, check_rates(fpirs, "FPIR"), stated, resamples)
+    mated, failed = int(known.sum()), int((known & ~acquired_probes).sum())
     right = [int((known & (rank <= limit)).sum()) for limit in range(1, _RANKS + 1)]
-    return Identified(
+    return SearchResult(
         people=len(enrolled.names),
-        failed_to_enrol=len(enrolled.names) - len(enrolled.means),
+        failed_to_enroll=len(enrolled.names) - len(enrolled.means),
         mated=mated,
         mated_failed=failed,
         strangers=scores.non_mated,
         strangers_failed=scores.non_mated_failed,
         rank_1=right[0] / mated if mated else None,
         cmc=tuple(count / mated for count in right[: len(enrolled.means)]) if mated else (),
-        points=tuple(_point(each, mated - failed) for each in points),
-        stated=tuple(_point(each, mated - failed) for each in others),
+        points=tuple(_make_point(each, mated - failed) for each in points),
+        stated=tuple(_make_point(each, mated - failed) for each in others),
         scores=scores,
     )
 
@@ -209,10 +209,12 @@ class _Enrolled(NamedTuple):
     means: Rows
 
 
-def _enrol(rows: Rows, person: ArrayLike) -> _Enrolled:
-    names, numbers = np.unique(labels(person, len(rows), "gallery_person"), return_inverse=True)
+def _enroll(rows: Rows, person: ArrayLike) -> _Enrolled:
+    names, numbers = np.unique(
+        check_labels(person, len(rows), "gallery_person"), return_inverse=True
+    )
     order = np.argsort(numbers, kind="stable")
-    order = order[acquired(rows)[order]]
+    order = order[find_acquired(rows)[order]]
     if not len(order):
         raise InputError("nobody could be enrolled: the gallery has no template")
     people, starts = np.unique(numbers[order], return_index=True)
@@ -221,7 +223,7 @@ def _enrol(rows: Rows, person: ArrayLike) -> _Enrolled:
     return _Enrolled(names, people, sums / np.maximum(lengths, np.float32(1e-6)))
 
 
-def _columns(names: NDArray[Any], enrolled: _Enrolled) -> tuple[NDArray[np.bool_], Places]:
+def _find_columns(names: NDArray[Any], enrolled: _Enrolled) -> tuple[NDArray[np.bool_], Places]:
     """Tell which probes are mated, and the place of each one's mean template, or -1."""
     place = np.searchsorted(enrolled.names, names).clip(max=len(enrolled.names) - 1)
     known = np.asarray(enrolled.names[place] == names, np.bool_)
@@ -249,20 +251,20 @@ def _search(probes: Rows, means: Rows, column: Places) -> tuple[Places, Rows]:
     return rank, score
 
 
-def _rates(
+def _measure_rates(
     scores: Scores,
     fpirs: Sequence[float],
     stated: Sequence[tuple[float, float]],
     resamples: int,
-) -> tuple[tuple[Operating, ...], tuple[Operating, ...]]:
+) -> tuple[tuple[OperatingPoint, ...], tuple[OperatingPoint, ...]]:
     """Measure at target rates and at given thresholds; nothing without strangers."""
     if not scores.non_mated:
         return (), ()
-    points = at_rates(scores, fpirs, resamples=resamples)
-    return points, at_thresholds(scores, stated, resamples=resamples)
+    points = measure_at_rates(scores, fpirs, resamples=resamples)
+    return points, measure_at_thresholds(scores, stated, resamples=resamples)
 
 
-def _point(point: Operating, acquired_mated: int) -> SearchPoint:
+def _make_point(point: OperatingPoint, acquired_mated: int) -> SearchPoint:
     """Tell what an operating point of the best candidates' scores means for a search."""
     missed = None if point.tar is None else 1 - point.tar
     hits = 0 if point.tar is None else round(point.tar * point.mated)

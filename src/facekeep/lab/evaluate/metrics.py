@@ -1,6 +1,6 @@
 """Verification in figures: ten folds, and TAR at FMR strictly at or below a target.
 
-The words are those of ISO/IEC 19795-1: FMR and FNMR are shares of comparisons, TAR is 1 - FNMR.
+The terms are those of ISO/IEC 19795-1: FMR and FNMR are shares of comparisons, TAR is 1 - FNMR.
 """
 
 from __future__ import annotations
@@ -13,24 +13,24 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from facekeep.errors import InputError
-from facekeep.lab.evaluate._checks import FAILED, cosines, labels, rates
-from facekeep.lab.evaluate.bootstrap import RESAMPLES, Interval, intervals
-from facekeep.lab.evaluate.scores import Scores, scores_of
+from facekeep.lab.evaluate._checks import FAILED, check_cosines, check_labels, check_rates
+from facekeep.lab.evaluate.bootstrap import RESAMPLES, Interval, measure_intervals
+from facekeep.lab.evaluate.scores import Scores, build_unnamed_scores
 
 __all__ = [
     "FAILED",
     "FMRS",
     "FoldResult",
-    "Operating",
-    "accuracy_at_best",
-    "at_rates",
-    "at_thresholds",
-    "folds",
-    "tar_at",
+    "OperatingPoint",
+    "measure_at_rates",
+    "measure_at_thresholds",
+    "measure_best_accuracy",
+    "measure_folds",
+    "measure_tar",
 ]
 
 FMRS: Final = (1e-2, 1e-3, 1e-4, 1e-5)
-"""The false-match rates at which TAR is told unless others are asked for."""
+"""The false-match rates at which TAR is measured unless others are asked for."""
 
 _RULE_OF_THREE: Final = 3
 
@@ -38,7 +38,7 @@ Floats = NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Operating:
+class OperatingPoint:
     """How a system does at one threshold; rates are fractions from 0 to 1.
 
     Attributes:
@@ -79,22 +79,22 @@ class Operating:
     supported: bool
 
 
-def tar_at(
+def measure_tar(
     mated: ArrayLike, non_mated: ArrayLike, fmrs: Sequence[float] = FMRS
-) -> tuple[Operating, ...]:
-    """Measure TAR at target FMRs from bare scores; see ``at_rates``.
+) -> tuple[OperatingPoint, ...]:
+    """Measure TAR at target FMRs from bare scores; see ``measure_at_rates``.
 
     Args:
         mated: float ``(m,)``, cosines or ``FAILED``.
         non_mated: float ``(n,)``, likewise.
         fmrs: The targets.
     """
-    return at_rates(scores_of(mated, non_mated), fmrs)
+    return measure_at_rates(build_unnamed_scores(mated, non_mated), fmrs)
 
 
-def at_rates(
+def measure_at_rates(
     scores: Scores, fmrs: Sequence[float] = FMRS, *, resamples: int = RESAMPLES
-) -> tuple[Operating, ...]:
+) -> tuple[OperatingPoint, ...]:
     """Measure TAR at the lowest thresholds that keep the FMR at or below the targets.
 
     Args:
@@ -106,16 +106,16 @@ def at_rates(
         InputError: There is no non-mated comparison, a target is not between 0 and 1, or the
             tail of the scores does not reach down to it.
     """
-    targets = rates(fmrs)
-    limits = [threshold_at(scores, target) for target in targets]
-    found = intervals(scores, limits, targets, resamples)
-    return tuple(map(_operating, [scores] * len(limits), targets, limits, found))
+    targets = check_rates(fmrs)
+    limits = [find_threshold(scores, target) for target in targets]
+    found = measure_intervals(scores, limits, targets, resamples)
+    return tuple(map(_make_point, [scores] * len(limits), targets, limits, found))
 
 
-def at_thresholds(
+def measure_at_thresholds(
     scores: Scores, stated: Sequence[tuple[float, float]], *, resamples: int = RESAMPLES
-) -> tuple[Operating, ...]:
-    """Measure FMR and TAR at given thresholds, such as those of a model's catalogue entry.
+) -> tuple[OperatingPoint, ...]:
+    """Measure FMR and TAR at given thresholds, such as those of a model's catalog entry.
 
     Args:
         scores: The comparisons.
@@ -126,13 +126,13 @@ def at_thresholds(
         InputError: There is no non-mated comparison, or a rate is not between 0 and 1.
     """
     _require_non_mated(scores)
-    targets = rates([fmr for fmr, _ in stated])
+    targets = check_rates([fmr for fmr, _ in stated])
     limits = [float(cosine) for _, cosine in stated]
-    found = intervals(scores, limits, None, resamples)
-    return tuple(map(_operating, [scores] * len(limits), targets, limits, found))
+    found = measure_intervals(scores, limits, None, resamples)
+    return tuple(map(_make_point, [scores] * len(limits), targets, limits, found))
 
 
-def threshold_at(scores: Scores, fmr: float) -> float:
+def find_threshold(scores: Scores, fmr: float) -> float:
     """Return the lowest threshold at which at most a share ``fmr`` of the non-mated match.
 
     It is the number next above the highest score that must be refused, in the scores' precision;
@@ -142,14 +142,14 @@ def threshold_at(scores: Scores, fmr: float) -> float:
         InputError: There is no non-mated comparison, or the tail does not reach down to the rate.
     """
     _require_non_mated(scores)
-    most = allowed(fmr, scores.non_mated)
+    most = count_allowed(fmr, scores.non_mated)
     if most >= len(scores.tail):
         deepest = (len(scores.tail) - 1) / scores.non_mated
         raise InputError(f"the scores were kept for FMRs up to {deepest:.3g}, not for {fmr:g}")
     return float(np.nextafter(scores.tail[most], scores.tail.dtype.type(np.inf)))
 
 
-def allowed(rate: float, count: int) -> int:
+def count_allowed(rate: float, count: int) -> int:
     """Return the most of ``count`` whose share is at or below a rate, whatever rounding does."""
     most = int(rate * count)
     while (most + 1) / count <= rate:
@@ -165,14 +165,14 @@ def _require_non_mated(scores: Scores) -> None:
         raise InputError(f"without non-mated comparisons no FMR can be measured, and {why}")
 
 
-def _operating(
+def _make_point(
     scores: Scores, fmr: float, threshold: float, found: tuple[Interval, Interval]
-) -> Operating:
+) -> OperatingPoint:
     (low, high), (fmr_low, fmr_high) = (each or (None, None) for each in found)
-    made = len(scores.mated)
+    acquired = len(scores.mated)
     hits = scores.matches(threshold)
-    mated = made + scores.mated_failed
-    return Operating(
+    mated = acquired + scores.mated_failed
+    return OperatingPoint(
         fmr=fmr,
         threshold=threshold,
         measured_fmr=float(scores.fmr(threshold)[0]),
@@ -182,7 +182,7 @@ def _operating(
         tar=hits / mated if mated else None,
         low=low,
         high=high,
-        tar_acquired=hits / made if made else None,
+        tar_acquired=hits / acquired if acquired else None,
         mated=mated,
         mated_failed=scores.mated_failed,
         non_mated=scores.non_mated,
@@ -223,7 +223,7 @@ class FoldResult:
     failed: int
 
 
-def folds(scores: ArrayLike, mated: ArrayLike, fold: ArrayLike) -> FoldResult:
+def measure_folds(scores: ArrayLike, mated: ArrayLike, fold: ArrayLike) -> FoldResult:
     """Measure verification accuracy by the protocol of LFW, CFP and their like.
 
     Each fold is decided at the threshold that is most accurate on all the other folds, chosen among
@@ -240,18 +240,18 @@ def folds(scores: ArrayLike, mated: ArrayLike, fold: ArrayLike) -> FoldResult:
         InputError: Lengths differ, a score is no cosine, there are fewer than two folds, or the
             pairs outside some fold are not of both kinds or failed.
     """
-    values = cosines(scores).astype(np.float64)
-    same = labels(mated, len(values), "mated").astype(bool)
-    place = labels(fold, len(values), "fold")
+    values = check_cosines(scores).astype(np.float64)
+    same = check_labels(mated, len(values), "mated").astype(bool)
+    place = check_labels(fold, len(values), "fold")
     numbers = np.unique(place)
     if len(numbers) < 2:
         raise InputError(f"folds need two at least, and there are {len(numbers)}")
-    made = values != FAILED
-    limits = [_best_threshold(values, same, made & (place != number)) for number in numbers]
+    acquired = values != FAILED
+    limits = [_best_threshold(values, same, acquired & (place != number)) for number in numbers]
     limit = np.array(limits)[np.searchsorted(numbers, place)]
     right = (values >= limit) == same
     accuracies = [float(right[place == number].mean()) for number in numbers]
-    parts = [right[made & (place == number)] for number in numbers]
+    parts = [right[acquired & (place == number)] for number in numbers]
     known = all(part.size for part in parts)
     return FoldResult(
         accuracy=float(np.mean(accuracies)),
@@ -261,19 +261,20 @@ def folds(scores: ArrayLike, mated: ArrayLike, fold: ArrayLike) -> FoldResult:
         accuracies=tuple(accuracies),
         thresholds=tuple(limits),
         pairs=len(values),
-        failed=int((~made).sum()),
+        failed=int((~acquired).sum()),
     )
 
 
-def accuracy_at_best(
+def measure_best_accuracy(
     scores: ArrayLike, mated: ArrayLike, development: ArrayLike
 ) -> tuple[float, float]:
-    """Measure verification accuracy as View 1 of LFW does: chosen on some pairs, told of others.
+    """Measure verification accuracy as View 1 of LFW does: set on some pairs, measured on others.
 
     Args:
         scores: float ``(m,)``, cosines or ``FAILED``.
         mated: bool ``(m,)``.
-        development: bool ``(m,)``, the pairs that the threshold is chosen on, as by ``folds``.
+        development: bool ``(m,)``, the pairs that the threshold is chosen on, as by
+            ``measure_folds``.
 
     Returns:
         The accuracy of the other pairs, a fraction from 0 to 1, and the cosine that decided them.
@@ -282,9 +283,9 @@ def accuracy_at_best(
         InputError: Lengths differ, a score is no cosine, there are no other pairs, or those to
             choose on are not of both kinds or failed.
     """
-    values = cosines(scores).astype(np.float64)
-    same = labels(mated, len(values), "mated").astype(bool)
-    chosen = labels(development, len(values), "development").astype(bool)
+    values = check_cosines(scores).astype(np.float64)
+    same = check_labels(mated, len(values), "mated").astype(bool)
+    chosen = check_labels(development, len(values), "development").astype(bool)
     if chosen.all():
         raise InputError("all pairs are there to choose a threshold on, and none to judge it by")
     limit = _best_threshold(values, same, chosen & (values != FAILED))

@@ -1,22 +1,29 @@
-"""A page as one HTML file that needs nothing else: no script, no font, no address."""
+"""The template of all reports: one HTML file that needs no script, no font and no address."""
 
 from __future__ import annotations
 
 import base64
 import os
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from html import escape
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from facekeep._internal.files import is_full, printable, private_folder, why, write_whole
 from facekeep._version import __version__
 from facekeep.errors import InputError, StorageFull
-from facekeep.lab.evaluate.pictures import Picture
 from facekeep.lab.evaluate.plots import require_matplotlib
-from facekeep.lab.evaluate.words import Table
 
-__all__ = ["check_report", "figures_html", "html_page", "picture_html", "table_html", "write_page"]
+__all__ = [
+    "Picture",
+    "Table",
+    "check_report",
+    "format_figures",
+    "format_picture",
+    "format_table",
+    "write_report",
+]
 
 PAGE: Final = "report.html"
 
@@ -77,6 +84,44 @@ _FACES: Final = """ The faces in this report are those of real people: treat it 
 photos themselves."""
 
 
+class Table(NamedTuple):
+    """A table for people.
+
+    Attributes:
+        caption: What it is, where that does not go without saying.
+        headers: The names of the columns.
+        rows: The cells.
+    """
+
+    caption: str
+    headers: tuple[str, ...]
+    rows: list[list[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A picture of a report.
+
+    Attributes:
+        file: Its file name.
+        title: A few words.
+        caption: What it means.
+        data: The encoded picture.
+        pairs: The comparisons it shows: place, cosine and names of the two images.
+    """
+
+    file: str
+    title: str
+    caption: str
+    data: bytes
+    pairs: tuple[tuple[str, str, str, str], ...] = ()
+
+    @property
+    def media_type(self) -> str:
+        """What kind of file it is."""
+        return "image/jpeg" if self.file.endswith(".jpg") else "image/png"
+
+
 def check_report(folder: Path) -> None:
     """Make sure that a report can be written, before there is anything to write.
 
@@ -91,27 +136,26 @@ def check_report(folder: Path) -> None:
         raise InputError(f"{where}: no report can be written there; name another folder")
 
 
-def html_page(title: str, parts: Sequence[str], *, faces: bool = True) -> str:
-    """Put a page together.
+def write_report(
+    folder: Path,
+    title: str,
+    sections: Sequence[str],
+    pictures: Sequence[Picture],
+    command: str,
+    *,
+    faces: bool = True,
+) -> Path:
+    """Write a report, and its pictures beside it as files, for the eyes of their owner alone.
 
-    Args:
-        title: What the window is called.
-        parts: HTML, one after the other.
-        faces: There are pictures of faces among them.
-    """
-    head = _HEAD.format(title=escape(title), css=_CSS)
-    return "\n".join(
-        [head, *parts, _FOOT.format(version=escape(__version__), caution=_FACES if faces else "")]
-    )
-
-
-def write_page(folder: Path, page: str, pictures: Sequence[Picture]) -> Path:
-    """Write a page, and its pictures beside it as files, for the eyes of their owner alone.
+    The same parts give the same bytes: nothing in it tells when or where it was made.
 
     Args:
         folder: Where to; it is made where it is missing.
-        page: By ``html_page``.
+        title: What the window is called.
+        sections: HTML, one after the other; the pictures must be in it, by ``format_picture``.
         pictures: The pictures in it.
+        command: The command line that made it.
+        faces: There are pictures of faces among them.
 
     Returns:
         The HTML file.
@@ -120,6 +164,15 @@ def write_page(folder: Path, page: str, pictures: Sequence[Picture]) -> Path:
         InputError: The folder cannot be written.
         StorageFull: There is no room.
     """
+    page = "\n".join(
+        [
+            _HEAD.format(title=escape(title), css=_CSS),
+            *sections,
+            "<h2>How this was made</h2>",
+            f"<p><code>{escape(printable(command))}</code></p>",
+            _FOOT.format(version=escape(__version__), caution=_FACES if faces else ""),
+        ]
+    )
     try:
         private_folder(folder)
         for picture in pictures:
@@ -132,36 +185,36 @@ def write_page(folder: Path, page: str, pictures: Sequence[Picture]) -> Path:
     return folder / PAGE
 
 
-def figures_html(tables: Iterable[Table]) -> str:
+def format_figures(tables: Iterable[Table]) -> str:
     """Write tables of figures, each below its caption."""
     parts = [
         (f"<p>{escape(table.caption)}</p>" if table.caption else "")
-        + table_html(table.headers, table.rows)
+        + format_table(table.headers, table.rows)
         for table in tables
     ]
     return '<div class="figures">' + "\n".join(parts) + "</div>"
 
 
-def table_html(headers: Iterable[str], rows: Iterable[Sequence[str]]) -> str:
+def format_table(headers: Iterable[str], rows: Iterable[Sequence[str]]) -> str:
     """Write a table."""
     head = "".join(f"<th>{escape(text)}</th>" for text in headers)
-    body = "\n".join("<tr>" + "".join(map(_cell, row)) + "</tr>" for row in rows)
+    body = "\n".join("<tr>" + "".join(map(_format_cell, row)) + "</tr>" for row in rows)
     return (
         f'<div class="wide"><table><thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody></table>'
         "</div>"
     )
 
 
-def _cell(text: str) -> str:
+def _format_cell(text: str) -> str:
     return f"<td>{escape(printable(text)) if text else ''}</td>"
 
 
-def picture_html(picture: Picture) -> str:
+def format_picture(picture: Picture) -> str:
     """Write a picture with its title and caption, and the names of what it compares."""
     encoded = base64.b64encode(picture.data).decode()
     names = ""
     if picture.pairs:
-        table = table_html(["", "cosine", "left", "right"], picture.pairs)
+        table = format_table(["", "cosine", "left", "right"], picture.pairs)
         names = f"<details><summary>Names of the images</summary>{table}</details>"
     return (
         f"<h3>{escape(picture.title)}</h3>\n<figure>"

@@ -17,19 +17,26 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from facekeep.errors import InputError
-from facekeep.lab.evaluate._checks import FAILED, acquired, labels, numbered, rates, templates
+from facekeep.lab.evaluate._checks import (
+    FAILED,
+    check_labels,
+    check_rates,
+    check_templates,
+    find_acquired,
+    number_people,
+)
 from facekeep.lab.evaluate.bootstrap import Identities
-from facekeep.lab.evaluate.metrics import Operating, at_rates
+from facekeep.lab.evaluate.metrics import OperatingPoint, measure_at_rates
 from facekeep.lab.evaluate.scores import Histogram, Scores, count_scores
 
 __all__ = [
     "Comparisons",
     "Pairs",
-    "all_pairs",
     "exclude_alike",
-    "holdout_tar",
-    "pair_scores",
-    "worst",
+    "measure_holdout_tar",
+    "pick_worst",
+    "score_all_pairs",
+    "score_pairs",
 ]
 
 _BLOCK: Final = 256
@@ -77,7 +84,7 @@ class Pairs:
     failed: int
 
 
-def all_pairs(
+def score_all_pairs(
     rows: ArrayLike, person: ArrayLike, *, fmr: float = 1e-2, block: int = _BLOCK
 ) -> Pairs:
     """Compare every two of n templates.
@@ -95,14 +102,14 @@ def all_pairs(
         InputError: A row is neither of unit length nor zero, lengths differ, or the rate is not
             between 0 and 1.
     """
-    matrix = templates(rows)
-    who, people = numbered(person, len(matrix))
-    made = acquired(matrix)
-    counts = np.bincount(who[made], minlength=people)
-    non_mated = _mixed(counts)
-    (target,) = rates([fmr])
+    matrix = check_templates(rows)
+    who, people = number_people(person, len(matrix))
+    acquired = find_acquired(matrix)
+    counts = np.bincount(who[acquired], minlength=people)
+    non_mated = _count_between(counts)
+    (target,) = check_rates([fmr])
     tail = _Tail(min(non_mated, max(_LEAST_TAIL, math.ceil(_DEEPER * target * non_mated)) + 1))
-    mated = _compare(matrix, who, np.flatnonzero(made), tail, block)
+    mated = _compare(matrix, who, np.flatnonzero(acquired), tail, block)
     all_counts = np.bincount(who, minlength=people)
     highest = tail.sorted()
     return Pairs(
@@ -110,13 +117,13 @@ def all_pairs(
             mated=mated.scores,
             tail=highest.scores,
             non_mated=non_mated,
-            mated_failed=int((_within(all_counts) - _within(counts)).sum()),
-            non_mated_failed=_mixed(all_counts) - non_mated,
+            mated_failed=int((_count_within(all_counts) - _count_within(counts)).sum()),
+            non_mated_failed=_count_between(all_counts) - non_mated,
             histogram=Histogram.of(count_scores(mated.scores), tail.counts),
             identities=Identities(
                 people=people,
                 mated=who[mated.first],
-                mated_failed=_within(all_counts) - _within(counts),
+                mated_failed=_count_within(all_counts) - _count_within(counts),
                 first=who[highest.first],
                 second=who[highest.second],
                 templates=counts,
@@ -125,16 +132,16 @@ def all_pairs(
         mated,
         highest,
         who,
-        int((~made).sum()),
+        int((~acquired).sum()),
     )
 
 
-def _within(counts: NDArray[np.int64]) -> NDArray[np.int64]:
+def _count_within(counts: NDArray[np.int64]) -> NDArray[np.int64]:
     """How many pairs so many templates of each person make."""
     return counts * (counts - 1) // 2
 
 
-def _mixed(counts: NDArray[np.int64]) -> int:
+def _count_between(counts: NDArray[np.int64]) -> int:
     """How many pairs of templates of different people there are."""
     return int((counts.sum() ** 2 - (counts**2).sum()) // 2)
 
@@ -155,13 +162,13 @@ class _Tail:
         # A score equal to the lowest one kept changes nothing: it can only be refused.
         high = np.flatnonzero((block > self._floor) & (block > FAILED))
         i, j = np.divmod(high, block.shape[1])
-        self._parts.append(_comparisons(rows[i], columns[j], block.reshape(-1)[high]))
+        self._parts.append(_make_comparisons(rows[i], columns[j], block.reshape(-1)[high]))
         self._size += len(high)
         if self._size > 2 * self._most:
             self._shrink()
 
     def _shrink(self) -> None:
-        every = _joined(self._parts)
+        every = _join(self._parts)
         if len(every.scores) > self._most:
             every = every.take(np.argpartition(-every.scores, self._most - 1)[: self._most])
             self._floor = float(every.scores.min(initial=math.inf))
@@ -174,22 +181,24 @@ class _Tail:
         return every.take(np.argsort(-every.scores, kind="stable"))
 
 
-def _comparisons(first: NDArray[np.intp], second: NDArray[np.intp], scores: Rows) -> Comparisons:
+def _make_comparisons(
+    first: NDArray[np.intp], second: NDArray[np.intp], scores: Rows
+) -> Comparisons:
     low, high = np.minimum(first, second), np.maximum(first, second)
     return Comparisons(low.astype(np.int32), high.astype(np.int32), scores)
 
 
-def _joined(parts: Sequence[Comparisons]) -> Comparisons:
+def _join(parts: Sequence[Comparisons]) -> Comparisons:
     nothing = np.empty(0, np.int32)
     empty = Comparisons(nothing, nothing, np.empty(0, np.float32))
     return Comparisons(*map(np.concatenate, zip(empty, *parts, strict=True)))
 
 
 def _compare(
-    matrix: Rows, who: Places, made: NDArray[np.intp], tail: _Tail, block: int
+    matrix: Rows, who: Places, acquired: NDArray[np.intp], tail: _Tail, block: int
 ) -> Comparisons:
     """Compare the templates that were made, grouped by person; return the mated comparisons."""
-    order = made[np.argsort(who[made], kind="stable")]
+    order = acquired[np.argsort(who[acquired], kind="stable")]
     rows, owner = matrix[order], who[order]
     ends = np.searchsorted(owner, owner, side="right")
     mated = []
@@ -201,14 +210,14 @@ def _compare(
         later = near > here[:, None]
         same = later & (near < ends[here][:, None])
         i, j = np.nonzero(same)
-        mated.append(_comparisons(order[here[i]], order[near[j]], scores[i, j]))
+        mated.append(_make_comparisons(order[here[i]], order[near[j]], scores[i, j]))
         scores[:, : len(near)][~later | same] = FAILED
         tail.add(scores, order[here], order[start:])
-    every = _joined(mated)
+    every = _join(mated)
     return every.take(np.argsort(every.scores, kind="stable"))
 
 
-def pair_scores(rows: ArrayLike, left: ArrayLike, right: ArrayLike, *, block: int = 512) -> Rows:
+def score_pairs(rows: ArrayLike, left: ArrayLike, right: ArrayLike, *, block: int = 512) -> Rows:
     """Compare the templates of a list of pairs.
 
     Args:
@@ -223,20 +232,20 @@ def pair_scores(rows: ArrayLike, left: ArrayLike, right: ArrayLike, *, block: in
     Raises:
         InputError: A row is neither of unit length nor zero, or a place is none.
     """
-    matrix = templates(rows)
-    first = _places(left, len(matrix), "left")
-    second = labels(_places(right, len(matrix), "right"), len(first), "right")
+    matrix = check_templates(rows)
+    first = _check_places(left, len(matrix), "left")
+    second = check_labels(_check_places(right, len(matrix), "right"), len(first), "right")
     scores = np.empty(len(first), np.float32)
     for start in range(0, len(first), block):
         here = slice(start, start + block)
         a, b = (matrix.take(side[here], axis=0) for side in (first, second))
         scores[here] = np.einsum("ij,ij->i", a, b)
-    made = acquired(matrix)
-    scores[~(made[first] & made[second])] = FAILED
+    acquired = find_acquired(matrix)
+    scores[~(acquired[first] & acquired[second])] = FAILED
     return scores
 
 
-def _places(values: ArrayLike, count: int, what: str) -> NDArray[np.integer[Any]]:
+def _check_places(values: ArrayLike, count: int, what: str) -> NDArray[np.integer[Any]]:
     places = np.asarray(values)
     if places.ndim != 1 or not np.issubdtype(places.dtype, np.integer):
         raise InputError(f"{what} must be whole numbers in one dimension")
@@ -245,7 +254,7 @@ def _places(values: ArrayLike, count: int, what: str) -> NDArray[np.integer[Any]
     return places
 
 
-def worst(comparisons: Comparisons, person: ArrayLike, most: int) -> Comparisons:
+def pick_worst(comparisons: Comparisons, person: ArrayLike, most: int) -> Comparisons:
     """Return the first comparison of each two people, ``most`` at most, in their order.
 
     Args:
@@ -254,11 +263,11 @@ def worst(comparisons: Comparisons, person: ArrayLike, most: int) -> Comparisons
         most: How many to return.
     """
     names = np.asarray(person).astype(np.int64)
-    couples = _couples(names[comparisons.first], names[comparisons.second])
+    couples = _number_couples(names[comparisons.first], names[comparisons.second])
     return comparisons.take(np.sort(np.unique(couples, return_index=True)[1])[:most])
 
 
-def _couples(a: NDArray[np.integer[Any]], b: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
+def _number_couples(a: NDArray[np.integer[Any]], b: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
     """Number unordered pairs of people: the lower one in the upper half of the bits."""
     both = np.stack([a, b]).astype(np.int64)
     numbers: NDArray[np.int64] = (both.min(axis=0) << 32) | both.max(axis=0)
@@ -273,7 +282,7 @@ def exclude_alike(pairs: Pairs, rows: ArrayLike, cosine: float) -> Pairs:
     than a cosine that next to no different people reach.
 
     Args:
-        pairs: By ``all_pairs``.
+        pairs: By ``score_all_pairs``.
         rows: What it was given.
         cosine: Two people with a comparison above it are not compared.
 
@@ -287,14 +296,14 @@ def exclude_alike(pairs: Pairs, rows: ArrayLike, cosine: float) -> Pairs:
     scores, tail = pairs.scores, pairs.non_mated
     if scores.identities is None or scores.false_matches(cosine) is None:
         raise InputError(f"the tail of the scores does not reach down to {cosine:g}")
-    couples = _couples(pairs.person[tail.first], pairs.person[tail.second])
+    couples = _number_couples(pairs.person[tail.first], pairs.person[tail.second])
     dropped = np.unique(couples[tail.scores > cosine])
     excluded = np.stack([dropped >> 32, dropped & 0xFFFFFFFF], axis=1)
-    matrix, counts = templates(rows), scores.histogram.non_mated.copy()
+    matrix, counts = check_templates(rows), scores.histogram.non_mated.copy()
     left_out = 0
     for a, b in excluded:
         parts = (matrix[pairs.person == each] for each in (a, b))
-        first, second = (part[acquired(part)] for part in parts)
+        first, second = (part[find_acquired(part)] for part in parts)
         between = first @ second.T
         counts -= count_scores(between)
         left_out += between.size
@@ -317,9 +326,9 @@ def exclude_alike(pairs: Pairs, rows: ArrayLike, cosine: float) -> Pairs:
     return dataclasses.replace(pairs, scores=remaining, non_mated=tail.take(kept))
 
 
-def holdout_tar(
+def measure_holdout_tar(
     rows: ArrayLike, person: ArrayLike, fmrs: Sequence[float] = (1e-2, 1e-3)
-) -> tuple[Operating, ...]:
+) -> tuple[OperatingPoint, ...]:
     """Measure TAR at target FMRs on all pairs of a hold-out, quickly: without intervals.
 
     Args:
@@ -336,4 +345,4 @@ def holdout_tar(
         raise InputError("rows must be finite numbers in two dimensions")
     lengths = np.linalg.norm(matrix, axis=1, keepdims=True)
     unit = matrix / np.where(lengths > 0, lengths, 1)
-    return at_rates(all_pairs(unit, person, fmr=max(fmrs)).scores, fmrs, resamples=0)
+    return measure_at_rates(score_all_pairs(unit, person, fmr=max(fmrs)).scores, fmrs, resamples=0)

@@ -1,7 +1,7 @@
 """Pictures of error rates: DET, ROC, CMC and the scores behind them, as PNG.
 
 Drawn with matplotlib (extra ``evaluate``), without its global state, so that the same figures give
-the same bytes whatever else a program draws. Lines differ in their dashes as well as in colour.
+the same bytes whatever else a program draws. Lines differ in their dashes as well as in color.
 """
 
 from __future__ import annotations
@@ -27,24 +27,24 @@ from facekeep.models.paths import cache_dir
 __all__ = [
     "Bar",
     "Line",
-    "axes_of",
-    "bars",
-    "cmc",
-    "det",
-    "finish",
-    "look",
-    "percentages",
-    "png",
+    "add_legend",
+    "draw_bars",
+    "draw_cmc",
+    "draw_det",
+    "draw_roc",
+    "draw_scores",
+    "encode_png",
+    "format_percentages",
+    "line_style",
     "require_matplotlib",
-    "roc",
-    "scores",
+    "styled_axes",
     "styled_figure",
 ]
 
 Rates = NDArray[np.float64]
 
-# Colours of Okabe and Ito, "Color Universal Design" (2008).
-_COLOURS: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
+# Colors of Okabe and Ito, "Color Universal Design" (2008).
+_COLORS: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 _DASHES: Final = ("-", "--", "-.", ":", (0, (7, 2, 1, 2, 1, 2)), (0, (1, 1)))
 _WIDTH, _HEIGHT = 7.0, 4.6
 _DPI: Final = 160
@@ -101,7 +101,7 @@ def require_matplotlib(extra: str = "evaluate") -> None:
 @contextmanager
 def styled_figure(height: float = _HEIGHT) -> Iterator[Any]:
     """Give an empty figure, so many inches high, in our style and nobody else's."""
-    with _silent_fonts():
+    with _silence_fonts():
         with _own_folder():
             import matplotlib
             from matplotlib.figure import Figure
@@ -113,7 +113,7 @@ def styled_figure(height: float = _HEIGHT) -> Iterator[Any]:
 
 
 @contextmanager
-def _silent_fonts() -> Iterator[None]:
+def _silence_fonts() -> Iterator[None]:
     """Keep matplotlib from telling that it makes a list of the fonts, as it does when it is new."""
     log = logging.getLogger("matplotlib.font_manager")
     before = log.level
@@ -141,15 +141,15 @@ def _own_folder() -> Iterator[None]:
         os.environ.pop(_MPL_FOLDER, None)
 
 
-def look(place: int) -> dict[str, Any]:
-    """Return colour and dashes of a line by its number."""
+def line_style(place: int) -> dict[str, Any]:
+    """Return color and dashes of a line by its number."""
     return {
-        "color": _COLOURS[place % len(_COLOURS)],
+        "color": _COLORS[place % len(_COLORS)],
         "linestyle": _DASHES[place % len(_DASHES)],
     }
 
 
-def png(figure: Any) -> bytes:
+def encode_png(figure: Any) -> bytes:
     """Encode a figure; the bytes depend on the drawing alone."""
     encoded = io.BytesIO()
     # Else the name of matplotlib's version would be in them.
@@ -157,7 +157,7 @@ def png(figure: Any) -> bytes:
     return encoded.getvalue()
 
 
-def det(lines: Sequence[Line], *, wrong: str = "FMR", missed: str = "FNMR") -> bytes:
+def draw_det(lines: Sequence[Line], *, wrong: str = "FMR", missed: str = "FNMR") -> bytes:
     """Draw detection error trade-off curves (ISO/IEC 19795-1), both axes logarithmic.
 
     A rate of zero cannot be shown on a logarithmic axis: the curve ends at the last rate above it.
@@ -171,7 +171,7 @@ def det(lines: Sequence[Line], *, wrong: str = "FMR", missed: str = "FNMR") -> b
     Returns:
         A PNG.
     """
-    with axes_of() as (figure, axes):
+    with styled_axes() as (figure, axes):
         shown = [
             (line.wrong > 0) & (line.wrong <= _MOST_WRONG) & (line.missed > 0) for line in lines
         ]
@@ -182,14 +182,18 @@ def det(lines: Sequence[Line], *, wrong: str = "FMR", missed: str = "FNMR") -> b
         both = list(zip(lines, shown, strict=True))
         if not any(drawn.any() for drawn in shown):
             axes.text(0.5, 0.5, _FLAWLESS, ha="center", transform=axes.transAxes)
-        _whole_decades(axes.set_xlim, np.concatenate([line.wrong[drawn] for line, drawn in both]))
-        _whole_decades(axes.set_ylim, np.concatenate([line.missed[drawn] for line, drawn in both]))
-        percentages(axes.yaxis)
-        finish(axes, lines, "upper right")
-        return png(figure)
+        _limit_to_decades(
+            axes.set_xlim, np.concatenate([line.wrong[drawn] for line, drawn in both])
+        )
+        _limit_to_decades(
+            axes.set_ylim, np.concatenate([line.missed[drawn] for line, drawn in both])
+        )
+        format_percentages(axes.yaxis)
+        add_legend(axes, lines, "upper right")
+        return encode_png(figure)
 
 
-def roc(lines: Sequence[Line]) -> bytes:
+def draw_roc(lines: Sequence[Line]) -> bytes:
     """Draw receiver operating characteristics: TAR over FMR, the latter logarithmic.
 
     Args:
@@ -198,19 +202,21 @@ def roc(lines: Sequence[Line]) -> bytes:
     Returns:
         A PNG.
     """
-    with axes_of() as (figure, axes):
+    with styled_axes() as (figure, axes):
         for place, line in enumerate(lines):
             drawn = line.wrong > 0
             _draw(axes, place, line.label, line.wrong[drawn], 1 - line.missed[drawn])
             _mark(axes, place, [(x, 1 - y) for x, y in line.points if x > 0])
         axes.set(xscale="log", xlabel=_LONG["FMR"], ylabel="true accept rate (TAR = 1 - FNMR)")
-        _below_one(axes, max(float(line.missed[line.wrong > 0].max(initial=0)) for line in lines))
-        percentages(axes.yaxis)
-        finish(axes, lines, "lower right")
-        return png(figure)
+        _limit_below_one(
+            axes, max(float(line.missed[line.wrong > 0].max(initial=0)) for line in lines)
+        )
+        format_percentages(axes.yaxis)
+        add_legend(axes, lines, "lower right")
+        return encode_png(figure)
 
 
-def cmc(lines: Sequence[tuple[str, Rates]]) -> bytes:
+def draw_cmc(lines: Sequence[tuple[str, Rates]]) -> bytes:
     """Draw cumulative match characteristics.
 
     Args:
@@ -222,18 +228,18 @@ def cmc(lines: Sequence[tuple[str, Rates]]) -> bytes:
     """
     from matplotlib.ticker import MaxNLocator
 
-    with axes_of() as (figure, axes):
+    with styled_axes() as (figure, axes):
         for place, (label, rates) in enumerate(lines):
             _draw(axes, place, label, np.arange(1, len(rates) + 1), rates, marker="o")
         axes.set(xlabel="rank", ylabel="identification rate")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        _below_one(axes, 1 - min(float(rates[0]) for _, rates in lines))
-        percentages(axes.yaxis)
-        finish(axes, [label for label, _ in lines], "lower right")
-        return png(figure)
+        _limit_below_one(axes, 1 - min(float(rates[0]) for _, rates in lines))
+        format_percentages(axes.yaxis)
+        add_legend(axes, [label for label, _ in lines], "lower right")
+        return encode_png(figure)
 
 
-def scores(histogram: Histogram, thresholds: Sequence[tuple[str, float]] = ()) -> bytes:
+def draw_scores(histogram: Histogram, thresholds: Sequence[tuple[str, float]] = ()) -> bytes:
     """Draw the distributions of mated and non-mated scores.
 
     Each is scaled to its own number of comparisons, since there are usually many more of the
@@ -247,24 +253,24 @@ def scores(histogram: Histogram, thresholds: Sequence[tuple[str, float]] = ()) -
         A PNG.
     """
     kinds = (
-        (_coarse(histogram.non_mated), "non-mated (different people)", "\\\\\\\\", 1),
-        (_coarse(histogram.mated), "mated (same person)", "////", 0),
+        (_join_bins(histogram.non_mated), "non-mated (different people)", "\\\\\\\\", 1),
+        (_join_bins(histogram.mated), "mated (same person)", "////", 0),
     )
     edges = np.linspace(-1, 1, _BINS + 1)
-    with axes_of() as (figure, axes):
-        for counts, label, hatch, colour in kinds:
+    with styled_axes() as (figure, axes):
+        for counts, label, hatch, color in kinds:
             share = counts / max(int(counts.sum()), 1)
-            style = {"edgecolor": (_COLOURS[colour], 0.45), "facecolor": (_COLOURS[colour], 0.2)}
+            style = {"edgecolor": (_COLORS[color], 0.45), "facecolor": (_COLORS[color], 0.2)}
             axes.stairs(share, edges, fill=True, lw=0, hatch=hatch, **style)
             counted = f"{label}, {int(counts.sum()):,}"
-            axes.stairs(share, edges, color=_COLOURS[colour], lw=1.4, label=counted)
+            axes.stairs(share, edges, color=_COLORS[color], lw=1.4, label=counted)
         axes.set(xlabel="similarity (cosine)", ylabel="share of the comparisons")
         axes.margins(y=0.16)
         axes.set_ylim(bottom=0)
-        axes.set_xlim(*_extent(edges, kinds[0][0] + kinds[1][0]))
-        _limits(axes, thresholds)
+        axes.set_xlim(*_find_extent(edges, kinds[0][0] + kinds[1][0]))
+        _mark_thresholds(axes, thresholds)
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, 1.13), ncols=2, fontsize=10)
-        return png(figure)
+        return encode_png(figure)
 
 
 Bar = tuple[float | None, float | None, float | None]
@@ -273,7 +279,7 @@ Bar = tuple[float | None, float | None, float | None]
 _BAR_HEIGHT: Final = 0.27  # inches
 
 
-def bars(
+def draw_bars(
     rows: Sequence[str], panels: Sequence[tuple[str, Sequence[tuple[str, Sequence[Bar]]]]]
 ) -> bytes:
     """Draw shares with their intervals, a row for each, in panels side by side.
@@ -285,26 +291,26 @@ def bars(
     Returns:
         A PNG.
     """
-    with axes_of(1.2 + _BAR_HEIGHT * len(rows), len(panels)) as (figure, panes):
+    with styled_axes(1.2 + _BAR_HEIGHT * len(rows), len(panels)) as (figure, panes):
         for pane, (title, systems) in zip(panes, panels, strict=True):
             for place, (label, shares) in enumerate(systems):
-                _dots(pane, place, label, shares, (place - (len(systems) - 1) / 2) * 0.25)
+                _draw_dots(pane, place, label, shares, (place - (len(systems) - 1) / 2) * 0.25)
             pane.set(xlabel=title)
-            percentages(pane.xaxis)
+            format_percentages(pane.xaxis)
         panes[0].set_yticks(range(len(rows)), rows)
         panes[0].set_ylim(len(rows) - 0.5, -0.5)
-        finish(panes[0], panels[0][1], "lower left")
-        return png(figure)
+        add_legend(panes[0], panels[0][1], "lower left")
+        return encode_png(figure)
 
 
-def _dots(axes: Any, place: int, label: str, shares: Sequence[Bar], shift: float) -> None:
+def _draw_dots(axes: Any, place: int, label: str, shares: Sequence[Bar], shift: float) -> None:
     known = [(row + shift, *bar) for row, bar in enumerate(shares) if bar[0] is not None]
-    colour = look(place)["color"]
+    color = line_style(place)["color"]
     spans = [(y, low, high) for y, _, low, high in known if low is not None]
     if spans:
         y, low, high = zip(*spans, strict=True)
-        axes.hlines(y, low, high, color=colour, linewidth=1.4)
-    axes.plot([x for _, x, _, _ in known], [y for y, *_ in known], "o", color=colour, label=label)
+        axes.hlines(y, low, high, color=color, linewidth=1.4)
+    axes.plot([x for _, x, _, _ in known], [y for y, *_ in known], "o", color=color, label=label)
 
 
 _FLAWLESS: Final = "no threshold makes errors of both kinds"
@@ -317,7 +323,7 @@ _LONG: Final = {
 
 
 @contextmanager
-def axes_of(height: float = _HEIGHT, columns: int = 1) -> Iterator[tuple[Any, Any]]:
+def styled_axes(height: float = _HEIGHT, columns: int = 1) -> Iterator[tuple[Any, Any]]:
     """Give a figure in our style, and its axes: an array of them where there are columns."""
     require_matplotlib()
     with styled_figure(height) as figure:
@@ -327,16 +333,16 @@ def axes_of(height: float = _HEIGHT, columns: int = 1) -> Iterator[tuple[Any, An
 def _draw(axes: Any, place: int, label: str, x: Any, y: Any, marker: str | None = None) -> None:
     # Between two points that of the higher threshold is what can be promised: steps, no slopes.
     style = {"drawstyle": "steps-pre"} if marker is None else {"marker": marker, "markersize": 4}
-    axes.plot(x, y, label=label, **look(place), **style)
+    axes.plot(x, y, label=label, **line_style(place), **style)
 
 
 def _mark(axes: Any, place: int, points: Sequence[tuple[float, float]]) -> None:
     if points:
         x, y = zip(*points, strict=True)
-        axes.plot(x, y, "o", color=_COLOURS[place % len(_COLOURS)], markersize=5, clip_on=False)
+        axes.plot(x, y, "o", color=_COLORS[place % len(_COLORS)], markersize=5, clip_on=False)
 
 
-def _limits(axes: Any, thresholds: Sequence[tuple[str, float]]) -> None:
+def _mark_thresholds(axes: Any, thresholds: Sequence[tuple[str, float]]) -> None:
     """Mark thresholds by upright lines, their labels along them."""
     for label, cosine in thresholds:
         axes.axvline(cosine, color="#333333", linewidth=0.9, linestyle="--")
@@ -352,7 +358,7 @@ def _limits(axes: Any, thresholds: Sequence[tuple[str, float]]) -> None:
         )
 
 
-def _whole_decades(limit: Any, values: Rates) -> None:
+def _limit_to_decades(limit: Any, values: Rates) -> None:
     """Set the limits of a logarithmic axis to the decades around values above zero."""
     low, high = -3.0, 0.0
     if values.size:
@@ -360,26 +366,26 @@ def _whole_decades(limit: Any, values: Rates) -> None:
     limit(10**low, 10 ** max(high, low + 1))
 
 
-def _coarse(counts: NDArray[np.int64]) -> NDArray[np.int64]:
+def _join_bins(counts: NDArray[np.int64]) -> NDArray[np.int64]:
     """Join the bins of a histogram to as many as a picture shows well."""
     coarse: NDArray[np.int64] = counts.reshape(_BINS, -1).sum(axis=1)
     return coarse
 
 
-def _extent(edges: Rates, counts: NDArray[np.int64]) -> tuple[float, float]:
+def _find_extent(edges: Rates, counts: NDArray[np.int64]) -> tuple[float, float]:
     """The scores that occur, with a little room."""
     filled = np.flatnonzero(counts)
     low, high = edges[filled[[0, -1]] + [0, 1]] if filled.size else edges[[0, -1]]
     return float(low - 0.03), float(high + 0.03)
 
 
-def _below_one(axes: Any, depth: float) -> None:
+def _limit_below_one(axes: Any, depth: float) -> None:
     """Show shares from one down to a little below ``depth`` less, at least a hundredth."""
     shown = max(depth, 0.01)
     axes.set_ylim(max(0.0, 1 - 1.1 * shown), 1 + 0.03 * shown)
 
 
-def percentages(axis: Any) -> None:
+def format_percentages(axis: Any) -> None:
     """Label an axis of shares in per cent."""
     from matplotlib.ticker import FuncFormatter, NullFormatter
 
@@ -390,7 +396,7 @@ def percentages(axis: Any) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
-def finish(axes: Any, lines: Sequence[object], place: str) -> None:
+def add_legend(axes: Any, lines: Sequence[object], place: str) -> None:
     """Add a legend where there are several lines."""
     if len(lines) > 1:
         axes.legend(loc=place)

@@ -4,21 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from facekeep.lab.evaluate.conditions import Conditions
 from facekeep.lab.evaluate.extract import Failure
-from facekeep.lab.evaluate.identification import Identified, SearchPoint
-from facekeep.lab.evaluate.ijb import Nearest
-from facekeep.lab.evaluate.metrics import Operating
+from facekeep.lab.evaluate.identification import SearchPoint, SearchResult
+from facekeep.lab.evaluate.metrics import OperatingPoint
 from facekeep.lab.evaluate.plots import Line
 from facekeep.lab.evaluate.scores import Histogram, Scores
-from facekeep.lab.evaluate.sheet import Pair
+from facekeep.lab.evaluate.templates import NearestPoint
 
-__all__ = ["Evidence", "Outcome", "Result", "nearest_points", "operating_points", "rate_text"]
+__all__ = [
+    "Evaluation",
+    "Evidence",
+    "Pair",
+    "Result",
+    "format_rate",
+    "list_nearest_points",
+    "list_operating_points",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -32,13 +39,13 @@ class Result:
         settings: How faces were taken from the images.
         images: How many there are.
         people: How many people they show, where that is known.
-        scores: The comparisons; of identification those of ``Identified.scores``.
+        scores: The comparisons; of identification those of ``SearchResult.scores``.
         failures: Images from which no embedding could be taken; they never match.
         accuracy: The share of right decisions, where the protocol has one.
         accuracy_sd: Its standard deviation over the folds, where there are.
         folds: Accuracy and threshold of each fold; of View 1 of LFW those of its test list alone.
         tar: Operating points of verification at target FMRs.
-        stated: Operating points at the thresholds of the model's catalogue entry.
+        stated: Operating points at the thresholds of the model's catalog entry.
         identified: The outcome of identification.
         eer: Equal error rate of verification.
         conditions: Verification by conditions of the images, where that was asked for.
@@ -56,9 +63,9 @@ class Result:
     accuracy: float | None = None
     accuracy_sd: float | None = None
     folds: tuple[tuple[float, float], ...] = ()
-    tar: tuple[Operating, ...] = ()
-    stated: tuple[Operating, ...] = ()
-    identified: Identified | None = None
+    tar: tuple[OperatingPoint, ...] = ()
+    stated: tuple[OperatingPoint, ...] = ()
+    identified: SearchResult | None = None
     eer: float | None = None
     conditions: Conditions | None = None
     details: Mapping[str, Any] = field(default_factory=dict)
@@ -72,13 +79,13 @@ class Result:
             "accuracy": self.accuracy,
             "accuracy_sd": self.accuracy_sd,
             "folds": [{"accuracy": a, "threshold": t} for a, t in self.folds] or None,
-            "tar": operating_points(self.tar) or None,
-            "stated": operating_points(self.stated) or None,
+            "tar": list_operating_points(self.tar) or None,
+            "stated": list_operating_points(self.stated) or None,
             "eer": self.eer,
-            **({} if self.identified is None else _searches(self.identified)),
+            **({} if self.identified is None else _list_searches(self.identified)),
             "conditions": None if self.conditions is None else self.conditions.document(),
             **self.details,
-            **({} if self.identified else {"comparisons": _counts(self.scores)}),
+            **({} if self.identified else {"comparisons": _count_comparisons(self.scores)}),
             "images": self.images,
             "people": self.people,
             "failures": self._failures(),
@@ -92,6 +99,20 @@ class Result:
             "rate": len(self.failures) / self.images,
             "images": [{"image": each.name, "reason": each.reason} for each in self.failures],
         }
+
+
+class Pair(NamedTuple):
+    """A comparison worth looking at.
+
+    Attributes:
+        left: Place of an image.
+        right: Place of another one.
+        cosine: How alike they are.
+    """
+
+    left: int
+    right: int
+    cosine: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -118,23 +139,23 @@ class Evidence:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Outcome:
+class Evaluation:
     """A result, and what its pictures show."""
 
     result: Result
     evidence: Evidence
 
 
-def rate_text(rate: float) -> str:
+def format_rate(rate: float) -> str:
     """Write a rate as the keys of the JSON do: ``1e-4``, ``2.5e-3``."""
     mantissa, exponent = f"{rate:.3e}".split("e")
     return f"{float(mantissa):g}e{int(exponent)}"
 
 
-def operating_points(points: Sequence[Operating]) -> dict[str, dict[str, Any]]:
+def list_operating_points(points: Sequence[OperatingPoint]) -> dict[str, dict[str, Any]]:
     """Give operating points of verification by their target rate, as JSON shows them."""
     return {
-        rate_text(each.fmr): {
+        format_rate(each.fmr): {
             "tar": each.tar,
             "low": each.low,
             "high": each.high,
@@ -151,10 +172,10 @@ def operating_points(points: Sequence[Operating]) -> dict[str, dict[str, Any]]:
     }
 
 
-def nearest_points(points: Sequence[Nearest]) -> dict[str, dict[str, Any]]:
+def list_nearest_points(points: Sequence[NearestPoint]) -> dict[str, dict[str, Any]]:
     """Give operating points of IJB as they are commonly told, by their target rate."""
     return {
-        rate_text(each.fmr): {
+        format_rate(each.fmr): {
             "tar": each.tar,
             "threshold": each.threshold,
             "fmr": each.measured_fmr,
@@ -163,7 +184,7 @@ def nearest_points(points: Sequence[Nearest]) -> dict[str, dict[str, Any]]:
     }
 
 
-def _counts(scores: Scores) -> dict[str, int]:
+def _count_comparisons(scores: Scores) -> dict[str, int]:
     """How much was compared; of those that failed only the mated ones are among the others."""
     return {
         "mated": len(scores.mated) + scores.mated_failed,
@@ -173,13 +194,13 @@ def _counts(scores: Scores) -> dict[str, int]:
     }
 
 
-def _searches(found: Identified) -> dict[str, Any]:
+def _list_searches(found: SearchResult) -> dict[str, Any]:
     return {
         "rank_1": found.rank_1,
         "cmc": list(found.cmc),
-        "fnir": _by_fpir(found.points),
-        "stated_fnir": _by_fpir(found.stated, stated=True) or None,
-        "gallery": {"people": found.people, "failed_to_enrol": found.failed_to_enrol},
+        "fnir": _list_points(found.points),
+        "stated_fnir": _list_points(found.stated, stated=True) or None,
+        "gallery": {"people": found.people, "failed_to_enrol": found.failed_to_enroll},
         "probes": {
             "mated": found.mated,
             "mated_failed": found.mated_failed,
@@ -189,9 +210,11 @@ def _searches(found: Identified) -> dict[str, Any]:
     }
 
 
-def _by_fpir(points: Sequence[SearchPoint], *, stated: bool = False) -> dict[str, dict[str, Any]]:
+def _list_points(
+    points: Sequence[SearchPoint], *, stated: bool = False
+) -> dict[str, dict[str, Any]]:
     return {
-        rate_text(each.fpir): {
+        format_rate(each.fpir): {
             "fnir": each.fnir,
             "low": each.low,
             "high": each.high,

@@ -14,10 +14,20 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from facekeep.errors import InputError
-from facekeep.lab.evaluate._checks import FAILED, cosines, labels, numbered
+from facekeep.lab.evaluate._checks import FAILED, check_cosines, check_labels, number_people
 from facekeep.lab.evaluate.bootstrap import Identities
 
-__all__ = ["FAILED", "Histogram", "Scores", "at_least", "count_scores", "listed", "scores_of"]
+__all__ = [
+    "FAILED",
+    "Curve",
+    "Histogram",
+    "Scores",
+    "at_least",
+    "build_scores",
+    "build_unnamed_scores",
+    "count_scores",
+    "trace_curve",
+]
 
 _BINS: Final = 2000
 
@@ -124,7 +134,7 @@ def at_least(thresholds: Any, kind: Any) -> Any:
     return np.where(limits < wanted, np.nextafter(limits, limits.dtype.type(np.inf)), limits)
 
 
-def scores_of(mated: ArrayLike, non_mated: ArrayLike) -> Scores:
+def build_unnamed_scores(mated: ArrayLike, non_mated: ArrayLike) -> Scores:
     """Take mated and non-mated scores of unknown people.
 
     Args:
@@ -134,12 +144,12 @@ def scores_of(mated: ArrayLike, non_mated: ArrayLike) -> Scores:
     Raises:
         InputError: A score is no cosine.
     """
-    both = cosines(mated, "mated scores"), cosines(non_mated, "non-mated scores")
+    both = check_cosines(mated, "mated scores"), check_cosines(non_mated, "non-mated scores")
     kinds = np.repeat([True, False], [len(part) for part in both])
-    return listed(np.concatenate(both), kinds)
+    return build_scores(np.concatenate(both), kinds)
 
 
-def listed(
+def build_scores(
     scores: ArrayLike,
     mated: ArrayLike,
     *,
@@ -160,15 +170,15 @@ def listed(
     Raises:
         InputError: A score is no cosine, lengths differ, or ``mated`` contradicts ``person``.
     """
-    values = cosines(scores)
-    same = labels(mated, len(values), "mated").astype(bool)
+    values = check_cosines(scores)
+    same = check_labels(mated, len(values), "mated").astype(bool)
     order = np.argsort(values, kind="stable")
-    made = values[order] != FAILED
-    hits = order[same[order] & made]
-    others = order[~same[order] & made][::-1]
+    acquired = values[order] != FAILED
+    hits = order[same[order] & acquired]
+    others = order[~same[order] & acquired][::-1]
     identities = None
     if person is not None:
-        people, first, second = _people(same, left, right, person)
+        people, first, second = _number_people(same, left, right, person)
         identities = Identities(
             people=people,
             mated=first[hits],
@@ -187,21 +197,114 @@ def listed(
     )
 
 
-def _people(
+def _number_people(
     same: NDArray[np.bool_], left: ArrayLike | None, right: ArrayLike | None, person: ArrayLike
 ) -> tuple[int, NDArray[np.int32], NDArray[np.int32] | None]:
     """Count the people compared, and number those on both sides of the comparisons."""
     if left is None:
         raise InputError("person needs left, which says where in it to look")
-    numbers, people = numbered(person, len(np.asarray(person)))
-    first = numbers[labels(left, len(same), "left")]
-    second = first if right is None else numbers[labels(right, len(same), "right")]
+    numbers, people = number_people(person, len(np.asarray(person)))
+    first = numbers[check_labels(left, len(same), "left")]
+    second = first if right is None else numbers[check_labels(right, len(same), "right")]
     wrong = (first == second) != same
     if right is not None and wrong.any():
         place = int(wrong.argmax())
-        told = "mated, of two people" if same[place] else "non-mated, of one person"
-        raise InputError(f"comparison number {place} is called {told}")
+        message = "mated, of two people" if same[place] else "non-mated, of one person"
+        raise InputError(f"comparison number {place} is called {message}")
     compared = np.zeros(people, bool)
     compared[first] = compared[second] = True
     number = compared.cumsum(dtype=np.int32) - 1
     return int(compared.sum()), number[first], None if right is None else number[second]
+
+
+_BEYOND: Final = 1.01  # no cosine is above it, or below its negative
+
+Rates = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Curve:
+    """Error rates over thresholds, thinned for drawing; each point was measured.
+
+    Attributes:
+        thresholds: float64 ``(n,)``, cosines, rising.
+        fmr: float64 ``(n,)``, from 1 down to 0.
+        fnmr: float64 ``(n,)``, from the share that failed up to 1.
+        eer: Equal error rate: where the line between the two neighboring points with FMR at or
+            above and below FNMR has both equal.
+        eer_threshold: The highest cosine at which FMR is not below FNMR.
+        auc: Area under the ROC curve: how often a mated comparison scores higher than a non-mated
+            one, ties counted half.
+    """
+
+    thresholds: Rates
+    fmr: Rates
+    fnmr: Rates
+    eer: float
+    eer_threshold: float
+    auc: float
+
+
+def trace_curve(scores: Scores, *, points: int = 300) -> Curve:
+    """Measure the whole trade-off, dense where either rate is small.
+
+    Args:
+        scores: The comparisons. Below an incomplete tail rates are read from the histogram.
+        points: About how many points each rate is drawn by.
+
+    Raises:
+        InputError: There are no mated or no non-mated comparisons.
+    """
+    for kind, count in (
+        ("mated", len(scores.mated) + scores.mated_failed),
+        ("non-mated", scores.non_mated),
+    ):
+        if not count:
+            raise InputError(f"a curve needs mated and non-mated comparisons: none is {kind}")
+    thresholds = _thresholds(scores, points)
+    eer, limit = _equal_error(scores)
+    return Curve(
+        thresholds, scores.fmr(thresholds), scores.fnmr(thresholds), eer, limit, _area(scores)
+    )
+
+
+def _thresholds(scores: Scores, points: int) -> Rates:
+    """The ends, and thresholds at which either rate grows by about the same factor each time."""
+    refused = scores.tail[_places(len(scores.tail), points)]
+    missed = scores.mated[_places(len(scores.mated), points)]
+    parts = [np.nextafter(refused, refused.dtype.type(np.inf)), missed, [-_BEYOND, _BEYOND]]
+    if not scores.complete:
+        parts.append(scores.histogram.edges[:: max(1, len(scores.histogram.edges) // points)])
+    return np.unique(np.concatenate([np.asarray(part, np.float64) for part in parts]))
+
+
+def _places(count: int, points: int) -> NDArray[np.intp]:
+    """Up to ``points`` places in ``count`` values, dense at the first and at the last."""
+    if not count:
+        return np.empty(0, np.intp)
+    near = np.unique(np.geomspace(1, count, points).astype(np.intp)) - 1
+    return np.union1d(near, np.linspace(0, count - 1, min(count, points)).astype(np.intp))
+
+
+def _equal_error(scores: Scores) -> tuple[float, float]:
+    low, high = -_BEYOND, _BEYOND
+    while low < (middle := (low + high) / 2) < high:
+        if _excess(scores, middle) >= 0:
+            low = middle
+        else:
+            high = middle
+    above, below = _excess(scores, low), _excess(scores, high)
+    fmr = scores.fmr([low, high])
+    limit = float(at_least(low, scores.mated.dtype))
+    return float(fmr[0] + (fmr[1] - fmr[0]) * above / (above - below)), limit
+
+
+def _excess(scores: Scores, threshold: float) -> float:
+    """FMR less FNMR: falls as the threshold rises, from at least 0 to -1."""
+    return float((scores.fmr(threshold) - scores.fnmr(threshold))[0])
+
+
+def _area(scores: Scores) -> float:
+    higher: Any = np.nextafter(scores.mated, scores.mated.dtype.type(np.inf))
+    beaten = 1 - (scores.fmr(scores.mated) + scores.fmr(higher)) / 2
+    return float(beaten.sum() / (len(scores.mated) + scores.mated_failed))

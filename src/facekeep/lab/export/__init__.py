@@ -3,6 +3,6 @@
 What comes out is run here, where it can be, and compared with what ONNX Runtime gives.
 """
 
-from facekeep.lab.export.exporting import TARGETS, Exported, export_model
+from facekeep.lab.export.exporter import TARGETS, Exported, export_model
 
 __all__ = ["TARGETS", "Exported", "export_model"]

@@ -11,17 +11,14 @@ import re
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
 from facekeep.errors import InputError, RuntimeUnavailable
-from facekeep.lab.export.running import Run, outputs_of
 from facekeep.models import ModelEntry, weights
 from facekeep.models.files import keep, read_model
 from facekeep.runtime import RuntimeOptions, Session, open_session
-
-BY: Final = "pnnx"
 
 _SIZES = (320, 256)  # of pictures, where any size will do: pnnx learns from two what is free
 _TIMEOUT = 600
@@ -29,8 +26,8 @@ _SMALLEST = "facekeep_smallest_norm"
 _GEMM = {"alpha": 1.0, "beta": 1.0, "transA": 0, "transB": 0}  # what a Gemm does unless told
 
 
-def convert(model: ModelEntry, target: Path) -> Run:
-    """Write ``target`` (``.ncnn.param``) and its ``.ncnn.bin``; return what runs them.
+def write_ncnn(model: ModelEntry, target: Path) -> None:
+    """Write ``target`` (``.ncnn.param``) and its ``.ncnn.bin``.
 
     What pnnx writes besides stays in the folder.
     """
@@ -41,13 +38,12 @@ def convert(model: ModelEntry, target: Path) -> Run:
     session = open_session(source, options=RuntimeOptions(threads=1))
     content = source if isinstance(source, bytes) else read_model(source)
     plain = with_picture_axis(with_plain_norms(content))
-    made = target.with_name("network.onnx")
-    keep(made, plain)
-    _call(program, made, model)
-    text = made.with_suffix(".ncnn.param").read_text(encoding="utf-8")
+    draft = target.with_name("network.onnx")
+    keep(draft, plain)
+    _call(program, draft, model)
+    text = draft.with_suffix(".ncnn.param").read_text(encoding="utf-8")
     keep(target, mended(text, session, model.input_size, reduced_axes(plain)).encode())
-    made.with_suffix(".ncnn.bin").replace(target.with_suffix(".bin"))
-    return outputs_of(open_session(target, options=RuntimeOptions(runtime="ncnn", threads=1)))
+    draft.with_suffix(".ncnn.bin").replace(target.with_suffix(".bin"))
 
 
 def with_plain_norms(content: bytes) -> bytes:

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from facekeep.lab.datasets.source import Source, decode
-from facekeep.lab.evaluate import Operating, holdout_tar
-from facekeep.lab.evaluate.data import PersonSet, Samples
+from facekeep.lab.datasets.test_sets import PersonSet, Samples
+from facekeep.lab.evaluate import OperatingPoint, measure_holdout_tar
 from facekeep.lab.train.embedding import embed_faces, pick_first_of_each
 from facekeep.lab.train.parallel import Parallel, shard
 
@@ -37,7 +37,7 @@ class Measured:
 
     data: PersonSet
     rows: NDArray[np.float32]
-    tar: tuple[Operating, ...]
+    tar: tuple[OperatingPoint, ...]
 
 
 class Holdout:
@@ -78,7 +78,9 @@ class Holdout:
         if all_rows is None or places is None:
             return None
         data = self._set(places.numpy())
-        return Measured(data, all_rows.numpy(), holdout_tar(all_rows.numpy(), data.person, FMRS))
+        return Measured(
+            data, all_rows.numpy(), measure_holdout_tar(all_rows.numpy(), data.person, FMRS)
+        )
 
     def table(self) -> bytes:
         """Say in tab-separated lines who is on which face, as ``evaluate --labels`` takes it.

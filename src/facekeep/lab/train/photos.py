@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from facekeep._internal.files import path_text, printable, private_folder, why
 from facekeep.errors import ImageError, InputError
-from facekeep.lab.evaluate.crops import cropper
-from facekeep.lab.evaluate.data import PersonSet
+from facekeep.lab.datasets.test_sets import PersonSet
+from facekeep.lab.evaluate.crops import make_cropper
 from facekeep.lab.evaluate.extract import Failure
 from facekeep.pipeline.detect import Detector
 from facekeep.pipeline.image import save_image
@@ -61,7 +61,7 @@ def crop_people(
     if not 16 <= size <= 1024:
         raise InputError(f"the side of a crop must be 16 to 1024 pixels, not {size}")
     folder = Path(path_text(out))
-    crop = cropper(photos.samples, size, detector, None)
+    crop = make_cropper(photos.samples, size, detector, None)
     saved, failures = 0, list[Failure]()
     for place, name in enumerate(photos.samples.names):
         target = folder / f"{name}.png"

@@ -14,9 +14,9 @@ import torch
 from facekeep._internal.files import printable
 from facekeep._version import __version__
 from facekeep.errors import InputError
-from facekeep.lab.evaluate import FMRS, Operating, all_pairs, at_rates
+from facekeep.lab.evaluate import FMRS, OperatingPoint, measure_at_rates, score_all_pairs
 from facekeep.lab.evaluate.calibrate import Calibration, calibrate
-from facekeep.lab.evaluate.extract import Extracted
+from facekeep.lab.evaluate.extract import Embeddings
 from facekeep.lab.nn import EdgeFace, export_onnx, save_checkpoint
 from facekeep.lab.train.curves import draw_curves
 from facekeep.lab.train.folder import RECIPE
@@ -99,9 +99,9 @@ def describe_command(folder: Path) -> str:
     return f"facekeep train --recipe {recipe} --out RUN"
 
 
-def measure_tar(measured: Measured) -> tuple[Operating, ...]:
+def measure_tar(measured: Measured) -> tuple[OperatingPoint, ...]:
     """Measure TAR at all the usual rates, with 95 % intervals by identity."""
-    return at_rates(all_pairs(measured.rows, measured.data.person).scores, FMRS)
+    return measure_at_rates(score_all_pairs(measured.rows, measured.data.person).scores, FMRS)
 
 
 def write_results(folder: Path, model: EdgeFace, facts: dict[str, Any]) -> dict[str, Any]:
@@ -195,6 +195,6 @@ def _calibrate(measured: Measured) -> Calibration | None:
     """Find thresholds; None where too few people were kept out for any."""
     every = np.ones(len(measured.rows), np.bool_)
     try:
-        return calibrate(measured.data, Extracted(measured.rows, every, None, ()))
+        return calibrate(measured.data, Embeddings(measured.rows, every, None, ()))
     except InputError:
         return None

@@ -16,7 +16,7 @@ from facekeep.lab.datasets.augment import PRESETS
 from facekeep.lab.datasets.source import Source, select
 from facekeep.lab.datasets.training_set import open_source
 from facekeep.lab.evaluate.plots import require_matplotlib
-from facekeep.lab.evaluate.result import operating_points
+from facekeep.lab.evaluate.result import list_operating_points
 from facekeep.lab.train.config import Recipe
 from facekeep.lab.train.embedder_loop import EmbedderTrainer
 from facekeep.lab.train.folder import KEPT_OUT, begin, require_new
@@ -156,7 +156,7 @@ class _Job:
         if not self.parallel.is_main:
             return TrainingResult(finished=True, step=step)
         points = () if measured is None else measure_tar(measured)
-        facts = self._facts(corrupt) | {"tar": operating_points(points) or None}
+        facts = self._facts(corrupt) | {"tar": list_operating_points(points) or None}
         model = self.learner.averaged
         summary = write_results(self.folder, model, facts)
         registered = None if name is None else self._register(name, measured)

@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 
 from facekeep.lab.datasets.source import Source
-from facekeep.lab.evaluate.crops import holds_face
+from facekeep.lab.evaluate.crops import has_face_in_place
 from facekeep.lab.train.embedding import read_face
 from facekeep.pipeline.detect import Detector
 from facekeep.runtime import RuntimeOptions
@@ -33,5 +33,5 @@ def count_misplaced(source: Source) -> tuple[int, int]:
             if face is None:
                 continue
             looked += 1
-            wrong += not holds_face(detector, face)
+            wrong += not has_face_in_place(detector, face)
     return wrong, looked

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from facekeep.errors import InputError
-from facekeep.lab.datasets.class_names import UNKNOWN
-from facekeep.lab.datasets.source import Source, select
+from facekeep.lab.datasets.source import UNKNOWN, Source, select
 
 __all__ = ["split"]
 

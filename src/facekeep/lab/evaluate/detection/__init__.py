@@ -1,19 +1,23 @@
 """How well detectors find faces of each size, and how exact their landmarks are.
 
-``canvases`` shows annotated faces at the sizes asked for, ``matching`` tells which boxes are faces,
-``figures`` holds what is measured, ``trial`` goes through it with one or several detectors.
+``mosaics`` shows annotated faces at the sizes asked for, ``metrics`` matches boxes with faces and
+measures, ``comparison`` does both with one or several detectors, ``report`` shows the results.
 """
 
-from facekeep.lab.evaluate.detection.canvases import SIZES, Canvas, Canvases
-from facekeep.lab.evaluate.detection.figures import DetectionResult
-from facekeep.lab.evaluate.detection.trial import LOWEST_SCORE, Contender, try_detectors
+from facekeep.lab.evaluate.detection.comparison import (
+    LOWEST_SCORE,
+    ComparedDetector,
+    compare_detectors,
+)
+from facekeep.lab.evaluate.detection.metrics import DetectionResult
+from facekeep.lab.evaluate.detection.mosaics import SIZES, Mosaic, MosaicSet
 
 __all__ = [
     "LOWEST_SCORE",
     "SIZES",
-    "Canvas",
-    "Canvases",
-    "Contender",
+    "ComparedDetector",
     "DetectionResult",
-    "try_detectors",
+    "Mosaic",
+    "MosaicSet",
+    "compare_detectors",
 ]

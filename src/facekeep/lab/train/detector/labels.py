@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facekeep.errors import ImageError
-from facekeep.lab.datasets.annotated import Annotated
+from facekeep.lab.datasets.annotated import AnnotatedPhotos
 from facekeep.lab.datasets.source import Source, select
 from facekeep.lab.datasets.training_set import open_source
 from facekeep.lab.train.loop import Watch
@@ -134,7 +134,7 @@ class _Reader:
         return load_image(self.source.read(place))
 
 
-def label_annotated(photos: Annotated, teacher: Detector, watch: Watch) -> LabeledPhotos:
+def label_annotated(photos: AnnotatedPhotos, teacher: Detector, watch: Watch) -> LabeledPhotos:
     """Take annotated photos; the teacher adds the faces that nobody annotated.
 
     Raises:

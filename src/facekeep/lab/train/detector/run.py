@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from facekeep.lab.datasets.annotated import Annotated, by_person, open_annotated
+from facekeep.lab.datasets.annotated import AnnotatedPhotos, open_annotated, split_by_person
 from facekeep.lab.nn.detector import FaceDetector, begin_evenly, load_yunet
 from facekeep.lab.nn.detector_export import export_detector
 from facekeep.lab.train.detector.labels import (
@@ -84,7 +84,7 @@ class DetectorTrainer(SmallTrainer[FaceDetector, DetectorRecipe]):
     ) -> tuple[Self, dict[str, Any]]:
         """See `SmallTrainer`: label the photos."""
         model = None if recipe.begin is None else _load_start(recipe.begin)
-        photos, held_out = by_person(
+        photos, held_out = split_by_person(
             open_annotated(recipe.data), holdout=recipe.holdout, seed=recipe.seed
         )
         with Detector(
@@ -154,7 +154,7 @@ def _compose(
 
 
 def _prepare_mosaics(
-    recipe: DetectorRecipe, photos: Annotated, teacher: Detector, watch: Watch
+    recipe: DetectorRecipe, photos: AnnotatedPhotos, teacher: Detector, watch: Watch
 ) -> tuple[MosaicComposer, dict[str, int]]:
     """Label all photos; also returns how many there are of each set."""
     sets = {"data": label_annotated(photos, teacher, watch)}

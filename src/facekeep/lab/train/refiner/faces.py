@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facekeep.errors import InputError
-from facekeep.lab.datasets.annotated import Annotated
+from facekeep.lab.datasets.annotated import AnnotatedPhotos
 from facekeep.lab.datasets.augment import Augment, augment
 from facekeep.lab.nn.refiner import SIDE
 from facekeep.lab.train.loop import Watch
@@ -35,10 +35,10 @@ CHANGES: Final = Augment(
     downscale=0.3,
     side=(0.25, 0.8),
     blur=0.2,
-    colour=0.3,
+    color=0.3,
     hue=(-20.0, 20.0),
     saturation=(0.6, 1.4),
-    grey=0.15,
+    gray=0.15,
     light=0.6,
     brightness=40.0,
     contrast=(0.6, 1.3),
@@ -66,7 +66,7 @@ class FacePatches:
         return len(self.patches)
 
 
-def cut_out(photos: Annotated, *, lift: float, watch: Watch) -> FacePatches:
+def cut_out(photos: AnnotatedPhotos, *, lift: float, watch: Watch) -> FacePatches:
     """Cut the annotated faces out of photos.
 
     Args:

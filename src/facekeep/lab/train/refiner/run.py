@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from facekeep.lab.datasets.annotated import by_person, open_annotated
+from facekeep.lab.datasets.annotated import open_annotated, split_by_person
 from facekeep.lab.datasets.augment import Augment
 from facekeep.lab.nn.refiner import SIDE, LandmarkRefiner, export_refiner
 from facekeep.lab.train.loop import Watch
@@ -67,7 +67,9 @@ class RefinerTrainer(SmallTrainer[LandmarkRefiner, RefinerRecipe]):
         cls, recipe: RefinerRecipe, folder: Path, threads: int, watch: Watch
     ) -> tuple[Self, dict[str, Any]]:
         """See `SmallTrainer`: cut the annotated faces out."""
-        parts = by_person(open_annotated(recipe.data), holdout=recipe.holdout, seed=recipe.seed)
+        parts = split_by_person(
+            open_annotated(recipe.data), holdout=recipe.holdout, seed=recipe.seed
+        )
         faces, held_out = (cut_out(part, lift=recipe.lift, watch=watch) for part in parts)
         trainer = cls(LandmarkRefiner(), folder, recipe, faces, held_out)
         return trainer, {"faces": len(faces), "held_out": len(held_out)}
