@@ -31,6 +31,7 @@ __all__ = ["TEXTS", "add_hint", "explain", "explain_finding", "explain_rejection
 TEXTS: Final[Mapping[str, str]] = {
     "cache_clear": "run: facekeep cache clear",
     "align": "run: facekeep align PHOTOS --out FACES, then say --aligned",
+    "cut_faces": "run: facekeep align PHOTOS --out FACES",
     "calibrate": "run: facekeep evaluate calibrate PEOPLE --model {model}",
     "compact": "run: facekeep gallery compact",
     "config_example": "facekeep config example shows all settings",

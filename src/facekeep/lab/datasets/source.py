@@ -269,8 +269,8 @@ def decode(data: bytes, size: int) -> NDArray[np.uint8]:
     height, width = image.shape[:2]
     if height != width:
         raise ImageError(
-            f"is not square ({width} x {height}), so it is a photo, not an aligned crop; "
-            "run: facekeep align PHOTOS --out FACES"
+            f"is not square ({width} x {height}), so it is a photo, not an aligned crop",
+            "cut_faces",
         )
     return resize_crop(image, size)
 

@@ -6,7 +6,6 @@ measures by size, sharpness and the like, ``detection`` compares detectors. The 
 metrics, and the data that pass between them: NumPy on scores, labels and embeddings.
 """
 
-from facekeep.lab.evaluate.bootstrap import Identities
 from facekeep.lab.evaluate.identification import (
     FPIRS,
     GallerySplit,
@@ -38,6 +37,7 @@ from facekeep.lab.evaluate.pairs import (
 from facekeep.lab.evaluate.scores import (
     Curve,
     Histogram,
+    Identities,
     Scores,
     build_scores,
     build_unnamed_scores,

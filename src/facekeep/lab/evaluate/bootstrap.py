@@ -10,19 +10,15 @@ person, as in a list of pairs, the interval of an FMR comes out up to 1.7 times 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from facekeep.lab.evaluate.scores import Scores
+from facekeep.lab.evaluate.scores import Identities, Scores, Weights
 
 __all__ = [
     "FEWEST_PEOPLE",
     "RESAMPLES",
-    "Identities",
     "Interval",
     "measure_intervals",
     "span_interval",
@@ -35,55 +31,9 @@ FEWEST_PEOPLE: Final = 10
 """The spread of fewer says little about people in general: they give no intervals."""
 
 _LEAST: Final = 1 << 20
-_CHUNK: Final = 1 << 16  # comparisons weighed at once: their weights stay in the cache
 _DEEPER: Final = 2  # a draw may put its threshold so many times as deep into the tail
 
 Interval = tuple[float, float] | None
-Weights = NDArray[np.float64]
-
-
-def _no_pairs() -> NDArray[np.int64]:
-    return np.empty((0, 2), np.int64)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Identities:
-    """Who is behind the comparisons of a ``Scores``; people are numbers from 0.
-
-    Attributes:
-        people: How many there are.
-        mated: int32 ``(m,)``, the person of each score in ``Scores.mated``.
-        mated_failed: ``(people,)``, each person's mated comparisons that failed.
-        first: int32 ``(t,)``, one person of each score in ``Scores.tail``.
-        second: int32 ``(t,)``, the other; None where only one person is drawn (identification).
-        templates: ``(people,)``, how many of each person were compared, where all were compared
-            with all; None where the tail is every non-mated comparison.
-        excluded: ``(e, 2)``, people who were not compared with each other after all.
-    """
-
-    people: int
-    mated: NDArray[np.int32]
-    mated_failed: NDArray[np.int64]
-    first: NDArray[np.int32]
-    second: NDArray[np.int32] | None
-    templates: NDArray[np.int64] | None = None
-    excluded: NDArray[np.int64] = field(default_factory=_no_pairs)
-
-    def weigh(self, weights: Weights, start: int, end: int) -> Weights:
-        """Return how often each of some comparisons of the tail counts."""
-        counts: Weights = weights.take(self.first[start:end])
-        if self.second is not None:
-            counts *= weights.take(self.second[start:end])
-        return counts
-
-    def non_mated(self, weights: Weights) -> float:
-        """Return how many non-mated comparisons there are when people count so often."""
-        if self.templates is None:
-            starts = range(0, len(self.first), _CHUNK)
-            return sum(float(self.weigh(weights, at, at + _CHUNK).sum()) for at in starts)
-        drawn = weights * self.templates
-        a, b = self.excluded.T
-        return float((drawn.sum() ** 2 - drawn @ drawn) / 2 - drawn[a] @ drawn[b])
 
 
 def measure_intervals(

@@ -25,9 +25,8 @@ from facekeep.lab.evaluate._checks import (
     find_acquired,
     number_people,
 )
-from facekeep.lab.evaluate.bootstrap import Identities
 from facekeep.lab.evaluate.metrics import OperatingPoint, measure_at_rates
-from facekeep.lab.evaluate.scores import Histogram, Scores, count_scores
+from facekeep.lab.evaluate.scores import Histogram, Identities, Scores, count_scores
 
 __all__ = [
     "Comparisons",
