@@ -102,7 +102,7 @@ def test_a_stopped_run_goes_on(
         return fine_tune(cut, whole, folder, data, OPTIONS, quantization=quantization, threads=1)
 
     def stopped(trainer: training.EmbedderTrainer, advance: Any) -> bool:
-        trainer._stopped = lambda stop: trainer.step == 5  # type: ignore[method-assign]
+        trainer._agree_to_stop = lambda stop: trainer.step == 5  # type: ignore[method-assign]
         return run(trainer, advance)
 
     with monkeypatch.context() as patch:

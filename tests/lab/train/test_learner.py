@@ -222,7 +222,7 @@ def test_a_teacher_may_see_larger_crops_than_the_network():
     torch.manual_seed(0)
     model = create_model("edgeface-xxs", input_size=32, layer_scale=1.0)
     recipe = Recipe(data=Path("/faces"), head="none", teacher=("t",))
-    pupil = Learner(model, recipe, classes=0, parallel=Parallel(), lessons=[lesson])
+    pupil = Learner(model, recipe, classes=0, parallel=Parallel(), targets=[lesson])
     large = torch.full((4, 3, 64, 64), 77, dtype=torch.uint8)
     large[:, :, :, ::2] += 2  # shrunk, it is even
     even = torch.full((4, 3, 32, 32), 78, dtype=torch.uint8)
