@@ -82,6 +82,7 @@ def people(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return gallery
 
 
+@pytest.mark.slow
 def test_a_group_is_named_and_enrolled_in_one_step(cli, album: Path, cache: Path, people: Path):
     groups = cli("cluster", album, "--json").json["groups"]
     assert not people.exists(), "looking makes no gallery"
@@ -109,6 +110,7 @@ def test_a_group_is_named_and_enrolled_in_one_step(cli, album: Path, cache: Path
     assert cli("identify", album / "hopper.png").status == 0
 
 
+@pytest.mark.slow
 def test_wrong_groups_and_names_enroll_nobody(cli, album: Path, cache: Path, people: Path):
     first, second = (group["id"] for group in cli("cluster", album, "--json").json["groups"])
     cli("enroll", "Ada Lovelace", album / "hopper.png", "--review", "off")
@@ -134,6 +136,7 @@ def test_wrong_groups_and_names_enroll_nobody(cli, album: Path, cache: Path, peo
     assert "inconsistent_identity" in wrong.out
 
 
+@pytest.mark.slow
 def test_a_group_without_a_name_says_whom_it_is_like(cli, album: Path, cache: Path, people: Path):
     assert cli("enroll", "Grace", album / "hopper.png", "--review", "off").status == 0
     twice = load_image(album / "hopper.png")
@@ -144,6 +147,7 @@ def test_a_group_without_a_name_says_whom_it_is_like(cli, album: Path, cache: Pa
     assert "in one photo with" not in cli("cluster", album, "--min-size", "1", "--collage").out
 
 
+@pytest.mark.slow
 def test_photos_are_sorted_into_folders(cli, album: Path, cache: Path, people: Path, tmp_path):
     cli("enroll", "Grace Hopper", album / "hopper.png", "--review", "off")
     target = tmp_path / "sorted"
@@ -161,6 +165,7 @@ def test_photos_are_sorted_into_folders(cli, album: Path, cache: Path, people: P
     assert "choose a folder outside it" in refused.err
 
 
+@pytest.mark.slow
 def test_a_gallery_of_another_model_names_nobody(cli, album: Path, cache: Path, people: Path):
     cli("enroll", "Grace Hopper", album / "hopper.png", "--review", "off")
     other = cli("cluster", album, "--embedder", "facekeep-xxs")

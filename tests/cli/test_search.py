@@ -21,6 +21,7 @@ def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FACEKEEP_THREADS", "1")
 
 
+@pytest.mark.slow
 def test_found_photos_are_listed_best_first(cli, album: Path, cache: Path):
     outcome = cli("search", album / "hopper.png", album)
     assert outcome.status == 0
@@ -33,6 +34,7 @@ def test_found_photos_are_listed_best_first(cli, album: Path, cache: Path):
     assert f"unreadable: {album / 'broken.jpg'}: is not a picture" in outcome.out
 
 
+@pytest.mark.slow
 def test_json_says_it_all(cli, album: Path, cache: Path):
     result = cli("search", album / "collins.png", album, "--json", "--fmr", "1e-3").json
     assert [Path(each["image"]).name for each in result["found"]] == ["collins.png", "collins.jpg"]
@@ -44,6 +46,7 @@ def test_json_says_it_all(cli, album: Path, cache: Path):
     assert Path(result["unreadable"][0]["image"]).name == "broken.jpg"
 
 
+@pytest.mark.slow
 def test_what_is_found_as_a_table(cli, album: Path, cache: Path, tmp_path: Path):
     outcome = cli("search", album / "hopper.png", album, "--csv", "-")
     assert outcome.status == 0
@@ -54,6 +57,7 @@ def test_what_is_found_as_a_table(cli, album: Path, cache: Path, tmp_path: Path)
     assert (tmp_path / "found.csv").read_text("utf-8") == outcome.out
 
 
+@pytest.mark.slow
 def test_top_and_sheet(cli, album: Path, cache: Path, tmp_path: Path):
     sheet = tmp_path / "sheet.png"
     outcome = cli("search", album / "hopper.png", album, "--top", "1", "--out", sheet)
@@ -96,11 +100,13 @@ def test_a_sheet_never_takes_the_place_of_a_photo(
     assert Path(sheet).read_bytes() == before
 
 
+@pytest.mark.slow
 def test_a_sheet_beside_the_photos_may_be_new(cli, album: Path, cache: Path):
     assert cli("cluster", album, "--out", album / "sheet.png", "--quiet").status == 0
     assert load_image(album / "sheet.png").std() > 20
 
 
+@pytest.mark.slow
 def test_a_face_that_no_photo_shows_is_exit_status_one(cli, album: Path, cache: Path):
     for path in album.rglob("collins*"):
         path.rename(album.parent / path.name)
@@ -109,6 +115,7 @@ def test_a_face_that_no_photo_shows_is_exit_status_one(cli, album: Path, cache: 
     assert outcome.out.startswith("found in 0 of 3 photos")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("probe", "folder", "message"),
     [
@@ -128,6 +135,7 @@ def test_bad_input_is_one_line(cli, album: Path, cache: Path, probe, folder, mes
     assert message in outcome.err
 
 
+@pytest.mark.slow
 def test_the_second_run_analyses_nothing(cli, album: Path, cache: Path):
     first = cli("search", album / "hopper.png", album, "--json").json
     second = cli("search", album / "hopper.png", album, "--json").json
@@ -135,6 +143,7 @@ def test_the_second_run_analyses_nothing(cli, album: Path, cache: Path):
     assert first == second
 
 
+@pytest.mark.slow
 def test_without_the_cache_nothing_is_remembered(cli, album: Path, cache: Path):
     for _ in range(2):
         result = cli("search", album / "hopper.png", album, "--no-cache", "--json").json
@@ -142,6 +151,7 @@ def test_without_the_cache_nothing_is_remembered(cli, album: Path, cache: Path):
     assert not (cache / "photos.db").exists()
 
 
+@pytest.mark.slow
 def test_a_cache_that_cannot_be_used_is_a_warning(cli, album: Path, cache: Path):
     (cache / "photos.db").mkdir()
     outcome = cli("search", album / "hopper.png", album)
@@ -164,6 +174,7 @@ def test_cache_info_and_clear(cli, album: Path, cache: Path, monkeypatch: pytest
     assert sorted(each.name for each in cache.iterdir()) == ["models"]
 
 
+@pytest.mark.slow
 def test_an_enrolled_person_is_looked_for_by_name(
     cli, album: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -12,6 +12,7 @@ from facekeep import save_image
 pytestmark = pytest.mark.usefixtures("album")
 
 
+@pytest.mark.slow
 def test_verify_as_json(cli):
     yes = cli("verify", "hopper.jpg", "hopper2.jpg", "--json", "--fmr", "1e-5")
     assert (yes.status, yes.err) == (0, "")
@@ -41,6 +42,7 @@ def test_verify_for_people(cli):
     assert outcome.out == "no: no face was found in grey.png and in grey.png\n"
 
 
+@pytest.mark.slow
 def test_each_picture_without_a_usable_face_is_told_of(cli, album, hopper):
     save_image(album / "poor.png", 255 - hopper)
     outcome = cli("verify", "grey.png", "poor.png", "-q")
@@ -49,6 +51,7 @@ def test_each_picture_without_a_usable_face_is_told_of(cli, album, hopper):
     )
 
 
+@pytest.mark.slow
 def test_which_face_of_several_was_compared_is_said(cli):
     words = ("verify", "party.jpg", "collins.jpg")
     lines = cli(*words, "-q").out.splitlines()
@@ -65,6 +68,7 @@ def test_which_face_of_several_was_compared_is_said(cli):
     assert (single["faces"], single["face"]) == (1, 1)
 
 
+@pytest.mark.slow
 def test_any_takes_the_best_pair_at_a_higher_threshold(cli):
     plain = cli("verify", "party.jpg", "collins.jpg", "--json").json
     words = ("verify", "party.jpg", "collins.jpg", "--any")
@@ -80,6 +84,7 @@ def test_any_takes_the_best_pair_at_a_higher_threshold(cli):
     assert single["threshold"] == plain["threshold"]
 
 
+@pytest.mark.slow
 def test_what_so_many_pairs_cannot_promise_is_refused(cli):
     outcome = cli("verify", "party.jpg", "party.jpg", "--any", "--fmr", "1e-6")
     assert outcome.status == 2
@@ -88,6 +93,7 @@ def test_what_so_many_pairs_cannot_promise_is_refused(cli):
     assert cli("verify", "party.jpg", "party.jpg", "--any", "--fmr", "4e-6").status == 0
 
 
+@pytest.mark.slow
 def test_flip_threads_and_models_change_nothing_that_matters(cli):
     plain = cli("verify", "hopper.jpg", "hopper2.jpg", "--json").json
     options = ("--flip", "--threads", "1", "--detector", "yunet", "--embedder", "sface")

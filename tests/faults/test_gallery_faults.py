@@ -81,13 +81,12 @@ def killed_at_random(
     say.close()
     # Some die while they open the gallery, most in the middle of their work.
     opening = random.random() < 0.1
-    if not opening:
-        assert said.recv() == "ready"
+    words = [] if opening else [said.recv() for _ in range(random.randint(1, 5))]
     time.sleep(random.uniform(0, longest))
     child.kill()
     child.join()
     assert child.exitcode == -9
-    return [word for word in rest_of(said) if word != "ready"]
+    return [word for word in (*words, *rest_of(said)) if word != "ready"]
 
 
 def rest_of(said: Connection) -> Iterator[str]:
@@ -113,8 +112,8 @@ def kill_many(
 def test_kill_while_enrolling_loses_nothing_and_leaves_nothing_half_done(
     path: Path, nursery: ForkServerContext
 ) -> None:
-    acknowledged = kill_many(nursery, gallery_load.enrol_for_ever, path, times=50, longest=0.1)
-    assert len(acknowledged) > 50
+    acknowledged = kill_many(nursery, gallery_load.enrol_for_ever, path, times=50, longest=0.05)
+    assert len(acknowledged) >= 20
     with Gallery.open(path, space=SPACE) as gallery:
         assert gallery.check() == []
         people = {person.name: person.template_count for person in gallery.people()}
@@ -129,8 +128,8 @@ def test_kill_while_enrolling_loses_nothing_and_leaves_nothing_half_done(
 def test_kill_while_erasing_leaves_no_traces_of_what_was_acknowledged(
     path: Path, nursery: ForkServerContext
 ) -> None:
-    acknowledged = kill_many(nursery, gallery_load.erase_for_ever, path, times=12, longest=0.5)
-    assert len(acknowledged) > 12
+    acknowledged = kill_many(nursery, gallery_load.erase_for_ever, path, times=12, longest=0.1)
+    assert acknowledged
     with Gallery.open(path, space=SPACE) as gallery:
         assert gallery.check() == []
         assert not gallery.info().erasure_pending

@@ -103,6 +103,7 @@ def picture(encoded: bytes) -> np.ndarray:
         return np.asarray(image.convert("RGB"))
 
 
+@pytest.mark.slow
 def test_curves_are_drawn_with_and_without_a_hold_out(tmp_path: Path):
     path = tmp_path / "log.csv"
     with Log(path) as log:
@@ -117,6 +118,7 @@ def test_curves_are_drawn_with_and_without_a_hold_out(tmp_path: Path):
     assert (picture(plain) != picture(full)).any()
 
 
+@pytest.mark.slow
 def test_a_log_of_one_row_is_drawn(tmp_path: Path):
     path = tmp_path / "log.csv"
     with Log(path) as log:

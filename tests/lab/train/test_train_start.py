@@ -45,6 +45,7 @@ def test_an_architecture_that_does_not_exist_is_told():
         make_starting_model(recipe(arch="edgeface-m"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "form", [{}, {"gamma": 0.5}, {"arch": "edgeface-xxs", "gamma": 0.5}], ids=str
 )
@@ -55,12 +56,14 @@ def test_a_file_gives_its_weights(trained, form):
     assert (found.arch, found.gamma, found.input_size) == ("edgeface-xxs", 0.5, 80)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", [{"arch": "edgeface-xs"}, {"gamma": 0.4}], ids=str)
 def test_a_file_of_another_network_says_which(trained, form):
     with pytest.raises(ModelError, match=r"it looks like edgeface-xxs of gamma 0\.5"):
         make_starting_model(recipe(from_=str(trained[0]), **form))
 
 
+@pytest.mark.slow
 def test_layers_of_low_rank_are_multiplied_out(trained):
     path, model = trained
     full = make_starting_model(recipe(from_=str(path), gamma=0, input_size=64))
@@ -77,6 +80,7 @@ def test_a_missing_file_is_told(tmp_path: Path):
         make_starting_model(recipe(from_=str(tmp_path / "none.pt")))
 
 
+@pytest.mark.slow
 def test_a_model_of_the_catalogue_brings_its_form_along(trained):
     import_model(trained[0], "mine", arch="edgeface-xxs", gamma=0.5, input_size=64)
     found = make_starting_model(recipe(from_="mine"))
@@ -98,6 +102,7 @@ def test_another_form_than_the_models_is_refused(trained, values, message: str):
         make_starting_model(recipe(from_="mine", **values))
 
 
+@pytest.mark.slow
 def test_an_onnx_file_of_ours_gives_its_weights(trained, tmp_path: Path):
     export_onnx(trained[1], tmp_path / "mine.onnx")
     found = make_starting_model(recipe(from_=str(tmp_path / "mine.onnx")))
@@ -111,6 +116,7 @@ def test_an_onnx_file_of_ours_gives_its_weights(trained, tmp_path: Path):
         make_starting_model(recipe(from_="run", gamma=0.3))
 
 
+@pytest.mark.slow
 def test_a_model_that_is_none_of_ours_is_refused_with_the_reason():
     with pytest.raises(ModelError, match="'sface' is no EdgeFace that facekeep wrote, so it can"):
         make_starting_model(recipe(from_="sface"))
@@ -128,6 +134,7 @@ def test_published_weights_that_are_not_here_are_to_be_pulled():
         make_starting_model(recipe(from_="edgeface-xs", gamma=0.3))
 
 
+@pytest.mark.slow
 def test_a_network_that_was_cut_is_trained_on(tmp_path: Path):
     model = create_model("edgeface-xxs", layer_scale=0.3)
     del model.stages[2].blocks[0]
