@@ -66,7 +66,7 @@ def import_tiny(folder: Path, name: str = "tiny", seed: int = 0) -> ModelEntry:
     """Put such a network into the catalogue."""
     file = folder / f"{name}.onnx"
     file.write_bytes(tiny_network(seed))
-    return import_model(file, name, weights_licence="ours", training_data="chance")
+    return import_model(file, name, weights_license="ours", training_data="chance")
 
 
 def faces(portraits: list[NDArray[np.uint8]], each: int, seed: int = 1) -> NDArray[np.uint8]:

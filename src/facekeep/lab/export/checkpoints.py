@@ -6,9 +6,10 @@ models up needs neither the laboratory nor PyTorch.
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 from pathlib import Path
+
+from msgspec import structs
 
 from facekeep._internal.files import path_text, printable
 from facekeep.errors import ModelError
@@ -56,9 +57,9 @@ def export_checkpoint(entry: ModelEntry, checkpoint: Path, target: Path) -> Mode
     content = target.read_bytes()
     form = probe_embedder(target)
     conversion = Conversion(EXPORT, hashlib.sha256(content).hexdigest(), len(content))
-    return dataclasses.replace(
+    return structs.replace(
         entry,
-        files=(dataclasses.replace(entry.files[0], conversion=conversion),),
+        files=(structs.replace(entry.files[0], conversion=conversion),),
         input_size=form.input_size,
         max_batch=form.max_batch,
         width=form.width,

@@ -136,10 +136,10 @@ def _register(folder: Path, name: str, recipe: DetectorRecipe) -> ModelEntry:
             architecture="facekeep-detector",
             summary=f"face detector trained with facekeep{begun}",
             files=(),
-            weights_licence="your own, as far as the photos, the teacher and the weights begun"
+            weights_license="your own, as far as the photos, the teacher and the weights begun"
             " with allow",
             training_data=f"see {SUMMARY} in {printable(folder.absolute())}",
-            colour="rgb",
+            color="rgb",
             mean=(0.0,) * 3,
             scale=(1.0,) * 3,
         ),

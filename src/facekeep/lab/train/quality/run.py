@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from msgspec import structs
 
 from facekeep._internal.files import printable
 from facekeep.errors import InputError
@@ -20,10 +20,10 @@ from facekeep.lab.train.quality.recipe import QualityRecipe
 from facekeep.lab.train.small import Outcome
 from facekeep.lab.train.small_run import train_small, write_results
 from facekeep.models import entry
+from facekeep.models.entry_file import write_entry
 from facekeep.models.files import read_model
 from facekeep.models.importing import add_model
 from facekeep.models.model_entry import ModelEntry
-from facekeep.models.write import write_entry
 from facekeep.pipeline.embed import Embedder
 from facekeep.runtime import RuntimeOptions
 
@@ -99,14 +99,14 @@ def _register(recipe: QualityRecipe, folder: Path, name: str) -> ModelEntry:
             architecture="facekeep-quality",
             summary=f"quality network of {recipe.teacher}, trained with facekeep",
             files=(),
-            weights_licence="your own, as far as the photos allow",
+            weights_license="your own, as far as the photos allow",
             training_data=f"see {SUMMARY} in {printable(folder.absolute())}",
-            colour="rgb",
+            color="rgb",
             mean=(0.0,) * 3,
             scale=(1.0,) * 3,
         ),
     )
     embedder = entry(recipe.teacher)
     if embedder.folder is not None:
-        write_entry(dataclasses.replace(embedder, quality=name), embedder.folder)
+        write_entry(structs.replace(embedder, quality=name), embedder.folder)
     return made
