@@ -1,4 +1,4 @@
-"""The road as one object: enrolment, identification, threads, batches, what it leaves behind."""
+"""The pipeline as one object: enrollment, identification, threads, batches, what is left."""
 
 from __future__ import annotations
 
@@ -385,7 +385,7 @@ def test_an_enrolled_photo_cannot_be_refused_nor_a_refused_one_enrolled(
             engine.refuse("Grace Hopper", again)
         hint = caught.value.hint
         assert hint is not None
-        assert hint.key == "remove_template"
+        assert hint.key == "erase_template"
         assert hint.facts["template"] in str(caught.value)
     person = engine.refuse("Grace Hopper", photo("collins"))
     assert (person.template_count, person.negative_count) == (2, 1)

@@ -272,6 +272,21 @@ def test_an_object_that_lacks_methods_is_refused(part: str) -> None:
         FaceEngine(**{part: object()})
 
 
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ({"detector": OneFace(), "refiner": "none"}, "refiner and orienter belong"),
+        ({"detector": OneFace(), "orienter": "none"}, "refiner and orienter belong"),
+        ({"embedder": Colors(), "flip": True}, "flip belongs"),
+        ({"gallery": Memory(Space("a", "b", 1)), "key": object()}, "key belongs"),
+        ({"max_faces": 0}, "max_faces must be 1 or more"),
+    ],
+)
+def test_what_belongs_to_a_named_part_is_not_ignored(arguments: dict[str, Any], told: str) -> None:
+    with pytest.raises(InputError, match=told):
+        FaceEngine(**arguments)
+
+
 def wrong_box(face: Face) -> Any:
     return OneFace(face.replace(bbox=face.bbox[:3]))
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from facekeep import FaceEngine, Settings, load_settings, open_engine
-from facekeep.config.settings import KNOBS
+from facekeep import FaceEngine, RuntimeOptions, Settings, load_settings, open_engine
+from facekeep.config.settings import SETTINGS
 from facekeep.errors import ConfigError, GalleryKeyError, GalleryNotFound
 from facekeep.factory import open_gallery
 from facekeep.gallery import generate_key
@@ -17,12 +17,13 @@ from facekeep.gallery import generate_key
 def engine_parameters() -> dict[str, inspect.Parameter]:
     """All that a setting decides: whether the gallery is written is up to the command."""
     found = dict(inspect.signature(FaceEngine).parameters)
-    del found["read_only"]
-    return found
+    for name in ("read_only", "options", "threads"):
+        del found[name]
+    return found | dict(inspect.signature(RuntimeOptions).parameters)
 
 
 def test_the_engine_takes_every_setting():
-    assert set(engine_parameters()) == set(KNOBS)
+    assert set(engine_parameters()) == set(SETTINGS)
 
 
 def test_the_engine_is_opened_as_the_settings_say(tmp_path: Path):

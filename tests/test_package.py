@@ -41,8 +41,8 @@ def test_all_is_sorted_and_names_everything_once() -> None:
 
 def test_no_public_name_is_hidden_by_a_module() -> None:
     """Importing a module sets it as an attribute of the package, before any lazy name."""
-    rooms = {path.stem for path in Path(facekeep.__file__).parent.iterdir()}
-    assert not rooms & set(facekeep.__all__)
+    modules = {path.stem for path in Path(facekeep.__file__).parent.iterdir()}
+    assert not modules & set(facekeep.__all__)
 
 
 def test_type_checkers_see_the_same_names_from_the_same_modules() -> None:
@@ -71,8 +71,8 @@ def test_every_error_can_be_imported_from_the_package() -> None:
 def test_every_public_name_is_there_and_documented(name: str) -> None:
     thing = getattr(facekeep, name)
     assert name in dir(facekeep)
-    room = importlib.import_module(f"facekeep.{facekeep._MODULE_OF[name]}")
-    assert name in getattr(room, "__all__", [name])
+    module = importlib.import_module(f"facekeep.{facekeep._MODULE_OF[name]}")
+    assert name in getattr(module, "__all__", [name])
     assert inspect.getdoc(thing)
     if inspect.isclass(thing):
         own = [member for key, member in vars(thing).items() if not key.startswith("_")]

@@ -1,4 +1,4 @@
-"""The whole road on real photos of many people: who is enrolled is found, strangers are not."""
+"""The whole pipeline on real photos of many people: who is enrolled is found, strangers are not."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from facekeep._internal.libraries import MODULES
-from facekeep.config.settings import KNOBS, Settings, config_path, resolve
+from facekeep.config.settings import SETTINGS, Settings, config_path, resolve
 from facekeep.errors import ConfigError, FacekeepError, Hint
 
 __all__ = ["Check", "doctor"]
@@ -355,7 +355,7 @@ def _variables(environ: dict[str, str]) -> Iterator[Check]:
     """Find variables that look like settings but are none."""
     import difflib
 
-    known = [knob.env for knob in KNOBS.values()]
+    known = [setting.env for setting in SETTINGS.values()]
     known += [f"FACEKEEP_{name}" for name in _OTHER_VARIABLES]
     for name in sorted(environ):
         if name.startswith("FACEKEEP_") and name not in known:

@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import partial
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -158,6 +159,14 @@ class FaceEngine(Closing, Forking):
     ) -> None:
         _require_one_rate(fmr, fpir)
         _require_objects(gallery, detector, embedder)
+        if isinstance(detector, FaceDetector) and not (refiner is orienter is None):
+            raise InputError("refiner and orienter belong to a detector that is named, not given")
+        if isinstance(embedder, FaceEmbedder) and flip:
+            raise InputError("flip belongs to an embedder that is named, not given")
+        if isinstance(gallery, GalleryStore) and key is not None:
+            raise InputError("key belongs to a gallery that is named, not given")
+        if max_faces is not None and not (isinstance(max_faces, Integral) and max_faces >= 1):
+            raise InputError(f"max_faces must be 1 or more, or None; got {max_faces!r}")
         if threads is not None:
             options = dataclasses.replace(options, threads=threads)
         self.fmr = _FMR if fmr is None else fmr

@@ -17,7 +17,6 @@ import pytest
 from numpy.typing import NDArray
 
 from facekeep import FaceEngine
-from facekeep import engine as engine_module
 from facekeep.apps import photo_reader as folder_module
 from facekeep.apps.contact_sheets import cluster_sheet, search_sheet
 from facekeep.apps.photo_cache import PhotoCache
@@ -246,8 +245,8 @@ def test_the_second_run_loads_no_network(
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("a network was loaded")
 
-    monkeypatch.setattr(engine_module, "Detector", refuse)
-    monkeypatch.setattr(engine_module, "Embedder", refuse)
+    monkeypatch.setattr("facekeep.pipeline.detect.open_model", refuse)
+    monkeypatch.setattr("facekeep.pipeline.embed.open_model", refuse)
     with FaceEngine(threads=1) as fresh, PhotoCache(cache_file) as cache:
         second = cluster_folder(fresh, album, cache=cache)
         found = search_folder(fresh, album / "hopper0.png", album, cache=cache)

@@ -29,15 +29,16 @@ from facekeep.gallery import Finding
 from facekeep.pipeline.enrollment import Rejection
 
 PACKAGE = Path(facekeep.__file__).parent
-# They run commands, or write down which command was run.
-COMMANDS_INSIDE = ("lab/bench/pipeline.py", "lab/train/finish.py")
+# The packages of the laboratory whose errors have hints already.
+LABORATORY = ("lab/export/", "lab/datasets/", "lab/compress/")
+REPORTS = ("lab/compress/report.py", "lab/compress/quantize.py", "lab/compress/reshape.py")
 FOREIGN = ("--force-reinstall",)
 
 
 def library() -> Iterator[tuple[str, ast.Module]]:
     for path in sorted(PACKAGE.rglob("*.py")):
         name = path.relative_to(PACKAGE).as_posix()
-        if not name.startswith(("cli/", "lab/")):
+        if not name.startswith(("cli/", "lab/")) or name.startswith(LABORATORY):
             yield name, ast.parse(path.read_text())
 
 
@@ -73,7 +74,7 @@ def test_no_text_of_the_library_names_an_option_or_a_command(known):
         for text in texts_of(tree)
         if wrong.search(str(text.value)) and not any(each in str(text.value) for each in FOREIGN)
     ]
-    assert found == []
+    assert [each for each in found if not each.startswith(REPORTS)] == []
 
 
 def test_every_hint_of_the_library_is_a_text_or_an_option(known):

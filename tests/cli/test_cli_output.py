@@ -55,9 +55,9 @@ def test_numpy_and_paths_become_plain_json(emitted):
 
 
 def test_what_is_counted():
-    counted = [output.counted(n, "photo") for n in (0, 1, 2)]
+    counted = [output.format_count(n, "photo") for n in (0, 1, 2)]
     assert counted == ["0 photos", "1 photo", "2 photos"]
-    assert [output.counted(n, "person", "people") for n in (1, 2)] == ["1 person", "2 people"]
+    assert [output.format_count(n, "person", "people") for n in (1, 2)] == ["1 person", "2 people"]
 
 
 def test_keys_keep_their_order_and_letters_their_form(capsys):
@@ -99,14 +99,14 @@ def test_json_can_be_read_back_whatever_the_terminal_speaks(monkeypatch, encodin
 
 @given(st.text(st.characters(exclude_categories=())))
 def test_any_text_fits_on_one_line(text):
-    line = output.one_line(text)
+    line = output.escape_line(text)
     assert len(line.splitlines()) <= 1
     assert not any(ord(c) < 32 or 127 <= ord(c) < 160 or 0xD800 <= ord(c) < 0xE000 for c in line)
 
 
 def test_names_that_need_joiners_stay_as_they_are():
     for name in ("می‌خواهم", "👩‍🔬", "Zoë", "e\u0301"):
-        assert output.one_line(name) == name
+        assert output.escape_line(name) == name
 
 
 def test_tables_elsewhere_are_aligned_plain_text(capsys):
@@ -168,7 +168,7 @@ def test_a_wide_table_is_folded_between_words_and_never_in_one(capsys, monkeypat
     ],
 )
 def test_values_are_told_in_words(capsys, value, text):
-    assert output.words(value) == text
+    assert output.format_value(value) == text
     output.print_table(["a"], [[value]])
     assert capsys.readouterr().out == f"a\n{text}".rstrip() + "\n" * (1 + (not text))
 
@@ -187,7 +187,7 @@ def test_values_are_told_in_words(capsys, value, text):
     ],
 )
 def test_sizes_are_as_people_write_them(count, text):
-    assert output.size_text(count) == text
+    assert output.format_size(count) == text
 
 
 @pytest.mark.parametrize(
@@ -204,7 +204,7 @@ def test_sizes_are_as_people_write_them(count, text):
     ],
 )
 def test_times_are_as_people_write_them(seconds, text):
-    assert output.time_text(seconds) == text
+    assert output.format_time(seconds) == text
 
 
 def clock(*times: float):

@@ -905,7 +905,7 @@ MODELS = [
         "models path mine",
         2,
         "model_not_found",
-        "import it again: facekeep models remove mine, then facekeep models import FILE",
+        "import it again; run: facekeep models remove mine, then facekeep models import FILE",
         lambda w: (_own_model(w), (w.root / "models/mine/mine.onnx").unlink()),
     ),
     Case(

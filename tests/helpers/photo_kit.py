@@ -23,7 +23,7 @@ def folded_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.setenv("FACEKEEP_CACHE", str(folder))
         with FaceEngine(threads=1) as engine:
             engine.analyze(np.zeros((64, 64, 3), np.uint8))
-            engine._analyser._embedder.get()
+            engine._analyzer._embedder.get()
         assert cache_dir() == folder
     return folder
 

@@ -126,7 +126,7 @@ def test_shapes_that_depend_on_values_cannot_be_followed() -> None:
 
 
 def test_what_is_not_here_cannot_be_counted() -> None:
-    with pytest.raises(ModelNotFound, match="facekeep models pull"):
+    with pytest.raises(ModelNotFound, match="pull it first"):
         model_cost(entry("edgeface-xxs"))
 
 

@@ -95,7 +95,7 @@ def test_what_is_no_embedder_is_refused(tflite: Path, models: Path) -> None:
     ):
         import_model(tflite, "mine", arch="tflite")
     tflite.write_bytes(means())
-    with pytest.raises(ModelCorrupt, match="to ONNX again, or name its kind with --arch"):
+    with pytest.raises(ModelCorrupt, match="to ONNX again, or name its kind"):
         import_model(tflite, "mine", arch="onnx")
     assert list(models.iterdir()) == []
 

@@ -94,7 +94,10 @@ class Group:
             "similarity": match and round_number(match.similarity),
             "threshold": match and round_number(match.threshold),
             "photos": len(self.photos),
-            "faces": [each.to_dict() for each in self.sightings],
+            "faces": [
+                {"image": face["image"], "bbox": face["bbox"], "similarity": face["similarity"]}
+                for face in (each.to_dict() for each in self.sightings)
+            ],
         }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from facekeep.cli.command import Run, command, group
-from facekeep.cli.output import counted, size_text
+from facekeep.cli.output import format_count, format_size
 
 app = group(
     "cache",
@@ -35,8 +35,8 @@ def info(run: Run) -> None:
     else:
         secrecy = "encrypted" if found.encrypted else "not encrypted"
         run.say(
-            f"{found.path}: templates of {counted(found.photos, 'photo')}, {secrecy};"
-            f" {counted(found.unreadable, 'unreadable photo')}; {size_text(found.size)}"
+            f"{found.path}: templates of {format_count(found.photos, 'photo')}, {secrecy};"
+            f" {format_count(found.unreadable, 'unreadable photo')}; {format_size(found.size)}"
         )
 
 

@@ -23,7 +23,7 @@ from facekeep.cli.enroll import (
     served,
 )
 from facekeep.cli.options import ENGINE, GALLERY, Collage, Folder, Out
-from facekeep.cli.output import counted
+from facekeep.cli.output import format_count
 from facekeep.cli.photo_commands import CacheFlag, open_cache, photo_progress, say_notes
 from facekeep.cli.result_files import check_sheet
 from facekeep.errors import FacekeepError, GalleryNotFound, InputError
@@ -261,7 +261,7 @@ def _report(
         return
     _print(run, result)
     for group_id, each in done:
-        count = counted(each.enrolled, "photo")
+        count = format_count(each.enrolled, "photo")
         run.say(f"{each.name}: {count} enrolled from group {group_id}")
         say_rejected(run, each)
     if copies is not None:
@@ -321,6 +321,6 @@ def _print_copies(run: Run, copies: SortedPhotos) -> None:
     for path, reason in copies.failed:
         run.say(f"not copied: {path}: {reason}")
     run.say(
-        f"{copies.folder}: {counted(copies.copied, 'photo')} copied into"
-        f" {counted(len(copies.folders), 'folder')}, {copies.present} there already"
+        f"{copies.folder}: {format_count(copies.copied, 'photo')} copied into"
+        f" {format_count(len(copies.folders), 'folder')}, {copies.present} there already"
     )

@@ -13,7 +13,7 @@ from typing import Annotated, Any, BinaryIO, Final
 import typer
 
 from facekeep._internal.files import is_full, printable, replacing, why
-from facekeep.cli.output import one_line, plain
+from facekeep.cli.output import escape_line, to_plain
 from facekeep.errors import InputError, StorageFull
 
 __all__ = ["Csv", "csv_rows"]
@@ -122,6 +122,6 @@ def _cell(value: object) -> object:
     if value is None or isinstance(value, bool):
         return "" if value is None else "yes" if value else "no"
     if isinstance(value, int | float):
-        return plain(value)
-    text = one_line(os.fspath(value) if isinstance(value, os.PathLike) else value)
+        return to_plain(value)
+    text = escape_line(os.fspath(value) if isinstance(value, os.PathLike) else value)
     return f"'{text}" if text.lstrip().startswith(_FORMULA) else text

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from facekeep.cli.command import Run
 from facekeep.cli.hints import first_enroll
-from facekeep.cli.output import words
+from facekeep.cli.output import format_value
 
 if TYPE_CHECKING:
     from facekeep.engine import FaceEngine
@@ -60,7 +60,7 @@ def _say_support(run: Run, limit: Threshold) -> None:
 
 
 def _format_rate(limit: Threshold) -> str:
-    return words(float(f"{limit.fmr:.2g}"))
+    return format_value(float(f"{limit.fmr:.2g}"))
 
 
 def _format_named(share: float) -> str:

@@ -9,7 +9,7 @@ import typer
 
 from facekeep._internal.files import private_folder
 from facekeep.cli.command import ExitStatus, Run, command, group
-from facekeep.cli.output import words
+from facekeep.cli.output import format_value
 from facekeep.errors import InputError
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def demo(
         documents = [_document(trial) for trial in trials]
         run.emit({"right": right, "trials": documents, "pictures": str(out)})
     run.table(["who is in it", "photo", "answer", "similarity", ""], [_row(t) for t in trials])
-    run.say(f"{right} of {len(trials)} right at a false-match rate of {words(settings.fmr)}")
+    run.say(f"{right} of {len(trials)} right at a false-match rate of {format_value(settings.fmr)}")
     if photos is not None and right < len(trials):
         run.say(
             "wrong answers may be right: several photos of one person belong into a folder with the"

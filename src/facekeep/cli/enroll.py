@@ -14,7 +14,7 @@ from facekeep.cli.command import ExitStatus, Run, command, group
 from facekeep.cli.completion import people_names
 from facekeep.cli.hints import explain, explain_rejection
 from facekeep.cli.options import ENGINE, GALLERY
-from facekeep.cli.output import counted
+from facekeep.cli.output import format_count
 from facekeep.errors import InputError
 from facekeep.factory import open_engine
 
@@ -168,7 +168,7 @@ def _print_summary(run: Run, done: Sequence[Enrollment]) -> None:
     missing = [each.name for each in done if not served(each)]
     photos = sum(each.enrolled for each in done)
     enrolled = f"{len(done) - len(missing)} of {len(done)} people enrolled"
-    run.say(f"{enrolled}, {counted(photos, 'new photo')}")
+    run.say(f"{enrolled}, {format_count(photos, 'new photo')}")
     if missing:
         run.say(f"without a photo that could be used: {', '.join(missing)}")
 
@@ -178,7 +178,7 @@ def _print(run: Run, enrollment: Enrollment) -> None:
     if reasons == {"already_enrolled"} and not enrollment.enrolled:
         run.say(f"{enrollment.name}: enrolled before, nothing new")
         return
-    run.say(f"{enrollment.name}: {counted(enrollment.enrolled, 'photo')} enrolled")
+    run.say(f"{enrollment.name}: {format_count(enrollment.enrolled, 'photo')} enrolled")
     for each in enrollment.chosen:
         place = " ".join(f"{value:.0f}" for value in each.bbox)
         run.say(f"  {each.image}: took the face at {place}, one of {each.faces}")
@@ -269,9 +269,10 @@ def _list_people(people: Path) -> Iterator[tuple[str, list[Path]]]:
     if loose:
         names = ", ".join(printable(each.name) for each in loose[:3])
         more = ", ..." if len(loose) > 3 else ""
+        lie = "lies" if len(loose) == 1 else "lie"
         raise InputError(
-            f"{counted(len(loose), 'picture')} in {people} {'lies' if len(loose) == 1 else 'lie'} "
-            f"beside the people's folders ({names}{more}), so nobody was enrolled: move each into "
-            "the folder of its person, or away"
+            f"{format_count(len(loose), 'picture')} in {people} {lie} beside the people's folders"
+            f" ({names}{more}), so nobody was enrolled: move each into the folder of its person, or"
+            " away"
         )
     yield from ((name, photos) for name, photos in named if photos)

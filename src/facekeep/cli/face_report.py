@@ -17,7 +17,7 @@ from facekeep.cli.decisions import format_box
 from facekeep.cli.exit_status import status_of
 from facekeep.cli.hints import explain
 from facekeep.cli.inputs import InputImage, InputImages, name_stdin
-from facekeep.cli.output import counted
+from facekeep.cli.output import format_count
 from facekeep.cli.result_files import check_targets, make_folder
 from facekeep.errors import FacekeepError, ImageError, InputError
 
@@ -128,7 +128,7 @@ class FaceReport:
             image.name,
             width,
             height,
-            counted(len(faces), "face"),
+            format_count(len(faces), "face"),
             time.monotonic() - begun,
         )
         numbers = reading_order(faces)
@@ -177,7 +177,7 @@ class FaceReport:
         """Count what could not be read in folders."""
         if self.images.folders and self.unreadable:
             total = self.unreadable + self.read
-            self.run.say(f"{self.unreadable} of {counted(total, 'picture')} could not be read")
+            self.run.say(f"{self.unreadable} of {format_count(total, 'picture')} could not be read")
         for reason in self.images.unread:
             self.run.warn(f"folder skipped: {reason}")
 
@@ -241,7 +241,7 @@ def _print_faces(run: Run, image: str, faces: Sequence[tuple[int, Face]]) -> Non
     if not faces:
         run.say(f"{image}: no face")
         return
-    run.say(f"{image}: {counted(len(faces), 'face')}")
+    run.say(f"{image}: {format_count(len(faces), 'face')}")
     if faces[0][1].decision is None:
         rows = [[number, format_box(face), _facts(face)] for number, face in faces]
         run.table(["face", "box (x1 y1 x2 y2)", "quality"], rows)

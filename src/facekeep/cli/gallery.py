@@ -14,7 +14,7 @@ import typer
 from facekeep.cli.command import ExitStatus, Run, command, group
 from facekeep.cli.hints import explain_finding
 from facekeep.cli.options import ENGINE, GALLERY
-from facekeep.cli.output import counted, size_text
+from facekeep.cli.output import format_count, format_size
 from facekeep.cli.photo_commands import photo_progress
 from facekeep.errors import InputError
 from facekeep.factory import open_engine, open_gallery, open_key
@@ -43,7 +43,7 @@ def info(run: Run) -> None:
         run.emit(info.to_dict())
         return
     facts = asdict(info)
-    facts["size"] = size_text(facts["size"])
+    facts["size"] = format_size(facts["size"])
     space = facts.pop("space")
     facts["model"] = f"{space['model']}, {space['width']} numbers a template"
     run.table(["fact", "value"], [[key.replace("_", " "), value] for key, value in facts.items()])
@@ -108,7 +108,7 @@ def restore_(
         )
     for remark in done.remarks:
         run.say(f"note: {remark}")
-    run.say(f"{done.path}: restored, {counted(done.people, 'person', 'people')}")
+    run.say(f"{done.path}: restored, {format_count(done.people, 'person', 'people')}")
 
 
 @command(app, "compact", uses=GALLERY, examples=["facekeep gallery compact"])
@@ -120,7 +120,7 @@ def compact(run: Run) -> None:
         after = gallery.info().size
     if run.json:
         run.emit({"before": before, "after": after})
-    run.say(f"{size_text(before)} before, {size_text(after)} after")
+    run.say(f"{format_size(before)} before, {format_size(after)} after")
 
 
 @command(app, "purge", uses=GALLERY, examples=["facekeep gallery purge"])
@@ -130,7 +130,7 @@ def purge(run: Run) -> None:
         erased = gallery.purge(datetime.now(UTC))
     if run.json:
         run.emit({"erased": [person.name for person in erased]})
-    run.say(f"{counted(len(erased), 'person', 'people')} erased")
+    run.say(f"{format_count(len(erased), 'person', 'people')} erased")
 
 
 @command(
@@ -276,9 +276,10 @@ def _print_migration(run: Run, result: Migration) -> None:
         run.table(["person", "templates", "cannot be carried over, because"], rows)
     if not result.done:
         names = {each.person_id for each in result.lost}
+        people = format_count(len(names), "person", "people")
         run.say(
-            f"nothing was changed: {counted(len(names), 'person', 'people')} cannot be carried over"
-            " whole; --drop NAME or --drop-all goes on without"
+            f"nothing was changed: {people} cannot be carried over"
+            " whole; name folders of photos (--photos), or go on without (--drop NAME, --drop-all)"
         )
         return
     if result.old == result.new:
@@ -287,8 +288,8 @@ def _print_migration(run: Run, result: Migration) -> None:
     made = f"{result.from_crops} templates from crops, {result.from_photos} from photos"
     run.say(f"migrated from {result.old.model} to {result.new.model}: {made}")
     if result.lost:
-        people = counted(len(result.erased), "person", "people")
-        run.say(f"{counted(len(result.lost), 'template')} erased, and {people} with them")
+        people = format_count(len(result.erased), "person", "people")
+        run.say(f"{format_count(len(result.lost), 'template')} erased, and {people} with them")
 
 
 @command(app, "audit", uses=GALLERY, examples=["facekeep gallery audit --last 20"])

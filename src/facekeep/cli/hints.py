@@ -30,10 +30,12 @@ __all__ = ["TEXTS", "add_hint", "explain", "explain_finding", "explain_rejection
 
 TEXTS: Final[Mapping[str, str]] = {
     "cache_clear": "run: facekeep cache clear",
+    "align": "run: facekeep align PHOTOS --out FACES, then say --aligned",
     "calibrate": "run: facekeep evaluate calibrate PEOPLE --model {model}",
     "compact": "run: facekeep gallery compact",
     "config_example": "facekeep config example shows all settings",
     "config_show": "see: facekeep config show",
+    "data_or_packed": "--data, or --mode packed",
     "enroll_creates": "facekeep enroll creates it",
     "erase_person": "run: facekeep people remove {name}",
     "erase_template": "run: facekeep people remove {name} --template {template}",
@@ -43,6 +45,8 @@ TEXTS: Final[Mapping[str, str]] = {
     " {model}",
     "list_models": "see: facekeep models list",
     "list_people": "see: facekeep people list",
+    "mixed_precision": "--min-cosine, --max-tar-loss, --heal, or --mode packed",
+    "mode_packed": "--mode packed",
     "merge": "run: facekeep people merge NAME OTHER",
     "pull": "run: facekeep models pull {model}",
     "pull_from": "run: facekeep models pull {model} --from FILE",

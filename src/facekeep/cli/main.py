@@ -109,7 +109,7 @@ def _conclude(error: BaseException, received: EndSignal, *, as_json: bool) -> in
         kind, message, status = _explain(_interruption(error) or error)
     try:
         if as_json:
-            output.emit_json({"error": {"kind": kind, "message": output.one_line(message)}})
+            output.emit_json({"error": {"kind": kind, "message": output.escape_line(message)}})
         else:
             output.say(f"facekeep: error: {message}", sys.stderr)
         sys.stdout.flush()

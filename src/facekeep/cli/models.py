@@ -12,7 +12,7 @@ from facekeep.cli.command import ExitStatus, Run, command, group
 from facekeep.cli.completion import choices, model_names
 from facekeep.cli.hints import add_hint
 from facekeep.cli.options import Model
-from facekeep.cli.output import BYTES, size_text, words
+from facekeep.cli.output import BYTES, format_size, format_value
 
 if TYPE_CHECKING:
     from facekeep.models import ModelEntry
@@ -339,6 +339,7 @@ def _rows(model: ModelEntry) -> list[tuple[str, str]]:
     from facekeep.models import is_default, verify
 
     state = verify(model).state + ", the default" * is_default(model)
+    mean = format_value(model.mean[0])
     size = f"{model.input_size} x {model.input_size} pixels" if model.input_size else "any"
     rows = [
         ("name", model.name),
@@ -349,13 +350,13 @@ def _rows(model: ModelEntry) -> list[tuple[str, str]]:
         ("caution", model.caution),
         ("task", model.task),
         ("state", state),
-        *(("file", f"{file.name}, {size_text(file.size)}") for file in model.files),
+        *(("file", f"{file.name}, {format_size(file.size)}") for file in model.files),
         ("runs with", model.runtime),
         ("parameters", f"{model.params:,}" if model.params else ""),
-        ("input", f"{size}, {model.color}, (pixel - {words(model.mean[0])}) * {_scale(model)}"),
+        ("input", f"{size}, {model.color}, (pixel - {mean}) * {_scale(model)}"),
     ]
     if model.task == "embed":
-        rates = [f"{words(fmr)} at cosine {cosine:.4f}" for fmr, cosine in model.thresholds]
+        rates = [f"{format_value(fmr)} at cosine {cosine:.4f}" for fmr, cosine in model.thresholds]
         rows += [
             ("embedding", f"{model.width} numbers" if model.width else ""),
             ("false-match rates", ", ".join(rates) or "not calibrated"),
@@ -364,8 +365,11 @@ def _rows(model: ModelEntry) -> list[tuple[str, str]]:
             ("calibrated by", model.calibration_command),
         ]
     for each in model.accuracy:
-        rows += [("measured", f"{words(each.value)}: {each.name}"), ("measured by", each.command)]
-    return [*rows, ("notes", model.notes), ("folder", words(model.folder))]
+        rows += [
+            ("measured", f"{format_value(each.value)}: {each.name}"),
+            ("measured by", each.command),
+        ]
+    return [*rows, ("notes", model.notes), ("folder", format_value(model.folder))]
 
 
 def _scale(model: ModelEntry) -> str:
@@ -373,4 +377,4 @@ def _scale(model: ModelEntry) -> str:
     inverse = 1 / model.scale[0] if model.scale[0] else 0.0
     rounded = round(2 * inverse) / 2
     near = abs(inverse - rounded) < 1e-6 * abs(inverse) and inverse > 1
-    return f"1/{words(rounded)}" if near else words(model.scale[0])
+    return f"1/{format_value(rounded)}" if near else format_value(model.scale[0])

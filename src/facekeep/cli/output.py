@@ -20,17 +20,17 @@ from facekeep.cli.hints import add_hint
 
 __all__ = [
     "BYTES",
-    "counted",
     "emit_json",
-    "one_line",
-    "plain",
+    "escape_line",
+    "format_count",
+    "format_size",
+    "format_time",
+    "format_value",
     "print_table",
     "progress",
     "say",
     "set_up_logging",
-    "size_text",
-    "time_text",
-    "words",
+    "to_plain",
 ]
 
 PLAIN_PROGRESS_SECONDS: Final = 5.0
@@ -43,7 +43,7 @@ _BIDI_CONTROLS: Final = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\
 """They reorder the text around them, so that a name could forge a line."""
 
 
-def one_line(text: object) -> str:
+def escape_line(text: object) -> str:
     """Make any text safe to print on one line: control characters and line ends are escaped.
 
     Names of files and of people come from outside; an escape sequence in one must not reach the
@@ -65,10 +65,10 @@ def _escaped(character: str) -> str:
 
 def say(text: object, stream: TextIO | None = None) -> None:
     """Print a text as one line, on stdout unless another stream is given."""
-    print(one_line(text), file=stream)
+    print(escape_line(text), file=stream)
 
 
-def counted(number: int, one: str, many: str = "") -> str:
+def format_count(number: int, one: str, many: str = "") -> str:
     """Say how many there are of something: "1 photo", "2 photos", "3 people"."""
     return f"{number} {one if number == 1 else many or one + 's'}"
 
@@ -76,11 +76,11 @@ def counted(number: int, one: str, many: str = "") -> str:
 def emit_json(document: Mapping[str, Any]) -> None:
     """Print a document as one line of JSON, keys in their own order, in UTF-8 or else in ASCII.
 
-    Values are those of ``plain``. What would steer a terminal, or is no text, is escaped.
+    Values are those of ``to_plain``. What would steer a terminal, or is no text, is escaped.
     """
     encoding = getattr(sys.stdout, "encoding", None) or "ascii"
     ascii_only = encoding.lower().replace("-", "") != "utf8"
-    text = json.dumps(plain(document), ensure_ascii=ascii_only, allow_nan=False)
+    text = json.dumps(to_plain(document), ensure_ascii=ascii_only, allow_nan=False)
     if not text.isprintable():
         text = "".join(c if _harmless(c) else _json_escaped(c) for c in text)
     print(text, flush=True)  # noqa: T201
@@ -91,22 +91,22 @@ def _json_escaped(character: str) -> str:
     return json.dumps(character)[1:-1]
 
 
-def plain(value: Any) -> Any:
+def to_plain(value: Any) -> Any:
     """Make a document what JSON can hold.
 
     numpy values become plain ones, paths become strings, floats keep seven significant digits,
     values that JSON lacks (NaN and the infinities) become null.
     """
     if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
+        return {str(key): to_plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
+        return [to_plain(item) for item in value]
     if isinstance(value, float):
         return _rounded(value)
     if isinstance(value, PathLike):
         return fspath(value)
     if hasattr(value, "tolist"):
-        return plain(value.tolist())
+        return to_plain(value.tolist())
     return value
 
 
@@ -128,10 +128,10 @@ def print_table(
 
     Args:
         headers: The names of the columns.
-        rows: The cells; see ``words``.
+        rows: The cells; see ``format_value``.
         fold: Fold it elsewhere too, to 80 columns: it holds sentences.
     """
-    cells = [[one_line(words(cell)) for cell in row] for row in rows]
+    cells = [[escape_line(format_value(cell)) for cell in row] for row in rows]
     terminal = sys.stdout.isatty()
     room = shutil.get_terminal_size((80, 24)).columns if terminal or fold else sys.maxsize
     widths = _column_widths([list(headers), *cells], room)
@@ -183,7 +183,7 @@ def _width(text: str) -> int:
     return len(text) + wide - sum(unicodedata.combining(c) > 0 for c in text)
 
 
-def words(value: object) -> str:
+def format_value(value: object) -> str:
     """Write a value for people: no literals of Python in it.
 
     Lists and tables go on one line, what is missing leaves no trace, small rates are ``1e-5``.
@@ -193,18 +193,18 @@ def words(value: object) -> str:
     if isinstance(value, float):
         return re.sub(r"e([+-])0+", lambda m: "e-" if m[1] == "-" else "e", f"{value:.7g}")
     if isinstance(value, Mapping):
-        return ", ".join(f"{key} {words(item)}" for key, item in value.items())
+        return ", ".join(f"{key} {format_value(item)}" for key, item in value.items())
     if isinstance(value, list | tuple):
-        return "; ".join(map(words, value))
+        return "; ".join(map(format_value, value))
     if isinstance(value, datetime):
         return f"{value.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
     return str(value)
 
 
-def size_text(count: int) -> str:
+def format_size(count: int) -> str:
     """Write a number of bytes as people do: "812 bytes", "1.3 MB"."""
     if count < 1000:
-        return counted(count, "byte")
+        return format_count(count, "byte")
     amount, unit = count / 1000, "kB"
     for larger in ("MB", "GB", "TB"):
         if amount < 999.5:
@@ -213,7 +213,7 @@ def size_text(count: int) -> str:
     return f"{amount:.1f} {unit}" if amount < 9.95 else f"{amount:.0f} {unit}"
 
 
-def time_text(seconds: float) -> str:
+def format_time(seconds: float) -> str:
     """Write a time as people do: "0.4 s", "35 s", "2 min", "3 h 20 min", "2 days"."""
     if seconds < 59.5:
         return f"{seconds:.1f} s" if seconds < 9.95 else f"{seconds:.0f} s"
@@ -223,7 +223,7 @@ def time_text(seconds: float) -> str:
     hours, minutes = divmod(minutes, 60)
     if hours < 48:
         return f"{hours} h {minutes} min" if minutes else f"{hours} h"
-    return counted(round(hours / 24), "day")
+    return format_count(round(hours / 24), "day")
 
 
 @contextmanager
@@ -284,7 +284,7 @@ def _bar(description: str, total: int | None, unit: str) -> Iterator[Callable[[i
     above = sys.stdout.isatty()
     console = Console(stderr=True)
     with Progress(*columns, console=console, transient=True, redirect_stdout=above) as bar:
-        task = bar.add_task(one_line(description), total=total)
+        task = bar.add_task(escape_line(description), total=total)
         yield lambda steps: bar.advance(task, steps)
 
 
@@ -299,7 +299,7 @@ def _plain_progress(
         done += steps
         if clock() - shown >= PLAIN_PROGRESS_SECONDS:
             shown = clock()
-            amount = size_text if unit == BYTES else str
+            amount = format_size if unit == BYTES else str
             of = "" if total is None else f" of {amount(total)}"
             speed = _speed(done, total, unit, shown - begun)
             say(f"{description}: {amount(done)}{of}{speed}", sys.stderr)
@@ -314,11 +314,11 @@ def _speed(done: int, total: int | None, unit: str, seconds: float) -> str:
     speed = f"{'' if unit == BYTES else f' {unit}'}, {_rate(done / seconds, unit)}"
     if total is None:
         return speed
-    return f"{speed}, {time_text((total - done) * seconds / done)} left"
+    return f"{speed}, {format_time((total - done) * seconds / done)} left"
 
 
 def _rate(speed: float, unit: str) -> str:
-    return f"{size_text(round(speed)) if unit == BYTES else f'{speed:,.0f} {unit}'}/s"
+    return f"{format_size(round(speed)) if unit == BYTES else f'{speed:,.0f} {unit}'}/s"
 
 
 class _LogHandler(logging.Handler):

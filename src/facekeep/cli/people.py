@@ -24,7 +24,7 @@ from facekeep.cli.enroll import (
 from facekeep.cli.hints import first_enroll
 from facekeep.cli.inputs import name_stdin, read_input
 from facekeep.cli.options import ENGINE, GALLERY, Image
-from facekeep.cli.output import counted, words
+from facekeep.cli.output import format_count, format_value
 from facekeep.errors import InputError, SpaceMismatch
 from facekeep.factory import open_engine, open_gallery, open_key, space_of
 
@@ -106,13 +106,13 @@ def show(run: Run, name: Name) -> None:
         run.emit(person.to_dict())
         return
     run.say(f"{person.name}, enrolled {person.created_at:%Y-%m-%d %H:%M} UTC, id {person.id[:8]}")
-    run.say(f"{counted(person.template_count, 'template')}{_against(person)}")
+    run.say(f"{format_count(person.template_count, 'template')}{_against(person)}")
     if person.consent:
         run.say(f"consent: {person.consent.basis}, {person.consent.given_at:%Y-%m-%d}")
     if person.retain_until:
         run.say(f"kept until {person.retain_until:%Y-%m-%d %H:%M} UTC")
     for key, value in person.metadata.items():
-        run.say(f"{key}: {words(value)}")
+        run.say(f"{key}: {format_value(value)}")
     rows = [
         [t.id, "is not" if t.negative else "", _number(t.quality), _source(t.source)]
         for t in person.templates or ()
@@ -212,7 +212,7 @@ def remove(run: Run, name: Name, templates: Some = None, yes: Sure = False) -> N
     with open_gallery(run.settings) as gallery:
         name = gallery.person(name).name
         if not yes:
-            some = counted(len(set(templates)), "template") + " of " if templates else ""
+            some = format_count(len(set(templates)), "template") + " of " if templates else ""
             _confirm(f"Erase {some}{name} for good?")
         if templates:
             _report(run, gallery.remove_templates(name, templates), "still enrolled")
@@ -220,7 +220,7 @@ def remove(run: Run, name: Name, templates: Some = None, yes: Sure = False) -> N
         person = gallery.remove(name)
     if run.json:
         run.emit({"removed": person.name, "template_count": person.template_count})
-    run.say(f"{person.name}: erased, {counted(person.template_count, 'template')}")
+    run.say(f"{person.name}: erased, {format_count(person.template_count, 'template')}")
 
 
 @command(
@@ -261,7 +261,7 @@ def export(
         count = gallery.count()
     if run.json:
         run.emit({"file": file, "people": count})
-    run.say(f"{file}: {counted(count, 'person', 'people')} exported")
+    run.say(f"{file}: {format_count(count, 'person', 'people')} exported")
 
 
 @command(
@@ -293,7 +293,7 @@ def import_(
         done = gallery.import_(file, key=key, on_conflict=on_conflict.value, new_person=new_person)
     if run.json:
         run.emit({"added": done.added, "merged": done.merged, "skipped": done.skipped})
-    added = counted(done.added, "person", "people")
+    added = format_count(done.added, "person", "people")
     run.say(f"{file}: {added} added, {done.merged} merged, {done.skipped} skipped")
 
 
@@ -328,9 +328,8 @@ def _file_key(spec: str | None) -> Key | None:
 def _report(run: Run, person: Person, what: str) -> None:
     if run.json:
         run.emit(person.to_dict())
-    run.say(
-        f"{person.name}: {what}, {counted(person.template_count, 'template')}{_against(person)}"
-    )
+    count = format_count(person.template_count, "template")
+    run.say(f"{person.name}: {what}, {count}{_against(person)}")
 
 
 def _counts(person: Person) -> str:

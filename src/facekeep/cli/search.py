@@ -15,7 +15,7 @@ from facekeep.cli.csv_file import Csv, csv_rows
 from facekeep.cli.decisions import format_box
 from facekeep.cli.inputs import STDIN, name_stdin, read_input
 from facekeep.cli.options import ENGINE, GALLERY, Folder, Out
-from facekeep.cli.output import words
+from facekeep.cli.output import format_value
 from facekeep.cli.photo_commands import CacheFlag, open_cache, photo_progress, say_notes
 from facekeep.cli.result_files import check_sheet
 from facekeep.errors import GalleryNotFound, ImageError, PersonNotFound
@@ -101,7 +101,7 @@ def search(
         run.say(f"looked for {result.name}, who is enrolled")
     elif probe != STDIN and not is_picture(probe) and not run.quiet:
         run.say(f"looked for the face of {probe}, which is a file here, not for a name")
-    others = words(float(f"{result.expected_false:.2g}"))
+    others = format_value(float(f"{result.expected_false:.2g}"))
     run.say(
         f"found in {len(result.found)} of {len(photos.photos)} photos with {photos.faces} faces"
         f"{f' ({photos.unusable} unusable)' if photos.unusable else ''};"

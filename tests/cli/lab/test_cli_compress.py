@@ -56,7 +56,7 @@ def test_a_foreign_network_cannot_be_fine_tuned(cli, tiny: ModelEntry, people: P
     outcome = cli("compress", "quantize", "tiny", "--out", "small", *words)
     assert outcome.status == 2
     assert "no EdgeFace that facekeep wrote" in outcome.err
-    assert "leave out --heal" in outcome.err
+    assert "or do without (--heal)" in outcome.err
     assert outcome.err.count("\n") == 1
 
 
@@ -104,7 +104,7 @@ def test_scores_that_need_faces_name_the_option(cli) -> None:
     words = ["--macs", 0.7, "--by", "taylor"]
     outcome = cli("compress", "prune", "facekeep-xxs", "--out", "small", *words)
     assert outcome.status == 2
-    assert "importance needs faces; name some with --data" in outcome.err
+    assert "importance needs faces; name some, or use magnitude (--data)" in outcome.err
     assert outcome.err.count("\n") == 1
 
 

@@ -51,7 +51,7 @@ def test_the_folder_of_the_tar_will_do(tar: Path, tmp_path: Path) -> None:
 
 
 def test_images_of_nobody_known_are_refused(tar: Path) -> None:
-    with pytest.raises(InputError, match="name a table with --labels"):
+    with pytest.raises(InputError, match="name a table that does"):
         known_people(tar)
 
 

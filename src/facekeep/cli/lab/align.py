@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from facekeep.cli.command import ExitStatus, Run, command, group
-from facekeep.cli.output import counted
+from facekeep.cli.output import format_count
 
 app = group()
 
@@ -62,7 +62,7 @@ def align(
     for each in done.failures:
         run.say(f"{each.name}: {each.reason}")
     run.say(
-        f"{out}: {counted(done.saved, 'face')} saved, {done.known} there already,"
-        f" {counted(len(done.failures), 'photo')} without a crop"
+        f"{out}: {format_count(done.saved, 'face')} saved, {done.known} there already,"
+        f" {format_count(len(done.failures), 'photo')} without a crop"
     )
     return ExitStatus.YES if done.saved + done.known else ExitStatus.NO

@@ -17,7 +17,7 @@ import typer
 from facekeep.cli.command import Run, command
 from facekeep.cli.completion import model_names
 from facekeep.cli.options import Out
-from facekeep.cli.output import plain
+from facekeep.cli.output import to_plain
 from facekeep.errors import InputError, StorageFull
 
 if TYPE_CHECKING:
@@ -376,7 +376,7 @@ def write_figures(out: Path, document: dict[str, Any]) -> None:
     """Write the figures to a file, as JSON."""
     from facekeep._internal.files import is_full, printable, why, write_whole
 
-    text = json.dumps(plain(document), indent=2, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(to_plain(document), indent=2, ensure_ascii=False, allow_nan=False)
     try:
         write_whole(out, f"{text}\n".encode(errors="backslashreplace"))
     except OSError as error:

@@ -11,7 +11,7 @@ from facekeep.cli.command import Run, command
 from facekeep.cli.completion import choices
 from facekeep.cli.models import app
 from facekeep.cli.options import Model
-from facekeep.cli.output import words
+from facekeep.cli.output import format_value
 
 
 @command(
@@ -59,5 +59,5 @@ def export(
     if made.difference is None:
         run.say(f"{name}: wrote {files}; it cannot be run here, so its numbers were not compared")
     else:
-        apart = words(float(f"{made.difference:.0e}"))
+        apart = format_value(float(f"{made.difference:.0e}"))
         run.say(f"{name}: wrote {files}; at most {apart} off ONNX Runtime's numbers")

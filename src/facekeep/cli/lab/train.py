@@ -13,7 +13,7 @@ import typer
 
 from facekeep.cli.command import INTERRUPTED, ExitStatus, Run, command, group, group_command
 from facekeep.cli.lab import train_detector, train_orienter, train_quality, train_refiner
-from facekeep.cli.output import counted, words
+from facekeep.cli.output import format_count, format_value
 from facekeep.errors import InputError
 from facekeep.lab.train.config import OPTIONS, Option
 from facekeep.lab.train.recipe import given_values, make_recipe
@@ -102,11 +102,13 @@ def _tell(run: Run, outcome: Outcome, out: Path) -> None:
 def _tell_summary(run: Run, summary: dict[str, Any], out: Path) -> None:
     run.say(
         f"{out}: {summary['arch']}, {summary['params']:,} parameters, saw"
-        f" {summary['samples_seen']:,} faces of {counted(summary['people'], 'person', 'people')}"
+        f" {summary['samples_seen']:,} faces of"
+        f" {format_count(summary['people'], 'person', 'people')}"
     )
     if summary["corrupt"]:
         run.say(
-            f"{counted(summary['corrupt'], 'picture')} could not be used; others took their places"
+            f"{format_count(summary['corrupt'], 'picture')} could not be used; others took their"
+            " places"
         )
     rows = [
         [rate, *(_percent(point[key]) for key in ("tar", "low", "high")), point["non_mated"]]
@@ -136,7 +138,7 @@ def _tell_name(run: Run, outcome: Outcome) -> None:
         )
         return
     lowest = made.thresholds[-1][0]
-    told = words(lowest)
+    told = format_value(lowest)
     rate = f" --fmr {told}" if lowest > run.settings.fmr else ""
     run.say(
         f"{made.name}: in the catalogue, calibrated on {made.comparisons:,} comparisons down to a"
@@ -168,7 +170,7 @@ def _parameter(name: str) -> str:
 def _option(option: Option) -> inspect.Parameter:
     text, default = option.doc, option.default_text or option.default
     if default not in (None, (), ""):
-        text += f" [default: {words(default)}]"
+        text += f" [default: {format_value(default)}]"
     kind = list[str] | None if isinstance(option.default, tuple) else str | None
     made = typer.Option(option.flag, metavar=option.kind.metavar, help=text, show_default=False)
     return inspect.Parameter(

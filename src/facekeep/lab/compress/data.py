@@ -106,7 +106,7 @@ class DataOptions:
         if self.count < 1:
             raise InputError(f"count must be at least 1, not {self.count}")
         if (self.lfw_images is None) != (self.lfw_pairs is None):
-            raise InputError("LFW needs both: --lfw-images DIR and --lfw-pairs FILE")
+            raise InputError("LFW needs both its images and its pairs", "lfw_images lfw_pairs")
 
     def open(self, threads: int = 0) -> tuple[FaceSet | None, EvaluationData]:
         """Open the data.

@@ -156,11 +156,11 @@ def require_aligned_data(faces: FaceSet | None) -> Path:
         InputError: There are none, or they are not aligned crops.
     """
     if faces is None or faces.path is None:
-        raise InputError("fine-tuning needs faces to learn from; name some with --data")
+        raise InputError("fine-tuning needs faces to learn from; name some", "data")
     if not faces.samples.aligned:
         raise InputError(
-            "fine-tuning needs aligned face crops; cut them out with facekeep align, and say"
-            " --aligned"
+            "fine-tuning needs aligned face crops; cut them out, and say that they are",
+            "align",
         )
     return faces.path
 
@@ -212,7 +212,7 @@ def train_quantization_aware(
     try:
         network = read_network(model)
     except ModelError as error:
-        raise ModelError(f"it cannot be fine-tuned: {error}; or leave out --heal") from error
+        raise ModelError(f"it cannot be fine-tuned: {error}; or do without", "heal") from error
     source = export_bytes(network)
     if quantize is None:
         skip = match_layers(list_layers(fold_constants(source)), options.skip)

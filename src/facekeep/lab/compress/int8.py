@@ -82,7 +82,7 @@ def calibrate_ranges(
     if method not in METHODS:
         raise InputError(f"unknown calibration {method!r}; known: {', '.join(METHODS)}")
     if not len(tensors):
-        raise InputError("there are no faces to calibrate on; name some with --data")
+        raise InputError("there are no faces to calibrate on; name some", "data")
     name = load_onnx(content).graph.input[0].name
     try:
         # ONNX Runtime prints what it counts.
@@ -158,7 +158,8 @@ def quantize_static(
     if opset < _PER_CHANNEL:
         raise ModelError(
             f"scales for each channel need ONNX opset {_PER_CHANNEL} and the network has {opset};"
-            " export it again, or only store its weights in 8 bits with --mode packed"
+            " export it again, or only store its weights in 8 bits",
+            "mode_packed",
         )
     with _catch_failures():
         quantizer = QDQQuantizer(
@@ -240,7 +241,8 @@ def _select_nodes(content: bytes, skip: Collection[str]) -> list[str]:
     if not nodes:
         raise ModelError(
             "no layer of the network is left to compute in 8 bits;"
-            " allow a greater loss, or only store its weights in 8 bits with --mode packed"
+            " allow a greater loss, or only store its weights in 8 bits",
+            "mode_packed",
         )
     return nodes
 

@@ -394,7 +394,7 @@ def _check(
     if min(multiple, rounds) < 1:
         raise InputError("multiple and rounds must be at least 1")
     if crops is None and by == "taylor":
-        raise InputError("Taylor importance needs faces; name some with --data, or use magnitude")
+        raise InputError("Taylor importance needs faces; name some, or use magnitude", "data")
     if by == "magnitude" and "blocks" in kinds:
         raise InputError(
             "the importance of blocks is computed on faces; use taylor, or do not cut blocks"

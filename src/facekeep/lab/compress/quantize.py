@@ -96,7 +96,8 @@ def quantize_model(
     if mode == "static" and (faces is None or len(faces.samples) < MIN_CALIBRATION_FACES):
         raise InputError(
             f"static 8 bits need at least {MIN_CALIBRATION_FACES} faces to calibrate on; name some"
-            " with --data, or only store the weights in 8 bits with --mode packed"
+            ", or only store the weights in 8 bits",
+            "data_or_packed",
         )
     reduce_range = saturates(options.target)
     calibration = faces if mode == "static" else None
@@ -281,8 +282,9 @@ class _MixedPrecision:
             if len(crops) < MIN_CALIBRATION_FACES:
                 raise InputError(
                     f"{len(crops)} of {len(faces.samples)} images show a face, and calibration"
-                    f" needs {MIN_CALIBRATION_FACES}; name more with --data, or say --aligned if"
-                    " they are face crops"
+                    f" needs {MIN_CALIBRATION_FACES}; name more, or say that they are face"
+                    " crops",
+                    "data aligned",
                 )
             tensors = embedder.tensor(crops)
         with evaluator.watch("Calibrating", len(tensors)) as advance:
@@ -397,9 +399,9 @@ def search_mixed_precision(
             low = count + 1
     if best is None:
         raise ModelError(
-            "no mix of 8 bits and float32 stays within the bounds; allow a greater loss"
-            " (--min-cosine, --max-tar-loss), use quantization-aware training, or longer (--heal),"
-            " or use --mode packed"
+            "no mix of 8 bits and float32 stays within the bounds; allow a greater loss, use"
+            " quantization-aware training, or longer, or only store the weights in 8 bits",
+            "mixed_precision",
         )
     return best
 

@@ -49,7 +49,7 @@ def known_people(
     known = np.flatnonzero(source.labels >= 0)
     if not len(known):
         raise InputError(
-            f"{printable(where)}: says of no image who it shows; name a table with --labels"
+            f"{printable(where)}: says of no image who it shows; name a table that does", "labels"
         )
     chosen = select(source, known)
     return build_person_set(

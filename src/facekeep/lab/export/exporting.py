@@ -106,7 +106,7 @@ def _files(model: ModelEntry, target: str, out: str | Path | None) -> tuple[Path
 
 def _require_free(file: Path) -> None:
     if os.path.lexists(file):
-        raise InputError(f"{printable(file)} is already there; give another --out")
+        raise InputError(f"{printable(file)} is already there; name another", "out")
 
 
 @contextmanager
