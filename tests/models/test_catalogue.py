@@ -136,8 +136,8 @@ def test_the_keys_of_older_versions_are_read_and_written_anew(models: Path) -> N
 @pytest.mark.parametrize(
     ("damage", "told"),
     [
-        ("unknown task", "task = guess: expected one of detect, refine, orient, quality, embed"),
-        ("text as number", "width = 8: expected a whole number from 1 to 65536"),
+        ("unknown task", "task = 'guess': expected one of detect, refine, orient, quality, embed"),
+        ("text as number", "width = '8': expected a whole number from 1 to 65536"),
         ("not a number", r"mean\[0\] = nan: expected a number"),
         ("unknown key of a file", r"files\[0\] has the unknown key 'mode'"),
         ("accuracy without command", r"accuracy\[0\] lacks the key 'command'"),

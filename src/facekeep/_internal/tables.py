@@ -77,10 +77,11 @@ def unwrap(hint: Any) -> tuple[Any, tuple[Any, ...]]:
             return hint, tuple(each for each in metas if isinstance(each, msgspec.Meta))
 
 
-def shorten(value: object) -> str:
-    """Show a value on one line of 60 characters at most."""
+def shorten(value: object, *, quote: bool = False) -> str:
+    """Show a value on one line of 60 characters at most; texts in quotes where asked."""
     try:
-        text = value if isinstance(value, str) and value.isprintable() else repr(value)
+        bare = isinstance(value, str) and value.isprintable() and not quote
+        text = str(value) if bare else repr(value)
     except ValueError:  # an integer of more digits than Python converts
         text = f"a huge {type(value).__name__}"
     return text if len(text) <= 60 else text[:57] + "..."
@@ -110,8 +111,8 @@ def _explain(message: str, content: Any, kind: Any) -> str:
     for name, index in re.findall(r"\.(\w+)|\[(\d+)\]", place):
         hint = _find_hint(hint, name, int(index or 0))
         value = value[name or int(index)]
-    shown = f"{place.lstrip('.')} = {shorten(value)}" if place else shorten(value)
-    return f"{shown}: expected {describe(hint)}"
+    where = f"{place.lstrip('.')} = " if place else ""
+    return f"{where}{shorten(value, quote=True)}: expected {describe(hint)}"
 
 
 def _find_hint(hint: Any, name: str, index: int) -> Any:

@@ -6,6 +6,7 @@ its type and bounds, and by `about` a sentence of help, an example, and the defa
 
 from __future__ import annotations
 
+import dataclasses
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -142,15 +143,15 @@ class Field:
             raise ConfigError(f"{shown}: expected {self.expects}") from error
 
 
-def list_fields(kind: type) -> Mapping[str, Field]:
-    """List the fields of a class by their keys in TOML."""
+def list_fields(kind: Any) -> Mapping[str, Field]:
+    """List the fields of a class of msgspec, or a dataclass, by their keys in TOML."""
     hints = get_type_hints(kind, include_extras=True)
     if issubclass(kind, msgspec.Struct):
         names = kind.__struct_fields__
         defaults = dict(zip(reversed(names), reversed(kind.__struct_defaults__), strict=False))
     else:
-        names = tuple(hints)
-        defaults = {name: getattr(kind, name, None) for name in names}
+        names = tuple(each.name for each in dataclasses.fields(kind))
+        defaults = {each.name: each.default for each in dataclasses.fields(kind)}
     found = [_field(name, hints[name], defaults.get(name)) for name in names]
     return {field.name: field for field in found}
 
@@ -165,7 +166,7 @@ def _field(attribute: str, hint: Any, default: Any) -> Field:
     return Field(
         attribute,
         Annotated[(base, *metas)],  # without None, which no text and no value of TOML is
-        None if default is msgspec.NODEFAULT else default,
+        None if default in (msgspec.NODEFAULT, dataclasses.MISSING) else default,
         meta.description,
         metavar,
         describe(hint),
