@@ -7,9 +7,7 @@ its type and bounds, and by `about` a sentence of help, an example, and the defa
 from __future__ import annotations
 
 import dataclasses
-import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final, get_type_hints
 
@@ -64,8 +62,7 @@ def about(
     return msgspec.Meta(title=expects, description=doc, extra=extra, **limits)
 
 
-@dataclass(frozen=True, slots=True)
-class Field:
+class Field(msgspec.Struct, frozen=True):
     """An option.
 
     Attributes:
@@ -74,7 +71,6 @@ class Field:
         default: Its default; None where ``default_text`` says it in words.
         doc: One sentence of help.
         metavar: The placeholder on the command line; empty for one that is yes or no.
-        expects: What it takes, in words that complete "expected ...".
         example: A value, in TOML.
         default_text: The default in words, empty where the value says it.
         secret: A wrong value may be a secret and must not be repeated.
@@ -86,7 +82,6 @@ class Field:
     default: Any
     doc: str
     metavar: str
-    expects: str
     example: str
     default_text: str
     secret: bool
@@ -96,6 +91,11 @@ class Field:
     def name(self) -> str:
         """The key in TOML."""
         return self.attribute.removesuffix("_")
+
+    @property
+    def expects(self) -> str:
+        """What it takes, in words that complete "expected ..."."""
+        return describe(self.hint)
 
     @property
     def option(self) -> str:
@@ -169,7 +169,6 @@ def _field(attribute: str, hint: Any, default: Any) -> Field:
         None if default in (msgspec.NODEFAULT, dataclasses.MISSING) else default,
         meta.description,
         metavar,
-        describe(hint),
         extra["example"],
         extra["default"],
         extra["secret"],
@@ -227,6 +226,8 @@ def read_document(path: Path, what: str) -> dict[str, Any]:
     Raises:
         ConfigError: It cannot be read, is larger than 1 MiB, or is not TOML.
     """
+    import tomllib  # here: most runs have no such file
+
     try:
         with open_regular(path) as stream:
             data = stream.read(_LIMIT + 1)

@@ -7,7 +7,6 @@ and the page ``docs/configuration.md`` are derived from it.
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -255,8 +254,7 @@ SETTINGS: Final = list_fields(Settings)
 """The fields of `Settings`, by name."""
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(Struct, frozen=True):
     """Where a value came from: the source, and the option, variable or file that said it."""
 
     source: Literal["flag", "environment", "file", "default"]
@@ -266,8 +264,7 @@ class Origin:
         return f"{self.source} {self.where}".rstrip()
 
 
-@dataclass(frozen=True, slots=True)
-class Resolved:
+class Resolved(Struct, frozen=True):
     """The settings in force, the origin of each, and the file that was read, if any."""
 
     settings: Settings
