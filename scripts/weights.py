@@ -34,7 +34,7 @@ from facekeep import load_image
 from facekeep.errors import FacekeepError, InputError, ModelNotFound
 from facekeep.models import ModelEntry, entry, list_models, locate
 from facekeep.models.files import keep
-from facekeep.models.pack import Numbers, pack
+from facekeep.models.weight_packing import Numbers, pack
 from facekeep.pipeline.embed import Embedder
 from facekeep.runtime import open_session
 

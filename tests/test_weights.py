@@ -25,7 +25,7 @@ from PIL import Image
 from facekeep.cli.main import build
 from facekeep.models import FileEntry, ModelEntry, entry, list_models
 from facekeep.models.model_entry import BundledSource
-from facekeep.models.pack import pack
+from facekeep.models.weight_packing import pack
 
 ROOT = Path(__file__).resolve().parents[1]
 

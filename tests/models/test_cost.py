@@ -13,8 +13,8 @@ from onnx import helper
 from facekeep.errors import ModelError, ModelNotFound
 from facekeep.lab import nn
 from facekeep.models import FileEntry, ModelEntry, entry, import_model, model_cost
-from facekeep.models.pack import Numbers, pack
 from facekeep.models.paths import models_dir
+from facekeep.models.weight_packing import Numbers, pack
 
 pytestmark = pytest.mark.usefixtures("models")
 

@@ -24,7 +24,7 @@ from facekeep.errors import (
 from facekeep.models import entry, import_model, locate, remove_model, set_thresholds, verify
 from facekeep.models.entry_file import ENTRY_FILE
 from facekeep.models.model_entry import ModelEntry
-from facekeep.models.opening import open_model
+from facekeep.models.resolve import open_model
 from facekeep.pipeline.embed import Embedder
 from facekeep.runtime import RuntimeOptions, open_session
 

@@ -207,9 +207,9 @@ def _formed(made: ModelEntry, scratch: Path, file: str, output: str | None) -> M
             raise type(error)(str(error).replace(str(path), shown)) from error
     try:
         if made.runtime != "onnxruntime":
-            form = call(shown, "facekeep.models.probe:probe_file", str(path), made.runtime)
+            form = call(shown, "facekeep.models.embedder_form:probe_file", str(path), made.runtime)
         else:
-            adapted = call(shown, "facekeep.models.adapting:adapt", file, str(path), output)
+            adapted = call(shown, "facekeep.models.onnx_adaptation:adapt", file, str(path), output)
             form = adapted["form"]
             if adapted["changed"]:
                 file_entry = _described(path.name, path.read_bytes())

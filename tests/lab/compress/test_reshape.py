@@ -21,7 +21,7 @@ from facekeep.lab.compress.workspace import StepResult, write_model
 from facekeep.lab.nn import EdgeFace, read_network, save_checkpoint
 from facekeep.models import ModelEntry, import_model, model_cost
 from facekeep.models.importing import add_model
-from facekeep.models.pack import pack
+from facekeep.models.weight_packing import pack
 from facekeep.pipeline.embed import Embedder
 
 

@@ -16,8 +16,8 @@ from facekeep.errors import ModelError
 from facekeep.lab import nn
 from facekeep.lab.nn.checkpoint import checkpoint_bytes
 from facekeep.lab.nn.litert import read_litert
+from facekeep.models.embedder_form import probe_embedder
 from facekeep.models.model_entry import EXPORT, Conversion, ModelEntry
-from facekeep.models.probe import probe_embedder
 
 
 def identify_checkpoint(checkpoint: Path) -> tuple[str, float | None]:

@@ -16,7 +16,7 @@ from facekeep._internal.files import open_regular, printable, why
 from facekeep.errors import ModelError, ModelNotFound
 from facekeep.lab.train.pixels import resized
 from facekeep.models import FileEntry, ModelEntry, checkpoint_path, entry
-from facekeep.models.probe import probe_embedder
+from facekeep.models.embedder_form import probe_embedder
 from facekeep.pipeline.embed import Embedder
 from facekeep.runtime import RuntimeOptions
 

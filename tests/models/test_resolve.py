@@ -15,7 +15,6 @@ from msgspec import structs
 
 from facekeep.errors import FacekeepError, ModelCorrupt, ModelError, ModelNotFound, PullError
 from facekeep.models import FileEntry, ModelEntry, entry, locate, pull, verify, weights
-from facekeep.models.fold import fold_block_quantised
 from facekeep.models.model_entry import (
     BundledSource,
     DistributionSource,
@@ -23,6 +22,7 @@ from facekeep.models.model_entry import (
     Source,
     UrlSource,
 )
+from facekeep.models.onnx_folding import fold_block_quantized
 from facekeep.models.paths import cache_dir, models_dir
 from facekeep.runtime import open_session
 
@@ -212,9 +212,9 @@ def test_an_onnx_that_writes_other_bytes_is_named_with_the_cure(
     models: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def otherwise(source: bytes, *, any_size: bool) -> bytes:
-        return fold_block_quantised(source, any_size=any_size) + b"\0"
+        return fold_block_quantized(source, any_size=any_size) + b"\0"
 
-    monkeypatch.setattr("facekeep.models.fold.fold_block_quantised", otherwise)
+    monkeypatch.setattr("facekeep.models.onnx_folding.fold_block_quantized", otherwise)
     version = re.escape(importlib.metadata.version("onnx"))
     cure = r"run: pip install onnx==\d+\.\d+\.\d+$"
     with pytest.raises(ModelCorrupt, match=rf"'yunet' with onnx {version} gave another .*{cure}"):
