@@ -20,7 +20,7 @@ from facekeep.models.prelu import without_prelu
 _Constants = dict[str, NDArray[Any]]
 
 
-def fold_block_quantised(source: bytes, *, any_size: bool, quick: bool = True) -> bytes:
+def fold_block_quantized(source: bytes, *, any_size: bool, quick: bool = True) -> bytes:
     """Return the same network with float32 constants and a free batch axis.
 
     Args:
