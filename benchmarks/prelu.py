@@ -14,7 +14,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from facekeep._internal.timing import in_turns
-from facekeep.models.fold import fold_block_quantised
+from facekeep.models.fold import fold_block_quantized
 from facekeep.runtime import RuntimeOptions, open_session
 
 _MAPS, _SIDE = 64, 56
@@ -48,7 +48,7 @@ def main() -> None:
     forms = {
         "PRelu": network(_PRELU),
         "Mul, Max": network(_MAX),
-        "facekeep's": fold_block_quantised(network(_PRELU), any_size=False),
+        "facekeep's": fold_block_quantized(network(_PRELU), any_size=False),
     }
     x = np.random.default_rng(1).normal(size=_SHAPE).astype(np.float32)
     sessions = {

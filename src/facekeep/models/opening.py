@@ -27,7 +27,7 @@ def open_model(entry: ModelEntry, options: RuntimeOptions = RuntimeOptions()) ->
     Raises:
         InputError: The runtime cannot run the model's file, or the device is unknown.
         ModelNotFound: The model's files are not on this machine.
-        ModelCorrupt: A file is not the one that the catalogue describes.
+        ModelCorrupt: A file is not the one that the catalog describes.
         RuntimeUnavailable: The runtime, device or precision does not work on this machine.
     """
     readers = _READERS.get(entry.runtime, (entry.runtime,))

@@ -1,4 +1,4 @@
-"""Strict reading of catalogue entries: a wrong or unknown key is an error that names it."""
+"""Strict reading of catalog entries: a wrong or unknown key is an error that names it."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ _log = logging.getLogger(__name__)
 WEIGHTS = Path(__file__).parent / "weights"
 """The folder of the weights that come with facekeep."""
 
-# A version that gave the files that the catalogue describes.
+# A version that gave the files that the catalog describes.
 _KNOWN_ONNX = "1.23.2"
 # Digits of a digest in the name of a converted file.
 _DIGITS = 16
@@ -67,7 +67,7 @@ def locate(entry: ModelEntry) -> Path:
 
     Raises:
         ModelNotFound: The model's files are not on this machine.
-        ModelCorrupt: A file is not the one that the catalogue describes.
+        ModelCorrupt: A file is not the one that the catalog describes.
         ModelError: The cache folder cannot be written; ``weights`` does without it.
         ConfigError: There is none; likewise.
         StorageFull: There is no room for the converted file.
@@ -81,7 +81,7 @@ def weights(entry: ModelEntry) -> Path | bytes:
 
     Raises:
         ModelNotFound: The model's files are not on this machine.
-        ModelCorrupt: A file is not the one that the catalogue describes.
+        ModelCorrupt: A file is not the one that the catalog describes.
     """
     ready = _prepare(entry)
     if isinstance(ready, Path):
@@ -150,7 +150,7 @@ def _keep(entry: ModelEntry, content: bytes) -> Path:
 
 
 def verify(entry: ModelEntry) -> ModelStatus:
-    """Check a model's files against the catalogue."""
+    """Check a model's files against the catalog."""
     if entry.offered:
         return ModelStatus("offered", "not pulled", pull_hint(entry))
     conversion = entry.files[0].conversion
@@ -265,13 +265,13 @@ def _in_distribution(source: DistributionSource) -> Path | None:
 
 def _convert(entry: ModelEntry, conversion: Conversion, source: Path) -> bytes:
     # Imported here: only the first use of a model converts it.
-    from facekeep.models.fold import fold_block_quantised
+    from facekeep.models.fold import fold_block_quantized
 
-    content = fold_block_quantised(source.read_bytes(), any_size=entry.input_size is None)
+    content = fold_block_quantized(source.read_bytes(), any_size=entry.input_size is None)
     if hashlib.sha256(content).hexdigest() != conversion.sha256:
         raise ModelCorrupt(
             f"converting model {entry.name!r} with onnx {importlib.metadata.version('onnx')} gave"
-            " another file than the catalogue describes;"
+            " another file than the catalog describes;"
             f" run: pip install onnx=={_KNOWN_ONNX}"
         )
     return content
