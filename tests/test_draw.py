@@ -85,7 +85,7 @@ def test_the_box_and_the_five_landmarks_are_where_the_face_is() -> None:
     drawn = annotate(grey(), [marked])
     sides = [(100, 160), (200, 160), (150, 100), (150, 220)]
     for x, y in [*sides, *marked.landmarks.astype(int)]:
-        assert tuple(drawn[y, x]) == FOUND.colour
+        assert tuple(drawn[y, x]) == FOUND.color
     compared = annotate(grey(), [known(100, 100, 200, 220)])
     assert (compared[110:210, 110:190] == 128).all(), "dots would hide a face that has a name"
     small = annotate(grey(), [face(100, 100, 130, 138)])
@@ -97,10 +97,10 @@ def edge(drawn: RGB, colour: tuple[int, int, int]) -> NDArray[np.bool_]:
 
 
 def test_unknown_faces_differ_from_known_ones_without_colour() -> None:
-    assert edge(annotate(grey(), [known(100, 100, 200, 220)]), KNOWN.colour).all()
-    dashes = edge(annotate(grey(), [unknown(100, 100, 200, 220)]), UNKNOWN.colour)
+    assert edge(annotate(grey(), [known(100, 100, 200, 220)]), KNOWN.color).all()
+    dashes = edge(annotate(grey(), [unknown(100, 100, 200, 220)]), UNKNOWN.color)
     assert 0.3 < dashes.mean() < 0.8
-    dots = edge(annotate(grey(), [unusable(100, 100, 200, 220)]), UNUSABLE.colour)
+    dots = edge(annotate(grey(), [unusable(100, 100, 200, 220)]), UNUSABLE.color)
     assert 0.3 < dots.mean() < 0.8
     assert np.count_nonzero(np.diff(dots.astype(int))) >= 1.5 * np.count_nonzero(
         np.diff(dashes.astype(int))
@@ -117,7 +117,7 @@ def luminance(colour: tuple[int, int, int]) -> float:
 
 @pytest.mark.parametrize("style", [KNOWN, UNKNOWN, FOUND, UNUSABLE])
 def test_labels_have_the_contrast_that_wcag_asks(style: Any) -> None:
-    low, high = sorted([luminance(style.colour), luminance(style.ink)])
+    low, high = sorted([luminance(style.color), luminance(style.ink)])
     assert (high + 0.05) / (low + 0.05) >= 4.5
 
 
@@ -126,7 +126,7 @@ def test_a_label_looks_the_same_on_every_ground(level: int) -> None:
     drawn = annotate(grey(level=level), [unknown(100, 100, 200, 220)])
     reference = annotate(grey(level=77), [unknown(100, 100, 200, 220)])
     np.testing.assert_array_equal(drawn[83:97, 100:108], reference[83:97, 100:108])
-    assert count(drawn[83:97, 100:108], UNKNOWN.colour) > 50
+    assert count(drawn[83:97, 100:108], UNKNOWN.color) > 50
 
 
 @pytest.mark.parametrize(
@@ -232,7 +232,7 @@ def test_a_long_label_is_shortened_to_the_width_of_the_picture() -> None:
 
 def test_a_picture_too_small_for_text_still_gets_its_box() -> None:
     drawn = annotate(grey(35, 40), [known(10, 10, 30, 30)])
-    assert count(drawn, KNOWN.colour) > 40
+    assert count(drawn, KNOWN.color) > 40
     assert not letters(drawn).any()
 
 
@@ -242,8 +242,8 @@ def test_lines_and_letters_grow_with_the_face_not_with_the_picture() -> None:
     large = annotate(grey(1200, 1600), [known(500, 500, 1100, 1200)])
     assert letters(small).sum() == letters(alone).sum() > 0
     assert letters(large).sum() > 10 * letters(small).sum()
-    assert (small[530, 495:505] == KNOWN.colour).all(axis=1).sum() == 1
-    assert 8 <= (large[800, 480:520] == KNOWN.colour).all(axis=1).sum() <= 12
+    assert (small[530, 495:505] == KNOWN.color).all(axis=1).sum() == 1
+    assert 8 <= (large[800, 480:520] == KNOWN.color).all(axis=1).sum() <= 12
 
 
 def test_known_faces_have_names_and_the_others_their_numbers() -> None:

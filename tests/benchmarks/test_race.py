@@ -258,7 +258,7 @@ def test_publishing_again_changes_nothing_else(tmp_path):
     once = page.read_text()
     publish(RESULTS, page)
     assert page.read_text() == once
-    assert once.startswith("# The race")
+    assert once.startswith("# Comparison with other libraries")
     assert "**400**" in once
     assert json.loads(page.with_suffix(".json").read_text()) == RESULTS
     assert page.with_suffix(".png").stat().st_size > 1000
