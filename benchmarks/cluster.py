@@ -1,6 +1,6 @@
 """Which way of grouping faces is best, and what it costs: the choice behind agglomeration.py.
 
-Five ways to group labelled faces by person, at the thresholds of several false-match rates, scored
+Five ways to group labeled faces by person, at the thresholds of several false-match rates, scored
 by pairs and by BCubed (Amigo et al. 2009); then seconds and peak memory for many faces.
 
 python benchmarks/cluster.py --threads 2

@@ -39,7 +39,7 @@ def arguments(description: str | None) -> argparse.ArgumentParser:
     shared = Path(os.environ.get("FACEKEEP_SHARED", "../shared"))
     parser.add_argument("--shared", type=Path, default=shared, help="folder with the test data")
     parser.add_argument("--cache", type=Path, default=home, help="folder for crops and embeddings")
-    parser.add_argument("--model", default=None, help="embedder, by its name in the catalogue")
+    parser.add_argument("--model", default=None, help="embedder, by its name in the catalog")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of a network")
     parser.add_argument("--json", action="store_true", help="print a line of JSON for each table")
     return parser

@@ -1,6 +1,6 @@
 """How well the photos of one person tell a wrong photo, and how many right ones they cost.
 
-Labelled faces, never those of LFW. Photos of a person are drawn, with or without one of somebody
+Labeled faces, never those of LFW. Photos of a person are drawn, with or without one of somebody
 else, and put through ``find_main_group`` at the bound for several false-match rates. The
 rate in use was chosen with ``--half 0``; the figures in docs/quality.md are those of ``--half 1``,
 whose people had no part in the choice. Some labels of CelebA are wrong: about two pairs in a

@@ -119,7 +119,7 @@ def boxed(*boxes: tuple[float, float, float, float], color: int | tuple[int, ...
 
 
 def noisy(sigma: float) -> Change:
-    """The camera's noise, in grey levels."""
+    """The camera's noise, in gray levels."""
     return lambda image, rng: clipped(image + rng.normal(0, sigma, image.shape))
 
 
@@ -201,7 +201,7 @@ def drawn_from(image: Image, x: NDArray[Any], y: NDArray[Any]) -> Image:
 
 
 def whirled(image: Image, rng: Rng) -> Image:
-    """Turned by half a radian in the middle of the face, less towards its edge."""
+    """Turned by half a radian in the middle of the face, less toward its edge."""
     y, x = np.mgrid[: image.shape[0], : image.shape[1]].astype(np.float32)
     x, y = x - image.shape[1] / 2, y - image.shape[0] / 2
     turn = 1.2 * np.clip(1 - np.hypot(x, y) / (0.6 * FACE), 0, None)
@@ -227,7 +227,7 @@ def behind_glass(image: Image, rng: Rng) -> Image:
 
 
 def embossed(image: Image, rng: Rng) -> Image:
-    """As a relief in grey stone."""
+    """As a relief in gray stone."""
     kernel = np.array([[-2, -1, 0], [-1, 0, 1], [0, 1, 2]], np.float32)
     return clipped(cv2.filter2D(grey(image).astype(np.float32), -1, kernel) + 128)
 
@@ -365,7 +365,7 @@ DAMAGES: dict[str, Change] = {
     "contrast x 0.05": flat(0.05),
     **{f"noise {sigma}": noisy(sigma) for sigma in (20, 50, 100)},
     "negative": lambda image, rng: 255 - image,
-    "negative, grey": lambda image, rng: 255 - grey(image),
+    "negative, gray": lambda image, rng: 255 - grey(image),
     "2 levels": posterized(2),
     "4 levels": posterized(4),
     "false colors": lambda image, rng: np.ascontiguousarray(
@@ -382,7 +382,7 @@ DAMAGES: dict[str, Change] = {
     "upper half gone": boxed((-2, -2, 3, 0.5), color=0),
     "8 levels": posterized(8),
     "washed out to white": washed(200, 0.2),
-    "washed out to grey": washed(100, 0.2),
+    "washed out to gray": washed(100, 0.2),
     "contrast x 0.2": flat(0.2),
     "contrast x 5": flat(5),
     "gamma 0.25": bent(0.25),

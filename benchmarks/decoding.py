@@ -46,7 +46,7 @@ class Odd(NamedTuple):
         name: What is odd about it.
         data: Its bytes.
         truth: What it shows, uint8 ``(H, W, 3)`` RGB.
-        tolerance: How far the mean may lie from it, in grey levels.
+        tolerance: How far the mean may lie from it, in gray levels.
         may_refuse: Whether a refusal is right too.
     """
 
@@ -58,7 +58,7 @@ class Odd(NamedTuple):
 
 
 def picture() -> Pixels:
-    """Return the picture: smooth, in colour, with no symmetry, and bright at one corner."""
+    """Return the picture: smooth, in color, with no symmetry, and bright at one corner."""
     width, height = SIDES
     across, down = np.meshgrid(np.linspace(0, 1, width), np.linspace(0, 1, height))
     red = 40 + 200 * across
@@ -71,12 +71,12 @@ def picture() -> Pixels:
 
 
 def grey(rgb: Pixels) -> Pixels:
-    """Return the grey of a picture, ``(H, W)``."""
+    """Return the gray of a picture, ``(H, W)``."""
     return np.asarray(Image.fromarray(rgb).convert("L"))
 
 
 def stacked(one: NDArray[Any]) -> Pixels:
-    """Return grey as RGB."""
+    """Return gray as RGB."""
     return np.repeat(np.asarray(one, np.uint8)[..., None], 3, axis=2)
 
 
@@ -131,7 +131,7 @@ def png(
     Args:
         samples: The values.
         depth: Bits of a sample.
-        kind: The colour type of the header.
+        kind: The color type of the header.
         extra: Chunks between the header and the pixels.
         before_end: Chunks between the pixels and the end.
     """
@@ -170,17 +170,17 @@ def interlaced(rgb: Pixels) -> bytes:
 
 
 def png_depths(rgb: Pixels) -> Iterator[Odd]:
-    """Make PNG files of every depth and kind of colour."""
+    """Make PNG files of every depth and kind of color."""
     luma = grey(rgb)
     for depth in (1, 2, 4, 8, 16):
         top = (1 << depth) - 1
         values = np.rint(luma / 255 * top).astype(np.uint16)
         shown = stacked(np.rint(values / top * 255))
-        yield Odd(f"PNG grey {depth} bit", png(values, depth, 0), shown, 0.6)
+        yield Odd(f"PNG gray {depth} bit", png(values, depth, 0), shown, 0.6)
         key = int(values[8, 8])
         clear = stacked(np.where(values == key, 255, shown[..., 0]))
         marked = png(values, depth, 0, chunk(b"tRNS", struct.pack(">H", key)))
-        yield Odd(f"PNG grey {depth} bit, one value clear", marked, clear, 0.6)
+        yield Odd(f"PNG gray {depth} bit, one value clear", marked, clear, 0.6)
     for depth in (1, 2, 4, 8):
         table = np.random.default_rng(depth).integers(0, 256, (1 << depth, 3)).astype(np.uint8)
         values = luma >> (8 - depth)
@@ -196,14 +196,14 @@ def png_depths(rgb: Pixels) -> Iterator[Odd]:
     yield Odd("PNG RGB 16 bit, low bytes of noise", png(odd.clip(0, 65535), 16, 2), rgb, 1.1)
     key = wide[0, 0]
     marked = png(wide, 16, 2, chunk(b"tRNS", struct.pack(">HHH", *map(int, key))))
-    yield Odd("PNG RGB 16 bit, one colour clear", marked, rgb, 0.6)
+    yield Odd("PNG RGB 16 bit, one color clear", marked, rgb, 0.6)
     alpha = ramp(rgb.shape)
     for depth, scale in ((8, 1), (16, 257)):
         both = np.dstack([rgb, alpha]).astype(np.uint16) * scale
         yield Odd(f"PNG RGBA {depth} bit", png(both, depth, 6), over_white(rgb, alpha), 1)
         two = np.dstack([luma, alpha]).astype(np.uint16) * scale
         seen = over_white(stacked(luma), alpha)
-        yield Odd(f"PNG grey and alpha {depth} bit", png(two, depth, 4), seen, 1)
+        yield Odd(f"PNG gray and alpha {depth} bit", png(two, depth, 4), seen, 1)
     yield Odd("PNG interlaced", interlaced(rgb), rgb, 0)
 
 
@@ -246,7 +246,7 @@ def png_metadata(rgb: Pixels) -> Iterator[Odd]:
     yield one("iCCP not compressed", chunk(b"iCCP", b"k\0\0abc"))
     yield one("texts that are not Latin", chunk(b"tEXt", b"\xff\xfe\0\xc3\x28"))
     yield one("unknown chunk", chunk(b"abCd", b"?" * 70_000))
-    yield one("PLTE of a picture in full colour", chunk(b"PLTE", bytes(30)))
+    yield one("PLTE of a picture in full color", chunk(b"PLTE", bytes(30)))
 
 
 def png_ends(rgb: Pixels) -> Iterator[Odd]:
@@ -341,9 +341,9 @@ def jpeg_kinds(rgb: Pixels) -> Iterator[Odd]:
             yield Odd(f"{kind} and more", data + b"more" * 999, rgb, 6)
             yield Odd(f"{kind} and another", data + saved(rgb[::-1], "JPEG"), rgb, 6)
     yield Odd("JPEG with restarts", saved(rgb, "JPEG", quality=95, restart_marker_rows=1), rgb, 8)
-    yield Odd("JPEG optimised", saved(rgb, "JPEG", quality=95, optimize=True), rgb, 8)
+    yield Odd("JPEG optimized", saved(rgb, "JPEG", quality=95, optimize=True), rgb, 8)
     luma = grey(rgb)
-    yield Odd("JPEG grey", saved(luma, "JPEG", quality=95), stacked(luma), 4)
+    yield Odd("JPEG gray", saved(luma, "JPEG", quality=95), stacked(luma), 4)
     kept = saved(rgb, "JPEG", quality=95, keep_rgb=True)
     yield Odd("JPEG RGB", kept, rgb, 4)
     at = kept.index(b"Adobe") - 4
@@ -396,7 +396,7 @@ def tiff_tag(data: bytes, code: int, value: int) -> bytes:
 
 
 def tiff_kinds(rgb: Pixels) -> Iterator[Odd]:
-    """Make TIFF files of every kind of sample, colour and layout."""
+    """Make TIFF files of every kind of sample, color and layout."""
     luma = grey(rgb)
     for order in ("<", ">"):
         yield from _tiff_grey(luma, order)
@@ -416,7 +416,7 @@ def _tiff_grey(luma: Pixels, order: str) -> Iterator[Odd]:
             if photometric == "miniswhite":
                 values = np.iinfo(dtype).max - values
             options: dict[str, Any] = {"photometric": photometric, "byteorder": order}
-            name = f"TIFF grey {bits} bit {photometric} {ends}"
+            name = f"TIFF gray {bits} bit {photometric} {ends}"
             yield Odd(name, tiff(values, **options), stacked(luma), 0.6, may_refuse=True)
             if bits == 16:
                 data = tiff(values, compression="zlib", **options)
@@ -472,13 +472,13 @@ def _tiff_bits(luma: Pixels) -> Iterator[Odd]:
             rows = [np.packbits((spread ^ white)[y].reshape(-1)) for y in range(len(values))]
             strip = b"".join(row.tobytes() for row in rows)
             data = _strip(strip, luma.shape, bits, 0 if white else 1)
-            name = f"TIFF grey {bits} bit {'miniswhite' if white else 'minisblack'}"
+            name = f"TIFF gray {bits} bit {'miniswhite' if white else 'minisblack'}"
             yield Odd(name, data, shown, 1, may_refuse=True)
     sixteen = (luma.astype(np.uint16) * 257).astype("<u2").tobytes()
     narrow = np.rint(luma / 255 * 4095).astype(np.uint16)
-    yield Odd("TIFF grey 16 bit without a photometric tag",
+    yield Odd("TIFF gray 16 bit without a photometric tag",
               _strip(sixteen, luma.shape, 16, None), stacked(luma), 1, may_refuse=True)  # fmt: skip
-    yield Odd("TIFF grey 12 bit values in 16, said so",
+    yield Odd("TIFF gray 12 bit values in 16, said so",
               _strip(narrow.astype("<u2").tobytes(), luma.shape, 16, 1, top=4095),
               stacked(np.rint(narrow / 257)), 1)  # fmt: skip
 
@@ -486,7 +486,7 @@ def _tiff_bits(luma: Pixels) -> Iterator[Odd]:
 def _strip(
     strip: bytes, shape: tuple[int, ...], bits: int, photometric: int | None, top: int | None = None
 ) -> bytes:
-    """Write a TIFF of one strip of grey."""
+    """Write a TIFF of one strip of gray."""
     tags = [(256, shape[1]), (257, shape[0]), (258, bits), (259, 1)]
     tags += [] if photometric is None else [(262, photometric)]
     tags += [(273, 8), (277, 1), (278, shape[0]), (279, len(strip))]
@@ -513,7 +513,7 @@ def _tiff_alphas(rgb: Pixels) -> Iterator[Odd]:
             two = np.dstack([inside, alpha]).astype(dtype) * dtype(scale)
             seen = stacked(luma) if kind == "unspecified" else over_white(stacked(luma), alpha)
             data = tiff(two, photometric="minisblack", extrasamples=[kind], planarconfig="contig")
-            yield Odd(f"TIFF grey {kind} {bits} bit", data, seen, 1.5, may_refuse=True)
+            yield Odd(f"TIFF gray {kind} {bits} bit", data, seen, 1.5, may_refuse=True)
 
 
 def _tiff_spaces(rgb: Pixels) -> Iterator[Odd]:
@@ -541,7 +541,7 @@ def _tiff_spaces(rgb: Pixels) -> Iterator[Odd]:
     data = tiff(luma, photometric="palette", colormap=table.astype(np.uint16) * 257)
     yield Odd("TIFF palette", data, shown, 1)
     data = tiff(luma, photometric="palette", colormap=table.astype(np.uint16))
-    yield Odd("TIFF palette of 8-bit colours", data, shown, 1, may_refuse=True)
+    yield Odd("TIFF palette of 8-bit colors", data, shown, 1, may_refuse=True)
 
 
 def _tiff_layouts(rgb: Pixels) -> Iterator[Odd]:
@@ -700,7 +700,7 @@ def others(rgb: Pixels) -> Iterator[Odd]:
     if features.check("avif"):
         yield Odd("AVIF", saved(rgb, "AVIF", quality=95), rgb, 6)
         yield Odd("AVIF with alpha", saved(both, "AVIF", quality=95), over_white(rgb, alpha), 6)
-        yield Odd("AVIF grey", saved(luma, "AVIF", quality=95), stacked(luma), 6)
+        yield Odd("AVIF gray", saved(luma, "AVIF", quality=95), stacked(luma), 6)
     yield from _bitmaps(rgb)
 
 
@@ -708,7 +708,7 @@ def _bitmaps(rgb: Pixels) -> Iterator[Odd]:
     height, width = rgb.shape[:2]
     made = Image.fromarray(rgb)
     yield Odd("BMP", saved(rgb, "BMP"), rgb, 0)
-    yield Odd("BMP grey", saved(grey(rgb), "BMP"), stacked(grey(rgb)), 0)
+    yield Odd("BMP gray", saved(grey(rgb), "BMP"), stacked(grey(rgb)), 0)
     table = made.quantize(100)
     yield Odd("BMP palette", saved(table, "BMP"), np.asarray(table.convert("RGB")), 0)
     one = made.convert("1")
@@ -762,7 +762,7 @@ def odd_files() -> Iterator[Odd]:
 
 
 def far(one: Pixels, other: Pixels) -> float:
-    """Return the mean distance in grey levels, leaving out what a cut file may lack."""
+    """Return the mean distance in gray levels, leaving out what a cut file may lack."""
     if one.shape != other.shape:
         return float("inf")
     apart = np.abs(one.astype(float) - other.astype(float)).mean(axis=2)

@@ -1,7 +1,7 @@
 """Landmarks against annotated ones, as detected and refined; and what recognition gains.
 
 Photos of the people whom the refiner never saw (``split_by_person``, 70 people, seed 0). Of the 68
-annotated points the eye centres, the nose tip and the corners of the mouth count as the truth;
+annotated points the eye centers, the nose tip and the corners of the mouth count as the truth;
 errors are in % of their eye distance. TAR counts all mated pairs of photos; its gain over the
 landmarks as detected comes with a 95 % interval from a bootstrap over the people. "mirrored" is
 found in the mirror images and brought back: a bias of the detector to one side turns round there,

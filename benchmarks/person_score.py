@@ -6,7 +6,7 @@ most templates are the mated probes, and all images of all others the non-mated 
 is missed when its person is not the best candidate or scores below the threshold. Of two names that
 may be one person's only one is used. The figures are means over several draws.
 
-The last columns use thresholds of the catalogue, which were calibrated on single comparisons: the
+The last columns use thresholds of the catalog, which were calibrated on single comparisons: the
 one for FMR 1e-4, and the one for 1e-4 divided by the number of templates. "real" is the FMR found.
 """
 

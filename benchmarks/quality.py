@@ -83,7 +83,7 @@ def shaken(length: int, degrees: float) -> Change:
 
 
 def noisy(sigma: float) -> Change:
-    """The camera's noise, in grey levels."""
+    """The camera's noise, in gray levels."""
     noise = np.random.default_rng(0).normal(0, sigma, (112, 112, 3))
     return lambda crop: clipped(crop + noise)
 
@@ -135,7 +135,7 @@ def band(luma: NDArray[np.float32], low: float, high: float, wide: float, widest
 
 
 def edges_lost(luma: NDArray[np.float32]) -> float:
-    """Share of the differences of neighbours that a box blur takes away (Crete et al. 2007)."""
+    """Share of the differences of neighbors that a box blur takes away (Crete et al. 2007)."""
     shares = []
     for axis, kernel in ((1, (9, 1)), (0, (1, 9))):
         had = np.abs(np.diff(luma, axis=axis))

@@ -45,7 +45,7 @@ def mirror() -> NDArray[np.intp]:
 def factorise(points: Values) -> Values:
     """The rigid head behind many views of 68 points: ``(68, 3)``, up to rotation and depth's sign.
 
-    Tomasi and Kanade 1992: centred views of one body have rank three; the scaled orthographic
+    Tomasi and Kanade 1992: centered views of one body have rank three; the scaled orthographic
     camera, whose two axes are of one length and at right angles, fixes the rest.
     """
     flipped = points[:, mirror()] * [-1, 1]

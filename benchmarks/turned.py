@@ -217,7 +217,7 @@ def times(args: argparse.Namespace) -> list[dict[str, Any]]:
                     "find, before ms": medians[0],
                     "after ms": medians[1],
                     "ratio": float(np.median(spent[:, 1] / spent[:, 0])),
-                    "analyse, before ms": medians[2],
+                    "analyze, before ms": medians[2],
                     "then ms": medians[3],
                     "its ratio": float(np.median(spent[:, 3] / spent[:, 2])),
                     "of the sums": float(spent[:, 3].sum() / spent[:, 2].sum()),

@@ -4,10 +4,10 @@
     python scripts/weights.py --data ../shared/data [NAME ...]
 
 Each file of recipes/ says how one network is made: `commands`, each the words after `facekeep`
-({data} is the folder of --data, {before} the run before, {learnt} a tar of what it learnt from; one
+({data} is the folder of --data, {before} the run before, {learnt} a tar of its photos; one
 that trains gets an --out of its own, another ends with the name of the model it makes in the
-catalogue of this work, and is not done again where it is there); `result`, the file of the last run
-that is shipped; `numbers`, what its weights are stored in; `teachers`, the models of the catalogue
+catalog of this work, and is not done again where it is there); `result`, the file of the last run
+that is shipped; `numbers`, what its weights are stored in; `teachers`, the models of the catalog
 that must be here first; `threads`, on which the result depends a little; and `without`, the sets of
 faces that {faces} and {labels} leave out. A run that was interrupted goes on; one that is done is
 not done again.
@@ -41,7 +41,7 @@ from facekeep.runtime import open_session
 ROOT = Path(__file__).resolve().parents[1]
 RECIPES = ROOT / "recipes"
 INTERRUPTED = 130
-MODELS = "models"  # the catalogue of what is made on the way
+MODELS = "models"  # the catalog of what is made on the way
 DONE = "summary.json"  # what a run writes at its end
 COMPARED = 64  # images that two networks are compared on
 ANY_SIZE = 320  # the side of an image for a network that takes any
@@ -77,7 +77,7 @@ def recipes(names: list[str]) -> list[Recipe]:
 
 
 def facekeep(out: Path, *words: object, threads: int = 0) -> None:
-    """Run a command of facekeep on a catalogue in a folder; end with it where it fails."""
+    """Run a command of facekeep on a catalog in a folder; end with it where it fails."""
     environment = os.environ | {
         "FACEKEEP_THREADS": str(threads),
         "FACEKEEP_MODELS": str(out / MODELS),

@@ -1,4 +1,4 @@
-"""Pictures for people: what is drawn can be read, stays inside, and needs no colour to be told."""
+"""Pictures for people: what is drawn can be read, stays inside, and needs no color to be told."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def count(image: RGB, colour: tuple[int, int, int]) -> int:
 
 
 def letters(image: RGB) -> NDArray[np.bool_]:
-    """Where the white letters of a known person's label are, on a ground of grey 128."""
+    """Where the white letters of a known person's label are, on a ground of gray 128."""
     return (image > 150).all(axis=2)
 
 
@@ -385,5 +385,5 @@ def test_sheets_out_of_range(options: dict[str, int]) -> None:
 
 
 def test_a_crop_of_the_wrong_form_is_refused() -> None:
-    with pytest.raises(InputError, match="looks grey"):
+    with pytest.raises(InputError, match="looks gray"):
         contact_sheet([("Ada", [np.zeros((9, 9), np.uint8)])])

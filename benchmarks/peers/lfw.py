@@ -95,7 +95,7 @@ def main_rows(
     Args:
         found: ``rows``, ``boxes`` and ``owner`` of all faces, the latter the number of the photo.
         count: How many photos there were.
-        centre: Where they are centred, x and y in pixels.
+        centre: Where they are centered, x and y in pixels.
 
     Returns:
         float32 ``(count, d)``, zeros where no face was found.

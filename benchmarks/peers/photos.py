@@ -31,7 +31,7 @@ def frames(folder: Path) -> dict[str, Path]:
 
 
 def _one(portrait: Image) -> Image:
-    """The portrait at full height on grey."""
+    """The portrait at full height on gray."""
     scale = _HEIGHT / len(portrait)
     scaled = cv2.resize(portrait, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     frame = np.full((_HEIGHT, _WIDTH, 3), 128, np.uint8)

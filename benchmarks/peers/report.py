@@ -188,7 +188,7 @@ def _cell(column: Column, value: float | None, best: float | None, found: int | 
 
 
 def _behind(facts: Mapping[str, Facts]) -> str:
-    lines = ["| | installed by | licence | notes |", "|---|---|---|---|"]
+    lines = ["| | installed by | license | notes |", "|---|---|---|---|"]
     for peer in PEERS:
         if facts.get(peer.name, {}).get("failed", "") is None:
             steps = "; ".join(f"`pip install {step}`" for step in peer.install)

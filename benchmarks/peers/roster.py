@@ -20,13 +20,13 @@ class Peer:
         install: What is given to ``pip install``, one command after another; ``{wheel}`` stands for
             the wheel built of this checkout.
         options: What the adapter is told.
-        weights: Networks of facekeep's catalogue that are laid into its home, by their file there.
+        weights: Networks of facekeep's catalog that are laid into its home, by their file there.
         detects: Whether it has a detector whose weights can be had.
         recognises: Whether its embedder has trained weights.
         distance: Whether it compares by Euclidean distance rather than by cosine.
         search: What its way of searching is called; empty where another peer's is the same.
         searches_as: That other peer.
-        commercial: Whether the licences of code and weights allow commercial use.
+        commercial: Whether the licenses of code and weights allow commercial use.
         licence: What they are.
         notes: What a reader of the table must know.
     """
@@ -196,7 +196,7 @@ PEERS = (
     replace(
         _INSIGHTFACE,
         name="uniface",
-        title="uniface: its recogniser with a MobileFaceNet",
+        title="uniface: its recognizer with a MobileFaceNet",
         adapter="adapters.uniface_",
         venv="uniface",
         install=("uniface[cpu]==4.2.1",),

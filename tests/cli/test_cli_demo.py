@@ -83,8 +83,8 @@ def test_a_large_collection_is_not_loaded_whole(album):
     save_image(album / "mine" / "01" / "00.png", np.zeros((1300, 2560, 3), "u1"))
     cases = cases_from(album / "mine")
     assert [case.name for case in cases] == [f"{number:02}" for number in range(20)]
-    assert [len(case.enrol) + len(case.probes) for case in cases] == [12] + [2] * 19
-    assert cases[1].enrol[0].shape == (650, 1280, 3)
+    assert [len(case.enroll) + len(case.probes) for case in cases] == [12] + [2] * 19
+    assert cases[1].enroll[0].shape == (650, 1280, 3)
     assert len(cases_from(album / "mine" / "00")) == 12
 
 

@@ -78,7 +78,7 @@ def test_help_is_in_words_and_fits_eighty_columns_in_a_pipe(cli, path: str, comm
     assert "\x1b" not in outcome.out
     for line in DOCS["examples"](command.epilog):
         assert line.strip() in outcome.out, "examples keep their lines"
-    code = re.compile(r"list\[|<str|\bNone\b|<=|>=|\bTrue\b|\bFalse\b(?!-)|\de-0|the catalogue's")
+    code = re.compile(r"list\[|<str|\bNone\b|<=|>=|\bTrue\b|\bFalse\b(?!-)|\de-0|the catalog's")
     assert not code.findall(outcome.out)
     commands = outcome.out.partition("\nCommands:\n")[2].partition("\n\n")[0]
     assert "..." not in commands, "no sentence is cut"

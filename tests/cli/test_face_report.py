@@ -146,7 +146,7 @@ def test_strangers_are_unknown_and_a_no(cli):
     assert face["match"] is None
     assert [each["name"] for each in face["candidates"]] == ["Grace Hopper"]
     assert face["candidates"][0]["similarity"] < face["threshold"]
-    assert cli("identify", "party.jpg").status == 0, "somebody was recognised"
+    assert cli("identify", "party.jpg").status == 0, "somebody was recognized"
     assert cli("people", "remove", "Grace Hopper", "--yes").status == 0
     outcome = cli("identify", "collins.jpg", "--json")
     assert outcome.status == 1

@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and kill -9 in the middle of the enrolment of a folder of people."""
+"""Ctrl-C, SIGTERM and kill -9 in the middle of the enrollment of a folder of people."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def folder(tmp_path: Path, hopper: NDArray[np.uint8]) -> Path:
 
 @pytest.fixture
 def enroll(folder: Path, ready_models: None) -> Callable[[], subprocess.Popen[str]]:
-    """Start the enrolment in a process of its own; every person is printed once stored."""
+    """Start the enrollment in a process of its own; every person is printed once stored."""
     options = ["--review", "off", "--quiet", "--gallery", str(folder.parent / "people.db")]
     environ = {**os.environ, "PYTHONUNBUFFERED": "1"}
 

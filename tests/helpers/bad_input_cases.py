@@ -100,7 +100,7 @@ PICTURES = [
         lambda w: w.write("bomb.jpg", bomb_jpeg((w.root / "hopper.jpg").read_bytes())),
     ),
     Case(
-        "a bomb to enrol",
+        "a bomb to enroll",
         ["enroll", "Bombardier", "bomb.png"],
         2,
         "image",
@@ -317,7 +317,7 @@ GALLERIES = [
         junk("people.db", "Dear diary\n" * 1000),
     ),
     Case(
-        "text, to enrol",
+        "text, to enroll",
         ["enroll", "Ada", "hopper.jpg"],
         2,
         "gallery_corrupt",
@@ -367,7 +367,7 @@ GALLERIES = [
         lambda w: w.sql("foreign.db", "CREATE TABLE people (name TEXT)"),
     ),
     Case(
-        "a foreign database, to enrol",
+        "a foreign database, to enroll",
         ["enroll", "Ada", "hopper.jpg", "-g", "foreign.db"],
         2,
         "gallery_corrupt",
@@ -391,7 +391,7 @@ GALLERIES = [
         lambda w: w.gallery_of_another_model("other.db"),
     ),
     Case(
-        "of another model, to enrol",
+        "of another model, to enroll",
         ["enroll", "Ada", "hopper.jpg", "-g", "other.db"],
         2,
         "space_mismatch",
@@ -407,7 +407,7 @@ GALLERIES = [
         lambda w: w.lock("people.db"),
     ),
     Case(
-        "locked by another program, to enrol",
+        "locked by another program, to enroll",
         ["enroll", "Grace Hopper", "hopper2.jpg"],
         3,
         "gallery_busy",
@@ -475,7 +475,7 @@ KEYS = [
         "locked.db is encrypted and no key was given: give its key",
     ),
     Case(
-        "missing, to enrol",
+        "missing, to enroll",
         ["enroll", "Ada", "hopper.jpg", "-g", "locked.db"],
         2,
         "key",
@@ -821,7 +821,7 @@ MODELS = [
         lambda w: w.weights("yunet", lambda data: b"\0" * len(data)),
     ),
     Case(
-        "empty, to enrol",
+        "empty, to enroll",
         ["enroll", "Ada", "hopper.jpg", "-g", "new.db"],
         3,
         "model_corrupt",
@@ -883,7 +883,7 @@ MODELS = [
         "a model's name",
         lambda w: _network(w, "n.onnx"),
     ),
-    Case("of a strange colour", "models import n --name m --colour x", 2, "input", "rgb or bgr"),
+    Case("of a strange color", "models import n --name m --colour x", 2, "input", "rgb or bgr"),
     Case(
         "never calibrated",
         "verify hopper.jpg collins.jpg --embedder mine",
@@ -893,7 +893,7 @@ MODELS = [
         _own_model,
     ),
     Case(
-        "never calibrated, for the first enrolment",
+        "never calibrated, for the first enrollment",
         "enroll Ada hopper.jpg --gallery new.db --embedder mine",
         2,
         "model",

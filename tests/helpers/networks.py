@@ -141,9 +141,9 @@ def quantised() -> tuple[bytes, NDArray[np.float32], NDArray[np.float32]]:
         "b_zero": np.array(3, np.int8),
     }
     nodes = [
-        _dequantise("w", axis=1, block_size=4),
+        _dequantize("w", axis=1, block_size=4),
         helper.make_node("Reshape", ["w_real", "w_shape"], ["w_reshaped"]),
-        _dequantise("b", axis=0, block_size=64),  # the stray block size of a per-tensor bias
+        _dequantize("b", axis=0, block_size=64),  # the stray block size of a per-tensor bias
         helper.make_node("Constant", [], ["ratio"], value_float=0.4),
         helper.make_node("Dropout", ["x", "ratio"], ["dropped"]),
         helper.make_node("Gemm", ["dropped", "w_reshaped", "b_real"], ["y"], transB=1),
@@ -151,7 +151,7 @@ def quantised() -> tuple[bytes, NDArray[np.float32], NDArray[np.float32]]:
     return network(nodes, weights, [1, 10], [1, 6], dangling=True), weight, bias
 
 
-def _dequantise(name: str, **attributes: int) -> Any:
+def _dequantize(name: str, **attributes: int) -> Any:
     inputs = [name, f"{name}_scale", f"{name}_zero"]
     return helper.make_node("DequantizeLinear", inputs, [f"{name}_real"], **attributes)
 

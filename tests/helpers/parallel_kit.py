@@ -31,7 +31,7 @@ class Case:
         kind: Of the head.
         rate: Of sampled classes.
         edgeface: Whether the student is a real EdgeFace, not a small perceptron.
-        distil: Whether two teachers are learnt from too.
+        distil: Whether two teachers are learned from too.
     """
 
     kind: str

@@ -10,7 +10,7 @@ from PIL import Image
 
 
 def picture(shade: int, size: int = 16, style: str = "PNG") -> bytes:
-    """A plain grey picture file: what it shows is known by its shade."""
+    """A plain gray picture file: what it shows is known by its shade."""
     stream = io.BytesIO()
     Image.fromarray(np.full((size, size, 3), shade, np.uint8)).save(stream, style)
     return stream.getvalue()

@@ -1,4 +1,4 @@
-"""A network small enough to be quantised in a moment, and real faces in folders to feed it."""
+"""A network small enough to be quantized in a moment, and real faces in folders to feed it."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def tiny_network(seed: int = 0, *, width: int = 16) -> bytes:
 
 
 def import_tiny(folder: Path, name: str = "tiny", seed: int = 0) -> ModelEntry:
-    """Put such a network into the catalogue: imported once, afterwards copied."""
+    """Put such a network into the catalog: imported once, afterward copied."""
     file, place = folder / f"{name}.onnx", models_dir() / name
     file.write_bytes(tiny_network(seed))
     if (name, seed) not in _imported:

@@ -1,4 +1,4 @@
-"""Small people to train on: two portraits, each turned into many by colour and shape."""
+"""Small people to train on: two portraits, each turned into many by color and shape."""
 
 from __future__ import annotations
 

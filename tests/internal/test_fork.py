@@ -86,7 +86,7 @@ ways = {
     "use": lambda: use(engine),
     "use and close": lambda: (use(engine), engine.close()),
     "a new engine": anew,
-    "enrol": enrol,
+    "enrol": enroll,
     "a child's child": lambda: (use(engine), ended(child(lambda: use(engine))) == 0 or sys.exit(9)),
 }
 done = {name: ended(child(way)) for name, way in ways.items()}

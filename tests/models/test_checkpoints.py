@@ -1,4 +1,4 @@
-"""PyTorch checkpoints as models: imported, offered by the catalogue and pulled, found, mended."""
+"""PyTorch checkpoints as models: imported, offered by the catalog and pulled, found, mended."""
 
 from __future__ import annotations
 
@@ -192,7 +192,7 @@ def test_without_torch_nothing_is_begun(checkpoint: Path, models: Path, hub: Hub
 
 @pytest.mark.usefixtures("no_torch")
 def test_a_converted_model_needs_no_torch(checkpoint: Path, models: Path) -> None:
-    """The machine that recognises faces is seldom the one that trains."""
+    """The machine that recognizes faces is seldom the one that trains."""
     # Made in another process: this one has lost its torch.
     import subprocess
 
@@ -273,7 +273,7 @@ def test_an_entry_that_was_not_exported_is_damaged(checkpoint: Path, models: Pat
 
 
 def offer(hub: Hub, checkpoint: Path, *answers: Any) -> ModelEntry:
-    """The catalogue's offer with a file that this machine serves."""
+    """The catalog's offer with a file that this machine serves."""
     content = checkpoint.read_bytes()
     url = hub.url("/trained.pt", *(answers or (whole(content),)))
     digest = hashlib.sha256(content).hexdigest()

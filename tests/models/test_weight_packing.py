@@ -169,7 +169,7 @@ def test_rows_of_nothing_stay_nothing() -> None:
 def test_the_runtime_opens_the_constants_out_once(
     source: bytes, numbers: Numbers, tmp_path: Path
 ) -> None:
-    """What it runs afterwards has the nodes of the network as it was, so the same speed."""
+    """What it runs afterward has the nodes of the network as it was, so the same speed."""
 
     def run_by(content: bytes) -> list[str]:
         options = onnxruntime.SessionOptions()

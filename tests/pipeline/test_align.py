@@ -26,7 +26,7 @@ def moved(matrix, points):
 
 
 def smooth(height: int, width: int):
-    """An image that is a known function of the pixel centres, linear so that no filter bends it."""
+    """An image that is a known function of the pixel centers, linear so that no filter bends it."""
     y, x = np.mgrid[:height, :width]
     return np.stack([255 * x / width, 255 * y / height, np.full((height, width), 99)], axis=-1)
 
@@ -127,7 +127,7 @@ def test_landmarks_land_on_the_template(angle, scale, size):
 
 @pytest.mark.parametrize("scale", [0.25, 0.9, 1, 1.5, 2, 2.5, 3.9, 5, 8, 9.7, 17])
 def test_no_shift_creeps_in_at_any_size(scale):
-    """A linear ramp survives every averaging, so any shift shows as another grey."""
+    """A linear ramp survives every averaging, so any shift shows as another gray."""
     matrix = similarity(0.3, scale, 60 * scale + 5, 5)
     side = int(200 * scale) + 20
     ramp = smooth(side, side).round().astype(np.uint8)

@@ -46,7 +46,7 @@ def scaled(image, factor):
 
 
 def scene(width, height, head, faces):
-    """A grey scene with faces: each a width in pixels and the place of the head's centre."""
+    """A gray scene with faces: each a width in pixels and the place of the head's center."""
     image = np.full((height, width, 3), 110, np.uint8)
     for size, x, y in faces:
         put = scaled(head, size / 100)

@@ -57,7 +57,7 @@ def encoded(picture: Image.Image | RGB, style: str, **options: Any) -> bytes:
 
 
 def far(one: RGB, other: RGB) -> float:
-    """Mean absolute difference in grey levels."""
+    """Mean absolute difference in gray levels."""
     assert one.shape == other.shape
     return float(np.abs(one.astype(float) - other.astype(float)).mean())
 

@@ -73,5 +73,5 @@ class Bgr(Recogniser):
     """A library that takes images as OpenCV gives them."""
 
     def native(self, image: Image) -> Image:
-        """Turn the colours round."""
+        """Turn the colors round."""
         return np.ascontiguousarray(image[..., ::-1])

@@ -34,7 +34,7 @@ def _stand_in() -> None:
 
 
 class Adapter(Recogniser):
-    """Both networks. Random weights take as long as trained ones, and recognise nobody."""
+    """Both networks. Random weights take as long as trained ones, and recognize nobody."""
 
     width = 512
 

@@ -1,4 +1,4 @@
-"""uniface's recogniser with a network that it does not bring."""
+"""uniface's recognizer with a network that it does not bring."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .portrait import cut
 
 
 class _Recogniser(BaseRecognizer):
-    """What its recognisers share; they differ in the weights they download."""
+    """What its recognizers share; they differ in the weights they download."""
 
     def __init__(self, model: str) -> None:
         super().__init__(

@@ -41,7 +41,7 @@ _STILL = 60.0  # seconds without a change, after which what has no lock is taken
 def open_draft(
     final: Path, mode: int, *, new: bool = False
 ) -> Iterator[tuple[BinaryIO, Path | None]]:
-    """Give a file to write in the folder of the final one, gone afterwards unless published.
+    """Give a file to write in the folder of the final one, gone afterward unless published.
 
     Drafts of the same file that were left behind are removed before.
 
@@ -229,7 +229,7 @@ def _lock(handle: int) -> bool | None:
 
 @contextmanager
 def scratch_folder(parent: Path, prefix: str) -> Iterator[Path]:
-    """Give a new hidden folder, gone afterwards with all in it, unless it was moved away.
+    """Give a new hidden folder, gone afterward with all in it, unless it was moved away.
 
     What other processes left that ended in the middle is removed before.
 

@@ -78,7 +78,7 @@ def open_regular(path: str | os.PathLike[str]) -> io.BufferedReader:
     def without_waiting(file: str, flags: int) -> int:
         return os.open(file, flags | os.O_NONBLOCK)  # a pipe put here after the check must not hang
 
-    mode = os.stat(path).st_mode  # noqa: PTH116 - the path is not ours to normalise
+    mode = os.stat(path).st_mode  # noqa: PTH116 - the path is not ours to normalize
     if stat.S_ISDIR(mode):
         raise IsADirectoryError(errno.EISDIR, "is a directory")
     if not stat.S_ISREG(mode):

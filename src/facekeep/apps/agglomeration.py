@@ -18,7 +18,7 @@ __all__ = ["find_neighbors", "group_faces"]
 _BLOCK = 256
 # A group remembers only so many others, its most similar: bounds time and memory where one person
 # has thousands of faces, and far exceeds what a step looks at, which is the nearest.
-_NEIGHBOURS = 64
+_NEIGHBORS = 64
 # Similarities this close are ties: rounding must not lead a walk in a circle.
 _TIE = 1e-5
 
@@ -59,7 +59,7 @@ def group_faces(
 
 
 def find_neighbors(
-    rows: NDArray[np.float32], cosine: float, most: int = _NEIGHBOURS
+    rows: NDArray[np.float32], cosine: float, most: int = _NEIGHBORS
 ) -> list[NDArray[np.intp]]:
     """For each row find the other rows whose similarity reaches ``cosine``, ``most`` at most.
 
@@ -133,7 +133,7 @@ class _Groups:
         similarities = self._vectors[near] @ self._vectors[group]
         enough = similarities >= self._cosine
         near, similarities = near[enough], similarities[enough]
-        self._near[group] = _best(near, similarities, _NEIGHBOURS)
+        self._near[group] = _best(near, similarities, _NEIGHBORS)
         if not len(near):
             return -1, -np.inf
         best = int(similarities.argmax())

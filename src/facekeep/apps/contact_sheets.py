@@ -36,7 +36,7 @@ _Crop = NDArray[np.uint8]
 def search_sheet(search: Search, *, max_pixels: int) -> _Crop:
     """Draw the faces that a search found, the most similar first.
 
-    Only the photos that are shown are read again; one that cannot be leaves a grey tile.
+    Only the photos that are shown are read again; one that cannot be leaves a gray tile.
 
     Args:
         search: What ``search_folder`` gave.
@@ -56,7 +56,7 @@ def cluster_sheet(
 ) -> _Crop:
     """Draw the groups that a clustering found, a row each, the most typical face first.
 
-    Only the photos that are shown are read again; one that cannot be leaves a grey tile.
+    Only the photos that are shown are read again; one that cannot be leaves a gray tile.
 
     Args:
         clustering: What ``cluster_folder`` gave.

@@ -1,4 +1,4 @@
-"""The demonstration: enrol a few people, then recognise them in changed photos, and nobody else."""
+"""The demonstration: enroll a few people, recognize them in changed photos, and nobody else."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ class Case:
 
     Attributes:
         name: The person.
-        enrol: Photos to enrol; empty for a stranger, who must stay unknown.
-        probes: Photos to recognise the person in, by what they are.
+        enroll: Photos to enroll; empty for a stranger, who must stay unknown.
+        probes: Photos to recognize the person in, by what they are.
     """
 
     name: str
-    enrol: tuple[Image, ...]
+    enroll: tuple[Image, ...]
     probes: tuple[tuple[str, Image], ...]
 
 
@@ -70,7 +70,7 @@ class Trial:
 
     @property
     def right(self) -> bool:
-        """Whether everybody was recognised, and nobody else given a name."""
+        """Whether everybody was recognized, and nobody else given a name."""
         expected, answer = (
             [name for name in names if name != UNKNOWN] for names in (self.expected, self.answer)
         )
@@ -105,7 +105,7 @@ def cases_from(folder: Path) -> list[Case]:
     """
     named = [(name, photos) for name, photos in list_people(folder) if photos]
     cases = _people(named) if named else _photos(list_images(folder))
-    if len(cases) < 2 or not any(case.enrol for case in cases):
+    if len(cases) < 2 or not any(case.enroll for case in cases):
         raise InputError(
             f"{folder} holds too few photos: the demo needs two of somebody, each person in a "
             "folder, or photos of two people"
@@ -114,7 +114,7 @@ def cases_from(folder: Path) -> list[Case]:
 
 
 class Demonstration:
-    """Enrols, recognises, erases, and shows that strangers stay unknown.
+    """Enrolls, recognizes, erases, and shows that strangers stay unknown.
 
     Args:
         cases: The people.
@@ -139,9 +139,9 @@ class Demonstration:
             known: list[str] = []
             for case in self._cases:
                 if known:
-                    photo = (case.enrol or (case.probes[0][1],))[0]
+                    photo = (case.enroll or (case.probes[0][1],))[0]
                     yield self._trial(engine, case.name, "not enrolled", photo, [UNKNOWN])
-                if case.enrol and engine.enroll(case.name, list(case.enrol)).enrolled:
+                if case.enroll and engine.enroll(case.name, list(case.enroll)).enrolled:
                     known.append(case.name)
             for case in self._cases:
                 for what, photo in case.probes:
@@ -153,7 +153,7 @@ class Demonstration:
     def _together(self, engine: FaceEngine, known: Sequence[str]) -> Iterator[Trial]:
         """Everybody in one picture; then the last one who was enrolled is erased."""
         cases = [case for case in self._cases if case.name in known][-_COLLAGE:]
-        collage = _collage([case.enrol[0] for case in cases])
+        collage = _collage([case.enroll[0] for case in cases])
         names = [case.name for case in cases]
         yield self._trial(engine, "everybody", "a collage", collage, names)
         save_image(self._out / "collage.jpg", annotate(collage, engine.identify(collage)))

@@ -205,7 +205,7 @@ def enroll_group(
     new_person: bool = False,
     **facts: Any,
 ) -> Enrollment:
-    """Enrol a person from a group: a template for each photo whose face passes the review.
+    """Enroll a person from a group: a template for each photo whose face passes the review.
 
     Args:
         engine: The engine that found the faces.

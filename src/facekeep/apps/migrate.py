@@ -303,7 +303,7 @@ def _lost(person: Person, template: Template, reason: str) -> Lost:
 
 
 def _embedding(face: Face) -> NDArray[np.float32]:
-    assert face.embedding is not None  # noqa: S101 - analysed faces have one
+    assert face.embedding is not None  # noqa: S101 - analyzed faces have one
     return face.embedding
 
 

@@ -6,7 +6,7 @@ or why it could not be read; no pixels, no names and no paths. With a key the fa
 those of a gallery are. A photo that no run has met for 90 days is forgotten, and ``clear_cache``
 forgets everything.
 
-A photo is known by the SHA-256 of its bytes, so that moved and copied files are recognised and
+A photo is known by the SHA-256 of its bytes, so that moved and copied files are recognized and
 changed ones are looked at anew; a second table leads from a file's path, size and times to that
 digest, so that files which were not touched are not even read. What was found is kept for one
 fingerprint (``FaceEngine.fingerprint``): other models or settings begin anew.
@@ -204,7 +204,7 @@ def stamp_of(path: str | os.PathLike[str]) -> bytes:
         OSError: There is no such file.
         ValueError: No file can have this name.
     """
-    state = os.stat(path)  # noqa: PTH116 - the path is not ours to normalise
+    state = os.stat(path)  # noqa: PTH116 - the path is not ours to normalize
     facts = (state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino, state.st_dev)
     whole = os.path.abspath(path)  # noqa: PTH100 - in bytes, whatever the name holds
     return hashlib.sha256(os.fsencode(whole) + repr(facts).encode()).digest()
@@ -260,7 +260,7 @@ def unpack_faces(data: bytes) -> list[Face] | None:
 
 
 def _to_row(face: Face) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
-    assert face.quality is not None  # noqa: S101 - analysed faces have both
+    assert face.quality is not None  # noqa: S101 - analyzed faces have both
     assert face.embedding is not None  # noqa: S101
     facts = dataclasses.astuple(face.quality)
     parts = (face.bbox, face.landmarks.ravel(), [face.score], facts, face.embedding)

@@ -1,4 +1,4 @@
-"""Find the faces of many photos: those seen before come from the cache, the others are analysed."""
+"""Find the faces of many photos: those seen before come from the cache, the others are analyzed."""
 
 from __future__ import annotations
 
@@ -174,7 +174,7 @@ class _Reader:
         self._report()
         pool = ThreadPoolExecutor(_THREADS, "facekeep-photos")
         try:
-            self._analyse(pool)
+            self._analyze(pool)
         finally:
             pool.shutdown(cancel_futures=True)
         found = [(path, self._found[path]) for path in self._paths if path in self._found]
@@ -184,7 +184,7 @@ class _Reader:
             self._analysed,
         )
 
-    def _analyse(self, pool: ThreadPoolExecutor) -> None:
+    def _analyze(self, pool: ThreadPoolExecutor) -> None:
         waiting: deque[_Task] = deque()
         for faces in self._engine.analyze_batch(self._images(pool, waiting)):
             task = waiting.popleft()
@@ -196,7 +196,7 @@ class _Reader:
     def _images(
         self, pool: ThreadPoolExecutor, waiting: deque[_Task]
     ) -> Iterator[NDArray[np.uint8]]:
-        """Yield the pixels of photos that must be analysed; settle the others on the way."""
+        """Yield the pixels of photos that must be analyzed; settle the others on the way."""
         for task in self._ahead(pool):
             if task.late:
                 self._prepare(task)

@@ -30,5 +30,5 @@ environment, the file or the default, stands in ``run.settings``. Every command 
 ``FacekeepError`` and ``main`` prints it and chooses the exit status. A command's own arguments and
 options are annotated with ``typer.Argument`` or ``typer.Option`` and must have a help text and,
 where they take a value, a metavar. Names used in the annotations of a command must exist at run
-time (no ``if TYPE_CHECKING``). Afterwards run ``python scripts/gen_cli_docs.py``.
+time (no ``if TYPE_CHECKING``). Afterward run ``python scripts/gen_cli_docs.py``.
 '''

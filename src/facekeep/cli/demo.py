@@ -41,7 +41,7 @@ def demo(
 ) -> ExitStatus:
     """Enroll people, recognize them in changed photos, and see that strangers stay unknown.
 
-    Works in a gallery of its own that is deleted afterwards. Writes pictures with the answers.
+    Works in a gallery of its own that is deleted afterward. Writes pictures with the answers.
     Exit status: 0 when every answer was right, 1 when one was wrong.
     """
     from facekeep.apps.demo import Demonstration, bundled_cases, cases_from

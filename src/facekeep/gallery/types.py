@@ -387,7 +387,7 @@ def clean_vectors(vectors: object, width: int, what: str) -> NDArray[np.float32]
         )
     array = np.ascontiguousarray(array, dtype="<f4")
     if not is_unit(array):
-        raise InputError(f"{what} must be finite and of unit length: normalise the embedding")
+        raise InputError(f"{what} must be finite and of unit length: normalize the embedding")
     return array
 
 

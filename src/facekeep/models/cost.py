@@ -23,7 +23,7 @@ class Cost:
     """The size of a network.
 
     Attributes:
-        params: Numbers that training learnt.
+        params: Numbers that training learned.
         macs: Multiply-accumulates of one input in convolutions and matrix products; norms,
             activations and additions are not counted.
         input_size: The side of the square input in pixels.
@@ -49,7 +49,7 @@ def model_cost(entry: ModelEntry) -> Cost:
     Raises:
         InputError: The model is no ONNX network.
         ModelNotFound: Its files are not on this machine.
-        ModelCorrupt: A file is not the one that the catalogue describes.
+        ModelCorrupt: A file is not the one that the catalog describes.
         ModelError: The network holds shapes that cannot be followed.
     """
     if entry.runtime != "onnxruntime":

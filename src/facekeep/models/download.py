@@ -101,7 +101,7 @@ def _pause(pauses: Iterator[float], complaint: str, error: _Interrupted) -> None
 
 
 def _fetch(url: str, part: Path, size: int, progress: Progress) -> None:
-    """Fetch until the part is whole; only attempts that bring nothing count towards giving up."""
+    """Fetch until the part is whole; only attempts that bring nothing count toward giving up."""
     pauses = iter(PAUSES)
     while (before := _length(part)) != size:
         try:

@@ -77,7 +77,7 @@ def import_model(  # noqa: PLR0913 - what cannot be found out from the file, all
         input_size: The side of the faces that an EdgeFace takes; None for 112.
         color: The channel order it expects.
         mean: What is subtracted from the pixel values 0 to 255: one number, or one a channel.
-        scale: What they are multiplied by afterwards.
+        scale: What they are multiplied by afterward.
         summary: One line for lists.
         weights_license: The licence of the weights.
         training_data: What they were trained on, and on whose terms.
@@ -310,7 +310,7 @@ def free_folder(name: str) -> Path:
 
 @contextmanager
 def _scratch(folder: Path) -> Iterator[Path]:
-    """Make a hidden folder beside the model's own, gone afterwards unless it was published."""
+    """Make a hidden folder beside the model's own, gone afterward unless it was published."""
     with ExitStack() as stack:
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)

@@ -194,7 +194,7 @@ class ModelEntry(_Table, frozen=True, kw_only=True):
         training_data: What they were trained on, and on whose terms.
         color: The channel order that the network is fed.
         mean: What is subtracted from each channel.
-        scale: What each channel is multiplied by afterwards.
+        scale: What each channel is multiplied by afterward.
         input_size: The side of its square input in pixels; None where any size will do.
         gamma: The share of the full rank that an EdgeFace's linear layers keep; None where they are
             full.

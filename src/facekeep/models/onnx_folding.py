@@ -24,7 +24,7 @@ def fold_block_quantized(source: bytes, *, any_size: bool, quick: bool = True) -
     """Return the same network with float32 constants and a free batch axis.
 
     Args:
-        source: An ONNX file whose constants are quantised.
+        source: An ONNX file whose constants are quantized.
         any_size: Whether height and width become free too (a fully convolutional network).
         quick: Whether PReLU is written as ONNX Runtime runs it faster.
 
@@ -39,7 +39,7 @@ def fold_block_quantized(source: bytes, *, any_size: bool, quick: bool = True) -
     try:
         model = onnx.load_model_from_string(source)
     except Exception as error:
-        raise ModelCorrupt("the quantised network cannot be read as ONNX") from error
+        raise ModelCorrupt("the quantized network cannot be read as ONNX") from error
     graph = model.graph
     constants, nodes = _compute_constants(graph)
     nodes = _without_dropout(nodes)
@@ -52,7 +52,7 @@ def fold_block_quantized(source: bytes, *, any_size: bool, quick: bool = True) -
 
 
 def _compute_constants(graph: Any) -> tuple[_Constants, list[Any]]:
-    """Split the graph into its constants, dequantised, and the nodes that remain."""
+    """Split the graph into its constants, dequantized, and the nodes that remain."""
     from onnx import numpy_helper
 
     constants = {item.name: numpy_helper.to_array(item) for item in graph.initializer}
@@ -61,7 +61,7 @@ def _compute_constants(graph: Any) -> tuple[_Constants, list[Any]]:
         if not all(name in constants for name in node.input):
             remaining.append(node)
         elif node.op_type == "DequantizeLinear":
-            constants[node.output[0]] = _dequantise(node, *(constants[i] for i in node.input))
+            constants[node.output[0]] = _dequantize(node, *(constants[i] for i in node.input))
         elif node.op_type == "Reshape":
             data, shape = (constants[name] for name in node.input)
             constants[node.output[0]] = data.reshape(shape)
@@ -70,7 +70,7 @@ def _compute_constants(graph: Any) -> tuple[_Constants, list[Any]]:
     return constants, remaining
 
 
-def _dequantise(
+def _dequantize(
     node: Any, data: NDArray[Any], scale: NDArray[Any], zero_point: NDArray[Any]
 ) -> NDArray[np.float32]:
     """Apply one ``DequantizeLinear``; the shape of ``scale`` says how, a stray block size not."""
@@ -83,7 +83,7 @@ def _dequantise(
         zero_point = _spread(zero_point, data.shape[axis], axis, block)
     else:
         raise ModelCorrupt(
-            f"the network's constant {node.output[0]!r} is quantised in no known way"
+            f"the network's constant {node.output[0]!r} is quantized in no known way"
         )
     values = data.astype(np.float32)
     values -= zero_point

@@ -46,7 +46,7 @@ def pull(
     """Make sure that a model's files are on this machine, fetching those that are not.
 
     A file that is damaged is replaced. An interrupted pull goes on where it stopped. Pulls of the
-    same model at the same time wait for each other. A model that the catalogue offers is the user's
+    same model at the same time wait for each other. A model that the catalog offers is the user's
     own from then on; a checkpoint is converted to ONNX. What must be said about the model's terms
     is logged as a warning first.
 

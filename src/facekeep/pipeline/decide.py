@@ -39,7 +39,7 @@ def threshold(model: Calibrated, fmr: float, *, templates: int = 1) -> Threshold
     """Find the cosine for a false-match rate from the model's calibration.
 
     Between calibrated rates the cosine is interpolated over the logarithm of the rate. Above the
-    highest calibrated rate that rate's cosine is used: it errs towards fewer false matches. Several
+    highest calibrated rate that rate's cosine is used: it errs toward fewer false matches. Several
     templates of a person share the rate, so that a comparison with the person keeps to it.
 
     Args:

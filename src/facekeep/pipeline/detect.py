@@ -84,22 +84,22 @@ class Detector(Closing):
     working size follows from it: smaller faces cost more time.
 
     Args:
-        model: A name from the catalogue, an entry, or None for the default detector.
+        model: A name from the catalog, an entry, or None for the default detector.
         score: The lowest confidence reported, 0 to 1. Below 0.7 more dogs than people come up.
         min_face: The shorter side, in pixels of the image, of the smallest face wanted.
         max_faces: Report only this many, the largest ones.
         longest_side: The working size when ``min_face`` is not given.
         overlap: Of two boxes with more intersection over union, the lower score goes.
-        refiner: What places landmarks better in `refine`: a name from the catalogue, an entry,
+        refiner: What places landmarks better in `refine`: a name from the catalog, an entry,
             None for the default refiner, or ``none`` to leave them as they are.
-        orienter: What tells turned faces in `find`: a name from the catalogue, an entry, None for
+        orienter: What tells turned faces in `find`: a name from the catalog, an entry, None for
             the default orienter, or ``none`` to take every face for upright.
         options: How the networks are run.
 
     Raises:
         InputError: An argument is out of range.
         ModelNotFound: There is no such model, or its files are not here.
-        ModelCorrupt: Its files are not what the catalogue says.
+        ModelCorrupt: Its files are not what the catalog says.
         ModelError: It is not a detector.
         RuntimeUnavailable: The runtime, device or precision does not work here.
     """
@@ -427,8 +427,8 @@ class Detector(Closing):
         picked = [self._pick(outputs, stride, tensor.shape[3], score) for stride in _STRIDES]
         products, shifts, points, cells, batch = map(np.concatenate, zip(*picked, strict=True))
         corner, stride = cells[:, None, :2], cells[:, None, 2:]
-        centre, half = shifts[:, None, :2], np.exp(shifts[:, None, 2:]) / 2
-        shape = [centre - half, centre + half, points.reshape(-1, 5, 2)]
+        center, half = shifts[:, None, :2], np.exp(shifts[:, None, 2:]) / 2
+        shape = [center - half, center + half, points.reshape(-1, 5, 2)]
         placed = (np.concatenate(shape, axis=1) + corner) * stride
         return _Found(placed, np.sqrt(np.minimum(products, 1)), batch)
 

@@ -78,8 +78,8 @@ class Seen(NamedTuple):
 
     def righted(self) -> Face:
         """Return the face with landmarks turned as it is, about the middle of its box."""
-        centre = (self.face.bbox[:2] + self.face.bbox[2:]) / 2
-        landmarks = (self.face.landmarks - centre) @ _turn(self._direction).T + centre
+        center = (self.face.bbox[:2] + self.face.bbox[2:]) / 2
+        landmarks = (self.face.landmarks - center) @ _turn(self._direction).T + center
         return self.face.replace(landmarks=landmarks.astype(np.float32))
 
     def upright_matrix(self, width: float, side: int) -> NDArray[np.float64]:

@@ -42,7 +42,7 @@ _CROP = 112
 _INNER = (slice(28, 108), slice(22, 90))
 # Sharpness compares edges at two blurs, in pixels of the crop. The first already hides the noise of
 # the camera and of compression; of the measures in benchmarks/quality.py this one told best how
-# much of its embedding a damaged face had lost. Edges weaker than _FLAT grey levels are none.
+# much of its embedding a damaged face had lost. Edges weaker than _FLAT gray levels are none.
 _BLURS = (1.5, 3.0)
 _FLAT = 0.01
 # JPEG compresses blocks of so many pixels a side; so many of them in a row tell a grid from a face.
@@ -325,7 +325,7 @@ def review(quality: Quality, policy: Policy) -> list[Reason]:
     """Hold the facts against a policy.
 
     Returns:
-        What speaks against enrolment, each reason once; empty when nothing does.
+        What speaks against enrollment, each reason once; empty when nothing does.
     """
     return list(dict.fromkeys(c.reason for c in _CHECKS if c.fails(quality, policy)))
 
@@ -410,7 +410,7 @@ def _sharpness(luma: NDArray[np.float32]) -> float:
 
 
 def _edges(luma: NDArray[Any]) -> list[float]:
-    """How strongly neighbouring pixels differ along rows, columns and both diagonals."""
+    """How strongly neighboring pixels differ along rows, columns and both diagonals."""
     differences = (
         luma[:, 1:] - luma[:, :-1],
         luma[1:] - luma[:-1],

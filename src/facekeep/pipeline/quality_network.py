@@ -36,15 +36,15 @@ class QualityNetwork(Closing):
     """The network, ready to run. Threads may share one.
 
     Args:
-        model: A name from the catalogue, or an entry.
+        model: A name from the catalog, or an entry.
         options: How the network is run.
 
     Attributes:
-        entry: The model's catalogue entry.
+        entry: The model's catalog entry.
 
     Raises:
         ModelNotFound: There is no such model, or its files are not here.
-        ModelCorrupt: Its files are not what the catalogue says.
+        ModelCorrupt: Its files are not what the catalog says.
         ModelError: It is made for something else.
     """
 

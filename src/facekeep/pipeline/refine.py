@@ -84,16 +84,16 @@ class CropNetwork(Closing):
     """A network that looks at rough upright crops of faces. Threads may share one.
 
     Args:
-        model: A name from the catalogue, an entry, or None for the default model of the task.
+        model: A name from the catalog, an entry, or None for the default model of the task.
         options: How the network is run.
 
     Attributes:
         task: What it does.
-        entry: Its entry in the catalogue.
+        entry: Its entry in the catalog.
 
     Raises:
         ModelNotFound: There is no such model, or its files are not here.
-        ModelCorrupt: Its files are not what the catalogue says.
+        ModelCorrupt: Its files are not what the catalog says.
         ModelError: It is a model for something else.
         RuntimeUnavailable: The runtime, device or precision does not work here.
     """
@@ -154,7 +154,7 @@ class CropNetwork(Closing):
             return None
 
     def _run(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Run the network on crops ``(n, s, s, 3)``, normalised as the catalogue says."""
+        """Run the network on crops ``(n, s, s, 3)``, normalized as the catalog says."""
         planes = crops.transpose(0, 3, 1, 2)
         if self.entry.color == "bgr":
             planes = planes[:, ::-1]

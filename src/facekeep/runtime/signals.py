@@ -21,7 +21,7 @@ class _Stack(ctypes.Structure):
 
 @contextmanager
 def kept_signal_stack() -> Iterator[None]:
-    """Give this thread back, afterwards, the stack that its signals were handled on.
+    """Give this thread back, afterward, the stack that its signals were handled on.
 
     OpenVINO gives each network it compiles a stack of its own, and at its end puts back the one
     that it found. Where networks end in another order than they began, that one is freed memory,

@@ -85,7 +85,7 @@ def test_a_reduced_range_needs_seven_bits(content: bytes, crops: Crops) -> None:
 
 
 def test_a_dynamic_network_without_products_is_refused(content: bytes) -> None:
-    """ONNX Runtime's quantiser takes a list of no layers for all, the last and skipped ones too."""
+    """ONNX Runtime's quantizer takes a list of no layers for all, the last and skipped ones too."""
     with pytest.raises(ModelError, match="no layer of the network is left"):
         quantize_dynamic(content, skip=["hidden"])
 

@@ -1,4 +1,4 @@
-"""Thresholds from labelled images: rounded to the safe side, and not set by wrong labels."""
+"""Thresholds from labeled images: rounded to the safe side, and not set by wrong labels."""
 
 from __future__ import annotations
 

@@ -115,7 +115,7 @@ def test_dequantises_dynamically_quantised_layers(tmp_path: Path) -> None:
     torch.manual_seed(0)
     module = nn.Sequential(nn.Linear(6, 4), nn.LayerNorm(4), nn.Linear(4, 3))
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # PyTorch is about to move its quantisation elsewhere
+        warnings.simplefilter("ignore")  # PyTorch is about to move its quantization elsewhere
         small = torch.ao.quantization.quantize_dynamic(module, {nn.Linear}, torch.qint8)
         path = saved(tmp_path / "q.pt", small.state_dict())
     found = read_state(path)

@@ -35,7 +35,7 @@ def constant(name: str, value: Any, kind: type) -> Any:
 def rounded_by_onnx(
     layer: nn.Module, x: Tensor, rounded: QuantizedLayer, most: int
 ) -> NDArray[Any]:
-    """Run a layer as ONNX Runtime's quantiser writes it: pairs of rounding and its undoing."""
+    """Run a layer as ONNX Runtime's quantizer writes it: pairs of rounding and its undoing."""
     weight = layer.weight.detach().numpy()
     axes = tuple(range(1, weight.ndim))
     step = np.abs(weight).max(axes) / most

@@ -184,7 +184,7 @@ def test_imprinted_classes_point_to_their_faces(tmp_path: Path, hopper, collins)
 
 
 class Colours(nn.Module):
-    """An embedder that can be told by hand: the mean of each colour."""
+    """An embedder that can be told by hand: the mean of each color."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x.mean((2, 3)) + 1

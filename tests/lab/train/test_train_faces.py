@@ -1,4 +1,4 @@
-"""A real training run on real faces: loss falls, TAR rises, and the result recognises somebody."""
+"""A real training run on real faces: loss falls, TAR rises, and the result recognizes somebody."""
 
 from __future__ import annotations
 

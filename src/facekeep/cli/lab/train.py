@@ -1,4 +1,4 @@
-"""``facekeep train``: from faces of many people to a network that recognises others."""
+"""``facekeep train``: from faces of many people to a network that recognizes others."""
 
 from __future__ import annotations
 

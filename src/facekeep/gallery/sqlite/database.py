@@ -1,7 +1,7 @@
 """One SQLite file: connections, transactions, creation, and wiping what was deleted.
 
 Two connections serve all threads of a process: one reads, one writes. In WAL mode a reader is never
-held up by a writer, so a search goes on while an enrolment waits for the disk or for its turn.
+held up by a writer, so a search goes on while an enrollment waits for the disk or for its turn.
 """
 
 from __future__ import annotations

@@ -281,7 +281,7 @@ class Gallery(Closing):
     # Erasure
 
     def remove(self, name: str) -> Person:
-        """Erase a person: afterwards nothing of name, templates and crops is left in the files.
+        """Erase a person: afterward nothing of name, templates and crops is left in the files.
 
         A line with the person's UUID stays in the audit table.
 
@@ -329,7 +329,7 @@ class Gallery(Closing):
     def rekey(self, new_key: Key | None) -> None:
         """Encrypt everything anew with another key, in one transaction; None ends encryption.
 
-        Afterwards nothing sealed with the old key, or unencrypted, is left in the files.
+        Afterward nothing sealed with the old key, or unencrypted, is left in the files.
 
         Raises:
             GalleryKeyError: The present key is missing.

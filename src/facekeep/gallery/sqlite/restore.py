@@ -104,7 +104,7 @@ def restore(
 
 @contextmanager
 def _clean_up(part: Path) -> Iterator[None]:
-    """Keep nothing of SQLite's beside the part: not what was left before, nor afterwards."""
+    """Keep nothing of SQLite's beside the part: not what was left before, nor afterward."""
     beside = [Path(f"{part}{ending}") for ending in ("-wal", "-shm", "-journal")]
     try:
         for file in beside:

@@ -24,7 +24,7 @@ __all__ = ["HEADS", "STRIDES", "WHITE", "FaceDetector", "begin_evenly", "load_yu
 STRIDES: Final = (8, 16, 32)
 HEADS: Final = {"cls": 1, "obj": 1, "bbox": 4, "kps": 10}
 """What a cell says, in order, and in how many numbers: how well the box fits and whether there is a
-face, before the sigmoid; the box's centre from the cell and the logarithms of its sides; five
+face, before the sigmoid; the box's center from the cell and the logarithms of its sides; five
 landmarks from the cell; all lengths in strides."""
 
 _CELL: Final = sum(HEADS.values())
@@ -32,7 +32,7 @@ WHITE: Final = 255.0
 
 
 class Unit(nn.Sequential):
-    """Mix the channels of each place, then each channel with its neighbours; then ReLU or not."""
+    """Mix the channels of each place, then each channel with its neighbors; then ReLU or not."""
 
     def __init__(self, inputs: int, outputs: int, *, last: bool = False) -> None:
         mixed = nn.Conv2d(inputs, outputs, 1)

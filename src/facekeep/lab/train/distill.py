@@ -1,4 +1,4 @@
-"""Distillation: losses that draw a small network towards what larger ones make of the same faces.
+"""Distillation: losses that draw a small network toward what larger ones make of the same faces.
 
 No labels are needed. Lengths of embeddings never matter, only directions.
 """

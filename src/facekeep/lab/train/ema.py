@@ -35,7 +35,7 @@ class Ema(Generic[Network]):
 
     @torch.no_grad()
     def update(self, model: Network) -> None:
-        """Move the average towards the network's weights; buffers are copied."""
+        """Move the average toward the network's weights; buffers are copied."""
         self.updates += 1
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         pairs = zip(self.model.parameters(), model.parameters(), strict=True)

@@ -78,7 +78,7 @@ class Head(nn.Module):
     """A classifier over identities, whole or one process's part of it; made by `make_head`.
 
     ``weight`` has one row for each class of this process. It is no part of the embedder: keep it
-    out of ``DistributedDataParallel``, and update it with the optimiser that `optimizer` makes.
+    out of ``DistributedDataParallel``, and update it with the optimizer that `optimizer` makes.
 
     Args:
         margin: What to apply to the cosine with the own class; None for a plain linear classifier.
@@ -181,7 +181,7 @@ class Head(nn.Module):
             optimizer: The one that `optimizer` made.
 
         Raises:
-            InputError: It is of no head, one of another size, or the other of the two optimisers.
+            InputError: It is of no head, one of another size, or the other of the two optimizers.
         """
         if not {"step", "weight", "moments"} <= state.keys():
             raise InputError("the saved run had no head; resume it as it was, or train anew")

@@ -1,8 +1,8 @@
 """Margins: how much harder a head makes the comparison of a face with its own class.
 
-Each takes and gives the cosines between embeddings and the centres of their own classes. Every
+Each takes and gives the cosines between embeddings and the centers of their own classes. Every
 margin falls as the angle grows, all the way to 180 degrees, so that a gradient always draws the
-embedding towards its centre.
+embedding toward its center.
 """
 
 from __future__ import annotations

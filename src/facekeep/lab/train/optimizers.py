@@ -1,4 +1,4 @@
-"""The optimisers of a network, and the learning rate of each."""
+"""The optimizers of a network, and the learning rate of each."""
 
 from __future__ import annotations
 

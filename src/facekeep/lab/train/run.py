@@ -69,7 +69,7 @@ def train(
         recipe: What to learn from and how.
         folder: Made for all that the run yields.
         resume: Go on with the run in the folder, whose recipe it must be.
-        name: Put the result into the catalogue under this name.
+        name: Put the result into the catalog under this name.
         threads: CPU threads of one process; 0 for PyTorch's own choice.
         watch: Shows how far it is; see `Watch`.
 
@@ -168,7 +168,7 @@ class _Job:
         if 2 * wrong > looked:
             _log.warning(
                 "in %d of %d pictures looked at there is no face where an aligned crop has it: a"
-                " network trained on photos recognises nobody; cut the faces out with facekeep"
+                " network trained on photos recognizes nobody; cut the faces out with facekeep"
                 " align",
                 wrong,
                 looked,

@@ -31,7 +31,7 @@ _ONNX: Final = ".onnx"
 def make_starting_model(recipe: Recipe) -> EdgeFace:
     """Make the network of a recipe, with the weights that ``from`` names.
 
-    ``from`` is a ``.pt`` file, an ONNX file that facekeep wrote, a model of the catalogue, or an
+    ``from`` is a ``.pt`` file, an ONNX file that facekeep wrote, a model of the catalog, or an
     architecture, which means its published weights where they are on this machine. With a gamma of
     0 the low-rank layers of these become full ones that compute the same.
 
@@ -63,7 +63,7 @@ def make_starting_model(recipe: Recipe) -> EdgeFace:
 
 
 def find_origin(recipe: Recipe) -> ModelEntry | None:
-    """Look up the model of the catalogue that a recipe begins with; None where there is none."""
+    """Look up the model of the catalog that a recipe begins with; None where there is none."""
     return None if recipe.from_ is None or _is_file(recipe.from_) else _entry(recipe)
 
 

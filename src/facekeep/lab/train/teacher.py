@@ -24,7 +24,7 @@ __all__ = ["NetworkTeacher", "RuntimeTeacher", "Teacher", "open_teacher"]
 
 
 class Teacher(Protocol):
-    """What can be learnt from: it embeds the very crops that the student sees.
+    """What can be learned from: it embeds the very crops that the student sees.
 
     Attributes:
         name: For people.
@@ -58,7 +58,7 @@ class RuntimeTeacher:
     """A teacher that a runtime executes on the CPU.
 
     Args:
-        embedder: The embedder behind it; it knows its size and order of colours.
+        embedder: The embedder behind it; it knows its size and order of colors.
     """
 
     def __init__(self, embedder: Embedder) -> None:
@@ -105,7 +105,7 @@ def open_teacher(
     others run on the CPU.
 
     Args:
-        source: A name of the catalogue; or the path of a checkpoint of an EdgeFace for crops of 112
+        source: A name of the catalog; or the path of a checkpoint of an EdgeFace for crops of 112
             pixels, or of an ONNX file that takes RGB crops as ``p / 127.5 - 1``. Import a file of
             another kind under a name first.
         device: Where the student is trained; None for the CPU.
@@ -153,7 +153,7 @@ def _network_teacher(
 
 
 def _file_entry(path: Path) -> ModelEntry:
-    """Describe an ONNX file as the catalogue would if it were imported with the defaults."""
+    """Describe an ONNX file as the catalog would if it were imported with the defaults."""
     try:
         with open_regular(path) as stream:
             digest = hashlib.file_digest(stream, "sha256").hexdigest()

@@ -43,7 +43,7 @@ def write_marks(folder: Path) -> Path:
 
 
 def blot(crop: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Where the blot lies, by its centre of mass."""
+    """Where the blot lies, by its center of mass."""
     rows, columns = np.indices(crop.shape[:2])
     light = crop[..., 0].astype(float)
     return np.array([(columns * light).sum(), (rows * light).sum()]) / light.sum()

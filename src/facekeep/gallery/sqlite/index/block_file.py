@@ -9,7 +9,7 @@ After a page with a magic number, a count of erasures and the owner's header com
 Rows are written behind those that count, then counted: what a killed process left half written is
 not counted. Rows are never moved, and the file never becomes shorter, so others may have it open.
 They see what happens to their rows by the first page (``FileReader.is_intact``): the count of
-erasures is odd while rows are overwritten and higher afterwards, and the magic number goes first of
+erasures is odd while rows are overwritten and higher afterward, and the magic number goes first of
 a file that is taken away. Where nothing was written the file has holes, which take no room and
 stay.
 

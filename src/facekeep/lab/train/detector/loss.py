@@ -108,15 +108,15 @@ def _image_loss(answers: Tensor, grid: Tensor, faces: FaceLabels) -> tuple[Tenso
 
 @torch.no_grad()
 def _give(answers: Tensor, boxes: Tensor, wanted: Tensor, unsure: Tensor, grid: Tensor) -> Given:
-    centres = (grid[:, :2] + 0.5) * grid[:, 2:]
-    spared = _inside(centres, unsure).any(dim=1)
+    centers = (grid[:, :2] + 0.5) * grid[:, 2:]
+    spared = _inside(centers, unsure).any(dim=1)
     if not len(wanted):
         nothing = torch.zeros(0, dtype=torch.int64, device=boxes.device)
         return Given(nothing, nothing, boxes.new_zeros(0), spared)
     fits = _overlap(boxes, wanted)
     score = answers[:, :2].sigmoid().prod(dim=1, keepdim=True).sqrt()
     cost = -score.clamp(min=1e-6).log() - 3 * fits.clamp(min=1e-6).log()
-    cost = cost + _FAR * ~_near(centres, grid[:, 2:], wanted)
+    cost = cost + _FAR * ~_near(centers, grid[:, 2:], wanted)
     counts = fits.topk(min(_BEST, len(fits)), dim=0).values.sum(dim=0).int().clamp(min=1)
     order = cost.argsort(dim=0).argsort(dim=0)
     taken = (order < counts) & (cost < _FAR)
@@ -127,16 +127,16 @@ def _give(answers: Tensor, boxes: Tensor, wanted: Tensor, unsure: Tensor, grid: 
     return Given(cells, faces, fits[cells, faces], spared)
 
 
-def _near(centres: Tensor, strides: Tensor, boxes: Tensor) -> Tensor:
+def _near(centers: Tensor, strides: Tensor, boxes: Tensor) -> Tensor:
     """Tell which cells ``(c,)`` may find which face ``(f,)``: those near its middle, inside it."""
     middle, half = (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]) / 2
     strides = strides[:, None]
     reach = half.maximum(0.6 * strides).minimum(_REACH * strides)
-    return ((centres[:, None] - middle).abs() < reach).all(dim=2)
+    return ((centers[:, None] - middle).abs() < reach).all(dim=2)
 
 
-def _inside(centres: Tensor, boxes: Tensor) -> Tensor:
-    after, before = centres[:, None] >= boxes[:, :2], centres[:, None] <= boxes[:, 2:]
+def _inside(centers: Tensor, boxes: Tensor) -> Tensor:
+    after, before = centers[:, None] >= boxes[:, :2], centers[:, None] <= boxes[:, 2:]
     return (after & before).all(dim=2)
 
 
@@ -149,7 +149,7 @@ def _overlap(boxes: Tensor, others: Tensor) -> Tensor:
 
 
 def _box_loss(boxes: Tensor, wanted: Tensor) -> Tensor:
-    """One less the generalised intersection over union (Rezatofighi et al. 2019), summed."""
+    """One less the generalized intersection over union (Rezatofighi et al. 2019), summed."""
     low, high = boxes[:, :2].maximum(wanted[:, :2]), boxes[:, 2:].minimum(wanted[:, 2:])
     shared = (high - low).clamp(min=0).prod(dim=1)
     hull = (boxes[:, 2:].maximum(wanted[:, 2:]) - boxes[:, :2].minimum(wanted[:, :2])).prod(dim=1)

@@ -20,8 +20,8 @@ class DetectorRecipe(SmallRecipe):
         scenes: A tar of photos that nobody annotated: backgrounds, and faces for the teacher.
         crops: Aligned faces of many people, in which the teacher finds the face again.
         crops_used: How many of these, spread over all.
-        teacher: The detector that labels what nobody annotated; a name of the catalogue.
-        begin: Begin with the weights of this small YuNet, a name of the catalogue; None: with
+        teacher: The detector that labels what nobody annotated; a name of the catalog.
+        begin: Begin with the weights of this small YuNet, a name of the catalog; None: with
             random ones.
         batch: Mosaics in a step.
         side: Of a mosaic in pixels, a multiple of 32.

@@ -96,7 +96,7 @@ def _peppered(crop: Crop, rng: Rng) -> Crop:
 
 
 def _negative(crop: Crop, rng: Rng) -> Crop:
-    return 255 - (_grey(crop) if rng.random() < 0.3 else crop)
+    return 255 - (_gray(crop) if rng.random() < 0.3 else crop)
 
 
 def _part_negative(crop: Crop, rng: Rng) -> Crop:
@@ -115,8 +115,8 @@ def _posterized(crop: Crop, rng: Rng) -> Crop:
 def _solarized(crop: Crop, rng: Rng) -> Crop:
     """Above a level, or below it, all light is inverted; each color, or all of them."""
     level = rng.integers(60, 200)
-    light = _grey(crop) if rng.random() < 0.4 else crop
-    inverted = 255 - (_grey(crop) if rng.random() < 0.2 else crop)
+    light = _gray(crop) if rng.random() < 0.4 else crop
+    inverted = 255 - (_gray(crop) if rng.random() < 0.2 else crop)
     return np.where(light > level if rng.random() < 0.7 else light < level, inverted, crop)
 
 
@@ -127,12 +127,12 @@ def _mixed(crop: Crop, rng: Rng) -> Crop:
 def _thermal(crop: Crop, rng: Rng) -> Crop:
     maps = (cv2.COLORMAP_JET, cv2.COLORMAP_HOT, cv2.COLORMAP_INFERNO, cv2.COLORMAP_TURBO)
     light = _blurred(crop, rng) if rng.random() < 0.3 else crop
-    return _uint8(cv2.applyColorMap(_grey(light)[..., 0], maps[rng.integers(4)])[..., ::-1])
+    return _uint8(cv2.applyColorMap(_gray(light)[..., 0], maps[rng.integers(4)])[..., ::-1])
 
 
 def _penciled(crop: Crop, rng: Rng) -> Crop:
     """A pencil drawing, black or of several colors."""
-    light = _grey(crop) if rng.random() < 0.8 else crop
+    light = _gray(crop) if rng.random() < 0.8 else crop
     soft = cv2.GaussianBlur(255 - light, (0, 0), _between(1.5, 10, rng)).astype(np.float32)
     lines = np.minimum(255, light * 255.0 / np.maximum(1, 255 - soft))
     return _uint8((lines / 255) ** _between(0.7, 3, rng) * 255)
@@ -140,7 +140,7 @@ def _penciled(crop: Crop, rng: Rng) -> Crop:
 
 def _outlined(crop: Crop, rng: Rng) -> Crop:
     """Lines on white, or a stencil."""
-    light = cv2.GaussianBlur(_grey(crop)[..., 0], (0, 0), rng.uniform(0.7, 2))
+    light = cv2.GaussianBlur(_gray(crop)[..., 0], (0, 0), rng.uniform(0.7, 2))
     if rng.random() < 0.5:
         lines = 255 - cv2.Canny(light, rng.uniform(15, 60), rng.uniform(60, 140))
     else:
@@ -149,10 +149,10 @@ def _outlined(crop: Crop, rng: Rng) -> Crop:
 
 
 def _embossed(crop: Crop, rng: Rng) -> Crop:
-    """A relief: what neighbors differ by, on grey or beside the picture."""
+    """A relief: what neighbors differ by, on gray or beside the picture."""
     turn, reach = rng.uniform(0, 2 * np.pi), rng.uniform(1, 2.5)
     x, y = reach * np.cos(turn), reach * np.sin(turn)
-    light = (_grey(crop) if rng.random() < 0.6 else crop).astype(np.float32)
+    light = (_gray(crop) if rng.random() < 0.6 else crop).astype(np.float32)
     moved = _shifted(light, x, y) - _shifted(light, -x, -y)
     below = crop if rng.random() < 0.2 else rng.uniform(60, 200)
     return _uint8(below + moved * _between(0.5, 4, rng))
@@ -188,7 +188,7 @@ def _printed(crop: Crop, rng: Rng) -> Crop:
     turn, apart = rng.uniform(0, np.pi / 2), _between(2.5, 7, rng)
     y, x = np.mgrid[: crop.shape[0], : crop.shape[1]] * (2 * np.pi / apart)
     wave = np.cos(x * np.cos(turn) + y * np.sin(turn)) + np.cos(y * np.cos(turn) - x * np.sin(turn))
-    light = (_grey(crop) if rng.random() < 0.6 else crop) / 255
+    light = (_gray(crop) if rng.random() < 0.6 else crop) / 255
     return _uint8(
         255 * np.clip((light - (wave[..., None] + 2) / 4) * _between(2, 50, rng) + 0.5, 0, 1)
     )
@@ -379,7 +379,7 @@ def _uint8(pixels: NDArray[Any]) -> Crop:
     return np.asarray(np.clip(pixels, 0, 255), np.uint8)
 
 
-def _grey(crop: Crop) -> Crop:
+def _gray(crop: Crop) -> Crop:
     return np.repeat(_uint8(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY))[..., None], 3, 2)
 
 
