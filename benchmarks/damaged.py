@@ -443,7 +443,7 @@ class Looks:
         return np.array([each is not None and not review(each, policy) for each in self.quality])
 
 
-class Road:
+class Pipeline:
     """From photos, or aligned crops, to embeddings and quality."""
 
     def __init__(self, model: str | None, threads: int) -> None:
@@ -557,23 +557,23 @@ def people_of(folder: Path, count: int) -> Iterator[tuple[Image, Image]]:
         yield load_image(first), load_image(second)
 
 
-def photos(args: argparse.Namespace, road: Road, limit: float) -> None:
+def photos(args: argparse.Namespace, pipeline: Pipeline, limit: float) -> None:
     """The table on whole photos."""
     pairs = list(people_of(args.folder, args.people))
     images, others = [a for a, _ in pairs], [b for _, b in pairs]
-    mates = road.photos(others, DAMAGES["none"], "mates")
-    clean = road.photos(images, DAMAGES["none"], "none")
+    mates = pipeline.photos(others, DAMAGES["none"], "mates")
+    clean = pipeline.photos(images, DAMAGES["none"], "none")
     rows = []
     for name, change in {**DAMAGES, **TURNS}.items():
         if args.only and not any(word in name for word in args.only):
             continue
-        looks = clean if name == "none" else road.photos(images, change, name)
+        looks = clean if name == "none" else pipeline.photos(images, change, name)
         rows.append(row_of(name, looks, clean, mates, limit))
         print(*rows[-1].values(), sep=" | ", file=sys.stderr, flush=True)
     report(args, f"{len(images)} people of {args.folder}, cosine {limit:.4f}", rows)
 
 
-def choose(args: argparse.Namespace, road: Road, limit: float) -> None:
+def choose(args: argparse.Namespace, pipeline: Pipeline, limit: float) -> None:
     """The same on crops of training identities, by limits of the recognizability."""
     crops, who = labelled_faces(args.shared, ("celeba", "glint"))
     places: dict[str, list[int]] = {}
@@ -583,19 +583,19 @@ def choose(args: argparse.Namespace, road: Road, limit: float) -> None:
     order = np.random.default_rng(13).permutation(len(several))
     part = order[HELD : HELD + args.people] if args.held else order[: args.people]
     pairs = np.array([several[each] for each in part])
-    mates = road.crops(crops[pairs[:, 1]], DAMAGES["none"], "mates")
-    clean = road.crops(crops[pairs[:, 0]], DAMAGES["none"], "none")
+    mates = pipeline.crops(crops[pairs[:, 1]], DAMAGES["none"], "mates")
+    clean = pipeline.crops(crops[pairs[:, 0]], DAMAGES["none"], "none")
     for name, change in DAMAGES.items():
         if args.only and not any(word in name for word in args.only):
             continue
-        looks = clean if name == "none" else road.crops(crops[pairs[:, 0]], change, name)
+        looks = clean if name == "none" else pipeline.crops(crops[pairs[:, 0]], change, name)
         tries = [(least, row_of(name, looks, clean, mates, limit, least)) for least in LIMITS]
         rows = [{"recognizability from": least, **row} for least, row in tries]
         report(args, f"{name}, {len(pairs)} people", rows)
         sys.stdout.flush()
 
 
-def scenes(args: argparse.Namespace, road: Road, limit: float) -> None:
+def scenes(args: argparse.Namespace, pipeline: Pipeline, limit: float) -> None:
     """What the detector takes for faces in photos of animals and things, and how often it matches.
 
     Pairs of one photo are not compared.
@@ -605,12 +605,12 @@ def scenes(args: argparse.Namespace, road: Road, limit: float) -> None:
         if not name.startswith("i"):
             continue
         image = load_image(content)
-        faces = road.detector.find(image)
+        faces = pipeline.detector.find(image)
         if not faces:
             continue
-        crops = np.stack([align(image, face.landmarks, road.embedder.size) for face in faces])
+        crops = np.stack([align(image, face.landmarks, pipeline.embedder.size) for face in faces])
         facts = [assess(image, f, crop=crop) for f, crop in zip(faces, crops, strict=True)]
-        looks = road.looks_of(crops, facts)
+        looks = pipeline.looks_of(crops, facts)
         rows.append(looks.rows)
         quality.extend(looks.quality)
         photo.extend([name] * len(faces))
@@ -628,20 +628,20 @@ def scenes(args: argparse.Namespace, road: Road, limit: float) -> None:
     report(args, f"photos of animals and things, cosine {limit:.4f}", [row])
 
 
-def cost(args: argparse.Namespace, road: Road) -> None:
+def cost(args: argparse.Namespace, pipeline: Pipeline) -> None:
     """What the quality network adds to an upright photo."""
     images = [a for a, _ in people_of(args.folder, min(args.people, 100))]
 
-    network = road.network
+    network = pipeline.network
     if network is None:
-        raise SystemExit(f"{road.embedder.entry.name} has no quality network")
+        raise SystemExit(f"{pipeline.embedder.entry.name} has no quality network")
 
     def seconds(image: Image, *, told: bool) -> float:
         start = time.perf_counter()
-        for face in road.detector.find(image):
-            crop = align(image, face.landmarks, road.embedder.size)
+        for face in pipeline.detector.find(image):
+            crop = align(image, face.landmarks, pipeline.embedder.size)
             facts = assess(image, face, crop=crop)
-            rows, norms = road.embedder.embed_and_measure(crop[None])
+            rows, norms = pipeline.embedder.embed_and_measure(crop[None])
             if told:
                 clear = float(network.recognizability(rows, norms, [facts], crop[None])[0])
                 review(dataclasses.replace(facts, recognizability=clear), USABLE)
@@ -675,15 +675,15 @@ def main() -> int:
         parser.error("name a folder, --choose or --scenes")
     model = entry(args.model or default_model("embed"))
     limit = threshold(model, args.fmr).cosine
-    road = Road(args.model, args.threads)
+    pipeline = Pipeline(args.model, args.threads)
     if args.time:
-        cost(args, road)
+        cost(args, pipeline)
     elif args.scenes:
-        scenes(args, road, limit)
+        scenes(args, pipeline, limit)
     elif args.choose:
-        choose(args, road, limit)
+        choose(args, pipeline, limit)
     else:
-        photos(args, road, limit)
+        photos(args, pipeline, limit)
     return 0
 
 

@@ -42,9 +42,9 @@ def find(detector: Detector, frame: NDArray[np.uint8], nose: NDArray[np.float64]
 def cut(sample: Sample, share: float) -> Sample:
     """Cut out a box ``share`` times as wide and high as the face, as far as the frame goes."""
     frame, box = sample
-    centre, half = (box[:2] + box[2:]) / 2, share * (box[2:] - box[:2]) / 2
-    x, y = np.maximum(np.round(centre - half), 0).astype(int)
-    right, bottom = np.round(centre + half).astype(int)
+    center, half = (box[:2] + box[2:]) / 2, share * (box[2:] - box[:2]) / 2
+    x, y = np.maximum(np.round(center - half), 0).astype(int)
+    right, bottom = np.round(center + half).astype(int)
     return frame[y:bottom, x:right], box - [x, y, x, y]
 
 
@@ -71,7 +71,7 @@ def one_look(detector: Detector, samples: list[Sample], size: int) -> dict[str, 
     for sample in samples:
         shorter = (sample[1][2:] - sample[1][:2]).min()
         image, truth = scaled(cut(sample, SURROUNDINGS), size / shorter)
-        points, scores = detector._look(image.shape, image)
+        points, scores = detector._look(image.shape, image, min(SCORES))
         best.append(scores[matches(points[:, :2].reshape(-1, 4), truth)].max(initial=0))
     return {"face, pixels": size} | {
         f"at score {score}": 100 * float((np.array(best) >= score).mean()) for score in SCORES
