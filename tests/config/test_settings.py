@@ -306,7 +306,7 @@ def test_every_setting_has_a_row_of_the_table():
         assert len(setting.doc) < 90
 
 
-def test_the_table_agrees_with_the_rooms():
+def test_the_table_agrees_with_the_code():
     from facekeep.engine import FaceEngine
     from facekeep.models import default_model, entry
     from facekeep.pipeline.image import MAX_BYTES, load_image

@@ -123,7 +123,7 @@ def test_only_the_right_runtime_runs_a_model(tflite: Path, network: Path) -> Non
 
 
 @pytest.mark.slow
-def test_the_road_takes_each_model_with_its_own_runtime(
+def test_the_engine_runs_each_model_with_its_own_runtime(
     tflite: Path, cache: Path, hopper: np.ndarray
 ) -> None:
     import_model(tflite, "lite", arch="tflite")
@@ -132,7 +132,7 @@ def test_the_road_takes_each_model_with_its_own_runtime(
     assert face.embedding is not None
     assert face.embedding.shape == (4,)
     with (
-        FaceEngine(embedder="lite", runtime="litert") as engine,
+        FaceEngine(embedder="lite", options=RuntimeOptions(runtime="litert")) as engine,
         pytest.raises(InputError, match="'yunet' runs with onnxruntime or openvino only"),
     ):
         engine.analyze(hopper)

@@ -169,7 +169,7 @@ def test_one_threshold_decides_that_of_the_supported_rate_nearest_to_1e_3(
     conditions = measure_conditions(facts, compared, points, resamples=0)
     assert conditions.target == chosen
     assert conditions.threshold == points[rates.index(chosen)].threshold
-    assert [p.supported for p in conditions.told] == [chosen * 1680 >= 3]
+    assert [p.supported for p in conditions.occupied] == [chosen * 1680 >= 3]
 
 
 @pytest.mark.slow
