@@ -54,7 +54,7 @@ def run(folder: Path, cache_file: Path, threads: int) -> dict[str, Any]:
     return {
         "photos": len(photos.photos),
         "faces": photos.faces,
-        "analysed": photos.analysed,
+        "analysed": photos.analyzed,
         "seconds": round(seconds, 2),
         "photos/s": round(len(photos.photos) / seconds, 1),
         "MB peak": round(peak),

@@ -230,9 +230,9 @@ def test_names_in_no_encoding_are_read(
     name = os.fsencode(folder) + b"/\xff\xfe\x1b[2J.png"
     with open(name, "wb") as file:  # noqa: PTH123 - bytes
         file.write(portrait("hopper"))
-    assert read(engine, folder, cache_file).analysed == 1
+    assert read(engine, folder, cache_file).analyzed == 1
     again = read(engine, folder, cache_file)
-    assert (again.analysed, again.faces) == (0, 1)
+    assert (again.analyzed, again.faces) == (0, 1)
 
 
 # The second run
@@ -254,7 +254,7 @@ def test_the_second_run_loads_no_network(
         second = cluster_folder(fresh, album, cache=cache)
         found = search_folder(fresh, album / "hopper0.png", album, cache=cache)
     assert names(second) == names(first)
-    assert second.photos.analysed == found.photos.analysed == 0
+    assert second.photos.analyzed == found.photos.analyzed == 0
     assert second.photos.unreadable == first.photos.unreadable, "not tried again, but listed"
 
 
@@ -264,7 +264,7 @@ def test_moved_and_copied_photos_are_recognised(engine: FaceEngine, album: Path,
     shutil.copy(album / "hopper1.png", album / "copy.png")
     shutil.copy(album / "broken.jpg", album / "bad.jpg")
     photos = read(engine, album, cache_file)
-    assert photos.analysed == 0
+    assert photos.analyzed == 0
     assert len(photos.photos) == 7
     bad, broken = photos.unreadable
     assert (bad.path.name, bad.reason) == ("bad.jpg", broken.reason)
@@ -276,7 +276,7 @@ def test_a_changed_photo_is_looked_at_again(
     read(engine, album, cache_file)
     (album / "wall.png").write_bytes(portrait("collins", 9))
     photos = read(engine, album, cache_file)
-    assert (photos.analysed, photos.faces) == (1, 6)
+    assert (photos.analyzed, photos.faces) == (1, 6)
 
 
 def test_a_change_that_hides_behind_size_and_time_is_seen(
@@ -288,7 +288,7 @@ def test_a_change_that_hides_behind_size_and_time_is_seen(
     path.write_bytes(changed)
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
     photos = read(engine, album, cache_file)
-    assert (photos.analysed, photos.unreadable) == (0, ())
+    assert (photos.analyzed, photos.unreadable) == (0, ())
     assert len(photos.photos) == 7
 
 
@@ -309,7 +309,7 @@ def test_what_is_found_while_a_photo_changes_is_not_kept(
     path.write_bytes(wall)
     with PhotoCache(cache_file) as cache:
         photos = read_photos(engine, [path], cache=cache)
-    assert (photos.analysed, photos.faces) == (1, 0)
+    assert (photos.analyzed, photos.faces) == (1, 0)
 
 
 @pytest.mark.slow
@@ -317,7 +317,7 @@ def test_other_settings_begin_anew(album: Path, cache_file: Path, engine: FaceEn
     read(engine, album, cache_file)
     with FaceEngine(threads=1, max_faces=1) as other:
         assert other.fingerprint != engine.fingerprint
-        assert read(other, album, cache_file).analysed == 6
+        assert read(other, album, cache_file).analyzed == 6
     with FaceEngine(threads=0, fmr=1e-2) as same:
         assert same.fingerprint == engine.fingerprint
 
@@ -339,7 +339,7 @@ def test_an_interrupted_run_goes_on_where_it_stopped(
         read_folder(engine, folder, cache=cache, progress=interrupt)
     assert not [each for each in threading.enumerate() if each.name.startswith("facekeep-photos")]
     photos = read(engine, folder, cache_file)
-    assert photos.analysed == 9
+    assert photos.analyzed == 9
     assert photos.faces == 20
 
 
@@ -368,7 +368,7 @@ def test_a_killed_run_leaves_what_it_had_done(
     )
     assert done.returncode == -9, done.stderr
     photos = read(engine, folder, cache_file)
-    assert (photos.analysed, photos.faces) == (7, 12)
+    assert (photos.analyzed, photos.faces) == (7, 12)
 
 
 @pytest.mark.slow
@@ -424,7 +424,7 @@ def test_another_setting_judges_what_is_remembered_anew(
     read(engine, album, cache_file)
     with FaceEngine(threads=1, any_quality=True) as other:
         photos = read(other, album, cache_file)
-    assert (photos.analysed, photos.unusable, photos.faces) == (0, 0, 6)
+    assert (photos.analyzed, photos.unusable, photos.faces) == (0, 0, 6)
     assert read(engine, album, cache_file).unusable == 1
 
 

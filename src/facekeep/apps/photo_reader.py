@@ -63,13 +63,13 @@ class Photos:
     Attributes:
         photos: Those that could be read.
         unreadable: The others. Photos that vanished meanwhile are in neither.
-        analysed: How many had to be looked at; the others were known.
+        analyzed: How many had to be looked at; the others were known.
         skipped: Folders that cannot be read; nothing is known of what is in them.
     """
 
     photos: tuple[Photo, ...]
     unreadable: tuple[Unreadable, ...]
-    analysed: int
+    analyzed: int
     skipped: tuple[Unreadable, ...] = ()
 
     @property
@@ -88,7 +88,7 @@ class Photos:
             "photos": len(self.photos),
             "faces": self.faces,
             "unusable": self.unusable,
-            "analysed": self.analysed,
+            "analysed": self.analyzed,
             "unreadable": [{"image": str(e.path), "reason": e.reason} for e in self.unreadable],
             "skipped": [{"folder": str(e.path), "reason": e.reason} for e in self.skipped],
         }
@@ -166,7 +166,7 @@ class _Reader:
         self._cache = cache
         self._progress = progress
         self._done = 0
-        self._analysed = 0
+        self._analyzed = 0
         self._found: dict[Path, list[Face] | str] = {}
 
     def read(self) -> Photos:
@@ -181,7 +181,7 @@ class _Reader:
         return Photos(
             tuple(Photo(path, tuple(each)) for path, each in found if not isinstance(each, str)),
             tuple(Unreadable(path, each) for path, each in found if isinstance(each, str)),
-            self._analysed,
+            self._analyzed,
         )
 
     def _analyze(self, pool: ThreadPoolExecutor) -> None:
@@ -189,7 +189,7 @@ class _Reader:
         for faces in self._engine.analyze_batch(self._images(pool, waiting)):
             task = waiting.popleft()
             self._keep(task.digest, faces)
-            self._analysed += 1
+            self._analyzed += 1
             task.known = faces
             self._settle(task)
 
