@@ -96,7 +96,7 @@ def edge(drawn: RGB, colour: tuple[int, int, int]) -> NDArray[np.bool_]:
     return (drawn[220, 104:196] == colour).all(axis=1)
 
 
-def test_unknown_faces_differ_from_known_ones_without_colour() -> None:
+def test_unknown_faces_differ_from_known_ones_without_color() -> None:
     assert edge(annotate(grey(), [known(100, 100, 200, 220)]), KNOWN.color).all()
     dashes = edge(annotate(grey(), [unknown(100, 100, 200, 220)]), UNKNOWN.color)
     assert 0.3 < dashes.mean() < 0.8

@@ -125,7 +125,7 @@ def test_a_stricter_rate_asks_for_a_higher_cosine(engine_models: FaceEngine) -> 
 
 
 @pytest.mark.slow
-def test_enrolment_says_why_a_photo_was_not_used(
+def test_enrollment_says_why_a_photo_was_not_used(
     engine: FaceEngine, photo: Photo, tmp_path: Path, hopper: Image, collins: Image
 ) -> None:
     broken = tmp_path / "broken.jpg"
@@ -311,7 +311,7 @@ def test_review_off_takes_the_largest_face_of_any_photo(
         assert [face.name for face in engine.identify(hopper)] == ["Grace Hopper"]
 
 
-def test_a_rate_that_cannot_be_promised_stops_the_first_enrolment_already(
+def test_a_rate_that_cannot_be_promised_stops_the_first_enrollment_already(
     tmp_path: Path, hopper: Image
 ) -> None:
     gallery = tmp_path / "people.db"
@@ -497,7 +497,7 @@ def test_an_engine_can_be_used_again_after_close(engine: FaceEngine, hopper: Ima
 
 
 @pytest.mark.slow
-def test_enrolment_elsewhere_is_seen_at_once(
+def test_enrollment_elsewhere_is_seen_at_once(
     engine: FaceEngine, tmp_path: Path, hopper: Image, collins: Image
 ) -> None:
     engine.enroll("Grace Hopper", hopper)

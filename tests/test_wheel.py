@@ -101,7 +101,7 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
     assert held == wanted
 
 
-def test_the_bundled_weights_are_those_of_the_catalogue_and_small() -> None:
+def test_the_bundled_weights_are_those_of_the_catalog_and_small() -> None:
     bundled = {
         source.bundled: model
         for model in list_models()

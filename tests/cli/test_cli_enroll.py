@@ -156,7 +156,7 @@ def test_a_folder_for_each_person_enrolled_again_adds_nothing(cli, people, album
 
 
 @pytest.mark.slow
-def test_pictures_beside_the_folders_of_people_stop_the_enrolment(cli, people, album):
+def test_pictures_beside_the_folders_of_people_stop_the_enrollment(cli, people, album):
     for number in range(4):
         shutil.copy("hopper.jpg", album / "folders" / f"loose{number}.jpg")
     outcome = cli("enroll", "folders", "-g", "new.db")
@@ -238,7 +238,7 @@ def test_a_default_folder_that_cannot_be_made_says_so(cli, monkeypatch, private_
 
 
 @pytest.mark.slow
-def test_the_first_enrolment_makes_the_default_gallery(cli, monkeypatch, private_home):
+def test_the_first_enrollment_makes_the_default_gallery(cli, monkeypatch, private_home):
     monkeypatch.delenv("FACEKEEP_GALLERY")
     assert cli("identify", "hopper.jpg").status == 2
     assert cli("enroll", "Ada", "hopper.jpg").status == 0

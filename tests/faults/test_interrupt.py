@@ -86,7 +86,7 @@ STOPS = [
 
 
 @pytest.mark.parametrize(("number", "status", "says"), STOPS)
-def test_an_interrupted_enrolment_loses_nothing_and_can_be_finished(
+def test_an_interrupted_enrollment_loses_nothing_and_can_be_finished(
     folder: Path,
     enroll: Callable[[], subprocess.Popen[str]],
     number: signal.Signals,

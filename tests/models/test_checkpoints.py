@@ -420,7 +420,7 @@ def test_the_architectures_are_those_of_the_networks() -> None:
 
 @pytest.mark.shared
 @pytest.mark.parametrize("name", ["edgeface-xs-q", "edgeface-xxs-q"])
-def test_the_official_files_are_what_the_catalogue_says(
+def test_the_official_files_are_what_the_catalog_says(
     shared: Path, models: Path, name: str
 ) -> None:
     (file,) = entry(name).files

@@ -124,7 +124,7 @@ REMOTE = (
 LOCAL = (BundledSource("b"), DistributionSource("a", "1", "b"), FileSource("/b"))
 
 
-def test_a_model_of_the_catalogue_that_only_the_network_has_is_offered() -> None:
+def test_a_model_of_the_catalog_that_only_the_network_has_is_offered() -> None:
     known = entry("sface")
 
     def offered(*sources: Source, folder: Path | None = None) -> bool:

@@ -188,7 +188,7 @@ def test_arguments_that_make_no_sense_are_refused(
     assert nothing_left(models)
 
 
-def test_an_unknown_order_of_colours_names_the_known_ones(models: Path, network: Path) -> None:
+def test_an_unknown_order_of_colors_names_the_known_ones(models: Path, network: Path) -> None:
     with pytest.raises(InputError, match="color must be rgb or bgr, not 'yuv'"):
         import_model(network, "mine", color="yuv")  # type: ignore[arg-type]
     assert nothing_left(models)

@@ -21,7 +21,7 @@ from facekeep.runtime import RuntimeOptions, Session, open_session
 pytestmark = pytest.mark.usefixtures("cache")
 
 
-def test_computes_what_the_quantised_constants_stand_for() -> None:
+def test_computes_what_the_quantized_constants_stand_for() -> None:
     source, weight, bias = quantised()
     session = open_session(fold_block_quantized(source, any_size=False))
     x = np.random.default_rng(0).normal(size=(3, 10)).astype(np.float32)
@@ -43,7 +43,7 @@ def test_equal_input_gives_equal_bytes() -> None:
     )
 
 
-def test_a_network_without_quantised_constants_keeps_its_results() -> None:
+def test_a_network_without_quantized_constants_keeps_its_results() -> None:
     x = np.random.default_rng(0).random((2, 3, 112, 112), dtype=np.float32)
     folded = fold_block_quantized(embedder(), any_size=False)
     (expected,) = open_session(embedder()).run({"x": x})
@@ -133,7 +133,7 @@ def test_an_unknown_kind_of_quantisation_is_refused() -> None:
 
 
 @pytest.mark.parametrize(("name", "file"), [("yunet", 0), ("sface", 0)])
-def test_folding_gives_the_digest_in_the_catalogue(name: str, file: int) -> None:
+def test_folding_gives_the_digest_in_the_catalog(name: str, file: int) -> None:
     known = entry(name)
     conversion = known.files[file].conversion
     assert conversion is not None

@@ -146,7 +146,7 @@ def test_no_shift_creeps_in_at_any_size(scale):
 
 @pytest.mark.parametrize("scale", [5, 8, 10, 16, 24])
 @pytest.mark.parametrize("period", [2, 4])
-def test_fine_patterns_average_to_grey(scale, period):
+def test_fine_patterns_average_to_gray(scale, period):
     side = 120 * scale
     stripes = (np.arange(side) % period < period // 2) * 255
     for pattern in (np.broadcast_to(stripes, (side, side)), stripes[:, None] ^ stripes):
@@ -157,7 +157,7 @@ def test_fine_patterns_average_to_grey(scale, period):
         assert abs(crop.mean() - 127.5) < 2
 
 
-def test_the_colours_keep_their_order(collins):
+def test_the_colors_keep_their_order(collins):
     crop = align(collins, template() + 100)
     swapped = align(collins[..., ::-1], template() + 100)
     np.testing.assert_array_equal(crop[..., ::-1], swapped)

@@ -223,7 +223,7 @@ def test_shrinking_in_one_direction_only_does_not_alias():
 
 @pytest.mark.parametrize("shape", [(480, 640), (481, 640), (482, 641), (1500, 2000), (7, 9)])
 @pytest.mark.parametrize("part", [0.5, 0.25, 0.16, 0.03])
-def test_shrinking_keeps_the_place_and_the_grey(shape, part):
+def test_shrinking_keeps_the_place_and_the_gray(shape, part):
     y, x = np.mgrid[: shape[0], : shape[1]]
     ramp = np.stack([x * 255 / shape[1], y * 255 / shape[0], x * 0 + 99], -1).round()
     height, width = (max(round(side * part), 1) for side in shape)
@@ -265,7 +265,7 @@ def test_landmarks_come_in_the_documented_order(detector, request, photo, mirror
         assert apart < 0.1 * eye_distance(straight)
 
 
-def test_colours_matter_to_the_network_as_the_catalogue_says(detector, collins):
+def test_colors_matter_to_the_network_as_the_catalog_says(detector, collins):
     """Blue faces are less of a face; were the channels swapped on the way, red ones would be."""
     straight = detector._run(collins[None, :480], 0.1).scores.max()
     swapped = detector._run(collins[None, :480, :, ::-1], 0.1).scores.max()

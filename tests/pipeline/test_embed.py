@@ -114,7 +114,7 @@ def plain(size):
 @pytest.mark.parametrize(
     ("width", "size", "batch", "most"), [(6, 64, "n", None), (512, 64, 1, 1), (3, 112, "n", 2)]
 )
-def test_the_network_is_fed_what_the_catalogue_says(
+def test_the_network_is_fed_what_the_catalog_says(
     tmp_path, width, size, batch, most, mean, scale, color, flip
 ):
     model = a_model(

@@ -16,7 +16,7 @@ from facekeep.pipeline.quality import POLICIES
 
 Image = NDArray[np.uint8]
 Box = tuple[slice, slice]
-Colour = tuple[float, float, float]
+Color = tuple[float, float, float]
 
 # What the default detector finds in the two portraits.
 LANDMARKS = {
@@ -35,29 +35,29 @@ def crop(request: pytest.FixtureRequest) -> Image:
     return align(request.getfixturevalue(request.param), np.array(LANDMARKS[request.param]))
 
 
-def painted(crop: Image, colour: Colour, *boxes: Box) -> Image:
+def painted(crop: Image, color: Color, *boxes: Box) -> Image:
     crop = crop.copy()
     for box in boxes:
-        crop[box] = colour
+        crop[box] = color
     return crop
 
 
-def lit(crop: Image, factor: float, tint: Colour = (1, 1, 1)) -> Image:
+def lit(crop: Image, factor: float, tint: Color = (1, 1, 1)) -> Image:
     return (crop * np.multiply(tint, factor)).astype(np.uint8)
 
 
-@pytest.mark.parametrize("colour", [WHITE, (25, 25, 25), (150, 195, 225), (90, 110, 90)])
+@pytest.mark.parametrize("color", [WHITE, (25, 25, 25), (150, 195, 225), (90, 110, 90)])
 @pytest.mark.parametrize("light", [1.0, 0.6])
-def test_a_mask_covers_the_mouth(crop: Image, colour: Colour, light: float) -> None:
-    mouth, eyes = covered(lit(painted(crop, colour, MASK), light))
+def test_a_mask_covers_the_mouth(crop: Image, color: Color, light: float) -> None:
+    mouth, eyes = covered(lit(painted(crop, color, MASK), light))
     assert mouth > STANDARD.max_mouth_covered
     assert eyes < STRICT.max_eyes_covered
 
 
-@pytest.mark.parametrize("colour", [BLACK, (40, 30, 25), (25, 30, 60)])
+@pytest.mark.parametrize("color", [BLACK, (40, 30, 25), (25, 30, 60)])
 @pytest.mark.parametrize("light", [1.0, 0.6])
-def test_dark_glasses_cover_the_eyes(crop: Image, colour: Colour, light: float) -> None:
-    mouth, eyes = covered(lit(painted(crop, colour, *LENSES), light))
+def test_dark_glasses_cover_the_eyes(crop: Image, color: Color, light: float) -> None:
+    mouth, eyes = covered(lit(painted(crop, color, *LENSES), light))
     assert eyes > STANDARD.max_eyes_covered
     assert mouth < STRICT.max_mouth_covered
 
@@ -71,11 +71,11 @@ def test_frames_of_glasses_cover_nothing(crop: Image) -> None:
 
 @pytest.mark.parametrize("light", [1.0, 0.5, 0.25])
 @pytest.mark.parametrize("tint", [(1, 1, 1), (1, 0.85, 0.7), (0.8, 0.9, 1)])
-def test_light_and_its_colour_cover_nothing(crop: Image, light: float, tint: Colour) -> None:
+def test_light_and_its_color_cover_nothing(crop: Image, light: float, tint: Color) -> None:
     assert max(covered(lit(crop, light, tint))) < 0.5
 
 
-def test_grey_photos_are_not_refused(crop: Image) -> None:
+def test_gray_photos_are_not_refused(crop: Image) -> None:
     grey = cv2.cvtColor(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
     mouth, eyes = covered(grey)
     assert mouth < STRICT.max_mouth_covered
@@ -119,5 +119,5 @@ def test_hints_are_shares_of_any_crop(crop: Image) -> None:
 
 
 @pytest.mark.parametrize("level", [0, 1, 255])
-def test_hints_of_a_crop_of_one_colour_are_shares(level: int) -> None:
+def test_hints_of_a_crop_of_one_color_are_shares(level: int) -> None:
     assert all(0 <= hint <= 1 for hint in covered(np.full((112, 112, 3), level, np.uint8)))

@@ -179,7 +179,7 @@ def test_another_network_is_no_quality_network() -> None:
 
 
 @pytest.mark.slow
-def test_detect_tells_what_the_facts_tell_and_analyse_the_rest(
+def test_detect_tells_what_the_facts_tell_and_analyze_the_rest(
     engine: FaceEngine, hopper: Image
 ) -> None:
     (clear,) = engine.detect(hopper)

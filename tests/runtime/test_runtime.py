@@ -149,7 +149,7 @@ def test_without_onnxruntime_the_cpu_is_reported_unavailable(
     assert "install onnxruntime" in status.detail
 
 
-def test_importing_the_room_loads_no_runtime() -> None:
+def test_importing_the_package_loads_no_runtime() -> None:
     code = "import facekeep.runtime, sys; sys.exit('onnxruntime' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 

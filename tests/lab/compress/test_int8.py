@@ -91,7 +91,7 @@ def test_a_dynamic_network_without_products_is_refused(content: bytes) -> None:
 
 
 @pytest.mark.parametrize("error", [TypeError, AssertionError, NotImplementedError])
-def test_whatever_the_quantiser_raises_is_one_line(
+def test_whatever_the_quantizer_raises_is_one_line(
     content: bytes, crops: Crops, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
 ) -> None:
     def failing(_: object) -> None:

@@ -128,7 +128,7 @@ def test_blur_has_two_windows() -> None:
     assert widths == {3, 5}
 
 
-def test_colour_leaves_greys_alone_and_turns_the_others() -> None:
+def test_color_leaves_grays_alone_and_turns_the_others() -> None:
     grays = np.repeat(np.arange(0, 256, 5, np.uint8)[:, None, None], 3, 2)
     assert np.abs(changed(grays, only("color")).astype(int) - grays).max() <= 1
     color = np.full((4, 4, 3), (120, 100, 90), np.uint8)
@@ -143,14 +143,14 @@ def test_colour_leaves_greys_alone_and_turns_the_others() -> None:
     assert turned[2] < color[0, 0][2] - 2
 
 
-def test_grey_is_the_luma() -> None:
+def test_gray_is_the_luma() -> None:
     image = picture(7, 40)
     expected = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     face = changed(image, only("gray"))
     assert np.abs(face.astype(int) - expected[..., None]).max() <= 1
 
 
-def test_light_moves_and_stretches_about_middle_grey() -> None:
+def test_light_moves_and_stretches_about_middle_gray() -> None:
     ramp = np.repeat(np.array([64, 128, 192], np.uint8)[:, None, None], 3, 2)
     flat = changed(ramp, only("light", contrast=(0.5, 0.5), brightness=0.0))[:, 0, 0]
     np.testing.assert_allclose(flat, [96, 128, 160], atol=1)
@@ -159,7 +159,7 @@ def test_light_moves_and_stretches_about_middle_grey() -> None:
     assert 128 + 20 < max(means) < 128 + 25
 
 
-def test_jpeg_keeps_colours_and_leaves_artefacts() -> None:
+def test_jpeg_keeps_colors_and_leaves_artifacts() -> None:
     image = np.zeros((32, 32, 3), np.uint8)
     image[:, :15], image[:, 15:] = (200, 40, 30), (20, 60, 220)
     face = changed(image, only("jpeg", quality=(30.0, 30.0))).astype(int)

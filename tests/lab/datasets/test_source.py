@@ -38,7 +38,7 @@ def test_larger_crops_do_not_alias() -> None:
     assert np.ptp(face) <= 1
 
 
-def test_grey_crops_become_rgb() -> None:
+def test_gray_crops_become_rgb() -> None:
     assert decode(as_png(np.full((24, 24), 77, np.uint8)), 24).tolist() == [[[77] * 3] * 24] * 24
 
 

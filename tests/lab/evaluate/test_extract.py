@@ -246,7 +246,7 @@ def photos(tmp_path: Path, hopper_path, collins_path) -> Samples:
 
 
 @pytest.mark.slow
-def test_the_road_from_photos(photos, hopper):
+def test_from_photos_to_scores(photos, hopper):
     with (
         Detector(options=RuntimeOptions(threads=1)) as detector,
         Embedder(options=RuntimeOptions(threads=1)) as embedder,

@@ -211,7 +211,7 @@ def test_what_cannot_be_searched_is_refused(arguments, why):
     st.floats(0, 0.9),
     st.integers(0, 5),
 )
-def test_an_enrolment_divides_all_templates_by_person(person, templates, strangers, seed):
+def test_an_enrollment_divides_all_templates_by_person(person, templates, strangers, seed):
     person = np.array(person)
     counts = np.bincount(person)
     often = int((counts > templates).sum())
@@ -239,6 +239,6 @@ def test_the_seed_decides_who_stays_outside():
 
 
 @pytest.mark.parametrize("wrong", [{"templates": 0}, {"strangers": -0.1}, {"strangers": 1.1}])
-def test_an_enrolment_out_of_range_is_refused(wrong):
+def test_an_enrollment_out_of_range_is_refused(wrong):
     with pytest.raises(InputError, match="enrollment needs"):
         split_gallery([0, 0, 1], **wrong)

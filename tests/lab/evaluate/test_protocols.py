@@ -56,7 +56,7 @@ def test_the_worst_comparisons_are_the_worst():
     assert len(evidence.false_matches) == 24
 
 
-def test_the_catalogue_thresholds_are_measured_too():
+def test_the_catalog_thresholds_are_measured_too():
     data, found = known_people()
     result = run_people(data, found, system()).result
     assert [point.fmr for point in result.stated] == [1e-2, 1e-3, 1e-4, 1e-5, 1e-6]

@@ -140,7 +140,7 @@ def all_template_pairs():
     return 1000 + left, 1000 + right, left % SUBJECTS == right % SUBJECTS
 
 
-def test_the_whole_road_on_a_set_of_known_answer():
+def test_the_whole_protocol_on_a_set_of_known_answer():
     features, template, media = known_set()
     pooled = pool_templates(features, template, media)
     left, right, mated = all_template_pairs()

@@ -28,7 +28,7 @@ except RuntimeUnavailable as error:
     assert run(code) == "PyTorch is not installed; install it with: pip install 'facekeep[train]'"
 
 
-def test_the_road_does_without_pytorch() -> None:
+def test_the_import_does_without_pytorch() -> None:
     code = "import sys, facekeep; facekeep.Embedder; print('torch' in sys.modules)"
     assert run(code) == "False"
 

@@ -104,7 +104,7 @@ def test_a_checkpoint_gives_its_network(tmp_path: Path) -> None:
     assert torch.equal(found(crops(1)), lively()(crops(1)))
 
 
-def test_a_model_of_the_catalogue_gives_its_network(tmp_path: Path) -> None:
+def test_a_model_of_the_catalog_gives_its_network(tmp_path: Path) -> None:
     model = lively(input_size=64)
     save_checkpoint(model, tmp_path / "it.pt")
     made = import_model(tmp_path / "it.pt", "mine", arch="edgeface-xxs", input_size=64)

@@ -111,7 +111,7 @@ def test_reads_a_modules_state_and_takes_the_prefix_off(tmp_path: Path) -> None:
     assert torch.equal(found["model.weight"], module["model"]["model"].weight)
 
 
-def test_dequantises_dynamically_quantised_layers(tmp_path: Path) -> None:
+def test_dequantizes_dynamically_quantized_layers(tmp_path: Path) -> None:
     torch.manual_seed(0)
     module = nn.Sequential(nn.Linear(6, 4), nn.LayerNorm(4), nn.Linear(4, 3))
     with warnings.catch_warnings():
@@ -131,7 +131,7 @@ def test_two_tensors_of_one_name_are_refused(tmp_path: Path) -> None:
     refused(saved(tmp_path / "twice.pt", state), "same name")
 
 
-def test_a_scale_of_an_unquantised_layer_is_kept(tmp_path: Path) -> None:
+def test_a_scale_of_an_unquantized_layer_is_kept(tmp_path: Path) -> None:
     state = {"norm.scale": torch.ones(2), "norm.zero_point": torch.ones(1)}
     assert list(read_state(saved(tmp_path / "s.pt", state))) == list(state)
 

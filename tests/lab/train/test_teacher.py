@@ -87,7 +87,7 @@ def test_no_faces_give_no_rows(network: EdgeFace, onnx: Path) -> None:
 
 
 @pytest.mark.usefixtures("ready_models")
-def test_a_model_of_the_catalogue_teaches_by_its_name() -> None:
+def test_a_model_of_the_catalog_teaches_by_its_name() -> None:
     teacher = open_teacher("sface", threads=1)
     assert isinstance(teacher, RuntimeTeacher)
     assert (teacher.name, teacher.width) == ("sface", 128)
@@ -113,7 +113,7 @@ def test_a_checkpoint_teaches_on_the_gpu_and_its_export_on_the_cpu(
     assert rows.shape == (6, WIDTH)
 
 
-def test_a_checkpoint_teaches_without_a_name_in_the_catalogue(tmp_path: Path) -> None:
+def test_a_checkpoint_teaches_without_a_name_in_the_catalog(tmp_path: Path) -> None:
     network = create_model("edgeface-xxs", gamma=0.5, width=WIDTH).eval()
     save_checkpoint(network, tmp_path / "big.pt")
     teacher = open_teacher(tmp_path / "big.pt")

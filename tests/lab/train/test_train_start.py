@@ -81,7 +81,7 @@ def test_a_missing_file_is_told(tmp_path: Path):
 
 
 @pytest.mark.slow
-def test_a_model_of_the_catalogue_brings_its_form_along(trained):
+def test_a_model_of_the_catalog_brings_its_form_along(trained):
     import_model(trained[0], "mine", arch="edgeface-xxs", gamma=0.5, input_size=64)
     found = make_starting_model(recipe(from_="mine"))
     assert same(found, trained[1])

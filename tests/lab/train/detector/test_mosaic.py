@@ -75,7 +75,7 @@ def test_cut_and_tiny_faces_are_not_asked_for():
     assert found.boxes[1].tolist() == [0, 10, 10, 60]
 
 
-def test_a_canvas_is_a_function_of_the_generators_state():
+def test_a_mosaic_is_a_function_of_the_generators_state():
     album = LabeledPhotos(dotted, (0,), (faces(),))
     composer = MosaicComposer([album], [1.0], None, 128)
     (one, its), (two, same) = (composer.compose(np.random.default_rng(5)) for _ in range(2))
