@@ -1,4 +1,4 @@
-"""Bringing a model's files to this machine: the one place of this room that uses the network."""
+"""Fetch a model's files to this machine: the only module of this package that uses the network."""
 
 from __future__ import annotations
 

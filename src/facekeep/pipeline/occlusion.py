@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 __all__ = ["covered"]
 
-_CROP = 112
 _Box = tuple[slice, slice]
 _Values = NDArray[np.float32]
 

@@ -47,7 +47,7 @@ def crop_people(
     """Save the aligned main face of each photo; one that is there already is left as it is.
 
     Args:
-        photos: A folder for each person, as ``evaluate.readers.person_folder`` reads it.
+        photos: A folder for each person, as ``read_person_folder`` reads it.
         out: Where the same folders go, with a PNG for each photo; a new one is its owner's alone.
         detector: Finds the faces.
         size: The side of the crops in pixels.

@@ -23,7 +23,7 @@ class SmallRecipe:
     Attributes:
         network: What is trained, in a word.
         ranges: The least and the greatest value of each number.
-        data: Annotated photos; see ``evaluate.readers.annotated.open_annotated``.
+        data: Annotated photos; see ``lab.datasets.annotated.open_annotated``.
         steps: Length of the run.
         batch: Images in a step.
         lr: Highest learning rate of AdamW.
