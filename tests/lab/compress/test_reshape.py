@@ -145,10 +145,10 @@ def test_the_rounds_of_pruning_share_the_steps(
 
 def test_fine_tuning_needs_aligned_crops(model: ModelEntry, faces: FaceSet, tmp_path: Path) -> None:
     step, known = Resize(size=48, heal=10), Evaluator(model, EvaluationData())
-    with pytest.raises(InputError, match="--data"):
+    with pytest.raises(InputError, match="name some"):
         run_step(step, model, None, known, tmp_path)
     raw = read_faces(tmp_path / "people", aligned=False)
-    with pytest.raises(InputError, match="--aligned"):
+    with pytest.raises(InputError, match="aligned face crops"):
         run_step(step, model, raw, known, tmp_path)
 
 
