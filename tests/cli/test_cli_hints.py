@@ -30,9 +30,17 @@ from facekeep.pipeline.enrollment import Rejection
 
 PACKAGE = Path(facekeep.__file__).parent
 # The packages of the laboratory whose errors have hints already.
-LABORATORY = ("lab/export/", "lab/datasets/", "lab/compress/")
-REPORTS = ("lab/compress/report.py", "lab/compress/quantize.py", "lab/compress/reshape.py")
-FOREIGN = ("--force-reinstall",)
+LABORATORY = ("lab/export/", "lab/datasets/", "lab/compress/", "lab/train/")
+# What quotes a command line: reports, recipes, and the help of options.
+REPORTS = (
+    "lab/compress/report.py",
+    "lab/compress/quantize.py",
+    "lab/compress/reshape.py",
+    "lab/train/config.py",
+    "lab/train/recipe.py",
+    "lab/train/results.py",
+)
+FOREIGN = ("--force-reinstall", "--shm-size")
 
 
 def library() -> Iterator[tuple[str, ast.Module]]:

@@ -42,8 +42,10 @@ TEXTS: Final[Mapping[str, str]] = {
     "erase_template": "run: facekeep people remove {name} --template {template}",
     "export_key": "name it with --file-key file:PATH",
     "gallery_key": "name it with --key file:PATH or FACEKEEP_KEY",
+    "heal_writes_rounding": "facekeep compress quantize --heal writes it",
     "import_again": "run: facekeep models remove {model}, then facekeep models import FILE --name"
     " {model}",
+    "import_checkpoint": "run: facekeep models import FILE --name NAME --arch ARCH",
     "list_models": "see: facekeep models list",
     "list_people": "see: facekeep people list",
     "mixed_precision": "--min-cosine, --max-tar-loss, --heal, or --mode packed",

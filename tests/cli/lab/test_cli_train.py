@@ -147,7 +147,7 @@ def test_there_must_be_a_run_to_go_on_with(cli, tmp_path: Path):
     outcome = cli("train", "--resume", "--out", tmp_path / "run", "--json")
     assert outcome.status == 2
     assert outcome.json["error"]["kind"] == "input"
-    assert "begin one without --resume" in outcome.json["error"]["message"]
+    assert "begin a new one" in outcome.json["error"]["message"]
 
 
 @pytest.mark.slow
@@ -294,7 +294,7 @@ def test_faces_of_nobody_known_are_learned_from_a_teacher(
     ("words", "message"),
     [
         ([], "missing option '--out'"),
-        (["--out", "run"], "there is nothing to train on; name it with --data"),
+        (["--out", "run"], "there is nothing to train on; name the data (--data)"),
         (["--out", "run", "--data", "nowhere"], "nowhere: no such file or folder"),
         (["--out", "run", "--data", "nowhere", "--lr", "x"], "--lr x: expected a number"),
         (["--out", "run", "--recipe", "none.toml"], "none.toml: cannot be read: no such file"),

@@ -239,6 +239,6 @@ def test_other_arithmetic_would_round_too(
     rounding: Path, tmp_path: Path, hopper: NDArray[np.uint8]
 ) -> None:
     data = write_people(tmp_path / "people", [hopper], 8, 2)
-    with pytest.raises(InputError, match="--precision fp32"):
+    with pytest.raises(InputError, match="needs the precision fp32"):
         train(small(data, rounding=rounding, precision="bf16"), tmp_path / "run")
     assert not (tmp_path / "run").exists()

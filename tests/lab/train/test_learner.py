@@ -151,7 +151,7 @@ def test_precision_by_device(monkeypatch, wanted, device, has_bf16: bool, chosen
 
 def test_a_gpu_without_bf16_is_told(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: False)
-    with pytest.raises(RuntimeUnavailable, match="use --precision fp16 or fp32"):
+    with pytest.raises(RuntimeUnavailable, match="use fp16 or fp32"):
         choose_precision("bf16", CUDA)
 
 

@@ -80,7 +80,7 @@ def test_files_that_are_named_become_absolute_and_names_stay(tmp_path: Path, mon
         ({"batch": "1"}, "--batch 1: expected a whole number from 2"),
         ({"head": "triplet"}, "--head triplet: expected one of softmax, cosface, arcface"),
         ({"teacher": ["a\nb"]}, "--teacher .*: expected a list"),
-        ({"epochs": "1", "steps": "1"}, "--epochs and --steps both say how long to train"),
+        ({"epochs": "1", "steps": "1"}, "epochs and steps both say how long to train"),
     ],
 )
 def test_wrong_values_are_named_with_what_is_expected(flags: dict[str, object], message: str):
@@ -121,7 +121,7 @@ def test_a_missing_file_is_told(tmp_path: Path):
 
 
 def test_without_data_there_is_nothing_to_train_on():
-    with pytest.raises(ConfigError, match="name it with --data"):
+    with pytest.raises(ConfigError, match="name the data"):
         make_recipe({})
 
 

@@ -84,7 +84,7 @@ def test_the_shortest_run_has_a_plan():
 
 
 def test_a_warm_up_that_never_ends_is_refused():
-    with pytest.raises(InputError, match="--warmup 9 is not shorter than the run, 9 steps"):
+    with pytest.raises(InputError, match="a warmup of 9 is not shorter than the run, 9 steps"):
         make_schedule(recipe(steps=9, warmup=9), 3)
 
 

@@ -92,8 +92,8 @@ def test_a_model_of_the_catalog_brings_its_form_along(trained):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"arch": "edgeface-xs"}, "--arch edgeface-xs does not fit --from mine: it has edge"),
-        ({"gamma": 0.6}, "--gamma 0.6 does not fit --from mine: it has 0.5"),
+        ({"arch": "edgeface-xs"}, "arch edgeface-xs does not fit mine, which has edge"),
+        ({"gamma": 0.6}, "gamma 0.6 does not fit mine, which has 0.5"),
     ],
 )
 def test_another_form_than_the_models_is_refused(trained, values, message: str):
@@ -112,7 +112,7 @@ def test_an_onnx_file_of_ours_gives_its_weights(trained, tmp_path: Path):
     found = make_starting_model(recipe(from_="run", input_size=80))
     assert same(found, trained[1])
     assert found.input_size == 80
-    with pytest.raises(InputError, match=r"--gamma 0\.3 does not fit --from run: it has 0\.5"):
+    with pytest.raises(InputError, match=r"gamma 0\.3 does not fit run, which has 0\.5"):
         make_starting_model(recipe(from_="run", gamma=0.3))
 
 
@@ -128,7 +128,7 @@ def test_a_name_that_nobody_has_is_told():
 
 
 def test_published_weights_that_are_not_here_are_to_be_pulled():
-    with pytest.raises(ModelNotFound, match="run: facekeep models pull edgeface-xs-gamma-06"):
+    with pytest.raises(ModelNotFound, match="pull edgeface-xs-gamma-06"):
         make_starting_model(recipe(from_="edgeface-xs"))
     with pytest.raises(ModelNotFound, match=r"no weights of edgeface-xs are on .* give a file"):
         make_starting_model(recipe(from_="edgeface-xs", gamma=0.3))

@@ -104,8 +104,9 @@ def read_fake_quantization(path: Path) -> FakeQuantization:
         raise InputError(f"cannot read {printable(path)}: {why(error)}") from error
     except _UNREADABLE as error:
         raise InputError(
-            f"{printable(path)} does not say what is rounded; facekeep compress quantize --heal"
-            " writes such files"
+            f"{printable(path)} does not say what is rounded: give the file that fine-tuning by"
+            " quantization wrote",
+            "heal_writes_rounding",
         ) from error
 
 

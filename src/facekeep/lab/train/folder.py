@@ -29,7 +29,8 @@ def require_new(folder: Path) -> None:
     if folder.is_symlink() or folder.exists():
         raise InputError(
             f"{folder} exists already and is not overwritten;"
-            " name another folder with --out, or go on with --resume"
+            " name another folder, or resume the run in it",
+            "out resume",
         )
 
 
@@ -81,7 +82,7 @@ def resumed_recipe(folder: Path, given: Mapping[str, Any]) -> Recipe:
     """
     file = folder / RECIPE
     if not file.is_file():
-        raise InputError(f"there is no run in {folder} to go on with; begin one without --resume")
+        raise InputError(f"there is no run in {folder} to go on with; begin a new one")
     values = read_recipe(file)
     for option in OPTIONS.values():
         if option.attribute not in given or option.name in _FREE:

@@ -67,7 +67,8 @@ class Learner:
             why = "there is no head" if recipe.head == "none" else "nobody says who is on the faces"
             raise InputError(
                 f"{why}, so there is nothing to learn from; make a folder for each person, give a"
-                " table with --labels, or name a --teacher"
+                " table of labels, or name a teacher",
+                "labels teacher",
             )
         self.model = model.to(parallel.device).train()
         # Faster by a tenth: most of the network works on channels that lie side by side.
@@ -213,7 +214,7 @@ def choose_precision(wanted: str, device: torch.device) -> str:
     """
     has_bf16 = device.type != "cuda" or torch.cuda.is_bf16_supported(including_emulation=False)
     if wanted == "bf16" and not has_bf16:
-        raise RuntimeUnavailable("this GPU has no bf16; use --precision fp16 or fp32")
+        raise RuntimeUnavailable("this GPU has no bf16; use fp16 or fp32", "precision")
     if wanted != "auto":
         return wanted
     if device.type == "cpu":
@@ -235,7 +236,9 @@ def _fake_quantize(
     if recipe.rounding is None:
         return nullcontext()
     if precision != "fp32":
-        raise InputError(f"rounding to 8 bits needs --precision fp32: {precision} rounds too")
+        raise InputError(
+            f"rounding to 8 bits needs the precision fp32: {precision} rounds too", "precision"
+        )
     return FakeQuantizationMode(model, read_fake_quantization(recipe.rounding))
 
 

@@ -169,8 +169,9 @@ class Loader:
             index, why = decoded.broken[-1] if decoded.broken else (-1, "see the warnings")
             raise ImageError(
                 f"{self.source.name}: {self._failed} of {tried} images looked at cannot be used,"
-                f" more than the {self._max_corrupt:.1%} allowed (--max-corrupt); copy them again"
-                f" ({printable(self.source.key(index)) if index >= 0 else 'the last'}: {why})"
+                f" more than the {self._max_corrupt:.1%} allowed; copy them again"
+                f" ({printable(self.source.key(index)) if index >= 0 else 'the last'}: {why})",
+                "max_corrupt",
             )
         for index, why in decoded.broken[: _MOST_WARNINGS - self._warnings]:
             self._warnings += 1

@@ -32,7 +32,7 @@ def given_values(flags: Mapping[str, object], file: Path | None = None) -> dict[
     values = read_recipe(file) if file else {}
     given = {name: value for name, value in flags.items() if value not in (None, [])}
     if {"epochs", "steps"} <= given.keys():
-        raise ConfigError("--epochs and --steps both say how long to train; give one of them")
+        raise ConfigError("epochs and steps both say how long to train; give one of them")
     for one, other in (("epochs", "steps"), ("steps", "epochs")):
         if one in given:
             values.pop(other, None)
@@ -47,7 +47,7 @@ def make_recipe(values: Mapping[str, Any]) -> Recipe:
         ConfigError: ``data`` is missing.
     """
     if "data" not in values:
-        raise ConfigError("there is nothing to train on; name it with --data")
+        raise ConfigError("there is nothing to train on; name the data", "data")
     return Recipe(**values)
 
 

@@ -90,7 +90,7 @@ def require_free(name: str) -> None:
     except ValueError as error:
         raise InputError(f"a model's name {error}") from error
     if is_builtin(name) or own_folder(name) is not None:
-        raise InputError(f"a model is already called {name!r}; choose another --name")
+        raise InputError(f"a model is already called {name!r}; choose another name", "name")
 
 
 def describe_command(folder: Path) -> str:

@@ -168,15 +168,14 @@ class _Job:
         if 2 * wrong > looked:
             _log.warning(
                 "in %d of %d pictures looked at there is no face where an aligned crop has it: a"
-                " network trained on photos recognizes nobody; cut the faces out with facekeep"
-                " align",
+                " network trained on photos recognizes nobody; cut the faces out first",
                 wrong,
                 looked,
             )
         if self.recipe.holdout is None and self.holdout is None and self.faces.classes:
             _log.warning(
                 "nobody is kept out to measure with: %d people are too few to spare some;"
-                " --holdout N keeps N of them out",
+                " the option holdout keeps some of them out",
                 self.faces.classes,
             )
 
@@ -281,7 +280,8 @@ def _require_sound(source: Source, most: float) -> None:
     if source.corrupt > most * listed:
         raise InputError(
             f"{told}, more than the {most:.1%} allowed: the file may have been cut short; copy it"
-            " again, or raise --max-corrupt to train on what is left"
+            " again, or allow more to train on what is left",
+            "max_corrupt",
         )
     _log.warning("%s: the file may have been cut short; the rest is used", told)
 
@@ -291,7 +291,8 @@ def _choose_batch(recipe: Recipe, images: int, parallel: Parallel) -> int:
     batch = min(recipe.batch, images)
     if recipe.batch % parallel.world:
         raise InputError(
-            f"--batch {recipe.batch} cannot be shared by {parallel.world} processes evenly"
+            f"a batch of {recipe.batch} cannot be shared by {parallel.world} processes evenly",
+            "batch",
         )
     if batch < max(2, parallel.world):
         raise InputError(f"{images} faces are too few to learn from; give at least 2 people's")

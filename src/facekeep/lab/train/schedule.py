@@ -89,10 +89,11 @@ def count_holdout(recipe: Recipe, people: int) -> int:
     if recipe.holdout is None:
         return 0 if people < FEW_PEOPLE else min(people // 10, _MOST_HELD_OUT)
     if recipe.holdout == 1:
-        raise InputError("--holdout 1: one person alone can be compared with nobody; keep 2 out")
+        raise InputError("one person alone can be compared with nobody; keep 2 out", "holdout")
     if recipe.holdout and people - recipe.holdout < 2:
         raise InputError(
-            f"--holdout {recipe.holdout} of {people} people leaves fewer than 2 to learn from"
+            f"to keep out {recipe.holdout} of {people} people leaves fewer than 2 to learn from",
+            "holdout",
         )
     return recipe.holdout
 
@@ -107,7 +108,9 @@ def make_schedule(recipe: Recipe, steps_per_epoch: int) -> TrainingSchedule:
     steps = recipe.steps or (recipe.epochs or _EPOCHS[fine]) * steps_per_epoch
     warmup = steps // 20 if recipe.warmup is None else recipe.warmup
     if warmup >= steps:
-        raise InputError(f"--warmup {warmup} is not shorter than the run, {steps} steps")
+        raise InputError(
+            f"a warmup of {warmup} is not shorter than the run, {steps} steps", "warmup"
+        )
     often = max(1, steps // _MEASUREMENTS)
     return TrainingSchedule(
         steps,

@@ -72,7 +72,7 @@ def read_recipe(kind: type[Kind], folder: Path) -> Kind:
     """
     file = folder / RECIPE
     if not file.is_file():
-        raise InputError(f"there is no run in {folder} to go on with; begin one without --resume")
+        raise InputError(f"there is no run in {folder} to go on with; begin a new one")
     try:
         with open_regular(file) as stream:
             return kind(**_with_paths(kind, json.loads(stream.read())))

@@ -20,6 +20,7 @@ from facekeep.lab.nn import (
 from facekeep.lab.nn.shapes import full_rank
 from facekeep.lab.train.config import Recipe
 from facekeep.models import ModelEntry, checkpoint_path, entry, list_models
+from facekeep.models.resolve import pull_hint
 
 __all__ = ["find_origin", "make_starting_model"]
 
@@ -77,7 +78,7 @@ def _check_form(recipe: Recipe, arch: str, gamma: float | None, name: str) -> No
     for what, wanted, found in (("arch", recipe.arch, arch), ("gamma", recipe.gamma, gamma)):
         if wanted not in (None, found):
             shown = printable(name)
-            raise InputError(f"--{what} {wanted} does not fit --from {shown}: it has {found}")
+            raise InputError(f"{what} {wanted} does not fit {shown}, which has {found}")
 
 
 def _is_file(name: str) -> bool:
@@ -115,7 +116,8 @@ def _entry(recipe: Recipe) -> ModelEntry:
         except ModelError:
             continue
         return each
-    names = " or ".join(f"facekeep models pull {each.name}" for each in fitting)
-    raise ModelNotFound(
-        f"no weights of {name} are on this machine; {f'run: {names}' if names else 'give a file'}"
-    )
+    what = f"no weights of {name} are on this machine"
+    if fitting:
+        names = " or ".join(each.name for each in fitting)
+        raise ModelNotFound(f"{what}; pull {names}", pull_hint(fitting[0]))
+    raise ModelNotFound(f"{what}; give a file")

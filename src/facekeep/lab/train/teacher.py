@@ -135,8 +135,9 @@ def _checkpoint_teacher(path: Path, device: torch.device | None) -> NetworkTeach
         network = network_of(state)
     except ModelError as error:
         raise ModelError(
-            f"{printable(path)} is no EdgeFace that can be told by its tensors; give it a name with"
-            " facekeep models import FILE --arch ..., then name it as teacher"
+            f"{printable(path)} is no EdgeFace that can be told by its tensors; import it under a"
+            " name, then name that as teacher",
+            "import_checkpoint",
         ) from error
     size, width = network.input_size, network.width
     return NetworkTeacher(network.to(device), name=path.stem, size=size, width=width)
