@@ -251,6 +251,19 @@ def test_every_option_in_a_command_line_of_a_text_exists() -> None:
     assert unknown == []
 
 
+def test_every_option_of_a_script_in_a_text_exists() -> None:
+    call = re.compile(r"python ((?:benchmarks|scripts)/\w+\.py)([^`\n]*)")
+    shared = (ROOT / "benchmarks" / "common.py").read_text()
+    unknown = [
+        (text.name, script, option)
+        for text in TEXTS
+        for script, words in call.findall(re.sub(r"\\\n\s*", "", text.read_text()))
+        for option in re.findall(r"(?<!\S)--[a-z-]+", words)
+        if not re.search(f'"(?:--)?{option[2:]}"', (ROOT / script).read_text() + shared)
+    ]
+    assert unknown == []
+
+
 def test_every_public_name_is_on_the_page_of_the_library() -> None:
     page = (ROOT / "docs" / "library.md").read_text()
     names = [name for name in facekeep.__all__ if not name.startswith("__")]
