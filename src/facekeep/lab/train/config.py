@@ -225,7 +225,7 @@ class Recipe:
     rounding: Path | None = field(
         default=None,
         metadata=_about(
-            "Compute with numbers rounded as this file says, to bear 8 bits; facekeep compress"
+            "Compute with numbers rounded as this file says, to fit 8 bits; facekeep compress"
             " quantize --heal writes it. Needs fp32.",
             _named("FILE", kinds.path("a path of a file")),
             "none are rounded",
