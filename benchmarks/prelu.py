@@ -14,7 +14,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from facekeep._internal.timing import in_turns
-from facekeep.models.fold import fold_block_quantized
+from facekeep.models.onnx_folding import fold_block_quantized
 from facekeep.runtime import RuntimeOptions, open_session
 
 _MAPS, _SIDE = 64, 56

@@ -20,7 +20,7 @@ import facekeep
 from facekeep.cli.help import PANELS, in_words, placeholder
 from facekeep.cli.main import build
 from facekeep.cli.options import default_of
-from facekeep.config.settings import KNOBS, example_toml
+from facekeep.config.settings import SETTINGS, example_toml
 
 PACKAGE = Path(facekeep.__file__).parent
 DOCS = Path(__file__).resolve().parents[1] / "docs"
@@ -220,12 +220,12 @@ def default(option: Any) -> str:
 def configuration_page() -> str:
     """Render docs/configuration.md."""
     lines = [CONFIGURATION_HEAD, "## Settings", ""]
-    for knob in KNOBS.values():
+    for setting in SETTINGS.values():
         lines += [
-            f"### `{knob.name}`",
+            f"### `{setting.name}`",
             "",
-            f"{knob.doc} Takes {knob.kind.expects}.",
-            f"Default: {default_of(knob)}. Option `{knob.option}`, variable `{knob.env}`.",
+            f"{setting.doc} Takes {setting.expects}.",
+            f"Default: {default_of(setting)}. Option `{setting.option}`, variable `{setting.env}`.",
             "",
         ]
     lines += [VARIABLES, "## The file, with everything explained", ""]

@@ -34,7 +34,7 @@ from facekeep import load_image
 from facekeep.errors import FacekeepError, InputError, ModelNotFound
 from facekeep.models import ModelEntry, entry, list_models, locate
 from facekeep.models.files import keep
-from facekeep.models.pack import Numbers, pack
+from facekeep.models.weight_packing import Numbers, pack
 from facekeep.pipeline.embed import Embedder
 from facekeep.runtime import open_session
 
@@ -197,7 +197,7 @@ def faces(data: Path, side: int) -> list[NDArray[np.uint8]]:
 def pixels(data: Path, known: ModelEntry) -> list[NDArray[np.float32]]:
     """Read some faces as a network of images is fed them."""
     mean, scale = (np.array(each, np.float32) for each in (known.mean, known.scale))
-    order = slice(None, None, -1 if known.colour == "bgr" else 1)
+    order = slice(None, None, -1 if known.color == "bgr" else 1)
     images = faces(data, known.input_size or ANY_SIZE)
     scaled = ((image[..., order].astype(np.float32) - mean) * scale for image in images)
     return [np.ascontiguousarray(image.transpose(2, 0, 1)[None]) for image in scaled]

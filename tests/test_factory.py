@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from facekeep import FaceEngine, RuntimeOptions, Settings, load_settings, open_engine
-from facekeep.config.settings import KNOBS
+from facekeep.config.settings import SETTINGS
 from facekeep.errors import ConfigError, GalleryKeyError, GalleryNotFound
 from facekeep.factory import open_gallery
 from facekeep.gallery import generate_key
@@ -23,7 +23,7 @@ def engine_parameters() -> dict[str, inspect.Parameter]:
 
 
 def test_the_engine_takes_every_setting():
-    assert set(engine_parameters()) == set(KNOBS)
+    assert set(engine_parameters()) == set(SETTINGS)
 
 
 def test_the_engine_is_opened_as_the_settings_say(tmp_path: Path):

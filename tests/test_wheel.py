@@ -113,7 +113,7 @@ def test_the_bundled_weights_are_those_of_the_catalogue_and_small() -> None:
     assert set(lying) == set(bundled)
     assert sum(lying.values()) <= 6_000_000
     assert {verify(model).state for model in bundled.values()} <= {"ok"}
-    terms = [f"| `{name}` | {model.weights_licence} |" for name, model in sorted(bundled.items())]
+    terms = [f"| `{name}` | {model.weights_license} |" for name, model in sorted(bundled.items())]
     assert [line for line in TERMS.read_text().splitlines() if line.startswith("| `")] == terms
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from facekeep.errors import FacekeepError
 from facekeep.models import entry, list_models, locate
-from facekeep.models.fold import fold_block_quantized
+from facekeep.models.onnx_folding import fold_block_quantized
 from facekeep.models.resolve import find
 
 from .driver import PeerError, Runner

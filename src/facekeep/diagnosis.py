@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import importlib.metadata
 import os
 import platform
 import re
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from facekeep._internal.libraries import MODULES
-from facekeep.config.settings import KNOBS, Settings, config_path, resolve
+from facekeep.config.settings import SETTINGS, Settings, config_path, resolve
 from facekeep.errors import ConfigError, FacekeepError, Hint
 
 __all__ = ["Check", "doctor"]
@@ -162,16 +161,20 @@ def _sqlite() -> Check:
 
 
 def _programs(_: Settings) -> Iterator[Check]:
-    for requirement in importlib.metadata.requires("facekeep") or []:
+    from importlib import metadata  # here: it is slow to load, and help needs none of it
+
+    for requirement in metadata.requires("facekeep") or []:
         if "extra ==" not in requirement:
             yield _program(re.split(r"[^A-Za-z0-9._-]", requirement)[0])
 
 
 def _program(distribution: str) -> Check:
     """Find a required distribution, and import it: a broken library shows itself only then."""
+    from importlib import metadata  # here: it is slow to load, and help needs none of it
+
     try:
-        version = importlib.metadata.version(distribution)
-    except importlib.metadata.PackageNotFoundError:
+        version = metadata.version(distribution)
+    except metadata.PackageNotFoundError:
         cure = f"pip install {distribution}"
         return Check("programs", distribution, "fail", "is not installed", cure)
     try:
@@ -266,9 +269,11 @@ def _extra(extra: str, module: str, consequence: str) -> Check:
 
 def _installed(extra: str, distribution: str, consequence: str) -> Check:
     """Find an extra that takes too long to import only to look at it."""
+    from importlib import metadata  # here: it is slow to load, and help needs none of it
+
     try:
-        version = importlib.metadata.version(distribution)
-    except importlib.metadata.PackageNotFoundError:
+        version = metadata.version(distribution)
+    except metadata.PackageNotFoundError:
         cure = f"pip install 'facekeep[{extra}]'"
         detail = f"{consequence}: {distribution} is not installed"
         return Check("extras", extra, "absent", detail, cure)
@@ -355,7 +360,7 @@ def _variables(environ: dict[str, str]) -> Iterator[Check]:
     """Find variables that look like settings but are none."""
     import difflib
 
-    known = [knob.env for knob in KNOBS.values()]
+    known = [setting.env for setting in SETTINGS.values()]
     known += [f"FACEKEEP_{name}" for name in _OTHER_VARIABLES]
     for name in sorted(environ):
         if name.startswith("FACEKEEP_") and name not in known:

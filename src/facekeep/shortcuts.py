@@ -9,7 +9,6 @@ time. Programs that do more open a ``FaceEngine`` of their own.
 from __future__ import annotations
 
 import atexit
-import dataclasses
 import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
@@ -142,7 +141,7 @@ class _Engines(Forking):
 
 def _network_settings(settings: Settings) -> tuple[object, ...]:
     """Return all settings but those of the gallery, which there may be none of."""
-    names = (field.name for field in dataclasses.fields(settings))
+    names = settings.__struct_fields__
     return tuple(getattr(settings, name) for name in names if name not in ("gallery", "key"))
 
 

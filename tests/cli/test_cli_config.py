@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from facekeep.config.settings import KNOBS, default_config_path, example_toml
+from facekeep.config.settings import SETTINGS, default_config_path, example_toml
 
 
 def test_show_says_value_and_origin_of_every_setting(cli, monkeypatch, tmp_path: Path):
@@ -17,7 +17,7 @@ def test_show_says_value_and_origin_of_every_setting(cli, monkeypatch, tmp_path:
     outcome = cli(*words)
     assert outcome.status == 0
     rows = {line.split()[0]: line.split()[1:] for line in outcome.out.splitlines()[1:]}
-    assert list(rows) == list(KNOBS)
+    assert list(rows) == list(SETTINGS)
     assert rows["threads"] == ["3", "file", str(file)]
     assert rows["min_face"] == ["50", "environment", "FACEKEEP_MIN_FACE"]
     assert rows["fmr"] == ["0.001", "flag", "--fmr"]
@@ -33,15 +33,21 @@ def test_show_says_value_and_origin_of_every_setting(cli, monkeypatch, tmp_path:
 @pytest.mark.parametrize("other", ["fmr", "fpir"])
 def test_every_setting_can_be_given_as_an_option(cli, other: str):
     """All at once, but of the two rates only one may be given."""
-    knobs = [knob for knob in KNOBS.values() if knob.name != other]
+    settings = [setting for setting in SETTINGS.values() if setting.name != other]
     words = []
-    for knob in knobs:
-        words += [knob.option] if not knob.kind.metavar else [knob.option, knob.example.strip('"')]
+    for setting in settings:
+        words += (
+            [setting.option]
+            if not setting.metavar
+            else [setting.option, setting.example.strip('"')]
+        )
     origins = {
         name: row["origin"]
         for name, row in cli("config", "show", *words, "--json").json["settings"].items()
     }
-    assert origins == {knob.name: f"flag {knob.option}" for knob in knobs} | {other: "default"}
+    assert origins == {setting.name: f"flag {setting.option}" for setting in settings} | {
+        other: "default"
+    }
 
 
 def test_the_file_is_found_by_variable(cli, monkeypatch, tmp_path: Path):

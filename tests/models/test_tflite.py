@@ -51,17 +51,17 @@ def test_a_tflite_becomes_a_model(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("batch", [None, 1])
-@pytest.mark.parametrize("colour", ["rgb", "bgr"])
+@pytest.mark.parametrize("color", ["rgb", "bgr"])
 def test_the_network_is_fed_what_the_entry_says(
-    tflite: Path, batch: int | None, colour: str
+    tflite: Path, batch: int | None, color: str
 ) -> None:
     tflite.write_bytes(means(batch))
     mean, scale = (10.0, 20.0, 30.0), (0.5, 0.25, 0.125)
-    import_model(tflite, "mine", arch="tflite", colour=colour, mean=mean, scale=scale)  # type: ignore[arg-type]
+    import_model(tflite, "mine", arch="tflite", color=color, mean=mean, scale=scale)  # type: ignore[arg-type]
     crops = np.random.default_rng(0).integers(0, 256, (7, 8, 8, 3), dtype=np.uint8)
     with Embedder("mine", options=RuntimeOptions(threads=1)) as opened:
         rows = opened.embed(crops)
-    fed = (crops[..., ::-1] if colour == "bgr" else crops) - np.array(mean)
+    fed = (crops[..., ::-1] if color == "bgr" else crops) - np.array(mean)
     expected = (fed * scale).mean((1, 2)) @ WEIGHT.T
     expected /= np.linalg.norm(expected, axis=1, keepdims=True)
     np.testing.assert_allclose(rows, expected, atol=1e-5)

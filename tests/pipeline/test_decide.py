@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from facekeep.errors import Hint, InputError, ModelError
 from facekeep.gallery import Hit
@@ -29,7 +28,7 @@ from facekeep.types import Candidate, Decision, Face, Threshold
 @pytest.fixture
 def model() -> ModelEntry:
     table = ((1e-2, 0.2), (1e-3, 0.3), (1e-4, 0.4), (1e-5, 0.5))
-    return dataclasses.replace(entry("sface"), thresholds=table, comparisons=1_000_000)
+    return structs.replace(entry("sface"), thresholds=table, comparisons=1_000_000)
 
 
 @pytest.mark.parametrize(
@@ -66,7 +65,7 @@ def test_rates_that_cannot_be_promised(model: ModelEntry, fmr: float) -> None:
 
 def test_an_uncalibrated_model_decides_nothing(model: ModelEntry) -> None:
     with pytest.raises(ModelError, match=r"no calibrated.*measure them") as caught:
-        threshold(dataclasses.replace(model, thresholds=()), 1e-4)
+        threshold(structs.replace(model, thresholds=()), 1e-4)
     assert caught.value.hint == Hint("calibrate", {"model": model.name})
 
 
@@ -177,7 +176,7 @@ def test_a_share_of_strangers_follows_the_number_of_people(model: ModelEntry) ->
     with pytest.raises(InputError, match="between 0 and 1"):
         threshold_among(model, 1.0, 5)
     with pytest.raises(ModelError):
-        threshold_among(dataclasses.replace(model, thresholds=()), 0.01, 5)
+        threshold_among(structs.replace(model, thresholds=()), 0.01, 5)
 
 
 def test_pairs_share_a_rate_without_changing_what_is_stated(model: ModelEntry) -> None:
@@ -190,12 +189,12 @@ def test_pairs_share_a_rate_without_changing_what_is_stated(model: ModelEntry) -
 
 def test_the_bound_for_photos_of_one_person_is_the_models_own(model: ModelEntry) -> None:
     assert consistent_cosine(model) == pytest.approx(0.2 - 0.1 * np.log10(3))
-    wide = dataclasses.replace(model, thresholds=((0.1, 0.1), (1e-2, 0.2)))
+    wide = structs.replace(model, thresholds=((0.1, 0.1), (1e-2, 0.2)))
     assert consistent_cosine(wide) == pytest.approx(0.1 + 0.1 * np.log10(0.1 / 0.03))
-    one = dataclasses.replace(model, thresholds=((1e-3, 0.3),))
+    one = structs.replace(model, thresholds=((1e-3, 0.3),))
     assert consistent_cosine(one) == 0.3
     with pytest.raises(ModelError):
-        consistent_cosine(dataclasses.replace(model, thresholds=()))
+        consistent_cosine(structs.replace(model, thresholds=()))
 
 
 def matched(name: str, similarity: float, others: tuple[str, ...] = ()) -> Decision:

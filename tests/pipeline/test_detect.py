@@ -529,8 +529,8 @@ def test_only_detectors_detect():
 
 def an_entry(name, content, folder, architecture="yunet") -> ModelEntry:
     file = FileEntry(name, hashlib.sha256(content).hexdigest(), len(content))
-    terms = {"summary": "", "weights_licence": "MIT", "training_data": ""}
-    fed = {"colour": "bgr", "mean": (0.0,) * 3, "scale": (1.0,) * 3}
+    terms = {"summary": "", "weights_license": "MIT", "training_data": ""}
+    fed = {"color": "bgr", "mean": (0.0,) * 3, "scale": (1.0,) * 3}
     return ModelEntry(
         name="reference",
         task="detect",

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import io
 from concurrent.futures import ThreadPoolExecutor
@@ -8,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import onnx
 import pytest
+from msgspec import structs
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image, ImageEnhance
 
@@ -76,9 +76,9 @@ def a_model(folder, width=6, batch="n", size=64, name="means", gain=1.0, **chang
         "task": "embed",
         "architecture": "onnx",
         "summary": "the means of the channels",
-        "weights_licence": "none",
+        "weights_license": "none",
         "training_data": "none",
-        "colour": "rgb",
+        "color": "rgb",
         "mean": (0.0, 0.0, 0.0),
         "scale": (1.0, 1.0, 1.0),
         "input_size": size,
@@ -97,11 +97,11 @@ COLOURS = ([200, 100, 50], [10, 20, 250], [77, 77, 77], [1, 0, 255])
 
 
 def plain(size):
-    return np.stack([np.full((size, size, 3), colour, np.uint8) for colour in COLOURS])
+    return np.stack([np.full((size, size, 3), color, np.uint8) for color in COLOURS])
 
 
 @pytest.mark.parametrize("flip", [False, True])
-@pytest.mark.parametrize("colour", ["rgb", "bgr"])
+@pytest.mark.parametrize("color", ["rgb", "bgr"])
 @pytest.mark.parametrize(
     ("mean", "scale"),
     [
@@ -115,15 +115,15 @@ def plain(size):
     ("width", "size", "batch", "most"), [(6, 64, "n", None), (512, 64, 1, 1), (3, 112, "n", 2)]
 )
 def test_the_network_is_fed_what_the_catalogue_says(
-    tmp_path, width, size, batch, most, mean, scale, colour, flip
+    tmp_path, width, size, batch, most, mean, scale, color, flip
 ):
     model = a_model(
-        tmp_path, width, batch, size, mean=mean, scale=scale, colour=colour, max_batch=most
+        tmp_path, width, batch, size, mean=mean, scale=scale, color=color, max_batch=most
     )
     with Embedder(model, flip=flip) as embedder:
         assert (embedder.size, embedder.width) == (size, width)
         found = embedder.embed(plain(size))
-    order = [2, 1, 0] if colour == "bgr" else [0, 1, 2]
+    order = [2, 1, 0] if color == "bgr" else [0, 1, 2]
     fed = (np.array(COLOURS, float)[:, order] - mean) * scale
     expected = [unit([(1 + i // 3) * row[i % 3] for i in range(width)]) for row in fed]
     assert found.shape == (len(COLOURS), width)
@@ -163,7 +163,7 @@ def test_the_length_of_the_networks_vector_does_not_matter(tmp_path, gain):
 @pytest.mark.parametrize("count", [1, 2, 4])
 def test_a_network_of_another_width_is_an_error_of_the_model(tmp_path, claimed, count):
     model = a_model(tmp_path, width=6)
-    wrong = dataclasses.replace(model, width=claimed)
+    wrong = structs.replace(model, width=claimed)
     with Embedder(wrong) as embedder, pytest.raises(ModelError, match=f"not {claimed} numbers"):
         embedder.embed(plain(64)[:count])
 
@@ -177,7 +177,7 @@ def test_the_space_follows_weights_and_preprocessing(tmp_path):
     same = [space(), space(folder="two"), space(summary="other words"), space(max_batch=1)]
     assert len(set(same)) == 1
     other = [
-        space(colour="bgr"),
+        space(color="bgr"),
         space(mean=(1.0, 0.0, 0.0)),
         space(scale=(0.5, 1.0, 1.0)),
         space(width=9),

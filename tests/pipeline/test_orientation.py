@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import cv2
 import numpy as np
 import onnx
 import pytest
+from msgspec import structs
 from onnx import TensorProto, helper, numpy_helper
 
 from facekeep import FaceEngine
@@ -273,7 +272,7 @@ def constant_network(answer):
 
 
 def added(answer, name):
-    known = dataclasses.replace(entry(default_model("orient")), name=name, files=())
+    known = structs.replace(entry(default_model("orient")), name=name, files=())
     return add_model(constant_network(answer), known)
 
 

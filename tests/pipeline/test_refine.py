@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 from onnx import TensorProto, helper, numpy_helper
 
 from facekeep.errors import InputError, ModelError, ModelNotFound
@@ -244,7 +244,7 @@ def constant_network(landmarks):
 
 
 def refiner_of(landmarks, name):
-    known = dataclasses.replace(entry(default_model("refine")), name=name, files=())
+    known = structs.replace(entry(default_model("refine")), name=name, files=())
     return Refiner(add_model(constant_network(landmarks), known))
 
 

@@ -18,7 +18,7 @@ from facekeep.errors import (
     ModelError,
     RuntimeUnavailable,
 )
-from facekeep.models.pack import pack
+from facekeep.models.weight_packing import pack
 from facekeep.pipeline.align import align
 from facekeep.pipeline.detect import Detector
 from facekeep.pipeline.embed import Embedder

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import importlib.util
 import io
@@ -18,6 +17,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from msgspec import structs
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
@@ -25,7 +25,7 @@ from PIL import Image
 from facekeep.cli.main import build
 from facekeep.models import FileEntry, ModelEntry, entry, list_models
 from facekeep.models.model_entry import BundledSource
-from facekeep.models.pack import pack
+from facekeep.models.weight_packing import pack
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -245,7 +245,7 @@ def test_what_was_made_is_compared_with_what_is_bundled(
     known.write_bytes(network())
     made.write_bytes(content)
     file = FileEntry("known.onnx", hashlib.sha256(network()).hexdigest(), len(network()))
-    model = dataclasses.replace(entry("sface"), colour="bgr", input_size=16, files=(file,))
+    model = structs.replace(entry("sface"), color="bgr", input_size=16, files=(file,))
     monkeypatch.setattr(script, "entry", lambda name: model)
     monkeypatch.setattr(script, "locate", lambda model: known)
     line = script.verdict("mine", made, tmp_path)
@@ -259,8 +259,8 @@ def test_a_quality_network_is_compared_by_what_it_says_of_embedded_faces(
     write_faces(tmp_path / "faces")
     model = entry("facekeep-quality")
     here = script.locate(model)
-    file = dataclasses.replace(model.files[0], sha256="0" * 64)
-    monkeypatch.setattr(script, "entry", lambda name: dataclasses.replace(model, files=(file,)))
+    file = structs.replace(model.files[0], sha256="0" * 64)
+    monkeypatch.setattr(script, "entry", lambda name: structs.replace(model, files=(file,)))
     monkeypatch.setattr(script, "locate", lambda known: here)
     line = script.verdict("facekeep-quality", here, tmp_path)
     assert re.search(r"on 4 faces the answers, 0 to 1, differ by 0\.0000 in the mean", line)

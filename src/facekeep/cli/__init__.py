@@ -23,8 +23,8 @@ from facekeep.cli.command import ExitStatus, Run, command, group
             run.table(["image", "faces"], rows)       # or run.say("one line of text")
         return ExitStatus.YES
 
-Heavy packages are imported inside the body only. ``uses`` names settings
-(see ``config.settings.KNOBS``): each becomes an option, and its value, whether from the option, the
+Heavy packages are imported inside the body only. ``uses`` names settings (see ``SETTINGS`` in
+``config.settings``): each becomes an option, and its value, whether from the option, the
 environment, the file or the default, stands in ``run.settings``. Every command also takes
 ``--config``, ``--json``, ``--quiet`` and ``--verbose``. Errors need no code: raise a
 ``FacekeepError`` and ``main`` prints it and chooses the exit status. A command's own arguments and

@@ -9,7 +9,8 @@ from typing import cast
 
 import typer
 
-from facekeep.config.settings import Knob, load_settings
+from facekeep.config.fields import Field
+from facekeep.config.settings import load_settings
 
 __all__ = ["DEVICES", "RUNTIMES", "choices", "completion_of", "model_names", "people_names"]
 
@@ -61,14 +62,14 @@ def people_names(ctx: typer.Context, incomplete: str) -> list[str]:
     return [_for_shell(name, incomplete) for name in found if name.isprintable()]
 
 
-def completion_of(knob: Knob) -> Completion | None:
+def completion_of(setting: Field) -> Completion | None:
     """What completes the value of a setting, where there is something to choose from."""
-    if knob.name in _TASKS:
-        return model_names(_TASKS[knob.name])
-    if knob.name in _WORDS:
-        return choices(*_WORDS[knob.name])
-    if "|" in knob.kind.metavar:
-        return choices(*knob.kind.metavar.split("|"))
+    if setting.name in _TASKS:
+        return model_names(_TASKS[setting.name])
+    if setting.name in _WORDS:
+        return choices(*_WORDS[setting.name])
+    if "|" in setting.metavar:
+        return choices(*setting.metavar.split("|"))
     return None
 
 

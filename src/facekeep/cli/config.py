@@ -6,7 +6,7 @@ from facekeep.cli import output
 from facekeep.cli.command import ExitStatus, Run, command, group
 from facekeep.cli.options import default_of
 from facekeep.cli.output import format_value
-from facekeep.config.settings import KNOBS, config_path, default_config_path, example_toml
+from facekeep.config.settings import SETTINGS, config_path, default_config_path, example_toml
 
 app = group(
     "config",
@@ -18,13 +18,13 @@ app = group(
 @command(
     app,
     "show",
-    uses=tuple(KNOBS),
+    uses=tuple(SETTINGS),
     examples=["facekeep config show", "facekeep config show --fmr 1e-5 --json"],
 )
 def show(run: Run) -> None:
     """Print every setting with its value and where the value came from."""
     origins = run.resolved.origins
-    values = {name: getattr(run.settings, name) for name in KNOBS}
+    values = {name: getattr(run.settings, name) for name in SETTINGS}
     if run.json:
         rows = {n: {"value": v, "origin": str(origins[n])} for n, v in values.items()}
         run.emit({"file": run.resolved.file, "settings": rows})
@@ -59,6 +59,6 @@ def example(run: Run) -> None:
 def _shown(name: str, value: object) -> str:
     """A value as the file would say it; of one that is not set, what holds then if a word says."""
     if value is None:
-        default = default_of(KNOBS[name])
+        default = default_of(SETTINGS[name])
         return "-" if " " in default else default
     return str(value).lower() if isinstance(value, bool) else format_value(value)

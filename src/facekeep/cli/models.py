@@ -16,7 +16,7 @@ from facekeep.cli.output import BYTES, format_size, format_value
 
 if TYPE_CHECKING:
     from facekeep.models import ModelEntry
-    from facekeep.models.model_entry import Colour
+    from facekeep.models.model_entry import Color
     from facekeep.models.resolve import ModelStatus
 
 app = group(
@@ -60,7 +60,7 @@ def list_(run: Run) -> None:
                 "task": model.task,
                 "default": default,
                 "state": state,
-                "weights_licence": model.weights_licence,
+                "weights_licence": model.weights_license,
                 "training_data": model.training_data,
                 "summary": model.summary,
             }
@@ -71,7 +71,7 @@ def list_(run: Run) -> None:
     run.table(
         ["name", "task", "state", "terms", "weights"],
         [
-            [m.name + " (default)" * default, m.task, state, _terms(m), m.weights_licence]
+            [m.name + " (default)" * default, m.task, state, _terms(m), m.weights_license]
             for m, state, default in rows
         ],
         fold=True,
@@ -176,7 +176,7 @@ def pull(
     from facekeep.models import pull as fetch
 
     model = entry(name)
-    run.say(f"{model.name}: weights: {model.weights_licence}; trained on {model.training_data}")
+    run.say(f"{model.name}: weights: {model.weights_license}; trained on {model.training_data}")
     size = sum(file.transfer for file in model.files)
     with run.progress(f"Pulling {name}", total=size, unit=BYTES) as advance:
         done = 0
@@ -286,10 +286,10 @@ def import_(
         arch=arch,
         gamma=gamma,
         input_size=input_size,
-        colour=cast("Colour", color),
+        color=cast("Color", color),
         mean=mean,
         scale=scale,
-        weights_licence=license_,
+        weights_license=license_,
         training_data=trained_on,
         output=output,
     )
@@ -319,16 +319,15 @@ def _with_hint(status: ModelStatus) -> ModelStatus:
 def _facts(model: ModelEntry) -> dict[str, Any]:
     from facekeep.models import space_id
 
-    facts = asdict(model)
+    facts = model.to_dict()
     if model.task == "embed":
         facts["space"] = space_id(model)
-    facts["thresholds"] = [{"fmr": fmr, "cosine": cosine} for fmr, cosine in model.thresholds]
     return facts
 
 
 def _terms(model: ModelEntry) -> str:
     """What a model may be used for, in one word: free, research or ask."""
-    license_, data = model.weights_licence.lower(), model.training_data.lower()
+    license_, data = model.weights_license.lower(), model.training_data.lower()
     if any(word in f"{license_} {data}" for word in _RESEARCH):
         return "research"
     unclear = any(word in f"{license_} {data}" for word in _UNCLEAR)
@@ -346,7 +345,7 @@ def _rows(model: ModelEntry) -> list[tuple[str, str]]:
         ("name", model.name),
         ("summary", model.summary),
         ("terms", _terms(model)),
-        ("weights license", model.weights_licence),
+        ("weights license", model.weights_license),
         ("trained on", model.training_data),
         ("caution", model.caution),
         ("task", model.task),
@@ -354,10 +353,7 @@ def _rows(model: ModelEntry) -> list[tuple[str, str]]:
         *(("file", f"{file.name}, {format_size(file.size)}") for file in model.files),
         ("runs with", model.runtime),
         ("parameters", f"{model.params:,}" if model.params else ""),
-        (
-            "input",
-            f"{size}, {model.colour}, (pixel - {mean}) * {_scale(model)}",
-        ),
+        ("input", f"{size}, {model.color}, (pixel - {mean}) * {_scale(model)}"),
     ]
     if model.task == "embed":
         rates = [f"{format_value(fmr)} at cosine {cosine:.4f}" for fmr, cosine in model.thresholds]

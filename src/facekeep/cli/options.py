@@ -8,7 +8,8 @@ from typing import Annotated, Any, Final
 import typer
 
 from facekeep.cli.completion import completion_of, model_names
-from facekeep.config.settings import KNOBS, Knob
+from facekeep.config.fields import Field
+from facekeep.config.settings import SETTINGS
 
 __all__ = [
     "ENGINE",
@@ -94,22 +95,22 @@ _SHORT: Final = {"gallery": "-g"}
 
 def setting_option(name: str) -> Any:
     """The annotation of the option for a setting; its default is None, "not given"."""
-    knob = KNOBS[name]
-    text = f"{knob.doc} [env: {knob.env}; default: {default_of(knob)}]"
-    if not knob.kind.metavar:
-        flags = f"{knob.option}/--no-{knob.option.removeprefix('--')}"
+    setting = SETTINGS[name]
+    text = f"{setting.doc} [env: {setting.env}; default: {default_of(setting)}]"
+    if not setting.metavar:
+        flags = f"{setting.option}/--no-{setting.option.removeprefix('--')}"
         return Annotated[bool | None, typer.Option(flags, help=text, show_default=False)]
-    names = [knob.option, *([_SHORT[name]] if name in _SHORT else [])]
+    names = [setting.option, *([_SHORT[name]] if name in _SHORT else [])]
     option = typer.Option(
         *names,
-        metavar=knob.kind.metavar,
+        metavar=setting.metavar,
         help=text,
         show_default=False,
-        autocompletion=completion_of(knob),
+        autocompletion=completion_of(setting),
     )
     return Annotated[str | None, option]
 
 
-def default_of(knob: Knob) -> str:
+def default_of(setting: Field) -> str:
     """The default in words; a default that has no words is the example, which a test checks."""
-    return knob.default_text or knob.example.strip('"')
+    return setting.default_text or setting.example.strip('"')

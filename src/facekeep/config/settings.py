@@ -5,24 +5,20 @@ names of environment variables and TOML keys, the command line's options, ``face
 and the page ``docs/configuration.md`` are derived from it.
 """
 
-from __future__ import annotations
-
-import dataclasses
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
+
+from msgspec import Struct, field
 
 from facekeep._internal.files import user_folder, why
-from facekeep.config import values as kinds
-from facekeep.config.toml_file import check, parse, read_document
-from facekeep.config.values import Kind
+from facekeep._internal.tables import shorten
+from facekeep.config.fields import Field, about, expand_path, list_fields, read_document
 from facekeep.errors import ConfigError
 
 __all__ = [
-    "KNOBS",
-    "Knob",
+    "SETTINGS",
     "Origin",
     "Resolved",
     "Settings",
@@ -37,11 +33,6 @@ __all__ = [
 
 ENV_PREFIX: Final = "FACEKEEP_"
 _NO_GALLERY: Final = Path()
-
-
-def _about(doc: str, kind: Kind, example: str, default_text: str = "") -> dict[str, Any]:
-    """Describe a setting; ``example`` is TOML, ``default_text`` says a default in words."""
-    return {"doc": doc, "kind": kind, "example": example, "default_text": default_text}
 
 
 def default_gallery_path() -> Path:
@@ -70,216 +61,200 @@ def _default_gallery() -> Path:
         return _NO_GALLERY
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """Every setting of facekeep; the attributes are documented by their ``doc`` in `KNOBS`.
+def _locate_key(reference: str, folder: Path | None) -> str:
+    """Make the path of a key file absolute."""
+    scheme, _, rest = reference.partition(":")
+    return f"file:{expand_path(rest, folder)}" if scheme == "file" else reference
+
+
+_KEY = r"^((file|keyring):(?=.*\S)|env:[A-Za-z_]\w*\Z)"
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    """Every setting of facekeep; the annotations document them, as `SETTINGS` lists them.
 
     Where nothing names the gallery and this user has no home folder, asking for ``gallery`` raises
     ConfigError; the other settings are there all the same.
     """
 
-    gallery: Path = field(
-        default_factory=_default_gallery,
-        metadata=_about(
+    gallery: Annotated[
+        Path,
+        about(
             "File of the gallery.",
-            kinds.path("a path of a file"),
-            '"~/people.db"',
-            "facekeep/people.db in your data folder",
+            example='"~/people.db"',
+            default="facekeep/people.db in your data folder",
+            expects="a path of a file",
         ),
-    )
-    key: str | None = field(
-        default=None,
-        metadata=_about(
+    ] = field(default_factory=_default_gallery)
+    key: Annotated[
+        str | None,
+        about(
             "Where the key of an encrypted gallery is.",
-            kinds.key_spec(),
-            '"file:~/.facekeep.key"',
-            "the gallery is not encrypted",
+            example='"file:~/.facekeep.key"',
+            default="the gallery is not encrypted",
+            metavar="SPEC",
+            expects="file:PATH, env:NAME or keyring:SERVICE/USER",
+            pattern=_KEY,
+            finish=_locate_key,
+            secret=True,
         ),
-    )
-    keep_crops: bool = field(
-        default=False,
-        metadata=_about(
-            "Keep the aligned face of each enrolled photo in the gallery.", kinds.flag(), "false"
+    ] = None
+    keep_crops: Annotated[
+        bool, about("Keep the aligned face of each enrolled photo in the gallery.", example="false")
+    ] = False
+    review: Annotated[
+        Literal["off", "standard", "strict"],
+        about("How strictly photos are checked before they are enrolled.", example='"standard"'),
+    ] = "standard"
+    any_quality: Annotated[
+        bool,
+        about(
+            "Compare every face, even one that shows too little to be recognized.", example="false"
         ),
-    )
-    review: Literal["off", "standard", "strict"] = field(
-        default="standard",
-        metadata=_about(
-            "How strictly photos are checked before they are enrolled.",
-            kinds.choice("off", "standard", "strict"),
-            '"standard"',
-        ),
-    )
-    any_quality: bool = field(
-        default=False,
-        metadata=_about(
-            "Compare every face, even one that shows too little to be recognized.",
-            kinds.flag(),
-            "false",
-        ),
-    )
-    fmr: float = field(
-        default=1e-4,
-        metadata=_about(
+    ] = False
+    fmr: Annotated[
+        float,
+        about(
             "False-match rate: the share of pairs of different people taken for one person.",
-            kinds.rate(1e-9, 0.5),
-            "1e-4",
+            example="1e-4",
+            metavar="RATE",
+            ge=1e-9,
+            le=0.5,
         ),
-    )
-    fpir: float | None = field(
-        default=None,
-        metadata=_about(
+    ] = 1e-4
+    fpir: Annotated[
+        float | None,
+        about(
             "In place of fmr: the share of strangers that may get a name, at any size of gallery.",
-            kinds.rate(1e-6, 0.5),
-            "0.01",
-            "none, fmr decides",
+            example="0.01",
+            default="none, fmr decides",
+            metavar="RATE",
+            ge=1e-6,
+            le=0.5,
         ),
-    )
-    detector: str | None = field(
-        default=None,
-        metadata=_about(
+    ] = None
+    detector: Annotated[
+        str | None,
+        about(
             "Model that finds faces.",
-            kinds.text("NAME", "the name of a detection model"),
-            '"yunet"',
-            "yunet",
+            example='"yunet"',
+            default="yunet",
+            expects="the name of a detection model",
         ),
-    )
-    refiner: str | None = field(
-        default=None,
-        metadata=_about(
+    ] = None
+    refiner: Annotated[
+        str | None,
+        about(
             "Model that makes landmarks more exact; none to work without it.",
-            kinds.text("NAME", 'the name of a model that refines landmarks, or "none"'),
-            '"none"',
-            "facekeep-refiner",
+            example='"none"',
+            default="facekeep-refiner",
+            expects='the name of a model that refines landmarks, or "none"',
         ),
-    )
-    orienter: str | None = field(
-        default=None,
-        metadata=_about(
+    ] = None
+    orienter: Annotated[
+        str | None,
+        about(
             "Model that detects turned faces; none to treat all faces as upright.",
-            kinds.text("NAME", 'the name of a model that detects turned faces, or "none"'),
-            '"none"',
-            "facekeep-orienter",
+            example='"none"',
+            default="facekeep-orienter",
+            expects='the name of a model that detects turned faces, or "none"',
         ),
-    )
-    embedder: str | None = field(
-        default=None,
-        metadata=_about(
+    ] = None
+    embedder: Annotated[
+        str | None,
+        about(
             "Model that recognizes faces.",
-            kinds.text("NAME", "the name of a recognition model"),
-            '"sface"',
-            "sface",
+            example='"sface"',
+            default="sface",
+            expects="the name of a recognition model",
         ),
-    )
-    min_face: int | None = field(
-        default=None,
-        metadata=_about(
+    ] = None
+    min_face: Annotated[
+        int | None,
+        about(
             "Shorter side of the smallest face to find, in pixels; smaller faces cost more time.",
-            kinds.whole(10, 16384, " of pixels"),
-            "24",
-            "about 1/32 of the picture's longer side",
+            example="24",
+            default="about 1/32 of the picture's longer side",
+            ge=10,
+            le=16384,
+            unit=" of pixels",
         ),
-    )
-    max_faces: int = field(
-        default=500,
-        metadata=_about(
+    ] = None
+    max_faces: Annotated[
+        int,
+        about(
             "Maximum number of faces in a picture; the largest are used.",
-            kinds.whole(1, 1_000_000),
-            "500",
+            example="500",
+            ge=1,
+            le=1_000_000,
         ),
-    )
-    max_pixels: int = field(
-        default=100_000_000,
-        metadata=_about(
+    ] = 500
+    max_pixels: Annotated[
+        int,
+        about(
             "Refuse pictures with more pixels.",
-            kinds.whole(1, 10_000_000_000, " of pixels"),
-            "100_000_000",
-            "100 million",
+            example="100_000_000",
+            default="100 million",
+            ge=1,
+            le=10_000_000_000,
+            unit=" of pixels",
         ),
-    )
-    max_bytes: int = field(
-        default=500_000_000,
-        metadata=_about(
+    ] = 100_000_000
+    max_bytes: Annotated[
+        int,
+        about(
             "Refuse picture files with more bytes.",
-            kinds.whole(1, 1_000_000_000_000, " of bytes"),
-            "500_000_000",
-            "500 million",
+            example="500_000_000",
+            default="500 million",
+            ge=1,
+            le=1_000_000_000_000,
+            unit=" of bytes",
         ),
-    )
-    flip: bool = field(
-        default=False,
-        metadata=_about(
+    ] = 500_000_000
+    flip: Annotated[
+        bool,
+        about(
             "Average each face with its mirror image: a little more accurate, twice the time.",
-            kinds.flag(),
-            "false",
+            example="false",
         ),
-    )
-    runtime: str | None = field(
-        default=None,
-        metadata=_about(
+    ] = False
+    runtime: Annotated[
+        str | None,
+        about(
             "Runtime that runs the models.",
-            kinds.text("NAME", "the name of a runtime"),
-            '"onnxruntime"',
-            "what the file of each model needs",
+            example='"onnxruntime"',
+            default="what the file of each model needs",
+            expects="the name of a runtime",
         ),
-    )
-    device: str = field(
-        default="cpu",
-        metadata=_about(
-            "Device that the models run on.", kinds.text("NAME", "the name of a device"), '"cpu"'
-        ),
-    )
-    precision: Literal["float32", "bfloat16", "float16"] = field(
-        default="float32",
-        metadata=_about(
-            "Number format in which the models compute.",
-            kinds.choice("float32", "bfloat16", "float16"),
-            '"float32"',
-        ),
-    )
-    threads: int = field(
-        default=0,
-        metadata=_about(
+    ] = None
+    device: Annotated[
+        str,
+        about("Device that the models run on.", example='"cpu"', expects="the name of a device"),
+    ] = "cpu"
+    precision: Annotated[
+        Literal["float32", "bfloat16", "float16"],
+        about("Number format in which the models compute.", example='"float32"'),
+    ] = "float32"
+    threads: Annotated[
+        int,
+        about(
             "Threads that a model may use; 0 for all cores.",
-            kinds.whole(0, 1024),
-            "0",
+            example="0",
+            ge=0,
+            le=1024,
         ),
-    )
+    ] = 0
 
     def __getattribute__(self, name: str) -> Any:
         value = object.__getattribute__(self, name)
         return default_gallery_path() if value is _NO_GALLERY else value
 
 
-@dataclass(frozen=True, slots=True)
-class Knob:
-    """One row of the table of settings: its name, its documentation and its rules."""
-
-    name: str
-    doc: str
-    kind: Kind
-    example: str
-    default_text: str
-
-    @property
-    def env(self) -> str:
-        """The environment variable."""
-        return ENV_PREFIX + self.name.upper()
-
-    @property
-    def option(self) -> str:
-        """The option of the command line."""
-        return "--" + self.name.replace("_", "-")
+SETTINGS: Final = list_fields(Settings)
+"""The fields of `Settings`, by name."""
 
 
-KNOBS: Final[Mapping[str, Knob]] = {
-    item.name: Knob(item.name, **item.metadata) for item in dataclasses.fields(Settings)
-}
-"""The table of settings, by name."""
-
-
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(Struct, frozen=True):
     """Where a value came from: the source, and the option, variable or file that said it."""
 
     source: Literal["flag", "environment", "file", "default"]
@@ -289,8 +264,7 @@ class Origin:
         return f"{self.source} {self.where}".rstrip()
 
 
-@dataclass(frozen=True, slots=True)
-class Resolved:
+class Resolved(Struct, frozen=True):
     """The settings in force, the origin of each, and the file that was read, if any."""
 
     settings: Settings
@@ -309,7 +283,7 @@ def load_settings(file: str | os.PathLike[str] | None = None, **changes: object)
         ConfigError: A key is unknown, or a value is of the wrong type or out of range.
     """
     for name in changes:
-        if name not in KNOBS:
+        if name not in SETTINGS:
             raise _unknown("", name)
     return resolve(changes, file=config_path(file), as_options=False).settings
 
@@ -336,18 +310,18 @@ def resolve(
     """
     environ = os.environ if environ is None else environ
     values: dict[str, Any] = {}
-    origins = {name: Origin("default") for name in KNOBS}
+    origins = {name: Origin("default") for name in SETTINGS}
     for name, value in (read_toml(file) if file else {}).items():
         values[name], origins[name] = value, Origin("file", str(file))
-    for name, knob in KNOBS.items():
-        if text := environ.get(knob.env):
-            values[name] = parse(knob.kind, text, f"{knob.env}={_shown(text, knob)}")
-            origins[name] = Origin("environment", knob.env)
+    for name, setting in SETTINGS.items():
+        if text := environ.get(setting.env):
+            values[name] = setting.parse(text, f"{setting.env}={_shown(text, setting)}")
+            origins[name] = Origin("environment", setting.env)
     for name, given in (flags or {}).items():
         if given is not None:
-            knob = KNOBS[name]
-            called = f"{knob.option} " if as_options else f"{name} = "
-            values[name] = parse(knob.kind, given, f"{called}{_shown(given, knob)}")
+            setting = SETTINGS[name]
+            called = f"{setting.option} " if as_options else f"{name} = "
+            values[name] = setting.parse(given, f"{called}{_shown(given, setting)}")
             origins[name] = Origin("flag", called.rstrip(" ="))
     _choose_rate(values, origins)
     return Resolved(Settings(**values), origins, file)
@@ -407,11 +381,11 @@ def read_toml(path: Path) -> dict[str, Any]:
     """
     values = {}
     for name, value in read_document(path, "a configuration file").items():
-        if name not in KNOBS:
+        if name not in SETTINGS:
             raise _unknown(f"{path}: ", name)
-        knob = KNOBS[name]
-        checked = check(knob.kind, value, f"{path}: {name} = {_shown(value, knob)}")
-        values[name] = knob.kind.anchor(checked, path.parent)
+        setting = SETTINGS[name]
+        shown = f"{path}: {name} = {_shown(value, setting)}"
+        values[name] = setting.check(value, shown, path.parent)
     return values
 
 
@@ -420,13 +394,13 @@ def example_toml() -> str:
     parts = [
         "# facekeep reads this file; every key is optional. Remove the # before a key to set it."
     ]
-    for knob in KNOBS.values():
-        default = f" Default: {knob.default_text}." if knob.default_text else ""
+    for setting in SETTINGS.values():
+        default = f" Default: {setting.default_text}." if setting.default_text else ""
         parts += [
             "",
-            f"# {knob.doc}{default}",
-            f"# Takes {knob.kind.expects}. Variable: {knob.env}",
-            f"# {knob.name} = {knob.example}",
+            f"# {setting.doc}{default}",
+            f"# Takes {setting.expects}. Variable: {setting.env}",
+            f"# {setting.name} = {setting.example}",
         ]
     return "\n".join(parts) + "\n"
 
@@ -434,18 +408,12 @@ def example_toml() -> str:
 def _unknown(where: str, name: str) -> ConfigError:
     import difflib
 
-    told = f"{where}unknown key {_shown(name)}"
-    if close := difflib.get_close_matches(name.lower(), KNOBS, n=1):
+    told = f"{where}unknown key {shorten(name)}"
+    if close := difflib.get_close_matches(name.lower(), SETTINGS, n=1):
         return ConfigError(f"{told}; did you mean {close[0]}?")
-    return ConfigError(f"{told}; known: {', '.join(KNOBS)}", "config_example")
+    return ConfigError(f"{told}; known: {', '.join(SETTINGS)}", "config_example")
 
 
-def _shown(value: object, knob: Knob | None = None) -> str:
+def _shown(value: object, setting: Field) -> str:
     """The value on one line, shortened; what may be a secret is not repeated."""
-    if knob is not None and knob.kind.secret:
-        return "..."
-    try:
-        text = value if isinstance(value, str) and value.isprintable() else repr(value)
-    except ValueError:  # an integer of more digits than Python converts
-        text = f"a huge {type(value).__name__}"
-    return text if len(text) <= 60 else text[:57] + "..."
+    return "..." if setting.secret else shorten(value)

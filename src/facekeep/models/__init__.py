@@ -16,8 +16,14 @@ from facekeep.models.catalog import (
     list_models,
 )
 from facekeep.models.model_entry import FileEntry, Measurement, ModelEntry, Task, space_id
-from facekeep.models.opening import open_model
-from facekeep.models.resolve import ModelStatus, checkpoint_path, locate, verify, weights
+from facekeep.models.resolve import (
+    ModelStatus,
+    checkpoint_path,
+    locate,
+    open_model,
+    verify,
+    weights,
+)
 
 if TYPE_CHECKING:
     from facekeep.models.cost import Cost, model_cost

@@ -6,22 +6,21 @@ user's own under its name, which from then on is the one that is found.
 
 from __future__ import annotations
 
-import dataclasses
 import importlib.resources
 import os
 import tomllib
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+
+from msgspec import structs
 
 from facekeep._internal.files import one_line, open_regular, printable, why
 from facekeep.errors import ConfigError, ModelError, ModelNotFound
+from facekeep.models.entry_file import ENTRY_FILE, check_name, parse_entry
 from facekeep.models.model_entry import ModelEntry, Task
-from facekeep.models.parse import Table, check_name, parse_entry
 from facekeep.models.paths import models_dir
 
-ENTRY_FILE = "model.toml"
 _ENTRY_LIMIT = 1 << 20  # bytes
 
 
@@ -139,18 +138,16 @@ def _converted_as_now(pulled: ModelEntry) -> ModelEntry:
     if offer is None or [file.sha256 for file in offer.files] != [f.sha256 for f in pulled.files]:
         return pulled
     files = [
-        dataclasses.replace(file, conversion=now.conversion or file.conversion)
+        structs.replace(file, conversion=now.conversion or file.conversion)
         for file, now in zip(pulled.files, offer.files, strict=True)
     ]
-    return dataclasses.replace(pulled, files=tuple(files))
+    return structs.replace(pulled, files=tuple(files))
 
 
 @cache
 def _builtin() -> tuple[dict[str, ModelEntry], dict[str, str]]:
     text = importlib.resources.files(__package__).joinpath("catalog.toml").read_text("utf-8")
-    table = Table(tomllib.loads(text), "catalog.toml")
-    models: dict[str, Any] = table.take("models", dict)
-    defaults: dict[str, str] = table.take("defaults", dict)
-    table.end()
+    table = tomllib.loads(text)
+    models = table["models"]
     entries = {name: parse_entry(name, models[name], f"catalog.toml: {name}") for name in models}
-    return entries, defaults
+    return entries, table["defaults"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import shutil
 from collections.abc import Iterator, Sequence
@@ -10,25 +9,26 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import get_args
 
+from msgspec import structs
+
 from facekeep._internal.child import call
 from facekeep._internal.drafts import scratch_folder
 from facekeep._internal.files import path_text, printable, why
 from facekeep.errors import Hint, InputError, ModelCorrupt, ModelError, ModelNotFound
-from facekeep.models.catalog import ENTRY_FILE, entry, is_builtin, own_folder
+from facekeep.models.catalog import entry, is_builtin, own_folder
 from facekeep.models.checkpoints import find_converter
+from facekeep.models.entry_file import ENTRY_FILE, check_name, write_entry
 from facekeep.models.files import cannot_write, keep, read_model
 from facekeep.models.model_entry import (
     EDGEFACE,
     LARGEST_INPUT,
-    Colour,
+    Color,
     FileEntry,
     ModelEntry,
     Runtime,
 )
-from facekeep.models.parse import check_name
 from facekeep.models.paths import models_dir
 from facekeep.models.resolve import pull_hint
-from facekeep.models.write import write_entry
 
 # arch: the ending of its files, and what runs them.
 _KINDS: dict[str, tuple[str, Runtime]] = {
@@ -48,11 +48,11 @@ def import_model(  # noqa: PLR0913 - what cannot be found out from the file, all
     arch: str | None = None,
     gamma: float | None = None,
     input_size: int | None = None,
-    colour: Colour = "rgb",
+    color: Color = "rgb",
     mean: float | Sequence[float] = 127.5,
     scale: float | Sequence[float] = 1 / 127.5,
     summary: str = "",
-    weights_licence: str = _NOT_STATED,
+    weights_license: str = _NOT_STATED,
     training_data: str = _NOT_STATED,
     output: str | None = None,
 ) -> ModelEntry:
@@ -75,11 +75,11 @@ def import_model(  # noqa: PLR0913 - what cannot be found out from the file, all
         gamma: The share of the full rank that an EdgeFace's linear layers keep; None where they
             are full.
         input_size: The side of the faces that an EdgeFace takes; None for 112.
-        colour: The channel order it expects.
+        color: The channel order it expects.
         mean: What is subtracted from the pixel values 0 to 255: one number, or one a channel.
         scale: What they are multiplied by afterward.
         summary: One line for lists.
-        weights_licence: The license of the weights.
+        weights_license: The licence of the weights.
         training_data: What they were trained on, and on whose terms.
         output: The output of an ONNX network that is the embedding, where several could be.
 
@@ -95,7 +95,7 @@ def import_model(  # noqa: PLR0913 - what cannot be found out from the file, all
     folder = free_folder(name)
     if arch is None:
         arch, gamma = _kind_of(file, name, gamma)
-    _check_kind(arch, gamma, input_size, colour)
+    _check_kind(arch, gamma, input_size, color)
     if output is not None and arch != "onnx":
         raise InputError(f"output is for ONNX networks, not for {arch!r}")
     contents = _contents(file, name, arch)
@@ -105,9 +105,9 @@ def import_model(  # noqa: PLR0913 - what cannot be found out from the file, all
         architecture=arch,
         summary=summary,
         files=tuple(_described(*each) for each in contents.items()),
-        weights_licence=weights_licence,
+        weights_license=weights_license,
         training_data=training_data,
-        colour=colour,
+        color=color,
         mean=_triple("mean", mean),
         scale=_triple("scale", scale),
         input_size=input_size,
@@ -121,7 +121,7 @@ def import_model(  # noqa: PLR0913 - what cannot be found out from the file, all
         ((called, content),) = contents.items()
         if content[4:8] == _TFLITE:
             contents[called] = content = converter.restore_checkpoint(Path(file), made)
-            made = dataclasses.replace(made, files=(_described(called, content),))
+            made = structs.replace(made, files=(_described(called, content),))
     with _scratch(folder) as scratch:
         for called, content in contents.items():
             keep(scratch / called, content)
@@ -148,7 +148,7 @@ def add_model(content: bytes, made: ModelEntry) -> ModelEntry:
     """
     folder = free_folder(made.name)
     file = _described(f"{made.name}.onnx", content)
-    made = dataclasses.replace(made, files=(file,), folder=folder)
+    made = structs.replace(made, files=(file,), folder=folder)
     with _scratch(folder) as scratch:
         keep(scratch / file.name, content)
         write_entry(made, scratch)
@@ -177,15 +177,15 @@ def _kind_of(file: str | Path, name: str, gamma: float | None) -> tuple[str, flo
     return arch, its_gamma if gamma is None else gamma
 
 
-def _check_kind(arch: str, gamma: float | None, input_size: int | None, colour: str) -> None:
+def _check_kind(arch: str, gamma: float | None, input_size: int | None, color: str) -> None:
     if arch not in _KINDS:
         raise InputError(f"unknown architecture {arch!r}; known: {', '.join(_KINDS)}")
     if arch not in EDGEFACE and (gamma, input_size) != (None, None):
         raise InputError(f"gamma and input_size are for EdgeFace checkpoints, not for {arch!r}")
     if input_size is not None and not 0 < input_size <= LARGEST_INPUT:
         raise InputError(f"input_size must be from 1 to {LARGEST_INPUT}, not {input_size}")
-    if colour not in get_args(Colour):
-        raise InputError(f"colour must be {' or '.join(get_args(Colour))}, not {colour!r}")
+    if color not in get_args(Color):
+        raise InputError(f"color must be {' or '.join(get_args(Color))}, not {color!r}")
 
 
 def _formed(made: ModelEntry, scratch: Path, file: str, output: str | None) -> ModelEntry:
@@ -207,13 +207,13 @@ def _formed(made: ModelEntry, scratch: Path, file: str, output: str | None) -> M
             raise type(error)(str(error).replace(str(path), shown)) from error
     try:
         if made.runtime != "onnxruntime":
-            form = call(shown, "facekeep.models.probe:probe_file", str(path), made.runtime)
+            form = call(shown, "facekeep.models.embedder_form:probe_file", str(path), made.runtime)
         else:
-            adapted = call(shown, "facekeep.models.adapting:adapt", file, str(path), output)
+            adapted = call(shown, "facekeep.models.onnx_adaptation:adapt", file, str(path), output)
             form = adapted["form"]
             if adapted["changed"]:
                 file_entry = _described(path.name, path.read_bytes())
-                made = dataclasses.replace(made, files=(file_entry,), notes=adapted["notes"])
+                made = structs.replace(made, files=(file_entry,), notes=adapted["notes"])
     except ModelCorrupt as error:
         kind = {"onnxruntime": "ONNX", "litert": "LiteRT", "ncnn": "ncnn"}[made.runtime]
         raise ModelCorrupt(
@@ -221,7 +221,7 @@ def _formed(made: ModelEntry, scratch: Path, file: str, output: str | None) -> M
             " or name its kind",
             "arch",
         ) from error
-    return dataclasses.replace(made, **form)
+    return structs.replace(made, **form)
 
 
 def set_thresholds(
@@ -251,7 +251,7 @@ def set_thresholds(
         raise ModelNotFound(f"model {name!r} is not here yet; pull it first", pull_hint(known))
     if known.folder is None:
         raise InputError(f"model {name!r} is built in; its thresholds come with facekeep")
-    changed = dataclasses.replace(
+    changed = structs.replace(
         known,
         thresholds=tuple((float(fmr), float(cosine)) for fmr, cosine in thresholds),
         comparisons=comparisons,

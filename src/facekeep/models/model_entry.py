@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+import sys
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Final, Literal
+
+from msgspec import Meta, Struct, structs
 
 Task = Literal["detect", "refine", "orient", "quality", "embed"]
-Colour = Literal["rgb", "bgr"]
+Color = Literal["rgb", "bgr"]
 Runtime = Literal["onnxruntime", "litert", "ncnn"]
 
 EDGEFACE = ("edgeface-base", "edgeface-s", "edgeface-xs", "edgeface-xxs")
@@ -18,19 +20,48 @@ EDGEFACE = ("edgeface-base", "edgeface-s", "edgeface-xs", "edgeface-xxs")
 LARGEST_INPUT = 4096
 """The largest side of a network's input, in pixels: what is above would not fit into memory."""
 
-EXPORT = "export-edgeface"
+EXPORT: Final = "export-edgeface"
 """The conversion of such a checkpoint."""
 
+_MOST = sys.float_info.max
+# ``title`` completes "expected ..." in errors, where the type and its bounds do not say it.
+_Text = Annotated[str, Meta(pattern=r"\S", title="a text that is not empty")]
+NAME = r"^[a-z0-9][a-z0-9._-]{0,63}\Z"
+"""The pattern of a model's name."""
 
-@dataclass(frozen=True, slots=True)
-class BundledSource:
+NAME_WORDS = "1 to 64 characters a-z, 0-9, '.', '_' and '-'"
+"""The pattern in words."""
+
+_Name = Annotated[str, Meta(pattern=NAME, title=NAME_WORDS)]
+_FileName = Annotated[
+    str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,199}\Z", title="a plain file name")
+]
+_Sha256 = Annotated[
+    str, Meta(pattern=r"^[0-9a-f]{64}\Z", title="64 hexadecimal digits in lower case")
+]
+_Positive = Annotated[int, Meta(ge=1)]
+_Side = Annotated[int, Meta(ge=1, le=LARGEST_INPUT)]
+_Rate = Annotated[float, Meta(gt=0, lt=1)]
+_Cosine = Annotated[float, Meta(ge=-1, le=1)]
+_Number = Annotated[float, Meta(ge=-_MOST, le=_MOST, title="a number")]  # neither NaN nor infinite
+_Channels = Annotated[tuple[_Number, _Number, _Number], Meta(title="a number or a list of three")]
+
+
+class _Table(Struct, frozen=True, forbid_unknown_fields=True):
+    """What a table of TOML holds; its fields are the keys."""
+
+
+class _SourceTable(_Table, frozen=True, tag_field="kind"):
+    """A source; the one key that only its kind has says which kind it is."""
+
+
+class BundledSource(_SourceTable, tag="bundled", frozen=True):
     """A file that comes with facekeep, in ``models/weights``."""
 
-    bundled: str
+    bundled: _FileName
 
 
-@dataclass(frozen=True, slots=True)
-class DistributionSource:
+class DistributionSource(_SourceTable, tag="distribution", frozen=True):
     """A file inside an installed Python distribution; its code is never imported.
 
     Attributes:
@@ -39,13 +70,12 @@ class DistributionSource:
         path: The file's path inside it.
     """
 
-    distribution: str
-    version: str
-    path: str
+    distribution: _Text
+    version: _Text
+    path: _Text
 
 
-@dataclass(frozen=True, slots=True)
-class PackageSource:
+class PackageSource(_SourceTable, tag="package", frozen=True):
     """A file inside a wheel that a package index offers.
 
     Attributes:
@@ -56,22 +86,20 @@ class PackageSource:
         path: The file's path inside the wheel.
     """
 
-    package: str
-    wheel: str
-    sha256: str
-    size: int
-    path: str
+    package: _Text
+    wheel: _FileName
+    sha256: _Sha256
+    size: _Positive
+    path: _Text
 
 
-@dataclass(frozen=True, slots=True)
-class UrlSource:
+class UrlSource(_SourceTable, tag="url", frozen=True):
     """A file at an https address."""
 
-    url: str
+    url: _Text
 
 
-@dataclass(frozen=True, slots=True)
-class ArchiveSource:
+class ArchiveSource(_SourceTable, tag="archive", frozen=True):
     """A file inside a tar archive at an https address, as npm packages are.
 
     Attributes:
@@ -81,25 +109,23 @@ class ArchiveSource:
         path: The file's path inside the archive.
     """
 
-    archive: str
-    sha256: str
-    size: int
-    path: str
+    archive: _Text
+    sha256: _Sha256
+    size: _Positive
+    path: _Text
 
 
-@dataclass(frozen=True, slots=True)
-class FileSource:
+class FileSource(_SourceTable, tag="file", frozen=True):
     """A file on this machine."""
 
-    file: str
+    file: _Text
 
 
 RemoteSource = PackageSource | UrlSource | ArchiveSource
 Source = BundledSource | DistributionSource | FileSource | RemoteSource
 
 
-@dataclass(frozen=True, slots=True)
-class Conversion:
+class Conversion(_Table, frozen=True):
     """How a file that no runtime reads becomes one that it reads, once.
 
     Attributes:
@@ -110,13 +136,12 @@ class Conversion:
         size: The size of its result in bytes.
     """
 
-    name: str
-    sha256: str
-    size: int
+    name: Literal["fold-block-quantised", "export-edgeface"]
+    sha256: _Sha256
+    size: _Positive
 
 
-@dataclass(frozen=True, slots=True)
-class FileEntry:
+class FileEntry(_Table, frozen=True):
     """One file of a model.
 
     Attributes:
@@ -127,9 +152,9 @@ class FileEntry:
         conversion: What must be done to it before a runtime can read it.
     """
 
-    name: str
-    sha256: str
-    size: int
+    name: _FileName
+    sha256: _Sha256
+    size: _Positive
     sources: tuple[Source, ...] = ()
     conversion: Conversion | None = None
 
@@ -142,21 +167,19 @@ class FileEntry:
         return next((each.size for each in archives), self.size)
 
 
-@dataclass(frozen=True, slots=True)
-class Measurement:
+class Measurement(_Table, frozen=True):
     """A published figure and the command that measured it."""
 
-    name: str
-    value: float
-    command: str
+    name: _Text
+    value: _Number
+    command: _Text
 
 
-@dataclass(frozen=True, slots=True)
-class ModelEntry:
+class ModelEntry(_Table, frozen=True, kw_only=True):
     """A model: its files, their licenses, what it is fed and how well it does.
 
     A pixel value p (0 to 255) of channel c is fed as ``(p - mean[c]) * scale[c]``, channels in the
-    order of ``colour``, as float32; in the layout N x C x H x W, or N x H x W x C where the network
+    order of ``color``, as float32; in the layout N x C x H x W, or N x H x W x C where the network
     says so (``TensorInfo.channels_last``).
 
     Attributes:
@@ -167,9 +190,9 @@ class ModelEntry:
         architecture: The family of networks, which decides how its files are read.
         summary: One line for lists.
         files: Its files; the first is the network.
-        weights_licence: The license of the weights.
+        weights_license: The license of the weights.
         training_data: What they were trained on, and on whose terms.
-        colour: The channel order that the network is fed.
+        color: The channel order that the network is fed.
         mean: What is subtracted from each channel.
         scale: What each channel is multiplied by afterward.
         input_size: The side of its square input in pixels; None where any size will do.
@@ -192,32 +215,32 @@ class ModelEntry:
         folder: Where a user's own model lies; None for one of the built-in catalog.
     """
 
-    name: str
+    name: _Name
     task: Task
-    architecture: str
-    summary: str
-    files: tuple[FileEntry, ...]
-    weights_licence: str
-    training_data: str
-    colour: Colour
-    mean: tuple[float, float, float]
-    scale: tuple[float, float, float]
-    input_size: int | None = None
-    gamma: float | None = None
+    architecture: _Text
+    summary: _Text = ""
+    files: Annotated[tuple[FileEntry, ...], Meta(min_length=1)]
+    weights_license: _Text
+    training_data: _Text
+    color: Color
+    mean: _Channels
+    scale: _Channels
+    input_size: _Side | None = None
+    gamma: Annotated[float, Meta(gt=0, le=1)] | None = None
     runtime: Runtime = "onnxruntime"
-    max_batch: int | None = None
-    batch: int | None = None
-    width: int | None = None
-    alignment: str | None = None
-    quality: str = ""
-    params: int | None = None
-    thresholds: tuple[tuple[float, float], ...] = ()
-    comparisons: int = 0
-    calibrated_on: str = ""
-    calibration_command: str = ""
+    max_batch: _Positive | None = None
+    batch: Annotated[int, Meta(ge=1, le=256)] | None = None
+    width: Annotated[int, Meta(ge=1, le=65536)] | None = None
+    alignment: Literal["arcface-112"] | None = None
+    quality: _Name = ""
+    params: _Positive | None = None
+    thresholds: tuple[tuple[_Rate, _Cosine], ...] = ()
+    comparisons: _Positive = 0
+    calibrated_on: _Text = ""
+    calibration_command: _Text = ""
     accuracy: tuple[Measurement, ...] = ()
-    caution: str = ""
-    notes: str = ""
+    caution: _Text = ""
+    notes: _Text = ""
     folder: Path | None = None
 
     @property
@@ -232,6 +255,21 @@ class ModelEntry:
         remote = bool(sources) and all(isinstance(source, RemoteSource) for source in sources)
         return self.folder is None and remote
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return all attributes, for JSON."""
+        facts = {_JSON_KEYS.get(name, name): value for name, value in _to_builtins(self).items()}
+        facts["thresholds"] = [{"fmr": fmr, "cosine": cosine} for fmr, cosine in self.thresholds]
+        return facts
+
+
+_JSON_KEYS = {"color": "colour", "weights_license": "weights_licence"}  # since the first version
+
+
+def _to_builtins(value: Any) -> Any:
+    if isinstance(value, Struct):
+        return {name: _to_builtins(each) for name, each in structs.asdict(value).items()}
+    return [_to_builtins(each) for each in value] if isinstance(value, tuple) else value
+
 
 def space_id(entry: ModelEntry) -> str:
     """Name the space that an embedder's templates live in.
@@ -244,7 +282,7 @@ def space_id(entry: ModelEntry) -> str:
     preprocessing = {
         "files": [file.sha256 for file in entry.files],
         "input_size": entry.input_size,
-        "colour": entry.colour,
+        "colour": entry.color,
         "mean": list(entry.mean),
         "scale": list(entry.scale),
         "alignment": entry.alignment,

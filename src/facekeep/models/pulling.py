@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import logging
@@ -16,10 +15,13 @@ from pathlib import Path
 from typing import IO
 from urllib.parse import urljoin
 
+from msgspec import structs
+
 from facekeep._internal.files import printable
 from facekeep.errors import PullError
 from facekeep.models.checkpoints import find_converter
 from facekeep.models.download import Progress, download, fetch_page
+from facekeep.models.entry_file import write_entry
 from facekeep.models.files import cannot_write, keep, read_model
 from facekeep.models.model_entry import (
     EDGEFACE,
@@ -32,7 +34,6 @@ from facekeep.models.model_entry import (
 )
 from facekeep.models.paths import models_dir
 from facekeep.models.resolve import export_path, fault, file_path, find, locate, mend, verify
-from facekeep.models.write import write_entry
 
 _log = logging.getLogger(__name__)
 
@@ -108,7 +109,7 @@ def _bring(
 def _owned(entry: ModelEntry) -> ModelEntry:
     """Record a model in an entry of the user's own; of a checkpoint make the ONNX first."""
     folder = entry.folder or models_dir() / entry.name
-    own = dataclasses.replace(entry, folder=folder)
+    own = structs.replace(entry, folder=folder)
     if entry.architecture in EDGEFACE:
         own = find_converter(own.name).export_checkpoint(
             own, file_path(own, own.files[0]), export_path(own)

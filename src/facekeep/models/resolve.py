@@ -1,8 +1,9 @@
-"""Finding a model's files on this machine and making sure that they are the right ones."""
+"""Finding a model's files on this machine, checking that they are right, and opening them."""
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 import importlib.metadata
 import logging
@@ -13,7 +14,14 @@ from pathlib import Path
 from typing import Literal
 
 from facekeep._internal.files import open_regular, why
-from facekeep.errors import ConfigError, FacekeepError, Hint, ModelCorrupt, ModelNotFound
+from facekeep.errors import (
+    ConfigError,
+    FacekeepError,
+    Hint,
+    InputError,
+    ModelCorrupt,
+    ModelNotFound,
+)
 from facekeep.models.files import keep
 from facekeep.models.model_entry import (
     EDGEFACE,
@@ -27,12 +35,16 @@ from facekeep.models.model_entry import (
     RemoteSource,
 )
 from facekeep.models.paths import cache_dir, models_dir
+from facekeep.runtime import RuntimeOptions, Session, open_session
+from facekeep.runtime.batches import InBatches
 
 _log = logging.getLogger(__name__)
 
 WEIGHTS = Path(__file__).parent / "weights"
 """The folder of the weights that come with facekeep."""
 
+# What reads the files that a runtime reads, besides that runtime.
+_READERS = {"onnxruntime": ("onnxruntime", "openvino")}
 # A version that gave the files that the catalog describes.
 _KNOWN_ONNX = "1.23.2"
 # Digits of a digest in the name of a converted file.
@@ -91,6 +103,31 @@ def weights(entry: ModelEntry) -> Path | bytes:
     except FacekeepError as error:
         _log.warning("%s; model %r is converted in memory at each start", error, entry.name)
         return ready
+
+
+def open_model(entry: ModelEntry, options: RuntimeOptions = RuntimeOptions()) -> Session:  # noqa: B008 - frozen
+    """Open a model for running.
+
+    Args:
+        entry: The model.
+        options: How it is run; without a runtime by what its file needs.
+
+    Raises:
+        InputError: The runtime cannot run the model's file, or the device is unknown.
+        ModelNotFound: The model's files are not on this machine.
+        ModelCorrupt: A file is not the one that the catalog describes.
+        RuntimeUnavailable: The runtime, device or precision does not work on this machine.
+    """
+    readers = _READERS.get(entry.runtime, (entry.runtime,))
+    runtime = options.runtime or entry.runtime
+    if runtime not in readers:
+        raise InputError(
+            f"model {entry.name!r} runs with {' or '.join(readers)} only, not with"
+            f" {runtime!r}; leave the runtime unset"
+        )
+    _log.debug("model %s, to %s, is opened by %s", entry.name, entry.task, runtime)
+    session = open_session(weights(entry), dataclasses.replace(options, runtime=runtime))
+    return session if entry.batch is None else InBatches(session, entry.batch)
 
 
 def checkpoint_path(entry: ModelEntry) -> Path | None:
@@ -265,7 +302,7 @@ def _in_distribution(source: DistributionSource) -> Path | None:
 
 def _convert(entry: ModelEntry, conversion: Conversion, source: Path) -> bytes:
     # Imported here: only the first use of a model converts it.
-    from facekeep.models.fold import fold_block_quantized
+    from facekeep.models.onnx_folding import fold_block_quantized
 
     content = fold_block_quantized(source.read_bytes(), any_size=entry.input_size is None)
     if hashlib.sha256(content).hexdigest() != conversion.sha256:

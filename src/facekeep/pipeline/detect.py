@@ -458,7 +458,7 @@ class Detector(Closing):
         tensor = np.empty((count, 3, *padded), np.float32)
         tensor[:, :, height:] = 0
         tensor[:, :, :, width:] = 0
-        for channel, colour in enumerate(self.entry.colour):
+        for channel, colour in enumerate(self.entry.color):
             tensor[:, channel, :height, :width] = images[..., "rgb".index(colour)]
         return tensor
 

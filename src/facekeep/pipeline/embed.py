@@ -173,7 +173,7 @@ class Embedder(Closing):
         Args:
             crops: As for ``embed``.
         """
-        if self.entry.colour == "bgr":
+        if self.entry.color == "bgr":
             crops = crops[..., ::-1]
         last = self._session.inputs[0].channels_last
         channels = (3,) if last else (3, 1, 1)

@@ -156,7 +156,7 @@ class CropNetwork(Closing):
     def _run(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Run the network on crops ``(n, s, s, 3)``, normalized as the catalog says."""
         planes = crops.transpose(0, 3, 1, 2)
-        if self.entry.colour == "bgr":
+        if self.entry.color == "bgr":
             planes = planes[:, ::-1]
         mean, scale = (
             np.array(each, np.float32).reshape(3, 1, 1)

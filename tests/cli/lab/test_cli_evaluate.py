@@ -159,7 +159,7 @@ def test_figures_are_not_lost_with_a_report_that_cannot_be_written(
 
 def own_model(name: str) -> None:
     sface = entry("sface")
-    import_model(locate(sface), name, colour=sface.colour, mean=0, scale=1)
+    import_model(locate(sface), name, color=sface.color, mean=0, scale=1)
 
 
 def test_calibrating_a_model_of_ones_own(cli, crops: Path):

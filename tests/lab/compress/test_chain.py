@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from msgspec import structs
 from numpy.typing import NDArray
 from tiny_kit import SIDE, import_tiny, write_people
 
@@ -71,7 +72,7 @@ def test_a_chain_registers_its_last_network_with_what_it_lost(
     done = run(tiny, people, tmp_path / "work", *steps)
     made = entry("small")
     assert made == done.entry
-    assert made.weights_licence == "ours"
+    assert made.weights_license == "ours"
     assert made.params == done.before.parameters
     assert "Against tiny: TAR" in made.notes
     names = [each.name for each in made.accuracy]
@@ -214,9 +215,9 @@ def test_what_cannot_be_measured_is_none(tiny: ModelEntry, tmp_path: Path) -> No
 
 def test_a_staged_network_keeps_how_it_is_fed(tiny: ModelEntry, tmp_path: Path) -> None:
     content = Path(str(tiny.folder), "tiny.onnx").read_bytes()
-    like = dataclasses.replace(tiny, colour="bgr", thresholds=((0.01, 0.5),))
+    like = structs.replace(tiny, color="bgr", thresholds=((0.01, 0.5),))
     made = write_model(StepResult(content, "as it was"), like, tmp_path, "other")
-    assert (made.colour, made.input_size, made.thresholds) == ("bgr", SIDE, ())
+    assert (made.color, made.input_size, made.thresholds) == ("bgr", SIDE, ())
     with Embedder(made) as embedder:
         assert embedder.size == SIDE
 
@@ -261,7 +262,7 @@ def test_accuracies_are_measured_once_for_the_same_images(tiny: ModelEntry, tmp_
     second, other = (
         Evaluator(tiny, EvaluationData()),
         Evaluator(
-            dataclasses.replace(tiny, files=(dataclasses.replace(tiny.files[0], sha256="0" * 64),)),
+            structs.replace(tiny, files=(structs.replace(tiny.files[0], sha256="0" * 64),)),
             EvaluationData(),
         ),
     )

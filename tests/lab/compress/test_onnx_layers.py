@@ -17,7 +17,7 @@ from facekeep.lab.compress.onnx_layers import (
     match_layers,
 )
 from facekeep.models import entry, locate
-from facekeep.models.pack import pack
+from facekeep.models.weight_packing import pack
 from facekeep.runtime import RuntimeOptions, open_session
 
 Crops = NDArray[np.uint8]

@@ -31,7 +31,7 @@ from facekeep.lab.compress.quantize import (
 )
 from facekeep.lab.nn import EdgeFace, save_checkpoint
 from facekeep.models import ModelEntry, import_model
-from facekeep.models.pack import Numbers, pack
+from facekeep.models.weight_packing import Numbers, pack
 from facekeep.runtime import RuntimeOptions, open_session
 
 pytestmark = pytest.mark.slow

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from cutting_kit import SIDE, lively
+from msgspec import structs
 from numpy.typing import NDArray
 from tiny_kit import write_people
 
@@ -21,7 +21,7 @@ from facekeep.lab.compress.workspace import StepResult, write_model
 from facekeep.lab.nn import EdgeFace, read_network, save_checkpoint
 from facekeep.models import ModelEntry, import_model, model_cost
 from facekeep.models.importing import add_model
-from facekeep.models.pack import pack
+from facekeep.models.weight_packing import pack
 from facekeep.pipeline.embed import Embedder
 
 
@@ -90,7 +90,7 @@ def test_sparse_networks_are_smaller_files(
 def test_what_was_packed_is_packed_again(model: ModelEntry, faces: FaceSet, tmp_path: Path) -> None:
     content = Path(str(model.folder), "lively.onnx").read_bytes()
     small = write_model(StepResult(pack(content, "int8"), "packed"), model, tmp_path)
-    named = dataclasses.replace(small, name="packed")
+    named = structs.replace(small, name="packed")
     packed = add_model((tmp_path / "trial.onnx").read_bytes(), named)
     made = run_step(
         Resize(size=48), packed, faces, Evaluator(packed, EvaluationData()), tmp_path / "work"

@@ -277,7 +277,7 @@ def test_conditions_have_a_picture_of_all_models(monkeypatch: pytest.MonkeyPatch
     assert [title for title, _ in panels] == ["TAR", "FMR"]
     for _, systems in panels:
         assert [label for label, _ in systems] == ["sface", "edgeface-xs-q"]
-    points = told[0].result.conditions.told
+    points = told[0].result.conditions.occupied
     assert panels[0][1][0][1] == [(p.tar, p.tar_low, p.tar_high) for p in points]
     assert panels[1][1][0][1] == [(p.fmr, p.fmr_low, p.fmr_high) for p in points]
     assert "conditions.png" not in [picture.file for picture in draw_pictures([evaluation()])]

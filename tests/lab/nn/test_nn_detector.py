@@ -34,7 +34,7 @@ def pixels(*shape: int) -> NDArray[np.float32]:
     return np.random.default_rng(0).uniform(0, 255, shape).astype(np.float32)
 
 
-def known_as(path: Path, colour: str = "rgb") -> ModelEntry:
+def known_as(path: Path, color: str = "rgb") -> ModelEntry:
     content = path.read_bytes()
     return ModelEntry(
         name="own",
@@ -42,9 +42,9 @@ def known_as(path: Path, colour: str = "rgb") -> ModelEntry:
         architecture="facekeep-detector",
         summary="",
         files=(FileEntry(path.name, hashlib.sha256(content).hexdigest(), len(content)),),
-        weights_licence="",
+        weights_license="",
         training_data="",
-        colour=colour,
+        color=color,
         mean=(0.0,) * 3,
         scale=(1.0,) * 3,
         folder=path.parent,

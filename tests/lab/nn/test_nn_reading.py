@@ -16,8 +16,8 @@ from facekeep.errors import ModelError, ModelNotFound
 from facekeep.lab.nn import EdgeFace, export_onnx, network_of, read_network, save_checkpoint
 from facekeep.lab.nn.lora import LoRaLin
 from facekeep.models import entry, import_model
-from facekeep.models.pack import Numbers, pack
 from facekeep.models.sparse import thin
+from facekeep.models.weight_packing import Numbers, pack
 from facekeep.runtime import RuntimeOptions, open_session
 
 

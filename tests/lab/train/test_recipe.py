@@ -126,11 +126,11 @@ def test_without_data_there_is_nothing_to_train_on():
 
 
 def test_the_table_names_every_field_and_accepts_its_default():
-    assert [option.field for option in OPTIONS.values()] == [
+    assert [option.attribute for option in OPTIONS.values()] == [
         field.name for field in dataclasses.fields(Recipe)
     ]
     for option in OPTIONS.values():
-        assert option.default is None or option.kind.check(option.default) == option.default
+        assert option.default is None or option.check(option.default, "") == option.default
 
 
 def test_a_path_that_no_recipe_can_hold_is_refused_before_anything_is_made(tmp_path: Path):

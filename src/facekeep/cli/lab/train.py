@@ -13,8 +13,9 @@ import typer
 from facekeep.cli.command import INTERRUPTED, ExitStatus, Run, command, group, group_command
 from facekeep.cli.lab import train_small
 from facekeep.cli.output import format_count, format_value
+from facekeep.config.fields import Field
 from facekeep.errors import InputError
-from facekeep.lab.train.config import OPTIONS, Option
+from facekeep.lab.train.config import OPTIONS
 from facekeep.lab.train.recipe import given_values, make_recipe
 
 if TYPE_CHECKING:
@@ -164,12 +165,12 @@ def _parameter(name: str) -> str:
     return f"recipe_{name}"
 
 
-def _option(option: Option) -> inspect.Parameter:
+def _option(option: Field) -> inspect.Parameter:
     text, default = option.doc, option.default_text or option.default
     if default not in (None, (), ""):
         text += f" [default: {format_value(default)}]"
     kind = list[str] | None if isinstance(option.default, tuple) else str | None
-    shown = typer.Option(option.flag, metavar=option.kind.metavar, help=text, show_default=False)
+    shown = typer.Option(option.option, metavar=option.metavar, help=text, show_default=False)
     return inspect.Parameter(
         _parameter(option.name),
         inspect.Parameter.KEYWORD_ONLY,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
+
+from msgspec import structs
 
 from facekeep.errors import InputError, RuntimeUnavailable
 from facekeep.lab.compress.data import FaceSet
@@ -228,7 +229,7 @@ def _register(
         StorageFull: There is no room for it.
     """
     original, before, after = evaluator.original, profiles[0], profiles[len(records)]
-    entry = dataclasses.replace(
+    entry = structs.replace(
         model,
         summary=f"{original.name}, {'; '.join(record.result.summary for record in records)}",
         params=after.parameters,
@@ -279,7 +280,7 @@ def _add_thresholds(
     original, found, people = evaluator.original, after.accuracy, evaluator.data.people
     agrees = (found.cosine or 0) >= mean and (found.cosine_p01 or 0) >= low
     if agrees and found.faces >= faces and original.thresholds:
-        return dataclasses.replace(
+        return structs.replace(
             entry,
             thresholds=original.thresholds,
             comparisons=original.comparisons,
@@ -295,7 +296,7 @@ def _add_thresholds(
         calibration = calibrate(people, evaluator.embed(entry, people.samples))
     except InputError:  # too few people are known for any threshold
         return entry
-    return dataclasses.replace(
+    return structs.replace(
         entry,
         thresholds=calibration.thresholds,
         comparisons=calibration.pairs.scores.non_mated,

@@ -2,7 +2,7 @@
 
 Convolutions and matrix products are quantized, with a scale for each output channel; norms, GELU,
 softmax, the products inside attention, position encodings and the last layer stay float32. Where a
-layer stays float32, its weights are still stored in 8 bits (``models.pack``), so that a file is
+layer stays float32, its weights are still stored in 8 bits (``weight_packing``), so that a file is
 small whichever layers are chosen.
 """
 
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from facekeep.errors import InputError, ModelError
 from facekeep.lab.compress.onnx_layers import OPERATORS, find_head, list_layers, load_onnx
-from facekeep.models.pack import Numbers, pack
+from facekeep.models.weight_packing import Numbers, pack
 from facekeep.runtime.session import failing_as, short
 
 __all__ = [

@@ -35,7 +35,7 @@ from facekeep.lab.compress.onnx_layers import (
 from facekeep.lab.compress.options import Quantize
 from facekeep.lab.compress.workspace import StepResult, write_model
 from facekeep.models import ModelEntry, locate
-from facekeep.models.pack import Numbers, pack, packed
+from facekeep.models.weight_packing import Numbers, is_packed, pack
 from facekeep.pipeline.embed import Embedder
 from facekeep.runtime import RuntimeOptions
 
@@ -124,7 +124,7 @@ def _store_weights(source: bytes, mode: Mode, *, chosen: bool) -> StepResult:
     numbers: Numbers = "float16" if mode == "float16" else "int8"
     summary = "weights in 16 bits" if mode == "float16" else "weights in 8 bits"
     remarks = () if chosen else (_NOT_CALIBRATED,)
-    if packed(source):
+    if is_packed(source):
         source = fold_constants(source)  # packing it again would give two constants one name
     return StepResult(pack(source, numbers), summary, remarks, {"mode": mode})
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from facekeep._internal.files import printable
-from facekeep.config.toml_file import read_document
+from facekeep.config.fields import read_document
 from facekeep.errors import ConfigError, FacekeepError
 from facekeep.lab.compress.data import DataOptions
 from facekeep.lab.compress.options import STEPS, Step

@@ -23,8 +23,8 @@ from facekeep.lab.compress.sparsify import Pattern, sparsify
 from facekeep.lab.compress.workspace import StepResult, write_model
 from facekeep.lab.nn import EdgeFace, read_network
 from facekeep.models import ModelEntry, locate
-from facekeep.models.pack import Numbers, pack
 from facekeep.models.sparse import thin
+from facekeep.models.weight_packing import Numbers, pack
 from facekeep.pipeline.embed import Embedder
 from facekeep.runtime import RuntimeOptions
 

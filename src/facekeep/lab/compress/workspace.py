@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from msgspec import structs
+
 from facekeep.models import FileEntry, ModelEntry, model_cost
 from facekeep.models.files import cannot_write, keep
 
@@ -63,7 +65,7 @@ def write_model(
     content = result.content
     file = FileEntry(f"{name}.onnx", hashlib.sha256(content).hexdigest(), len(content))
     keep(folder / file.name, content)
-    return dataclasses.replace(
+    return structs.replace(
         like,
         name=name,
         architecture="onnx",

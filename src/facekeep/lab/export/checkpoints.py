@@ -6,17 +6,18 @@ models up needs neither the laboratory nor PyTorch.
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 from pathlib import Path
+
+from msgspec import structs
 
 from facekeep._internal.files import path_text, printable
 from facekeep.errors import ModelError
 from facekeep.lab import nn
 from facekeep.lab.nn.checkpoint import checkpoint_bytes
 from facekeep.lab.nn.litert import read_litert
+from facekeep.models.embedder_form import probe_embedder
 from facekeep.models.model_entry import EXPORT, Conversion, ModelEntry
-from facekeep.models.probe import probe_embedder
 
 
 def identify_checkpoint(checkpoint: Path) -> tuple[str, float | None]:
@@ -56,9 +57,9 @@ def export_checkpoint(entry: ModelEntry, checkpoint: Path, target: Path) -> Mode
     content = target.read_bytes()
     form = probe_embedder(target)
     conversion = Conversion(EXPORT, hashlib.sha256(content).hexdigest(), len(content))
-    return dataclasses.replace(
+    return structs.replace(
         entry,
-        files=(dataclasses.replace(entry.files[0], conversion=conversion),),
+        files=(structs.replace(entry.files[0], conversion=conversion),),
         input_size=form.input_size,
         max_batch=form.max_batch,
         width=form.width,

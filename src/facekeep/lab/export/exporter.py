@@ -19,10 +19,9 @@ from facekeep._internal.files import path_text, printable, why, write_whole
 from facekeep.errors import InputError, ModelError
 from facekeep.lab.export.converters import CONVERTERS, RunExport
 from facekeep.models import ModelEntry, entry, open_model
+from facekeep.models.entry_file import format_entry, parse_entry
 from facekeep.models.files import cannot_write
 from facekeep.models.model_entry import EDGEFACE
-from facekeep.models.parse import parse_entry
-from facekeep.models.write import entry_toml
 from facekeep.runtime import RuntimeOptions
 from facekeep.runtime.session import failing_as
 
@@ -131,7 +130,7 @@ def _convert_safely(model: ModelEntry, target: str, draft: Path) -> float | None
     found: float | None = call(
         f"model {model.name!r}",
         "facekeep.lab.export.exporter:convert_entry",
-        *(model.name, entry_toml(model), str(model.folder), target, str(draft)),
+        *(model.name, format_entry(model), str(model.folder), target, str(draft)),
         seconds=_PATIENCE,
     )
     return found

@@ -16,8 +16,8 @@ from facekeep.lab.nn.edgeface import EdgeFace
 from facekeep.lab.nn.graph import PRODUCER
 from facekeep.models import ModelEntry, checkpoint_path, locate
 from facekeep.models.files import read_model
-from facekeep.models.pack import opened
 from facekeep.models.sparse import spread
+from facekeep.models.weight_packing import unpack
 
 __all__ = ["read_network"]
 
@@ -64,7 +64,7 @@ def _state(content: bytes, shown: str) -> tuple[dict[str, Tensor], int]:
         raise ModelError(foreign) from error
     if model.producer_name != PRODUCER:
         raise ModelError(foreign)
-    found = {name: value for name, value in opened(model.graph).items() if "." in name}
+    found = {name: value for name, value in unpack(model.graph).items() if "." in name}
     side = _side(model.graph)
     if "stem.0.weight" not in found or not side:
         raise ModelError(foreign)

@@ -84,13 +84,13 @@ def resumed_recipe(folder: Path, given: Mapping[str, Any]) -> Recipe:
         raise InputError(f"there is no run in {folder} to go on with; begin one without --resume")
     values = read_recipe(file)
     for option in OPTIONS.values():
-        if option.field not in given or option.name in _FREE:
+        if option.attribute not in given or option.name in _FREE:
             continue
-        wanted, begun = given[option.field], values.get(option.field, option.default)
+        wanted, begun = given[option.attribute], values.get(option.attribute, option.default)
         if wanted != begun:
-            shown = f"without {option.flag}" if begun is None else f"with {begun}"
+            shown = f"without {option.option}" if begun is None else f"with {begun}"
             raise InputError(
-                f"{option.flag} {wanted}: this run began {shown}, and goes on so;"
+                f"{option.option} {wanted}: this run began {shown}, and goes on so;"
                 " leave the option out, or train anew into another folder"
             )
     return Recipe(**(values | {name: given[name] for name in _FREE if name in given}))

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from facekeep._internal.files import one_line
-from facekeep.config.toml_file import check, parse, read_document
+from facekeep._internal.tables import shorten
+from facekeep.config.fields import read_document
 from facekeep.errors import ConfigError
 from facekeep.lab.train.config import OPTIONS, Recipe
 
@@ -36,7 +36,7 @@ def given_values(flags: Mapping[str, object], file: Path | None = None) -> dict[
     for one, other in (("epochs", "steps"), ("steps", "epochs")):
         if one in given:
             values.pop(other, None)
-    read = {OPTIONS[name].field: _read(name, given[name]) for name in given}
+    read = {OPTIONS[name].attribute: _read(name, given[name]) for name in given}
     return {name: _located(value) for name, value in (values | read).items()}
 
 
@@ -62,8 +62,8 @@ def read_recipe(file: Path) -> dict[str, Any]:
         if name not in OPTIONS:
             raise ConfigError(f"{file}: unknown key {name!r}; known: {', '.join(OPTIONS)}")
         option = OPTIONS[name]
-        checked = check(option.kind, value, f"{file}: {name} = {_short(repr(value))}")
-        values[option.field] = option.kind.anchor(checked, file.parent)
+        shown = f"{file}: {name} = {shorten(value, quote=True)}"
+        values[option.attribute] = option.check(value, shown, file.parent)
     if {"epochs", "steps"} <= values.keys():
         raise ConfigError(f"{file}: epochs and steps both say how long to train; keep one of them")
     return values
@@ -73,7 +73,7 @@ def recipe_toml(recipe: Recipe) -> str:
     """Write a recipe as the TOML that `read_recipe` reads; what is None is left out."""
     lines = ["# The recipe of a run: facekeep train --recipe THIS-FILE --out RUN"]
     for name, option in OPTIONS.items():
-        value = getattr(recipe, option.field)
+        value = getattr(recipe, option.attribute)
         if value is not None:
             lines.append(f"{name} = {_toml(value)}")
     return "\n".join(lines) + "\n"
@@ -81,12 +81,7 @@ def recipe_toml(recipe: Recipe) -> str:
 
 def _read(name: str, given: object) -> Any:
     option = OPTIONS[name]
-    return parse(option.kind, given, f"{option.flag} {_short(given)}")
-
-
-def _short(value: object) -> str:
-    text = one_line(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+    return option.parse(given, f"{option.option} {shorten(given)}")
 
 
 def _located(value: Any) -> Any:

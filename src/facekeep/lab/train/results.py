@@ -24,8 +24,8 @@ from facekeep.lab.train.holdout import Measured
 from facekeep.lab.train.loop import LOG
 from facekeep.models import ModelEntry, import_model, set_thresholds
 from facekeep.models.catalog import is_builtin, own_folder
+from facekeep.models.entry_file import check_name
 from facekeep.models.files import keep
-from facekeep.models.parse import check_name
 
 __all__ = [
     "Registered",
@@ -167,9 +167,9 @@ def register(
         gamma=model.gamma,
         input_size=model.input_size,
         summary=f"{model.arch}, trained with facekeep",
-        weights_licence=_YOURS
+        weights_license=_YOURS
         if begun is None
-        else f"that of {begun.name}: {begun.weights_licence}",
+        else f"that of {begun.name}: {begun.weights_license}",
         training_data=_data(folder, begun),
     )
     calibration = None if measured is None else _calibrate(measured)

@@ -255,9 +255,9 @@ def _register(
 ) -> Registered:
     """Put the network of a finished run into the catalog."""
     fields = {
-        "weights_licence": "your own, as far as the photos allow",
+        "weights_license": "your own, as far as the photos allow",
         "training_data": f"see {SUMMARY} in {printable(folder.absolute())}",
-        "colour": "rgb",
+        "color": "rgb",
         "mean": (127.5,) * 3,
         "scale": (1 / 127.5,) * 3,
         **kind.describe(recipe),

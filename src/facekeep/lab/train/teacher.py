@@ -16,7 +16,7 @@ from facekeep._internal.files import open_regular, printable, why
 from facekeep.errors import ModelError, ModelNotFound
 from facekeep.lab.train.pixels import resize
 from facekeep.models import FileEntry, ModelEntry, checkpoint_path, entry
-from facekeep.models.probe import probe_embedder
+from facekeep.models.embedder_form import probe_embedder
 from facekeep.pipeline.embed import Embedder
 from facekeep.runtime import RuntimeOptions
 
@@ -169,9 +169,9 @@ def _file_entry(path: Path) -> ModelEntry:
         architecture="onnx",
         summary="",
         files=(FileEntry(path.name, digest, size),),
-        weights_licence="not stated",
+        weights_license="not stated",
         training_data="not stated",
-        colour="rgb",
+        color="rgb",
         mean=(127.5,) * 3,
         scale=(1 / 127.5,) * 3,
         alignment="arcface-112",

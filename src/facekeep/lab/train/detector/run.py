@@ -107,7 +107,7 @@ class DetectorTrainer(SmallTrainer[FaceDetector, DetectorRecipe]):
             "task": "detect",
             "architecture": "facekeep-detector",
             "summary": f"face detector trained with facekeep{begun}",
-            "weights_licence": "your own, as far as the photos, the teacher and the weights begun"
+            "weights_license": "your own, as far as the photos, the teacher and the weights begun"
             " with allow",
             "mean": (0.0,) * 3,
             "scale": (1.0,) * 3,

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, Self
 
 import numpy as np
 import torch
+from msgspec.structs import replace
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
@@ -18,7 +18,7 @@ from facekeep.lab.train.quality.faces import Damaged, align_main, damaged
 from facekeep.lab.train.quality.recipe import QualityRecipe
 from facekeep.lab.train.small_run import SmallTrainer, hold_out, train_small
 from facekeep.models import entry
-from facekeep.models.write import write_entry
+from facekeep.models.entry_file import write_entry
 from facekeep.pipeline.embed import Embedder
 from facekeep.runtime import RuntimeOptions
 
@@ -95,7 +95,7 @@ class QualityTrainer(SmallTrainer[FaceQualityNetwork, QualityRecipe]):
         """Put it into the entry of the embedder that it belongs to, where that is the user's."""
         embedder = entry(recipe.teacher)
         if embedder.folder is not None:
-            write_entry(dataclasses.replace(embedder, quality=name), embedder.folder)
+            write_entry(replace(embedder, quality=name), embedder.folder)
 
     def losses(self, step: int) -> Tensor:
         """See `SmallTrainer`: the cross entropy."""

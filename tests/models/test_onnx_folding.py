@@ -15,7 +15,7 @@ from PIL import Image
 
 from facekeep.errors import ModelCorrupt
 from facekeep.models import entry, locate
-from facekeep.models.fold import fold_block_quantized
+from facekeep.models.onnx_folding import fold_block_quantized
 from facekeep.runtime import RuntimeOptions, Session, open_session
 
 pytestmark = pytest.mark.usefixtures("cache")

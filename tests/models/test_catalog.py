@@ -1,25 +1,24 @@
 from __future__ import annotations
 
-import dataclasses
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from facekeep import models as room
 from facekeep.errors import ModelError, ModelNotFound
-from facekeep.models.catalog import ENTRY_FILE
+from facekeep.models.entry_file import ENTRY_FILE, write_entry
 from facekeep.models.model_entry import Conversion
-from facekeep.models.write import write_entry
 
 GOOD = """
 task = "embed"
 architecture = "onnx"
-weights_licence = "MIT"
+weights_license = "MIT"
 training_data = "own photos"
-colour = "rgb"
+color = "rgb"
 mean = 127.5
 scale = [0.5, 1, 2]
 input_size = 112
@@ -49,7 +48,7 @@ def test_every_task_has_a_default_of_that_task(task: room.Task) -> None:
 @pytest.mark.usefixtures("models")
 def test_the_builtin_models_state_their_terms_and_sources() -> None:
     for entry in room.list_models():
-        assert entry.weights_licence
+        assert entry.weights_license
         assert entry.training_data
         assert entry.params
         assert all(file.sources for file in entry.files)
@@ -57,7 +56,7 @@ def test_the_builtin_models_state_their_terms_and_sources() -> None:
 
 def test_the_interim_embedder_is_fed_as_its_publisher_feeds_it() -> None:
     sface = room.entry("sface")
-    assert (sface.width, sface.input_size, sface.colour) == (128, 112, "rgb")
+    assert (sface.width, sface.input_size, sface.color) == (128, 112, "rgb")
     assert (sface.mean, sface.scale) == ((0, 0, 0), (1, 1, 1))
 
 
@@ -118,10 +117,44 @@ def test_reads_an_entry_of_the_users_own(models: Path) -> None:
     assert mine.thresholds == ()
 
 
+def test_the_keys_of_older_versions_are_read_and_written_anew(models: Path) -> None:
+    old = GOOD.replace("color =", "colour =").replace("weights_license", "weights_licence")
+    put(models, "old", old)
+    entry = room.entry("old")
+    assert (entry.color, entry.weights_license) == ("rgb", "MIT")
+    assert {"colour", "weights_licence"} <= entry.to_dict().keys()
+    write_entry(entry, models / "old")
+    written = (models / "old" / ENTRY_FILE).read_text()
+    assert "color = " in written
+    assert "licence" not in written
+    assert room.entry("old") == entry
+    put(models, "both", GOOD + 'colour = "bgr"')
+    with pytest.raises(ModelError, match="unknown key 'colour'"):
+        room.entry("both")
+
+
+@pytest.mark.parametrize(
+    ("damage", "told"),
+    [
+        ("unknown task", "task = 'guess': expected one of detect, refine, orient, quality, embed"),
+        ("text as number", "width = '8': expected a whole number from 1 to 65536"),
+        ("not a number", r"mean\[0\] = nan: expected a number"),
+        ("unknown key of a file", r"files\[0\] has the unknown key 'mode'"),
+        ("accuracy without command", r"accuracy\[0\] lacks the key 'command'"),
+    ],
+)
+def test_a_damaged_entry_names_the_key_and_what_is_expected(
+    models: Path, damage: str, told: str
+) -> None:
+    put(models, "bad", DAMAGES[damage])
+    with pytest.raises(ModelError, match=f"bad/{ENTRY_FILE}: {told}"):
+        room.entry("bad")
+
+
 HEAD = GOOD.partition("files")[0]
 DAMAGES = {
     "unknown key": GOOD + 'colours = "rgb"\n',
-    "missing key": GOOD.replace('colour = "rgb"', ""),
+    "missing key": GOOD.replace('color = "rgb"', ""),
     "unknown task": GOOD.replace('"embed"', '"guess"'),
     "unknown color": GOOD.replace('"rgb"', '"yuv"'),
     "list as a color": GOOD.replace('"rgb"', "[1]"),
@@ -238,13 +271,13 @@ def test_what_an_older_version_pulled_is_converted_as_now(
 ) -> None:
     offered = room.entry("mobilefacenet-fp")
     (file,) = offered.files
-    before = dataclasses.replace(file, conversion=conversion)
-    write_entry(dataclasses.replace(offered, files=(before,)), models / offered.name)
+    before = structs.replace(file, conversion=conversion)
+    write_entry(structs.replace(offered, files=(before,)), models / offered.name)
     pulled = room.entry(offered.name)
     assert pulled.files[0].conversion == file.conversion
     assert room.space_id(pulled) == room.space_id(offered)
-    other = dataclasses.replace(before, sha256="1" * 64)
-    write_entry(dataclasses.replace(offered, files=(other,)), models / offered.name)
+    other = structs.replace(before, sha256="1" * 64)
+    write_entry(structs.replace(offered, files=(other,)), models / offered.name)
     assert room.entry(offered.name).files[0].conversion == conversion
 
 
@@ -262,7 +295,7 @@ def test_no_folder_of_own_models_is_no_error(models: Path, kind: str) -> None:
 
 
 def test_entries_cannot_be_changed() -> None:
-    with pytest.raises(dataclasses.FrozenInstanceError):
+    with pytest.raises(AttributeError):
         room.entry("sface").width = 512  # type: ignore[misc]
 
 

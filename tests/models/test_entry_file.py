@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import dataclasses
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -8,9 +7,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from facekeep.errors import InputError
 from facekeep.models import FileEntry, Measurement, ModelEntry, entry, list_models, space_id
+from facekeep.models.entry_file import format_entry, parse_entry
 from facekeep.models.model_entry import (
     ArchiveSource,
     BundledSource,
@@ -20,8 +21,6 @@ from facekeep.models.model_entry import (
     Source,
     UrlSource,
 )
-from facekeep.models.parse import parse_entry
-from facekeep.models.write import entry_toml
 
 
 def test_the_spaces_of_the_interim_embedder_never_change() -> None:
@@ -34,7 +33,7 @@ def test_the_spaces_of_the_interim_embedder_never_change() -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        {"colour": "bgr"},
+        {"color": "bgr"},
         {"mean": (127.5, 127.5, 127.5)},
         {"scale": (1.0, 1.0, 0.5)},
         {"input_size": 128},
@@ -45,7 +44,7 @@ def test_the_spaces_of_the_interim_embedder_never_change() -> None:
 )
 def test_another_feed_is_another_space(change: dict[str, Any]) -> None:
     sface = entry("sface")
-    assert space_id(dataclasses.replace(sface, **change)) != space_id(sface)
+    assert space_id(structs.replace(sface, **change)) != space_id(sface)
 
 
 @pytest.mark.parametrize(
@@ -56,13 +55,13 @@ def test_another_feed_is_another_space(change: dict[str, Any]) -> None:
         {"notes": "other"},
         {"folder": Path("/other")},
         {"runtime": "litert"},
-        {"files": (dataclasses.replace(entry("sface").files[0], conversion=None),)},
+        {"files": (structs.replace(entry("sface").files[0], conversion=None),)},
     ],
     ids=lambda change: next(iter(change)),
 )
 def test_what_the_network_does_not_see_is_not_of_the_space(change: dict[str, Any]) -> None:
     sface = entry("sface")
-    assert space_id(dataclasses.replace(sface, **change)) == space_id(sface)
+    assert space_id(structs.replace(sface, **change)) == space_id(sface)
 
 
 LINES = st.text(st.characters(exclude_categories=("C", "Z")), min_size=1, max_size=20)
@@ -91,9 +90,9 @@ ENTRIES = st.builds(
             st.lists(SOURCES, max_size=3).map(tuple),
         )
     ),
-    weights_licence=LINES,
+    weights_license=LINES,
     training_data=LINES,
-    colour=st.sampled_from(["rgb", "bgr"]),
+    color=st.sampled_from(["rgb", "bgr"]),
     mean=st.tuples(NUMBERS, NUMBERS, NUMBERS),
     scale=st.tuples(NUMBERS, NUMBERS, NUMBERS),
     input_size=st.integers(1, 1000),
@@ -114,7 +113,7 @@ ENTRIES = st.builds(
 @pytest.mark.slow
 @given(ENTRIES)
 def test_what_is_written_reads_back_the_same(made: ModelEntry) -> None:
-    assert parse_entry("mine", tomllib.loads(entry_toml(made)), "test") == made
+    assert parse_entry("mine", tomllib.loads(format_entry(made)), "test") == made
 
 
 REMOTE = (
@@ -130,7 +129,7 @@ def test_a_model_of_the_catalogue_that_only_the_network_has_is_offered() -> None
 
     def offered(*sources: Source, folder: Path | None = None) -> bool:
         file = FileEntry("b", "0" * 64, 1, sources)
-        return dataclasses.replace(known, files=(file,), folder=folder).offered
+        return structs.replace(known, files=(file,), folder=folder).offered
 
     assert all(offered(source) for source in REMOTE)
     assert offered(*REMOTE)
@@ -147,10 +146,10 @@ def test_an_archive_costs_all_of_it_to_fetch() -> None:
 
 def test_the_builtin_entries_can_be_written() -> None:
     for known in list_models():
-        assert parse_entry(known.name, tomllib.loads(entry_toml(known)), "test") == known
+        assert parse_entry(known.name, tomllib.loads(format_entry(known)), "test") == known
 
 
 @pytest.mark.parametrize("text", ["two\nlines", "\x7f", "\ud800", "\u2028"])
 def test_texts_that_are_not_one_printable_line_are_not_written(text: str) -> None:
     with pytest.raises(InputError, match="control characters"):
-        entry_toml(dataclasses.replace(entry("sface"), notes=text))
+        format_entry(structs.replace(entry("sface"), notes=text))

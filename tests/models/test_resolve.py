@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import importlib.metadata
 import logging
@@ -12,10 +11,10 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from facekeep.errors import FacekeepError, ModelCorrupt, ModelError, ModelNotFound, PullError
 from facekeep.models import FileEntry, ModelEntry, entry, locate, pull, verify, weights
-from facekeep.models.fold import fold_block_quantized
 from facekeep.models.model_entry import (
     BundledSource,
     DistributionSource,
@@ -23,6 +22,7 @@ from facekeep.models.model_entry import (
     Source,
     UrlSource,
 )
+from facekeep.models.onnx_folding import fold_block_quantized
 from facekeep.models.paths import cache_dir, models_dir
 from facekeep.runtime import open_session
 
@@ -33,7 +33,7 @@ CONTENT = b"the weights of a network" * 50
 def plain(models: Path) -> ModelEntry:
     """A model whose one file needs no conversion and lies in the folder of models."""
     digest = hashlib.sha256(CONTENT).hexdigest()
-    made = dataclasses.replace(
+    made = structs.replace(
         entry("sface"),
         name="mine",
         files=(FileEntry("net.onnx", digest, len(CONTENT)),),
@@ -45,8 +45,8 @@ def plain(models: Path) -> ModelEntry:
 
 
 def with_source(made: ModelEntry, source: Source) -> ModelEntry:
-    file = dataclasses.replace(made.files[0], sources=(source,))
-    return dataclasses.replace(made, files=(file,))
+    file = structs.replace(made.files[0], sources=(source,))
+    return structs.replace(made, files=(file,))
 
 
 def test_a_plain_file_is_found_and_trusted(plain: ModelEntry) -> None:
@@ -110,8 +110,8 @@ def test_a_missing_file_without_a_source_is_imported_again(plain: ModelEntry) ->
 
 
 def test_every_file_of_a_model_is_checked(plain: ModelEntry) -> None:
-    second = dataclasses.replace(plain.files[0], name="more.bin")
-    two = dataclasses.replace(plain, files=(*plain.files, second))
+    second = structs.replace(plain.files[0], name="more.bin")
+    two = structs.replace(plain, files=(*plain.files, second))
     with pytest.raises(ModelNotFound):
         locate(two)
     (models_dir() / "mine" / "more.bin").write_bytes(CONTENT[::-1])
@@ -153,7 +153,7 @@ def test_only_the_stated_version_of_a_distribution_is_a_source(
 ) -> None:
     source = entry("yunet").files[0].sources[0]
     assert isinstance(source, DistributionSource)
-    other = with_source(entry("yunet"), dataclasses.replace(source, version=version))
+    other = with_source(entry("yunet"), structs.replace(source, version=version))
     assert verify(other).state == ("ok" if found else "missing")
 
 
@@ -201,10 +201,8 @@ def test_a_damaged_conversion_is_made_again(models: Path, own_cache: Path, conte
 def test_a_conversion_with_another_result_is_refused(models: Path, own_cache: Path) -> None:
     file = entry("yunet").files[0]
     assert file.conversion is not None
-    wrong = dataclasses.replace(file.conversion, sha256="0" * 64)
-    changed = dataclasses.replace(
-        entry("yunet"), files=(dataclasses.replace(file, conversion=wrong),)
-    )
+    wrong = structs.replace(file.conversion, sha256="0" * 64)
+    changed = structs.replace(entry("yunet"), files=(structs.replace(file, conversion=wrong),))
     with pytest.raises(ModelCorrupt, match="converting model 'yunet'"):
         weights(changed)
     assert not own_cache.exists()
@@ -216,7 +214,7 @@ def test_an_onnx_that_writes_other_bytes_is_named_with_the_cure(
     def otherwise(source: bytes, *, any_size: bool) -> bytes:
         return fold_block_quantized(source, any_size=any_size) + b"\0"
 
-    monkeypatch.setattr("facekeep.models.fold.fold_block_quantized", otherwise)
+    monkeypatch.setattr("facekeep.models.onnx_folding.fold_block_quantized", otherwise)
     version = re.escape(importlib.metadata.version("onnx"))
     cure = r"run: pip install onnx==\d+\.\d+\.\d+$"
     with pytest.raises(ModelCorrupt, match=rf"'yunet' with onnx {version} gave another .*{cure}"):

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from facekeep.errors import InputError, ModelCorrupt
 
-__all__ = ["Numbers", "opened", "pack", "packed"]
+__all__ = ["Numbers", "is_packed", "pack", "unpack"]
 
 Numbers = Literal["float32", "float16", "int8"]
 
@@ -79,7 +79,7 @@ def pack(source: bytes, numbers: Numbers) -> bytes:
     return result
 
 
-def packed(source: bytes) -> bool:
+def is_packed(source: bytes) -> bool:
     """Tell whether a network holds constants that `pack` stored in fewer bits.
 
     Raises:
@@ -112,7 +112,7 @@ def _steps(graph: Any) -> set[str]:
     return {name for node in graph.node if node.op_type in kinds for name in node.input[1:]}
 
 
-def opened(graph: Any) -> dict[str, _Array]:
+def unpack(graph: Any) -> dict[str, _Array]:
     """Return the constants of a graph by name, those that `pack` packed opened out.
 
     Args:

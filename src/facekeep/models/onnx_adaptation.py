@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from facekeep._internal.files import open_regular, printable, why
 from facekeep.errors import FacekeepError, InputError, ModelCorrupt, ModelError, ModelNotFound
+from facekeep.models.embedder_form import as_rows, probe_embedder
 from facekeep.models.files import keep, read_model
-from facekeep.models.probe import as_rows, probe_embedder
 from facekeep.runtime import RuntimeOptions, open_session
 
 __all__ = ["adapt"]

@@ -15,7 +15,7 @@ from onnx import helper, numpy_helper
 
 from facekeep.errors import InputError, ModelCorrupt
 from facekeep.lab.compress.onnx_layers import fold_constants
-from facekeep.models.pack import Numbers, opened, pack, packed
+from facekeep.models.weight_packing import Numbers, is_packed, pack, unpack
 from facekeep.runtime import RuntimeOptions, open_session
 
 PACKED: list[Numbers] = ["float16", "int8"]
@@ -125,7 +125,7 @@ def test_weights_behind_constant_nodes_are_rounded_too() -> None:
 
 @pytest.mark.parametrize("numbers", get_args(Numbers))
 def test_packed_constants_are_opened_out_as_they_are_run(source: bytes, numbers: Numbers) -> None:
-    found = opened(onnx.load_model_from_string(pack(source, numbers)).graph)
+    found = unpack(onnx.load_model_from_string(pack(source, numbers)).graph)
     for name, wanted in WEIGHTS.items():
         assert found[name].dtype == np.float32
         np.testing.assert_allclose(found[name], wanted, atol=np.abs(wanted).max() / 254 + 1e-3)
@@ -139,9 +139,9 @@ def test_what_is_packed_is_packed_anew_once_opened(
     source: bytes, first: Numbers, then: Numbers
 ) -> None:
     before = pack(source, first)
-    assert packed(before)
-    assert not packed(source)
-    assert not packed(fold_constants(before))
+    assert is_packed(before)
+    assert not is_packed(source)
+    assert not is_packed(fold_constants(before))
     again = results(pack(fold_constants(before), then))
     whole = results(source)
     assert np.abs(again - whole).max() < 0.03 * np.abs(whole).max()
@@ -152,7 +152,7 @@ def test_damaged_constants_are_told(source: bytes) -> None:
     shape = next(item for item in model.graph.initializer if item.name.startswith("shape"))
     shape.CopyFrom(numpy_helper.from_array(np.array([7, 7]), shape.name))
     with pytest.raises(ModelCorrupt, match="a constant of the network is damaged"):
-        opened(model.graph)
+        unpack(model.graph)
 
 
 def test_rows_of_nothing_stay_nothing() -> None:
