@@ -198,7 +198,8 @@ def names_of_ours(content: str) -> set[str]:
     classes = "|".join(name for name in facekeep.__all__ if name[0].isupper())
     found = set(re.findall(r"(?<![\w/.-])facekeep(?:\.[A-Za-z_]\w*)+", content))
     found |= {f"facekeep.{name}" for name in re.findall(rf"`((?:{classes})\.[a-z]\w*)", content)}
-    return found - {f"facekeep.{each}" for each in ("db", "toml", "json")}
+    groups = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]
+    return found - {f"facekeep.{each}" for each in ("db", "toml", "json")} - groups.keys()
 
 
 def test_every_name_of_ours_that_a_text_uses_exists() -> None:

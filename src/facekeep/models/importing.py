@@ -79,7 +79,7 @@ def import_model(  # noqa: PLR0913 - what cannot be found out from the file, all
         mean: What is subtracted from the pixel values 0 to 255: one number, or one a channel.
         scale: What they are multiplied by afterward.
         summary: One line for lists.
-        weights_license: The licence of the weights.
+        weights_license: The license of the weights.
         training_data: What they were trained on, and on whose terms.
         output: The output of an ONNX network that is the embedding, where several could be.
 

@@ -1,4 +1,4 @@
-"""Fold block-quantised constants of an ONNX network to float32, once, so that it can be run.
+"""Fold block-quantized constants of an ONNX network to float32, once, so that it can be run.
 
 OpenCV's zoo stores some networks with int8 weights behind ``DequantizeLinear`` and ``Reshape``
 nodes, in blocks along one axis (ONNX opset 21). ONNX Runtime refuses them: per-tensor biases carry

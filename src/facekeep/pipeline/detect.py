@@ -458,8 +458,8 @@ class Detector(Closing):
         tensor = np.empty((count, 3, *padded), np.float32)
         tensor[:, :, height:] = 0
         tensor[:, :, :, width:] = 0
-        for channel, colour in enumerate(self.entry.color):
-            tensor[:, channel, :height, :width] = images[..., "rgb".index(colour)]
+        for channel, color in enumerate(self.entry.color):
+            tensor[:, channel, :height, :width] = images[..., "rgb".index(color)]
         return tensor
 
 
