@@ -12,7 +12,7 @@ import torch
 from train_kit import losses, small, stopping_after, write_people
 
 from facekeep import save_image
-from facekeep.errors import ImageError, InputError, ModelError, StorageFull
+from facekeep.errors import Hint, ImageError, InputError, ModelError, StorageFull
 from facekeep.lab.datasets import read_people
 from facekeep.lab.evaluate import measure_holdout_tar
 from facekeep.lab.nn import create_model, load_checkpoint, save_checkpoint
@@ -245,8 +245,9 @@ class TestWhatGoesWrong:
         for name, photo in (("Grace", hopper), ("Eileen", collins)):
             (tmp_path / "photos" / name).mkdir(parents=True)
             save_image(tmp_path / "photos" / name / "1.png", photo[:300, :200])
-        with pytest.raises(ImageError, match=r"not square \(200 x 300\).* run: facekeep align"):
+        with pytest.raises(ImageError, match=r"not square \(200 x 300\)") as caught:
             train(small(tmp_path / "photos", holdout=0, batch=2), tmp_path / "run")
+        assert caught.value.hint == Hint("cut_faces")
         assert not (tmp_path / "run").exists()
 
     def test_faces_without_names_need_a_teacher(self, tmp_path: Path, people: Path):

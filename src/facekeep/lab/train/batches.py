@@ -94,18 +94,20 @@ class BatchMaker:
     ) -> tuple[NDArray[np.uint8], int]:
         """Make one face; one that is broken is replaced by another drawn from the same numbers."""
         rng = np.random.default_rng((_FACES, self.seed, epoch, first))
-        index = first
+        index, hint = first, None
         for _ in range(_MOST_TRIES):
             try:
                 image = decode(self.source.read(index), self.size)
                 return self._augmented(image, rng), index
             except ImageError as error:
                 broken.append((index, str(error)))
+                hint = error.hint
                 index = int(rng.integers(len(self.source)))
         where, why = broken[-1]
         raise ImageError(
             f"{self.source.name}: {_MOST_TRIES} images in a row cannot be used; "
-            f"{self.source.key(where)}: {why}"
+            f"{self.source.key(where)}: {why}",
+            hint,
         )
 
     def _augmented(self, image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
