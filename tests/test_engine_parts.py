@@ -319,6 +319,21 @@ def test_what_is_no_face_is_an_error(models: FaceEngine, hopper: Image) -> None:
         engine.find(hopper)
 
 
+@pytest.mark.parametrize("found", [None, [(1, 2, 3, 4)], [Face([1, 2, 3, 4], None, 0.9)]])
+def test_what_is_no_list_of_faces_is_an_error(
+    models: FaceEngine, hopper: Image, found: object
+) -> None:
+    class Bad:
+        def find(self, image: Image) -> object:
+            return found
+
+    with (
+        FaceEngine(detector=Bad()) as engine,
+        pytest.raises(ModelError, match="the detector gave"),
+    ):
+        engine.find(hopper)
+
+
 def test_a_store_of_another_space_is_refused(models: FaceEngine, hopper: Image) -> None:
     store = Memory(Space("another", "colors", 12))
     with FaceEngine(store) as engine, pytest.raises(SpaceMismatch, match="colors"):

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import functools
+import importlib
+import inspect
 import os
 import re
 import shutil
 import subprocess
 import sys
+import tomllib
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+import facekeep
 from facekeep import FaceEngine, load_image, save_image
 from facekeep.cli.main import build
 from facekeep.gallery import generate_key
@@ -20,7 +27,8 @@ from facekeep.gallery import generate_key
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
-COMMANDS = build().commands
+PROGRAM: Any = build()
+COMMANDS = PROGRAM.commands
 
 
 def example(kind: str) -> str:
@@ -99,6 +107,7 @@ def test_the_programs_of_the_guides_run(photos: Path, program: str) -> None:
     key = generate_key("file:gallery.key") if "gallery.key" in program else None
     with FaceEngine("people.db", key=key) as engine:
         engine.enroll("Ada Lovelace", "ada1.jpg")
+    program = program.replace("VideoCapture(0)", 'VideoCapture("photos/%d.jpg")')  # no camera here
     assert run(sys.executable, "-W", "error", "-c", program) != []
 
 
@@ -152,3 +161,111 @@ def test_the_make_targets_that_the_readme_names_exist() -> None:
     assert named >= {"demo", "test"}
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert named <= targets
+
+
+TEXTS = [
+    *(page for page in PAGES if page.name != "CHANGELOG.md"),
+    *sorted((ROOT / "recipes").glob("*.toml")),
+    *sorted((ROOT / "benchmarks").rglob("*.py")),
+]
+
+
+# Files that users have, not the repository.
+OF_USERS = {"facekeep/config.toml"}
+
+
+@functools.cache
+def resolves(path: str) -> bool:
+    """Whether a dotted path leads to a module, a name in it or an attribute of that name."""
+    module, rest = path, []
+    while True:
+        try:
+            found: object = importlib.import_module(module)
+            break
+        except ModuleNotFoundError:
+            module, _, name = module.rpartition(".")
+            rest.insert(0, name)
+    for name in rest:
+        if not hasattr(found, name):
+            # An attribute that instances have.
+            return inspect.isclass(found) and f"self.{name}" in inspect.getsource(found)
+        found = getattr(found, name)
+    return True
+
+
+def names_of_ours(content: str) -> set[str]:
+    """The dotted names in a text that begin with `facekeep`, or in code with a public class."""
+    classes = "|".join(name for name in facekeep.__all__ if name[0].isupper())
+    found = set(re.findall(r"(?<![\w/.-])facekeep(?:\.[A-Za-z_]\w*)+", content))
+    found |= {f"facekeep.{name}" for name in re.findall(rf"`((?:{classes})\.[a-z]\w*)", content)}
+    groups = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]
+    return found - {f"facekeep.{each}" for each in ("db", "toml", "json")} - groups.keys()
+
+
+def test_every_name_of_ours_that_a_text_uses_exists() -> None:
+    named = {(text.name, path) for text in TEXTS for path in names_of_ours(text.read_text())}
+    assert sorted((text, path) for text, path in named if not resolves(path)) == []
+
+
+def test_every_file_of_ours_that_a_text_names_exists() -> None:
+    pattern = re.compile(r"(?:`|python )([\w.-]+/[\w./-]+\.(?:py|md|toml|sh|json))\b")
+    roots = (ROOT, ROOT / "src" / "facekeep", ROOT / "src")
+    wrong = [
+        (text.name, name)
+        for text in TEXTS
+        for name in set(pattern.findall(text.read_text())) - OF_USERS
+        if "NAME" not in name and not any((root / name).exists() for root in (*roots, text.parent))
+    ]
+    assert wrong == []
+
+
+def options_of(words: list[str]) -> set[str]:
+    """The options of the command that these words call."""
+    command: Any = PROGRAM
+    for word in words:
+        if word not in getattr(command, "commands", {}):
+            break
+        command = command.commands[word]
+    options = {name for each in command.params for name in (*each.opts, *each.secondary_opts)}
+    return options | {"-h", "--help"}
+
+
+def command_lines(text: Path) -> Iterator[list[str]]:
+    """The words of each command line of facekeep's in a text, after `facekeep`."""
+    content = re.sub(r"\\\n\s*", "", text.read_text())
+    if text.suffix == ".toml":
+        for command in tomllib.loads(content)["commands"]:
+            yield list(map(str, command))
+    for words in re.findall(r"(?:`|^ {4}|^)facekeep ([a-z][^`\n]*)", content, re.MULTILINE):
+        yield re.split(r"\s+#|[|;]", words)[0].split()
+
+
+def test_every_option_in_a_command_line_of_a_text_exists() -> None:
+    unknown = [
+        (text.name, word, *words)
+        for text in TEXTS
+        for words in command_lines(text)
+        for word in words
+        if re.match(r"--?[a-z]", word)
+        and word.partition("=")[0].strip("[]().,") not in options_of(words)
+    ]
+    assert unknown == []
+
+
+def test_every_option_of_a_script_in_a_text_exists() -> None:
+    call = re.compile(r"python ((?:benchmarks|scripts)/\w+\.py)([^`\n]*)")
+    shared = (ROOT / "benchmarks" / "common.py").read_text()
+    unknown = [
+        (text.name, script, option)
+        for text in TEXTS
+        for script, words in call.findall(re.sub(r"\\\n\s*", "", text.read_text()))
+        for option in re.findall(r"(?<!\S)--[a-z-]+", words)
+        if not re.search(f'"(?:--)?{option[2:]}"', (ROOT / script).read_text() + shared)
+    ]
+    assert unknown == []
+
+
+def test_every_public_name_is_on_the_page_of_the_library() -> None:
+    page = (ROOT / "docs" / "library.md").read_text()
+    names = [name for name in facekeep.__all__ if not name.startswith("__")]
+    assert [name for name in names if f"::: facekeep.{name}\n" not in page] == []

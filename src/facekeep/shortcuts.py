@@ -32,7 +32,7 @@ def detect(photo: ImageSource) -> list[Face]:
     """Find the faces of a photo, the largest first, with landmarks and quality.
 
     Args:
-        photo: A path, the bytes of a picture file, a binary stream, an image of Pillow's, or a
+        photo: A path, the bytes of a picture file, a binary stream, a Pillow image, or a
             uint8 ``(H, W, 3)`` RGB array.
 
     Raises:

@@ -261,7 +261,8 @@ class Verification:
         faces: The faces of both images, the largest first.
         compared: Which face of each image the similarity is of: its place in ``faces``. None where
             there is no similarity.
-        reasons: Why a face is unusable, as in ``Face.reasons``; such a face never matches.
+        reasons: Why there is no similarity: ``no_face``, or why a face is unusable, as in
+            ``Face.reasons``; such a face never matches.
     """
 
     match: bool

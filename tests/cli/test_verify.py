@@ -40,6 +40,7 @@ def test_verify_for_people(cli):
     assert outcome.out == "no: no face was found in grey.png\n"
     outcome = cli("verify", "grey.png", "grey.png", "-q")
     assert outcome.out == "no: no face was found in grey.png and in grey.png\n"
+    assert cli("verify", "grey.png", "hopper.jpg", "--json").json["reasons"] == ["no_face"]
 
 
 @pytest.mark.slow

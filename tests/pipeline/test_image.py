@@ -17,6 +17,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import cv2
@@ -1199,6 +1200,14 @@ def test_bgr_enters_by_an_explicit_word_only(photo: RGB) -> None:
     for source in (Image.fromarray(photo), encoded(photo, "PNG"), "photo.png"):
         with pytest.raises(InputError, match="only an array can be BGR"):
             load_image(source, bgr=True)
+
+
+def test_an_array_is_told_from_pillows_images_while_pillow_is_being_imported(
+    photo: RGB, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another thread may import it at this moment; its module then has no class yet."""
+    monkeypatch.setitem(sys.modules, "PIL.Image", ModuleType("PIL.Image"))
+    np.testing.assert_array_equal(check_image(photo), photo)
 
 
 def test_pillow_is_not_imported_to_tell_its_images() -> None:

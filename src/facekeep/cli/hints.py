@@ -57,7 +57,8 @@ TEXTS: Final[Mapping[str, str]] = {
     "restore": "run: facekeep gallery restore COPY",
     "skip_checks": "--review off",
     "take_back": "run: facekeep people remove NAME --template ID",
-    "other_model": "name it with --embedder {model}, or run: facekeep gallery migrate",
+    "other_model": "name it with --embedder {model}, "
+    "or run: facekeep gallery migrate --embedder NAME",
 }
 """Hints that are more than the name of an option."""
 

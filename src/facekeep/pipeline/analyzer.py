@@ -174,7 +174,11 @@ class Analyzer:
 
     def _select(self, faces: Sequence[Face]) -> list[Face]:
         """Return the faces that are large enough, the largest first, up to the limit."""
+        if not isinstance(faces, Sequence) or not all(isinstance(face, Face) for face in faces):
+            raise ModelError("the detector gave something that is not a list of facekeep.Face")
         for face in faces:
+            if not (isinstance(face.bbox, np.ndarray) and isinstance(face.landmarks, np.ndarray)):
+                raise ModelError("the detector gave a face whose bbox or landmarks are no array")
             if face.bbox.shape != (4,) or face.landmarks.shape != (5, 2):
                 raise ModelError(
                     "the detector gave a face whose bbox is not (4,) or whose landmarks are not"

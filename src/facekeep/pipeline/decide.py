@@ -260,7 +260,7 @@ def compare(
             for each, places in zip(asked, usable, strict=True)
             if not places and each
         )
-        return Verification(False, None, limit(1), faces, reasons=next(poor, ()))
+        return Verification(False, None, limit(1), faces, reasons=next(poor, ("no_face",)))
     rows = [
         np.stack([_require_embedding(each[place]) for place in places])
         for each, places in zip(faces, usable, strict=True)

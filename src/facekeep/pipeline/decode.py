@@ -144,7 +144,7 @@ def decode(
 
 
 def convert_pillow_image(picture: Image.Image, max_pixels: int) -> NDArray[np.uint8]:
-    """Turn an image of Pillow's into uint8 ``(H, W, 3)`` RGB, upright, as `decode` does its file.
+    """Turn a Pillow image into uint8 ``(H, W, 3)`` RGB, upright, as `decode` does its file.
 
     Args:
         picture: The image; it is not changed.
@@ -153,7 +153,7 @@ def convert_pillow_image(picture: Image.Image, max_pixels: int) -> NDArray[np.ui
     Raises:
         ImageError: It is too large, or its file is cut short or damaged.
     """
-    name = "the image of Pillow's"
+    name = "the Pillow image"
     try:
         with _quiet_pillow():
             _check_pixels(picture.size, name, max_pixels)

@@ -82,7 +82,7 @@ _WRITERS = {
 
 # Addresses keep one slash where they went through a Path.
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/|data:", re.IGNORECASE)
-_NO_BGR = "only an array can be BGR; a file or an image of Pillow's says itself what it is"
+_NO_BGR = "only an array can be BGR; a file or a Pillow image says itself what it is"
 _CAMERA = re.compile(r"[0-9]{1,2}|/dev/video[0-9]*")
 
 MAX_BYTES = 500_000_000
@@ -94,7 +94,7 @@ MAX_PIXELS = 100_000_000
 
 ImageSource: TypeAlias = "str | os.PathLike[str] | bytes | BinaryIO | NDArray[Any] | PillowImage"
 """An image: a path, the bytes of a picture file, a binary stream, a uint8 ``(H, W, 3)`` RGB array
-or an image of Pillow's."""
+or a Pillow image."""
 
 
 def load_image(
@@ -109,7 +109,7 @@ def load_image(
 
     Args:
         source: A path (regular files only), the bytes of a picture file, a binary stream, which is
-            read to its end, an image of Pillow's, which is treated as its file would be, or an
+            read to its end, a Pillow image, which is treated as its file would be, or an
             array, which is only checked (see `check_image`).
         max_pixels: Refuse pictures with more pixels than this, from their header, before any pixel
             is decoded.
@@ -142,9 +142,10 @@ def load_image(
 
 
 def _is_pillow_image(source: object) -> TypeGuard[PillowImage]:
-    """Tell an image of Pillow's; Pillow was imported by whoever made it."""
-    pillow = sys.modules.get("PIL.Image")
-    return pillow is not None and isinstance(source, pillow.Image)
+    """Tell a Pillow image; Pillow was imported by whoever made it."""
+    # Another thread may be importing it at this moment: then the module has no class yet.
+    image_class = getattr(sys.modules.get("PIL.Image"), "Image", None)
+    return image_class is not None and isinstance(source, image_class)
 
 
 def count_pixels(source: str | os.PathLike[str] | bytes, *, max_bytes: int = MAX_BYTES) -> int:
@@ -163,11 +164,11 @@ def check_image(array: object) -> NDArray[np.uint8]:
 
     Only ``(H, W, 3)`` uint8 is accepted. Gray, alpha, float or BGR pixels are never guessed at: the
     error says how to convert them. The array itself comes back when it is already C-contiguous. An
-    image of Pillow's, which says what its pixels are, is converted as by `load_image`.
+    Pillow image, which says what its pixels are, is converted as by `load_image`.
 
     Raises:
         InputError: It is not such an array; the message says what was found.
-        ImageError: An image of Pillow's is too large, or its file cannot be read.
+        ImageError: A Pillow image is too large, or its file cannot be read.
     """
     if _is_pillow_image(array):
         return convert_pillow_image(array, MAX_PIXELS)
@@ -343,7 +344,7 @@ def _wrong_type(value: object) -> str:
         mend = "pass tensor.cpu().numpy() as uint8 (H, W, 3)"
     else:
         mend = (
-            "give a path, the bytes of a picture file, a binary stream, an image of Pillow's or a"
+            "give a path, the bytes of a picture file, a binary stream, a Pillow image or a"
             " uint8 (H, W, 3) array"
         )
     return f"not an image: {kind}; {mend}"

@@ -26,7 +26,7 @@ _FineTune = Annotated[
         "--heal",
         min=0,
         metavar="STEPS",
-        help="Fine-tune it for so many steps to embed like the original; needs aligned --data.",
+        help="Fine-tune it for this many steps to embed like the original; needs aligned --data.",
     ),
 ]
 _Batch = Annotated[
@@ -105,8 +105,8 @@ def quantize(
             "--heal",
             min=0,
             metavar="STEPS",
-            help="First do so many steps of quantization-aware training; static and dynamic; needs"
-            " aligned --data.",
+            help="Begin with this many steps of quantization-aware training; static and dynamic;"
+            " needs aligned --data.",
         ),
     ] = 0,
     batch: _Batch = 64,
@@ -176,7 +176,9 @@ def prune(
     ] = 8,
     rounds: Annotated[
         int,
-        typer.Option("--rounds", min=1, metavar="N", help="Cut and fine-tune in so many rounds."),
+        typer.Option(
+            "--rounds", min=1, metavar="N", help="Number of rounds of cutting and fine-tuning."
+        ),
     ] = 1,
     heal: _FineTune = 0,
     batch: _Batch = 64,

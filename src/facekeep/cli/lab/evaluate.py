@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 app = group(
     "evaluate",
-    "How well a model tells people apart, by the published protocols.",
+    "Measure how well a model distinguishes people, by the published protocols.",
     examples=[
         "facekeep evaluate lfw --images lfw/ --pairs pairs.txt --model sface --json",
         "facekeep evaluate folder people/ --report report/",
@@ -37,7 +37,7 @@ Labels = Annotated[
     typer.Option(
         "--labels",
         metavar="FILE",
-        help="A table with the columns key and identity, where the pictures do not tell.",
+        help="A table with columns key and identity, where the pictures do not say who they show.",
     ),
 ]
 

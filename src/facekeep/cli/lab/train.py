@@ -56,7 +56,7 @@ def train(
 ) -> ExitStatus | None:
     """Train a face embedder, or make one better for your own people.
 
-    All that the run yields is in RUN: model.pt, model.onnx, curves.png, summary.json, log.csv,
+    The results are in RUN: model.pt, model.onnx, curves.png, summary.json, log.csv,
     recipe.toml, holdout.tsv (who was kept out, as `evaluate --labels` takes it), and checkpoints.
     Ctrl-C finishes the step and saves a checkpoint; --resume goes on. Start several processes, on
     one machine or many, with torchrun -m facekeep train ...

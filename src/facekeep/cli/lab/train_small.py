@@ -157,7 +157,7 @@ def detector(
 ) -> ExitStatus:
     """Train a face detector with five landmarks, from annotated photos and a teacher.
 
-    It learns on mosaics composed of the photos at many scales. All that the run yields is in RUN:
+    It learns on mosaics composed of the photos at many scales. The results are in RUN:
     detector.onnx, detector.pt, curves.png, summary.json, log.csv, recipe.json, and checkpoints.
     Ctrl-C finishes the step and saves a checkpoint; --resume goes on. It runs on the CPU.
     """
@@ -186,7 +186,7 @@ def refiner(
 ) -> ExitStatus:
     """Train a network that places five landmarks in the rough crop of a face.
 
-    All that the run yields is in RUN: refiner.onnx, refiner.pt, curves.png, summary.json, log.csv,
+    The results are in RUN: refiner.onnx, refiner.pt, curves.png, summary.json, log.csv,
     recipe.json, and checkpoints. Ctrl-C finishes the step and saves a checkpoint; --resume goes on.
     It runs on the CPU.
     """
@@ -218,11 +218,11 @@ _QUALITY_OPTIONS = {
 def quality(
     run: Run, *, out: Out, name: Name = None, resume: Resume = False, **given: object
 ) -> ExitStatus:
-    """Train a network that tells unusable faces from what an embedder makes of them.
+    """Train a network that detects unusable faces, for one embedder.
 
-    The photos are damaged in many ways, and the embedder tells what is left of each face. With
-    --name, an embedder of your own uses the result from then on. All that the run yields
-    is in RUN: quality.onnx, quality.pt, curves.png, summary.json, log.csv, recipe.json, and
+    The photos are damaged in many ways, and the embedder measures what is left of each face. With
+    --name, an embedder of your own uses the result from then on. The results
+    are in RUN: quality.onnx, quality.pt, curves.png, summary.json, log.csv, recipe.json, and
     checkpoints. Ctrl-C finishes the step and saves a checkpoint; --resume goes on. It runs on the
     CPU.
     """
@@ -251,9 +251,9 @@ _ORIENTER_OPTIONS = {
 def orienter(
     run: Run, *, out: Out, name: Name = None, resume: Resume = False, **given: object
 ) -> ExitStatus:
-    """Train a network that tells how far a face is turned in its crop.
+    """Train a network that measures how far a face is turned in its crop.
 
-    All that the run yields is in RUN: orienter.onnx, orienter.pt, curves.png, summary.json,
+    The results are in RUN: orienter.onnx, orienter.pt, curves.png, summary.json,
     log.csv, recipe.json, and checkpoints. Ctrl-C finishes the step and saves a checkpoint; --resume
     goes on. It runs on the CPU.
     """

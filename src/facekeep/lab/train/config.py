@@ -188,7 +188,7 @@ class Recipe:
     rounding: Annotated[
         Path | None,
         about(
-            "Compute with numbers rounded as this file says, to bear 8 bits; facekeep compress"
+            "Compute with numbers rounded as this file says, to fit 8 bits; facekeep compress"
             " quantize --heal writes it. Needs fp32.",
             metavar="FILE",
             default="none are rounded",
