@@ -92,7 +92,7 @@ def test_the_command_that_helps_is_named(cli, tmp_path: Path, monkeypatch):
     monkeypatch.setenv("FACEKEEP_GALLERY", str(gallery))
     lines = cli("doctor").out.splitlines()
     assert "fail    edgeface-xxs: not pulled; run: facekeep models pull edgeface-xxs" in lines
-    assert f"ok      gallery: {gallery} does not exist yet; facekeep enroll makes it" in lines
+    assert f"ok      gallery: {gallery} does not exist yet; facekeep enroll creates it" in lines
 
 
 def test_the_configuration_file_is_named(cli, tmp_path: Path):

@@ -71,6 +71,6 @@ def test_a_gallery_that_is_missing_is_named_without_words_of_the_command_line(op
     gallery = tmp_path / "none.db"
     with pytest.raises(GalleryNotFound) as caught:
         open_it(Settings(gallery=gallery))
-    assert str(caught.value) == f"nobody is enrolled yet: there is no gallery at {gallery}"
+    assert str(caught.value) == f"there is no gallery at {gallery}: nobody is enrolled yet"
     assert caught.value.hint is not None
     assert caught.value.hint.facts == {"gallery": gallery}

@@ -73,10 +73,10 @@ for words in commands(build()):
     status = main([*words, "--help"])
     print("##", status, *words, "--help", flush=True)
 
-from facekeep import FaceEngine, search_folder
+from facekeep import FaceEngine, RuntimeOptions, search_folder
 for runtime in ("onnxruntime", "openvino"):
     try:
-        with FaceEngine(runtime=runtime, threads=1) as engine:
+        with FaceEngine(options=RuntimeOptions(runtime=runtime, threads=1)) as engine:
             engine.analyze("people/Grace/0.jpg")
     except facekeep.FacekeepError as error:
         print(runtime, error)

@@ -120,7 +120,7 @@ def space_of(settings: Settings) -> Space:
 def _require_gallery(gallery: Path) -> None:
     if not os.path.lexists(gallery):
         raise GalleryNotFound(
-            f"nobody is enrolled yet: there is no gallery at {gallery}",
+            f"there is no gallery at {gallery}: nobody is enrolled yet",
             Hint("enroll_first", {"gallery": gallery}),
         )
 

@@ -216,7 +216,7 @@ def test_before_anybody_is_enrolled_the_way_to_begin_is_said(cli, monkeypatch):
     for words in (["identify", "hopper.jpg"], ["people", "list"], ["people", "show", "Ada"]):
         outcome = cli(*words, "-g", "none/new.db")
         assert outcome.status == 2
-        assert "nobody is enrolled yet: there is no gallery at none/new.db" in outcome.err
+        assert "there is no gallery at none/new.db: nobody is enrolled yet" in outcome.err
         assert "; begin with: facekeep enroll NAME PHOTO --gallery none/new.db" in outcome.err
     monkeypatch.delenv("FACEKEEP_GALLERY")
     outcome = cli("identify", "hopper.jpg", "--json")

@@ -115,7 +115,6 @@ LIBRARY: list[tuple[str, Callable[[FaceEngine], object], str]] = [
     ("objects", lambda e: e.detect(np.array([[None]])), "uint8 RGB"),
     ("a list", lambda e: e.detect([[1, 2, 3]]), "not an image: builtins.list; give a path"),
     ("None", lambda e: e.verify(None, GREY), "not an image: builtins.NoneType"),
-    ("a PIL image", lambda e: e.detect(Image.new("RGB", (9, 9))), "numpy.asarray(image.convert"),
     ("an array to enroll as BGR", lambda e: facekeep.from_bgr(GREY[..., 0]), "looks gray"),
     ("a rate in percent", lambda e: e.identify(GREY, fmr=100), "between 0 and 1, such as 1e-4"),
     ("no candidates", lambda e: e.gallery.search(VECTOR[None], 0), "top_k must be 1 or more"),

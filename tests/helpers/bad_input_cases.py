@@ -801,7 +801,7 @@ MODELS = [
         "identify hopper.jpg",
         3,
         "model_corrupt",
-        f"its SHA-256 is not the published one; run: facekeep {CUT}",
+        f"its SHA-256 is not the published one; pull the model; run: facekeep {CUT}",
         lambda w: w.weights("sface", flipped),
     ),
     Case(
@@ -809,7 +809,7 @@ MODELS = [
         "verify hopper.jpg collins.jpg",
         3,
         "model_corrupt",
-        f"bytes where 10,667,852 are expected; run: facekeep {CUT}",
+        f"bytes where 10,667,852 are expected; pull the model; run: facekeep {CUT}",
         lambda w: w.weights("sface", lambda data: data[:5000]),
     ),
     Case(
@@ -833,7 +833,7 @@ MODELS = [
         "identify hopper.jpg",
         2,
         "model_not_found",
-        f"the files of model 'sface' are not on this machine; run: facekeep {CUT}",
+        f"the files of model 'sface' are not on this machine; pull the model; run: facekeep {CUT}",
         lambda w: w.patch.setattr("facekeep.models.resolve._in_distribution", _only_the_detector),
     ),
     Case("unknown", "models info nobody", 2, "model_not_found", "nobody"),

@@ -76,7 +76,7 @@ def anew():
     with FaceEngine(path, threads=threads) as own:
         use(own)
 
-def enrol():
+def enroll():
     engine.enroll("Eileen Collins", other)
 
 ways = {
@@ -86,7 +86,7 @@ ways = {
     "use": lambda: use(engine),
     "use and close": lambda: (use(engine), engine.close()),
     "a new engine": anew,
-    "enrol": enroll,
+    "enroll": enroll,
     "a child's child": lambda: (use(engine), ended(child(lambda: use(engine))) == 0 or sys.exit(9)),
 }
 done = {name: ended(child(way)) for name, way in ways.items()}
