@@ -35,6 +35,7 @@ from facekeep.errors import (
     GalleryNotFound,
     GalleryReadOnly,
     InputError,
+    NotAGallery,
     StorageFull,
 )
 from facekeep.gallery import Gallery
@@ -483,7 +484,7 @@ _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_IOERR_SHORT_READ)
         (sqlite3.SQLITE_READONLY, GalleryReadOnly),
         (sqlite3.SQLITE_CORRUPT, GalleryCorrupt),
         (sqlite3.SQLITE_IOERR_SHORT_READ, GalleryCorrupt),
-        (sqlite3.SQLITE_NOTADB, GalleryCorrupt),
+        (sqlite3.SQLITE_NOTADB, NotAGallery),
     ],
 )
 def test_only_damage_is_called_damage(path: Path, code: int, kind: type[FacekeepError]) -> None:

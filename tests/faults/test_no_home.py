@@ -75,8 +75,8 @@ def test_who_names_the_places_lacks_nothing(tmp_path: Path, hopper_path: Path, c
 @pytest.mark.parametrize(
     ("words", "mend"),
     [
-        ("people list", "set HOME, or name the gallery with --gallery"),
-        ("identify {0}", "set HOME, or name the gallery with --gallery"),
+        ("people list", "set HOME, or name the gallery (--gallery)"),
+        ("identify {0}", "set HOME, or name the gallery (--gallery)"),
         ("cache info", "set HOME or FACEKEEP_CACHE"),
         ("config path", "set HOME or FACEKEEP_CONFIG"),
         ("models import {0} --name mine", "set HOME or FACEKEEP_MODELS"),
