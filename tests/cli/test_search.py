@@ -181,7 +181,8 @@ def test_an_enrolled_person_is_looked_for_by_name(
     monkeypatch.setenv("FACEKEEP_GALLERY", str(tmp_path / "people.db"))
     nobody = cli("search", "Grace Hopper", album)
     assert nobody.status == 2
-    assert "Grace Hopper: there is no such file, and nobody is enrolled yet" in nobody.err
+    assert "Grace Hopper: there is no such file, and there is no gallery at" in nobody.err
+    assert "nobody is enrolled yet; begin with: facekeep enroll NAME PHOTO" in nobody.err
     cli("enroll", "Grace Hopper", album / "hopper.png", "--review", "off")
     result = cli("search", "Grace_Hopper", album, "--json").json
     assert (result["probe"], result["name"]) == ("Grace_Hopper", "Grace Hopper")
