@@ -85,15 +85,15 @@ def test_training_on_faces_makes_a_model_that_identifies(
     run = tmp_path / "run"
     outcome = cli(
         *("train", "--data", chosen, "--labels", shared / "faces/index.tsv", "--out", run),
-        *("--input-size", "64", "--batch", "32", "--steps", "240", "--lr", "5e-4"),
+        *("--input-size", "64", "--batch", "32", "--steps", "400", "--lr", "5e-4"),
         *("--scale", "32", "--margin", "0.1", "--layer-scale", "1", "--holdout", PEOPLE_OUT),
-        *("--eval-every", "60", "--workers", "0", "--device", "cpu", "--name", "ours", "--json"),
+        *("--eval-every", "100", "--workers", "0", "--device", "cpu", "--name", "ours", "--json"),
     )
     assert outcome.status == 0, outcome.err
     log = read_log(run / "log.csv")
     loss = [value for value in log["loss"] if value is not None]
     tar = [value for value in log["tar_fmr_1e-2"] if value is not None]
-    assert loss[-1] < 0.85 * loss[0]
+    assert loss[-1] < 0.8 * loss[0]
     assert tar[-1] > 1.3 * tar[0]
     summary = json.loads((run / "summary.json").read_text())
     assert summary["tar"]["1e-2"]["tar"] == pytest.approx(tar[-1], rel=1e-6)
