@@ -113,14 +113,14 @@ def kill_many(
 def test_kill_while_enrolling_loses_nothing_and_leaves_nothing_half_done(
     path: Path, nursery: ForkServerContext
 ) -> None:
-    acknowledged = kill_many(nursery, gallery_load.enrol_for_ever, path, times=50, longest=0.05)
-    assert len(acknowledged) >= 20
+    acknowledged = kill_many(nursery, gallery_load.enrol_for_ever, path, times=100, longest=0.1)
+    assert len(acknowledged) > 100
     with Gallery.open(path, space=SPACE) as gallery:
         assert gallery.check() == []
         people = {person.name: person.template_count for person in gallery.people()}
         assert set(people.values()) == {3}
         assert set(acknowledged) <= people.keys()
-        assert len(people) <= 5 + len(acknowledged) + 50
+        assert len(people) <= 5 + len(acknowledged) + 100
         for name in random.sample(acknowledged, 20):
             wanted = [new.vector.tobytes() for new in three(int(name[1:]))]
             assert [v.tobytes() for v in gallery.vectors(name).values()] == wanted
@@ -129,8 +129,8 @@ def test_kill_while_enrolling_loses_nothing_and_leaves_nothing_half_done(
 def test_kill_while_erasing_leaves_no_traces_of_what_was_acknowledged(
     path: Path, nursery: ForkServerContext
 ) -> None:
-    acknowledged = kill_many(nursery, gallery_load.erase_for_ever, path, times=12, longest=0.1)
-    assert acknowledged
+    acknowledged = kill_many(nursery, gallery_load.erase_for_ever, path, times=20, longest=0.5)
+    assert len(acknowledged) > 20
     with Gallery.open(path, space=SPACE) as gallery:
         assert gallery.check() == []
         assert not gallery.info().erasure_pending

@@ -18,7 +18,7 @@ from facekeep import FaceEngine, Gallery, save_image
 
 pytestmark = pytest.mark.slow
 
-PEOPLE = [f"Person {number:02}" for number in range(12)]
+PEOPLE = [f"Person {number:02}" for number in range(24)]
 PHOTOS = 2
 
 

@@ -30,7 +30,7 @@ from facekeep.gallery import Consent, Gallery, Imported, Key
 from facekeep.gallery.transfer import MAX_LINE_BYTES
 from facekeep.gallery.types import from_stamp, now_stamp
 
-EXAMPLES = int(os.environ.get("FACEKEEP_FUZZ_EXAMPLES", "500"))
+EXAMPLES = int(os.environ.get("FACEKEEP_FUZZ_EXAMPLES", "2000"))
 
 
 def fill(gallery: Gallery) -> None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from facekeep.gallery import Gallery, NewTemplate, Space
 
 SPACE = Space("5bace" + "0" * 59, "model-a", 512)
-WRITERS, EACH = 4, 400
+WRITERS, EACH = 4, 1000
 
 
 def unit(*seed: int) -> NDArray[np.float32]:

@@ -98,7 +98,7 @@ print(json.dumps(done))
 """
 
 
-@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("threads", [0, 1, 3])
 def test_children_of_a_process_with_an_engine_end_and_work(
     tmp_path: Path, photos: tuple[Path, Path], threads: int
 ) -> None:
