@@ -83,6 +83,8 @@ def convert_table(
         return msgspec.convert(content, kind, dec_hook=partial(_read_path, folder))
     except msgspec.ValidationError as failure:
         raise error(f"{where}: {_explain(str(failure), content, kind)}") from failure
+    except FacekeepError as failure:  # of the class itself, whose values do not go together
+        raise error(f"{where}: {failure}") from failure
 
 
 def describe(hint: Any) -> str:
@@ -172,14 +174,16 @@ def _plain(number: float) -> str:
 def _explain(message: str, content: Any, kind: Any) -> str:
     """Say in our words what msgspec says: it names the place, the class what belongs there."""
     message, _, place = message.removesuffix("`").partition(" - at `$")
-    if key := re.fullmatch(r"Object (missing required|contains unknown) field `(.*)`?", message):
-        name = repr(key[2].rstrip("`"))
-        text = f"lacks the key {name}" if key[1][0] == "m" else f"has the unknown key {name}"
-        return f"{place.lstrip('.')} {text}".lstrip()
     hint, value = kind, content
     for name, index in re.findall(r"\.(\w+)|\[(\d+)\]", place):
         hint = _find_hint(hint, name, int(index or 0))
         value = value[name or int(index)]
+    if key := re.fullmatch(r"Object (missing required|contains unknown) field `(.*)`?", message):
+        name = repr(key[2].rstrip("`"))
+        known = getattr(unwrap(hint)[0], "__struct_encode_fields__", ())
+        more = f"; known: {', '.join(known)}" if known else ""
+        text = f"lacks the key {name}" if key[1][0] == "m" else f"has the unknown key {name}{more}"
+        return f"{place.lstrip('.')} {text}".lstrip()
     where = f"{place.lstrip('.')} = " if place else ""
     return f"{where}{shorten(value, quote=True)}: expected {describe(hint)}"
 
