@@ -461,9 +461,9 @@ def test_a_network_that_does_harm_does_it_in_a_child(
     (package / "harmful.py").write_text(f"def adapt(*given):\n    {harm}\n")
     monkeypatch.setenv("PYTHONPATH", str(package))
 
-    def harmed(told: str, function: str, *arguments: object) -> object:
+    def harmed(label: str, function: str, *arguments: object) -> object:
         seconds = 2 if kind == "hang" else 60
-        return call(told, "harmful:adapt", *arguments, seconds=seconds)
+        return call(label, "harmful:adapt", *arguments, seconds=seconds)
 
     monkeypatch.setattr("facekeep.models.importing.call", harmed)
     expected = {

@@ -25,7 +25,7 @@ from PIL import Image
 from facekeep.cli.main import build
 from facekeep.models import FileEntry, ModelEntry, entry, list_models
 from facekeep.models.model_entry import BundledSource
-from facekeep.models.weight_packing import pack
+from facekeep.models.weight_packing import pack_weights
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -232,7 +232,7 @@ def write_faces(folder: Path) -> None:
     ("content", "said"),
     [
         (network(), "the same bytes as the bundled file"),
-        (pack(network(), "float16"), r"on 4 faces .* cosine of 1\.0000 in"),
+        (pack_weights(network(), "float16"), r"on 4 faces .* cosine of 1\.0000 in"),
         (network(1), r"on 4 faces .* cosine of -?0\.\d{4} in"),
     ],
     ids=["same", "rounded", "other"],

@@ -21,7 +21,7 @@ from facekeep.lab.compress.workspace import StepResult, write_model
 from facekeep.lab.nn import EdgeFace, read_network, save_checkpoint
 from facekeep.models import ModelEntry, import_model, model_cost
 from facekeep.models.importing import add_model
-from facekeep.models.weight_packing import pack
+from facekeep.models.weight_packing import pack_weights
 from facekeep.pipeline.embed import Embedder
 
 
@@ -89,7 +89,7 @@ def test_sparse_networks_are_smaller_files(
 @pytest.mark.slow
 def test_what_was_packed_is_packed_again(model: ModelEntry, faces: FaceSet, tmp_path: Path) -> None:
     content = Path(str(model.folder), "lively.onnx").read_bytes()
-    small = write_model(StepResult(pack(content, "int8"), "packed"), model, tmp_path)
+    small = write_model(StepResult(pack_weights(content, "int8"), "packed"), model, tmp_path)
     named = structs.replace(small, name="packed")
     packed = add_model((tmp_path / "trial.onnx").read_bytes(), named)
     made = run_step(

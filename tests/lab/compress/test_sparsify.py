@@ -13,7 +13,7 @@ from torch import nn
 from facekeep.errors import InputError
 from facekeep.lab.compress.sparsify import sparsify
 from facekeep.lab.nn import EdgeFace, export_onnx
-from facekeep.models.sparse import thin
+from facekeep.models.sparse import drop_zeros
 
 
 def matrices(model: EdgeFace) -> list[torch.Tensor]:
@@ -62,7 +62,7 @@ def test_layers_are_chosen_and_files_shrink(tmp_path: Path) -> None:
     export_onnx(found, tmp_path / "sparse.onnx")
     content = (tmp_path / "sparse.onnx").read_bytes()
     zeros = sum(int((each == 0).sum()) for each in matrices(found))
-    assert len(content) - len(thin(content)) > 3.5 * zeros
+    assert len(content) - len(drop_zeros(content)) > 3.5 * zeros
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0, "1:4", "half"])
