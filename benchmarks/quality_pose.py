@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from facekeep.lab.evaluate.crops import choose_central_face
 from facekeep.pipeline.detect import Detector
-from facekeep.pipeline.quality import pose
+from facekeep.pipeline.quality import estimate_pose
 from facekeep.runtime import RuntimeOptions
 
 Values = NDArray[np.float64]
@@ -163,7 +163,7 @@ def main() -> int:
     rows = [
         compared(angle, label, found[:, column], truth[:, column])
         for label, landmarks in (("first look", first), ("refined", refined))
-        for found in [np.array([pose(each) for each in landmarks[~fitted]])]
+        for found in [np.array([estimate_pose(each) for each in landmarks[~fitted]])]
         for column, angle in enumerate(("yaw", "pitch", "roll"))
     ]
     report(args, f"degrees, {len(truth)} frames of people the head does not come from", rows)

@@ -183,7 +183,7 @@ def test_nothing_is_remembered_while_memory_is_short(
     engine: FaceEngine, album: Path, cache_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Some decoders call a picture damaged when they lack the memory for it."""
-    monkeypatch.setattr(folder_module, "has_room", lambda size: False)
+    monkeypatch.setattr(folder_module, "can_allocate", lambda size: False)
     found = read(engine, album, cache_file)
     assert [each.path.name for each in found.unreadable] == ["broken.jpg"]
     assert cache_info(cache_file).unreadable == 0

@@ -26,7 +26,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from facekeep._internal.memory import Room
+from facekeep._internal.memory import MemoryBudget
 from facekeep.errors import FacekeepError, Hint, ImageError, InputError, StorageFull
 from facekeep.pipeline.image import (
     Reduced,
@@ -1012,10 +1012,10 @@ def test_a_folder_below_that_cannot_be_read_is_left_out_and_told_of(
     assert list_images(tmp_path) == wanted
     assert caplog.text.count("left out 1 folder below") == 1
     assert "lost+found: permission denied" in caplog.text
-    told: list[tuple[Path, str]] = []
-    assert list_images(tmp_path, on_skip=lambda *each: told.append(each)) == wanted
-    assert told == [(tmp_path / "lost+found", "permission denied; check who may use it")]
-    assert caplog.text.count("left out") == 1, "who asks to be told is not warned"
+    skipped: list[tuple[Path, str]] = []
+    assert list_images(tmp_path, on_skip=lambda *each: skipped.append(each)) == wanted
+    assert skipped == [(tmp_path / "lost+found", "permission denied; check who may use it")]
+    assert caplog.text.count("left out") == 1, "whoever asks for the list is not warned"
     with pytest.raises(ImageError, match=r"lost.found: the folder cannot be read: permission"):
         list_images(tmp_path / "lost+found")
 
@@ -1122,7 +1122,7 @@ def test_a_large_picture_takes_little_more_than_its_pixels(tmp_path: Path, depth
 def test_want_of_memory_is_told_before_decoding(
     photo: RGB, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("facekeep.pipeline.decode._room", Room(lambda: 10 << 20))
+    monkeypatch.setattr("facekeep.pipeline.decode._budget", MemoryBudget(lambda: 10 << 20))
     data = png(8000, 5000, zeros(5000 * 8001), depth=8)
     assert "there is not enough memory to decode it (it takes 152 MB" in refused(data)
     assert load_image(encoded(photo, "PNG")).shape == photo.shape

@@ -55,11 +55,11 @@ def look(network: QualityNetwork, embedder: Embedder) -> Callable[[Image], list[
     def measured_faces(crops: Image) -> list[Face]:
         facts = [assess(crop, face, crop=crop) for crop in crops]
         clear = network.recognizability(*embedder.embed_and_measure(crops), facts, crops).tolist()
-        told = [
+        qualities = [
             assess(crop, face, crop=crop, recognizability=c)
             for crop, c in zip(crops, clear, strict=True)
         ]
-        return with_reasons(face.replace(quality=quality) for quality in told)
+        return with_reasons(face.replace(quality=quality) for quality in qualities)
 
     return measured_faces
 
