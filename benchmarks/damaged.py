@@ -459,8 +459,8 @@ class Pipeline:
         rows, norms = self.embedder.embed_and_measure(crops)
         if self.network is None:
             return Looks(rows, list(facts))
-        told = self.network.recognizability(rows, norms, facts, crops).tolist()
-        pairs = zip(facts, told, strict=True)
+        scores = self.network.recognizability(rows, norms, facts, crops).tolist()
+        pairs = zip(facts, scores, strict=True)
         return Looks(rows, [dataclasses.replace(q, recognizability=r) for q, r in pairs])
 
     def photos(self, images: Sequence[Image], change: Change, name: str) -> Looks:
@@ -636,21 +636,21 @@ def cost(args: argparse.Namespace, pipeline: Pipeline) -> None:
     if network is None:
         raise SystemExit(f"{pipeline.embedder.entry.name} has no quality network")
 
-    def seconds(image: Image, *, told: bool) -> float:
+    def seconds(image: Image, *, with_reasons: bool) -> float:
         start = time.perf_counter()
         for face in pipeline.detector.find(image):
             crop = align(image, face.landmarks, pipeline.embedder.size)
             facts = assess(image, face, crop=crop)
             rows, norms = pipeline.embedder.embed_and_measure(crop[None])
-            if told:
+            if with_reasons:
                 clear = float(network.recognizability(rows, norms, [facts], crop[None])[0])
                 review(dataclasses.replace(facts, recognizability=clear), USABLE)
         return time.perf_counter() - start
 
     for image in images[:3]:
-        seconds(image, told=True)
+        seconds(image, with_reasons=True)
     spent = np.array(
-        [[min(seconds(i, told=j) for _ in range(3)) for j in (False, True)] for i in images]
+        [[min(seconds(i, with_reasons=j) for _ in range(3)) for j in (False, True)] for i in images]
     )
     ratio = spent[:, 1].sum() / spent[:, 0].sum()
     without, with_network = spent.mean(0) * 1e3

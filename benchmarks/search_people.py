@@ -12,7 +12,7 @@ import numpy as np
 from common import cached, labelled_faces
 from numpy.typing import NDArray
 
-from facekeep.gallery.sqlite.index.blocks import BLOCK_ROWS, Block, pack, widen
+from facekeep.gallery.sqlite.index.blocks import BLOCK_ROWS, Block, encode_block, widen
 from facekeep.models import entry
 from facekeep.pipeline.embed import Embedder
 from facekeep.runtime import RuntimeOptions
@@ -74,8 +74,8 @@ class Strangers:
     def __init__(self, donors: Rows) -> None:
         self.mean = donors.mean(axis=0)
         self.donors = donors - self.mean
-        spread, axes = np.linalg.eigh(np.cov(donors.T))
-        shape = (axes * np.sqrt(np.maximum(spread, 0))).T.astype(np.float32)
+        split_by_block, axes = np.linalg.eigh(np.cov(donors.T))
+        shape = (axes * np.sqrt(np.maximum(split_by_block, 0))).T.astype(np.float32)
         self.noise = np.random.default_rng(0).standard_normal((1 << 16, len(shape)), np.float32)
         self.noise = np.sqrt(1 - LIKENESS**2) * (self.noise @ shape)
 
@@ -104,7 +104,7 @@ def people_blocks(real: Real, count: int) -> Iterator[Block]:
         if done == 0:
             vectors[: len(real.templates)] = real.templates
         numbers = np.arange(done + 1, done + size + 1)
-        yield pack(numbers, numbers.astype(np.uint64), vectors)
+        yield encode_block(numbers, numbers.astype(np.uint64), vectors)
         done += size
 
 

@@ -102,9 +102,9 @@ def test_a_photo_is_used_once_and_not_where_it_was_refused(
     source = f"hopper1.png sha256:{content_digest(album / 'hopper1.png')}"
     gallery.enroll("Grace Hopper", [NewTemplate(face.embedding, source=source, negative=True)])
     done = enroll_group(engine, gallery, group, "Grace Hopper", review="off")
-    told = {Path(each.image).name: each.reason for each in done.rejected}
-    assert told.pop("hopper1.png") == "refused_before"
-    assert list(told.values()) == ["already_enrolled"], "two files of the same bytes"
+    reasons = {Path(each.image).name: each.reason for each in done.rejected}
+    assert reasons.pop("hopper1.png") == "refused_before"
+    assert list(reasons.values()) == ["already_enrolled"], "two files of the same bytes"
     assert done.enrolled == 2
 
 

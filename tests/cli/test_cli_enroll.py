@@ -197,10 +197,10 @@ def test_photos_that_are_refused_for_one_reason_share_a_line(cli, album):
         shutil.copy("hopper.jpg", album / "mixed" / f"{number}.jpg")
         shutil.copy("collins.jpg", album / "mixed" / f"{number + 3}.jpg")
     outcome = cli("enroll", "Anybody", "mixed", "-g", "new.db")
-    told = outcome.out.splitlines()
-    assert (outcome.status, len(told)) == (1, 2)
+    lines = outcome.out.splitlines()
+    assert (outcome.status, len(lines)) == (1, 2)
     first = ", ".join(str(Path("mixed", f"{number}.jpg")) for number in range(3))
-    assert told[1].startswith(f"  not enrolled: {first} and 3 more: inconsistent_identity: ")
+    assert lines[1].startswith(f"  not enrolled: {first} and 3 more: inconsistent_identity: ")
     rejected = cli("enroll", "Anybody", "mixed", "-g", "new.db", "--json").json["rejected"]
     assert len(rejected) == 6
 

@@ -206,8 +206,8 @@ def test_flops_for_people(cli):
 def test_the_terms_of_an_offer_are_told_before_anything_is_fetched(cli, network, album):
     caution = cli("models", "info", "edgeface-xs-q", "--json").json["caution"]
     assert "contradict" in caution
-    told = cli("models", "info", "edgeface-xs-q").out
-    assert caution in " ".join(told.split())
+    output = cli("models", "info", "edgeface-xs-q").out
+    assert caution in " ".join(output.split())
     for words in ([], ["--json"]):
         wrong = cli("models", "pull", "edgeface-xs-q", "--from", network, *words)
         assert wrong.status == 3

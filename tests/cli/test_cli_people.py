@@ -242,8 +242,8 @@ def test_names_that_look_alike_are_asked_about(cli):
         assert outcome.status == 2
         assert "looks like 'Grace Hopper', who is enrolled already" in outcome.err
         assert "new_person" in outcome.err
-    told = cli("people", "rename", "Eileen Collins", "GRACE HOPPER", "--json")
-    assert told.json["error"]["kind"] == "name_conflict"
+    outcome = cli("people", "rename", "Eileen Collins", "GRACE HOPPER", "--json")
+    assert outcome.json["error"]["kind"] == "name_conflict"
     assert names(cli) == ["Eileen Collins", "Grace Hopper"]
     assert cli("people", "rename", "Eileen Collins", "grace hopper", "--new-person").status == 0
     assert names(cli) == ["Grace Hopper", "grace hopper"]

@@ -91,8 +91,8 @@ def test_a_group_is_named_and_enrolled_in_one_step(cli, album: Path, cache: Path
     words = ("--name", f"{groups[place]['id'][:6]}=Grace Hopper", "--review", "off")
     outcome = cli("cluster", album, *words, "--consent", "form 12", "--retain-days", "9")
     assert outcome.status == 0
-    told = f"Grace Hopper: 2 photos enrolled from group {groups[place]['id']}"
-    assert told in outcome.out
+    output = f"Grace Hopper: 2 photos enrolled from group {groups[place]['id']}"
+    assert output in outcome.out
     person = cli("people", "show", "Grace Hopper", "--json").json
     assert (person["template_count"], person["consent"]["basis"]) == (2, "form 12")
     assert person["retain_until"] is not None
@@ -141,8 +141,8 @@ def test_a_group_without_a_name_says_whom_it_is_like(cli, album: Path, cache: Pa
     assert cli("enroll", "Grace", album / "hopper.png", "--review", "off").status == 0
     twice = load_image(album / "hopper.png")
     save_image(album / "twice.png", np.hstack([twice, twice]))
-    told = cli("cluster", album, "--min-size", "1").out
-    (other,) = [line for line in told.splitlines() if "in one photo with" in line]
+    output = cli("cluster", album, "--min-size", "1").out
+    (other,) = [line for line in output.splitlines() if "in one photo with" in line]
     assert "like Grace (" in other
     assert "in one photo with" not in cli("cluster", album, "--min-size", "1", "--collage").out
 

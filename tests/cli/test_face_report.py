@@ -259,8 +259,8 @@ def test_an_unusable_face_is_never_named(cli, poor):
     assert "unusable  1     unclear  " in cli("identify", poor, "-q").out
     made = cli("verify", poor, poor, "--json")
     assert (made.status, made.json["similarity"], made.json["reasons"]) == (1, None, ["unclear"])
-    told = cli("verify", poor, "hopper.jpg", "-q").out
-    assert told == "no: the face in poor.png is unusable (unclear)\n"
+    output = cli("verify", poor, "hopper.jpg", "-q").out
+    assert output == "no: the face in poor.png is unusable (unclear)\n"
 
 
 @pytest.mark.slow
@@ -366,10 +366,10 @@ def photos(album: Path) -> Path:
 def test_a_folder_is_looked_through_and_what_cannot_be_read_is_counted(cli, photos, command):
     outcome = cli(command, "photos", "--json")
     assert (outcome.status, outcome.err) == (0, "")
-    told = {each["image"]: each for each in outcome.json_lines}
-    assert list(told) == ["photos/b.jpg", "photos/a/b.jpg", "photos/a/b.png", "photos/a/c.jpg"]
-    assert list(told.pop("photos/a/c.jpg")) == ["image", "error"]
-    assert [len(each["faces"]) for each in told.values()] == [1, 1, 1]
+    documents = {each["image"]: each for each in outcome.json_lines}
+    assert list(documents) == ["photos/b.jpg", "photos/a/b.jpg", "photos/a/b.png", "photos/a/c.jpg"]
+    assert list(documents.pop("photos/a/c.jpg")) == ["image", "error"]
+    assert [len(each["faces"]) for each in documents.values()] == [1, 1, 1]
     outcome = cli(command, "photos", "hopper2.jpg")
     assert outcome.status == 0
     assert "1 of 5 pictures could not be read" in outcome.out.splitlines()
@@ -492,7 +492,7 @@ def test_no_more_of_standard_input_is_read_than_may_be(cli, monkeypatch, words):
 @pytest.mark.slow
 @pytest.mark.parametrize("command", ["detect", "identify", "verify", "search"])
 @pytest.mark.parametrize(
-    ("word", "told"),
+    ("word", "message"),
     [
         ("https://example.org/a.jpg", "is an address, not a file: download it first"),
         ("rtsp://10.0.0.1/stream", "is an address, not a file: download it first"),
@@ -501,11 +501,11 @@ def test_no_more_of_standard_input_is_read_than_may_be(cli, monkeypatch, words):
         ("nowhere.jpg", "no such file"),
     ],
 )
-def test_addresses_and_cameras_are_told_from_missing_files(cli, command, word, told):
+def test_addresses_and_cameras_are_told_from_missing_files(cli, command, word, message):
     more = {"verify": ["hopper.jpg"], "search": ["."]}.get(command, [])
     outcome = cli(command, word, *more)
     assert outcome.status == 2
-    assert told in outcome.err
+    assert message in outcome.err
     assert len(outcome.err.splitlines()) == 1
 
 
@@ -567,7 +567,7 @@ def test_a_table_is_whole_or_not_there(cli, album, monkeypatch):
     (album / "faces.csv").write_text("before")
     assert cli("detect", "nowhere.jpg", "--csv", "faces.csv").status == 2
     assert (album / "faces.csv").read_text() == "before"
-    for words, told in [
+    for words, message in [
         (["--csv", "-", "--json"], "--json and --csv - both print"),
         (["--csv", "faces.png"], "has the name of a picture"),
         (["--csv", "."], "is a folder"),
@@ -575,7 +575,7 @@ def test_a_table_is_whole_or_not_there(cli, album, monkeypatch):
     ]:
         outcome = cli("detect", "hopper.jpg", *words)
         assert outcome.status == 2
-        assert told in outcome.out + outcome.err
+        assert message in outcome.out + outcome.err
 
 
 def test_a_folder_is_not_kept_in_memory(cli, album, monkeypatch):
@@ -635,8 +635,13 @@ def test_unknown_faces_are_told_what_each_candidate_needs(cli):
 @pytest.mark.slow
 def test_a_run_in_words_says_what_is_done(cli, album, photos):
     outcome = cli("identify", "hopper.jpg", "--verbose", "--out", "marked.jpg")
-    for told in ("people.db", "model sface", "model yunet", "hopper.jpg: 512 x 600 pixels, 1 face"):
-        assert told in outcome.err, told
+    for message in (
+        "people.db",
+        "model sface",
+        "model yunet",
+        "hopper.jpg: 512 x 600 pixels, 1 face",
+    ):
+        assert message in outcome.err, message
     assert "marked.jpg: written" in outcome.err
     assert cli("identify", "hopper.jpg").err == ""
 

@@ -95,8 +95,8 @@ def test_a_sheet_never_takes_the_place_of_a_photo(
     before = Path(sheet).read_bytes()
     outcome = cli(*words, "--out", sheet)
     assert outcome.status == 2
-    told = f"{Path(sheet)} is itself a picture to read: name another with --out"
-    assert outcome.err == f"facekeep: error: {told}\n"
+    message = f"{Path(sheet)} is itself a picture to read: name another with --out"
+    assert outcome.err == f"facekeep: error: {message}\n"
     assert Path(sheet).read_bytes() == before
 
 

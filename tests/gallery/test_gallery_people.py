@@ -281,9 +281,9 @@ def test_audit_tells_what_happened_without_names(gallery: Gallery) -> None:
     ]
     assert entries[0].person_id == ada.id
     assert len(gallery.audit(3)) == 3
-    told = json.dumps([entry.detail for entry in entries])
-    assert "Ada" not in told
-    assert "Bea" not in told
+    details = json.dumps([entry.detail for entry in entries])
+    assert "Ada" not in details
+    assert "Bea" not in details
 
 
 def test_spaces_do_not_mix(path: Path) -> None:

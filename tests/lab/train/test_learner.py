@@ -14,7 +14,7 @@ from torch import nn
 from train_kit import write_people
 
 from facekeep.errors import RuntimeUnavailable
-from facekeep.lab.datasets.source import decode
+from facekeep.lab.datasets.source import decode_crop
 from facekeep.lab.datasets.training_set import open_source
 from facekeep.lab.nn import create_model
 from facekeep.lab.train.config import Recipe
@@ -175,7 +175,7 @@ def test_imprinted_classes_point_to_their_faces(tmp_path: Path, hopper, collins)
         if person == 2:
             assert torch.equal(after[2], before[2]), "nothing is known of it"
             continue
-        faces = [decode(source.read(3 * person + number), 32) for number in range(3)]
+        faces = [decode_crop(source.read(3 * person + number), 32) for number in range(3)]
         pixels = torch.from_numpy(np.stack(faces)).permute(0, 3, 1, 2)
         with torch.no_grad():
             rows = nn.functional.normalize(pupil.model(normalize(pixels)))
@@ -202,7 +202,7 @@ def test_people_kept_out_are_embedded_but_for_what_cannot_be_read(tmp_path: Path
     assert len(found.rows) == len(found.data.samples) == 79
     assert "person 01/3.png" not in found.data.samples.names
     for place in (0, 21, 78):
-        face = decode((folder / found.data.samples.names[place]).read_bytes(), 32)
+        face = decode_crop((folder / found.data.samples.names[place]).read_bytes(), 32)
         row = face.reshape(-1, 3).mean(axis=0) / 127.5
         assert np.allclose(found.rows[place], row / np.linalg.norm(row), atol=1e-5)
         assert (found.data.samples.load(place) == face).all()
@@ -226,9 +226,11 @@ def test_a_teacher_may_see_larger_crops_than_the_network():
     large = torch.full((4, 3, 64, 64), 77, dtype=torch.uint8)
     large[:, :, :, ::2] += 2  # shrunk, it is even
     even = torch.full((4, 3, 32, 32), 78, dtype=torch.uint8)
-    told = [pupil.step(each, torch.full((4,), -1), torch.arange(4), 0.0) for each in (large, even)]
+    losses = [
+        pupil.step(each, torch.full((4,), -1), torch.arange(4), 0.0) for each in (large, even)
+    ]
     assert seen == [large.shape, even.shape]
-    torch.testing.assert_close(told[0][0], told[1][0], atol=1e-4, rtol=0)
+    torch.testing.assert_close(losses[0][0], losses[1][0], atol=1e-4, rtol=0)
 
 
 def test_the_table_of_people_kept_out_takes_any_name(tmp_path: Path, hopper):

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from facekeep.errors import InputError
 from facekeep.lab.train.config import OPTIONS, Recipe
-from facekeep.lab.train.recipe import read_recipe, recipe_toml
+from facekeep.lab.train.recipe import read_recipe_file, recipe_toml
 from facekeep.models.files import cannot_write, keep
 
 __all__ = ["KEPT_OUT", "RECIPE", "begin", "make", "require_new", "resumed_recipe"]
@@ -83,7 +83,7 @@ def resumed_recipe(folder: Path, given: Mapping[str, Any]) -> Recipe:
     file = folder / RECIPE
     if not file.is_file():
         raise InputError(f"there is no run in {folder} to go on with; begin a new one")
-    values = read_recipe(file)
+    values = read_recipe_file(file)
     for option in OPTIONS.values():
         if option.attribute not in given or option.name in _FREE:
             continue

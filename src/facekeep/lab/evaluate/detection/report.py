@@ -14,7 +14,7 @@ from facekeep.lab.evaluate.detection.metrics import SCORES, DetectionResult, tra
 from facekeep.lab.evaluate.page import Picture, Table, format_figures, format_picture, write_report
 from facekeep.lab.evaluate.plots import (
     add_legend,
-    encode_png,
+    encode_figure,
     format_percentages,
     line_style,
     styled_axes,
@@ -170,7 +170,7 @@ def _draw_precision(results: Sequence[DetectionResult]) -> bytes:
         format_percentages(axes.xaxis)
         format_percentages(axes.yaxis)
         add_legend(axes, results, "lower left")
-        return encode_png(figure)
+        return encode_figure(figure)
 
 
 def _draw_landmarks(results: Sequence[DetectionResult]) -> bytes:
@@ -189,4 +189,4 @@ def _draw_landmarks(results: Sequence[DetectionResult]) -> bytes:
         format_percentages(axes.xaxis)
         format_percentages(axes.yaxis)
         add_legend(axes, ["as detected", "refined"], "lower right")
-        return encode_png(figure)
+        return encode_figure(figure)
