@@ -108,8 +108,8 @@ def test_the_orienter_tells_the_angle(detector, orienter, request, photo):
     for degrees in range(-180, 180, 60):
         angle = np.radians(degrees)
         turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
-        centre = (face.bbox[:2] + face.bbox[2:]) / 2
-        wrong = face.replace(landmarks=(face.landmarks - centre) @ turn + centre)
+        center = (face.bbox[:2] + face.bbox[2:]) / 2
+        wrong = face.replace(landmarks=(face.landmarks - center) @ turn + center)
         (seen,) = orienter.look(image, [wrong])
         seen_angle = np.degrees(np.arctan2(seen.down, seen.right))
         assert abs((seen_angle + degrees + 180) % 360 - 180) < 30
@@ -218,7 +218,7 @@ def test_limits_count_turned_faces_too(hopper, collins):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("quarters", QUARTERS)
-def test_turned_photos_are_recognised(tmp_path, hopper, collins, quarters):
+def test_turned_photos_are_recognized(tmp_path, hopper, collins, quarters):
     with FaceEngine(tmp_path / "people.db", threads=1) as engine:
         engine.enroll("Grace Hopper", hopper)
         (face,) = engine.identify(quarter(hopper, quarters))

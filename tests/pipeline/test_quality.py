@@ -406,8 +406,8 @@ def test_unusable_landmarks_fail_the_review(landmarks: list[list[float]], collin
 
 
 def test_a_flat_image_has_no_sharpness() -> None:
-    grey = np.full((300, 300, 3), 128, np.uint8)
-    quality = assess(grey, COLLINS)
+    gray = np.full((300, 300, 3), 128, np.uint8)
+    quality = assess(gray, COLLINS)
     assert quality.sharpness == quality.contrast == 0
     assert quality.brightness == pytest.approx(128 / 255, abs=1e-6)
 
