@@ -32,7 +32,7 @@ def whole_album(
     save_image(folder / "hopper2.jpg", (hopper * 0.8).astype(np.uint8))
     save_image(folder / "collins.jpg", collins)
     save_image(folder / "party.jpg", np.hstack([hopper[:height], collins[:height]]))
-    save_image(folder / "grey.png", np.full((90, 120, 3), 128, np.uint8))
+    save_image(folder / "gray.png", np.full((90, 120, 3), 128, np.uint8))
     (folder / "broken.jpg").write_bytes(b"\xff\xd8\xff and no more")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FACEKEEP_CACHE", str(cache))

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.usefixtures("album")
 
 @pytest.mark.slow
 def test_enroll_as_json(cli):
-    words = ["enroll", "Ada Lovelace", "hopper.jpg", "hopper2.jpg", "grey.png", "-g", "new.db"]
+    words = ["enroll", "Ada Lovelace", "hopper.jpg", "hopper2.jpg", "gray.png", "-g", "new.db"]
     outcome = cli(*words, "--json")
     assert (outcome.status, outcome.err) == (0, "")
     (rejected,) = outcome.json["rejected"]
@@ -25,7 +25,7 @@ def test_enroll_as_json(cli):
         "chosen": [],
     }
     assert list(rejected) == ["image", "reason", "detail"]
-    assert (rejected["image"], rejected["reason"]) == ("grey.png", "no_face")
+    assert (rejected["image"], rejected["reason"]) == ("gray.png", "no_face")
     assert cli("identify", "party.jpg", "-g", "new.db").status == 0
 
 
@@ -94,7 +94,7 @@ def test_a_folder_of_photos_for_one_person(cli, album):
 @pytest.fixture
 def people(album):
     """A folder for each person; of the photos of two, one or all cannot be used."""
-    photos = {"Grace": ["hopper.jpg"], "Eileen": ["collins.jpg", "grey.png"], "Bad": ["broken.jpg"]}
+    photos = {"Grace": ["hopper.jpg"], "Eileen": ["collins.jpg", "gray.png"], "Bad": ["broken.jpg"]}
     for name, files in photos.items():
         (album / "folders" / name).mkdir(parents=True)
         for file in files:

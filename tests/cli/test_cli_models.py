@@ -76,7 +76,7 @@ def test_info(cli):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("licence", "data", "word"),
+    ("stated", "data", "word"),
     [
         ("MIT", "photos of ours", "free"),
         ("Apache-2.0", "portraits in the public domain", "free"),
@@ -87,8 +87,8 @@ def test_info(cli):
         ("all rights reserved", "photos of ours", "ask"),
     ],
 )
-def test_terms_in_one_word(cli, network, licence, data, word):
-    words = ["--name", "mine", "--licence", licence, "--trained-on", data]
+def test_terms_in_one_word(cli, network, stated, data, word):
+    words = ["--name", "mine", "--licence", stated, "--trained-on", data]
     assert cli("models", "import", network, *words).status == 0
     (row,) = (each for each in cli("models", "list").out.splitlines() if each.startswith("mine "))
     assert row.split()[3] == word
@@ -121,8 +121,8 @@ def test_verify(cli, network, album):
 def test_pulling_what_is_here_needs_no_network(cli):
     outcome = cli("models", "pull", "yunet")
     assert outcome.status == 0
-    licence, ready = outcome.out.splitlines()
-    assert licence.startswith("yunet: weights: MIT; trained on ")
+    stated, ready = outcome.out.splitlines()
+    assert stated.startswith("yunet: weights: MIT; trained on ")
     assert ready.startswith("yunet: ready at ")
     assert set(cli("models", "pull", "yunet", "--json").json) == {"name", "path"}
 

@@ -77,24 +77,24 @@ def test_detect_for_people(cli):
 
 @pytest.mark.slow
 def test_a_picture_without_a_face_is_a_no(cli):
-    outcome = cli("detect", "grey.png")
-    assert (outcome.status, outcome.out, outcome.err) == (1, "grey.png: no face\n", "")
-    outcome = cli("detect", "grey.png", "--json")
+    outcome = cli("detect", "gray.png")
+    assert (outcome.status, outcome.out, outcome.err) == (1, "gray.png: no face\n", "")
+    outcome = cli("detect", "gray.png", "--json")
     assert outcome.status == 1
     size = {"width": 120, "height": 90}
-    assert outcome.json == {"image": "grey.png", **size, "faces": [], "truncated": False}
-    assert cli("detect", "hopper.jpg", "grey.png").status == 1
+    assert outcome.json == {"image": "gray.png", **size, "faces": [], "truncated": False}
+    assert cli("detect", "hopper.jpg", "gray.png").status == 1
 
 
 def test_several_pictures_are_json_lines_and_one_that_fails_stops_no_other(cli):
-    outcome = cli("detect", "broken.jpg", "hopper.jpg", "nowhere.jpg", "grey.png", "--json")
+    outcome = cli("detect", "broken.jpg", "hopper.jpg", "nowhere.jpg", "gray.png", "--json")
     assert (outcome.status, outcome.err) == (2, "")
-    broken, hopper, nowhere, grey = outcome.json_lines
+    broken, hopper, nowhere, gray = outcome.json_lines
     assert list(broken) == ["image", "error"]
     assert broken["error"]["kind"] == nowhere["error"]["kind"] == "image"
     assert nowhere["error"]["message"].startswith("nowhere.jpg: cannot be read")
     assert len(hopper["faces"]) == 1
-    assert grey["faces"] == []
+    assert gray["faces"] == []
     plain = cli("detect", "broken.jpg", "hopper.jpg")
     assert plain.status == 2
     assert plain.out.splitlines()[0].startswith("error: broken.jpg: ")
@@ -520,7 +520,7 @@ def rows_of(text: str):
 
 @pytest.mark.slow
 def test_a_table_of_faces(cli, album):
-    outcome = cli("identify", "party.jpg", "grey.png", "broken.jpg", "--csv", "-")
+    outcome = cli("identify", "party.jpg", "gray.png", "broken.jpg", "--csv", "-")
     assert outcome.status == 2
     first, second, nobody, broken = rows_of(outcome.out)
     assert list(first)[:2] == ["image", "face"]
@@ -528,7 +528,7 @@ def test_a_table_of_faces(cli, album):
     assert (first["name"], second["name"]) == ("Grace Hopper", "Eileen Collins")
     assert float(first["similarity"]) > float(first["threshold"]) > 0.4
     assert (first["usable"], first["reasons"], first["error"]) == ("yes", "", "")
-    assert (nobody["image"], nobody["face"], nobody["name"]) == ("grey.png", "", "")
+    assert (nobody["image"], nobody["face"], nobody["name"]) == ("gray.png", "", "")
     assert "broken.jpg: " in broken["error"]
     outcome = cli("detect", "party.jpg", "--csv", "faces.csv")
     assert outcome.out.startswith("party.jpg: 2 faces\n")

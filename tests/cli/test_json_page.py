@@ -19,16 +19,16 @@ from facekeep.cli.main import build
 SOURCE = Path(__file__).resolve().parents[2] / "src" / "facekeep"
 COMMANDS = {
     "photos": """
-        detect party.jpg grey.png broken.jpg
+        detect party.jpg gray.png broken.jpg
         identify party.jpg hopper.jpg broken.jpg
         verify hopper.jpg party.jpg
-        verify hopper.jpg grey.png
+        verify hopper.jpg gray.png
         verify hopper.jpg missing.jpg
         search hopper.jpg photos --no-cache
         """,
     "people": """
         enroll people
-        enroll Grace party.jpg grey.png --new-person --largest
+        enroll Grace party.jpg gray.png --new-person --largest
         people set Grace --meta unit=7 --consent form --retain-days 9
         people list
         people show Grace

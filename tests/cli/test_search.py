@@ -136,7 +136,7 @@ def test_bad_input_is_one_line(cli, album: Path, cache: Path, probe, folder, mes
 
 
 @pytest.mark.slow
-def test_the_second_run_analyses_nothing(cli, album: Path, cache: Path):
+def test_the_second_run_analyzes_nothing(cli, album: Path, cache: Path):
     first = cli("search", album / "hopper.png", album, "--json").json
     second = cli("search", album / "hopper.png", album, "--json").json
     assert (first.pop("analysed"), second.pop("analysed")) == (4, 0)

@@ -24,11 +24,11 @@ def test_verify_as_json(cli):
     assert no.status == 1
     assert no.json["match"] is False
     assert no.json["similarity"] < no.json["threshold"] < yes.json["threshold"]
-    nobody = cli("verify", "hopper.jpg", "grey.png", "--json")
+    nobody = cli("verify", "hopper.jpg", "gray.png", "--json")
     assert (nobody.status, nobody.json["match"], nobody.json["similarity"]) == (1, False, None)
     with_face, without = nobody.json["images"]
     assert (with_face["faces"], with_face["face"]) == (1, None)
-    assert without == {"image": "grey.png", "faces": 0, "face": None, "bbox": None, "boxes": []}
+    assert without == {"image": "gray.png", "faces": 0, "face": None, "bbox": None, "boxes": []}
 
 
 def test_verify_for_people(cli):
@@ -36,19 +36,19 @@ def test_verify_for_people(cli):
     assert yes[0].startswith("yes: similarity 0.9")
     assert yes[1].startswith("decided at a false-match rate of 0.0001")
     assert cli("verify", "hopper.jpg", "collins.jpg", "-q").out.startswith("no: similarity ")
-    outcome = cli("verify", "grey.png", "hopper.jpg", "-q")
-    assert outcome.out == "no: no face was found in grey.png\n"
-    outcome = cli("verify", "grey.png", "grey.png", "-q")
-    assert outcome.out == "no: no face was found in grey.png and in grey.png\n"
-    assert cli("verify", "grey.png", "hopper.jpg", "--json").json["reasons"] == ["no_face"]
+    outcome = cli("verify", "gray.png", "hopper.jpg", "-q")
+    assert outcome.out == "no: no face was found in gray.png\n"
+    outcome = cli("verify", "gray.png", "gray.png", "-q")
+    assert outcome.out == "no: no face was found in gray.png and in gray.png\n"
+    assert cli("verify", "gray.png", "hopper.jpg", "--json").json["reasons"] == ["no_face"]
 
 
 @pytest.mark.slow
 def test_each_picture_without_a_usable_face_is_told_of(cli, album, hopper):
     save_image(album / "poor.png", 255 - hopper)
-    outcome = cli("verify", "grey.png", "poor.png", "-q")
+    outcome = cli("verify", "gray.png", "poor.png", "-q")
     assert outcome.out == (
-        "no: no face was found in grey.png and the face in poor.png is unusable (unclear)\n"
+        "no: no face was found in gray.png and the face in poor.png is unusable (unclear)\n"
     )
 
 

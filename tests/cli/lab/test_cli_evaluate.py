@@ -272,7 +272,7 @@ def test_lfw_in_small(cli, shared: Path, tmp_path: Path, ready_models: None):
 
 
 @pytest.mark.shared
-def test_calibration_on_labelled_faces(cli, shared: Path, tmp_path: Path, ready_models: None):
+def test_calibration_on_labeled_faces(cli, shared: Path, tmp_path: Path, ready_models: None):
     """The thresholds that a hundred celebrities give are near those of the catalog."""
     with (shared / "faces" / "index.tsv").open(newline="") as stream:
         index = {row["key"]: row["identity"] for row in csv.DictReader(stream, delimiter="\t")}
