@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from common import cached, labelled_faces
+from common import cached, labeled_faces
 from numpy.typing import NDArray
 
 from facekeep.gallery.sqlite.index.blocks import BLOCK_ROWS, Block, encode_block, widen
@@ -34,7 +34,7 @@ class Real:
 
 
 def real_faces(args: argparse.Namespace) -> Real:
-    """Enrol the first images of every second person who has more; the rest are probes."""
+    """Enroll the first images of every second person who has more; the rest are probes."""
     faces = cached(args.cache, "search", [entry(args.model).files], partial(_embedded, args))
     rows, person = faces["rows"], faces["person"]
     _, firsts = np.unique(person, return_index=True)
@@ -52,7 +52,7 @@ def real_faces(args: argparse.Namespace) -> Real:
 
 
 def _embedded(args: argparse.Namespace) -> dict[str, Any]:
-    crops, people = labelled_faces(args.shared, ["celeba"])
+    crops, people = labeled_faces(args.shared, ["celeba"])
     with Embedder(args.model, options=RuntimeOptions(threads=args.threads)) as embedder:
         return {"rows": embedder.embed(crops), "person": np.unique(people, return_inverse=True)[1]}
 

@@ -65,7 +65,7 @@ def both(hopper: Image, collins: Image) -> Image:
 
 
 @pytest.mark.slow
-def test_a_person_registers_once_and_is_recognised_when_they_reappear(
+def test_a_person_registers_once_and_is_recognized_when_they_reappear(
     engine: FaceEngine, photo: Photo, hopper: Image, collins: Image
 ) -> None:
     assert engine.enroll("Grace Hopper", photo("hopper")).enrolled == 1

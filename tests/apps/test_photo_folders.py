@@ -258,7 +258,7 @@ def test_the_second_run_loads_no_network(
     assert second.photos.unreadable == first.photos.unreadable, "not tried again, but listed"
 
 
-def test_moved_and_copied_photos_are_recognised(engine: FaceEngine, album: Path, cache_file: Path):
+def test_moved_and_copied_photos_are_recognized(engine: FaceEngine, album: Path, cache_file: Path):
     read(engine, album, cache_file)
     (album / "hopper0.png").rename(album / "renamed.png")
     shutil.copy(album / "hopper1.png", album / "copy.png")
@@ -524,8 +524,8 @@ def test_cluster_groups_the_photos_by_person(engine: FaceEngine, album: Path):
         typical = [each.similarity for each in group.sightings]
         assert typical == sorted(typical, reverse=True)
         rows = np.stack([each.face.embedding for each in group.sightings])
-        centre = rows.sum(axis=0)
-        assert typical == pytest.approx(rows @ centre / np.linalg.norm(centre), abs=1e-6)
+        center = rows.sum(axis=0)
+        assert typical == pytest.approx(rows @ center / np.linalg.norm(center), abs=1e-6)
 
 
 def test_small_groups_are_left_out_but_counted(engine: FaceEngine, album: Path):

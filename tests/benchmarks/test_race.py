@@ -176,7 +176,7 @@ def test_bytes_are_counted_once(tmp_path):
 
 def peer(**changes) -> Peer:
     facts = {"name": "one", "title": "One", "adapter": "fake_peer", "venv": "one", "install": ()}
-    return Peer(**facts | {"commercial": True, "licence": "none"} | changes)
+    return Peer(**facts | {"commercial": True, "license": "none"} | changes)
 
 
 @pytest.mark.slow

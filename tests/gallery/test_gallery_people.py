@@ -68,7 +68,7 @@ def test_vectors_are_stored_as_documented(path: Path) -> None:
     assert blob == units(1, 1)[0].astype("<f4").tobytes()
 
 
-def test_names_are_normalised_and_unique(gallery: Gallery) -> None:
+def test_names_are_normalized_and_unique(gallery: Gallery) -> None:
     gallery.enroll(unicodedata.normalize("NFD", "  Renée "), [new(1)])
     gallery.enroll("Renée", [new(2)])
     (person,) = gallery.people()

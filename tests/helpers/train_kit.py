@@ -41,8 +41,8 @@ def _paint_person(portrait: NDArray[np.uint8], rng: np.random.Generator) -> NDAr
         corners.astype(np.float32), np.float32([[0, 0], [SIDE, 0], [0, SIDE]])
     )
     crop = cv2.warpAffine(np.ascontiguousarray(portrait), warp, (SIDE, SIDE))
-    colours = rng.dirichlet([1, 1, 1], 3)
-    return np.asarray(crop @ colours.T, np.float64)
+    colors = rng.dirichlet([1, 1, 1], 3)
+    return np.asarray(crop @ colors.T, np.float64)
 
 
 def small(data: Path, **values: Any) -> Recipe:

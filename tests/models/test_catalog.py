@@ -153,7 +153,7 @@ def test_a_damaged_entry_names_the_key_and_what_is_expected(
 
 HEAD = GOOD.partition("files")[0]
 DAMAGES = {
-    "unknown key": GOOD + 'colours = "rgb"\n',
+    "unknown key": GOOD + 'colors = "rgb"\n',
     "missing key": GOOD.replace('color = "rgb"', ""),
     "unknown task": GOOD.replace('"embed"', '"guess"'),
     "unknown color": GOOD.replace('"rgb"', '"yuv"'),

@@ -11,7 +11,7 @@ __all__ = ["estimate_pose"]
 
 # The five landmarks on a generic head, in units of the eye distance: x to the right of the image,
 # y down, z away from the camera. A head of yaw, pitch and roll 0 has eyes and corners of the mouth
-# at one depth. Found by factorisation (Tomasi and Kanade 1992) of many annotated frames, each point
+# at one depth. Found by factorization (Tomasi and Kanade 1992) of many annotated frames, each point
 # then moved to where the detector sees it: benchmarks/quality_pose.py.
 _HEAD = np.array(
     [

@@ -92,7 +92,7 @@ def test_arcface_by_hand(given: float | None, margin: float) -> None:
 
 
 @pytest.mark.parametrize("kind", ["cosface", "arcface"])
-def test_without_a_margin_it_is_the_normalised_softmax(kind: str) -> None:
+def test_without_a_margin_it_is_the_normalized_softmax(kind: str) -> None:
     head, rows = head_of(kind, margin=0.0, scale=64.0), embeddings()
     logits = 64 * functional.normalize(rows) @ functional.normalize(head.weight).T
     expected = functional.cross_entropy(logits, LABELS, ignore_index=-1)
@@ -282,7 +282,7 @@ def test_a_state_of_another_head_is_refused() -> None:
 
 
 @pytest.mark.parametrize(("before", "after"), [(1.0, 0.3), (0.3, 1.0)])
-def test_a_state_of_the_other_optimiser_is_refused(before: float, after: float) -> None:
+def test_a_state_of_the_other_optimizer_is_refused(before: float, after: float) -> None:
     head, other = head_of(sample_rate=before), head_of(sample_rate=after)
     optimizer = head.optimizer(lr=0.1, weight_decay=0.0)
     head(embeddings(), LABELS).backward()

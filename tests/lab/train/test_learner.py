@@ -183,7 +183,7 @@ def test_imprinted_classes_point_to_their_faces(tmp_path: Path, hopper, collins)
         assert nn.functional.cosine_similarity(before[person], rows.sum(0), dim=0) < 0.5
 
 
-class Colours(nn.Module):
+class Colors(nn.Module):
     """An embedder that can be told by hand: the mean of each color."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -197,7 +197,7 @@ def test_people_kept_out_are_embedded_but_for_what_cannot_be_read(tmp_path: Path
     source = open_source(folder)
     holdout = Holdout(source, size=32, width=3, parallel=Parallel())
     assert (holdout.people, len(holdout)) == (4, 80), "twenty of each"
-    found = holdout.measure(Colours())
+    found = holdout.measure(Colors())
     assert found is not None
     assert len(found.rows) == len(found.data.samples) == 79
     assert "person 01/3.png" not in found.data.samples.names
