@@ -342,6 +342,7 @@ def test_a_store_of_another_space_is_refused(models: FaceEngine, hopper: Image) 
         engine.identify(hopper)
 
 
+@pytest.mark.slow
 def test_an_opened_gallery_may_be_given_and_stays_open(
     tmp_path: Path, models: FaceEngine, hopper: Image
 ) -> None:

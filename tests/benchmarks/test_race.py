@@ -251,6 +251,7 @@ def test_a_table_without_numbers_says_so():
     assert table({}, [], "one") == "Not measured.\n"
 
 
+@pytest.mark.slow
 def test_publishing_again_changes_nothing_else(tmp_path):
     page = tmp_path / "peers.md"
     page.write_text((ROOT / "docs" / "peers.md").read_text())

@@ -154,6 +154,7 @@ def change(statement: str, *values: object) -> None:
         connection.commit()
 
 
+@pytest.mark.slow
 def test_check_exits_with_1_whatever_is_wrong(cli, album):
     whole = (album / "people.db").read_bytes()
     for damage in (
@@ -221,6 +222,7 @@ def test_an_export_does_not_replace_the_key(cli, album, key):
     assert (album / "g.key").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_migrate_from_photos(cli, album):
     refused = cli("gallery", "migrate", "--embedder", "facekeep-xxs", "--json")
     assert refused.status == 1

@@ -175,6 +175,7 @@ def test_refuse(cli):
     assert cli("identify", "hopper.jpg").status == 0, "who is more like the person is still known"
 
 
+@pytest.mark.slow
 def test_export_and_import(cli, album):
     outcome = cli("people", "export", "people.jsonl", "--json")
     assert (outcome.status, outcome.json) == (0, {"file": "people.jsonl", "people": 2})

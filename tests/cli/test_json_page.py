@@ -75,6 +75,7 @@ RARE = {
 """What other tests make commands print: it takes long, or a folder that nobody can read."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lines", COMMANDS.values(), ids=COMMANDS)
 def test_commands_print_every_field_that_the_page_has(cli, album: Path, lines: str):
     photos, people = album / "photos", album / "people"

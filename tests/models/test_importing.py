@@ -164,6 +164,7 @@ def test_a_name_taken_meanwhile_is_refused(
     assert [path.name for path in models.iterdir()] == ["mine"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -445,6 +446,7 @@ def test_data_elsewhere_are_not_read(models: Path, two_files: Path, kind: str) -
 # ---- networks that do harm -----------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["crash", "hang", "memory", "exit", "talk"])
 def test_a_network_that_does_harm_does_it_in_a_child(
     models: Path, network: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kind: str

@@ -132,6 +132,7 @@ def test_an_unknown_kind_of_quantization_is_refused() -> None:
         fold_block_quantized(source.SerializeToString(), any_size=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "file"), [("yunet", 0), ("sface", 0)])
 def test_folding_gives_the_digest_in_the_catalog(name: str, file: int) -> None:
     known = entry(name)
@@ -169,6 +170,7 @@ def test_yunet_takes_batches_of_any_size(yunet: Session, size: tuple[int, int]) 
             np.testing.assert_allclose(batch_head[i], head[0], rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_sface_rows_do_not_depend_on_the_batch(sface: Session) -> None:
     faces = noise(5, 3, 112, 112)
     (together,) = sface.run({"data": faces})

@@ -125,6 +125,7 @@ def test_landmarks_land_on_the_template(angle, scale, size):
         np.testing.assert_allclose(center, template(size)[place], atol=0.08)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [0.25, 0.9, 1, 1.5, 2, 2.5, 3.9, 5, 8, 9.7, 17])
 def test_no_shift_creeps_in_at_any_size(scale):
     """A linear ramp survives every averaging, so any shift shows as another gray."""

@@ -221,6 +221,7 @@ def test_shrinking_in_one_direction_only_does_not_alias():
     assert np.abs(thin.astype(int) - 127).max() < 30
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(480, 640), (481, 640), (482, 641), (1500, 2000), (7, 9)])
 @pytest.mark.parametrize("part", [0.5, 0.25, 0.16, 0.03])
 def test_shrinking_keeps_the_place_and_the_gray(shape, part):

@@ -392,6 +392,7 @@ def test_only_the_first_frame_of_an_animation_is_decoded(photo: RGB) -> None:
     np.testing.assert_array_equal(load_image(broken), np.asarray(frames[0].convert("RGB")))
 
 
+@pytest.mark.slow
 def test_an_animation_of_thousands_of_frames_is_no_burden(photo: RGB) -> None:
     frames = [Image.fromarray(np.full((2, 2, 3), n % 251, np.uint8)) for n in range(3000)]
     data = encoded(frames[9], "WebP", save_all=True, append_images=frames, lossless=True)

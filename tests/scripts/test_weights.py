@@ -75,6 +75,7 @@ def test_every_bundled_network_can_be_made_again(script: ModuleType) -> None:
     assert set(names) >= {model.name for model in bundled()}
 
 
+@pytest.mark.slow
 def test_the_recipes_are_command_lines_that_are_understood(script: ModuleType) -> None:
     for recipe in script.recipes([]):
         for words in recipe.commands:
@@ -253,6 +254,7 @@ def test_what_was_made_is_compared_with_what_is_bundled(
     assert "\n" not in line
 
 
+@pytest.mark.slow
 def test_a_quality_network_is_compared_by_what_it_says_of_embedded_faces(
     script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

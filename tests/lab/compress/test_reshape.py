@@ -143,6 +143,7 @@ def test_the_rounds_of_pruning_share_the_steps(
     assert calls == [("healing-1", 20), ("healing-2", 20)]
 
 
+@pytest.mark.slow
 def test_fine_tuning_needs_aligned_crops(model: ModelEntry, faces: FaceSet, tmp_path: Path) -> None:
     step, known = Resize(size=48, heal=10), Evaluator(model, EvaluationData())
     with pytest.raises(InputError, match="name some"):
@@ -152,6 +153,7 @@ def test_fine_tuning_needs_aligned_crops(model: ModelEntry, faces: FaceSet, tmp_
         run_step(step, model, raw, known, tmp_path)
 
 
+@pytest.mark.slow
 def test_shares_of_zeros_are_numbers(model: ModelEntry, faces: FaceSet, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="2:4"):
         run_step(Prune(zeros="half"), model, faces, Evaluator(model, EvaluationData()), tmp_path)

@@ -20,6 +20,7 @@ def matrices(model: EdgeFace) -> list[torch.Tensor]:
     return [each.weight for each in model.modules() if isinstance(each, nn.Linear)]
 
 
+@pytest.mark.slow
 def test_a_share_is_reached_in_every_matrix_and_the_least_go() -> None:
     model = lively()
     found = sparsify(model, 0.5)
@@ -31,6 +32,7 @@ def test_a_share_is_reached_in_every_matrix_and_the_least_go() -> None:
     assert all((each == 0).float().mean() < 0.01 for each in matrices(model))
 
 
+@pytest.mark.slow
 def test_two_of_every_four_are_left() -> None:
     found = sparsify(lively(), "2:4", crops=smooth_crops(48))
     assert abs(found.zeros - 0.5) < 0.01
@@ -47,6 +49,7 @@ def test_a_matrix_that_does_not_divide_by_four_is_left() -> None:
     assert (thin_layer.linear1.weight == 0).float().mean() == 0.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share", [0.6, "2:4"])
 def test_with_faces_the_network_stays_nearer(share: Any) -> None:
     model = lively()

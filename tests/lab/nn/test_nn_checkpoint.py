@@ -56,6 +56,7 @@ def test_a_state_without_the_prefix_is_loaded(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arch", "gamma", "words"),
     [

@@ -98,12 +98,14 @@ def test_crops_of_another_size_may_be_asked_for(tmp_path: Path) -> None:
     assert found(crops(1, 64)).shape == (1, 512)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_gives_its_network(tmp_path: Path) -> None:
     save_checkpoint(lively(), tmp_path / "it.pt")
     found = read_network(tmp_path / "it.pt")
     assert torch.equal(found(crops(1)), lively()(crops(1)))
 
 
+@pytest.mark.slow
 def test_a_model_of_the_catalog_gives_its_network(tmp_path: Path) -> None:
     model = lively(input_size=64)
     save_checkpoint(model, tmp_path / "it.pt")

@@ -126,6 +126,7 @@ def test_the_scale_of_fp16_is_taken_off_before_gradients_are_shortened():
     assert norms[1] == pytest.approx(norms[0], rel=0.05)
 
 
+@pytest.mark.slow
 def test_an_overflow_in_fp16_leaves_the_step_out():
     pupil = learner(precision="fp16")
     pupil._scaler.load_state_dict(pupil._scaler.state_dict() | {"scale": 2.0**120})
@@ -160,6 +161,7 @@ def test_pixels_are_fed_as_the_networks_expect():
     assert torch.allclose(normalize(pixels), torch.tensor([-1.0, -0.6, 1.0]), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_imprinted_classes_point_to_their_faces(tmp_path: Path, hopper, collins):
     folder = write_people(tmp_path / "people", [hopper, collins], 4, 3)
     for number in range(3):

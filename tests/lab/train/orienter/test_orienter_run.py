@@ -45,6 +45,7 @@ def quiet(what, images):
     return nullcontext(lambda done: None)
 
 
+@pytest.mark.slow
 def test_faces_are_cut_out_upright(photos: Path):
     patches = cut_upright(photos, threads=1, watch=quiet)
     assert patches.shape == (6, 128, 128, 3)
@@ -142,6 +143,7 @@ def test_it_learns(photos: Path, tmp_path: Path):
     assert summary["holdout_angle"] < 60
 
 
+@pytest.mark.slow
 def test_too_many_kept_out_is_one_clear_line(cli, photos: Path, tmp_path: Path):
     words = ["train", "orienter", "--data", photos, "--out", tmp_path / "run", "--holdout", "6"]
     done = cli(*words)

@@ -128,6 +128,7 @@ def test_the_command_line_goes_on(cli, photos: Path, tmp_path: Path):
     assert "landmarks of people kept out are off by" in done.out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "message"),
     [
