@@ -18,14 +18,14 @@ def _log_as_before(quiet_log: None) -> None:
 
 
 @pytest.fixture(scope="session")
-def whole_album(
+def whole_folder(
     tmp_path_factory: pytest.TempPathFactory,
     folded_models: Path,
     hopper: NDArray[np.uint8],
     collins: NDArray[np.uint8],
 ) -> Path:
     """The folder as it is before a test; made once."""
-    folder, cache = tmp_path_factory.mktemp("album"), tmp_path_factory.mktemp("cache")
+    folder, cache = tmp_path_factory.mktemp("photos"), tmp_path_factory.mktemp("cache")
     (cache / "models").symlink_to(folded_models)
     height = min(len(hopper), len(collins))
     save_image(folder / "hopper.jpg", hopper)
@@ -43,12 +43,12 @@ def whole_album(
 
 
 @pytest.fixture
-def album(
-    whole_album: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ready_models: None
+def photo_folder(
+    whole_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ready_models: None
 ) -> Path:
     """Photos of Grace Hopper, Eileen Collins, both and nobody, and their gallery; we are in it."""
-    folder = tmp_path / "album"
-    shutil.copytree(whole_album, folder)
+    folder = tmp_path / "pictures"
+    shutil.copytree(whole_folder, folder)
     monkeypatch.chdir(folder)
     monkeypatch.setenv("FACEKEEP_GALLERY", "people.db")
     return folder

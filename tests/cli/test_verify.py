@@ -9,7 +9,7 @@ import pytest
 
 from facekeep import save_image
 
-pytestmark = pytest.mark.usefixtures("album")
+pytestmark = pytest.mark.usefixtures("photo_folder")
 
 
 @pytest.mark.slow
@@ -44,8 +44,8 @@ def test_verify_for_people(cli):
 
 
 @pytest.mark.slow
-def test_each_picture_without_a_usable_face_is_told_of(cli, album, hopper):
-    save_image(album / "poor.png", 255 - hopper)
+def test_each_picture_without_a_usable_face_is_told_of(cli, photo_folder, hopper):
+    save_image(photo_folder / "poor.png", 255 - hopper)
     outcome = cli("verify", "gray.png", "poor.png", "-q")
     assert outcome.out == (
         "no: no face was found in gray.png and the face in poor.png is unusable (unclear)\n"
@@ -105,9 +105,9 @@ def test_flip_threads_and_models_change_nothing_that_matters(cli):
     assert other["similarity"] != plain["similarity"]
 
 
-def test_one_of_the_two_may_come_on_standard_input(cli, album, monkeypatch):
+def test_one_of_the_two_may_come_on_standard_input(cli, photo_folder, monkeypatch):
     for words in (("-", "hopper2.jpg"), ("hopper2.jpg", "-")):
-        stream = io.TextIOWrapper(io.BytesIO((album / "hopper.jpg").read_bytes()))
+        stream = io.TextIOWrapper(io.BytesIO((photo_folder / "hopper.jpg").read_bytes()))
         monkeypatch.setattr(sys, "stdin", stream)
         outcome = cli("verify", *words, "--json")
         assert (outcome.status, outcome.json["match"]) == (0, True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-pytestmark = pytest.mark.usefixtures("album")
+pytestmark = pytest.mark.usefixtures("photo_folder")
 
 STAGE = {"stage", "median_ms", "p95_ms", "repeats", "bare_ms", "rss_mb", "ratio"}
 

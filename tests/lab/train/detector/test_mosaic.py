@@ -76,8 +76,8 @@ def test_cut_and_tiny_faces_are_not_asked_for():
 
 
 def test_a_mosaic_is_a_function_of_the_generators_state():
-    album = LabeledPhotos(dotted, (0,), (faces(),))
-    composer = MosaicComposer([album], [1.0], None, 128)
+    photo_folder = LabeledPhotos(dotted, (0,), (faces(),))
+    composer = MosaicComposer([photo_folder], [1.0], None, 128)
     (one, its), (two, same) = (composer.compose(np.random.default_rng(5)) for _ in range(2))
     np.testing.assert_array_equal(one, two)
     np.testing.assert_array_equal(its.landmarks, same.landmarks)
@@ -88,9 +88,9 @@ def test_a_mosaic_is_a_function_of_the_generators_state():
 
 def test_albums_can_be_parted_by_what_they_show():
     nobody, unsure = FaceLabels.join([]), faces(known=Known.UNSURE)
-    album = LabeledPhotos(dotted, (0, 1, 2), (faces(), nobody, unsure))
-    assert album.without_faces().places == (1,)
-    assert album.with_faces().places == (0,)
+    photo_folder = LabeledPhotos(dotted, (0, 1, 2), (faces(), nobody, unsure))
+    assert photo_folder.without_faces().places == (1,)
+    assert photo_folder.with_faces().places == (0,)
 
 
 def test_overlap_of_boxes():
