@@ -551,9 +551,9 @@ def real_photos(shared):
     sources += sorted((shared / "lfw" / "images").glob("*/*_0001.jpg"))[::130]
     for source in sources:
         image = load_image(source)[:640, :640]
-        canvas = np.zeros((640, 640, 3), np.uint8)
-        canvas[: image.shape[0], : image.shape[1]] = image
-        yield canvas
+        picture = np.zeros((640, 640, 3), np.uint8)
+        picture[: image.shape[0], : image.shape[1]] = image
+        yield picture
 
 
 def one_look(monkeypatch, **options) -> Detector:

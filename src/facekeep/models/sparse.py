@@ -137,10 +137,10 @@ def _thinned(name: str, value: _Array) -> tuple[list[Any], list[Any]]:
     nodes: list[Any] = []
 
     def add(operator: str, *inputs: str, **attributes: Any) -> str:
-        made = f"{name}_sparse_{len(nodes)}"
+        output = f"{name}_sparse_{len(nodes)}"
         label = f"sparse:{name}:{len(nodes)}"
-        nodes.append(helper.make_node(operator, inputs, [made], label, **attributes))
-        return made
+        nodes.append(helper.make_node(operator, inputs, [output], label, **attributes))
+        return output
 
     bits = add("BitwiseAnd", add("BitShift", name + _MASK, _BITS, direction="RIGHT"), _ONE)
     here = add("Reshape", add("Cast", bits, to=TensorProto.INT32), _FLAT)

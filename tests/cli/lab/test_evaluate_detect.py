@@ -43,7 +43,7 @@ def test_a_detector_finds_what_it_found_before(cli, photos: Path, tmp_path: Path
     outcome = cli(*words, "--scenes", scenes, "--report", report, "--out", out)
     assert outcome.status == 0
     lines = outcome.out.splitlines()
-    message = "2 photos of 2 people, shown as 4 faces on 2 canvases; photos without annotations: 1"
+    message = "2 photos of 2 people, shown as 4 faces in 2 mosaics; photos without annotations: 1"
     assert lines[0] == f"Detection, photos: {message}"
     assert lines[2].split() == ["yunet", "all", "4", "100.00", "%", "unknown", "100.00", "%"]
     assert lines[-1] == f"report: {report / 'report.html'}"

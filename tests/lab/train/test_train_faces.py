@@ -71,9 +71,9 @@ def photo(source: Source, index: int, path: Path) -> Path:
     """Save a face as a photo that is large enough to be looked for faces."""
     with io.BytesIO(source.read(index)) as stream:
         crop: NDArray[np.uint8] = decode_crop(stream.read(), 280)
-    canvas = np.full((420, 420, 3), 127, np.uint8)
-    canvas[70:350, 70:350] = crop
-    save_image(path, canvas)
+    picture = np.full((420, 420, 3), 127, np.uint8)
+    picture[70:350, 70:350] = crop
+    save_image(path, picture)
     return path
 
 
