@@ -207,13 +207,13 @@ def test_yunet_agrees_with_the_published_float_network(yunet: Session, shared: P
 
 def collage(photos: list[Path]) -> NDArray[np.float32]:
     """Put four photos into a 640 x 640 picture as YuNet is fed: 1 x 3 x 640 x 640, BGR."""
-    picture = np.zeros((640, 640, 3), np.float32)
+    whole = np.zeros((640, 640, 3), np.float32)
     for number, photo in enumerate(photos):
         with Image.open(photo) as picture:
             rgb = np.asarray(picture.convert("RGB"), np.float32)
         y, x = divmod(number, 2)
-        picture[y * 320 :, x * 320 :][: rgb.shape[0], : rgb.shape[1]] = rgb
-    return np.ascontiguousarray(picture.transpose(2, 0, 1)[None, ::-1])
+        whole[y * 320 :, x * 320 :][: rgb.shape[0], : rgb.shape[1]] = rgb
+    return np.ascontiguousarray(whole.transpose(2, 0, 1)[None, ::-1])
 
 
 def heads(

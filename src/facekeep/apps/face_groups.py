@@ -147,7 +147,7 @@ def name_groups(
             continue
         parts.append(members)
         known |= seen
-    joined = [(np.sort(np.concatenate(parts)), judged) for parts, judged, _ in people.values()]
+    joined = [(np.sort(np.concatenate(parts)), decision) for parts, decision, _ in people.values()]
     return joined + strangers
 
 

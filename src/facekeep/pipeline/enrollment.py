@@ -221,7 +221,7 @@ class Enroller:
         stored = StoredPerson.read(self._gallery(), name)
         outcomes: list[Accepted | Rejection] = []
         digests: list[str] = []
-        refusals = stored.list_faults(name)
+        faults = stored.list_faults(name)
         unreadable: list[ImageError] = []
         for number, source in enumerate(sources, 1):
             label = _label(source, f"image {number}")
@@ -229,7 +229,7 @@ class Enroller:
             try:
                 image = self.analyzer.load(source)
                 digest = self._digest(source, image)
-                fault = refusals.get(digest)
+                fault = faults.get(digest)
                 outcome = (
                     Rejection(label, *fault)
                     if fault
@@ -237,7 +237,7 @@ class Enroller:
                         name, image, label, digest, largest=largest, new_person=new_person
                     )
                 )
-                refusals[digest] = _fault(outcome)
+                faults[digest] = _fault(outcome)
             except ImageError as error:
                 unreadable.append(error)
                 outcome = Rejection(label, "unreadable", str(error))
@@ -353,9 +353,9 @@ class Enroller:
         own = len(stored.rows)
         rows = np.concatenate([stored.rows, new]) if own else np.stack(new)
         odd = find_inconsistent(name, rows, own, consistent_cosine(self._model))
-        refusals = {digests[places[place]]: fault for place, fault in odd.items()}
+        faults = {digests[places[place]]: fault for place, fault in odd.items()}
         return [
-            Rejection(_image(each), *refusals[digest]) if digest in refusals else each
+            Rejection(_image(each), *faults[digest]) if digest in faults else each
             for each, digest in zip(outcomes, digests, strict=True)
         ]
 
