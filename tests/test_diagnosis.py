@@ -196,6 +196,7 @@ def test_models_that_are_asked_for_must_be_there(monkeypatch, tmp_path: Path):
     assert found()["mine"].status == "warn"
 
 
+@pytest.mark.slow
 def test_a_missing_extra_is_absent_unless_the_settings_need_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
     monkeypatch.setitem(sys.modules, "keyring", None)

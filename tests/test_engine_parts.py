@@ -273,7 +273,7 @@ def test_an_object_that_lacks_methods_is_refused(part: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         ({"detector": OneFace(), "refiner": "none"}, "refiner and orienter belong"),
         ({"detector": OneFace(), "orienter": "none"}, "refiner and orienter belong"),
@@ -282,8 +282,10 @@ def test_an_object_that_lacks_methods_is_refused(part: str) -> None:
         ({"max_faces": 0}, "max_faces must be 1 or more"),
     ],
 )
-def test_what_belongs_to_a_named_part_is_not_ignored(arguments: dict[str, Any], told: str) -> None:
-    with pytest.raises(InputError, match=told):
+def test_what_belongs_to_a_named_part_is_not_ignored(
+    arguments: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
         FaceEngine(**arguments)
 
 
@@ -292,7 +294,7 @@ def wrong_box(face: Face) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("rows", "told"),
+    ("rows", "message"),
     [
         (np.zeros((1, 11), np.float32), r"gave \(1, 11\) for 1 crops"),
         (np.full((1, 12), 1, np.float32), "not of unit length"),
@@ -300,13 +302,13 @@ def wrong_box(face: Face) -> Any:
     ],
 )
 def test_what_is_no_embedding_is_an_error(
-    models: FaceEngine, hopper: Image, rows: NDArray[np.float32], told: str
+    models: FaceEngine, hopper: Image, rows: NDArray[np.float32], message: str
 ) -> None:
     class Bad(Colors):
         def embed(self, crops: Image) -> NDArray[np.float32]:
             return rows
 
-    with FaceEngine(embedder=Bad()) as engine, pytest.raises(ModelError, match=told):
+    with FaceEngine(embedder=Bad()) as engine, pytest.raises(ModelError, match=message):
         engine.analyze(hopper)
 
 
@@ -340,6 +342,7 @@ def test_a_store_of_another_space_is_refused(models: FaceEngine, hopper: Image) 
         engine.identify(hopper)
 
 
+@pytest.mark.slow
 def test_an_opened_gallery_may_be_given_and_stays_open(
     tmp_path: Path, models: FaceEngine, hopper: Image
 ) -> None:

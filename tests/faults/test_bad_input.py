@@ -96,7 +96,7 @@ def test_the_table_is_long_enough() -> None:
     assert len({case.id for case in CASES}) == len(CASES) >= 60
 
 
-GREY = np.full((90, 90, 3), 128, np.uint8)
+GRAY = np.full((90, 90, 3), 128, np.uint8)
 VECTOR = np.eye(1, 128, dtype=np.float32)[0]
 
 LIBRARY: list[tuple[str, Callable[[FaceEngine], object], str]] = [
@@ -107,16 +107,16 @@ LIBRARY: list[tuple[str, Callable[[FaceEngine], object], str]] = [
     ),
     ("fractions", lambda e: e.identify(np.zeros((9, 9, 3), np.float32)), "scale it to 0-255"),
     ("16 bits", lambda e: e.enroll("Ada", np.zeros((9, 9, 3), np.uint16)), "divide it by 257"),
-    ("grey", lambda e: e.detect(GREY[..., 0]), "looks gray; stack it"),
-    ("alpha", lambda e: e.identify(np.dstack([GREY, GREY[..., :1]])), "looks like RGBA"),
-    ("channels first", lambda e: e.detect(GREY.transpose(2, 0, 1)), "looks channels first"),
-    ("a batch", lambda e: e.detect(GREY[None]), "looks like a batch; pass its images one by one"),
+    ("gray", lambda e: e.detect(GRAY[..., 0]), "looks gray; stack it"),
+    ("alpha", lambda e: e.identify(np.dstack([GRAY, GRAY[..., :1]])), "looks like RGBA"),
+    ("channels first", lambda e: e.detect(GRAY.transpose(2, 0, 1)), "looks channels first"),
+    ("a batch", lambda e: e.detect(GRAY[None]), "looks like a batch; pass its images one by one"),
     ("nothing", lambda e: e.detect(np.zeros((0, 9, 3), np.uint8)), "at least one pixel"),
     ("objects", lambda e: e.detect(np.array([[None]])), "uint8 RGB"),
     ("a list", lambda e: e.detect([[1, 2, 3]]), "not an image: builtins.list; give a path"),
-    ("None", lambda e: e.verify(None, GREY), "not an image: builtins.NoneType"),
-    ("an array to enroll as BGR", lambda e: facekeep.from_bgr(GREY[..., 0]), "looks gray"),
-    ("a rate in percent", lambda e: e.identify(GREY, fmr=100), "between 0 and 1, such as 1e-4"),
+    ("None", lambda e: e.verify(None, GRAY), "not an image: builtins.NoneType"),
+    ("an array to enroll as BGR", lambda e: facekeep.from_bgr(GRAY[..., 0]), "looks gray"),
+    ("a rate in percent", lambda e: e.identify(GRAY, fmr=100), "between 0 and 1, such as 1e-4"),
     ("no candidates", lambda e: e.gallery.search(VECTOR[None], 0), "top_k must be 1 or more"),
     ("probes with NaN", lambda e: e.gallery.search(VECTOR[None] * np.nan), "probes"),
     ("probes of another width", lambda e: e.gallery.search(VECTOR[None, :9]), "probes"),
@@ -152,7 +152,7 @@ def test_bad_arguments_of_the_library(
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_a_photo_turned_by_its_exif_orientation_is_recognised(
+def test_a_photo_turned_by_its_exif_orientation_is_recognized(
     orientation: int, world: World, cli: Any
 ) -> None:
     undo = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}  # of Pillow's transpositions, by orientation

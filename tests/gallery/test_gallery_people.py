@@ -68,7 +68,7 @@ def test_vectors_are_stored_as_documented(path: Path) -> None:
     assert blob == units(1, 1)[0].astype("<f4").tobytes()
 
 
-def test_names_are_normalised_and_unique(gallery: Gallery) -> None:
+def test_names_are_normalized_and_unique(gallery: Gallery) -> None:
     gallery.enroll(unicodedata.normalize("NFD", "  Renée "), [new(1)])
     gallery.enroll("Renée", [new(2)])
     (person,) = gallery.people()
@@ -281,9 +281,9 @@ def test_audit_tells_what_happened_without_names(gallery: Gallery) -> None:
     ]
     assert entries[0].person_id == ada.id
     assert len(gallery.audit(3)) == 3
-    told = json.dumps([entry.detail for entry in entries])
-    assert "Ada" not in told
-    assert "Bea" not in told
+    details = json.dumps([entry.detail for entry in entries])
+    assert "Ada" not in details
+    assert "Bea" not in details
 
 
 def test_spaces_do_not_mix(path: Path) -> None:

@@ -262,11 +262,11 @@ FOLDERS = [
     Case("searched for nobody", "search no.jpg .", 2, "image", "no.jpg: there is no such file"),
     Case(
         "searched for no face",
-        "search grey.png . --no-cache",
+        "search gray.png . --no-cache",
         2,
         "image",
-        "grey.png: no face was found; use a picture that shows the face",
-        lambda w: facekeep.save_image(w.root / "grey.png", np.full((90, 90, 3), 128, np.uint8)),
+        "gray.png: no face was found; use a picture that shows the face",
+        lambda w: facekeep.save_image(w.root / "gray.png", np.full((90, 90, 3), 128, np.uint8)),
     ),
     Case("missing", "search hopper.jpg no", 2, "image", "no: the folder cannot be read"),
     Case("a file", "cluster hopper.jpg", 2, "image", "hopper.jpg: is a file; name a folder"),
@@ -662,11 +662,11 @@ NAMES = [
     ),
     Case(
         "refused by a picture without a face",
-        ["people", "refuse", "Grace Hopper", "grey.png"],
+        ["people", "refuse", "Grace Hopper", "gray.png"],
         2,
         "image",
-        "no face was found in grey.png; use one that shows the face",
-        lambda w: facekeep.save_image(w.root / "grey.png", np.full((90, 90, 3), 128, np.uint8)),
+        "no face was found in gray.png; use one that shows the face",
+        lambda w: facekeep.save_image(w.root / "gray.png", np.full((90, 90, 3), 128, np.uint8)),
     ),
 ]
 

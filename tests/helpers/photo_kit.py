@@ -1,4 +1,4 @@
-"""A small album of real photos for the commands over folders."""
+"""A small folder of real photos for the commands over folders."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ def cache(tmp_path: Path, folded_models: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.fixture
-def album(tmp_path: Path, hopper: Pixels, collins: Pixels) -> Path:
+def photo_folder(tmp_path: Path, hopper: Pixels, collins: Pixels) -> Path:
     """Two photos each of Hopper and Collins, one of a wall, and a file that is no picture."""
-    folder = tmp_path / "album"
+    folder = tmp_path / "pictures"
     (folder / "more").mkdir(parents=True)
     faces = {"hopper": hopper[:400, 60:460], "collins": collins[:260, 90:350]}
     for name, pixels in faces.items():

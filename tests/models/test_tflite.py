@@ -158,6 +158,7 @@ def test_without_litert_the_cure_is_named(
     assert [path.name for path in models.iterdir()] == ["lite"]
 
 
+@pytest.mark.slow
 def test_its_operations_are_not_counted(tflite: Path) -> None:
     made = import_model(tflite, "lite", arch="tflite")
     with pytest.raises(InputError, match="'lite' is no ONNX network"):

@@ -48,8 +48,8 @@ def test_noisy_points_are_fitted_as_umeyama_fits_them(count, angle, scale, seed)
     random = np.random.default_rng(seed)
     source = random.uniform(0, 100, (count, 2))
     target = moved(similarity(angle, scale, 3, -7), source) + random.normal(0, scale, (count, 2))
-    centred = source - source.mean(axis=0)
-    covariance = centred.T @ (target - target.mean(axis=0))
+    centered = source - source.mean(axis=0)
+    covariance = centered.T @ (target - target.mean(axis=0))
     # Two solutions meet when the points look as much mirrored as turned; neither is "the" answer.
     assume(np.linalg.det(covariance) > 1e-3 * np.linalg.norm(covariance) ** 2)
     theirs = SimilarityTransform.from_estimate(source, target)
@@ -121,10 +121,11 @@ def test_landmarks_land_on_the_template(angle, scale, size):
         crop = align(np.repeat(dot[..., None], 3, 2).round().astype(np.uint8), points, size)
         weights = crop[..., 0].astype(float)
         y, x = np.mgrid[:size, :size]
-        centre = [(weights * axis).sum() / weights.sum() for axis in (x, y)]
-        np.testing.assert_allclose(centre, template(size)[place], atol=0.08)
+        center = [(weights * axis).sum() / weights.sum() for axis in (x, y)]
+        np.testing.assert_allclose(center, template(size)[place], atol=0.08)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [0.25, 0.9, 1, 1.5, 2, 2.5, 3.9, 5, 8, 9.7, 17])
 def test_no_shift_creeps_in_at_any_size(scale):
     """A linear ramp survives every averaging, so any shift shows as another gray."""

@@ -29,7 +29,7 @@ def broken_library(error: BaseException) -> DependencyError | None:
     while isinstance(cause, Exception) and not isinstance(cause, FacekeepError | MemoryError):
         module = _culprit(cause)
         if module is not None:
-            return _told(module, cause)
+            return _dependency_error(module, cause)
         cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
     return None
 
@@ -66,7 +66,7 @@ def _package_at(path: str | None) -> str | None:
     return None
 
 
-def _told(module: str, error: Exception) -> DependencyError:
+def _dependency_error(module: str, error: Exception) -> DependencyError:
     if module in sys.stdlib_module_names:
         return DependencyError(
             f"this Python lacks a part of itself, {module} ({one_line(error)});"

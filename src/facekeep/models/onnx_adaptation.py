@@ -335,16 +335,16 @@ def _with_free_batch(model: Any, content: bytes) -> bytes | None:
         dims = value.type.tensor_type.shape.dim
         if len(dims):
             dims[0].dim_param = "N"
-    made = _content(free)
+    freed = _content(free)
     try:
-        singles = _singles(made, batch)
+        singles = _singles(freed, batch)
     except FacekeepError:
         return None
     scale = float(np.abs(expected).max()) or 1.0
     same = singles.shape == expected.shape and np.allclose(
         singles, expected, rtol=1e-3, atol=1e-3 * scale
     )
-    return made if same else None
+    return freed if same else None
 
 
 def _singles(content: bytes, count: int) -> NDArray[Any]:

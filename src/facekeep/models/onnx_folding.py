@@ -112,9 +112,9 @@ def _keep(graph: Any, constants: _Constants, nodes: list[Any]) -> None:
     from onnx import numpy_helper
 
     used = {name for node in nodes for name in node.input}
-    made = {name for node in nodes for name in node.output}
+    outputs = {name for node in nodes for name in node.output}
     inputs = [item for item in graph.input if item.name in used and item.name not in constants]
-    read = sorted(used - made - {item.name for item in inputs})
+    read = sorted(used - outputs - {item.name for item in inputs})
     _replace(graph.node, nodes)
     _replace(graph.input, inputs)
     _replace(graph.value_info, [])

@@ -233,7 +233,7 @@ def find(entry: ModelEntry, file: FileEntry) -> Path | None:
     return None
 
 
-def fault(path: Path, file: FileEntry) -> str | None:
+def describe_damage(path: Path, file: FileEntry) -> str | None:
     """Say what is wrong with a file, or return None if it is the right one."""
     return _fault(path, file.sha256, file.size)
 
@@ -258,7 +258,7 @@ def _checked(entry: ModelEntry, file: FileEntry) -> Path:
         raise ModelNotFound(
             f"the files of model {entry.name!r} are not on this machine; {what}", hint
         )
-    problem = fault(path, file)
+    problem = describe_damage(path, file)
     if problem is not None:
         what, hint = mend(entry, file)
         raise ModelCorrupt(f"{path} cannot be trusted: {problem}; {what}", hint)

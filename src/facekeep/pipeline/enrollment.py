@@ -164,7 +164,7 @@ class StoredPerson:
         """Whether there is such a person."""
         return bool(self.ids or self.refused)
 
-    def faults(self, name: str) -> dict[str, Fault]:
+    def list_faults(self, name: str) -> dict[str, Fault]:
         """Return why photos that were enrolled, or refused, before are not used again.
 
         Returns:
@@ -221,7 +221,7 @@ class Enroller:
         stored = StoredPerson.read(self._gallery(), name)
         outcomes: list[Accepted | Rejection] = []
         digests: list[str] = []
-        faults = stored.faults(name)
+        faults = stored.list_faults(name)
         unreadable: list[ImageError] = []
         for number, source in enumerate(sources, 1):
             label = _label(source, f"image {number}")

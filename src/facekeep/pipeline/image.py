@@ -156,7 +156,7 @@ def count_pixels(source: str | os.PathLike[str] | bytes, *, max_bytes: int = MAX
     """
     name = _name(source)
     with _open_source(source, name, max_bytes) as stream:
-        return _decode.count_pixels(stream, name)
+        return _decode.count_stream_pixels(stream, name)
 
 
 def check_image(array: object) -> NDArray[np.uint8]:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from facekeep.errors import InputError
 from facekeep.pipeline.align import align
-from facekeep.pipeline.head_pose import pose
+from facekeep.pipeline.head_pose import estimate_pose
 from facekeep.pipeline.image import check_image
 from facekeep.pipeline.occlusion import covered
 from facekeep.types import Face, Quality
@@ -30,8 +30,8 @@ __all__ = [
     "Policy",
     "Reason",
     "assess",
+    "estimate_pose",
     "explain",
-    "pose",
     "reason_words",
     "review",
     "with_reasons",
@@ -300,7 +300,7 @@ def assess(
     crop = _to_scale(_crop(image, face) if crop is None else crop)
     sharpness, brightness, contrast = _light(crop)
     mouth_covered, eyes_covered = covered(crop)
-    yaw, pitch, roll = pose(face.landmarks)
+    yaw, pitch, roll = estimate_pose(face.landmarks)
     quality = Quality(
         size=_finite(face.size),
         eye_distance=_finite(math.dist(*face.landmarks[:2].tolist())),

@@ -120,9 +120,9 @@ def evidence(
     Returns:
         float32 ``(n, d + 80)``.
     """
-    told = np.asarray(facts, np.float32).reshape(len(rows), len(FACTS))
+    values = np.asarray(facts, np.float32).reshape(len(rows), len(FACTS))
     seen = np.stack([appearance(crop) for crop in crops]) if len(crops) else np.empty((0, _SEEN))
-    return np.concatenate([rows, norms[:, None], told, seen], axis=1, dtype=np.float32)
+    return np.concatenate([rows, norms[:, None], values, seen], axis=1, dtype=np.float32)
 
 
 def appearance(crop: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -24,7 +24,7 @@ __all__ = [
     "Source",
     "Strings",
     "WindowedFile",
-    "decode",
+    "decode_crop",
     "name_people",
     "read_span",
     "resize_crop",
@@ -252,7 +252,7 @@ class WindowedFile:
         return self._window[at : at + size]
 
 
-def decode(data: bytes, size: int) -> NDArray[np.uint8]:
+def decode_crop(data: bytes, size: int) -> NDArray[np.uint8]:
     """Decode a face crop and bring it to the side that is asked for.
 
     Args:

@@ -59,7 +59,7 @@ class Stage(nn.Module):
         return out
 
 
-class Head(nn.Module):
+class EmbeddingHead(nn.Module):
     """Average over the map, norm, one linear layer."""
 
     def __init__(self, channels: int, width: int, linear: LinearFactory) -> None:
@@ -114,7 +114,7 @@ class EdgeFace(nn.Module):
         self.stages = nn.Sequential(
             *(self._stage(kind, index, linear, layer_scale) for index in range(len(kind.depths)))
         )
-        self.head = Head(kind.channels[-1], width, linear)
+        self.head = EmbeddingHead(kind.channels[-1], width, linear)
 
     def _stage(
         self, kind: Architecture, index: int, linear: LinearFactory, layer_scale: float

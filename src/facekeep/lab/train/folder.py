@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from facekeep.errors import InputError
 from facekeep.lab.train.config import OPTIONS, Recipe
-from facekeep.lab.train.recipe import read_recipe, recipe_toml
+from facekeep.lab.train.recipe import read_recipe_file, recipe_toml
 from facekeep.models.files import cannot_write, keep
 
 __all__ = ["KEPT_OUT", "RECIPE", "begin", "make", "require_new", "require_run", "resumed_recipe"]
@@ -91,7 +91,7 @@ def resumed_recipe(folder: Path, given: Mapping[str, Any]) -> Recipe:
         InputError: There is no run in the folder, or the user asks for another recipe.
         ConfigError: The recipe in the folder is damaged.
     """
-    values = read_recipe(require_run(folder / RECIPE))
+    values = read_recipe_file(require_run(folder / RECIPE))
     for option in OPTIONS.values():
         if option.attribute not in given or option.name in _FREE:
             continue
