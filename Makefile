@@ -17,7 +17,7 @@ demo: .venv/.demo
 test: .venv/.dev
 	$(PYTEST) $(ARGS)
 
-# About three minutes on two cores: the tests that are not marked slow.
+# Less than two minutes on two cores: the tests that are not marked slow.
 test-fast: .venv/.dev
 	$(PYTEST) -m "not slow" $(ARGS)
 

@@ -31,7 +31,7 @@ from facekeep import (
     Space,
     SpaceMismatch,
 )
-from facekeep.gallery import Hit, NewTemplate, Person, Template
+from facekeep.gallery import Hit, Key, NewTemplate, Person, Template
 
 Image = NDArray[np.uint8]
 
@@ -280,6 +280,11 @@ def test_an_object_that_lacks_methods_is_refused(part: str) -> None:
         ({"embedder": Colors(), "flip": True}, "flip belongs"),
         ({"gallery": Memory(Space("a", "b", 1)), "key": object()}, "key belongs"),
         ({"max_faces": 0}, "max_faces must be 1 or more"),
+        ({"max_faces": "x"}, "max_faces must be a whole number; got 'x'"),
+        ({"max_pixels": 1e6}, "max_pixels must be a whole number"),
+        ({"max_bytes": -1}, "max_bytes must be 1 or more"),
+        ({"fmr": "x"}, "a false-match rate lies between 0 and 1, such as 1e-4; got 'x'"),
+        ({"fpir": 1}, "the share of strangers lies between 0 and 1"),
     ],
 )
 def test_what_belongs_to_a_named_part_is_not_ignored(
@@ -287,6 +292,18 @@ def test_what_belongs_to_a_named_part_is_not_ignored(
 ) -> None:
     with pytest.raises(InputError, match=message):
         FaceEngine(**arguments)
+
+
+def test_an_engine_shows_what_it_is_made_of_on_one_line(tmp_path: Path, models: FaceEngine) -> None:
+    key = Key(b"0001020304050607" * 2)
+    with FaceEngine(tmp_path / "a\nb.db", key=key, fpir=0.01) as engine:
+        assert repr(engine).startswith("<FaceEngine gallery ")
+        assert repr(engine).endswith("b.db, detector yunet, embedder sface, fpir 0.01>")
+        assert repr(engine).isprintable()
+        assert "0001020304" not in repr(engine)
+    with FaceEngine(detector=OneFace(), embedder=Colors()) as engine:
+        shown = "<FaceEngine no gallery, detector OneFace, embedder colors, fmr 0.0001>"
+        assert repr(engine) == shown
 
 
 def wrong_box(face: Face) -> Any:

@@ -92,6 +92,13 @@ def test_importing_facekeep_imports_nothing_heavy() -> None:
     assert done.stdout.split() == []
 
 
+def test_the_citation_names_the_version() -> None:
+    lines = (ROOT / "CITATION.cff").read_text().splitlines()
+    assert [line for line in lines if line.startswith("version:")] == [
+        f"version: {facekeep.__version__}"
+    ]
+
+
 def test_the_changelog_knows_the_version() -> None:
     text = (ROOT / "CHANGELOG.md").read_text()
     versions = re.findall(

@@ -60,6 +60,15 @@ def test_what_is_enrolled_is_there_after_reopening(path: Path, key: Key | None) 
         np.testing.assert_array_equal(stored, np.vstack([units(1, s) for s in (1, 2, 3)]))
 
 
+def test_a_gallery_shows_where_it_is_and_not_its_key(path: Path) -> None:
+    key = Key(b"0001020304050607" * 2)
+    with make(path, key) as gallery:
+        assert repr(gallery) == f"<Gallery {path}, templates of model-a, open>"
+    assert repr(gallery) == f"<Gallery {path}, templates of model-a, closed>"
+    with Gallery.open(path, read_only=True) as gallery:
+        assert repr(gallery) == f"<Gallery {path}, templates of model-a, read-only>"
+
+
 def test_vectors_are_stored_as_documented(path: Path) -> None:
     with make(path) as gallery:
         gallery.enroll("Ada", [new(1)])

@@ -11,6 +11,8 @@ from typing import Annotated, Any, Final, Literal
 from msgspec import Meta, Struct, structs
 
 Task = Literal["detect", "refine", "orient", "quality", "embed"]
+"""What a model does; each task has a default model."""
+
 Color = Literal["rgb", "bgr"]
 Runtime = Literal["onnxruntime", "litert", "ncnn"]
 

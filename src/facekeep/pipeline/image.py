@@ -35,6 +35,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias, TypeGuard
 import numpy as np
 from numpy.typing import NDArray
 
+from facekeep._internal.arguments import require_count
 from facekeep._internal.files import (
     is_full,
     open_regular,
@@ -126,8 +127,10 @@ def load_image(
         ImageError: The picture cannot be read: missing, no regular file, cut short, damaged, too
             large, or of a kind facekeep does not read.
         InputError: The source is of another type, or an array of the wrong form, or ``bgr`` is
-            given with something that is no array.
+            given with something that is no array, or a limit is no whole number.
     """
+    require_count("max_pixels", max_pixels)
+    require_count("max_bytes", max_bytes)
     if bgr:
         if not isinstance(source, np.ndarray):
             raise InputError(_NO_BGR)

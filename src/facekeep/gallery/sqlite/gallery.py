@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facekeep._internal.closing import Closing
+from facekeep._internal.files import printable
 from facekeep.errors import GalleryCorrupt, InputError, PersonNotFound
 from facekeep.gallery.file_errors import resolve_path
 from facekeep.gallery.keys import Key
@@ -63,6 +64,10 @@ class Gallery(Closing):
         self._session = session
         self._searcher = Searcher(session)
         self._names = NameIndex()
+
+    def __repr__(self) -> str:
+        model, mode = printable(self.space.model), self._session.database.mode
+        return f"<Gallery {printable(self.path)}, templates of {model}, {mode}>"
 
     @classmethod
     def open(

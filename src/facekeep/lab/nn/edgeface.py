@@ -43,6 +43,7 @@ MODELS = {
     "edgeface-xs": Architecture((3, 3, 9, 3), (32, 64, 100, 192), 4),
     "edgeface-xxs": Architecture((2, 2, 6, 2), (24, 48, 88, 168), 4),
 }
+"""The published members of the family, by the names that `create_model` takes."""
 
 
 class Stage(nn.Module):

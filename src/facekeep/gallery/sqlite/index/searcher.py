@@ -9,10 +9,11 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from facekeep._internal.arguments import require_count
 from facekeep._internal.files import why
 from facekeep._internal.fork import Forking, watch
 from facekeep._internal.memory import give_memory_back
-from facekeep.errors import GalleryBusy, InputError
+from facekeep.errors import GalleryBusy
 from facekeep.gallery.sqlite.index import search_index
 from facekeep.gallery.sqlite.index.block_file import UnusableIndexError
 from facekeep.gallery.sqlite.index.blocks import (
@@ -73,8 +74,7 @@ class Searcher(Forking):
         """Return for each probe the people it is most like; see ``Gallery.search``."""
         self._session.require_declared()
         clean = clean_vectors(probes, self._session.meta.space.width, "probes")
-        if top_k < 1:
-            raise InputError(f"top_k must be 1 or more, not {top_k!r}")
+        require_count("top_k", top_k)
         for _ in range(_TRIES):
             present = self._refresh()
             found = present.search(clean, top_k + _SPARE)
