@@ -159,7 +159,7 @@ WRONG_USE = [
     (["config"], "missing command; see 'facekeep config --help'"),
     (["config", "show", "x"], "got unexpected extra argument"),
     (["config", "show", "--nope"], "no such option: --nope"),
-    (["config", "show", "--galery"], "no such option: --galery (did you mean --gallery?); see"),
+    (["config", "show", "--galery"], "no such option: --galery (did you mean --gallery"),
     (["config", "show", "--fmr"], "option '--fmr' requires an argument"),
     (["config", "show", "--json=1"], "--json"),
     (["config", "show", "--fmr", "2"], "--fmr 2: expected a number from 1e-9 to 0.5"),

@@ -21,7 +21,7 @@ from facekeep.errors import InputError
 __all__ = ["complete", "install_script", "script_for"]
 
 _PLACES: Final = {
-    "bash": (".bash_completions/facekeep.sh", ".bashrc", "source ~/.bash_completions/facekeep.sh"),
+    "bash": (".bash_completions/facekeep.sh", ".bashrc", "source '{script}'"),
     "zsh": (".zfunc/_facekeep", ".zshrc", "fpath+=~/.zfunc; autoload -Uz compinit; compinit"),
     "fish": (".config/fish/completions/facekeep.fish", "", ""),
 }
@@ -82,7 +82,7 @@ def install_script(shell: str, script: str) -> Path:
         target.parent.mkdir(parents=True, exist_ok=True)
         write_whole(target, script.encode())
         if startup:
-            _add_line(home / startup, line)
+            _add_line(home / startup, line.format(script=target))
     except (OSError, RuntimeError) as error:
         reason = why(error) if isinstance(error, OSError) else "there is no home folder"
         raise InputError(
