@@ -38,7 +38,7 @@ app = group()
     type=PATH,
     default=Path("demo-out"),
     metavar="FOLDER",
-    help="Where the pictures go.",
+    help="Folder to write the pictures to.",
 )
 def demo(run: Run, photos: Path | None, out: Path) -> ExitStatus:
     """Enroll people, recognize them in changed photos, and see that strangers stay unknown.

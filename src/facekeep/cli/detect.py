@@ -33,7 +33,7 @@ app = group()
     "--crops",
     type=PATH,
     metavar="DIR",
-    help="Write each face upright as PICTURE-NUMBER.png into this folder, which only you may read.",
+    help="Write each face, upright, as PICTURE-NUMBER.png to this folder, which only you may read.",
 )
 @csv_option
 def detect(

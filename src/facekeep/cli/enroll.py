@@ -29,24 +29,29 @@ _NAMED: Final = 3
 """So many photos are named that are refused for one reason; the JSON names all."""
 
 meta_option = click.option(
-    "--meta", multiple=True, metavar="KEY=VALUE", help="A fact of your own; may be repeated."
+    "--meta",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="A fact to store with the person; may be repeated.",
 )
 consent_option = click.option(
-    "--consent", metavar="TEXT", help="Legal ground for keeping the person: 'signed form 12'."
+    "--consent",
+    metavar="TEXT",
+    help="Legal basis for storing the person, such as 'signed form 12'.",
 )
 retain_option = click.option(
     "--retain-days",
     type=click.IntRange(1, 36500),
     metavar="N",
-    help="Days after which `facekeep gallery purge` erases the person.",
+    help="Number of days after which `facekeep gallery purge` erases the person.",
 )
 largest_option = click.option(
-    "--largest", is_flag=True, help="Take the largest face, even where others are about as large."
+    "--largest", is_flag=True, help="Take the largest face, even if others are about as large."
 )
 new_person_option = click.option(
     "--new-person",
     is_flag=True,
-    help="The person is new, though the face or the name is like that of somebody enrolled.",
+    help="The person is new, even if the face or the name is like that of somebody enrolled.",
 )
 
 
@@ -63,7 +68,7 @@ new_person_option = click.option(
 @argument(
     "name",
     metavar="NAME",
-    help="The person; or a folder of folders, alone.",
+    help="Name of the person; or, alone, a folder that holds a folder for each person.",
     shell_complete=people_or_file_names,
 )
 @argument("images", type=PATH, nargs=-1, metavar="[IMAGE]...", help="Photos, or folders of photos.")

@@ -77,7 +77,7 @@ def check(run: Run) -> ExitStatus:
         "facekeep gallery restore backup.db --gallery people.db --key file:gallery.key",
     ],
 )
-@argument("copy", type=PATH, metavar="COPY", help="A copy of a gallery's file.")
+@argument("copy", type=PATH, metavar="COPY", help="A copy of the file of a gallery.")
 def restore_(run: Run, copy: Path) -> None:
     """Put a copy in the place of the gallery, which may be damaged or missing.
 
@@ -137,7 +137,7 @@ def purge(run: Run) -> None:
         "facekeep gallery keygen keyring:facekeep/me",
     ],
 )
-@argument("spec", metavar="SPEC", help="file:PATH or keyring:SERVICE/USER.")
+@argument("spec", metavar="SPEC", help="Where to keep the key: file:PATH or keyring:SERVICE/USER.")
 def keygen(run: Run, spec: str) -> None:
     """Make a new key; an existing one is never overwritten. Without the key nothing is readable."""
     from facekeep.gallery import generate_key
@@ -157,8 +157,10 @@ def keygen(run: Run, spec: str) -> None:
         "facekeep gallery rekey --new-key file:gallery.key  # encrypts a plain gallery",
     ],
 )
-@click.option("--new-key", metavar="SPEC", help="file:PATH, env:NAME or keyring:SERVICE/USER.")
-@click.option("--plain", is_flag=True, help="Take the encryption off.")
+@click.option(
+    "--new-key", metavar="SPEC", help="The new key: file:PATH, env:NAME or keyring:SERVICE/USER."
+)
+@click.option("--plain", is_flag=True, help="Remove the encryption.")
 def rekey(run: Run, new_key: str | None, plain: bool) -> None:
     """Encrypt templates and crops with another key, at once; the old key opens nothing any more.
 
@@ -191,19 +193,17 @@ def rekey(run: Run, new_key: str | None, plain: bool) -> None:
     type=PATH,
     multiple=True,
     metavar="DIR",
-    help="Also search this folder for the photos that people were enrolled from, whatever"
-    " their names; may be repeated.",
+    help="Also search this folder for the photos that people were enrolled from, even if"
+    " these were renamed; may be repeated.",
 )
 @click.option(
     "--drop",
     multiple=True,
     metavar="NAME",
-    help="Erase what cannot be carried over of this person; may be repeated.",
+    help="Erase the templates of this person that cannot be carried over; may be repeated.",
 )
-@click.option("--drop-all", is_flag=True, help="Erase what cannot be carried over of anybody.")
-@click.option(
-    "--backup", type=PATH, metavar="FILE", help="Keep the gallery as it was in a new file."
-)
+@click.option("--drop-all", is_flag=True, help="Erase all templates that cannot be carried over.")
+@click.option("--backup", type=PATH, metavar="FILE", help="Write the old gallery to this new file.")
 def migrate(
     run: Run, photos: tuple[Path, ...], drop: tuple[str, ...], drop_all: bool, backup: Path | None
 ) -> ExitStatus:
@@ -278,7 +278,11 @@ def _print_migration(run: Run, result: Migration) -> None:
 
 @command(app, "audit", uses=GALLERY, examples=["facekeep gallery audit --last 20"])
 @click.option(
-    "--last", type=click.IntRange(1, 1_000_000), default=100, metavar="N", help="Number of lines."
+    "--last",
+    type=click.IntRange(1, 1_000_000),
+    default=100,
+    metavar="N",
+    help="Maximum number of lines.",
 )
 def audit(run: Run, last: int) -> None:
     """Show what was done to the gallery, latest first; the lines never hold a name or a face."""

@@ -83,7 +83,7 @@ def list_(run: Run) -> None:
 
 @command(app, "info", examples=["facekeep models info sface", "facekeep models info sface --flops"])
 @model_argument
-@click.option("--flops", is_flag=True, help="Count the operations of one run from the file.")
+@click.option("--flops", is_flag=True, help="Count the operations of one run of the model.")
 def info(run: Run, name: str, flops: bool) -> None:
     """Show all that the catalog says about a model."""
     from facekeep.models import entry, model_cost
@@ -125,7 +125,7 @@ def path(run: Run, name: str) -> None:
     "names",
     nargs=-1,
     metavar="[NAME]...",
-    help="Models; all when none is named.",
+    help="Models to check. [default: all]",
     shell_complete=model_names(),
 )
 def verify(run: Run, names: tuple[str, ...]) -> ExitStatus:
@@ -157,7 +157,7 @@ def verify(run: Run, names: tuple[str, ...]) -> ExitStatus:
     "--from",
     type=PATH,
     metavar="FILE",
-    help="Take the file, or the archive with it, from here.",
+    help="Take the model from this file, or from an archive that holds it.",
 )
 def pull(run: Run, name: str, source: Path | None) -> None:
     """Fetch a model's files, if they are not here; the only command that uses the network.
@@ -198,8 +198,8 @@ def pull(run: Run, name: str, source: Path | None) -> None:
         "facekeep models import mine.ncnn.param --name mine",
     ],
 )
-@argument("file", type=PATH, metavar="FILE", help="A network that embeds faces.")
-@click.option("--name", required=True, metavar="NAME", help="What to call it.")
+@argument("file", type=PATH, metavar="FILE", help="The file of a network that embeds faces.")
+@click.option("--name", required=True, metavar="NAME", help="Name of the new model.")
 @click.option(
     "--arch",
     metavar="ARCH",
@@ -219,28 +219,33 @@ def pull(run: Run, name: str, source: Path | None) -> None:
     "--gamma",
     type=float,
     metavar="X",
-    help="Rank of an EdgeFace's linear layers, 0 to 1; none: full.",
+    help="Rank of the linear layers of an EdgeFace, 0 to 1. [default: full]",
 )
 @click.option(
     "--input-size",
     type=int,
     metavar="PIXELS",
-    help="Side of an EdgeFace's faces; 112 if not given.",
+    help="Side of the faces of an EdgeFace, in pixels. [default: 112]",
 )
 @click.option(
     "--color",
     default="rgb",
     metavar="ORDER",
-    help="Channels it expects: rgb or bgr.",
+    help="Order of the color channels that it expects: rgb or bgr.",
     shell_complete=choices("rgb", "bgr"),
 )
-@click.option("--mean", default=127.5, metavar="X", help="Subtracted from pixels 0 to 255.")
+@click.option(
+    "--mean",
+    default=127.5,
+    metavar="X",
+    help="Number that is subtracted from the pixels, which are 0 to 255.",
+)
 @click.option(
     "--scale",
     default=1 / 127.5,
     show_default="1/127.5",
     metavar="X",
-    help="What they are multiplied by then.",
+    help="Number that the result is multiplied by.",
 )
 @click.option(
     "license_",
@@ -255,7 +260,7 @@ def pull(run: Run, name: str, source: Path | None) -> None:
 @click.option(
     "--output",
     metavar="NAME",
-    help="Output of an ONNX network that is the embedding, where several could be.",
+    help="Name of the ONNX output that is the embedding, if there are several.",
 )
 def import_(
     run: Run,

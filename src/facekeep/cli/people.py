@@ -45,7 +45,7 @@ file_argument = argument("file", type=PATH, metavar="FILE", help="The export fil
 file_key_option = click.option(
     "--file-key",
     metavar="SPEC",
-    help="Key of the export file, where it is not the gallery's: file:PATH, env:NAME.",
+    help="Key of the export file, if it is not that of the gallery: file:PATH or env:NAME.",
 )
 
 _SOURCE = 20
@@ -139,7 +139,7 @@ def rename(run: Run, name: str, new_name: str, new_person: bool) -> None:
     nargs=-1,
     required=True,
     metavar="NAME...",
-    help="People; all go into the last one.",
+    help="People to merge into one; the last one is kept.",
     shell_complete=people_names,
 )
 def merge(run: Run, names: tuple[str, ...]) -> None:
@@ -163,7 +163,7 @@ def merge(run: Run, names: tuple[str, ...]) -> None:
     nargs=-1,
     required=True,
     metavar="TEMPLATE...",
-    help="Templates, as `people show` lists them, or the beginnings of their ids.",
+    help="Templates to move: their ids, as `people show` lists them, or the beginnings of these.",
 )
 @new_person_option
 def split(run: Run, name: str, new_name: str, templates: tuple[str, ...], new_person: bool) -> None:
@@ -188,10 +188,10 @@ def split(run: Run, name: str, new_name: str, templates: tuple[str, ...], new_pe
     "--template",
     multiple=True,
     metavar="ID",
-    help="Erase only this template, as `people show` lists it, or the beginning of its id; may"
-    " be repeated.",
+    help="Erase only this template: its id, as `people show` lists it, or the beginning"
+    " of that; may be repeated.",
 )
-@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@click.option("--yes", "-y", is_flag=True, help="Do not ask for confirmation.")
 def remove(run: Run, name: str, templates: tuple[str, ...], yes: bool) -> None:
     """Erase a person: templates, crops and name leave the file; nothing can bring them back.
 
@@ -241,7 +241,9 @@ def refuse(run: Run, name: str, image: str, largest: bool) -> None:
 )
 @file_argument
 @file_key_option
-@click.option("--plain", is_flag=True, help="Unencrypted, though the gallery is encrypted.")
+@click.option(
+    "--plain", is_flag=True, help="Do not encrypt the file, even if the gallery is encrypted."
+)
 def export(run: Run, file: Path, file_key: str | None, plain: bool) -> None:
     """Write everybody to a file that another gallery can import; encrypted if the gallery is."""
     with open_gallery(run.settings) as gallery:
@@ -268,7 +270,7 @@ def export(run: Run, file: Path, file_key: str | None, plain: bool) -> None:
     type=click.Choice(["error", "merge", "rename", "skip"]),
     default="error",
     metavar="WAY",
-    help="If a name is taken: error, merge, rename, skip.",
+    help="What to do if a name is taken: error, merge, rename or skip.",
 )
 @new_person_option
 def import_(

@@ -29,8 +29,8 @@ __all__ = [
 cache_option = click.option(
     "--cache/--no-cache",
     default=True,
-    help="Remember the faces of each photo, so that the next run is quick; see 'facekeep cache"
-    " info'.",
+    help="Remember the faces of each photo, so that the next run is fast; see 'facekeep"
+    " cache info'.",
 )
 
 

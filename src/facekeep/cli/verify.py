@@ -31,12 +31,14 @@ app = group()
     ],
 )
 @image_argument("first")
-@image_argument("second", metavar="IMAGE2", help="Another picture; or - likewise.")
+@image_argument(
+    "second", metavar="IMAGE2", help="The other picture; or - for one on standard input."
+)
 @click.option(
     "any_pair",
     "--any",
     is_flag=True,
-    help="Compare each face with each, and decide by the most similar pair.",
+    help="Compare every face with every face; the most similar pair decides.",
 )
 def verify(run: Run, first: str, second: str, any_pair: bool) -> ExitStatus:
     """Say whether two pictures show the same person.

@@ -28,7 +28,7 @@ app = group()
     type=click.IntRange(16, 1024),
     default=112,
     metavar="N",
-    help="Side of a crop, pixels.",
+    help="Side of a crop, in pixels.",
 )
 def align(run: Run, photos: Path, out: Path, size: int) -> ExitStatus:
     """Cut the main face out of each photo, aligned: what training takes.

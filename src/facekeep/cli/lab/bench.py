@@ -32,10 +32,10 @@ app = group()
     "stages",
     nargs=-1,
     metavar="[STAGE]...",
-    help="decode, detect, align, embed, identify, start; all when none is named.",
+    help="Stages to measure: decode, detect, align, embed, identify, start. [default: all]",
     shell_complete=choices("decode", "detect", "align", "embed", "identify", "start"),
 )
-@click.option("--image", type=PATH, metavar="PATH", help="A photo with a face to measure with.")
+@click.option("--image", type=PATH, metavar="PATH", help="A photo with a face, to measure with.")
 @click.option(
     "--model",
     metavar="NAME",
@@ -47,7 +47,7 @@ app = group()
     type=click.IntRange(3, 100_000),
     default=50,
     metavar="N",
-    help="Runs of each stage.",
+    help="Number of runs of each stage.",
 )
 def bench(
     run: Run, stages: tuple[str, ...], image: Path | None, model: str | None, repeats: int

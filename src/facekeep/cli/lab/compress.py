@@ -25,10 +25,15 @@ _heal_option = click.option(
     type=click.IntRange(0),
     default=0,
     metavar="STEPS",
-    help="Fine-tune it for this many steps to embed like the original; needs aligned --data.",
+    help="Number of steps to fine-tune it, so that it embeds like the original; needs"
+    " aligned --data.",
 )
 _batch_option = click.option(
-    "--batch", type=click.IntRange(2), default=64, metavar="N", help="Faces in a training step."
+    "--batch",
+    type=click.IntRange(2),
+    default=64,
+    metavar="N",
+    help="Number of faces in a training step.",
 )
 
 
@@ -75,7 +80,7 @@ def _rate_option(default: float) -> Decorator:
     "--skip",
     multiple=True,
     metavar="PATTERN",
-    help="Keep layers with such names float32, as '*head*'; repeatable.",
+    help="Keep layers whose names match this pattern float32, such as '*head*'; may be repeated.",
 )
 @click.option(
     "--target",
@@ -114,12 +119,13 @@ def quantize() -> None:
 )
 @click.option("--params", type=float, metavar="SHARE", help="Keep this share of the parameters.")
 @click.option(
-    "--latency", type=float, metavar="SHARE", help="Keep this share of the time for a face."
+    "--latency", type=float, metavar="SHARE", help="Keep this share of the time that a face takes."
 )
 @click.option(
     "--zeros",
     metavar="SHARE",
-    help="Instead, set this share of the weights to zero, or 2:4: a smaller file, not faster.",
+    help="Set this share of the weights to zero instead, or 2:4; the file becomes"
+    " smaller, but not faster.",
 )
 @click.option(
     "--by",
@@ -132,14 +138,14 @@ def quantize() -> None:
     "--kind",
     multiple=True,
     metavar="KIND",
-    help="What may be cut: hidden, rank or blocks; repeatable. [default: hidden, rank]",
+    help="What may be cut: hidden, rank or blocks; may be repeated. [default: hidden, rank]",
 )
 @click.option(
     "--multiple",
     type=click.IntRange(1),
     default=8,
     metavar="N",
-    help="Sizes become multiples of it.",
+    help="Make all sizes multiples of this number.",
 )
 @click.option(
     "--rounds",
@@ -174,14 +180,17 @@ def prune() -> None:
     help="Keep this share of each layer's variance instead.",
 )
 @click.option(
-    "--layers", multiple=True, metavar="PATTERN", help="Only layers with such names; repeatable."
+    "--layers",
+    multiple=True,
+    metavar="PATTERN",
+    help="Only layers whose names match this pattern; may be repeated.",
 )
 @click.option(
     "--multiple",
     type=click.IntRange(1),
     default=1,
     metavar="N",
-    help="Ranks become multiples of it.",
+    help="Make all ranks multiples of this number.",
 )
 @_heal_option
 @_batch_option
@@ -205,7 +214,7 @@ def lowrank() -> None:
     required=True,
     type=int,
     metavar="PIXELS",
-    help="The side of its crops, as 96, 80 or 64.",
+    help="Side of the crops, in pixels: 96, 80 or 64.",
 )
 @_heal_option
 @_batch_option
@@ -228,7 +237,7 @@ def resize() -> None:
     "--work",
     type=PATH,
     metavar="DIR",
-    help="Keep the result of each step, and the report, here. [default: RECIPE.work]",
+    help="Folder for the result of each step, and the report. [default: RECIPE.work]",
 )
 def run_(run: Run, recipe: Path, work: Path | None) -> None:
     """Do the steps of a recipe, register the result, and write a report of what they cost.

@@ -34,7 +34,7 @@ _SHARED: Final = parameters_of(
         "--labels",
         type=PATH,
         metavar="FILE",
-        help="A table with the columns key and identity, where the images do not name people.",
+        help="A table with the columns key and identity, if the images do not name people.",
     ),
     click.option(
         "--aligned/--raw",
@@ -46,7 +46,7 @@ _SHARED: Final = parameters_of(
         type=click.IntRange(1),
         default=256,
         metavar="N",
-        help="Faces of --data to calibrate and compare on.",
+        help="Number of faces of --data to calibrate and compare on.",
     ),
     click.option(
         "--eval-data",
@@ -57,18 +57,18 @@ _SHARED: Final = parameters_of(
     click.option(
         "--lfw-images", type=PATH, metavar="DIR", help="The photos of LFW, to measure on."
     ),
-    click.option("--lfw-pairs", type=PATH, metavar="FILE", help="Its pairs.txt."),
+    click.option("--lfw-pairs", type=PATH, metavar="FILE", help="The file pairs.txt of LFW."),
     click.option(
         "--cache",
         type=PATH,
         metavar="DIR",
-        help="Keep the faces found here: the next run is much faster.",
+        help="Keep the faces found in this folder: the next run is much faster.",
     ),
     click.option(
         "--work",
         type=PATH,
         metavar="DIR",
-        help="Keep the results here, so that an interrupted run can go on.",
+        help="Keep the results in this folder, so that an interrupted run can go on.",
     ),
 )
 """The options of all commands of the group except ``run``; those of the data, and ``--work``."""

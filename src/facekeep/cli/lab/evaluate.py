@@ -42,7 +42,7 @@ labels_option = click.option(
     "--labels",
     type=PATH,
     metavar="FILE",
-    help="A table with columns key and identity, where the pictures do not say who they show.",
+    help="A table with the columns key and identity, if the images do not name people.",
 )
 
 
@@ -56,7 +56,11 @@ labels_option = click.option(
     ],
 )
 @click.option(
-    "--images", required=True, type=PATH, metavar="DIR", help="The folder of the people's folders."
+    "--images",
+    required=True,
+    type=PATH,
+    metavar="DIR",
+    help="The folder that holds a folder for each person.",
 )
 @click.option(
     "--pairs",
@@ -126,7 +130,7 @@ def folder(
     type=click.IntRange(1),
     default=1,
     metavar="N",
-    help="Photos to enroll a person by.",
+    help="Number of photos to enroll a person with.",
 )
 @click.option(
     "--strangers",
@@ -135,7 +139,13 @@ def folder(
     metavar="SHARE",
     help="Share of the people with more photos than that who are not enrolled.",
 )
-@click.option("--seed", type=click.IntRange(0), default=0, metavar="N", help="Decides who.")
+@click.option(
+    "--seed",
+    type=click.IntRange(0),
+    default=0,
+    metavar="N",
+    help="Seed of the choice of the strangers.",
+)
 def identify(
     run: Run,
     people: Path,
@@ -170,7 +180,10 @@ def identify(
     help="A table (CSV, TSV) with the columns left, right, mated, fold.",
 )
 @click.option(
-    "--images", type=PATH, metavar="DIR", help="Where its paths start. [default: its own folder]"
+    "--images",
+    type=PATH,
+    metavar="DIR",
+    help="Folder that its paths start from. [default: its own folder]",
 )
 @aligned_option
 def pairs(run: Run, file: Path, images: Path | None, aligned: bool) -> Experiment:

@@ -41,38 +41,39 @@ __all__ = ["detect"]
     "--model",
     multiple=True,
     metavar="NAME",
-    help="Detector to evaluate; repeat to compare several. [default: the setting detector: yunet]",
+    help="Detector to evaluate; may be repeated, to compare several. [default: the"
+    " setting detector: yunet]",
     shell_complete=model_names("detect"),
 )
 @click.option(
     "--sizes",
     default="20,40,80,160",
     metavar="PIXELS",
-    help="The shorter sides at which faces are shown.",
+    help="Sizes at which faces are shown: their shorter sides, in pixels.",
 )
 @click.option(
     "--hard/--plain",
     default=False,
-    help="Damage what is shown: dark, pale, blurred, coarse, compressed, partly covered.",
+    help="Damage the images: dark, pale, blurred, coarse, compressed, partly covered.",
 )
 @click.option(
     "--scenes",
     type=PATH,
     metavar="PATH",
-    help="Photos without annotations, a folder or a tar: how much is reported there.",
+    help="Photos without annotations, to count false detections in; a folder or a tar.",
 )
 @click.option(
     "--holdout",
     type=click.IntRange(1),
     metavar="N",
-    help="Show only the N people that training with the same --seed keeps out.",
+    help="Use only the N people that training with the same --seed keeps out.",
 )
 @click.option(
     "--seed",
     type=click.IntRange(0),
     default=0,
     metavar="N",
-    help="Decides who, and where each lies.",
+    help="Seed of the choice of people, and of the places of the faces.",
 )
 @report_option
 @out_option

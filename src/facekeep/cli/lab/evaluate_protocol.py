@@ -55,18 +55,18 @@ USES: Final = (
 aligned_option = click.option(
     "--aligned/--raw",
     default=False,
-    help="The images are face crops, aligned already; or faces are found.",
+    help="The images are aligned face crops; or photos in which faces are detected.",
 )
 conditions_option = click.option(
     "--conditions/--no-conditions",
     default=False,
-    help="Also by size, sharpness, brightness, contrast and turn of the worse face.",
+    help="Also measure by size, sharpness, brightness, contrast and turn of the worse face.",
 )
 report_option = click.option(
     "--report",
     type=PATH,
     metavar="DIR",
-    help="Write report.html with curves and the worst errors here.",
+    help="Write report.html, with curves and the worst errors, to this folder.",
 )
 
 _SHARED: Final = parameters_of(
@@ -75,8 +75,8 @@ _SHARED: Final = parameters_of(
         "--model",
         multiple=True,
         metavar="NAME",
-        help="Embedder to evaluate; repeat to compare several."
-        " [default: the setting embedder: sface]",
+        help="Embedder to evaluate; may be repeated, to compare several. [default: the"
+        " setting embedder: sface]",
         shell_complete=model_names("embed"),
     ),
     click.option(
@@ -85,13 +85,14 @@ _SHARED: Final = parameters_of(
         multiple=True,
         type=float,
         metavar="RATE",
-        help="Target rate, such as 1e-4; repeatable. [default: those usual in the protocol]",
+        help="Target false-match rate, such as 1e-4; may be repeated. [default: those usual"
+        " in the protocol]",
     ),
     click.option(
         "--cache",
         type=PATH,
         metavar="DIR",
-        help="Keep the faces found here: the next run is much quicker.",
+        help="Keep the faces found in this folder: the next run is much faster.",
     ),
     report_option,
     out_option,

@@ -26,7 +26,7 @@ from facekeep.cli.output import format_value
     "--to",
     required=True,
     metavar="TARGET",
-    help="openvino, ncnn, tflite, coreml or executorch.",
+    help="Runtime to write for: openvino, ncnn, tflite, coreml or executorch.",
     shell_complete=choices("openvino", "ncnn", "tflite", "coreml", "executorch"),
 )
 @click.option(
@@ -34,7 +34,7 @@ from facekeep.cli.output import format_value
     "-o",
     type=PATH,
     metavar="PATH",
-    help="The file to write. [default: called like the model]",
+    help="The file to write. [default: named after the model]",
 )
 def export(run: Run, name: str, *, to: str, out: Path | None) -> None:
     """Write a model in the form of another runtime, after comparing its numbers.

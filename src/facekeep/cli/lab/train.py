@@ -54,7 +54,7 @@ def _parameter(name: str) -> str:
         "facekeep train --out run --resume",
     ],
 )
-@click.option("--out", type=PATH, metavar="RUN", help="Make this folder for all of the run.")
+@click.option("--out", type=PATH, metavar="RUN", help="Folder for everything that the run writes.")
 @click.option("--resume", is_flag=True, help="Go on with the run in --out from its checkpoint.")
 @click.option(
     "--name",

@@ -64,7 +64,7 @@ out_option = click.option(
     required=True,
     type=PATH,
     metavar="RUN",
-    help="Make this folder for all of the run.",
+    help="Folder for everything that the run writes.",
 )
 name_option = click.option(
     "--name", metavar="NAME", help="Put the result into the catalog under this name."
@@ -98,7 +98,7 @@ def _recipe_options(
         "batch": ("--batch", "N", f"{images} in a step."),
         "lr": ("--lr", "X", "Highest learning rate."),
         "holdout": own.get("holdout", ("--holdout", "N", "People kept out to measure with.")),
-        "seed": ("--seed", "N", "Start of all random numbers."),
+        "seed": ("--seed", "N", "Seed of all random numbers."),
     }
     hints = get_type_hints(kind)
     defaults = {field.name: field.default for field in fields(kind)}
@@ -119,21 +119,21 @@ _DETECTOR_OPTIONS = {
     "scenes": (
         "--scenes",
         "TAR",
-        "Photos that nobody annotated: backgrounds, and more faces.",
+        "Photos without annotations: backgrounds, and more faces.",
     ),
     "crops": (
         "--crops",
         "DIR",
         "Aligned faces of many more people, as facekeep train takes.",
     ),
-    "crops_used": ("--crops-used", "N", "So many of them."),
-    "teacher": ("--teacher", "NAME", "Labels what nobody annotated."),
+    "crops_used": ("--crops-used", "N", "Number of them to use."),
+    "teacher": ("--teacher", "NAME", "Detector that labels the photos without annotations."),
     "begin": (
         "--from",
         "NAME",
         "Begin with the weights of this small YuNet. [default: from scratch]",
     ),
-    "side": ("--side", "N", "Side of a mosaic, a multiple of 32 pixels."),
+    "side": ("--side", "N", "Side of a mosaic, in pixels; a multiple of 32."),
 }
 
 
@@ -195,7 +195,7 @@ def _describe_refiner(summary: dict[str, Any]) -> str:
 
 
 _QUALITY_OPTIONS = {
-    "data": ("--data", "PHOTOS", "Clear photos of faces, one a person; tar or folder."),
+    "data": ("--data", "PHOTOS", "Clear photos of faces, one for each person; tar or folder."),
     "teacher": ("--teacher", "NAME", "Embedder that the network belongs to, and learns from."),
     "crops": ("--crops", "N", "Damaged crops to learn from."),
     "holdout": ("--holdout", "N", "Photos kept out to measure with."),
@@ -231,7 +231,7 @@ def _describe_quality(summary: dict[str, Any]) -> str:
 
 
 _ORIENTER_OPTIONS = {
-    "data": ("--data", "PHOTOS", "Upright photos of faces, one a person; tar or folder."),
+    "data": ("--data", "PHOTOS", "Upright photos of faces, one for each person; tar or folder."),
     "holdout": ("--holdout", "N", "Photos kept out to measure with."),
 }
 
