@@ -141,20 +141,6 @@ class Outcome:
 
 
 @pytest.fixture
-def opencv_4(monkeypatch: pytest.MonkeyPatch) -> None:
-    """OpenCV 5 takes images of any size; version 4 warps none of 32,767 pixels or more a side."""
-    import cv2
-
-    theirs = cv2.warpAffine
-
-    def refuse_large(image: NDArray[np.uint8], *arguments: Any) -> NDArray[np.uint8]:
-        assert max(image.shape) < 32_767
-        return theirs(image, *arguments)
-
-    monkeypatch.setattr(cv2, "warpAffine", refuse_large)
-
-
-@pytest.fixture
 def quiet_log() -> Iterator[None]:
     """Undo what the command line does to the library's logger."""
     logger = logging.getLogger("facekeep")

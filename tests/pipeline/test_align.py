@@ -187,7 +187,6 @@ def test_images_smaller_than_the_crop_do_no_harm(shape, scale):
     assert crop.max() <= 200
 
 
-@pytest.mark.usefixtures("opencv_4")
 @pytest.mark.parametrize("shape", [(1, 100_000), (100_000, 1), (2, 200_000)])
 def test_a_strip_longer_than_a_short_integer_is_averaged_like_any_image(shape):
     """A pixel of the crop covers 700 x 700, then 8 x 8, of the image: a white line, else black."""
@@ -198,7 +197,6 @@ def test_a_strip_longer_than_a_short_integer_is_averaged_like_any_image(shape):
     assert align(image, points).sum() == pytest.approx(255 * 3 * min(shape) * 112 / 8, rel=0.1)
 
 
-@pytest.mark.usefixtures("opencv_4")
 def test_a_panorama_wider_than_a_short_integer_is_no_obstacle(collins):
     wide = np.zeros((300, 40_000, 3), np.uint8)
     wide[:, 38_000:38_512] = collins[:300]

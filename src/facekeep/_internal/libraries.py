@@ -17,6 +17,9 @@ __all__ = ["MODULES", "broken_library"]
 MODULES: Final = {"opencv-python-headless": "cv2", "pillow": "PIL", "protobuf": "google"}
 """What the packages are imported as that do not say it by their own names."""
 
+_EXTRAS: Final = {"cv2": ("OpenCV", "train")}
+"""What only an extra brings, and is imported where it is used: its name and the extra."""
+
 _OWN: Final = ("facekeep", "__main__")
 
 
@@ -71,6 +74,11 @@ def _dependency_error(module: str, error: Exception) -> DependencyError:
         return DependencyError(
             f"this Python lacks a part of itself, {module} ({one_line(error)});"
             " install a Python that is complete"
+        )
+    if module in _EXTRAS and isinstance(error, ModuleNotFoundError):
+        name, extra = _EXTRAS[module]
+        return DependencyError(
+            f"{name} is not installed; install it with: pip install 'facekeep[{extra}]'"
         )
     library = _distribution(module)
     return DependencyError(

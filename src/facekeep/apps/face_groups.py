@@ -22,11 +22,10 @@ from facekeep.pipeline.enrollment import (
     Enrollment,
     Rejection,
     StoredPerson,
-    encode_png,
     write_source,
 )
 from facekeep.pipeline.enrollment_rules import Fault, get_policy
-from facekeep.pipeline.image import content_digest, load_image
+from facekeep.pipeline.image import content_digest, encode_png, load_image
 from facekeep.pipeline.quality import POLICIES, Policy, explain, review
 from facekeep.types import Decision, Face, Threshold, round_number
 

@@ -20,7 +20,7 @@ from facekeep.models import ModelEntry, default_model, entry, open_model
 from facekeep.pipeline.image import check_image
 from facekeep.pipeline.orientation import Orienter, Seen, moved_back
 from facekeep.pipeline.refine import BATCH, Crops, Refiner, chosen_entry
-from facekeep.pipeline.warp import warp
+from facekeep.pipeline.warp import halve, resize, warp
 from facekeep.runtime import RuntimeOptions
 from facekeep.types import Face
 
@@ -475,18 +475,11 @@ def _check_range(
 
 def _resized(image: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
     """Scale an image, without aliasing, to a size of at least one pixel."""
-    import cv2
-
     width, height = max(width, 1), max(height, 1)
     # Averaging 2 x 2 pixels is several times faster than one step of another ratio.
     while _can_halve(image.shape[0], height) and _can_halve(image.shape[1], width):
-        half = image.shape[1] // 2, image.shape[0] // 2
-        image = np.asarray(cv2.resize(image, half, interpolation=cv2.INTER_AREA), np.uint8)
-    if (height, width) == image.shape[:2]:
-        return image
-    shrinks = height < image.shape[0] or width < image.shape[1]
-    method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(image, (width, height), interpolation=method), np.uint8)
+        image = halve(image)
+    return resize(image, width, height)
 
 
 def _afar(image: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -27,7 +27,7 @@ from facekeep.pipeline.enrollment_rules import (
     find_inconsistent,
     get_policy,
 )
-from facekeep.pipeline.image import ImageSource, content_digest
+from facekeep.pipeline.image import ImageSource, content_digest, encode_png
 from facekeep.pipeline.quality import Policy, reason_words
 from facekeep.types import Calibrated, Face
 
@@ -40,7 +40,6 @@ __all__ = [
     "Enrollment",
     "Rejection",
     "StoredPerson",
-    "encode_png",
     "read_digest",
     "write_source",
 ]
@@ -412,10 +411,3 @@ def _image(outcome: Accepted | Rejection) -> str:
 
 def _is_path(source: ImageSource) -> TypeGuard[str | os.PathLike[str]]:
     return isinstance(source, str | os.PathLike)
-
-
-def encode_png(crop: NDArray[np.uint8]) -> bytes:
-    """Encode a crop without loss."""
-    import cv2
-
-    return bytes(cv2.imencode(".png", crop[..., ::-1])[1])

@@ -63,6 +63,7 @@ __all__ = [
     "content_digest",
     "count_pixels",
     "elsewhere",
+    "encode_png",
     "from_bgr",
     "is_picture",
     "list_images",
@@ -257,6 +258,19 @@ def save_image(path: str | os.PathLike[str], rgb: object, *, quality: int = 92) 
         write_whole(target, encoded)
     except (OSError, ValueError) as error:
         raise _explain_write_error(target, error) from error
+
+
+def encode_png(rgb: NDArray[np.uint8]) -> bytes:
+    """Encode an image without loss, as a small file rather than the smallest.
+
+    Args:
+        rgb: uint8 ``(H, W, 3)`` RGB.
+    """
+    from PIL import Image
+
+    encoded = io.BytesIO()
+    Image.fromarray(rgb).save(encoded, "PNG", compress_level=1)
+    return encoded.getvalue()
 
 
 def _style(target: str) -> str:
