@@ -28,7 +28,6 @@ from facekeep.models.model_entry import (
     EXPORT,
     BundledSource,
     Conversion,
-    DistributionSource,
     FileEntry,
     FileSource,
     ModelEntry,
@@ -222,8 +221,6 @@ def find(entry: ModelEntry, file: FileEntry) -> Path | None:
     for source in file.sources:
         if isinstance(source, BundledSource):
             path = WEIGHTS / source.bundled
-        elif isinstance(source, DistributionSource):
-            path = _in_distribution(source)
         elif isinstance(source, FileSource):
             path = Path(source.file)
         else:
@@ -288,16 +285,6 @@ def mend(entry: ModelEntry, file: FileEntry) -> tuple[str, Hint | None]:
 def pull_hint(entry: ModelEntry) -> Hint:
     """Give the hint to pull a model."""
     return Hint("pull", {"model": entry.name})
-
-
-def _in_distribution(source: DistributionSource) -> Path | None:
-    try:
-        distribution = importlib.metadata.distribution(source.distribution)
-    except importlib.metadata.PackageNotFoundError:
-        return None
-    if distribution.version != source.version:
-        return None
-    return Path(str(distribution.locate_file(source.path)))
 
 
 def _convert(entry: ModelEntry, conversion: Conversion, source: Path) -> bytes:
