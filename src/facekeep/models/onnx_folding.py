@@ -74,11 +74,11 @@ def _compute_constants(graph: Any, *, in_blocks: bool) -> tuple[_Constants, list
     constants = {item.name: numpy_helper.to_array(item) for item in graph.initializer}
     remaining = []
     for node in graph.node:
+        data = constants.get(node.input[0]) if node.input else None
+        stays = in_blocks and data is not None and data.ndim > 1
         if not all(name in constants for name in node.input):
             remaining.append(node)
-        elif node.op_type == "DequantizeLinear" and in_blocks and constants[node.input[0]].ndim > 1:
-            remaining.append(node)
-        elif node.op_type == "DequantizeLinear":
+        elif node.op_type == "DequantizeLinear" and not stays:
             constants[node.output[0]] = _dequantize(node, *(constants[i] for i in node.input))
         elif node.op_type == "Reshape":
             data, shape = (constants[name] for name in node.input)
