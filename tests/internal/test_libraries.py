@@ -29,7 +29,6 @@ NEEDED = {
     "cryptography": "cryptography",
     "platformdirs": "platformdirs",
     "typer": "typer",
-    "onnx": "onnx",
 }
 
 
