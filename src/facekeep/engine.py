@@ -407,7 +407,7 @@ class FaceEngine(Closing, Forking):
                 *helpers,
                 quality,
             ]
-        files += [file.sha256 for model in models if model is not None for file in model.files]
+        files += [file.published for model in models if model is not None for file in model.files]
         parts = [_PIPELINE, files, self.space.id, self._settings]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 

@@ -20,13 +20,11 @@ def _log_as_before(quiet_log: None) -> None:
 @pytest.fixture(scope="session")
 def whole_folder(
     tmp_path_factory: pytest.TempPathFactory,
-    folded_models: Path,
     hopper: NDArray[np.uint8],
     collins: NDArray[np.uint8],
 ) -> Path:
     """The folder as it is before a test; made once."""
     folder, cache = tmp_path_factory.mktemp("photos"), tmp_path_factory.mktemp("cache")
-    (cache / "models").symlink_to(folded_models)
     height = min(len(hopper), len(collins))
     save_image(folder / "hopper.jpg", hopper)
     save_image(folder / "hopper2.jpg", (hopper * 0.8).astype(np.uint8))

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from photo_kit import cache, folded_models, photo_folder
+from photo_kit import cache, photo_folder
 
 from facekeep import load_image, save_image
 
-__all__ = ["cache", "folded_models", "photo_folder"]
+__all__ = ["cache", "photo_folder"]
 
 
 @pytest.fixture(autouse=True)

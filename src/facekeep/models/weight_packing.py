@@ -80,7 +80,7 @@ def pack_weights(source: bytes, numbers: Numbers) -> bytes:
 
 
 def is_packed(source: bytes) -> bool:
-    """Tell whether a network holds constants that `pack_weights` stored in fewer bits.
+    """Tell whether constants are only stored in fewer bits: by `pack_weights`, or in blocks.
 
     Raises:
         ModelCorrupt: ``source`` is no ONNX network.
@@ -88,10 +88,12 @@ def is_packed(source: bytes) -> bool:
     import onnx
 
     try:
-        constants = onnx.load_model_from_string(source).graph.initializer
+        graph = onnx.load_model_from_string(source).graph
     except Exception as error:
         raise ModelCorrupt("the network to pack cannot be read as ONNX") from error
-    return any(_PACKED.fullmatch(constant.name) for constant in constants)
+    kinds = {node.op_type for node in graph.node}
+    in_blocks = "DequantizeLinear" in kinds and "QuantizeLinear" not in kinds
+    return in_blocks or any(_PACKED.fullmatch(constant.name) for constant in graph.initializer)
 
 
 def _weights(graph: Any) -> set[str]:

@@ -227,7 +227,7 @@ def _digest_settings(detector: Detector, size: int) -> bytes:
     code = [Path(str(module.__file__)).read_bytes() for module in modules]
     settings = [
         __version__,
-        [file.sha256 for model in detector.models for file in model.files],
+        [file.published for model in detector.models for file in model.files],
         [detector.score, detector.min_face, detector.max_faces],
         [detector.longest_side, detector.overlap, size],
         [hashlib.sha256(each).hexdigest() for each in [*code, Path(__file__).read_bytes()]],
