@@ -1,7 +1,7 @@
-"""Facts about a face that decide whether it can be told and enrolled, and the reasons when not.
+"""Facts about a face that decide whether it can be recognized and enrolled, and why not.
 
 ``assess`` measures, ``review`` holds the facts against a ``Policy``, ``with_reasons`` marks faces
-that are too poor to be told from others; where the limits come from: docs/quality.md.
+that are too poor to be recognized; where the limits come from: docs/quality.md.
 """
 
 from __future__ import annotations
@@ -270,7 +270,7 @@ _CHECKS = (
         lambda q: q.recognizability,
         "min_recognizability",
         "use a clearer picture: the face is damaged, covered or not a face at all, and cannot be "
-        "told from others (recognizability {value:.2f}, {limit:.2f} is needed)",
+        "recognized (recognizability {value:.2f}, {limit:.2f} is needed)",
     ),
 )
 
