@@ -33,19 +33,25 @@ def blur(image: NDArray[np.uint8], weights: Sequence[int]) -> NDArray[np.uint8]:
 
     Args:
         image: uint8 ``(H, W, C)``.
-        weights: Of a pixel and its neighbors, an odd number of them, whose sum is at most 256.
+        weights: Of a pixel and its neighbors, an odd number of them, the same on both sides, whose
+            sum is at most 256.
 
     Returns:
         uint8 ``(H, W, C)``, rounded.
     """
     reach = len(weights) // 2
-    height, width = image.shape[:2]
-    wide = np.pad(image, ((reach, reach), (reach, reach), (0, 0)), "reflect").astype(np.uint32)
-    rows = np.zeros((height, *wide.shape[1:]), np.uint32)
-    both = np.full(image.shape, sum(weights) ** 2 // 2, np.uint32)
-    for place, weight in enumerate(weights):
-        rows += weight * wide[place : place + height]
-    for place, weight in enumerate(weights):
-        both += weight * rows[:, place : place + width]
+    height, width, channels = image.shape
+    wide = np.pad(image, ((reach, reach), (reach, reach), (0, 0)), "reflect").astype(np.uint16)
+    wide = wide.reshape(len(wide), -1)
+    rows = wide[reach : reach + height] * np.uint16(weights[reach])
+    for away, weight in enumerate(weights[:reach]):
+        rows += (wide[away : away + height] + wide[2 * reach - away :][:height]) * np.uint16(weight)
+    sums = rows.astype(np.uint32)
+    length = width * channels
+    both = sums[:, reach * channels :][:, :length] * np.uint32(weights[reach])
+    for away, weight in enumerate(weights[:reach]):
+        first, last = (sums[:, at * channels :][:, :length] for at in (away, 2 * reach - away))
+        both += (first + last) * np.uint32(weight)
+    both += sum(weights) ** 2 // 2
     both //= sum(weights) ** 2
-    return both.astype(np.uint8)
+    return both.astype(np.uint8).reshape(image.shape)

@@ -425,7 +425,13 @@ def _edges(luma: NDArray[Any]) -> list[float]:
         luma[1:, 1:] - luma[:-1, :-1],
         luma[1:, :-1] - luma[:-1, 1:],
     )
-    return [float(difference.std()) for difference in differences]
+    return [_deviation(each.ravel()) for each in differences]
+
+
+def _deviation(values: NDArray[np.float32]) -> float:
+    """The standard deviation; several times faster than NumPy's for few values near zero."""
+    mean = float(values.mean(dtype=np.float64))
+    return math.sqrt(max(float(values @ values) / len(values) - mean**2, 0.0))
 
 
 def _blockiness(image: NDArray[np.uint8], bbox: NDArray[np.float32]) -> float:

@@ -143,16 +143,15 @@ def _bilinear(
     right -= corner
     below -= corner
     place = (y >> _BITS).astype(np.intp)
-    place += 1
     place *= width
-    place += (x >> _BITS) + 1
+    place += x >> _BITS
+    place += width + 1  # of the border
     pixels = source.ravel()
     red_blue = np.full(place.shape, _HALF_RED_AND_BLUE)
     green = np.full(place.shape, _HALF_GREEN)
-    weights = (_ONE - right - below - corner, right, corner, below)
-    for step, weight in zip((0, 1, width, -1), weights, strict=True):
-        place += step
-        seen = pixels.take(place)
+    weights = (_ONE - right - below - corner, right, below, corner)
+    for step, weight in zip((0, 1, width, width + 1), weights, strict=True):
+        seen = pixels[step:].take(place, mode="clip")  # all are inside; this is the fastest mode
         both = seen & _RED_AND_BLUE
         both *= weight
         red_blue += both
