@@ -1,13 +1,15 @@
-"""The brightness of pixels, and their mean with their neighbors, as OpenCV has them."""
+"""Gray, blur and deviation of pixels, as OpenCV has them."""
 
 from __future__ import annotations
 
+import functools
+import math
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["blur", "to_gray"]
+__all__ = ["blur", "deviation", "to_gray"]
 
 # Red, green and blue in gray (ITU-R BT.601), of 32768.
 _GRAY = np.array([9798, 19235, 3735], np.float32)
@@ -41,7 +43,8 @@ def blur(image: NDArray[np.uint8], weights: Sequence[int]) -> NDArray[np.uint8]:
     """
     reach = len(weights) // 2
     height, width, channels = image.shape
-    wide = np.pad(image, ((reach, reach), (reach, reach), (0, 0)), "reflect").astype(np.uint16)
+    lines, columns = (_mirrored(length, reach) for length in (height, width))
+    wide = image.take(lines, axis=0).take(columns, axis=1).astype(np.uint16)
     wide = wide.reshape(len(wide), -1)
     rows = wide[reach : reach + height] * np.uint16(weights[reach])
     for away, weight in enumerate(weights[:reach]):
@@ -55,3 +58,14 @@ def blur(image: NDArray[np.uint8], weights: Sequence[int]) -> NDArray[np.uint8]:
     both += sum(weights) ** 2 // 2
     both //= sum(weights) ** 2
     return both.astype(np.uint8).reshape(image.shape)
+
+
+@functools.cache
+def _mirrored(length: int, reach: int) -> NDArray[np.intp]:
+    return np.pad(np.arange(length), reach, "reflect")
+
+
+def deviation(values: NDArray[np.float32]) -> float:
+    """Return the standard deviation, for few values several times as fast as NumPy's own."""
+    centered = values.ravel() - values.sum() / values.size
+    return math.sqrt(float(centered @ centered) / values.size)
