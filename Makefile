@@ -35,7 +35,7 @@ bench: .venv/.demo
 docs: .venv/.dev
 	$(BIN)/python scripts/gen_cli_docs.py
 
-# The documentation as a website, in site/.
+# The documentation as a website, in site/: open site/index.html (its search needs a web server).
 site: .venv/.docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
