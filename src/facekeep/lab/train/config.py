@@ -108,8 +108,8 @@ class Recipe:
     teacher_sees: Annotated[
         Literal["changed", "full", "plain"],
         about(
-            "What teachers embed: changed: each augmented crop, in the training size; full: the same"
-            " in full size; plain: every face once, unchanged, which is much faster on a CPU.",
+            "What teachers embed: changed: each augmented crop, in the training size; full: the"
+            " same in full size; plain: every face once, unchanged, which is much faster on a CPU.",
             metavar="WHICH",
         ),
     ] = "changed"
