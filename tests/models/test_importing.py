@@ -114,7 +114,7 @@ def test_without_onnx_a_network_in_the_form_that_runs_is_imported(
     assert not (tmp_path / "target.onnx").exists()
 
 
-@pytest.mark.parametrize("kind", ["two outputs", "no network", "a named output"])
+@pytest.mark.parametrize("kind", ["two outputs", "no network", "an unknown output"])
 def test_without_onnx_others_name_the_extra(
     network: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
@@ -127,7 +127,7 @@ def test_without_onnx_others_name_the_extra(
     elif kind == "no network":
         network.write_bytes(b"something else")
     with pytest.raises(RuntimeUnavailable, match=r"pip install 'facekeep\[import\]'$") as caught:
-        adapt(str(network), str(tmp_path / "x"), "y" if kind == "a named output" else None)
+        adapt(str(network), str(tmp_path / "x"), "z" if kind == "an unknown output" else None)
     assert "\n" not in str(caught.value)
 
 
