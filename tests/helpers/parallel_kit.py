@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from facekeep.lab.nn import create_model
-from facekeep.lab.train.distill import distill_loss
 from facekeep.lab.train.heads import make_head
+from facekeep.lab.train.learner import distill_loss
 from facekeep.lab.train.parallel import Parallel, from_environment
 
 CLASSES = 13  # odd, so that two processes hold different numbers

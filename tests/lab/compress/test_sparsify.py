@@ -11,7 +11,7 @@ from cutting_kit import likeness, lively, smooth_crops
 from torch import nn
 
 from facekeep.errors import InputError
-from facekeep.lab.compress.sparsify import sparsify
+from facekeep.lab.compress.prune import sparsify
 from facekeep.lab.nn import EdgeFace, export_onnx
 from facekeep.models.sparse import thin
 

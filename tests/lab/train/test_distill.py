@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from facekeep.errors import InputError
-from facekeep.lab.train.distill import cosine_loss, distill_loss, relational_loss
+from facekeep.lab.train.learner import cosine_loss, distill_loss, relational_loss
 
 
 def rows(count: int, width: int, seed: int = 0) -> Tensor:

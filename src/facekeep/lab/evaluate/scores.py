@@ -279,17 +279,12 @@ class Curve:
         fnmr: float64 ``(n,)``, from the share that failed up to 1.
         eer: Equal error rate: where the line between the two neighboring points with FMR at or
             above and below FNMR has both equal.
-        eer_threshold: The highest cosine at which FMR is not below FNMR.
-        auc: Area under the ROC curve: how often a mated comparison scores higher than a non-mated
-            one, ties counted half.
     """
 
     thresholds: Rates
     fmr: Rates
     fnmr: Rates
     eer: float
-    eer_threshold: float
-    auc: float
 
 
 def trace_curve(scores: Scores, *, points: int = 300) -> Curve:
@@ -309,10 +304,8 @@ def trace_curve(scores: Scores, *, points: int = 300) -> Curve:
         if not count:
             raise InputError(f"a curve needs mated and non-mated comparisons: none is {kind}")
     thresholds = _thresholds(scores, points)
-    eer, limit = _equal_error(scores)
-    return Curve(
-        thresholds, scores.fmr(thresholds), scores.fnmr(thresholds), eer, limit, _area(scores)
-    )
+    rates = scores.fmr(thresholds), scores.fnmr(thresholds)
+    return Curve(thresholds, *rates, _equal_error(scores))
 
 
 def _thresholds(scores: Scores, points: int) -> Rates:
@@ -333,7 +326,7 @@ def _places(count: int, points: int) -> NDArray[np.intp]:
     return np.union1d(near, np.linspace(0, count - 1, min(count, points)).astype(np.intp))
 
 
-def _equal_error(scores: Scores) -> tuple[float, float]:
+def _equal_error(scores: Scores) -> float:
     low, high = -_BEYOND, _BEYOND
     while low < (middle := (low + high) / 2) < high:
         if _excess(scores, middle) >= 0:
@@ -342,16 +335,9 @@ def _equal_error(scores: Scores) -> tuple[float, float]:
             high = middle
     above, below = _excess(scores, low), _excess(scores, high)
     fmr = scores.fmr([low, high])
-    limit = float(at_least(low, scores.mated.dtype))
-    return float(fmr[0] + (fmr[1] - fmr[0]) * above / (above - below)), limit
+    return float(fmr[0] + (fmr[1] - fmr[0]) * above / (above - below))
 
 
 def _excess(scores: Scores, threshold: float) -> float:
     """FMR less FNMR: falls as the threshold rises, from at least 0 to -1."""
     return float((scores.fmr(threshold) - scores.fnmr(threshold))[0])
-
-
-def _area(scores: Scores) -> float:
-    higher: Any = np.nextafter(scores.mated, scores.mated.dtype.type(np.inf))
-    beaten = 1 - (scores.fmr(scores.mated) + scores.fmr(higher)) / 2
-    return float(beaten.sum() / (len(scores.mated) + scores.mated_failed))
