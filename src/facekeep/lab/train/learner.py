@@ -15,13 +15,13 @@ from torch.nn.parallel import DistributedDataParallel
 from facekeep.errors import InputError, RuntimeUnavailable
 from facekeep.lab.datasets.source import Source
 from facekeep.lab.nn import EdgeFace
-from facekeep.lab.train.config import Recipe
 from facekeep.lab.train.ema import Ema
 from facekeep.lab.train.embedding import embed_faces, pick_first_of_each
 from facekeep.lab.train.fake_quantization import FakeQuantizationMode, read_fake_quantization
 from facekeep.lab.train.heads import Head, make_head
 from facekeep.lab.train.parallel import Parallel
 from facekeep.lab.train.pixels import normalize, resize
+from facekeep.lab.train.recipe import Recipe
 from facekeep.lab.train.teacher_targets import Targets
 
 __all__ = [

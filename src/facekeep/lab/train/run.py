@@ -18,7 +18,6 @@ from facekeep.lab.datasets.training_set import open_source
 from facekeep.lab.evaluate.crops import has_face_in_place
 from facekeep.lab.evaluate.plots import require_matplotlib
 from facekeep.lab.evaluate.result import list_points
-from facekeep.lab.train.config import Recipe
 from facekeep.lab.train.embedder_loop import EmbedderTrainer
 from facekeep.lab.train.embedding import read_face
 from facekeep.lab.train.folder import KEPT_OUT, begin, require_new
@@ -27,6 +26,7 @@ from facekeep.lab.train.learner import Learner
 from facekeep.lab.train.loader import Loader
 from facekeep.lab.train.loop import Watch, unwatched
 from facekeep.lab.train.parallel import Parallel, from_environment
+from facekeep.lab.train.recipe import Recipe
 from facekeep.lab.train.results import (
     Registered,
     TrainingResult,
