@@ -164,7 +164,7 @@ def _loss(case: Case, network: nn.Module, head: nn.Module, step: int, parallel: 
     rows = network(faces)
     loss: Tensor = head(rows, labels[part])
     if case.distil:
-        loss = loss + 10 * distill_loss(rows, teachers, weights=[1, 3], parallel=parallel)
+        loss = loss + 10 * distill_loss(rows, teachers, parallel=parallel)
     return loss
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, cast, get_args
+from typing import Final, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -35,7 +35,6 @@ from facekeep.lab.compress.dimensions import (
     name_writer,
     rotate_ranks,
 )
-from facekeep.lab.compress.lowrank import match_linear_layers
 from facekeep.lab.compress.statistics import (
     ActivationStatistics,
     collect_statistics,
@@ -84,7 +83,6 @@ def sparsify(
     share: float | Pattern,
     *,
     crops: Tensor | None = None,
-    layers: Sequence[str] = ("*",),
     progress: Callable[[int], object] = lambda crops: None,
 ) -> SparseNetwork:
     """Set weights of the linear layers to zero.
@@ -98,19 +96,13 @@ def sparsify(
             importance is what a weight adds to the outputs on faces (cf. arXiv 2306.11695), and
             the weights that stay are fitted by least squares. Without them importance is the size
             of the weight.
-        layers: Which: patterns of names, as ``stages.3.*``.
         progress: Called with the number of crops done since the last call.
-
-    Raises:
-        InputError: ``share`` is out of range, or no layer has such a name.
     """
-    if share != "2:4" and not (isinstance(share, int | float) and 0 < share < 1):
-        raise InputError(f"the share of zeros must be above 0 and below 1, or 2:4, not {share!r}")
     statistics = {} if crops is None else collect_statistics(model, crops, progress=progress)
     thin = copy.deepcopy(model)
     matrices = {name: each for name, each in thin.named_modules() if isinstance(each, nn.Linear)}
-    for name in match_linear_layers(matrices, layers):
-        _prune_matrix(matrices[name], share, statistics.get(name))
+    for name, matrix in matrices.items():
+        _prune_matrix(matrix, share, statistics.get(name))
     weights = [each.weight for each in matrices.values()]
     zeros = sum(int((each == 0).sum()) for each in weights)
     return SparseNetwork(thin, zeros / sum(each.numel() for each in weights))
@@ -232,7 +224,7 @@ def prune(
     Raises:
         InputError: An argument is wrong, or the network cannot be made that small.
     """
-    _check(keep, of, crops, by, kinds, multiple, rounds)
+    _check(crops, by, kinds)
     whole = model
     for each in range(1, rounds + 1):
         pruner = _Pruner(model, crops, by, tuple(kinds), multiple, progress)
@@ -488,25 +480,9 @@ def _list_cuts(before: EdgeFace, after: EdgeFace) -> Iterator[Cut]:
             yield Cut(each.layer, each.kind, each.size, left)
 
 
-def _check(
-    keep: float,
-    of: Goal | CostFunction,
-    crops: Tensor | None,
-    by: str,
-    kinds: Sequence[str],
-    multiple: int,
-    rounds: int,
-) -> None:
-    if not 0 < keep < 1:
-        raise InputError(f"keep must be above 0 and below 1, not {keep!r}")
-    if isinstance(of, str) and of not in get_args(Goal):
-        raise InputError(f"of must be {' or '.join(get_args(Goal))}, or a function, not {of!r}")
-    if by not in get_args(ImportanceMethod):
-        raise InputError(f"by must be {' or '.join(get_args(ImportanceMethod))}, not {by!r}")
+def _check(crops: Tensor | None, by: ImportanceMethod, kinds: Sequence[str]) -> None:
     if not kinds or not set(kinds) <= set(CUT_KINDS):
         raise InputError(f"what may be cut is {', '.join(CUT_KINDS)}, not {', '.join(kinds)!r}")
-    if min(multiple, rounds) < 1:
-        raise InputError("multiple and rounds must be at least 1")
     if crops is None and by == "taylor":
         raise InputError("Taylor importance needs faces; name some, or use magnitude", "data")
     if by == "magnitude" and "blocks" in kinds:

@@ -171,8 +171,7 @@ class Head(nn.Module):
         parallel: Parallel,
     ) -> None:
         super().__init__()
-        _check_sizes(width, classes, parallel.world)
-        _check_rates(scale, sample_rate)
+        _check_sizes(classes, parallel.world)
         self.margin, self.scale = margin, scale
         self.width, self.classes = width, classes
         self.sample_rate, self.seed, self.parallel = sample_rate, seed, parallel
@@ -372,17 +371,8 @@ def _margin(kind: str, margin: float | None) -> Margin | None:
     return chosen() if margin is None else chosen(margin)
 
 
-def _check_sizes(width: int, classes: int, world: int) -> None:
-    if width < 1:
-        raise InputError(f"the embeddings' width must be at least 1, not {width}")
+def _check_sizes(classes: int, world: int) -> None:
     if classes < 2:
         raise InputError(f"a head needs at least 2 identities to tell apart, not {classes}")
     if classes < world:
         raise InputError(f"{classes} classes cannot be shared by {world} processes; start fewer")
-
-
-def _check_rates(scale: float, sample_rate: float) -> None:
-    if not 0 < scale < math.inf:
-        raise InputError(f"the scale must be above 0, not {scale!r}")
-    if not 0 < sample_rate <= 1:
-        raise InputError(f"sample_rate must be above 0 to 1, not {sample_rate!r}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Final
@@ -39,7 +38,6 @@ def distill_loss(
     student: Tensor,
     teachers: Sequence[Tensor],
     *,
-    weights: Sequence[float] | None = None,
     parallel: Parallel | None = None,
 ) -> Tensor:
     """Measure how far a student is from its teachers, in float32 also under autocast.
@@ -50,24 +48,22 @@ def distill_loss(
     Args:
         student: ``(n, d)``, this process's part of the batch; n is the same in every process.
         teachers: What each teacher makes of the same faces, ``(n, its width)``.
-        weights: One a teacher, each above 0; None counts all alike.
         parallel: The processes that share the batch; None for a single one.
 
     Returns:
-        The weighted mean of the teachers' losses over the batch of all processes: the same number
+        The mean of the teachers' losses over the batch of all processes: the same number
         in every process. The mean of the processes' gradients (``DistributedDataParallel``) is
         that of one process with the whole batch.
 
     Raises:
-        InputError: There is no teacher, the shapes do not fit, or a weight is not above 0.
+        InputError: The shapes do not fit.
     """
     parallel = parallel or Parallel()
-    weights = _checked(student, teachers, weights)
+    _check_rows(student, teachers)
     with torch.autocast(student.device.type, enabled=False):
         everyone = parallel.gather(_real(student))
         losses = [_loss(everyone, parallel.gather(_real(rows))) for rows in teachers]
-    weighted = [loss * weight for loss, weight in zip(losses, weights, strict=True)]
-    return torch.stack(weighted).sum() / math.fsum(weights)
+    return torch.stack(losses).sum() / len(losses)
 
 
 def cosine_loss(student: Tensor, teacher: Tensor) -> Tensor:
@@ -111,20 +107,11 @@ def _real(rows: Tensor) -> Tensor:
     return rows.to(torch.promote_types(rows.dtype, torch.float32))
 
 
-def _checked(
-    student: Tensor, teachers: Sequence[Tensor], weights: Sequence[float] | None
-) -> Sequence[float]:
-    if weights is None:
-        weights = [1.0] * len(teachers)
-    if not teachers or len(weights) != len(teachers):
-        raise InputError(f"{len(teachers)} teachers and {len(weights)} weights; give one to each")
-    if not all(0 < weight < math.inf for weight in weights):
-        raise InputError(f"the weights of teachers must be above 0, not {list(weights)}")
+def _check_rows(student: Tensor, teachers: Sequence[Tensor]) -> None:
     for rows in (student, *teachers):
         if rows.ndim != 2 or not len(rows) or len(rows) != len(student):
             shapes = ", ".join(str(tuple(each.shape)) for each in (student, *teachers))
             raise InputError(f"expected a row for each face from student and teachers: {shapes}")
-    return weights
 
 
 TIMES: Final = "times"
