@@ -2,72 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
-import importlib.util
-import io
-import logging
-import tempfile
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from facekeep._internal.timing import in_turns
 from facekeep.errors import FacekeepError, InputError
-from facekeep.lab.nn.edgeface import EdgeFace
 from facekeep.models import ModelEntry, entry, model_cost, open_model
 from facekeep.runtime import RuntimeOptions, Session, open_session
 
-__all__ = ["NetworkSpeed", "measure_network", "plain_export"]
-
-
-def plain_export(model: EdgeFace) -> tuple[bytes, str]:
-    """Export a network with ``torch.onnx.export`` and all that is default there.
-
-    PyTorch's present exporter needs the package onnxscript; without it the one of TorchScript is
-    taken. The batch is free, as in ours.
-
-    Returns:
-        The ONNX file, and which exporter made it.
-    """
-    present = importlib.util.find_spec("onnxscript") is not None
-    crops = torch.zeros(2, 3, model.input_size, model.input_size)
-    batch = {"x": {0: torch.export.Dim("batch")}} if present else None
-    with tempfile.TemporaryDirectory() as folder, _quiet():
-        path = Path(folder) / "plain.onnx"
-        torch.onnx.export(
-            model.eval(),
-            (crops,),
-            str(path),
-            input_names=["image"],
-            output_names=["embedding"],
-            dynamo=present,
-            external_data=False,
-            dynamic_shapes=batch,
-            dynamic_axes=None if present else {"image": {0: "batch"}},
-            verbose=False,
-        )
-        content = path.read_bytes()
-    form = "torch.export" if present else "TorchScript"
-    return content, f"PyTorch {torch.__version__}, by {form}"
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep to ourselves what the exporters tell about themselves."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)
-
+__all__ = ["NetworkSpeed", "measure_network"]
 
 _PRODUCT = 1024  # the side of the matrices by which the processor is measured
 
@@ -149,8 +95,8 @@ def measure_network(name: str, *, threads: int = 1, repeats: int = 200) -> Netwo
 def _open_plain_export(model: ModelEntry, threads: int) -> tuple[Session | None, str]:
     """Open the plain export of a model's network; say what made it, or why there is none."""
     try:
-        from facekeep.lab.bench.network import plain_export
         from facekeep.lab.nn import read_network
+        from facekeep.lab.nn.plain import plain_export
 
         content, source = plain_export(read_network(model))
         return open_session(content, options=RuntimeOptions(threads=threads)), source
