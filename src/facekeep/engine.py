@@ -11,13 +11,14 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import partial
-from numbers import Integral
 from typing import Any, TypeGuard, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from facekeep._internal.arguments import require_count, require_rate
 from facekeep._internal.closing import Closing
+from facekeep._internal.files import printable
 from facekeep._internal.fork import Forking, watch
 from facekeep.errors import (
     GalleryNotFound,
@@ -72,14 +73,14 @@ _UNKNOWN_DETECTOR = uuid.uuid4().hex
 class FaceEngine(Closing, Forking):
     """Enroll people from photos and recognize them in others.
 
-    ``identify`` is the sum of three steps, for programs that need what lies between them::
+    ``identify`` is the sum of three steps, for programs that need what lies between them:
 
         faces = engine.find(image)  # boxes, landmarks, quality, aligned crops
         faces = engine.embed(faces)
         faces = engine.match(faces)  # who they are
 
     Threads may share one engine and get the same results as one thread. Networks are loaded when
-    they are first needed; ``close``, or leaving the ``with`` block, lets go of everything that the
+    they are first needed; ``close``, or leaving the ``with`` block, closes everything that the
     engine opened. In a process that is forked from this one, networks and gallery are opened again
     when they are first needed there.
 
@@ -94,8 +95,10 @@ class FaceEngine(Closing, Forking):
         read_only: Never write to the gallery; works on read-only media.
         detector: Name of the detector, or an object that keeps the protocol ``FaceDetector``; None
             for the default.
-        refiner: Name of what places landmarks better; None for the default, ``none`` for nothing.
-        orienter: Name of what tells turned faces; None for the default, ``none`` for nothing.
+        refiner: Name of the network that makes landmarks more exact; None for the default,
+            ``none`` to work without it.
+        orienter: Name of the network that detects turned faces; None for the default, ``none`` to
+            treat all faces as upright.
         embedder: Name of the embedder, or an object that keeps the protocol ``FaceEmbedder``; None
             for the default.
         fmr: The false-match rate to decide at: the share of comparisons between two different
@@ -105,8 +108,8 @@ class FaceEngine(Closing, Forking):
             people in the gallery, and ``fmr`` cannot be given.
         review: How strictly photos are examined before they are enrolled: ``off``, ``standard``
             or ``strict``.
-        any_quality: Take every face for usable, however poor; else faces that show too little to
-            be told from others have ``Face.reasons``, are compared with nobody and never named.
+        any_quality: Treat every face as usable. Without it, faces that show too little to be
+            recognized have ``Face.reasons``, are compared with nobody and never get a name.
         keep_crops: Keep the aligned face with each template, so that a later change of model needs
             no new photos.
         min_face: Smallest face wanted, in pixels; see ``Detector``.
@@ -165,8 +168,10 @@ class FaceEngine(Closing, Forking):
             raise InputError("flip belongs to an embedder that is named, not given")
         if isinstance(gallery, GalleryStore) and key is not None:
             raise InputError("key belongs to a gallery that is named, not given")
-        if max_faces is not None and not (isinstance(max_faces, Integral) and max_faces >= 1):
-            raise InputError(f"max_faces must be 1 or more, or None; got {max_faces!r}")
+        if max_faces is not None:
+            require_count("max_faces", max_faces)
+        require_count("max_pixels", max_pixels)
+        require_count("max_bytes", max_bytes)
         if threads is not None:
             options = dataclasses.replace(options, threads=threads)
         self.fmr = _FMR if fmr is None else fmr
@@ -225,9 +230,16 @@ class FaceEngine(Closing, Forking):
             fmr=self._identification_fmr,
         )
 
+    def __repr__(self) -> str:
+        gallery = "no gallery" if self._source is None else f"gallery {_name_of(self._source)}"
+        detector = _name_of(self._detector_names[0] or default_model("detect"))
+        rate = f"fmr {self.fmr:g}" if self.fpir is None else f"fpir {self.fpir:g}"
+        embedder = printable(self.model.name)
+        return f"<FaceEngine {gallery}, detector {detector}, embedder {embedder}, {rate}>"
+
     @property
     def limits(self) -> Limits:
-        """What ``load_image`` must be told so that it loads pictures as this engine does."""
+        """The arguments with which ``load_image`` loads pictures as this engine does."""
         return self._analyzer.limits
 
     # Faces
@@ -284,11 +296,11 @@ class FaceEngine(Closing, Forking):
         return self._match(self.gallery, list(faces), limit, top_k, collage=collage)
 
     def detect(self, image: ImageSource) -> list[Face]:
-        """Find the faces of an image as ``find`` does, and let go of the crops."""
+        """Find the faces of an image as ``find`` does, without their crops."""
         return [face.replace(crop=None) for face in self.find(image)]
 
     def analyze(self, image: ImageSource) -> list[Face]:
-        """Find the faces of an image and embed them; the crops are let go."""
+        """Find the faces of an image and embed them; the crops are not kept."""
         return next(self.analyze_batch([image]))
 
     def analyze_batch(self, images: Iterable[ImageSource]) -> Iterator[list[Face]]:
@@ -364,6 +376,8 @@ class FaceEngine(Closing, Forking):
         """
         _require_one_rate(fmr, fpir)
         share = self.fpir if fmr is None and fpir is None else fpir
+        if people is not None:
+            require_count("people", people, 0)
         if people is not None and share is not None:
             return threshold_among(self.model, share, people, templates=templates)
         return threshold(self.model, self.fmr if fmr is None else fmr, templates=templates)
@@ -395,7 +409,7 @@ class FaceEngine(Closing, Forking):
                 *helpers,
                 quality,
             ]
-        files += [file.sha256 for model in models if model is not None for file in model.files]
+        files += [file.published for model in models if model is not None for file in model.files]
         parts = [_PIPELINE, files, self.space.id, self._settings]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
@@ -601,6 +615,7 @@ class FaceEngine(Closing, Forking):
         *,
         collage: bool,
     ) -> list[Face]:
+        require_count("top_k", top_k)
         if not faces:
             return faces
         people = gallery.count()
@@ -624,8 +639,10 @@ class FaceEngine(Closing, Forking):
 def _require_one_rate(fmr: float | None, fpir: float | None) -> None:
     if fmr is not None and fpir is not None:
         raise InputError("fmr and fpir are two ways to say how often to err: give one of them")
+    if fmr is not None:
+        require_rate("a false-match rate", fmr, "1e-4")
     if fpir is not None:
-        fmr_among(fpir, 1)
+        require_rate("the share of strangers", fpir, "0.01")
 
 
 def _require_objects(gallery: object, detector: object, embedder: object) -> None:
@@ -641,6 +658,11 @@ def _require_objects(gallery: object, detector: object, embedder: object) -> Non
                 f"{name} must be a {kind} or keep the protocol {protocol.__name__}, which"
                 f" {type(value).__name__} does not"
             )
+
+
+def _name_of(part: object) -> str:
+    """Name a part of the engine: a path or the name of a model, or the class of an object."""
+    return printable(part) if isinstance(part, str | os.PathLike) else type(part).__name__
 
 
 def _is_detector(detector: str | FaceDetector | None) -> TypeGuard[FaceDetector]:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from facekeep.cli.app import COMMANDS
 from facekeep.cli.completion import DEVICES, RUNTIMES
 from facekeep.cli.main import build
 from facekeep.config.settings import SETTINGS
@@ -69,7 +70,7 @@ def test_options_of_settings_are_those_of_the_table(path: str, command):
 
 @pytest.mark.parametrize(("path", "command"), TREE, ids=name_of)
 def test_help_is_in_words_and_fits_eighty_columns_in_a_pipe(cli, path: str, command):
-    """Neither typer nor Python shows through: no types, no literals, no comparisons."""
+    """Neither click nor Python shows through: no types, no literals, no comparisons."""
     outcome = cli(*path.split()[1:], "-h")
     assert outcome.status == 0
     lines = outcome.out.splitlines()
@@ -83,6 +84,45 @@ def test_help_is_in_words_and_fits_eighty_columns_in_a_pipe(cli, path: str, comm
     commands = outcome.out.partition("\nCommands:\n")[2].partition("\n\n")[0]
     assert "..." not in commands, "no sentence is cut"
     assert not re.search(r"default: [^]]*\d_\d", outcome.out)
+
+
+def test_the_help_of_all_tells_of_each_command_what_its_own_help_does():
+    for name, (_, summary) in COMMANDS.items():
+        assert summary == PROGRAM.commands[name].get_short_help_str(limit=400)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("words", "loaded"),
+    [
+        (["--help"], set()),
+        (["confg"], set()),
+        (["config", "path"], {"config"}),
+        (["identify", "-h"], {"identify"}),
+        (["models", "-h"], {"models", "lab"}),
+    ],
+)
+def test_a_command_is_imported_when_it_is_called(words, loaded):
+    script = (
+        "import sys\nfrom facekeep.cli.main import main\nmain(sys.argv[1:])\n"
+        "print(*(m for m in sys.modules if m.startswith('facekeep.')), file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, *words], capture_output=True, text=True, check=True
+    )
+    modules = {m.split(".")[2] for m in done.stderr.split() if m.startswith("facekeep.cli.")}
+    assert (
+        modules & {*(module.split(".")[0] for module, _ in COMMANDS.values()), "models"} == loaded
+    )
+    assert "facekeep.lab" not in done.stderr.split()
+
+
+@pytest.mark.parametrize("words", [["--colour", "bgr"], ["--licence", "MIT"]])
+def test_british_spellings_are_understood_but_not_shown(cli, words):
+    command = PROGRAM.commands["models"].commands["import"]
+    context = command.make_context("import", ["a.onnx", "--name", "mine", *words])
+    assert words[1] in context.params.values()
+    assert words[0] not in cli("models", "import", "-h").out
 
 
 @pytest.mark.parametrize("path", ["facekeep", "facekeep people", "facekeep people show"])
@@ -117,7 +157,7 @@ def test_defaults_are_told_by_their_real_values():
 
 
 def completed(cli, monkeypatch, shell: str, *words: str) -> list[str]:
-    monkeypatch.setenv("_FACEKEEP_COMPLETE", f"complete_{shell}")
+    monkeypatch.setenv("_FACEKEEP_COMPLETE", f"{shell}_complete")
     monkeypatch.setenv("COMP_WORDS", "facekeep " + " ".join(words))
     monkeypatch.setenv("COMP_CWORD", str(len(words)))
     outcome = cli()
@@ -157,8 +197,8 @@ def test_what_is_completed_is_what_there_is(cli, monkeypatch):
 
 
 @pytest.mark.slow
-def test_the_shell_completes_names_of_people(cli, monkeypatch, album):
-    before = sorted(album.iterdir())
+def test_the_shell_completes_names_of_people(cli, monkeypatch, photo_folder):
+    before = sorted(photo_folder.iterdir())
     for words, found in [
         (("people", "show", "Gra"), ["Grace\\ Hopper"]),
         (("people", "show", "-g", "no.db", "Gra"), []),
@@ -167,7 +207,7 @@ def test_the_shell_completes_names_of_people(cli, monkeypatch, album):
         (("enroll", '"Ei'), ["Eileen Collins"]),
     ]:
         assert completed(cli, monkeypatch, "bash", *words) == found
-    assert sorted(album.iterdir()) == before
+    assert sorted(photo_folder.iterdir()) == before
 
 
 def example_lines():

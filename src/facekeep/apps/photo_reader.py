@@ -16,14 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facekeep._internal.files import printable, why
-from facekeep._internal.memory import has_room
+from facekeep._internal.memory import can_allocate
 from facekeep.apps.photo_cache import PhotoCache, stamp_of
 from facekeep.engine import FaceEngine
 from facekeep.errors import ImageError
 from facekeep.pipeline.image import content_digest, count_pixels, list_images, load_image
 from facekeep.types import Face
 
-__all__ = ["Photo", "Photos", "Progress", "Unreadable", "read_folder", "read_photos"]
+__all__ = ["Photo", "Photos", "Progress", "UnreadableError", "read_folder", "read_photos"]
 
 _log = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ class Photo:
 
 
 @dataclass(frozen=True, slots=True)
-class Unreadable:
+class UnreadableError:
     """A photo or folder that cannot be read, and why."""
 
     path: Path
@@ -68,9 +68,9 @@ class Photos:
     """
 
     photos: tuple[Photo, ...]
-    unreadable: tuple[Unreadable, ...]
+    unreadable: tuple[UnreadableError, ...]
     analyzed: int
-    skipped: tuple[Unreadable, ...] = ()
+    skipped: tuple[UnreadableError, ...] = ()
 
     @property
     def faces(self) -> int:
@@ -79,7 +79,7 @@ class Photos:
 
     @property
     def unusable(self) -> int:
-        """The number of faces too poor to be told from others; see ``Face.reasons``."""
+        """The number of faces too poor to be recognized; see ``Face.reasons``."""
         return sum(not face.usable for photo in self.photos for face in photo.faces)
 
     def to_dict(self) -> dict[str, Any]:
@@ -118,10 +118,10 @@ def read_folder(
     Raises:
         ImageError: The folder cannot be read, or holds no pictures.
     """
-    skipped: list[Unreadable] = []
+    skipped: list[UnreadableError] = []
 
     def skip(path: Path, reason: str) -> None:
-        skipped.append(Unreadable(path, f"the folder cannot be read: {reason}"))
+        skipped.append(UnreadableError(path, f"the folder cannot be read: {reason}"))
 
     paths = list_images(folder, on_skip=skip)
     if not paths:
@@ -180,7 +180,7 @@ class _Reader:
         found = [(path, self._found[path]) for path in self._paths if path in self._found]
         return Photos(
             tuple(Photo(path, tuple(each)) for path, each in found if not isinstance(each, str)),
-            tuple(Unreadable(path, each) for path, each in found if isinstance(each, str)),
+            tuple(UnreadableError(path, each) for path, each in found if isinstance(each, str)),
             self._analyzed,
         )
 
@@ -277,7 +277,7 @@ class _Reader:
 
     def _is_the_photos(self, error: ImageError) -> bool:
         """Tell whether the bytes of a photo are why it cannot be read, not this machine."""
-        return _is_the_bytes(error) and has_room(_DECODING * self._engine.max_pixels)
+        return _is_the_bytes(error) and can_allocate(_DECODING * self._engine.max_pixels)
 
     def _keep(self, digest: str, found: list[Face] | str) -> None:
         if self._cache is not None and digest:

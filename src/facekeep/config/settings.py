@@ -408,10 +408,10 @@ def example_toml() -> str:
 def _unknown(where: str, name: str) -> ConfigError:
     import difflib
 
-    told = f"{where}unknown key {shorten(name)}"
+    message = f"{where}unknown key {shorten(name)}"
     if close := difflib.get_close_matches(name.lower(), SETTINGS, n=1):
-        return ConfigError(f"{told}; did you mean {close[0]}?")
-    return ConfigError(f"{told}; known: {', '.join(SETTINGS)}", "config_example")
+        return ConfigError(f"{message}; did you mean {close[0]}?")
+    return ConfigError(f"{message}; known: {', '.join(SETTINGS)}", "config_example")
 
 
 def _shown(value: object, setting: Field) -> str:

@@ -49,7 +49,7 @@ def test_quantize_fine_tunes_and_prints_before_and_after(cli, people: Path, tmp_
     document = outcome.json
     for side in ("before", "after"):
         assert set(document[side]) >= KEYS
-    assert document["steps"][0]["told"].endswith("quantization-aware training for 2 steps")
+    assert document["steps"][0]["message"].endswith("quantization-aware training for 2 steps")
     assert document["after"]["bytes"] < document["before"]["bytes"]
 
 
@@ -72,7 +72,7 @@ def test_without_faces_only_weights_are_rounded_and_that_is_said(cli, tiny: Mode
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (["--mode", "static"], "--data"),
         (["--mode", "ternary"], "--mode must be one of static"),
@@ -87,11 +87,11 @@ def test_without_faces_only_weights_are_rounded_and_that_is_said(cli, tiny: Mode
     ],
 )
 def test_wrong_use_is_one_line_and_changes_nothing(
-    words: list[str], told: str, cli, tiny: ModelEntry
+    words: list[str], message: str, cli, tiny: ModelEntry
 ) -> None:
     outcome = cli("compress", "quantize", "tiny", "--out", "small", *words)
     assert outcome.status == 2
-    assert told in outcome.err
+    assert message in outcome.err
     assert outcome.err.count("\n") == 1
     assert not (Path(str(tiny.folder)).parent / "small").exists()
 
@@ -119,7 +119,7 @@ def test_a_foreign_network_cannot_be_reshaped(cli, tiny: ModelEntry) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (["prune"], "--macs or --params or --latency or --zeros must say how much is left"),
         (["prune", "--macs", "0.5", "--params", "0.5"], "give only one of them"),
@@ -140,11 +140,11 @@ def test_a_foreign_network_cannot_be_reshaped(cli, tiny: ModelEntry) -> None:
         (["resize", "--size", "64", "--heal", "10"], "--data"),
     ],
 )
-def test_shapes_need_to_be_said(words: list[str], told: str, cli, tiny: ModelEntry) -> None:
+def test_shapes_need_to_be_said(words: list[str], message: str, cli, tiny: ModelEntry) -> None:
     verb, *options = words
     outcome = cli("compress", verb, "tiny", "--out", "small", *options)
     assert outcome.status == 2
-    assert told in outcome.err
+    assert message in outcome.err
 
 
 RECIPE = """
@@ -181,7 +181,7 @@ def test_a_recipe_does_its_steps_and_writes_a_report(
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ('model = "tiny"\nout = "small"', "add a [[step]]"),
         (RECIPE.replace("count", "counts"), "unknown key 'counts'; known: data, labels"),
@@ -205,11 +205,11 @@ def test_a_recipe_does_its_steps_and_writes_a_report(
     ],
 )
 def test_a_wrong_recipe_says_where(
-    text: str, told: str, cli, tiny: ModelEntry, tmp_path: Path
+    text: str, message: str, cli, tiny: ModelEntry, tmp_path: Path
 ) -> None:
     recipe = tmp_path / "recipe.toml"
     recipe.write_text(text)
     outcome = cli("compress", "run", recipe)
     assert outcome.status == 2
-    assert told in outcome.err
+    assert message in outcome.err
     assert not (tmp_path / "recipe.work").exists()

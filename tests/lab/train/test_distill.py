@@ -81,7 +81,7 @@ def test_under_autocast_the_loss_is_computed_in_float32() -> None:
 
 
 @pytest.mark.parametrize(
-    ("student", "teachers", "told"),
+    ("student", "teachers", "message"),
     [
         (rows(3, 4), [rows(2, 4)], "a row for each face from student and teachers: (3, 4)"),
         (rows(3, 4), [rows(3, 4)[0]], "a row for each face"),
@@ -89,7 +89,7 @@ def test_under_autocast_the_loss_is_computed_in_float32() -> None:
         (rows(1, 4), [rows(1, 5)], "at least 2 faces a batch"),
     ],
 )
-def test_what_cannot_be_compared(student: Tensor, teachers: list[Tensor], told: str) -> None:
+def test_what_cannot_be_compared(student: Tensor, teachers: list[Tensor], message: str) -> None:
     with pytest.raises(InputError) as caught:
         distill_loss(student, teachers)
-    assert told in str(caught.value)
+    assert message in str(caught.value)

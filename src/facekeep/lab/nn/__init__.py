@@ -22,15 +22,15 @@ from facekeep.lab.nn.checkpoint import (
     recognize,
     save_checkpoint,
 )
-from facekeep.lab.nn.cost import Cost, cost
+from facekeep.lab.nn.cost import NetworkCost, cost
 from facekeep.lab.nn.edgeface import MODELS, Architecture, EdgeFace, create_model
 from facekeep.lab.nn.export import export_onnx
 
 __all__ = [
     "MODELS",
     "Architecture",
-    "Cost",
     "EdgeFace",
+    "NetworkCost",
     "cost",
     "create_model",
     "export_onnx",

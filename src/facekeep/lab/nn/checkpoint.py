@@ -25,14 +25,14 @@ from facekeep._internal.files import open_regular, path_text, printable, why
 from facekeep.errors import ModelCorrupt, ModelError, ModelNotFound
 from facekeep.lab.nn.edgeface import EdgeFace, create_model
 from facekeep.lab.nn.graph import PRODUCER
-from facekeep.lab.nn.shapes import fault, network_of, recognize, width_of
+from facekeep.lab.nn.shapes import find_mismatch, network_of, read_width, recognize
 from facekeep.models import ModelEntry, checkpoint_path, locate
 from facekeep.models.files import keep, read_model
-from facekeep.models.sparse import spread
+from facekeep.models.sparse import restore_zeros
 from facekeep.models.weight_packing import unpack
 
 __all__ = [
-    "Unreadable",
+    "UnreadableError",
     "checkpoint_bytes",
     "load_checkpoint",
     "load_tensors",
@@ -81,7 +81,7 @@ def _state(content: bytes, shown: str) -> tuple[dict[str, Tensor], int]:
         " start from a .pt checkpoint or a model trained here"
     )
     try:
-        model = onnx.load_model_from_string(spread(content))
+        model = onnx.load_model_from_string(restore_zeros(content))
     except Exception as error:
         raise ModelError(foreign) from error
     if model.producer_name != PRODUCER:
@@ -118,7 +118,7 @@ _LARGEST_PICKLE = 1 << 20
 _LARGEST_TUPLE = 100  # entries, those of tuples in it too
 
 
-class Unreadable(Exception):
+class UnreadableError(Exception):
     """A file is damaged, or asks for more than tensors; the message says what is wrong with it."""
 
 
@@ -129,22 +129,22 @@ def load_tensors(stream: BinaryIO) -> dict[str, Any]:
     no tensor becomes None.
 
     Raises:
-        Unreadable: It is damaged, no such checkpoint, or asks for more than tensors.
+        UnreadableError: It is damaged, no such checkpoint, or asks for more than tensors.
     """
     try:
         size = stream.seek(0, 2)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of PyTorch's plans with quantized tensors
             content = torch.load(_checked_copy(stream, size), "cpu", weights_only=True)
-    except Unreadable:
+    except UnreadableError:
         raise
     except Exception as error:  # a damaged file can make PyTorch raise nearly anything
-        raise Unreadable("it is damaged, or no checkpoint") from error
+        raise UnreadableError("it is damaged, or no checkpoint") from error
     if not isinstance(content, dict) or not all(isinstance(name, str) for name in content):
-        raise Unreadable("it holds no dictionary of named tensors")
+        raise UnreadableError("it holds no dictionary of named tensors")
     every = [each for value in content.values() for each in _tensors(value)]
     if sum(each.numel() for each in every) > size or not all(map(_is_inside, every)):
-        raise Unreadable("a tensor claims more numbers than there are")
+        raise UnreadableError("a tensor claims more numbers than there are")
     return {name: _convert(value) for name, value in content.items()}
 
 
@@ -158,10 +158,10 @@ def _checked_copy(stream: BinaryIO, size: int) -> BinaryIO:
         infos = archive.infolist()
         packed = any(info.compress_type != zipfile.ZIP_STORED for info in infos)
         if packed or sum(info.file_size for info in infos) > size:
-            raise Unreadable("its members are compressed or overlap")
+            raise UnreadableError("its members are compressed or overlap")
         lists = [name for name in archive.namelist() if name.endswith("/data.pkl")]
         if len(lists) != 1:
-            raise Unreadable("it holds no list of tensors")
+            raise UnreadableError("it holds no list of tensors")
         target.writestr("archive/version", "3\n")
         for info in infos:
             name = info.filename.removeprefix(lists[0].removesuffix("data.pkl"))
@@ -176,12 +176,12 @@ def _checked_copy(stream: BinaryIO, size: int) -> BinaryIO:
 def _check_pickle(content: bytes) -> None:
     """Refuse names that no state dict needs, and tuples too large to hash, without running it."""
     if len(content) > _LARGEST_PICKLE:
-        raise Unreadable("its list of tensors is too long")
+        raise UnreadableError("its list of tensors is too long")
     stack, memo = list[int](), dict[Any, int]()  # how many entries each object has; 0 is a mark
     for operation, argument, _ in pickletools.genops(content):
         if operation.name == "GLOBAL" and argument not in _NAMES:
             asked = printable(str(argument).replace(" ", "."))[:80]
-            raise Unreadable(f"it asks for {asked}, which is no tensor; nothing was run")
+            raise UnreadableError(f"it asks for {asked}, which is no tensor; nothing was run")
         taken = _take(stack, operation.stack_before)
         entries = 1 + taken if "TUPLE" in operation.name else 1
         if operation.name.endswith("BINGET"):
@@ -189,7 +189,7 @@ def _check_pickle(content: bytes) -> None:
         elif operation.name.endswith("BINPUT"):
             memo[argument] = stack[-1]
         if entries > _LARGEST_TUPLE:
-            raise Unreadable("its list of tensors is damaged")
+            raise UnreadableError("its list of tensors is damaged")
         stack += [entries * (what is not _MARK) for what in operation.stack_after]
 
 
@@ -223,7 +223,7 @@ def _convert(value: Any) -> Any:
     plain = value.detach().dequantize() if value.is_quantized else value.detach()
     numbers = plain.to(torch.float32, memory_format=torch.contiguous_format, copy=True)
     if not numbers.isfinite().all():
-        raise Unreadable("some of its numbers are not finite")
+        raise UnreadableError("some of its numbers are not finite")
     return numbers
 
 
@@ -259,7 +259,7 @@ def read_state(path: _Path) -> dict[str, Tensor]:
     with stream:
         try:
             return _plain(load_tensors(stream))
-        except Unreadable as error:
+        except UnreadableError as error:
             raise ModelCorrupt(
                 f"{name} cannot be read: {printable(error)}; it must be a plain state dict, "
                 "saved by PyTorch 1.6 or later"
@@ -275,7 +275,7 @@ def _plain(content: dict[str, Any]) -> dict[str, Tensor]:
     ]
     state = {key.removeprefix(_PREFIX): tensor for key, tensor in named}
     if len(state) < len(named):
-        raise Unreadable("two of its tensors have the same name")
+        raise UnreadableError("two of its tensors have the same name")
     return state
 
 
@@ -285,7 +285,7 @@ def _named(key: str, value: Any) -> list[tuple[str, Any]]:
         return [(key, value)]
     layer = key.removesuffix(_PACKED)
     if not isinstance(value, tuple) or len(value) != 2 or layer == key:
-        raise Unreadable(f"{key[:100]!r} is no tensor")
+        raise UnreadableError(f"{key[:100]!r} is no tensor")
     return [(f"{layer}.weight", value[0]), (f"{layer}.bias", value[1])]
 
 
@@ -311,8 +311,8 @@ def load_checkpoint(
     """
     create_model(arch, gamma=gamma, input_size=input_size, width=1)  # before the file is read
     state = read_state(path)
-    whole = create_model(arch, gamma=gamma, input_size=input_size, width=width_of(state))
-    problem = fault(whole.state_dict(), state)
+    whole = create_model(arch, gamma=gamma, input_size=input_size, width=read_width(state))
+    problem = find_mismatch(whole.state_dict(), state)
     if not problem:
         whole.load_state_dict(state)
         return whole

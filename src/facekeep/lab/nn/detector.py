@@ -27,7 +27,7 @@ __all__ = [
     "HEADS",
     "STRIDES",
     "WHITE",
-    "FaceDetector",
+    "DetectorNetwork",
     "begin_evenly",
     "export_detector",
     "load_yunet",
@@ -36,7 +36,7 @@ __all__ = [
 _TO_PLACES = (0, 2, 3, 1)  # N x C x H x W to N x H x W x C
 
 
-def export_detector(model: FaceDetector, path: str | os.PathLike[str]) -> None:
+def export_detector(model: DetectorNetwork, path: str | os.PathLike[str]) -> None:
     """Write a detector as an ONNX file, whole or not at all.
 
     Its input is ``image``, float32, batch x 3 x H x W, RGB, 0 to 255; batch, H and W are free, the
@@ -56,7 +56,7 @@ def export_detector(model: FaceDetector, path: str | os.PathLike[str]) -> None:
     keep(Path(path), content)
 
 
-def _network(graph: Graph, x: str, model: FaceDetector) -> list[str]:
+def _network(graph: Graph, x: str, model: DetectorNetwork) -> list[str]:
     x = graph.add("Relu", _convolution(graph, x, model.stem, 1 / WHITE))
     found: list[str] = []
     for stage in model.stages:
@@ -127,7 +127,7 @@ class Unit(nn.Sequential):
         super().__init__(mixed, spread, nn.Identity() if last else nn.ReLU())
 
 
-class FaceDetector(nn.Module):
+class DetectorNetwork(nn.Module):
     """The network; sides of images must be multiples of 32.
 
     Attributes:
@@ -181,7 +181,7 @@ class FaceDetector(nn.Module):
 
 
 @torch.no_grad()
-def begin_evenly(model: FaceDetector, pixels: Tensor) -> None:
+def begin_evenly(model: DetectorNetwork, pixels: Tensor) -> None:
     """Make new weights such that every convolution passes on a spread of one (LSUV).
 
     Without normalization a deep network of random weights learns slowly; so each layer is scaled
@@ -189,7 +189,7 @@ def begin_evenly(model: FaceDetector, pixels: Tensor) -> None:
 
     Args:
         model: New.
-        pixels: A few images, as `FaceDetector.forward` takes them.
+        pixels: A few images, as `DetectorNetwork.forward` takes them.
     """
     for layer in model.modules():
         if isinstance(layer, nn.Conv2d):
@@ -210,7 +210,7 @@ def begin_evenly(model: FaceDetector, pixels: Tensor) -> None:
         head[1].bias[1] = -4.0  # type: ignore[index]
 
 
-def load_yunet(file: Path | bytes) -> FaceDetector:
+def load_yunet(file: Path | bytes) -> DetectorNetwork:
     """Make a detector with the weights of a YuNet in ONNX; it finds what that finds.
 
     Args:
@@ -220,7 +220,7 @@ def load_yunet(file: Path | bytes) -> FaceDetector:
         ModelError: It is another network.
     """
     layers = _onnx_convolutions(file)
-    model = FaceDetector()
+    model = DetectorNetwork()
     own = list(model.convolutions())
     count = len(own)
     if len(layers) != count + 2 * len(STRIDES) * len(HEADS):

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from facekeep.errors import InputError
-from facekeep.lab.train.recipe import OPTIONS, Recipe, read_recipe, recipe_toml
+from facekeep.lab.train.recipe import OPTIONS, Recipe, read_recipe_file, recipe_toml
 from facekeep.models.files import cannot_write, keep
 
 __all__ = ["KEPT_OUT", "RECIPE", "begin", "make", "require_new", "require_run", "resumed_recipe"]
@@ -90,7 +90,7 @@ def resumed_recipe(folder: Path, given: Mapping[str, Any]) -> Recipe:
         InputError: There is no run in the folder, or the user asks for another recipe.
         ConfigError: The recipe in the folder is damaged.
     """
-    values = read_recipe(require_run(folder / RECIPE))
+    values = read_recipe_file(require_run(folder / RECIPE))
     for option in OPTIONS.values():
         if option.attribute not in given or option.name in _FREE:
             continue

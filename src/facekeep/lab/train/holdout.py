@@ -12,16 +12,16 @@ from numpy.typing import NDArray
 from torch import nn
 
 from facekeep.errors import InputError
-from facekeep.lab.datasets.source import UNKNOWN, Source, decode, select
+from facekeep.lab.datasets.source import UNKNOWN, Source, decode_crop, select
 from facekeep.lab.datasets.test_sets import PersonSet, Samples
 from facekeep.lab.evaluate import OperatingPoint, measure_holdout_tar
 from facekeep.lab.train.embedding import embed_faces, pick_first_of_each
 from facekeep.lab.train.parallel import Parallel, shard
 
-__all__ = ["FMRS", "Holdout", "Measured", "split"]
+__all__ = ["FMRS", "Holdout", "Measured", "hold_out_people"]
 
 
-def split(source: Source, *, people: int, seed: int = 0) -> tuple[Source, Source]:
+def hold_out_people(source: Source, *, people: int, seed: int = 0) -> tuple[Source, Source]:
     """Keep some people out, with all of their images.
 
     They are drawn at random, those with two or more images first, since a single image has no
@@ -132,7 +132,7 @@ class Holdout:
         source, size = self._source, self._size
         samples = Samples(
             tuple(source.key(int(place)) for place in places),
-            lambda index: decode(source.read(int(places[index])), size),
+            lambda index: decode_crop(source.read(int(places[index])), size),
             aligned=True,
         )
         return PersonSet(

@@ -19,7 +19,7 @@ from facekeep.lab.train.embedding import embed_faces, pick_first_of_each
 from facekeep.lab.train.fake_quantization import FakeQuantizationMode, read_fake_quantization
 from facekeep.lab.train.heads import Head, make_head
 from facekeep.lab.train.parallel import Parallel
-from facekeep.lab.train.pixels import normalize, resize
+from facekeep.lab.train.pixels import normalize, resize_images
 from facekeep.lab.train.recipe import Recipe
 from facekeep.lab.train.teacher_targets import Targets
 
@@ -314,7 +314,7 @@ class Learner:
         kind = _TYPES[self.precision]
         autocast = torch.autocast(device.type, dtype=kind, enabled=self.precision != "fp32")
         with autocast, self._quantizing:
-            rows = self._network(normalize(resize(pixels, self.model.input_size))).float()
+            rows = self._network(normalize(resize_images(pixels, self.model.input_size))).float()
         losses = [] if self._head is None else [self._head(rows, labels)]
         if self._targets:
             wanted = [target(pixels, index) for target in self._targets]

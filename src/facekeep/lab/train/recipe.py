@@ -16,7 +16,7 @@ from facekeep._internal.tables import shorten
 from facekeep.config.fields import about, list_fields, read_document
 from facekeep.errors import ConfigError
 
-__all__ = ["OPTIONS", "Recipe", "given_values", "make_recipe", "read_recipe", "recipe_toml"]
+__all__ = ["OPTIONS", "Recipe", "given_values", "make_recipe", "read_recipe_file", "recipe_toml"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +37,7 @@ class Recipe:
     labels: Annotated[
         Path | None,
         about(
-            "Who is on each picture of --data, where the data does not say it itself.",
+            "A table with the columns key and identity, if the data do not name the people.",
             metavar="FILE",
             default="as the data says",
             expects="a path of a file",
@@ -46,7 +46,7 @@ class Recipe:
     max_corrupt: Annotated[
         float,
         about(
-            "Share of the pictures that may be damaged; more of them end the run.", ge=0.0, le=1.0
+            "Share of the pictures that may be damaged; if more are, the run ends.", ge=0.0, le=1.0
         ),
     ] = 0.01
     arch: Annotated[
@@ -61,7 +61,7 @@ class Recipe:
     gamma: Annotated[
         float | None,
         about(
-            "Rank of the low-rank layers as a share of their width; 0: full rank, also where --from"
+            "Rank of the low-rank layers as a share of their width; 0: full rank, even if --from"
             " has low-rank layers.",
             default="that of --from, else full rank",
             ge=0.0,
@@ -89,7 +89,7 @@ class Recipe:
     head: Annotated[
         Literal["softmax", "cosface", "arcface", "none"],
         about(
-            "Loss by identity: softmax, cosface, arcface, or none to learn from a teacher alone.",
+            "Loss by identity: softmax, cosface, arcface, or none to learn only from a teacher.",
             metavar="HEAD",
         ),
     ] = "cosface"
@@ -115,25 +115,25 @@ class Recipe:
     teacher_sees: Annotated[
         Literal["changed", "full", "plain"],
         about(
-            "What teachers embed: each changed crop of each step in the size that is trained for,"
-            " the same in full size, or every face once, plain, which is far quicker on a CPU.",
+            "What teachers embed: changed: each augmented crop, in the training size; full: the"
+            " same in full size; plain: every face once, unchanged, which is much faster on a CPU.",
             metavar="WHICH",
         ),
     ] = "changed"
     teacher_weight: Annotated[
-        float, about("Weight of the teachers' loss beside the head's.", ge=0.0, le=1000000.0)
+        float, about("Weight of the teachers' loss; the head's is 1.", ge=0.0, le=1000000.0)
     ] = 1.0
     augment: Annotated[
         Literal["published", "strong", "none"],
         about(
-            "Random changes to faces: published (those of EdgeFace, and a little turning and"
-            " shifting), strong (more of all, light, JPEG and patches too), or none.",
+            "Random changes of faces: published (as EdgeFace, and slight rotations and shifts),"
+            " strong (more of all, and light, JPEG and patches), or none.",
             metavar="HOW",
         ),
     ] = "published"
     epochs: Annotated[
         int | None,
-        about("How often each face is seen.", default="40, with --from 10", ge=1, le=100000),
+        about("Number of passes over the faces.", default="40, with --from 10", ge=1, le=100000),
     ] = None
     steps: Annotated[
         int | None,
@@ -145,13 +145,13 @@ class Recipe:
         ),
     ] = None
     batch: Annotated[
-        int, about("Faces in a step, those of all processes together.", ge=2, le=1000000)
+        int, about("Faces in a step, in all processes together.", ge=2, le=1000000)
     ] = 128
     optimizer: Annotated[
         Literal["adamw", "muon"],
         about(
-            "What turns gradients into steps: adamw, or muon for the matrices inside the network,"
-            " with adamw for the rest, which learns more from each face.",
+            "Optimizer: adamw; or muon for the matrices in the network and adamw for the rest,"
+            " which learns more from each face.",
             metavar="NAME",
         ),
     ] = "adamw"
@@ -175,12 +175,12 @@ class Recipe:
         float, about("Power of the learning rate's polynomial decay.", ge=0.0, le=20.0)
     ] = 2.0
     clip: Annotated[
-        float, about("Longest gradient of the network; 0: any.", ge=0.0, le=1000000.0)
+        float, about("Maximum norm of the gradient; 0: no limit.", ge=0.0, le=1000000.0)
     ] = 5.0
     ema: Annotated[
         float,
         about(
-            "Decay of the averaged weights, which are what is kept; 0: no average.",
+            "Decay of the averaged weights, which are the result; 0: no average.",
             ge=0.0,
             le=0.999999,
         ),
@@ -195,7 +195,7 @@ class Recipe:
     rounding: Annotated[
         Path | None,
         about(
-            "Compute with numbers rounded as this file says, to fit 8 bits; facekeep compress"
+            "Train with numbers rounded to 8 bits as this file says; facekeep compress"
             " quantize --heal writes it. Needs fp32.",
             metavar="FILE",
             default="none are rounded",
@@ -209,7 +209,7 @@ class Recipe:
     workers: Annotated[
         int | None,
         about(
-            "Processes that read and decode, for each that trains.",
+            "Processes that read pictures, for each training process.",
             default="the cores less one, 8 at most",
             ge=0,
             le=1024,
@@ -248,7 +248,7 @@ def given_values(flags: Mapping[str, object], file: Path | None = None) -> dict[
     """Merge flags over a recipe file.
 
     Args:
-        flags: Values by key; text is parsed, None and an empty list mean "not given".
+        flags: Values by key; text is parsed, None and an empty tuple mean "not given".
         file: A ``recipe.toml``, or None.
 
     Returns:
@@ -258,8 +258,8 @@ def given_values(flags: Mapping[str, object], file: Path | None = None) -> dict[
         ConfigError: A value is of the wrong form or out of range, a key of the file is unknown, or
             both ``epochs`` and ``steps`` are given.
     """
-    values = read_recipe(file) if file else {}
-    given = {name: value for name, value in flags.items() if value not in (None, [])}
+    values = read_recipe_file(file) if file else {}
+    given = {name: value for name, value in flags.items() if value not in (None, ())}
     if {"epochs", "steps"} <= given.keys():
         raise ConfigError("epochs and steps both say how long to train; give one of them")
     for one, other in (("epochs", "steps"), ("steps", "epochs")):
@@ -280,7 +280,7 @@ def make_recipe(values: Mapping[str, Any]) -> Recipe:
     return Recipe(**values)
 
 
-def read_recipe(file: Path) -> dict[str, Any]:
+def read_recipe_file(file: Path) -> dict[str, Any]:
     """Read a recipe file as values by field; relative paths in it are relative to its folder.
 
     Raises:
@@ -299,7 +299,7 @@ def read_recipe(file: Path) -> dict[str, Any]:
 
 
 def recipe_toml(recipe: Recipe) -> str:
-    """Write a recipe as the TOML that `read_recipe` reads; what is None is left out."""
+    """Write a recipe as the TOML that `read_recipe_file` reads; what is None is left out."""
     lines = ["# The recipe of a run: facekeep train --recipe THIS-FILE --out RUN"]
     for name, option in OPTIONS.items():
         value = getattr(recipe, option.attribute)

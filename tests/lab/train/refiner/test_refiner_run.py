@@ -128,8 +128,9 @@ def test_the_command_line_goes_on(cli, photos: Path, tmp_path: Path):
     assert "landmarks of people kept out are off by" in done.out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (["--data", "{photos}", "--out", "{straight}"], "exists already"),
         (["--out", "{new}"], "name it with --data"),
@@ -144,12 +145,12 @@ def test_the_command_line_goes_on(cli, photos: Path, tmp_path: Path):
     ],
 )
 def test_wrong_use_is_one_clear_line(
-    cli, photos: Path, straight: Path, tmp_path: Path, words: list[str], told: str
+    cli, photos: Path, straight: Path, tmp_path: Path, words: list[str], message: str
 ):
     places = {"photos": photos, "straight": straight, "new": tmp_path / "new"}
     done = cli("train", "refiner", *(word.format(**places) for word in words))
     assert done.status == 2
-    assert told in done.err
+    assert message in done.err
     assert done.err.count("\n") == 1
     assert not (tmp_path / "new").exists()
 

@@ -12,7 +12,7 @@ from msgspec import structs
 from torch import Tensor
 
 from facekeep.lab.datasets.annotated import AnnotatedPhotos, open_annotated, split_by_person
-from facekeep.lab.nn.detector import FaceDetector, begin_evenly, export_detector, load_yunet
+from facekeep.lab.nn.detector import DetectorNetwork, begin_evenly, export_detector, load_yunet
 from facekeep.lab.train.detector.labels import (
     UNSURE,
     FaceLabels,
@@ -39,7 +39,7 @@ _SHARES: Final = {"data": 0.6, "scenes": 0.2, "crops": 0.2}
 """How much of the photos on mosaics comes from each set."""
 
 
-class DetectorTrainer(SmallTrainer[FaceDetector, DetectorRecipe]):
+class DetectorTrainer(SmallTrainer[DetectorNetwork, DetectorRecipe]):
     """Trains a detector on mosaics composed anew for every step.
 
     Args:
@@ -67,7 +67,7 @@ class DetectorTrainer(SmallTrainer[FaceDetector, DetectorRecipe]):
 
     def __init__(
         self,
-        model: FaceDetector,
+        model: DetectorNetwork,
         folder: Path,
         recipe: DetectorRecipe,
         mosaics: MosaicComposer,
@@ -93,7 +93,7 @@ class DetectorTrainer(SmallTrainer[FaceDetector, DetectorRecipe]):
             only = structs.replace(recipe, scenes=None, crops=None)
             measured, _ = _prepare_mosaics(only, held_out, teacher, watch)
         if model is None:
-            model = FaceDetector()
+            model = DetectorNetwork()
             begin_evenly(model, _compose(mosaics, 0, recipe)[0])
         counts["held_out"] = len(held_out)
         return cls(model, folder, recipe, mosaics, measured), counts
@@ -170,7 +170,7 @@ def _prepare_mosaics(
     return MosaicComposer(list(filled.values()), shares, backdrops, recipe.side), counts
 
 
-def _load_start(name: str) -> FaceDetector:
+def _load_start(name: str) -> DetectorNetwork:
     """Make the network with YuNet's weights."""
     model = load_yunet(weights(entry(name)))
     model.keep_fine()  # edges and textures it knows already; a step takes half the time

@@ -1,0 +1,93 @@
+"""The scripts by which shells complete the command line, and how they are installed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PLACES = {
+    "bash": (".bash_completions/facekeep.sh", ".bashrc"),
+    "zsh": (".zfunc/_facekeep", ".zshrc"),
+    "fish": (".config/fish/completions/facekeep.fish", None),
+}
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "home"
+    folder.mkdir()
+    monkeypatch.setenv("HOME", str(folder))
+    return folder
+
+
+@pytest.mark.parametrize(("shell", "places"), PLACES.items())
+def test_the_script_is_installed_once_and_loaded_by_the_shell(cli, home, shell, places):
+    script, startup = places
+    if startup:
+        (home / startup).write_bytes(b"alias x=y  # \xff")
+    for _ in range(2):
+        outcome = cli("--install-completion", shell)
+        assert (outcome.status, outcome.err) == (0, "")
+        assert str(home / script) in outcome.out
+    assert (home / script).read_text() == cli("--show-completion", shell).out
+    assert f"{shell}_complete" in (home / script).read_text()
+    if startup:
+        lines = (home / startup).read_bytes().splitlines()
+        assert lines[0] == b"alias x=y  # \xff"
+        assert len(lines) == 2
+
+
+def test_the_current_shell_is_meant_where_none_is_named(cli, home, monkeypatch):
+    monkeypatch.setattr("facekeep.cli.shells.os.getppid", lambda: 0)
+    monkeypatch.setenv("SHELL", "/usr/bin/fish")
+    assert "fish_complete" in cli("--show-completion").out
+    monkeypatch.setenv("SHELL", "/usr/bin/tcsh")
+    outcome = cli("--install-completion")
+    assert outcome.status == 2
+    assert outcome.err == (
+        "facekeep: error: there is no completion for the shell 'tcsh': name one of bash, zsh,"
+        " fish\n"
+    )
+    assert list(home.iterdir()) == []
+
+
+def test_a_script_that_cannot_be_installed_is_told(cli, home):
+    (home / ".bash_completions").touch()
+    outcome = cli("--install-completion", "bash")
+    assert outcome.status == 2
+    assert outcome.err.startswith("facekeep: error: the completion for bash cannot be installed: ")
+    assert outcome.err.endswith("print it with --show-completion\n")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("bash") is None, reason="no bash here")
+def test_bash_completes_words_and_names_with_blanks(cli, home, photo_folder, tmp_path):
+    cli("--install-completion", "bash")
+    program = tmp_path / "bin" / "facekeep"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m facekeep "$@"\n')
+    program.chmod(0o755)
+    script = """
+        . ~/.bashrc
+        for line in "config sh" "detect --precision fl" "people show Gra" "detect hop"; do
+            COMP_WORDS=(facekeep $line)
+            COMP_CWORD=$((${#COMP_WORDS[@]} - 1))
+            _facekeep_completion facekeep
+            printf "%s|" "${COMPREPLY[@]}"
+            echo
+        done
+    """
+    done = subprocess.run(
+        ["bash", "--norc", "-c", script],
+        env={**os.environ, "PATH": f"{program.parent}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stderr == ""
+    assert done.stdout.splitlines() == ["show|", "float32|float16|", "Grace\\ Hopper|", "|"]
