@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
+from facekeep._internal.files import find_existing
 from facekeep._internal.libraries import MODULES
 from facekeep.config.settings import SETTINGS, Settings, config_path, resolve
 from facekeep.errors import ConfigError, FacekeepError, Hint
@@ -345,7 +346,7 @@ def _future_gallery(path: Path) -> Check:
 
 def _folder(name: str, folder: Path) -> Check:
     """Can files be made in a folder, or can the folder itself be made?"""
-    nearest = next(p for p in (folder, *folder.absolute().parents) if p.exists())
+    nearest = find_existing(folder)
     if not nearest.is_dir():
         return Check("files", name, "fail", f"{nearest} is not a folder", "choose another place")
     if not os.access(nearest, os.W_OK | os.X_OK):
