@@ -29,6 +29,7 @@ ENGINE: Final = (
     "refiner",
     "orienter",
     "embedder",
+    "terms",
     "min_face",
     "max_faces",
     "any_quality",
