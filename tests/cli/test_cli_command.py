@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
+import click
 import pytest
-import typer
-import typer.main
 
 from facekeep.cli import main as entry
 from facekeep.cli import output
 from facekeep.cli.command import ExitStatus, Run, command, group, group_command
-from facekeep.cli.options import ENGINE, GALLERY
+from facekeep.cli.options import ENGINE, GALLERY, PATH, argument
 
 
 @pytest.fixture
@@ -24,11 +22,9 @@ def runs(monkeypatch: pytest.MonkeyPatch):
     uses = (*ENGINE, *GALLERY)
 
     @command(inner, "look", uses=uses, examples=["facekeep inner look a.jpg"])
-    def look(
-        run: Run,
-        image: Annotated[Path, typer.Argument(metavar="IMAGE", help="A picture.")],
-        top: Annotated[int, typer.Option(metavar="N", help="How many.")] = 3,
-    ) -> ExitStatus:
+    @argument("image", type=PATH, metavar="IMAGE", help="A picture.")
+    @click.option("--top", default=3, metavar="N", help="How many.")
+    def look(run: Run, image: Path, top: int) -> ExitStatus:
         """Look."""
         seen.append((run, {"image": image, "top": top}))
         with run.progress("Looking", 1) as advance:
@@ -42,24 +38,18 @@ def runs(monkeypatch: pytest.MonkeyPatch):
         """Do nothing."""
         seen.append((run, {}))
 
-    both = group("both")
-
-    @group_command(both, uses=("threads",), examples=["facekeep both --top 2"])
-    def alone(
-        run: Run,
-        *,
-        top: Annotated[int | None, typer.Option(metavar="N", help="How many.")] = None,
-        names: Annotated[list[str] | None, typer.Option(metavar="X", help="Who.")] = None,
-    ) -> ExitStatus:
+    @group_command("both", uses=("threads",), examples=["facekeep both --top 2"])
+    @click.option("--top", type=int, metavar="N", help="How many.")
+    @click.option("--names", multiple=True, metavar="X", help="Who.")
+    def both(run: Run, *, top: int | None, names: tuple[str, ...]) -> ExitStatus:
         """Do it without a verb."""
         seen.append((run, {"top": top, "names": names}))
         return ExitStatus.NO
 
     command(both, "lazy", examples=["facekeep both lazy"])(lazy)
-    app.callback()(lambda: None)
-    app.add_typer(inner)
-    app.add_typer(both)
-    monkeypatch.setattr(entry, "build", lambda: typer.main.get_command(app))
+    app.add_command(inner)
+    app.add_command(both)
+    monkeypatch.setattr(entry, "build", lambda: app)
     return seen
 
 
@@ -102,7 +92,7 @@ def test_a_group_may_do_something_without_a_verb(cli, runs):
     outcome = cli("both", "--top", "2", "--threads", "3")
     assert outcome.status == 1
     ((run, own),) = runs
-    assert own == {"top": 2, "names": None}
+    assert own == {"top": 2, "names": ()}
     assert run.settings.threads == 3
     shown = cli("both", "--help").out
     assert "Do it without a verb." in shown

@@ -69,7 +69,7 @@ def test_options_of_settings_are_those_of_the_table(path: str, command):
 
 @pytest.mark.parametrize(("path", "command"), TREE, ids=name_of)
 def test_help_is_in_words_and_fits_eighty_columns_in_a_pipe(cli, path: str, command):
-    """Neither typer nor Python shows through: no types, no literals, no comparisons."""
+    """Neither click nor Python shows through: no types, no literals, no comparisons."""
     outcome = cli(*path.split()[1:], "-h")
     assert outcome.status == 0
     lines = outcome.out.splitlines()
@@ -117,7 +117,7 @@ def test_defaults_are_told_by_their_real_values():
 
 
 def completed(cli, monkeypatch, shell: str, *words: str) -> list[str]:
-    monkeypatch.setenv("_FACEKEEP_COMPLETE", f"complete_{shell}")
+    monkeypatch.setenv("_FACEKEEP_COMPLETE", f"{shell}_complete")
     monkeypatch.setenv("COMP_WORDS", "facekeep " + " ".join(words))
     monkeypatch.setenv("COMP_CWORD", str(len(words)))
     outcome = cli()

@@ -10,17 +10,16 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Annotated
 
+import click
 import pytest
-import typer
-import typer.main
 
 import facekeep
 from facekeep import errors
 from facekeep.cli import main as entry
 from facekeep.cli.command import ExitStatus, Run, command, group
 from facekeep.cli.hints import explain
+from facekeep.cli.options import PATH, argument
 
 HEAVY = ("numpy", "cv2", "PIL", "onnx", "onnxruntime", "cryptography", "rich", "pydantic")
 
@@ -39,8 +38,7 @@ def raising(monkeypatch: pytest.MonkeyPatch):
                 return ExitStatus(error)
             raise error
 
-        app.callback()(lambda: None)
-        monkeypatch.setattr(entry, "build", lambda: typer.main.get_command(app))
+        monkeypatch.setattr(entry, "build", lambda: app)
 
     return replace
 
@@ -80,7 +78,7 @@ def test_every_deliberate_error_is_one_line_and_its_own_status(cli, raising, kin
 
 OUTSIDE = [
     (KeyboardInterrupt(), "interrupted", "interrupted", 130),
-    (typer.Abort(), "aborted", "aborted", 1),
+    (click.Abort(), "aborted", "aborted", 1),
     (MemoryError(), "memory", "out of memory; try fewer or smaller pictures", 3),
     (
         OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/data/x.db"),
@@ -157,10 +155,11 @@ def test_a_message_cannot_leave_its_line(cli, raising, text):
 WRONG_USE = [
     ([], "missing command; see 'facekeep --help'"),
     (["nonsense"], "no such command 'nonsense'; see 'facekeep --help'"),
-    (["confg"], "no such command 'confg'"),
+    (["confg"], "no such command 'confg' (did you mean 'config'?); see 'facekeep --help'"),
     (["config"], "missing command; see 'facekeep config --help'"),
     (["config", "show", "x"], "got unexpected extra argument"),
     (["config", "show", "--nope"], "no such option: --nope"),
+    (["config", "show", "--galery"], "no such option: --galery (did you mean --gallery?); see"),
     (["config", "show", "--fmr"], "option '--fmr' requires an argument"),
     (["config", "show", "--json=1"], "--json"),
     (["config", "show", "--fmr", "2"], "--fmr 2: expected a number from 1e-9 to 0.5"),
@@ -190,11 +189,11 @@ def test_a_missing_argument_is_named(cli, monkeypatch):
     app = group("facekeep")
 
     @command(app, "look", examples=["facekeep look a.jpg"])
-    def look(run: Run, image: Annotated[Path, typer.Argument(metavar="IMAGE", help="One.")]):
+    @argument("image", type=PATH, metavar="IMAGE", help="One.")
+    def look(run: Run, image: Path):
         """Look."""
 
-    app.callback()(lambda: None)
-    monkeypatch.setattr(entry, "build", lambda: typer.main.get_command(app))
+    monkeypatch.setattr(entry, "build", lambda: app)
     outcome = cli("look", "--json")
     assert outcome.status == 2
     assert outcome.json["error"]["kind"] == "usage"
@@ -215,7 +214,7 @@ def test_version_and_help(cli):
 
 
 def test_the_shell_completes_commands_and_options(cli, monkeypatch):
-    monkeypatch.setenv("_FACEKEEP_COMPLETE", "complete_bash")
+    monkeypatch.setenv("_FACEKEEP_COMPLETE", "bash_complete")
     monkeypatch.setenv("COMP_WORDS", "facekeep con")
     monkeypatch.setenv("COMP_CWORD", "1")
     outcome = cli()
@@ -247,8 +246,7 @@ def test_the_log_goes_to_stderr_on_single_lines(cli, monkeypatch):
         logger.warning("careful:\n%s", "now")
         logger.debug("detail")
 
-    app.callback()(lambda: None)
-    monkeypatch.setattr(entry, "build", lambda: typer.main.get_command(app))
+    monkeypatch.setattr(entry, "build", lambda: app)
     assert cli("log").err == "facekeep: warning: careful:\\nnow\n"
     assert cli("log", "-v").err.splitlines()[1] == "facekeep: debug: detail"
     assert cli("log", "--quiet").err == ""

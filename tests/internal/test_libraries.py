@@ -28,7 +28,7 @@ NEEDED = {
     "numpy": "numpy",
     "cryptography": "cryptography",
     "platformdirs": "platformdirs",
-    "typer": "typer",
+    "click": "click",
     "onnx": "onnx",
 }
 

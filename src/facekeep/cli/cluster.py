@@ -7,24 +7,24 @@ import re
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
+import click
 
 from facekeep.cli.command import ExitStatus, Run, command, group
 from facekeep.cli.decisions import format_box
 from facekeep.cli.enroll import (
-    Basis,
-    Days,
-    NewPerson,
     add_hints,
+    consent_option,
     facts_of,
+    new_person_option,
+    retain_option,
     say_rejected,
     served,
 )
-from facekeep.cli.options import ENGINE, GALLERY, Collage, Folder, Out
+from facekeep.cli.options import ENGINE, GALLERY, PATH, collage_option, folder_argument, out_option
 from facekeep.cli.output import format_count
-from facekeep.cli.photo_commands import CacheFlag, open_cache, photo_progress, say_notes
+from facekeep.cli.photo_commands import cache_option, open_cache, photo_progress, say_notes
 from facekeep.cli.result_files import check_sheet
 from facekeep.errors import FacekeepError, GalleryNotFound, InputError
 from facekeep.factory import open_engine, open_gallery, open_key
@@ -40,30 +40,6 @@ app = group()
 
 _log = logging.getLogger(__name__)
 
-MinSize = Annotated[
-    int, typer.Option("--min-size", min=1, metavar="N", help="Minimum number of faces in a group.")
-]
-Names = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--name",
-        metavar="GROUP=NAME",
-        help="Enroll the person of a group under this name. GROUP is the id that is printed for the"
-        " group, or its beginning; may be repeated.",
-        show_default=False,
-    ),
-]
-SortInto = Annotated[
-    Path | None,
-    typer.Option(
-        "--sort-into",
-        metavar="DIR",
-        help="Copy the photos into DIR: a folder for each person, and 'unsorted' for photos of"
-        " nobody in a group. Nothing is moved or replaced.",
-        show_default=False,
-    ),
-]
-
 
 @command(
     app,
@@ -76,19 +52,48 @@ SortInto = Annotated[
         "facekeep cluster photos/ --min-size 5 --json",
     ],
 )
+@folder_argument
+@click.option(
+    "--min-size",
+    type=click.IntRange(1),
+    default=2,
+    metavar="N",
+    help="Minimum number of faces in a group.",
+)
+@collage_option
+@out_option
+@click.option(
+    "names",
+    "--name",
+    multiple=True,
+    metavar="GROUP=NAME",
+    help="Enroll the person of a group under this name. GROUP is the id that is printed for the"
+    " group, or its beginning; may be repeated.",
+)
+@consent_option
+@retain_option
+@new_person_option
+@click.option(
+    "--sort-into",
+    type=PATH,
+    metavar="DIR",
+    help="Copy the photos into DIR: a folder for each person, and 'unsorted' for photos of"
+    " nobody in a group. Nothing is moved or replaced.",
+)
+@cache_option
 def cluster(
     run: Run,
-    folder: Folder,
+    folder: Path,
     *,
-    min_size: MinSize = 2,
-    collage: Collage = False,
-    out: Out = None,
-    names: Names = None,
-    consent: Basis = None,
-    retain_days: Days = None,
-    new_person: NewPerson = False,
-    sort_into: SortInto = None,
-    cache: CacheFlag = True,
+    min_size: int,
+    collage: bool,
+    out: Path | None,
+    names: tuple[str, ...],
+    consent: str | None,
+    retain_days: int | None,
+    new_person: bool,
+    sort_into: Path | None,
+    cache: bool,
 ) -> ExitStatus:
     """Group the faces of a folder of photos by person.
 

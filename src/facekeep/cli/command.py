@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import typer
+import click
 
 from facekeep.cli import output
 from facekeep.cli.exit_status import INTERRUPTED, ExitStatus
-from facekeep.cli.help import CONTEXT, HelpedCommand, HelpedGroup
-from facekeep.cli.options import ConfigOption, JsonFlag, QuietFlag, VerboseFlag, setting_option
+from facekeep.cli.help import HelpedCommand, HelpedGroup
+from facekeep.cli.options import COMMON, setting_option
 from facekeep.config.settings import Resolved, Settings, config_path, resolve
 from facekeep.errors import InputError
 
@@ -84,74 +84,76 @@ class Run:
             yield lambda steps=1: advance(steps)
 
 
-CommandFunction = Callable[..., ExitStatus | None]
+CommandFunction = Callable[..., int | None]
 
 
 def group(
     name: str | None = None, help: str | None = None, *, examples: Sequence[str] = ()
-) -> typer.Typer:
+) -> HelpedGroup:
     """A set of commands; without a name they stand directly under ``facekeep``."""
-    return typer.Typer(
-        name=name,
-        help=help,
-        epilog=_epilog(examples),
-        rich_markup_mode=None,
-        cls=HelpedGroup,
-        context_settings=CONTEXT,
-    )
+    return HelpedGroup(name, help=help, examples=examples)
 
 
 def command(
-    app: typer.Typer, name: str, *, examples: Sequence[str], uses: Sequence[str] = ()
+    app: click.Group,
+    name: str,
+    *,
+    examples: Sequence[str],
+    uses: Sequence[str] = (),
+    options: Sequence[click.Parameter] = (),
 ) -> Callable[[CommandFunction], CommandFunction]:
-    """Add a function to ``app`` as a command.
+    """Add a function to ``app`` as a command, with the options that decorators gave it.
 
     Args:
         app: From `group`.
         name: The verb.
         examples: Command lines for the end of the help.
         uses: Settings that the command obeys; each becomes an option.
+        options: More options; in the help they stand behind the function's own.
     """
 
     def decorate(function: CommandFunction) -> CommandFunction:
-        epilog = _epilog(examples)
-        make = app.command(
+        made = HelpedCommand(
             name,
-            cls=HelpedCommand,
-            context_settings=CONTEXT,
+            params=[*click.command(function).params, *options, *_shared_options(uses)],
+            callback=_entry(function, uses),
             help=inspect.getdoc(function),
-            epilog=epilog,
+            examples=examples,
         )
-        make(_entry(function, uses))
+        app.add_command(made)
         return function
 
     return decorate
 
 
 def group_command(
-    app: typer.Typer, *, examples: Sequence[str], uses: Sequence[str] = ()
-) -> Callable[[CommandFunction], CommandFunction]:
-    """Make a function what a group does where none of its verbs is named.
+    name: str,
+    *,
+    examples: Sequence[str],
+    uses: Sequence[str] = (),
+    options: Sequence[click.Parameter] = (),
+) -> Callable[[CommandFunction], HelpedGroup]:
+    """Make a function a group that does something where none of its verbs is named.
 
     Its parameters are read before a verb's own, too, so that each must be None, False or an empty
-    list where it is not given.
+    tuple where it is not given.
 
     Args:
-        app: From `group`, with a name.
+        name: Of the group.
         examples: Command lines for the end of the help.
         uses: Settings that the command obeys; each becomes an option.
+        options: More options; in the help they stand behind the function's own.
     """
 
-    def decorate(function: CommandFunction) -> CommandFunction:
-        make = app.callback(
-            cls=HelpedGroup,
-            context_settings=CONTEXT,
-            invoke_without_command=True,
+    def decorate(function: CommandFunction) -> HelpedGroup:
+        return HelpedGroup(
+            name,
+            params=[*click.command(function).params, *options, *_shared_options(uses)],
+            callback=_unless_verb(_entry(function, uses)),
             help=inspect.getdoc(function),
+            examples=examples,
+            invoke_without_command=True,
         )
-        make(_unless_verb(_entry(function, uses)))
-        app.info.epilog = _epilog(examples)
-        return function
 
     return decorate
 
@@ -159,30 +161,23 @@ def group_command(
 def _unless_verb(entry: Callable[..., int]) -> Callable[..., int | None]:
     """Leave the work to the verb that is named; options that stand before it are a mistake."""
 
-    def run(ctx: typer.Context, **values: Any) -> int | None:
-        if ctx.invoked_subcommand is None:
+    def run(**values: Any) -> int | None:
+        verb = click.get_current_context().invoked_subcommand
+        if verb is None:
             return entry(**values)
-        if any(value not in (None, False, []) for value in values.values()):
-            raise InputError(f"give the options after {ctx.invoked_subcommand!r}, not before it")
+        if any(value not in (None, False, ()) for value in values.values()):
+            raise InputError(f"give the options after {verb!r}, not before it")
         return None
 
-    own = inspect.signature(entry).parameters.values()
-    context = inspect.Parameter(
-        "ctx", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context
-    )
-    run.__signature__ = inspect.Signature([context, *own])  # type: ignore[attr-defined]
-    run.__annotations__ = {}
     return run
 
 
-def _epilog(examples: Sequence[str]) -> str:
-    """The end of a help text; the leading backspace keeps the lines as they are."""
-    return "\b\n" + "\n".join(["Examples:", *(f"  {line}" for line in examples)])
+def _shared_options(uses: Sequence[str]) -> list[click.Parameter]:
+    return [*map(setting_option, uses), *COMMON]
 
 
 def _entry(function: CommandFunction, uses: Sequence[str]) -> Callable[..., int]:
-    """The function that typer sees: the command's own parameters, its settings, the common ones."""
-    own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
+    """The function that click calls with the values of all options."""
 
     def entry(*, config: str | None, json: bool, quiet: bool, verbose: bool, **values: Any) -> int:
         output.set_up_logging(verbose=verbose, quiet=quiet)
@@ -193,20 +188,4 @@ def _entry(function: CommandFunction, uses: Sequence[str]) -> Callable[..., int]
             _log.debug("settings: %s", file or "no file; defaults, variables and options")
         return function(run, **values) or ExitStatus.YES
 
-    keyword = inspect.Parameter.KEYWORD_ONLY
-    options = [
-        *(parameter.replace(kind=keyword) for parameter in own),
-        *(_parameter(name, setting_option(name), None) for name in uses),
-        _parameter("config", ConfigOption, None),
-        _parameter("json", JsonFlag, False),
-        _parameter("quiet", QuietFlag, False),
-        _parameter("verbose", VerboseFlag, False),
-    ]
-    entry.__signature__ = inspect.Signature(options)  # type: ignore[attr-defined]
-    entry.__annotations__ = {}
     return entry
-
-
-def _parameter(name: str, annotation: Any, default: object) -> inspect.Parameter:
-    keyword = inspect.Parameter.KEYWORD_ONLY
-    return inspect.Parameter(name, keyword, default=default, annotation=annotation)

@@ -1,20 +1,36 @@
-"""What the shell completes: choices, names of models, names of people; silent where that fails."""
+"""What the shell completes: choices, files, names of models, of people; silent where that fails."""
 
 from __future__ import annotations
 
 import os
 import re
 from collections.abc import Callable
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
-import typer
+import click
 
 from facekeep.config.fields import Field
 from facekeep.config.settings import load_settings
 
-__all__ = ["DEVICES", "RUNTIMES", "choices", "completion_of", "model_names", "people_names"]
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
-Completion = Callable[[typer.Context, str], list[str]]
+__all__ = [
+    "COMPLETE",
+    "DEVICES",
+    "RUNTIMES",
+    "choices",
+    "completion_of",
+    "file_names",
+    "model_names",
+    "people_names",
+    "people_or_file_names",
+]
+
+Completion = Callable[[click.Context, click.Parameter, str], "list[CompletionItem] | list[str]"]
+
+COMPLETE = "_FACEKEEP_COMPLETE"
+"""The variable by which the shell asks what there is to complete."""
 
 RUNTIMES = ("onnxruntime", "openvino", "litert", "ncnn")
 DEVICES = (
@@ -29,16 +45,25 @@ _TASKS = {"detector": "detect", "refiner": "refine", "orienter": "orient", "embe
 def choices(*words: str) -> Completion:
     """Complete one of a few words."""
 
-    def complete(ctx: typer.Context, incomplete: str) -> list[str]:
+    def complete(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
         return [word for word in words if word.startswith(incomplete)]
 
     return complete
 
 
+def file_names(
+    ctx: click.Context, parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Leave it to the shell to complete the name of a file."""
+    from click.shell_completion import CompletionItem
+
+    return [CompletionItem(incomplete, type="file")]
+
+
 def model_names(task: str | None = None) -> Completion:
     """Complete the name of a model, of those for a task or of all."""
 
-    def complete(ctx: typer.Context, incomplete: str) -> list[str]:
+    def complete(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
         from facekeep.models import Task, list_models
 
         found = _or_nothing(lambda: [m.name for m in list_models(cast("Task | None", task))])
@@ -47,7 +72,7 @@ def model_names(task: str | None = None) -> Completion:
     return complete
 
 
-def people_names(ctx: typer.Context, incomplete: str) -> list[str]:
+def people_names(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
     """Complete the name of somebody enrolled in the gallery that the command line names."""
 
     def names() -> list[str]:
@@ -62,6 +87,13 @@ def people_names(ctx: typer.Context, incomplete: str) -> list[str]:
     return [_for_shell(name, incomplete) for name in found if name.isprintable()]
 
 
+def people_or_file_names(
+    ctx: click.Context, parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem] | list[str]:
+    """Complete the name of somebody enrolled, or else of a file."""
+    return people_names(ctx, parameter, incomplete) or file_names(ctx, parameter, incomplete)
+
+
 def completion_of(setting: Field) -> Completion | None:
     """What completes the value of a setting, where there is something to choose from."""
     if setting.name in _TASKS:
@@ -70,7 +102,7 @@ def completion_of(setting: Field) -> Completion | None:
         return choices(*_WORDS[setting.name])
     if "|" in setting.metavar:
         return choices(*setting.metavar.split("|"))
-    return None
+    return file_names if setting.metavar == "PATH" else None
 
 
 def _or_nothing(names: Callable[[], list[str]]) -> list[str]:
@@ -86,7 +118,7 @@ def _for_shell(name: str, incomplete: str) -> str:
 
     What is returned must begin as it was typed.
     """
-    bash = os.environ.get("_FACEKEEP_COMPLETE", "").endswith("bash")
+    bash = os.environ.get(COMPLETE, "").startswith("bash")
     typed = os.environ.get("COMP_WORDS", "")
     if not bash or typed.count('"') % 2 or typed.count("'") % 2:
         return name

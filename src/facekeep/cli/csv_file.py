@@ -8,25 +8,21 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final
 
-import typer
+import click
 
 from facekeep._internal.files import is_full, printable, replacing, why
 from facekeep.cli.output import escape_line, to_plain
 from facekeep.errors import InputError, StorageFull
 
-__all__ = ["Csv", "csv_rows"]
+__all__ = ["csv_option", "csv_rows"]
 
-Csv = Annotated[
-    str | None,
-    typer.Option(
-        "--csv",
-        metavar="FILE",
-        help="Write a table as CSV (UTF-8, a header row) to this file; - for standard output.",
-        show_default=False,
-    ),
-]
+csv_option = click.option(
+    "--csv",
+    metavar="FILE",
+    help="Write a table as CSV (UTF-8, a header row) to this file; - for standard output.",
+)
 
 # A cell that begins with one of these is run as a formula by spreadsheets.
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\uff1d", "\uff0b", "\uff0d", "\uff20")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
+import click
 
 from facekeep._internal.files import private_folder
 from facekeep.cli.command import ExitStatus, Run, command, group
+from facekeep.cli.options import PATH
 from facekeep.cli.output import format_value
 from facekeep.errors import InputError
 
@@ -24,21 +25,22 @@ app = group()
     uses=("fmr", "threads"),
     examples=["facekeep demo", "facekeep demo --photos my-photos/ --out pictures/"],
 )
-def demo(
-    run: Run,
-    photos: Annotated[
-        Path | None,
-        typer.Option(
-            "--photos",
-            metavar="FOLDER",
-            help="Photos of different people, or a folder for each person with several photos; the"
-            " first 20 people and 12 photos count.",
-        ),
-    ] = None,
-    out: Annotated[
-        Path, typer.Option("--out", "-o", metavar="FOLDER", help="Where the pictures go.")
-    ] = Path("demo-out"),
-) -> ExitStatus:
+@click.option(
+    "--photos",
+    type=PATH,
+    metavar="FOLDER",
+    help="Photos of different people, or a folder for each person with several photos; the"
+    " first 20 people and 12 photos count.",
+)
+@click.option(
+    "--out",
+    "-o",
+    type=PATH,
+    default=Path("demo-out"),
+    metavar="FOLDER",
+    help="Where the pictures go.",
+)
+def demo(run: Run, photos: Path | None, out: Path) -> ExitStatus:
     """Enroll people, recognize them in changed photos, and see that strangers stay unknown.
 
     Works in a gallery of its own that is deleted afterward. Writes pictures with the answers.

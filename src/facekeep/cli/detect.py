@@ -4,27 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
 
-import typer
+import click
 
 from facekeep.cli.command import ExitStatus, Run, command, group
-from facekeep.cli.csv_file import Csv, csv_rows
-from facekeep.cli.face_report import COLUMNS, FaceReport, Marked
-from facekeep.cli.options import ENGINE, Images
+from facekeep.cli.csv_file import csv_option, csv_rows
+from facekeep.cli.face_report import COLUMNS, FaceReport, marked_option
+from facekeep.cli.options import ENGINE, PATH, images_argument
 from facekeep.factory import open_engine
 
 app = group()
-
-Crops = Annotated[
-    Path | None,
-    typer.Option(
-        "--crops",
-        metavar="DIR",
-        help="Write each face upright as PICTURE-NUMBER.png into this folder, which only you may"
-        " read.",
-    ),
-]
 
 
 @command(
@@ -38,8 +27,17 @@ Crops = Annotated[
         "facekeep detect - < party.jpg",
     ],
 )
+@images_argument
+@marked_option
+@click.option(
+    "--crops",
+    type=PATH,
+    metavar="DIR",
+    help="Write each face upright as PICTURE-NUMBER.png into this folder, which only you may read.",
+)
+@csv_option
 def detect(
-    run: Run, images: Images, out: Marked = None, crops: Crops = None, csv: Csv = None
+    run: Run, images: tuple[str, ...], out: Path | None, crops: Path | None, csv: str | None
 ) -> ExitStatus:
     """Find the faces in pictures, with landmarks and quality.
 

@@ -6,14 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-import typer
+import click
 
 from facekeep.cli.command import ExitStatus, Run, command, group
-from facekeep.cli.completion import people_names
+from facekeep.cli.completion import people_or_file_names
 from facekeep.cli.hints import explain, explain_rejection
-from facekeep.cli.options import ENGINE, GALLERY
+from facekeep.cli.options import ENGINE, GALLERY, PATH, argument
 from facekeep.cli.output import format_count
 from facekeep.errors import InputError
 from facekeep.factory import open_engine
@@ -28,39 +28,26 @@ app = group()
 _NAMED: Final = 3
 """So many photos are named that are refused for one reason; the JSON names all."""
 
-Facts = Annotated[
-    list[str] | None,
-    typer.Option("--meta", metavar="KEY=VALUE", help="A fact of your own; may be repeated."),
-]
-Basis = Annotated[
-    str | None,
-    typer.Option(
-        "--consent",
-        metavar="TEXT",
-        help="Legal ground for keeping the person: 'signed form 12'.",
-    ),
-]
-Days = Annotated[
-    int | None,
-    typer.Option(
-        "--retain-days",
-        min=1,
-        max=36500,
-        metavar="N",
-        help="Days after which `facekeep gallery purge` erases the person.",
-    ),
-]
-Largest = Annotated[
-    bool,
-    typer.Option("--largest", help="Take the largest face, even where others are about as large."),
-]
-NewPerson = Annotated[
-    bool,
-    typer.Option(
-        "--new-person",
-        help="The person is new, though the face or the name is like that of somebody enrolled.",
-    ),
-]
+meta_option = click.option(
+    "--meta", multiple=True, metavar="KEY=VALUE", help="A fact of your own; may be repeated."
+)
+consent_option = click.option(
+    "--consent", metavar="TEXT", help="Legal ground for keeping the person: 'signed form 12'."
+)
+retain_option = click.option(
+    "--retain-days",
+    type=click.IntRange(1, 36500),
+    metavar="N",
+    help="Days after which `facekeep gallery purge` erases the person.",
+)
+largest_option = click.option(
+    "--largest", is_flag=True, help="Take the largest face, even where others are about as large."
+)
+new_person_option = click.option(
+    "--new-person",
+    is_flag=True,
+    help="The person is new, though the face or the name is like that of somebody enrolled.",
+)
 
 
 @command(
@@ -73,25 +60,27 @@ NewPerson = Annotated[
         "facekeep enroll people/  # a folder for each person, named after the person",
     ],
 )
+@argument(
+    "name",
+    metavar="NAME",
+    help="The person; or a folder of folders, alone.",
+    shell_complete=people_or_file_names,
+)
+@argument("images", type=PATH, nargs=-1, metavar="[IMAGE]...", help="Photos, or folders of photos.")
+@meta_option
+@consent_option
+@retain_option
+@largest_option
+@new_person_option
 def enroll(
     run: Run,
-    name: Annotated[
-        str,
-        typer.Argument(
-            metavar="NAME",
-            help="The person; or a folder of folders, alone.",
-            autocompletion=people_names,
-        ),
-    ],
-    images: Annotated[
-        list[Path] | None,
-        typer.Argument(metavar="[IMAGE]...", help="Photos, or folders of photos."),
-    ] = None,
-    meta: Facts = None,
-    consent: Basis = None,
-    retain_days: Days = None,
-    largest: Largest = False,
-    new_person: NewPerson = False,
+    name: str,
+    images: tuple[Path, ...],
+    meta: tuple[str, ...],
+    consent: str | None,
+    retain_days: int | None,
+    largest: bool,
+    new_person: bool,
 ) -> ExitStatus:
     """Enroll a person from photos; one template for each photo that passes the review.
 

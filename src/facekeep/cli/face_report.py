@@ -8,15 +8,16 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-import typer
+import click
 
 from facekeep.cli.command import ExitStatus, Run
 from facekeep.cli.decisions import format_box
 from facekeep.cli.exit_status import status_of
 from facekeep.cli.hints import explain
 from facekeep.cli.inputs import InputImage, InputImages, name_stdin
+from facekeep.cli.options import PATH
 from facekeep.cli.output import format_count
 from facekeep.cli.result_files import check_targets, make_folder
 from facekeep.errors import FacekeepError, ImageError, InputError
@@ -27,19 +28,17 @@ if TYPE_CHECKING:
 
     from facekeep.types import Candidate, Face
 
-__all__ = ["COLUMNS", "FaceReport", "Marked"]
+__all__ = ["COLUMNS", "FaceReport", "marked_option"]
 
 _log = logging.getLogger(__name__)
 
-Marked = Annotated[
-    Path | None,
-    typer.Option(
-        "--out",
-        "-o",
-        metavar="PATH",
-        help="Write the picture with its faces marked: a file, or a folder for several pictures.",
-    ),
-]
+marked_option = click.option(
+    "--out",
+    "-o",
+    type=PATH,
+    metavar="PATH",
+    help="Write the picture with its faces marked: a file, or a folder for several pictures.",
+)
 
 COLUMNS: Final = ("image", "face", "x1", "y1", "x2", "y2", "score", "quality", "usable", "reasons")
 

@@ -7,13 +7,13 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
+import click
 
 from facekeep.cli.command import ExitStatus, Run, command, group
 from facekeep.cli.hints import explain_finding
-from facekeep.cli.options import ENGINE, GALLERY
+from facekeep.cli.options import ENGINE, GALLERY, PATH, argument
 from facekeep.cli.output import format_count, format_size
 from facekeep.cli.photo_commands import photo_progress
 from facekeep.errors import InputError
@@ -30,8 +30,6 @@ app = group(
     "The gallery's file: facts, checks, encryption, retention, audit.",
     examples=["facekeep gallery info", "facekeep gallery check"],
 )
-
-KeySpec = Annotated[str, typer.Argument(metavar="SPEC", help="file:PATH or keyring:SERVICE/USER.")]
 
 
 @command(app, "info", uses=GALLERY, examples=["facekeep gallery info --gallery people.db"])
@@ -79,10 +77,8 @@ def check(run: Run) -> ExitStatus:
         "facekeep gallery restore backup.db --gallery people.db --key file:gallery.key",
     ],
 )
-def restore_(
-    run: Run,
-    copy: Annotated[Path, typer.Argument(metavar="COPY", help="A copy of a gallery's file.")],
-) -> None:
+@argument("copy", type=PATH, metavar="COPY", help="A copy of a gallery's file.")
+def restore_(run: Run, copy: Path) -> None:
     """Put a copy in the place of the gallery, which may be damaged or missing.
 
     The copy is checked first; if it is damaged nothing changes. The old gallery goes with all that
@@ -141,7 +137,8 @@ def purge(run: Run) -> None:
         "facekeep gallery keygen keyring:facekeep/me",
     ],
 )
-def keygen(run: Run, spec: KeySpec) -> None:
+@argument("spec", metavar="SPEC", help="file:PATH or keyring:SERVICE/USER.")
+def keygen(run: Run, spec: str) -> None:
     """Make a new key; an existing one is never overwritten. Without the key nothing is readable."""
     from facekeep.gallery import generate_key
 
@@ -160,16 +157,9 @@ def keygen(run: Run, spec: KeySpec) -> None:
         "facekeep gallery rekey --new-key file:gallery.key  # encrypts a plain gallery",
     ],
 )
-def rekey(
-    run: Run,
-    new_key: Annotated[
-        str | None,
-        typer.Option(
-            "--new-key", metavar="SPEC", help="file:PATH, env:NAME or keyring:SERVICE/USER."
-        ),
-    ] = None,
-    plain: Annotated[bool, typer.Option("--plain", help="Take the encryption off.")] = False,
-) -> None:
+@click.option("--new-key", metavar="SPEC", help="file:PATH, env:NAME or keyring:SERVICE/USER.")
+@click.option("--plain", is_flag=True, help="Take the encryption off.")
+def rekey(run: Run, new_key: str | None, plain: bool) -> None:
     """Encrypt templates and crops with another key, at once; the old key opens nothing any more.
 
     Names and your own facts about people stay readable without the key.
@@ -196,32 +186,26 @@ def rekey(
         'facekeep gallery migrate --embedder sface --drop "Ada Lovelace"',
     ],
 )
+@click.option(
+    "--photos",
+    type=PATH,
+    multiple=True,
+    metavar="DIR",
+    help="Also search this folder for the photos that people were enrolled from, whatever"
+    " their names; may be repeated.",
+)
+@click.option(
+    "--drop",
+    multiple=True,
+    metavar="NAME",
+    help="Erase what cannot be carried over of this person; may be repeated.",
+)
+@click.option("--drop-all", is_flag=True, help="Erase what cannot be carried over of anybody.")
+@click.option(
+    "--backup", type=PATH, metavar="FILE", help="Keep the gallery as it was in a new file."
+)
 def migrate(
-    run: Run,
-    photos: Annotated[
-        list[Path] | None,
-        typer.Option(
-            "--photos",
-            metavar="DIR",
-            help="Also search this folder for the photos that people were enrolled from, whatever"
-            " their names; may be repeated.",
-        ),
-    ] = None,
-    drop: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--drop",
-            metavar="NAME",
-            help="Erase what cannot be carried over of this person; may be repeated.",
-        ),
-    ] = None,
-    drop_all: Annotated[
-        bool, typer.Option("--drop-all", help="Erase what cannot be carried over of anybody.")
-    ] = False,
-    backup: Annotated[
-        Path | None,
-        typer.Option("--backup", metavar="FILE", help="Keep the gallery as it was in a new file."),
-    ] = None,
+    run: Run, photos: tuple[Path, ...], drop: tuple[str, ...], drop_all: bool, backup: Path | None
 ) -> ExitStatus:
     """Recompute all templates with another model, the one that --embedder names: all or nothing.
 
@@ -293,13 +277,10 @@ def _print_migration(run: Run, result: Migration) -> None:
 
 
 @command(app, "audit", uses=GALLERY, examples=["facekeep gallery audit --last 20"])
-def audit(
-    run: Run,
-    last: Annotated[
-        int,
-        typer.Option("--last", min=1, max=1_000_000, metavar="N", help="Number of lines."),
-    ] = 100,
-) -> None:
+@click.option(
+    "--last", type=click.IntRange(1, 1_000_000), default=100, metavar="N", help="Number of lines."
+)
+def audit(run: Run, last: int) -> None:
     """Show what was done to the gallery, latest first; the lines never hold a name or a face."""
     with open_gallery(run.settings, read_only=True) as gallery:
         entries = gallery.audit(last)

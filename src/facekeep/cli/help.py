@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final
 
-from typer.core import TyperCommand, TyperGroup
+import click
 
-__all__ = ["CONTEXT", "HelpedCommand", "HelpedGroup", "in_words", "placeholder"]
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+__all__ = ["HelpedCommand", "HelpedGroup", "in_words", "placeholder"]
 
 PANELS: Final = {
     "Input": (
@@ -28,19 +32,42 @@ PANELS: Final = {
 _SENTENCE: Final = 400
 """Letters of a first sentence; a longer one would be cut off."""
 
-CONTEXT: Final = {"help_option_names": ["-h", "--help"]}
-"""What commands and groups are made with."""
+_BRITISH: Final = {"colour": "color", "licence": "license"}
+"""Spellings of options that are understood but not shown."""
 
 
-class _Sorted:
-    """Help whose options stand in groups, and whose arguments are called as in the usage."""
+class _Sorted(click.Command):
+    """Help whose options stand in groups, and whose arguments are called as in the usage.
 
-    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+    Args:
+        name: The verb.
+        examples: Command lines for the end of the help.
+        attributes: As ``click.Command`` takes them.
+    """
+
+    def __init__(
+        self, name: str | None = None, *, examples: Sequence[str] = (), **attributes: Any
+    ) -> None:
+        context = {
+            "help_option_names": ["-h", "--help"],
+            "show_default": True,
+            "token_normalize_func": lambda word: _BRITISH.get(word, word),
+        }
+        # The backspace keeps the lines as they are.
+        epilog = "\n".join(["\b", "Examples:", *(f"  {line}" for line in examples)])
+        super().__init__(
+            name, epilog=epilog, context_settings=context, no_args_is_help=False, **attributes
+        )
+
+    def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
         pieces = ["[OPTIONS]"] if _options(self, ctx) else []
         pieces += [placeholder(p) for p in _parameters(self, ctx, "argument")]
-        return pieces + (["COMMAND [ARGS]..."] if isinstance(self, TyperGroup) else [])
+        return pieces + (["COMMAND [ARGS]..."] if isinstance(self, click.Group) else [])
 
-    def format_options(self, ctx: Any, formatter: Any) -> None:
+    def format_arguments(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write nothing: click calls this from 8.5 on, and the options below begin with them."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         arguments = [(placeholder(p), p.help) for p in _parameters(self, ctx, "argument")]
         if arguments:
             with formatter.section("Arguments"):
@@ -48,44 +75,56 @@ class _Sorted:
         for title, records in _options(self, ctx).items():
             with formatter.section(title):
                 formatter.write_dl(records)
-        if isinstance(self, TyperGroup):
+        if isinstance(self, click.Group):
             self.format_commands(ctx, formatter)
 
 
-class HelpedCommand(_Sorted, TyperCommand):
+class HelpedCommand(_Sorted):
     """A verb."""
 
 
-class HelpedGroup(_Sorted, TyperGroup):
+class HelpedGroup(_Sorted, click.Group):
     """A set of verbs, each with the whole of its first sentence."""
 
-    def format_commands(self, ctx: Any, formatter: Any) -> None:
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the verbs in the order in which they were added."""
+        return list(self.commands)
+
+    def summary(self, name: str) -> str:
+        """Return the first sentence of the help of a verb."""
+        return self.commands[name].get_short_help_str(limit=_SENTENCE)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the verbs; what does not fit on a line is folded, not cut off."""
-        verbs = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
-        shown = [(name, verb) for name, verb in verbs if verb is not None and not verb.hidden]
         with formatter.section("Commands"):
-            formatter.write_dl(
-                [(name, verb.get_short_help_str(limit=_SENTENCE)) for name, verb in shown]
-            )
+            formatter.write_dl([(name, self.summary(name)) for name in self.commands])
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Complete the verbs and the options."""
+        from click.shell_completion import CompletionItem
+
+        verbs = [name for name in self.commands if name.startswith(incomplete)]
+        found = [CompletionItem(name, help=self.summary(name)) for name in verbs]
+        return [*found, *click.Command.shell_complete(self, ctx, incomplete)]
 
 
-def _parameters(command: Any, ctx: Any, kind: str) -> list[Any]:
+def _parameters(command: click.Command, ctx: click.Context, kind: str) -> list[Any]:
     return [p for p in command.get_params(ctx) if p.param_type_name == kind]
 
 
-def _options(command: Any, ctx: Any) -> dict[str, list[Any]]:
+def _options(command: click.Command, ctx: click.Context) -> dict[str, list[tuple[str, str]]]:
     """The lines of the help by group: the command's own options first."""
     panels = {name: title for title, names in PANELS.items() for name in names.split()}
-    found: dict[str, list[Any]] = {title: [] for title in ("Options", *PANELS)}
+    found: dict[str, list[tuple[str, str]]] = {title: [] for title in ("Options", *PANELS)}
     for option in _parameters(command, ctx, "option"):
-        record = option.get_help_record(ctx)
-        if record is not None:
-            found[panels.get(option.name, "Options")].append((record[0], in_words(record[1])))
+        name = "help" if "--help" in option.opts else option.name  # click's is a private one
+        spelling, text = option.get_help_record(ctx)
+        found[panels.get(name, "Options")].append((spelling, in_words(text)))
     return {title: records for title, records in found.items() if records}
 
 
 def in_words(text: str) -> str:
-    """Write numbers as people do: what typer adds reads ``1<=x<=9`` and ``2e-05``."""
+    """Write numbers as people do: what click adds reads ``1<=x<=9`` and ``2e-05``."""
     text = re.sub(r"(\de-)0+(\d)", r"\1\2", text)
     text = re.sub(r"([\d.]+)<=x<=([\d.]+)", r"\1 to \2", text)
     return re.sub(r"x>=([\d.]+)", r"\1 or more", text)

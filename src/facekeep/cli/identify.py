@@ -3,29 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Annotated, Final
+from pathlib import Path
+from typing import Final
 
-import typer
+import click
 
 from facekeep.cli.command import ExitStatus, Run, command, group
-from facekeep.cli.csv_file import Csv, csv_rows
+from facekeep.cli.csv_file import csv_option, csv_rows
 from facekeep.cli.decisions import say_identification
-from facekeep.cli.face_report import COLUMNS, FaceReport, Marked
-from facekeep.cli.options import ENGINE, GALLERY, Collage, Images
+from facekeep.cli.face_report import COLUMNS, FaceReport, marked_option
+from facekeep.cli.options import ENGINE, GALLERY, collage_option, images_argument
 from facekeep.factory import open_engine
 
 app = group()
 
-Top = Annotated[
-    int,
-    typer.Option(
-        "--top",
-        min=1,
-        max=1000,
-        metavar="N",
-        help="Number of candidates for each face in the JSON.",
-    ),
-]
 
 _WHO: Final = ("name", "most_like", "similarity", "threshold", "fmr")
 
@@ -41,13 +32,19 @@ _WHO: Final = ("name", "most_like", "similarity", "threshold", "fmr")
         "facekeep identify photos/ --out marked/ --csv who.csv",
     ],
 )
+@images_argument
+@click.option(
+    "--top",
+    type=click.IntRange(1, 1000),
+    default=5,
+    metavar="N",
+    help="Number of candidates for each face in the JSON.",
+)
+@collage_option
+@marked_option
+@csv_option
 def identify(
-    run: Run,
-    images: Images,
-    top: Top = 5,
-    collage: Collage = False,
-    out: Marked = None,
-    csv: Csv = None,
+    run: Run, images: tuple[str, ...], top: int, collage: bool, out: Path | None, csv: str | None
 ) -> ExitStatus:
     """Say who the people in pictures are, as far as they are enrolled.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import sys
 import traceback
 from collections.abc import Sequence
@@ -17,35 +18,7 @@ from facekeep.cli.hints import explain
 from facekeep.cli.signals import EndSignal, catch_end_signals
 from facekeep.errors import FacekeepError
 
-__all__ = ["GROUPS", "build", "main"]
-
-GROUPS: Final = (
-    "detect",
-    "identify",
-    "verify",
-    "enroll",
-    "search",
-    "cluster",
-    "people",
-    "gallery",
-    "models",
-    "cache",
-    "config",
-    "doctor",
-    "demo",
-    "lab.models",
-    "lab.bench",
-    "lab.align",
-    "lab.train",
-    "lab.compress",
-    "lab.evaluate",
-)
-"""The modules of this package that hold commands, in the order of the help.
-
-``lab.models`` adds commands to the group of ``models``.
-"""
-
-_COMPLETE: Final = "_FACEKEEP_COMPLETE"
+__all__ = ["build", "main"]
 
 
 def build() -> Any:
@@ -53,7 +26,7 @@ def build() -> Any:
     # Imported here: what this module needs must be there even where a library is broken.
     from facekeep.cli.app import build_app
 
-    return build_app(GROUPS)
+    return build_app()
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -77,8 +50,10 @@ def main(args: Sequence[str] | None = None) -> int:
 
 def _invoke(words: list[str]) -> int:
     root = build()
-    if _COMPLETE in os.environ:
-        root.main(words, prog_name="facekeep", complete_var=_COMPLETE)
+    if "_FACEKEEP_COMPLETE" in os.environ:
+        from facekeep.cli.shells import complete
+
+        complete(root)
     with root.make_context("facekeep", words or ["--help"]) as context:
         return int(root.invoke(context) or ExitStatus.YES)
 
@@ -94,7 +69,7 @@ def _prepare_streams() -> None:
 
 def _conclude(error: BaseException, received: EndSignal, *, as_json: bool) -> int:
     """Tell the user about an error, and choose the exit status."""
-    if isinstance(error, _typers("Exit")):
+    if isinstance(error, _of_click("Exit")):
         return int(error.exit_code)
     if isinstance(error, SystemExit):
         return error.code if isinstance(error.code, int) else ExitStatus.FAULT
@@ -138,28 +113,19 @@ _OUTSIDE: Final[tuple[tuple[Any, tuple[str, str, int]], ...]] = (
 )
 
 
-def _typers(name: str) -> tuple[type[Any], ...]:
-    """Find a class of typer's, for isinstance; there is none where typer was not loaded."""
-    found = getattr(sys.modules.get("typer"), name, None)
+def _of_click(name: str) -> tuple[type[Any], ...]:
+    """Find an error of click's, for isinstance; there is none where click was not loaded."""
+    found = getattr(sys.modules.get("click.exceptions"), name, None)
     return () if found is None else (found,)
-
-
-def _use_errors() -> tuple[type[Any], ...]:
-    """Find the parent of all errors of use.
-
-    typer publishes only the leaf; its parent is the class two above, in the versions that rely on
-    click as in those that carry it along.
-    """
-    return tuple(leaf.__mro__[2] for leaf in _typers("BadParameter"))
 
 
 def _explain(error: BaseException) -> tuple[str, str, int]:
     """Name the kind of an error, its line for people, and the exit status."""
     if isinstance(error, FacekeepError):
         return error.kind, explain(error), status_of(error)
-    if isinstance(error, _use_errors()):
+    if isinstance(error, _of_click("ClickException")):
         return "usage", _usage_message(error), ExitStatus.MISUSE
-    known = (*_OUTSIDE, (_typers("Abort"), _ABORTED))
+    known = (*_OUTSIDE, (_of_click("Abort"), _ABORTED))
     for outside, explanation in known:
         if isinstance(error, outside):
             return explanation
@@ -191,8 +157,14 @@ def _explain_os_error(error: OSError) -> tuple[str, str, int]:
 
 
 def _usage_message(error: Any) -> str:
+    from facekeep.cli.help import in_words
+
     message = " ".join(error.format_message().split()).rstrip(".")
-    message = message[:1].lower() + message[1:]
+    if isinstance(error, _of_click("NoSuchOption")):  # versions of click say it in different words
+        similar = f". Did you mean {', '.join(error.possibilities)}?" if error.possibilities else ""
+        message = f"No such option: {error.option_name}{similar}"
+    message = re.sub(r"\. Did you mean (.+\?)$", r" (did you mean \1)", message)
+    message = in_words(message[:1].lower() + message[1:])
     context = getattr(error, "ctx", None)
     command = context.command_path if context else "facekeep"
     return f"{message}; see '{command} --help'"

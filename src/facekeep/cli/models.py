@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
-import typer
+import click
 
 from facekeep.cli.command import ExitStatus, Run, command, group
 from facekeep.cli.completion import choices, model_names
 from facekeep.cli.hints import add_hint
-from facekeep.cli.options import Model
+from facekeep.cli.options import PATH, argument, model_argument
 from facekeep.cli.output import BYTES, format_size, format_value
 
 if TYPE_CHECKING:
@@ -79,13 +79,9 @@ def list_(run: Run) -> None:
 
 
 @command(app, "info", examples=["facekeep models info sface", "facekeep models info sface --flops"])
-def info(
-    run: Run,
-    name: Model,
-    flops: Annotated[
-        bool, typer.Option("--flops", help="Count the operations of one run from the file.")
-    ] = False,
-) -> None:
+@model_argument
+@click.option("--flops", is_flag=True, help="Count the operations of one run from the file.")
+def info(run: Run, name: str, flops: bool) -> None:
     """Show all that the catalog says about a model."""
     from facekeep.models import entry, model_cost
 
@@ -110,7 +106,8 @@ def info(
 
 
 @command(app, "path", examples=["facekeep models path yunet"])
-def path(run: Run, name: Model) -> None:
+@model_argument
+def path(run: Run, name: str) -> None:
     """Print where the file that is run lies, after checking it; never uses the network."""
     from facekeep.models import entry, locate
 
@@ -121,17 +118,14 @@ def path(run: Run, name: Model) -> None:
 
 
 @command(app, "verify", examples=["facekeep models verify", "facekeep models verify sface"])
-def verify(
-    run: Run,
-    names: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[NAME]...",
-            help="Models; all when none is named.",
-            autocompletion=model_names(),
-        ),
-    ] = None,
-) -> ExitStatus:
+@argument(
+    "names",
+    nargs=-1,
+    metavar="[NAME]...",
+    help="Models; all when none is named.",
+    shell_complete=model_names(),
+)
+def verify(run: Run, names: tuple[str, ...]) -> ExitStatus:
     """Compare the models' files with their digests; exit status 1 if one is missing or damaged."""
     from facekeep.models import entry, list_models
     from facekeep.models import verify as check
@@ -155,23 +149,21 @@ def verify(
         "facekeep models pull edgeface-xs-q --from edgeface_xs_q.pt",
     ],
 )
-def pull(
-    run: Run,
-    name: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="[NAME]",
-            help="A model; without it, list what can be pulled.",
-            autocompletion=model_names(),
-        ),
-    ] = None,
-    source: Annotated[
-        Path | None,
-        typer.Option(
-            "--from", metavar="FILE", help="Take the file, or the archive with it, from here."
-        ),
-    ] = None,
-) -> None:
+@argument(
+    "name",
+    required=False,
+    metavar="[NAME]",
+    help="A model; without it, list what can be pulled.",
+    shell_complete=model_names(),
+)
+@click.option(
+    "source",
+    "--from",
+    type=PATH,
+    metavar="FILE",
+    help="Take the file, or the archive with it, from here.",
+)
+def pull(run: Run, name: str | None, source: Path | None) -> None:
     """Fetch a model's files, if they are not here; the only command that uses the network.
 
     An archive that holds the file is as good as the file. A model that is published for PyTorch is
@@ -282,80 +274,83 @@ def recommend(run: Run) -> None:
         "facekeep models import mine.espdl --name mine",
     ],
 )
+@argument("file", type=PATH, metavar="FILE", help="A network that embeds faces.")
+@click.option("--name", required=True, metavar="NAME", help="What to call it.")
+@click.option(
+    "--arch",
+    metavar="ARCH",
+    help="The kind of file: onnx, tflite, ncnn, espdl, openvino, openvino-narrow (made for"
+    " 112 x 96 pixels, stretched), or the PyTorch weights of an edgeface-base, edgeface-s,"
+    " edgeface-xs or edgeface-xxs. [default: what the file looks like]",
+    shell_complete=choices(
+        "onnx",
+        "tflite",
+        "ncnn",
+        "espdl",
+        "openvino",
+        "openvino-narrow",
+        "edgeface-base",
+        "edgeface-s",
+        "edgeface-xs",
+        "edgeface-xxs",
+    ),
+)
+@click.option(
+    "--gamma",
+    type=float,
+    metavar="X",
+    help="Rank of an EdgeFace's linear layers, 0 to 1; none: full.",
+)
+@click.option(
+    "--input-size",
+    type=int,
+    metavar="PIXELS",
+    help="Side of an EdgeFace's faces; 112 if not given.",
+)
+@click.option(
+    "--color",
+    default="rgb",
+    metavar="ORDER",
+    help="Channels it expects: rgb or bgr.",
+    shell_complete=choices("rgb", "bgr"),
+)
+@click.option("--mean", default=127.5, metavar="X", help="Subtracted from pixels 0 to 255.")
+@click.option(
+    "--scale",
+    default=1 / 127.5,
+    show_default="1/127.5",
+    metavar="X",
+    help="What they are multiplied by then.",
+)
+@click.option(
+    "license_",
+    "--license",
+    default="not stated",
+    metavar="TEXT",
+    help="The license of the weights.",
+)
+@click.option(
+    "--trained-on", default="not stated", metavar="TEXT", help="The training data and its terms."
+)
+@click.option(
+    "--output",
+    metavar="NAME",
+    help="Output of an ONNX network that is the embedding, where several could be.",
+)
 def import_(
     run: Run,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A network that embeds faces.")],
+    file: Path,
     *,
-    name: Annotated[str, typer.Option("--name", metavar="NAME", help="What to call it.")],
-    arch: Annotated[
-        str | None,
-        typer.Option(
-            "--arch",
-            metavar="ARCH",
-            autocompletion=choices(
-                "onnx",
-                "tflite",
-                "ncnn",
-                "espdl",
-                "openvino",
-                "openvino-narrow",
-                "edgeface-base",
-                "edgeface-s",
-                "edgeface-xs",
-                "edgeface-xxs",
-            ),
-            help="The kind of file: onnx, tflite, ncnn, espdl, openvino, openvino-narrow (made for "
-            "112 x 96 pixels, stretched), or the PyTorch weights of an edgeface-base, edgeface-s, "
-            "edgeface-xs or edgeface-xxs. [default: what the file looks like]",
-            show_default=False,
-        ),
-    ] = None,
-    gamma: Annotated[
-        float | None,
-        typer.Option(
-            "--gamma", metavar="X", help="Rank of an EdgeFace's linear layers, 0 to 1; none: full."
-        ),
-    ] = None,
-    input_size: Annotated[
-        int | None,
-        typer.Option(
-            "--input-size", metavar="PIXELS", help="Side of an EdgeFace's faces; 112 if not given."
-        ),
-    ] = None,
-    color: Annotated[
-        str,
-        typer.Option(
-            "--color",
-            "--colour",
-            metavar="ORDER",
-            help="Channels it expects: rgb or bgr.",
-            autocompletion=choices("rgb", "bgr"),
-        ),
-    ] = "rgb",
-    mean: Annotated[
-        float, typer.Option("--mean", metavar="X", help="Subtracted from pixels 0 to 255.")
-    ] = 127.5,
-    scale: Annotated[
-        float,
-        typer.Option(
-            "--scale", metavar="X", help="What they are multiplied by then.", show_default="1/127.5"
-        ),
-    ] = 1 / 127.5,
-    license_: Annotated[
-        str,
-        typer.Option("--license", "--licence", metavar="TEXT", help="The license of the weights."),
-    ] = "not stated",
-    trained_on: Annotated[
-        str, typer.Option("--trained-on", metavar="TEXT", help="The training data and its terms.")
-    ] = "not stated",
-    output: Annotated[
-        str | None,
-        typer.Option(
-            "--output",
-            metavar="NAME",
-            help="Output of an ONNX network that is the embedding, where several could be.",
-        ),
-    ] = None,
+    name: str,
+    arch: str | None,
+    gamma: float | None,
+    input_size: int | None,
+    color: str,
+    mean: float,
+    scale: float,
+    license_: str,
+    trained_on: str,
+    output: str | None,
 ) -> None:
     """Add an embedder of your own under a name, after running it once; the file is copied."""
     from facekeep.models import import_model
@@ -382,7 +377,8 @@ def import_(
 
 
 @command(app, "remove", examples=["facekeep models remove mine"])
-def remove(run: Run, name: Model) -> None:
+@model_argument
+def remove(run: Run, name: str) -> None:
     """Remove a model of your own, with its files."""
     from facekeep.models import remove_model
 

@@ -4,32 +4,32 @@ from __future__ import annotations
 
 import sys
 from datetime import UTC, datetime, timedelta
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
+import click
 
 from facekeep.cli.command import Run, command, group
 from facekeep.cli.completion import people_names
 from facekeep.cli.enroll import (
-    Basis,
-    Days,
-    Facts,
-    Largest,
-    NewPerson,
     consent_of,
+    consent_option,
+    largest_option,
+    meta_option,
     metadata_of,
+    new_person_option,
+    retain_option,
 )
 from facekeep.cli.hints import first_enroll
 from facekeep.cli.inputs import name_stdin, read_input
-from facekeep.cli.options import ENGINE, GALLERY, Image
+from facekeep.cli.options import ENGINE, GALLERY, PATH, argument, image_argument
 from facekeep.cli.output import format_count, format_value
 from facekeep.errors import InputError, SpaceMismatch
 from facekeep.factory import open_engine, open_gallery, open_key, space_of
 
 if TYPE_CHECKING:
     from facekeep.gallery import Key, Person
+    from facekeep.gallery.types import OnConflict
 
 app = group(
     "people",
@@ -37,44 +37,19 @@ app = group(
     examples=["facekeep people list", 'facekeep people remove "Ada Lovelace"'],
 )
 
-Name = Annotated[
-    str,
-    typer.Argument(metavar="NAME", help="The person, by name or id.", autocompletion=people_names),
-]
-NewName = Annotated[str, typer.Argument(metavar="NEW_NAME", help="The new name.")]
-File = Annotated[Path, typer.Argument(metavar="FILE", help="The export file.")]
-FileKey = Annotated[
-    str | None,
-    typer.Option(
-        "--file-key",
-        metavar="SPEC",
-        help="Key of the export file, where it is not the gallery's: file:PATH, env:NAME.",
-        show_default=False,
-    ),
-]
-Some = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--template",
-        metavar="ID",
-        help="Erase only this template, as `people show` lists it, or the beginning of its id; may"
-        " be repeated.",
-        show_default=False,
-    ),
-]
+name_argument = argument(
+    "name", metavar="NAME", help="The person, by name or id.", shell_complete=people_names
+)
+new_name_argument = argument("new_name", metavar="NEW_NAME", help="The new name.")
+file_argument = argument("file", type=PATH, metavar="FILE", help="The export file.")
+file_key_option = click.option(
+    "--file-key",
+    metavar="SPEC",
+    help="Key of the export file, where it is not the gallery's: file:PATH, env:NAME.",
+)
+
 _SOURCE = 20
 """Columns left for the source of a template beside its id."""
-
-Sure = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
-
-
-class Conflict(StrEnum):
-    """What an import does with somebody whose name is taken."""
-
-    error = "error"
-    merge = "merge"
-    rename = "rename"
-    skip = "skip"
 
 
 @command(
@@ -98,7 +73,8 @@ def list_(run: Run) -> None:
 
 
 @command(app, "show", uses=GALLERY, examples=['facekeep people show "Ada Lovelace"'])
-def show(run: Run, name: Name) -> None:
+@name_argument
+def show(run: Run, name: str) -> None:
     """Show what is kept about a person: facts, consent and each template."""
     with open_gallery(run.settings, read_only=True) as gallery:
         person = gallery.person(name)
@@ -126,8 +102,12 @@ def show(run: Run, name: Name) -> None:
     uses=GALLERY,
     examples=['facekeep people set "Ada Lovelace" --consent "signed form 12" --retain-days 90'],
 )
+@name_argument
+@meta_option
+@consent_option
+@retain_option
 def set_(
-    run: Run, name: Name, meta: Facts = None, consent: Basis = None, retain_days: Days = None
+    run: Run, name: str, meta: tuple[str, ...], consent: str | None, retain_days: int | None
 ) -> None:
     """Change the facts, the consent or the retention of a person; what is not given stays."""
     changes: dict[str, Any] = {}
@@ -144,24 +124,25 @@ def set_(
 
 
 @command(app, "rename", uses=GALLERY, examples=['facekeep people rename Ada "Ada Lovelace"'])
-def rename(run: Run, name: Name, new_name: NewName, new_person: NewPerson = False) -> None:
+@name_argument
+@new_name_argument
+@new_person_option
+def rename(run: Run, name: str, new_name: str, new_person: bool) -> None:
     """Give a person another name."""
     with open_gallery(run.settings) as gallery:
         _report(run, gallery.rename(name, new_name, new_person=new_person), "renamed")
 
 
 @command(app, "merge", uses=GALLERY, examples=['facekeep people merge "Ada L." "Ada Lovelace"'])
-def merge(
-    run: Run,
-    names: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="NAME...",
-            help="People; all go into the last one.",
-            autocompletion=people_names,
-        ),
-    ],
-) -> None:
+@argument(
+    "names",
+    nargs=-1,
+    required=True,
+    metavar="NAME...",
+    help="People; all go into the last one.",
+    shell_complete=people_names,
+)
+def merge(run: Run, names: tuple[str, ...]) -> None:
     """Make one person of several: the templates of all go to the last one named."""
     if len(names) < 2:
         raise InputError("merging takes two names or more: those to merge, then the one that stays")
@@ -175,19 +156,17 @@ def merge(
     uses=GALLERY,
     examples=['facekeep people split "Ada Lovelace" "Annabella" 7f6c0d0a-...'],
 )
-def split(
-    run: Run,
-    name: Name,
-    new_name: NewName,
-    templates: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="TEMPLATE...",
-            help="Templates, as `people show` lists them, or the beginnings of their ids.",
-        ),
-    ],
-    new_person: NewPerson = False,
-) -> None:
+@name_argument
+@new_name_argument
+@argument(
+    "templates",
+    nargs=-1,
+    required=True,
+    metavar="TEMPLATE...",
+    help="Templates, as `people show` lists them, or the beginnings of their ids.",
+)
+@new_person_option
+def split(run: Run, name: str, new_name: str, templates: tuple[str, ...], new_person: bool) -> None:
     """Move templates that belong to somebody else to a new person."""
     with open_gallery(run.settings) as gallery:
         _report(run, gallery.split(name, templates, new_name, new_person=new_person), "split off")
@@ -203,7 +182,17 @@ def split(
         "facekeep people remove Ada --template 7f6c0d0a-...",
     ],
 )
-def remove(run: Run, name: Name, templates: Some = None, yes: Sure = False) -> None:
+@name_argument
+@click.option(
+    "templates",
+    "--template",
+    multiple=True,
+    metavar="ID",
+    help="Erase only this template, as `people show` lists it, or the beginning of its id; may"
+    " be repeated.",
+)
+@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+def remove(run: Run, name: str, templates: tuple[str, ...], yes: bool) -> None:
     """Erase a person: templates, crops and name leave the file; nothing can bring them back.
 
     With --template only the templates named are erased and the person stays, which takes at least
@@ -229,7 +218,10 @@ def remove(run: Run, name: Name, templates: Some = None, yes: Sure = False) -> N
     uses=(*GALLERY, *ENGINE),
     examples=['facekeep people refuse "Ada Lovelace" her-sister.jpg'],
 )
-def refuse(run: Run, name: Name, image: Image, largest: Largest = False) -> None:
+@name_argument
+@image_argument("image")
+@largest_option
+def refuse(run: Run, name: str, image: str, largest: bool) -> None:
     """Say "this is not NAME": faces as similar to this picture's are no longer given the name.
 
     Of several faces in the picture one must plainly be the main one. The picture must not be one
@@ -247,14 +239,10 @@ def refuse(run: Run, name: Name, image: Image, largest: Largest = False) -> None
     uses=GALLERY,
     examples=["facekeep people export people.jsonl", "facekeep people export x.jsonl --plain"],
 )
-def export(
-    run: Run,
-    file: File,
-    file_key: FileKey = None,
-    plain: Annotated[
-        bool, typer.Option("--plain", help="Unencrypted, though the gallery is encrypted.")
-    ] = False,
-) -> None:
+@file_argument
+@file_key_option
+@click.option("--plain", is_flag=True, help="Unencrypted, though the gallery is encrypted.")
+def export(run: Run, file: Path, file_key: str | None, plain: bool) -> None:
     """Write everybody to a file that another gallery can import; encrypted if the gallery is."""
     with open_gallery(run.settings) as gallery:
         gallery.export(file, key=_file_key(file_key), plain=plain)
@@ -273,24 +261,25 @@ def export(
         "facekeep people import x.jsonl --on-conflict merge",
     ],
 )
+@file_argument
+@file_key_option
+@click.option(
+    "--on-conflict",
+    type=click.Choice(["error", "merge", "rename", "skip"]),
+    default="error",
+    metavar="WAY",
+    help="If a name is taken: error, merge, rename, skip.",
+)
+@new_person_option
 def import_(
-    run: Run,
-    file: File,
-    file_key: FileKey = None,
-    on_conflict: Annotated[
-        Conflict,
-        typer.Option(
-            "--on-conflict", metavar="WAY", help="If a name is taken: error, merge, rename, skip."
-        ),
-    ] = Conflict.error,
-    new_person: NewPerson = False,
+    run: Run, file: Path, file_key: str | None, on_conflict: OnConflict, new_person: bool
 ) -> None:
     """Add everybody from an export file, or nobody if anything is wrong with it."""
     key = _file_key(file_key)
     if not run.settings.gallery.exists():
         _rehearse(run, file, key)
     with open_gallery(run.settings, create=True) as gallery:
-        done = gallery.import_(file, key=key, on_conflict=on_conflict.value, new_person=new_person)
+        done = gallery.import_(file, key=key, on_conflict=on_conflict, new_person=new_person)
     if run.json:
         run.emit({"added": done.added, "merged": done.merged, "skipped": done.skipped})
     added = format_count(done.added, "person", "people")
@@ -301,7 +290,7 @@ def _confirm(question: str) -> None:
     """Ask on the terminal; where there is none nobody can answer."""
     if sys.stdin is None or not sys.stdin.isatty():
         raise InputError("nobody is there to ask, so nothing was erased: confirm with --yes")
-    typer.confirm(question, abort=True, err=True)
+    click.confirm(question, abort=True, err=True)
 
 
 def _rehearse(run: Run, file: Path, key: Key | None) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
+import click
 
 from facekeep.cli.command import Run
 from facekeep.cli.decisions import say_threshold
@@ -20,20 +20,18 @@ if TYPE_CHECKING:
     from facekeep.types import Threshold
 
 __all__ = [
-    "CacheFlag",
+    "cache_option",
     "open_cache",
     "photo_progress",
     "say_notes",
 ]
 
-CacheFlag = Annotated[
-    bool,
-    typer.Option(
-        "--cache/--no-cache",
-        help="Remember the faces of each photo, so that the next run is quick; see 'facekeep cache"
-        " info'.",
-    ),
-]
+cache_option = click.option(
+    "--cache/--no-cache",
+    default=True,
+    help="Remember the faces of each photo, so that the next run is quick; see 'facekeep cache"
+    " info'.",
+)
 
 
 def open_cache(run: Run, wanted: bool) -> AbstractContextManager[PhotoCache | None]:

@@ -5,18 +5,18 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
+import click
 
 from facekeep.cli.command import ExitStatus, Run, command, group
-from facekeep.cli.completion import people_names
-from facekeep.cli.csv_file import Csv, csv_rows
+from facekeep.cli.completion import people_or_file_names
+from facekeep.cli.csv_file import csv_option, csv_rows
 from facekeep.cli.decisions import format_box
 from facekeep.cli.inputs import STDIN, name_stdin, read_input
-from facekeep.cli.options import ENGINE, GALLERY, Folder, Out
+from facekeep.cli.options import ENGINE, GALLERY, argument, folder_argument, out_option
 from facekeep.cli.output import format_value
-from facekeep.cli.photo_commands import CacheFlag, open_cache, photo_progress, say_notes
+from facekeep.cli.photo_commands import cache_option, open_cache, photo_progress, say_notes
 from facekeep.cli.result_files import check_sheet
 from facekeep.errors import GalleryNotFound, ImageError, PersonNotFound
 from facekeep.factory import open_engine
@@ -26,26 +26,8 @@ if TYPE_CHECKING:
 
 app = group()
 
-Probe = Annotated[
-    str,
-    typer.Argument(
-        metavar="IMAGE|NAME",
-        help="A picture, - for one on standard input, or the name of an enrolled person.",
-        autocompletion=people_names,
-    ),
-]
-_COLUMNS = ("image", "similarity", "threshold", "x1", "y1", "x2", "y2")
 
-Top = Annotated[
-    int | None,
-    typer.Option(
-        "--top",
-        min=1,
-        metavar="N",
-        help="Maximum number of photos in the list.",
-        show_default=False,
-    ),
-]
+_COLUMNS = ("image", "similarity", "threshold", "x1", "y1", "x2", "y2")
 
 
 @command(
@@ -60,14 +42,27 @@ Top = Annotated[
         "facekeep search ada.jpg photos/ --csv found.csv",
     ],
 )
+@argument(
+    "probe",
+    metavar="IMAGE|NAME",
+    help="A picture, - for one on standard input, or the name of an enrolled person.",
+    shell_complete=people_or_file_names,
+)
+@folder_argument
+@click.option(
+    "--top", type=click.IntRange(1), metavar="N", help="Maximum number of photos in the list."
+)
+@out_option
+@csv_option
+@cache_option
 def search(
     run: Run,
-    probe: Probe,
-    folder: Folder,
-    top: Top = None,
-    out: Out = None,
-    csv: Csv = None,
-    cache: CacheFlag = True,
+    probe: str,
+    folder: Path,
+    top: int | None,
+    out: Path | None,
+    csv: str | None,
+    cache: bool,
 ) -> ExitStatus:
     """Find the photos of a folder that show a face, or an enrolled person.
 

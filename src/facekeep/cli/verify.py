@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
+import click
 
 from facekeep.cli.command import ExitStatus, Run, command, group
 from facekeep.cli.decisions import format_box, say_threshold
 from facekeep.cli.inputs import STDIN, name_stdin, read_input
-from facekeep.cli.options import ENGINE, Image
+from facekeep.cli.options import ENGINE, image_argument
 from facekeep.errors import InputError
 from facekeep.factory import open_engine
 
@@ -30,20 +30,15 @@ app = group()
         "facekeep verify id-card.jpg - < selfie.jpg",
     ],
 )
-def verify(
-    run: Run,
-    first: Image,
-    second: Annotated[
-        str,
-        typer.Argument(metavar="IMAGE2", help="Another picture; or - likewise."),
-    ],
-    any_pair: Annotated[
-        bool,
-        typer.Option(
-            "--any", help="Compare each face with each, and decide by the most similar pair."
-        ),
-    ] = False,
-) -> ExitStatus:
+@image_argument("first")
+@image_argument("second", metavar="IMAGE2", help="Another picture; or - likewise.")
+@click.option(
+    "any_pair",
+    "--any",
+    is_flag=True,
+    help="Compare each face with each, and decide by the most similar pair.",
+)
+def verify(run: Run, first: str, second: str, any_pair: bool) -> ExitStatus:
     """Say whether two pictures show the same person.
 
     Where a picture shows several faces the largest is compared, and the output says which one. With

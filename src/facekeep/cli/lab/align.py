@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
-import typer
+import click
 
 from facekeep.cli.command import ExitStatus, Run, command, group
+from facekeep.cli.options import PATH, argument
 from facekeep.cli.output import format_count
 
 app = group()
@@ -19,18 +19,18 @@ app = group()
     uses=("detector", "refiner", "min_face", "threads"),
     examples=["facekeep align photos/ --out people/"],
 )
-def align(
-    run: Run,
-    photos: Annotated[
-        Path, typer.Argument(metavar="DIR", help="A folder that holds a folder for each person.")
-    ],
-    out: Annotated[
-        Path, typer.Option("--out", "-o", metavar="PATH", help="Write the crops to this folder.")
-    ],
-    size: Annotated[
-        int, typer.Option("--size", min=16, max=1024, metavar="N", help="Side of a crop, pixels.")
-    ] = 112,
-) -> ExitStatus:
+@argument("photos", type=PATH, metavar="DIR", help="A folder that holds a folder for each person.")
+@click.option(
+    "--out", "-o", required=True, type=PATH, metavar="PATH", help="Write the crops to this folder."
+)
+@click.option(
+    "--size",
+    type=click.IntRange(16, 1024),
+    default=112,
+    metavar="N",
+    help="Side of a crop, pixels.",
+)
+def align(run: Run, photos: Path, out: Path, size: int) -> ExitStatus:
     """Cut the main face out of each photo, aligned: what training takes.
 
     Crops that are there already are left as they are, so an interrupted run goes on. Look through

@@ -7,12 +7,13 @@ import platform
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import typer
+import click
 
 from facekeep.cli.command import Run, command, group
 from facekeep.cli.completion import choices, model_names
+from facekeep.cli.options import PATH, argument
 
 app = group()
 
@@ -27,32 +28,29 @@ app = group()
         "facekeep bench embed --model facekeep-xxs --threads 1",
     ],
 )
+@argument(
+    "stages",
+    nargs=-1,
+    metavar="[STAGE]...",
+    help="decode, detect, align, embed, identify, start; all when none is named.",
+    shell_complete=choices("decode", "detect", "align", "embed", "identify", "start"),
+)
+@click.option("--image", type=PATH, metavar="PATH", help="A photo with a face to measure with.")
+@click.option(
+    "--model",
+    metavar="NAME",
+    help="Time this model's bare network beside its export by PyTorch; only with embed.",
+    shell_complete=model_names("embed"),
+)
+@click.option(
+    "--repeats",
+    type=click.IntRange(3, 100_000),
+    default=50,
+    metavar="N",
+    help="Runs of each stage.",
+)
 def bench(
-    run: Run,
-    stages: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[STAGE]...",
-            help="decode, detect, align, embed, identify, start; all when none is named.",
-            autocompletion=choices("decode", "detect", "align", "embed", "identify", "start"),
-        ),
-    ] = None,
-    image: Annotated[
-        Path | None,
-        typer.Option("--image", metavar="PATH", help="A photo with a face to measure with."),
-    ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            "--model",
-            metavar="NAME",
-            autocompletion=model_names("embed"),
-            help="Time this model's bare network beside its export by PyTorch; only with embed.",
-        ),
-    ] = None,
-    repeats: Annotated[
-        int, typer.Option("--repeats", min=3, max=100_000, metavar="N", help="Runs of each stage.")
-    ] = 50,
+    run: Run, stages: tuple[str, ...], image: Path | None, model: str | None, repeats: int
 ) -> None:
     """Measure each stage: median and 95th percentile, beside the bare network where there is one.
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
-import typer
+import click
 
 from facekeep.cli.command import Run, command, group
 from facekeep.cli.lab.compress_step import add_step_command, print_result, print_step
 from facekeep.cli.lab.evaluate_protocol import command_line
+from facekeep.cli.options import PATH, Decorator, argument
 
 app = group(
     "compress",
@@ -20,19 +20,20 @@ app = group(
     ],
 )
 
-_FineTune = Annotated[
-    int,
-    typer.Option(
-        "--heal",
-        min=0,
-        metavar="STEPS",
-        help="Fine-tune it for this many steps to embed like the original; needs aligned --data.",
-    ),
-]
-_Batch = Annotated[
-    int, typer.Option("--batch", min=2, metavar="N", help="Faces in a training step.")
-]
-_Rate = Annotated[float, typer.Option("--lr", metavar="X", help="Highest learning rate.")]
+_heal_option = click.option(
+    "--heal",
+    type=click.IntRange(0),
+    default=0,
+    metavar="STEPS",
+    help="Fine-tune it for this many steps to embed like the original; needs aligned --data.",
+)
+_batch_option = click.option(
+    "--batch", type=click.IntRange(2), default=64, metavar="N", help="Faces in a training step."
+)
+
+
+def _rate_option(default: float) -> Decorator:
+    return click.option("--lr", default=default, metavar="X", help="Highest learning rate.")
 
 
 @add_step_command(
@@ -45,73 +46,54 @@ _Rate = Annotated[float, typer.Option("--lr", metavar="X", help="Highest learnin
         " --heal 300",
     ],
 )
-def quantize(
-    *,
-    mode: Annotated[
-        str | None,
-        typer.Option(
-            "--mode",
-            metavar="MODE",
-            help="static: compute in 8 bits, calibrated on --data; dynamic: without calibration;"
-            " packed: only store weights in 8 bits; float16. [default: static with --data, else"
-            " packed]",
-            show_default=False,
-        ),
-    ] = None,
-    calibration: Annotated[
-        str,
-        typer.Option(
-            "--calibration",
-            metavar="METHOD",
-            help="Where the range of an activation ends: percentile, entropy or minmax.",
-        ),
-    ] = "percentile",
-    min_cosine: Annotated[
-        float,
-        typer.Option(
-            "--min-cosine",
-            metavar="X",
-            help="Keep layers float32 until the mean cosine is at least this.",
-        ),
-    ] = 0.99,
-    max_tar_loss: Annotated[
-        float,
-        typer.Option(
-            "--max-tar-loss",
-            metavar="POINTS",
-            help="Keep layers float32 until TAR at FMR 1e-3 falls by at most this, where people are"
-            " known.",
-        ),
-    ] = 0.3,
-    skip: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--skip",
-            metavar="PATTERN",
-            help="Keep layers with such names float32, as '*head*'; repeatable.",
-        ),
-    ] = None,
-    target: Annotated[
-        str,
-        typer.Option(
-            "--target",
-            metavar="CPU",
-            help="Where it will run: here, vnni, avx2 (x86 without VNNI: 7-bit weights) or arm.",
-        ),
-    ] = "here",
-    heal: Annotated[
-        int,
-        typer.Option(
-            "--heal",
-            min=0,
-            metavar="STEPS",
-            help="Begin with this many steps of quantization-aware training; static and dynamic;"
-            " needs aligned --data.",
-        ),
-    ] = 0,
-    batch: _Batch = 64,
-    lr: _Rate = 2e-5,
-) -> None:
+@click.option(
+    "--mode",
+    metavar="MODE",
+    help="static: compute in 8 bits, calibrated on --data; dynamic: without calibration;"
+    " packed: only store weights in 8 bits; float16. [default: static with --data, else"
+    " packed]",
+)
+@click.option(
+    "--calibration",
+    default="percentile",
+    metavar="METHOD",
+    help="Where the range of an activation ends: percentile, entropy or minmax.",
+)
+@click.option(
+    "--min-cosine",
+    default=0.99,
+    metavar="X",
+    help="Keep layers float32 until the mean cosine is at least this.",
+)
+@click.option(
+    "--max-tar-loss",
+    default=0.3,
+    metavar="POINTS",
+    help="Keep layers float32 until TAR at FMR 1e-3 falls by at most this, where people are known.",
+)
+@click.option(
+    "--skip",
+    multiple=True,
+    metavar="PATTERN",
+    help="Keep layers with such names float32, as '*head*'; repeatable.",
+)
+@click.option(
+    "--target",
+    default="here",
+    metavar="CPU",
+    help="Where it will run: here, vnni, avx2 (x86 without VNNI: 7-bit weights) or arm.",
+)
+@click.option(
+    "--heal",
+    type=click.IntRange(0),
+    default=0,
+    metavar="STEPS",
+    help="Begin with this many steps of quantization-aware training; static and dynamic;"
+    " needs aligned --data.",
+)
+@_batch_option
+@_rate_option(2e-5)
+def quantize() -> None:
     """Compute a network in 8 bits, or store it in fewer, and register the result.
 
     The most sensitive layers stay float32 until the loss is within the bounds; their weights are
@@ -127,63 +109,49 @@ def quantize(
         "facekeep compress prune facekeep-xxs --out sparse --zeros 2:4 --data faces.tar --aligned",
     ],
 )
-def prune(
-    *,
-    macs: Annotated[
-        float | None,
-        typer.Option(
-            "--macs", metavar="SHARE", help="Keep this share of the multiply-accumulates."
-        ),
-    ] = None,
-    params: Annotated[
-        float | None,
-        typer.Option("--params", metavar="SHARE", help="Keep this share of the parameters."),
-    ] = None,
-    latency: Annotated[
-        float | None,
-        typer.Option("--latency", metavar="SHARE", help="Keep this share of the time for a face."),
-    ] = None,
-    zeros: Annotated[
-        str | None,
-        typer.Option(
-            "--zeros",
-            metavar="SHARE",
-            help="Instead, set this share of the weights to zero, or 2:4: a smaller file, not"
-            " faster.",
-        ),
-    ] = None,
-    by: Annotated[
-        str | None,
-        typer.Option(
-            "--by",
-            metavar="METHOD",
-            help="How importance is computed: taylor, which needs --data, or"
-            " magnitude. [default: taylor with --data]",
-            show_default=False,
-        ),
-    ] = None,
-    kinds: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--kind",
-            metavar="KIND",
-            help="What may be cut: hidden, rank or blocks; repeatable. [default: hidden, rank]",
-            show_default=False,
-        ),
-    ] = None,
-    multiple: Annotated[
-        int, typer.Option("--multiple", min=1, metavar="N", help="Sizes become multiples of it.")
-    ] = 8,
-    rounds: Annotated[
-        int,
-        typer.Option(
-            "--rounds", min=1, metavar="N", help="Number of rounds of cutting and fine-tuning."
-        ),
-    ] = 1,
-    heal: _FineTune = 0,
-    batch: _Batch = 64,
-    lr: _Rate = 1.5e-4,
-) -> None:
+@click.option(
+    "--macs", type=float, metavar="SHARE", help="Keep this share of the multiply-accumulates."
+)
+@click.option("--params", type=float, metavar="SHARE", help="Keep this share of the parameters.")
+@click.option(
+    "--latency", type=float, metavar="SHARE", help="Keep this share of the time for a face."
+)
+@click.option(
+    "--zeros",
+    metavar="SHARE",
+    help="Instead, set this share of the weights to zero, or 2:4: a smaller file, not faster.",
+)
+@click.option(
+    "--by",
+    metavar="METHOD",
+    help="How importance is computed: taylor, which needs --data, or"
+    " magnitude. [default: taylor with --data]",
+)
+@click.option(
+    "kinds",
+    "--kind",
+    multiple=True,
+    metavar="KIND",
+    help="What may be cut: hidden, rank or blocks; repeatable. [default: hidden, rank]",
+)
+@click.option(
+    "--multiple",
+    type=click.IntRange(1),
+    default=8,
+    metavar="N",
+    help="Sizes become multiples of it.",
+)
+@click.option(
+    "--rounds",
+    type=click.IntRange(1),
+    default=1,
+    metavar="N",
+    help="Number of rounds of cutting and fine-tuning.",
+)
+@_heal_option
+@_batch_option
+@_rate_option(1.5e-4)
+def prune() -> None:
     """Remove the least important parts of a network, and register the result.
 
     It cuts the hidden widths of MLPs, the ranks of low-rank layers and whole blocks. With --data
@@ -198,31 +166,27 @@ def prune(
         "facekeep compress lowrank facekeep-xxs --out thin --gamma 0.5 --layers 'stages.3.*'",
     ],
 )
-def lowrank(
-    *,
-    gamma: Annotated[
-        float | None,
-        typer.Option("--gamma", metavar="SHARE", help="Keep this share of the full rank."),
-    ] = None,
-    energy: Annotated[
-        float | None,
-        typer.Option(
-            "--energy", metavar="SHARE", help="Keep this share of each layer's variance instead."
-        ),
-    ] = None,
-    layers: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--layers", metavar="PATTERN", help="Only layers with such names; repeatable."
-        ),
-    ] = None,
-    multiple: Annotated[
-        int, typer.Option("--multiple", min=1, metavar="N", help="Ranks become multiples of it.")
-    ] = 1,
-    heal: _FineTune = 0,
-    batch: _Batch = 64,
-    lr: _Rate = 1.5e-4,
-) -> None:
+@click.option("--gamma", type=float, metavar="SHARE", help="Keep this share of the full rank.")
+@click.option(
+    "--energy",
+    type=float,
+    metavar="SHARE",
+    help="Keep this share of each layer's variance instead.",
+)
+@click.option(
+    "--layers", multiple=True, metavar="PATTERN", help="Only layers with such names; repeatable."
+)
+@click.option(
+    "--multiple",
+    type=click.IntRange(1),
+    default=1,
+    metavar="N",
+    help="Ranks become multiples of it.",
+)
+@_heal_option
+@_batch_option
+@_rate_option(1.5e-4)
+def lowrank() -> None:
     """Replace linear layers by products of thinner ones, and register the result.
 
     Layers that would cost more as a product stay as they are.
@@ -236,16 +200,17 @@ def lowrank(
         " --heal 1000",
     ],
 )
-def resize(
-    *,
-    size: Annotated[
-        int,
-        typer.Option("--size", metavar="PIXELS", help="The side of its crops, as 96, 80 or 64."),
-    ],
-    heal: _FineTune = 0,
-    batch: _Batch = 64,
-    lr: _Rate = 3e-4,
-) -> None:
+@click.option(
+    "--size",
+    required=True,
+    type=int,
+    metavar="PIXELS",
+    help="The side of its crops, as 96, 80 or 64.",
+)
+@_heal_option
+@_batch_option
+@_rate_option(3e-4)
+def resize() -> None:
     """Make a network take smaller crops, and register the result.
 
     Its embeddings get much worse until it is fine-tuned: give --heal.
@@ -258,22 +223,14 @@ def resize(
     uses=("threads",),
     examples=["facekeep compress run recipe.toml", "facekeep compress run recipe.toml --json"],
 )
-def run_(
-    run: Run,
-    context: typer.Context,
-    recipe: Annotated[
-        Path, typer.Argument(metavar="RECIPE.toml", help="A chain of steps, with its data.")
-    ],
-    work: Annotated[
-        Path | None,
-        typer.Option(
-            "--work",
-            metavar="DIR",
-            help="Keep the result of each step, and the report, here. [default: RECIPE.work]",
-            show_default=False,
-        ),
-    ] = None,
-) -> None:
+@argument("recipe", type=PATH, metavar="RECIPE.toml", help="A chain of steps, with its data.")
+@click.option(
+    "--work",
+    type=PATH,
+    metavar="DIR",
+    help="Keep the result of each step, and the report, here. [default: RECIPE.work]",
+)
+def run_(run: Run, recipe: Path, work: Path | None) -> None:
     """Do the steps of a recipe, register the result, and write a report of what they cost.
 
     After an interruption the same command goes on: steps that are in the folder are not repeated.
@@ -297,7 +254,7 @@ def run_(
         steps=read.steps,
         faces=faces,
         compare=compare,
-        command=command_line(context),
+        command=command_line(),
     )
     evaluator = Evaluator(original, data, watch=run.progress)
     result = run_chain(chain, evaluator, folder, on_step=lambda record: print_step(run, record))

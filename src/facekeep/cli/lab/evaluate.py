@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING
 
-import typer
+import click
 
 from facekeep.cli.command import Run, command, group
 from facekeep.cli.lab.evaluate_detect import detect
-from facekeep.cli.lab.evaluate_protocol import AlignedFlag, ConditionsFlag, Experiment, protocol
+from facekeep.cli.lab.evaluate_protocol import (
+    Experiment,
+    aligned_option,
+    conditions_option,
+    protocol,
+)
+from facekeep.cli.options import PATH, argument
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,20 +32,18 @@ app = group(
     ],
 )
 
-People = Annotated[
-    Path,
-    typer.Argument(
-        metavar="DIR", help="A folder that holds a folder for each person; or train.rec, or tars."
-    ),
-]
-Labels = Annotated[
-    Path | None,
-    typer.Option(
-        "--labels",
-        metavar="FILE",
-        help="A table with columns key and identity, where the pictures do not say who they show.",
-    ),
-]
+people_argument = argument(
+    "people",
+    type=PATH,
+    metavar="DIR",
+    help="A folder that holds a folder for each person; or train.rec, or tars.",
+)
+labels_option = click.option(
+    "--labels",
+    type=PATH,
+    metavar="FILE",
+    help="A table with columns key and identity, where the pictures do not say who they show.",
+)
 
 
 @protocol(
@@ -51,29 +55,26 @@ Labels = Annotated[
         "facekeep evaluate lfw --images lfw/ --pairs pairsDevTrain.txt --test pairsDevTest.txt",
     ],
 )
+@click.option(
+    "--images", required=True, type=PATH, metavar="DIR", help="The folder of the people's folders."
+)
+@click.option(
+    "--pairs",
+    required=True,
+    type=PATH,
+    metavar="FILE",
+    help="pairs.txt; or a list of View 1, which has no folds.",
+)
+@click.option(
+    "--test",
+    type=PATH,
+    metavar="FILE",
+    help="View 1: judge these pairs, at the most accurate threshold of --pairs.",
+)
+@aligned_option
+@conditions_option
 def lfw(
-    run: Run,
-    images: Annotated[
-        Path, typer.Option("--images", metavar="DIR", help="The folder of the people's folders.")
-    ],
-    pairs: Annotated[
-        Path,
-        typer.Option(
-            "--pairs",
-            metavar="FILE",
-            help="pairs.txt; or a list of View 1, which has no folds.",
-        ),
-    ],
-    test: Annotated[
-        Path | None,
-        typer.Option(
-            "--test",
-            metavar="FILE",
-            help="View 1: judge these pairs, at the most accurate threshold of --pairs.",
-        ),
-    ] = None,
-    aligned: AlignedFlag = False,
-    conditions: ConditionsFlag = False,
+    run: Run, images: Path, pairs: Path, test: Path | None, aligned: bool, conditions: bool
 ) -> Experiment:
     """Verify the pairs of Labeled Faces in the Wild."""
     from facekeep.lab import datasets
@@ -94,12 +95,12 @@ def lfw(
         "facekeep evaluate folder people/ --model sface --model edgeface-xs-q --report report/",
     ],
 )
+@people_argument
+@labels_option
+@aligned_option
+@conditions_option
 def folder(
-    run: Run,
-    people: People,
-    labels: Labels = None,
-    aligned: AlignedFlag = False,
-    conditions: ConditionsFlag = False,
+    run: Run, people: Path, labels: Path | None, aligned: bool, conditions: bool
 ) -> Experiment:
     """Compare all photos of your own people with each other.
 
@@ -117,25 +118,32 @@ def folder(
     "identify",
     examples=["facekeep evaluate identify people/ --templates 3 --fmr 1e-2 --json"],
 )
+@people_argument
+@labels_option
+@aligned_option
+@click.option(
+    "--templates",
+    type=click.IntRange(1),
+    default=1,
+    metavar="N",
+    help="Photos to enroll a person by.",
+)
+@click.option(
+    "--strangers",
+    type=click.FloatRange(0, 1),
+    default=0.5,
+    metavar="SHARE",
+    help="Share of the people with more photos than that who are not enrolled.",
+)
+@click.option("--seed", type=click.IntRange(0), default=0, metavar="N", help="Decides who.")
 def identify(
     run: Run,
-    people: People,
-    labels: Labels = None,
-    aligned: AlignedFlag = False,
-    templates: Annotated[
-        int, typer.Option("--templates", min=1, metavar="N", help="Photos to enroll a person by.")
-    ] = 1,
-    strangers: Annotated[
-        float,
-        typer.Option(
-            "--strangers",
-            min=0,
-            max=1,
-            metavar="SHARE",
-            help="Share of the people with more photos than that who are not enrolled.",
-        ),
-    ] = 0.5,
-    seed: Annotated[int, typer.Option("--seed", min=0, metavar="N", help="Decides who.")] = 0,
+    people: Path,
+    labels: Path | None,
+    aligned: bool,
+    templates: int,
+    strangers: float,
+    seed: int,
 ) -> Experiment:
     """Enroll some of your own people, search for everybody.
 
@@ -155,22 +163,17 @@ def identify(
     "pairs",
     examples=["facekeep evaluate pairs mine.csv --images photos/ --model sface"],
 )
-def pairs(
-    run: Run,
-    file: Annotated[
-        Path,
-        typer.Argument(
-            metavar="FILE", help="A table (CSV, TSV) with the columns left, right, mated, fold."
-        ),
-    ],
-    images: Annotated[
-        Path | None,
-        typer.Option(
-            "--images", metavar="DIR", help="Where its paths start. [default: its own folder]"
-        ),
-    ] = None,
-    aligned: AlignedFlag = False,
-) -> Experiment:
+@argument(
+    "file",
+    type=PATH,
+    metavar="FILE",
+    help="A table (CSV, TSV) with the columns left, right, mated, fold.",
+)
+@click.option(
+    "--images", type=PATH, metavar="DIR", help="Where its paths start. [default: its own folder]"
+)
+@aligned_option
+def pairs(run: Run, file: Path, images: Path | None, aligned: bool) -> Experiment:
     """Verify the pairs of a table of your own.
 
     Its first line names the columns left and right (paths), mated (1 or 0) and, if the pairs are
@@ -186,20 +189,18 @@ def pairs(
 @protocol(
     app, "cfp", examples=["facekeep evaluate cfp cfp-dataset/ --protocol fp --model sface --json"]
 )
-def cfp(
-    run: Run,
-    root: Annotated[
-        Path, typer.Argument(metavar="ROOT", help="The folder with Protocol and Data of CFP.")
-    ],
-    kind: Annotated[
-        Literal["fp", "ff"],
-        typer.Option(
-            "--protocol", metavar="fp|ff", help="Frontal to profile, or frontal to frontal."
-        ),
-    ] = "fp",
-    aligned: AlignedFlag = False,
-    conditions: ConditionsFlag = False,
-) -> Experiment:
+@argument("root", type=PATH, metavar="ROOT", help="The folder with Protocol and Data of CFP.")
+@click.option(
+    "kind",
+    "--protocol",
+    type=click.Choice(["fp", "ff"]),
+    default="fp",
+    metavar="fp|ff",
+    help="Frontal to profile, or frontal to frontal.",
+)
+@aligned_option
+@conditions_option
+def cfp(run: Run, root: Path, kind: str, aligned: bool, conditions: bool) -> Experiment:
     """Verify the pairs of Celebrities in Frontal-Profile."""
     from facekeep.lab import datasets
     from facekeep.lab.evaluate.protocols import run_pairs
@@ -209,12 +210,8 @@ def cfp(
 
 
 @protocol(app, "bin", examples=["facekeep evaluate bin agedb_30.bin --model sface --flip"])
-def bin_(
-    run: Run,
-    file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="A pack of aligned pairs, as of InsightFace.")
-    ],
-) -> Experiment:
+@argument("file", type=PATH, metavar="FILE", help="A pack of aligned pairs, as of InsightFace.")
+def bin_(run: Run, file: Path) -> Experiment:
     """Verify the pairs of a .bin pack; published results use --flip."""
     from facekeep.lab import datasets
     from facekeep.lab.evaluate.protocols import run_pairs
@@ -224,15 +221,16 @@ def bin_(
 
 
 @protocol(app, "ijb", examples=["facekeep evaluate ijb IJBC/ --set c --model sface --flip --json"])
-def ijb(
-    run: Run,
-    root: Annotated[
-        Path, typer.Argument(metavar="ROOT", help="The folder with meta and loose_crop.")
-    ],
-    version: Annotated[
-        Literal["b", "c"], typer.Option("--set", metavar="b|c", help="IJB-B or IJB-C.")
-    ] = "c",
-) -> Experiment:
+@argument("root", type=PATH, metavar="ROOT", help="The folder with meta and loose_crop.")
+@click.option(
+    "version",
+    "--set",
+    type=click.Choice(["b", "c"]),
+    default="c",
+    metavar="b|c",
+    help="IJB-B or IJB-C.",
+)
+def ijb(run: Run, root: Path, version: str) -> Experiment:
     """Verify the templates of IJB-B or IJB-C.
 
     TAR is measured strictly at or below each FMR, and as is common. Faces are aligned by the
@@ -254,33 +252,34 @@ def ijb(
         "facekeep evaluate calibrate people/ --model sface --no-write --report report/",
     ],
 )
+@people_argument
+@labels_option
+@aligned_option
+@conditions_option
+@click.option(
+    "--same-person",
+    type=float,
+    metavar="COSINE",
+    help="Do not compare two names with photos more alike than this; 2 compares all."
+    " [default: what three in ten mated comparisons exceed]",
+)
+@click.option(
+    "--check-crops/--no-check-crops",
+    default=True,
+    help="With --aligned: leave out crops in which no face is found in its place.",
+)
+@click.option(
+    "--write/--no-write", default=True, help="Record the thresholds in the model's entry."
+)
 def calibrate(
     run: Run,
-    people: People,
-    labels: Labels = None,
-    aligned: AlignedFlag = False,
-    conditions: ConditionsFlag = False,
-    same_person: Annotated[
-        float | None,
-        typer.Option(
-            "--same-person",
-            metavar="COSINE",
-            help="Do not compare two names with photos more alike than this; 2 compares all."
-            " [default: what three in ten mated comparisons exceed]",
-            show_default=False,
-        ),
-    ] = None,
-    check_crops: Annotated[
-        bool,
-        typer.Option(
-            "--check-crops/--no-check-crops",
-            help="With --aligned: leave out crops in which no face is found in its place.",
-        ),
-    ] = True,
-    write: Annotated[
-        bool,
-        typer.Option("--write/--no-write", help="Record the thresholds in the model's entry."),
-    ] = True,
+    people: Path,
+    labels: Path | None,
+    aligned: bool,
+    conditions: bool,
+    same_person: float | None,
+    check_crops: bool,
+    write: bool,
 ) -> Experiment:
     """Calibrate a model: its cosine at each false-match rate.
 

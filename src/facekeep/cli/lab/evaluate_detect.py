@@ -5,14 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
+import click
 
 from facekeep.cli.command import Run
 from facekeep.cli.completion import model_names
-from facekeep.cli.lab.evaluate_protocol import Report, check_targets, command_line, write_figures
-from facekeep.cli.options import Out
+from facekeep.cli.lab.evaluate_protocol import (
+    check_targets,
+    command_line,
+    report_option,
+    write_figures,
+)
+from facekeep.cli.options import PATH, argument, out_option
 from facekeep.errors import ImageError, InputError
 
 if TYPE_CHECKING:
@@ -25,62 +30,64 @@ if TYPE_CHECKING:
 __all__ = ["detect"]
 
 
+@argument(
+    "photos",
+    type=PATH,
+    metavar="PHOTOS",
+    help="Annotated photos, a .json beside each: a tar, a folder of tars or of pictures.",
+)
+@click.option(
+    "models",
+    "--model",
+    multiple=True,
+    metavar="NAME",
+    help="Detector to evaluate; repeat to compare several. [default: the setting detector: yunet]",
+    shell_complete=model_names("detect"),
+)
+@click.option(
+    "--sizes",
+    default="20,40,80,160",
+    metavar="PIXELS",
+    help="The shorter sides at which faces are shown.",
+)
+@click.option(
+    "--hard/--plain",
+    default=False,
+    help="Damage what is shown: dark, pale, blurred, coarse, compressed, partly covered.",
+)
+@click.option(
+    "--scenes",
+    type=PATH,
+    metavar="PATH",
+    help="Photos without annotations, a folder or a tar: how much is reported there.",
+)
+@click.option(
+    "--holdout",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Show only the N people that training with the same --seed keeps out.",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(0),
+    default=0,
+    metavar="N",
+    help="Decides who, and where each lies.",
+)
+@report_option
+@out_option
 def detect(
     run: Run,
-    context: typer.Context,
-    photos: Annotated[
-        Path,
-        typer.Argument(
-            metavar="PHOTOS",
-            help="Annotated photos, a .json beside each: a tar, a folder of tars or of pictures.",
-        ),
-    ],
+    photos: Path,
     *,
-    models: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--model",
-            metavar="NAME",
-            autocompletion=model_names("detect"),
-            help="Detector to evaluate; repeat to compare several."
-            " [default: the setting detector: yunet]",
-        ),
-    ] = None,
-    sizes: Annotated[
-        str,
-        typer.Option(
-            "--sizes", metavar="PIXELS", help="The shorter sides at which faces are shown."
-        ),
-    ] = "20,40,80,160",
-    hard: Annotated[
-        bool,
-        typer.Option(
-            "--hard/--plain",
-            help="Damage what is shown: dark, pale, blurred, coarse, compressed, partly covered.",
-        ),
-    ] = False,
-    scenes: Annotated[
-        Path | None,
-        typer.Option(
-            "--scenes",
-            metavar="PATH",
-            help="Photos without annotations, a folder or a tar: how much is reported there.",
-        ),
-    ] = None,
-    holdout: Annotated[
-        int | None,
-        typer.Option(
-            "--holdout",
-            min=1,
-            metavar="N",
-            help="Show only the N people that training with the same --seed keeps out.",
-        ),
-    ] = None,
-    seed: Annotated[
-        int, typer.Option("--seed", min=0, metavar="N", help="Decides who, and where each lies.")
-    ] = 0,
-    report: Report = None,
-    out: Out = None,
+    models: tuple[str, ...],
+    sizes: str,
+    hard: bool,
+    scenes: Path | None,
+    holdout: int | None,
+    seed: int,
+    report: Path | None,
+    out: Path | None,
 ) -> None:
     """Find annotated faces at several sizes: average precision, and how exact the landmarks are.
 
@@ -116,7 +123,7 @@ def detect(
     if report is not None:
         from facekeep.lab.evaluate.detection.report import write_detection_report
 
-        page = write_detection_report(report, results, command_line(context))
+        page = write_detection_report(report, results, command_line())
     if run.json:
         run.emit(document)
     elif page is not None:

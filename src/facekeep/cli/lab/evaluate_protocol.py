@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import os
 import shlex
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-import typer
+import click
 
 from facekeep.cli.command import Run, command
 from facekeep.cli.completion import model_names
-from facekeep.cli.options import Out
+from facekeep.cli.options import PATH, out_option, parameters_of
 from facekeep.cli.output import to_plain
 from facekeep.errors import InputError, StorageFull
 
@@ -31,13 +31,13 @@ if TYPE_CHECKING:
     from facekeep.pipeline.embed import Embedder
 
 __all__ = [
-    "AlignedFlag",
-    "ConditionsFlag",
     "Experiment",
-    "Report",
+    "aligned_option",
     "check_targets",
     "command_line",
+    "conditions_option",
     "protocol",
+    "report_option",
     "write_figures",
 ]
 
@@ -52,67 +52,59 @@ USES: Final = (
     "threads",
 )
 
-AlignedFlag = Annotated[
-    bool,
-    typer.Option(
-        "--aligned/--raw", help="The images are face crops, aligned already; or faces are found."
-    ),
-]
+aligned_option = click.option(
+    "--aligned/--raw",
+    default=False,
+    help="The images are face crops, aligned already; or faces are found.",
+)
+conditions_option = click.option(
+    "--conditions/--no-conditions",
+    default=False,
+    help="Also by size, sharpness, brightness, contrast and turn of the worse face.",
+)
+report_option = click.option(
+    "--report",
+    type=PATH,
+    metavar="DIR",
+    help="Write report.html with curves and the worst errors here.",
+)
 
-ConditionsFlag = Annotated[
-    bool,
-    typer.Option(
-        "--conditions/--no-conditions",
-        help="Also by size, sharpness, brightness, contrast and turn of the worse face.",
-    ),
-]
-
-_Models = Annotated[
-    list[str] | None,
-    typer.Option(
+_SHARED: Final = parameters_of(
+    click.option(
+        "models",
         "--model",
+        multiple=True,
         metavar="NAME",
-        autocompletion=model_names("embed"),
         help="Embedder to evaluate; repeat to compare several."
         " [default: the setting embedder: sface]",
+        shell_complete=model_names("embed"),
     ),
-]
-_Rates = Annotated[
-    list[float] | None,
-    typer.Option(
+    click.option(
+        "rates",
         "--fmr",
+        multiple=True,
+        type=float,
         metavar="RATE",
         help="Target rate, such as 1e-4; repeatable. [default: those usual in the protocol]",
     ),
-]
-_CacheFolder = Annotated[
-    Path | None,
-    typer.Option(
-        "--cache", metavar="DIR", help="Keep the faces found here: the next run is much quicker."
+    click.option(
+        "--cache",
+        type=PATH,
+        metavar="DIR",
+        help="Keep the faces found here: the next run is much quicker.",
     ),
-]
-Report = Annotated[
-    Path | None,
-    typer.Option(
-        "--report", metavar="DIR", help="Write report.html with curves and the worst errors here."
-    ),
-]
-
-_COMMON: Final[tuple[tuple[str, Any], ...]] = (
-    ("models", _Models),
-    ("rates", _Rates),
-    ("cache", _CacheFolder),
-    ("report", Report),
-    ("out", Out),
+    report_option,
+    out_option,
 )
+"""The options of all protocols."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Choices:
     """The common options of a run."""
 
-    models: list[str] | None
-    rates: list[float] | None
+    models: tuple[str, ...]
+    rates: tuple[float, ...]
     cache: Path | None
     report: Path | None
     out: Path | None
@@ -142,7 +134,7 @@ class Experiment:
 
 
 def protocol(
-    app: typer.Typer, name: str, *, examples: Sequence[str]
+    app: click.Group, name: str, *, examples: Sequence[str]
 ) -> Callable[[Callable[..., Experiment]], Callable[..., Experiment]]:
     """Add a command by a function that reads its data; the rest is the same for all.
 
@@ -153,23 +145,13 @@ def protocol(
     """
 
     def decorate(read: Callable[..., Experiment]) -> Callable[..., Experiment]:
-        def evaluate(run: Run, context: typer.Context, **values: Any) -> None:
-            choices = _Choices(**{option: values.pop(option) for option, _ in _COMMON})
+        @wraps(read)
+        def evaluate(run: Run, **values: Any) -> None:
+            choices = _Choices(**{str(each.name): values.pop(each.name) for each in _SHARED})
             check_targets(choices.report, choices.out)
-            _evaluate(run, name, choices, lambda: read(run, **values), command_line(context))
+            _evaluate(run, name, choices, lambda: read(run, **values), command_line())
 
-        first, *own = inspect.signature(read, eval_str=True).parameters.values()
-        keyword = inspect.Parameter.KEYWORD_ONLY
-        evaluate.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-            [
-                first,
-                inspect.Parameter("context", keyword, annotation=typer.Context),
-                *(each.replace(kind=keyword) for each in own),
-                *(inspect.Parameter(n, keyword, default=None, annotation=a) for n, a in _COMMON),
-            ]
-        )
-        evaluate.__doc__ = read.__doc__
-        command(app, name, uses=USES, examples=examples)(evaluate)
+        command(app, name, uses=USES, examples=examples, options=_SHARED)(evaluate)
         return read
 
     return decorate
@@ -187,16 +169,17 @@ def check_targets(report: Path | None, out: Path | None) -> None:
         check_report(report)
 
 
-def command_line(context: typer.Context) -> str:
+def command_line() -> str:
     """Return the command line with all that differs from the defaults, however it was typed."""
+    context = click.get_current_context()
     parts = context.command_path.split()
     for parameter in context.command.params:
-        value = context.params.get(str(parameter.name))
-        if parameter.name in ("json", "quiet", "verbose", "out") or value in (None, (), []):
+        value = context.params.get(parameter.name)
+        if parameter.name in ("json", "quiet", "verbose", "out") or value in (None, ()):
             continue
-        if value == parameter.default:
+        if value == parameter.get_default(context):
             continue
-        for each in value if isinstance(value, list | tuple) else [value]:
+        for each in value if isinstance(value, tuple) else [value]:
             if parameter.param_type_name == "argument":
                 parts.append(os.fspath(each))
             elif isinstance(each, bool):
@@ -211,7 +194,7 @@ def _evaluate(
 ) -> None:
     from facekeep.models import default_model
 
-    models = list(dict.fromkeys(choices.models or ()))
+    models = list(dict.fromkeys(choices.models))
     models = models or [run.settings.embedder or default_model("embed")]
     experiment = read()
     experiment.check(models)

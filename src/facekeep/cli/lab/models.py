@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
-import typer
+import click
 
 from facekeep.cli.command import Run, command
 from facekeep.cli.completion import choices
 from facekeep.cli.models import app
-from facekeep.cli.options import Model
+from facekeep.cli.options import PATH, model_argument
 from facekeep.cli.output import format_value
 
 
@@ -22,29 +21,22 @@ from facekeep.cli.output import format_value
         "facekeep models export facekeep-xxs --to ncnn --out board/xxs.ncnn.param",
     ],
 )
-def export(
-    run: Run,
-    name: Model,
-    *,
-    to: Annotated[
-        str,
-        typer.Option(
-            "--to",
-            metavar="TARGET",
-            help="openvino, ncnn, tflite, coreml or executorch.",
-            autocompletion=choices("openvino", "ncnn", "tflite", "coreml", "executorch"),
-        ),
-    ],
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out",
-            "-o",
-            metavar="PATH",
-            help="The file to write. [default: called like the model]",
-        ),
-    ] = None,
-) -> None:
+@model_argument
+@click.option(
+    "--to",
+    required=True,
+    metavar="TARGET",
+    help="openvino, ncnn, tflite, coreml or executorch.",
+    shell_complete=choices("openvino", "ncnn", "tflite", "coreml", "executorch"),
+)
+@click.option(
+    "--out",
+    "-o",
+    type=PATH,
+    metavar="PATH",
+    help="The file to write. [default: called like the model]",
+)
+def export(run: Run, name: str, *, to: str, out: Path | None) -> None:
     """Write a model in the form of another runtime, after comparing its numbers.
 
     Nothing is overwritten. What converts comes with the extra 'export'; docs/runtimes.md says which

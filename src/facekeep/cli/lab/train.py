@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-import typer
+import click
 
-from facekeep.cli.command import INTERRUPTED, ExitStatus, Run, command, group, group_command
+from facekeep.cli.command import INTERRUPTED, ExitStatus, Run, command, group_command
 from facekeep.cli.lab import train_small
+from facekeep.cli.options import PATH
 from facekeep.cli.output import format_count, format_value
 from facekeep.config.fields import Field
 from facekeep.errors import InputError
@@ -21,39 +21,62 @@ from facekeep.lab.train.recipe import given_values, make_recipe
 if TYPE_CHECKING:
     from facekeep.lab.train.results import TrainingResult
 
-app = group("train")
-
 _WEAK: Final = 0.5
 """A TAR below which a network is called weak: it misses more than it finds."""
 
 
-def train(
+def _option(option: Field) -> click.Option:
+    """The option for a row of the table of options; None where it is not given."""
+    text, default = option.doc, option.default_text or option.default
+    if default not in (None, (), ""):
+        text += f" [default: {format_value(default)}]"
+    return click.Option(
+        [_parameter(option.name), option.option],
+        multiple=isinstance(option.default, tuple),
+        metavar=option.metavar,
+        help=text,
+    )
+
+
+def _parameter(name: str) -> str:
+    """The parameter for an option; settings such as ``device`` keep their names for themselves."""
+    return f"recipe_{name}"
+
+
+@group_command(
+    "train",
+    uses=("threads",),
+    options=[_option(option) for option in OPTIONS.values()],
+    examples=[
+        "facekeep train --data people/ --out run",
+        "facekeep train --data people/ --out run --from edgeface-xs --name ours",
+        "facekeep train --data train.rec --out run --arch edgeface-xs --gamma 0.6 --epochs 100",
+        "facekeep train --out run --resume",
+    ],
+)
+@click.option("--out", type=PATH, metavar="RUN", help="Make this folder for all of the run.")
+@click.option("--resume", is_flag=True, help="Go on with the run in --out from its checkpoint.")
+@click.option(
+    "--name",
+    metavar="NAME",
+    help="Put the result into the catalog under this name, calibrated on the people kept out.",
+)
+@click.option(
+    "recipe_file",
+    "--recipe",
+    type=PATH,
+    metavar="FILE",
+    help="Read options from this TOML file, as a run writes it.",
+)
+def app(
     run: Run,
     *,
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", metavar="RUN", help="Make this folder for all of the run."),
-    ] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the run in --out from its checkpoint.")
-    ] = False,
-    name: Annotated[
-        str | None,
-        typer.Option(
-            "--name",
-            metavar="NAME",
-            help="Put the result into the catalog under this name, calibrated on the people"
-            " kept out.",
-        ),
-    ] = None,
-    recipe_file: Annotated[
-        Path | None,
-        typer.Option(
-            "--recipe", metavar="FILE", help="Read options from this TOML file, as a run writes it."
-        ),
-    ] = None,
+    out: Path | None,
+    resume: bool,
+    name: str | None,
+    recipe_file: Path | None,
     **options: object,
-) -> ExitStatus | None:
+) -> int:
     """Train a face embedder, or make one better for your own people.
 
     The results are in RUN: model.pt, model.onnx, curves.png, summary.json, log.csv,
@@ -82,7 +105,7 @@ def train(
     if main:
         _show(run, result, out)
     if not result.finished:
-        raise typer.Exit(INTERRUPTED)
+        return INTERRUPTED
     return ExitStatus.YES
 
 
@@ -160,42 +183,6 @@ def _percent(share: float | None) -> str:
     return "" if share is None else f"{100 * share:.2f} %"
 
 
-def _parameter(name: str) -> str:
-    """The parameter for an option; settings such as ``device`` keep their names for themselves."""
-    return f"recipe_{name}"
-
-
-def _option(option: Field) -> inspect.Parameter:
-    text, default = option.doc, option.default_text or option.default
-    if default not in (None, (), ""):
-        text += f" [default: {format_value(default)}]"
-    kind = list[str] | None if isinstance(option.default, tuple) else str | None
-    shown = typer.Option(option.option, metavar=option.metavar, help=text, show_default=False)
-    return inspect.Parameter(
-        _parameter(option.name),
-        inspect.Parameter.KEYWORD_ONLY,
-        default=None,
-        annotation=Annotated[kind, shown],
-    )
-
-
-def _signature() -> inspect.Signature:
-    """The signature with an option for each row of the table in place of ``**options``."""
-    own = list(inspect.signature(train, eval_str=True).parameters.values())[:-1]
-    return inspect.Signature([*own, *map(_option, OPTIONS.values())])
-
-
-train.__signature__ = _signature()  # type: ignore[attr-defined]
-group_command(
-    app,
-    uses=("threads",),
-    examples=[
-        "facekeep train --data people/ --out run",
-        "facekeep train --data people/ --out run --from edgeface-xs --name ours",
-        "facekeep train --data train.rec --out run --arch edgeface-xs --gamma 0.6 --epochs 100",
-        "facekeep train --out run --resume",
-    ],
-)(train)
 for _each in (train_small.detector, train_small.refiner, train_small.quality, train_small.orienter):
     command(app, _each.__name__, uses=("threads",), examples=train_small.EXAMPLES[_each.__name__])(
         _each

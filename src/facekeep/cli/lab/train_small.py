@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import importlib
-import inspect
 import shlex
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import MISSING, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
-import typer
+import click
 
+from facekeep._internal.tables import unwrap
 from facekeep.cli.command import INTERRUPTED, ExitStatus, Run
+from facekeep.cli.options import PATH, Decorator
 from facekeep.errors import InputError, StorageFull
 from facekeep.lab.train.detector.recipe import DetectorRecipe
 from facekeep.lab.train.orienter.recipe import OrienterRecipe
@@ -58,33 +59,27 @@ EXAMPLES = {
     ),
 }
 
-Out = Annotated[
-    Path,
-    typer.Option(
-        "--out", metavar="RUN", help="Make this folder for all of the run.", show_default=False
-    ),
-]
-Name = Annotated[
-    str | None,
-    typer.Option(
-        "--name",
-        metavar="NAME",
-        help="Put the result into the catalog under this name.",
-        show_default=False,
-    ),
-]
-Resume = Annotated[
-    bool, typer.Option("--resume", help="Go on with the run in --out from its checkpoint.")
-]
+out_option = click.option(
+    "--out",
+    required=True,
+    type=PATH,
+    metavar="RUN",
+    help="Make this folder for all of the run.",
+)
+name_option = click.option(
+    "--name", metavar="NAME", help="Put the result into the catalog under this name."
+)
+resume_option = click.option(
+    "--resume", is_flag=True, help="Go on with the run in --out from its checkpoint."
+)
 
-Command = TypeVar("Command", bound=Callable[..., ExitStatus])
 Recipe = TypeVar("Recipe", bound=SmallRecipe)
 
 
-def _add_options(
+def _recipe_options(
     kind: type[SmallRecipe], images: str, own: Mapping[str, tuple[str, str, str]]
-) -> Callable[[Command], Command]:
-    """Give a command an option for fields of its recipe, behind ``out``, in place of ``**given``.
+) -> Decorator:
+    """Give a command an option for fields of its recipe; None where one is not given.
 
     Args:
         kind: Of the recipe.
@@ -108,23 +103,14 @@ def _add_options(
     hints = get_type_hints(kind)
     defaults = {field.name: field.default for field in fields(kind)}
 
-    def option(name: str) -> inspect.Parameter:
-        flag, metavar, text = options[name]
-        default = defaults[name]
-        shown = text if default in (MISSING, None) else f"{text} [default: {default}]"
-        option_info = typer.Option(flag, metavar=metavar, help=shown, show_default=False)
-        return inspect.Parameter(
-            name,
-            inspect.Parameter.KEYWORD_ONLY,
-            default=None,
-            annotation=Annotated[hints[name] | None, option_info],
-        )
-
-    def decorate(command: Command) -> Command:
-        own = list(inspect.signature(command, eval_str=True).parameters.values())
-        every = [*own[:2], *map(option, options), *own[2:-1]]
-        command.__signature__ = inspect.Signature(every)  # type: ignore[attr-defined]
-        return command
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        for name, (flag, metavar, text) in reversed(options.items()):
+            default = defaults[name]
+            shown = text if default in (MISSING, None) else f"{text} [default: {default}]"
+            base, _ = unwrap(hints[name])
+            kind_of_value = PATH if base is Path else base
+            click.option(name, flag, type=kind_of_value, metavar=metavar, help=shown)(function)
+        return function
 
     return decorate
 
@@ -151,10 +137,11 @@ _DETECTOR_OPTIONS = {
 }
 
 
-@_add_options(DetectorRecipe, "Mosaics", _DETECTOR_OPTIONS)
-def detector(
-    run: Run, *, out: Out, name: Name = None, resume: Resume = False, **given: object
-) -> ExitStatus:
+@out_option
+@_recipe_options(DetectorRecipe, "Mosaics", _DETECTOR_OPTIONS)
+@name_option
+@resume_option
+def detector(run: Run, *, out: Path, name: str | None, resume: bool, **given: object) -> int:
     """Train a face detector with five landmarks, from annotated photos and a teacher.
 
     It learns on mosaics composed of the photos at many scales. The results are in RUN:
@@ -180,10 +167,11 @@ _REFINER_OPTIONS = {
 }
 
 
-@_add_options(RefinerRecipe, "Crops", _REFINER_OPTIONS)
-def refiner(
-    run: Run, *, out: Out, name: Name = None, resume: Resume = False, **given: object
-) -> ExitStatus:
+@out_option
+@_recipe_options(RefinerRecipe, "Crops", _REFINER_OPTIONS)
+@name_option
+@resume_option
+def refiner(run: Run, *, out: Path, name: str | None, resume: bool, **given: object) -> int:
     """Train a network that places five landmarks in the rough crop of a face.
 
     The results are in RUN: refiner.onnx, refiner.pt, curves.png, summary.json, log.csv,
@@ -214,10 +202,11 @@ _QUALITY_OPTIONS = {
 }
 
 
-@_add_options(QualityRecipe, "Faces", _QUALITY_OPTIONS)
-def quality(
-    run: Run, *, out: Out, name: Name = None, resume: Resume = False, **given: object
-) -> ExitStatus:
+@out_option
+@_recipe_options(QualityRecipe, "Faces", _QUALITY_OPTIONS)
+@name_option
+@resume_option
+def quality(run: Run, *, out: Path, name: str | None, resume: bool, **given: object) -> int:
     """Train a network that detects unusable faces, for one embedder.
 
     The photos are damaged in many ways, and the embedder measures what is left of each face. With
@@ -247,10 +236,11 @@ _ORIENTER_OPTIONS = {
 }
 
 
-@_add_options(OrienterRecipe, "Crops", _ORIENTER_OPTIONS)
-def orienter(
-    run: Run, *, out: Out, name: Name = None, resume: Resume = False, **given: object
-) -> ExitStatus:
+@out_option
+@_recipe_options(OrienterRecipe, "Crops", _ORIENTER_OPTIONS)
+@name_option
+@resume_option
+def orienter(run: Run, *, out: Path, name: str | None, resume: bool, **given: object) -> int:
     """Train a network that measures how far a face is turned in its crop.
 
     The results are in RUN: orienter.onnx, orienter.pt, curves.png, summary.json,
@@ -282,7 +272,7 @@ def _train(
     resume: bool,
     name: str | None,
     describe: Callable[[dict[str, Any]], str],
-) -> ExitStatus:
+) -> int:
     """Train, and show what became of it.
 
     Args:
@@ -296,7 +286,6 @@ def _train(
 
     Raises:
         FacekeepError: It cannot be done.
-        typer.Exit: The run was interrupted.
     """
     recipe = _recipe_of(kind, given, out, resume=resume)
     import facekeep.lab.nn  # noqa: F401 - its error names the cure
@@ -351,10 +340,10 @@ def _report(
     out: Path,
     kind: type[SmallRecipe],
     describe: Callable[[dict[str, Any]], str],
-) -> ExitStatus:
+) -> int:
     if result.summary is None:
         report_interruption(run, result.step, f"facekeep train {kind.network}", out)
-        raise typer.Exit(INTERRUPTED)
+        return INTERRUPTED
     name = None if result.model is None else result.model.name
     if run.json:
         run.emit({"finished": True, "out": out, **result.summary, "model": name})

@@ -19,7 +19,7 @@ def given_values(flags: Mapping[str, object], file: Path | None = None) -> dict[
     """Merge flags over a recipe file.
 
     Args:
-        flags: Values by key; text is parsed, None and an empty list mean "not given".
+        flags: Values by key; text is parsed, None and an empty tuple mean "not given".
         file: A ``recipe.toml``, or None.
 
     Returns:
@@ -30,7 +30,7 @@ def given_values(flags: Mapping[str, object], file: Path | None = None) -> dict[
             both ``epochs`` and ``steps`` are given.
     """
     values = read_recipe(file) if file else {}
-    given = {name: value for name, value in flags.items() if value not in (None, [])}
+    given = {name: value for name, value in flags.items() if value not in (None, ())}
     if {"epochs", "steps"} <= given.keys():
         raise ConfigError("epochs and steps both say how long to train; give one of them")
     for one, other in (("epochs", "steps"), ("steps", "epochs")):
