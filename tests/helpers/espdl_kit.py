@@ -57,7 +57,9 @@ class Writer:
         self.builder.Bytes[self.builder.head : self.builder.head + len(whole)] = whole
         return self.builder.EndVector()
 
-    def tensor(self, name: str, values: NDArray[Any], kind: int, dims: Sequence[int], e: int) -> int:
+    def tensor(
+        self, name: str, values: NDArray[Any], kind: int, dims: Sequence[int], e: int
+    ) -> int:
         return self.table(
             longs_0=dims,
             i32_1=kind,
@@ -126,7 +128,12 @@ def espdl(weights: dict[str, NDArray[Any]], side: int = 112) -> bytes:
         make.node("Conv", ["in", "conv"], "a", **place, strides=[2, 2], group=1),
         make.node("PRelu", ["a", "slope"], "b"),
         make.node(
-            "Conv", ["b", "deep"], "c", **{**place, "pads": [0, 0, 0, 0]}, strides=[far, far], group=n
+            "Conv",
+            ["b", "deep"],
+            "c",
+            **{**place, "pads": [0, 0, 0, 0]},
+            strides=[far, far],
+            group=n,
         ),
         make.node("Transpose", ["c"], "d", perm=[0, 3, 1, 2]),
         make.node("Flatten", ["d"], "e", axis=1),

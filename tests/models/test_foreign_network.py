@@ -93,14 +93,6 @@ def test_a_narrow_network_sees_the_middle_columns_stretched() -> None:
     assert np.abs(run(narrow, level) - as_is).max() < 1e-6
 
 
-def test_the_center_is_subtracted() -> None:
-    content = espdl(whole_numbers())
-    center = np.arange(20, dtype="<f4")
-    plain = run(convert_network("espdl", [content]), noise())
-    moved = run(convert_network("espdl", [content, center.tobytes()]), noise())
-    assert np.abs(plain - center - moved).max() < 1e-4 * np.abs(plain).max()
-
-
 @pytest.mark.usefixtures("models")
 @pytest.mark.parametrize("arch", [None, "espdl"])
 def test_an_espdl_file_is_imported(tmp_path: Path, arch: str | None) -> None:
@@ -147,17 +139,21 @@ def damaged(content: bytes, cases: int) -> list[bytes]:
     return made
 
 
+def told_of(kind: str, files: list[bytes]) -> str:
+    """What is told of files that may be damaged; nothing of those that can be converted."""
+    try:
+        assert len(convert_network(kind, files)) < 32 << 20
+    except (ModelCorrupt, ModelError) as error:
+        return str(error)
+    return ""
+
+
 @pytest.mark.parametrize("kind", ["espdl", "openvino"])
 def test_damage_is_told_in_one_line_or_does_no_harm(kind: str) -> None:
     files = [espdl(whole_numbers())] if kind == "espdl" else list(openvino(halves()))
-    told = 0
-    for first in damaged(files[0], 300):
-        try:
-            assert len(convert_network(kind, [first, *files[1:]])) < 1 << 20
-        except (ModelCorrupt, ModelError) as error:
-            told += 1
-            assert "\n" not in str(error)
-    assert told > 100
+    told = [told_of(kind, [first, *files[1:]]) for first in damaged(files[0], 300)]
+    assert len(list(filter(None, told))) > 100
+    assert not any("\n" in each for each in told)
 
 
 def test_a_table_that_can_fill_the_memory_is_refused() -> None:
@@ -188,7 +184,7 @@ def test_nodes_that_are_not_known_are_named() -> None:
 
 
 def published(shared: Path, name: str) -> list[Path]:
-    return [shared / "weights" / file.name for file in entry(name).files[:2]]
+    return [shared / "weights" / file.name for file in entry(name).files]
 
 
 @pytest.mark.shared
@@ -199,10 +195,9 @@ def test_an_offer_is_pulled_from_its_address(shared: Path, hub: Hub, name: str) 
     assert offer.offered
     assert all("main" not in each.url for file in offer.files for each in file.sources[:1])
     files = []
-    for file, path in zip(offer.files, published(shared, name), strict=False):
+    for file, path in zip(offer.files, published(shared, name), strict=True):
         url = hub.url(f"/{file.name}", whole(path.read_bytes()))
         files.append(structs.replace(file, sources=(UrlSource(url),)))
-    files += offer.files[len(files) :]
     found = pull(structs.replace(offer, files=tuple(files)))
     assert found.name == f"{name}.onnx"
     mine = entry(name)
@@ -222,8 +217,7 @@ def test_an_offer_is_pulled_from_its_address(shared: Path, hub: Hub, name: str) 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_an_offer_is_pulled_from_a_copy(shared: Path, tmp_path: Path, name: str) -> None:
     for path in published(shared, name):
-        if path.exists():
-            shutil.copy(path, tmp_path)
+        shutil.copy(path, tmp_path)
     pull(entry(name), source=tmp_path / published(shared, name)[0].name)
     assert verify(entry(name)).state == "ok"
     wrong = published(shared, "intel-0095")[1]
@@ -235,12 +229,9 @@ def test_an_offer_is_pulled_from_a_copy(shared: Path, tmp_path: Path, name: str)
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_damage_of_published_files_is_told(shared: Path, name: str) -> None:
     offer = entry(name)
-    content, *rest = [path.read_bytes() for path in published(shared, name) if path.exists()]
-    for first in damaged(content[:400_000] + content[400_000:], 6):
-        try:
-            convert_network(offer.architecture, [first, *rest])
-        except (ModelCorrupt, ModelError) as error:
-            assert "\n" not in str(error)
+    content, *rest = [path.read_bytes() for path in published(shared, name)]
+    for first in damaged(content, 6):
+        assert "\n" not in told_of(offer.architecture, [first, *rest])
 
 
 @pytest.mark.shared

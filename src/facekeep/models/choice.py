@@ -32,7 +32,8 @@ class Choice:
         lfw: Accuracy on LFW in percent; None where it was not measured.
         calibrated: Whether it has thresholds, without which it cannot decide.
         size: Bytes of the file that is run.
-        seconds: Time of one face on one thread, the median; None where it cannot be run.
+        seconds: Processor time of one face on one thread, the median, which other programs change
+            little; None where it cannot be run.
         memory: Bytes that the process grew by at most while the network was opened and run.
         failed: Why it cannot be run; empty where it can.
     """
@@ -91,9 +92,9 @@ def measure(name: str) -> dict[str, Any]:
     face = {session.inputs[0].name: np.full(shape, 0.5, np.float32)}
     times = []
     for _ in range(_RUNS + 1):
-        start = time.perf_counter()
+        start = time.process_time()
         session.run(face)
-        times.append(time.perf_counter() - start)
+        times.append(time.process_time() - start)
     after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return {"seconds": statistics.median(times[1:]), "memory": 1024 * (after - before)}
 

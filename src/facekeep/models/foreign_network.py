@@ -32,8 +32,7 @@ def convert_network(architecture: str, contents: list[bytes]) -> bytes:
     Args:
         architecture: ``espdl``; ``openvino``; or ``openvino-narrow``, which looks at columns 8 to
             104 of a face of 112 x 112, stretched to the square that it takes.
-        contents: Its files, the network first. One more, of float32 in a row, is subtracted from
-            each embedding: the mean embedding of many people.
+        contents: Its files, the network first.
 
     Returns:
         An ONNX file from ``faces``, N x 3 x S x S, to ``embedding``, N x width; the constants are
@@ -47,20 +46,16 @@ def convert_network(architecture: str, contents: list[bytes]) -> bytes:
     imported("onnx", "onnx", "import")
     if architecture == "espdl":
         nodes, constants, side = read_espdl(contents[0])
-        rest = contents[1:]
     else:
         if len(contents) < 2:
             raise ModelError("the .bin of this network is missing; put it beside the .xml")
         nodes, constants, side = read_openvino(contents[0], contents[1])
-        rest = contents[2:]
     if not 0 < side <= LARGEST_INPUT:
         raise ModelCorrupt("the network takes pictures of no size")
     nodes = without_prelu(nodes, constants)
     if architecture == "openvino-narrow":
         nodes = [*_stretched(nodes, constants, side), *nodes]
         side = _SIDE
-    if rest:
-        nodes.append(_centered(nodes, constants, np.frombuffer(rest[0], "<f4")))
     return pack(_assembled(nodes, constants, side), "float16")
 
 
@@ -91,16 +86,6 @@ def _stretched(nodes: list[Any], constants: dict[str, NDArray[Any]], side: int) 
         helper.make_node("Slice", ["faces", *(f"face_{each}" for each in bounds)], ["middle"]),
         helper.make_node("Resize", ["middle", "", "face_scales"], ["square"], mode="linear"),
     ]
-
-
-def _centered(nodes: list[Any], constants: dict[str, NDArray[Any]], center: NDArray[Any]) -> Any:
-    """Subtract a center from the embeddings."""
-    from onnx import helper
-
-    (last,) = (node for node in nodes if "embedding" in node.output)
-    last.output[0] = "embedding_as_is"
-    constants["center"] = center
-    return helper.make_node("Sub", ["embedding_as_is", "center"], ["embedding"])
 
 
 def _assembled(nodes: list[Any], constants: dict[str, NDArray[Any]], side: int) -> bytes:

@@ -277,7 +277,7 @@ class ModelEntry(_Table, frozen=True, kw_only=True):
     @property
     def offered(self) -> bool:
         """Whether the catalog only offers it: pulling makes it one of the user's own."""
-        sources = self.files[0].sources
+        sources = [source for file in self.files for source in file.sources]
         remote = bool(sources) and all(isinstance(source, RemoteSource) for source in sources)
         return self.folder is None and remote
 
