@@ -35,8 +35,8 @@ def convert_network(architecture: str, contents: list[bytes]) -> bytes:
         contents: Its files, the network first.
 
     Returns:
-        An ONNX file from ``faces``, N x 3 x S x S, to ``embedding``, N x width; the constants are
-        those of the file.
+        An ONNX file from ``faces``, N x 3 x S x S, to ``embedding``, N x width; large
+        constants are stored in float16.
 
     Raises:
         ModelCorrupt: A file is damaged.
