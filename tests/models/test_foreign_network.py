@@ -14,6 +14,7 @@ from hub import Hub, whole
 from msgspec import structs
 from numpy.typing import NDArray
 
+from facekeep import FaceEngine
 from facekeep.errors import FacekeepError, InputError, ModelCorrupt, ModelError, PullError
 from facekeep.models import entry, import_model, locate, open_model, pull, space_id, verify
 from facekeep.models.catalog import own_folder
@@ -243,3 +244,24 @@ def test_equal_to_openvino(shared: Path) -> None:
     expected = next(iter(compiled(faces).values())).reshape(1, -1)
     found = run(convert_network("openvino", [xml.read_bytes(), data.read_bytes()]), faces)
     assert np.abs(found - expected).max() < 2e-6 * np.linalg.norm(expected)
+
+
+@pytest.mark.shared
+@pytest.mark.slow
+@pytest.mark.usefixtures("models", "ready_models")
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_people_are_told_apart(shared: Path, name: str) -> None:
+    """On the first pairs of LFW, by the thresholds of the catalog; docs/models.md has all pairs."""
+    pull(entry(name), source=published(shared, name)[0])
+    lines = [each.split() for each in (shared / "lfw" / "pairs.txt").read_text().splitlines()[1:]]
+    mated = [(a, i, a, j) for a, i, j in lines[:40]]
+    others = [(a, i, b, j) for a, i, b, j in lines[300:340]]
+    wrong = 0
+    with FaceEngine(embedder=name, fmr=1e-3, threads=1) as engine:
+        for (a, i, b, j), same in ((each, each in mated) for each in mated + others):
+            first, second = (
+                shared / "lfw" / "images" / who / f"{who}_{int(number):04}.jpg"
+                for who, number in ((a, i), (b, j))
+            )
+            wrong += engine.verify(first, second).match != same
+    assert wrong <= 1

@@ -236,7 +236,8 @@ def _list_offers(run: Run) -> None:
 def recommend(run: Run) -> None:
     """Measure the embedders that are on this machine: time and memory, beside accuracy and terms.
 
-    Each is run in a process of its own, on one thread, on the same aligned face.
+    Each is run in a process of its own, on one thread. The time is that of the processor, for one
+    face; the memory is what the process grows by.
     """
     from facekeep.models import choose_embedders, measure_embedders
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -17,7 +16,7 @@ from facekeep.runtime import RuntimeOptions
 
 __all__ = ["Choice", "choose_embedders", "measure", "measure_embedders"]
 
-_RUNS: Final = 50
+_RUNS: Final = 100
 _USUAL: Final = ("free", "own")
 
 
@@ -32,8 +31,8 @@ class Choice:
         lfw: Accuracy on LFW in percent; None where it was not measured.
         calibrated: Whether it has thresholds, without which it cannot decide.
         size: Bytes of the file that is run.
-        seconds: Processor time of one face on one thread, the median, which other programs change
-            little; None where it cannot be run.
+        seconds: Processor time of one face on one thread, which other programs change little; None
+            where it cannot be run.
         memory: Bytes that the process grew by at most while the network was opened and run.
         failed: Why it cannot be run; empty where it can.
     """
@@ -90,13 +89,13 @@ def measure(name: str) -> dict[str, Any]:
     last = session.inputs[0].channels_last
     shape = (1, side, side, 3) if last else (1, 3, side, side)
     face = {session.inputs[0].name: np.full(shape, 0.5, np.float32)}
-    times = []
-    for _ in range(_RUNS + 1):
-        start = time.process_time()
+    session.run(face)
+    start = time.process_time()
+    for _ in range(_RUNS):
         session.run(face)
-        times.append(time.process_time() - start)
+    seconds = (time.process_time() - start) / _RUNS  # whose steps may be longer than one run
     after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return {"seconds": statistics.median(times[1:]), "memory": 1024 * (after - before)}
+    return {"seconds": seconds, "memory": 1024 * (after - before)}
 
 
 def _measured(model: ModelEntry) -> Choice:
