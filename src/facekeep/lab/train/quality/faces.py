@@ -91,8 +91,10 @@ def damaged(
     """
     size = min(_ALIKE, len(clear))
     groups = -(-count // size)
-    places = np.stack([rng.choice(len(clear), size, replace=False) for _ in range(groups)])
-    ways = rng.integers(2**32, size=groups)
+    drawn = [
+        (rng.choice(len(clear), size, replace=False), rng.integers(2**32)) for _ in range(groups)
+    ]
+    places, ways = np.stack([place for place, _ in drawn]), [way for _, way in drawn]
     with watch("Embedding clear faces", len(clear)) as advance:
         known, rows = evidence_of(iter(clear), embedder, advance)
     worn = (
@@ -130,7 +132,7 @@ def likely_usable(
     usual, spread = cosines[0].mean(), cosines[0].std()
     # Who resembles many as a clear face does so damaged, too; only what is new counts.
     near = cosines[1].mean(2) - cosines[0].mean(2) + usual
-    wide = np.maximum(cosines[1].std((1, 2)), 0.3 * spread)[:, None]
+    wide = spread * np.maximum(cosines[1].std((1, 2)) / cosines[0].std((1, 2)), 0.3)[:, None]
     apart = (usual + _RARE * spread - near) / wide
     return (kept * _logistic((apart - _APART) / _APART_SLOPE)).ravel()
 
