@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["damage"]
+__all__ = ["damage", "distort"]
 
 Crop = NDArray[np.uint8]
 Rng = np.random.Generator
@@ -35,6 +35,20 @@ def damage(crop: Crop, rng: Rng) -> Crop:
     for kinds in _KINDS[rng.choice(len(_KINDS), p=_SHARES)]:
         changed = kinds[rng.integers(len(kinds))](changed, rng)
     changed = _resized(changed, side)
+    return _moved(changed) if rng.random() < 0.3 else changed
+
+
+def distort(crop: Crop, rng: Rng) -> Crop:
+    """Damage a crop so that its parts stay clear, but not the face: bend, mirror or veil it.
+
+    Args:
+        crop: uint8 ``(s, s, 3)`` RGB.
+        rng: Decides how; see `damage`.
+
+    Returns:
+        Such a crop.
+    """
+    changed = _DISTORTED[rng.integers(len(_DISTORTED))](crop, rng)
     return _moved(changed) if rng.random() < 0.3 else changed
 
 
@@ -271,17 +285,19 @@ def _cut(crop: Crop, rng: Rng) -> Crop:
     return _boxed(crop, sides[rng.integers(4)], 0 if rng.random() < 0.7 else rng.integers(0, 256))
 
 
-def _veiled(crop: Crop, rng: Rng) -> Crop:
-    """Behind bars, lines, a net, or dots, through which more or less is seen."""
-    turn = rng.choice((0, np.pi / 2)) if rng.random() < 0.5 else rng.uniform(0, np.pi)
-    step, share = 2 * np.pi / _between(4, 40, rng), rng.uniform(0.15, 0.65)
-    y, x = np.mgrid[: crop.shape[0], : crop.shape[1]] * step + rng.uniform(0, 6)
-    first = np.cos(x * np.cos(turn) + y * np.sin(turn)) > np.cos(np.pi * share)
-    second = np.cos(y * np.cos(turn) - x * np.sin(turn)) > np.cos(np.pi * share)
-    way, seen = rng.integers(4), rng.uniform(0, 0.6) if rng.random() < 0.7 else 0
-    covered = (first, first, first | second, first & second)[way][..., None]
-    color = rng.integers(0, 256) if rng.random() < 0.7 else rng.integers(0, 256, 3)
-    return _uint8(np.where(covered, crop * seen + color * (1 - seen), crop))
+def _barred(crop: Crop, rng: Rng) -> Crop:
+    """Behind bars, upright or level."""
+    apart = _between(6, 40, rng)
+    covered = (np.arange(crop.shape[0]) + rng.uniform(0, apart)) % apart < apart * rng.uniform(
+        0.2, 0.7
+    )
+    changed = crop.copy()
+    color = rng.integers(0, 256)
+    if rng.random() < 0.5:
+        changed[covered] = color
+    else:
+        changed[:, covered] = color
+    return changed
 
 
 def _turned(crop: Crop, rng: Rng) -> Crop:
@@ -345,6 +361,27 @@ def _melted(crop: Crop, rng: Rng) -> Crop:
     return _drawn(crop, x + across, y + down)
 
 
+def _doubled(crop: Crop, rng: Rng) -> Crop:
+    """Exposed twice: it lies over itself, moved, turned, or seen in a mirror."""
+    away, turn = _between(4, 40, rng), rng.uniform(0, 2 * np.pi)
+    other = _shifted(crop, away * np.cos(turn), away * np.sin(turn))
+    if rng.random() < 0.3:
+        other = _placed(other, rng.normal(0, 20), _between(0.7, 1.4, rng), (0, 0), _REPEATED)
+    if rng.random() < 0.2:
+        other = other[:, ::-1]
+    share = rng.uniform(0.3, 0.7)
+    return _uint8(crop * share + other * (1 - share))
+
+
+def _split(crop: Crop, rng: Rng) -> Crop:
+    """A part is moved aside along a line."""
+    lines = crop if rng.random() < 0.6 else crop.transpose(1, 0, 2)
+    place = round(crop.shape[0] * rng.uniform(0.3, 0.7))
+    changed = lines.copy()
+    changed[place:] = np.roll(lines[place:], round(_between(5, 40, rng) * rng.choice((-1, 1))), 1)
+    return _uint8(changed if lines is crop else changed.transpose(1, 0, 2))
+
+
 def _waved(crop: Crop, rng: Rng) -> Crop:
     """Waves, level or upright, or rings, as on water."""
     x, y, middle = _about(crop, rng)
@@ -383,25 +420,17 @@ def _mirrored(crop: Crop, rng: Rng) -> Crop:
     return _uint8(changed if lines.strides[1] < lines.strides[0] else changed.transpose(1, 0, 2))
 
 
-def _doubled(crop: Crop, rng: Rng) -> Crop:
-    """Exposed twice: it lies over itself, moved, turned, or seen in a mirror."""
-    away, turn = _between(4, 40, rng), rng.uniform(0, 2 * np.pi)
-    other = _shifted(crop, away * np.cos(turn), away * np.sin(turn))
-    if rng.random() < 0.3:
-        other = _placed(other, rng.normal(0, 20), _between(0.7, 1.4, rng), (0, 0), _REPEATED)
-    if rng.random() < 0.2:
-        other = other[:, ::-1]
-    share = rng.uniform(0.3, 0.7)
-    return _uint8(crop * share + other * (1 - share))
-
-
-def _split(crop: Crop, rng: Rng) -> Crop:
-    """A part is moved aside along a line."""
-    lines = crop if rng.random() < 0.6 else crop.transpose(1, 0, 2)
-    place = round(crop.shape[0] * rng.uniform(0.3, 0.7))
-    changed = lines.copy()
-    changed[place:] = np.roll(lines[place:], round(_between(5, 40, rng) * rng.choice((-1, 1))), 1)
-    return _uint8(changed if lines is crop else changed.transpose(1, 0, 2))
+def _veiled(crop: Crop, rng: Rng) -> Crop:
+    """Behind bars, lines, a net, or dots, through which more or less is seen."""
+    turn = rng.choice((0, np.pi / 2)) if rng.random() < 0.5 else rng.uniform(0, np.pi)
+    step, share = 2 * np.pi / _between(4, 40, rng), rng.uniform(0.15, 0.65)
+    y, x = np.mgrid[: crop.shape[0], : crop.shape[1]] * step + rng.uniform(0, 6)
+    first = np.cos(x * np.cos(turn) + y * np.sin(turn)) > np.cos(np.pi * share)
+    second = np.cos(y * np.cos(turn) - x * np.sin(turn)) > np.cos(np.pi * share)
+    way, seen = rng.integers(4), rng.uniform(0, 0.6) if rng.random() < 0.7 else 0
+    covered = (first, first, first | second, first & second)[way][..., None]
+    color = rng.integers(0, 256) if rng.random() < 0.7 else rng.integers(0, 256, 3)
+    return _uint8(np.where(covered, crop * seen + color * (1 - seen), crop))
 
 
 def _moved(crop: Crop) -> Crop:
@@ -426,18 +455,17 @@ _WORN: Final[tuple[Damage, ...]] = (
     *(_torn, _printed, _printed, _rows_lost, _shadowed),
 )
 _COVERED: Final[tuple[Damage, ...]] = (
-    *(_masked, _masked, _masked, _shaded, _shaded, _shaded, _shaded, _shaded),
-    *(_shaded, _hidden, _hidden, _hidden, _cut, _cut, _cut, _cut, _cut),
-    *(_veiled, _veiled, _veiled, _veiled),
+    *(_masked, _masked, _masked, _masked, _shaded, _shaded, _shaded, _shaded, _shaded),
+    *(_hidden, _hidden, _hidden, _cut, _cut, _cut, _cut, _cut, _barred),
 )
 _BENT: Final[tuple[Damage, ...]] = (
-    *(_bulged, _bulged, _bulged, _melted, _melted, _melted, _waved, _waved, _waved, _swirled),
+    *(_bulged, _bulged, _bulged, _bulged, _melted, _melted, _melted, _swirled, _swirled),
     *(_doubled, _doubled, _doubled, _doubled, _doubled, _split, _split, _split, _split),
-    *(_mirrored, _mirrored, _slanted, _slanted, _slanted),
 )
 _ALIEN: Final[tuple[Damage, ...]] = (
     *(_turned, _turned, _elsewhere, _elsewhere, _scrambled, _squeezed, _squeezed, _squeezed),
 )
+_DISTORTED: Final[tuple[Damage, ...]] = (_waved, _slanted, _mirrored, _veiled)
 _KINDS: Final[tuple[tuple[tuple[Damage, ...], ...], ...]] = (
     (),
     ((_slight,),),
@@ -448,7 +476,7 @@ _KINDS: Final[tuple[tuple[tuple[Damage, ...], ...], ...]] = (
     (_BENT,),
     (_ALIEN,),
 )
-_SHARES: Final = (0.03, 0.12, 0.33, 0.05, 0.17, 0.03, 0.20, 0.07)
+_SHARES: Final = (0.04, 0.14, 0.34, 0.05, 0.16, 0.04, 0.15, 0.08)
 """How often each of these happens to a crop."""
 
 
