@@ -54,7 +54,7 @@ Change = Callable[[Image, Rng], Image]
 RESAMPLES = 500
 HELD = 1500  # people before this place were chosen on
 FACE = 112  # the side of a face, in pixels of LFW's photos and of crops alike
-LIMITS = (0.0, 0.05, 0.08, 0.1, 0.12, 0.2, 0.5)
+LIMITS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5)
 
 
 def clipped(pixels: NDArray[Any]) -> Image:

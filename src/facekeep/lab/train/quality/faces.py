@@ -132,9 +132,7 @@ def likely_usable(
     usual, spread = cosines[0].mean(), cosines[0].std()
     # Who resembles many as a clear face does so damaged, too; only what is new counts.
     near = cosines[1].mean(2) - cosines[0].mean(2) + usual
-    # Both are measured beside the same people when clear: eight people alone tell little.
-    wider = cosines[1].std((1, 2)) / np.maximum(cosines[0].std((1, 2)), 0.3 * spread)
-    wide = spread * np.maximum(wider, 0.3)[:, None]
+    wide = np.maximum(cosines[1].std((1, 2)), 0.3 * spread)[:, None]
     apart = (usual + _RARE * spread - near) / wide
     return (kept * _logistic((apart - _APART) / _APART_SLOPE)).ravel()
 
