@@ -9,7 +9,7 @@ PYTEST := $(BIN)/pytest --numprocesses auto --dist worksteal
 # The folder of training data for `make weights`.
 DATA ?= ../shared/data
 
-.PHONY: demo test test-fast lint bench docs site weights clean
+.PHONY: demo test test-fast lint bench docs man site weights clean
 
 demo: .venv/.demo
 	$(BIN)/facekeep demo --out demo-out
@@ -17,7 +17,7 @@ demo: .venv/.demo
 test: .venv/.dev
 	$(PYTEST) $(ARGS)
 
-# About three minutes on two cores: the tests that are not marked slow.
+# Less than two minutes on two cores: the tests that are not marked slow.
 test-fast: .venv/.dev
 	$(PYTEST) -m "not slow" $(ARGS)
 
@@ -35,6 +35,10 @@ bench: .venv/.demo
 docs: .venv/.dev
 	$(BIN)/python scripts/gen_cli_docs.py
 
+# A manual page for each command, in build/man/man1.
+man: .venv/.demo
+	$(BIN)/python scripts/gen_man.py build/man/man1
+
 # The documentation as a website, in site/.
 site: .venv/.docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
@@ -46,11 +50,11 @@ clean:
 	rm -rf .venv demo-out site build dist .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis \
 		.import_linter_cache
 
-.venv/.dev: pyproject.toml scripts/setup.sh
+.venv/.dev: pyproject.toml hatch_build.py scripts/setup.sh
 	scripts/setup.sh dev
 
 .venv/.docs: pyproject.toml scripts/setup.sh
 	scripts/setup.sh docs
 
-.venv/.demo: pyproject.toml scripts/setup.sh
+.venv/.demo: pyproject.toml hatch_build.py scripts/setup.sh
 	scripts/setup.sh demo

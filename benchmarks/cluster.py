@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import psutil
-from common import Rows, arguments, embed_all, labelled_faces, report
+from common import Rows, arguments, embed_all, labeled_faces, report
 from numpy.typing import NDArray
 
 from facekeep.apps.agglomeration import find_neighbors, group_faces
@@ -141,8 +141,8 @@ def main() -> None:
     model = entry(args.model or default_model("embed"))
     sets = {}
     for source in ("celeba", "glint"):
-        crops, people = labelled_faces(args.shared, [source])
-        sets[source] = embed_all(args, "labelled", crops), people
+        crops, people = labeled_faces(args.shared, [source])
+        sets[source] = embed_all(args, "labeled", crops), people
     table = []
     for name, (rows, people) in sets.items():
         for fmr in args.fmr:

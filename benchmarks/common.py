@@ -111,7 +111,7 @@ def tar_members(path: Path) -> Iterator[tuple[str, bytes]]:
                 yield member.name, stream.read()
 
 
-def labelled_faces(shared: Path, sources: Sequence[str]) -> tuple[Crops, NDArray[np.str_]]:
+def labeled_faces(shared: Path, sources: Sequence[str]) -> tuple[Crops, NDArray[np.str_]]:
     """Load the aligned crops whose person is known, and who it is, by source of the labels."""
     folder = shared / "data" / "faces"
     with (folder / "index.tsv").open(newline="") as stream:

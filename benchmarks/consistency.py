@@ -13,7 +13,7 @@ import sys
 from typing import Any
 
 import numpy as np
-from common import arguments, embed_all, labelled_faces, report
+from common import arguments, embed_all, labeled_faces, report
 from numpy.typing import NDArray
 
 from facekeep.models import ModelEntry, default_model, entry
@@ -92,8 +92,8 @@ def main() -> int:
     parser.add_argument("--draws", type=int, default=1000)
     args = parser.parse_args()
     model = entry(args.model or default_model("embed"))
-    crops, people = labelled_faces(args.shared, [args.source])
-    rows = embed_all(args, "labelled", crops)
+    crops, people = labeled_faces(args.shared, [args.source])
+    rows = embed_all(args, "labeled", crops)
     table = [
         {"rate": rate, "bound": bound}
         | figures(Half(rows, people, args.half, count), count, bound, args.draws)

@@ -33,7 +33,7 @@ from typing import Any
 
 import cv2
 import numpy as np
-from common import arguments, labelled_faces, report, tar_members
+from common import arguments, labeled_faces, report, tar_members
 from numpy.typing import NDArray
 
 from facekeep import load_image, threshold
@@ -138,14 +138,14 @@ def posterized(levels: int) -> Change:
     return lambda image, rng: clipped(np.round(image / 255 * (levels - 1)) / (levels - 1) * 255)
 
 
-def grey(image: Image) -> Image:
+def gray(image: Image) -> Image:
     """Without color."""
     return np.repeat(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None], 3, 2).astype(np.uint8)
 
 
 def sketched(image: Image, rng: Rng) -> Image:
     """A pencil drawing."""
-    light = grey(image)[..., 0]
+    light = gray(image)[..., 0]
     soft = cv2.GaussianBlur(255 - light, (0, 0), 5).astype(np.float32)
     lines = clipped(np.minimum(255, light * 255.0 / np.maximum(1, 255 - soft)))
     return np.repeat(lines[..., None], 3, 2)
@@ -163,7 +163,7 @@ def dithered(image: Image, rng: Rng) -> Image:
     pattern = np.array([[0, 8, 2, 10], [12, 4, 14, 6], [3, 11, 1, 9], [15, 7, 13, 5]]) * 16 + 8
     high, wide = image.shape[:2]
     tiles = np.tile(pattern, (high // 4 + 1, wide // 4 + 1))[:high, :wide]
-    return np.repeat(np.where(grey(image)[..., 0] > tiles, 255, 0)[..., None], 3, 2).astype("u1")
+    return np.repeat(np.where(gray(image)[..., 0] > tiles, 255, 0)[..., None], 3, 2).astype("u1")
 
 
 def washed(floor: float, share: float) -> Change:
@@ -229,25 +229,25 @@ def behind_glass(image: Image, rng: Rng) -> Image:
 def embossed(image: Image, rng: Rng) -> Image:
     """As a relief in gray stone."""
     kernel = np.array([[-2, -1, 0], [-1, 0, 1], [0, 1, 2]], np.float32)
-    return clipped(cv2.filter2D(grey(image).astype(np.float32), -1, kernel) + 128)
+    return clipped(cv2.filter2D(gray(image).astype(np.float32), -1, kernel) + 128)
 
 
 def edged(image: Image, rng: Rng) -> Image:
     """Only edges, bright on black."""
-    light = cv2.GaussianBlur(grey(image)[..., 0], (0, 0), 1).astype(np.float32)
+    light = cv2.GaussianBlur(gray(image)[..., 0], (0, 0), 1).astype(np.float32)
     both = cv2.Sobel(light, -1, 1, 0), cv2.Sobel(light, -1, 0, 1)
     return np.repeat(clipped(np.hypot(*both))[..., None], 3, 2)
 
 
 def outlined(image: Image, rng: Rng) -> Image:
     """Thin black lines on white."""
-    lines = 255 - cv2.Canny(cv2.GaussianBlur(grey(image)[..., 0], (0, 0), 1), 40, 110)
+    lines = 255 - cv2.Canny(cv2.GaussianBlur(gray(image)[..., 0], (0, 0), 1), 40, 110)
     return np.repeat(lines[..., None], 3, 2).astype(np.uint8)
 
 
 def photocopied(image: Image, rng: Rng) -> Image:
     """Black or white, by what is around."""
-    light = grey(image)[..., 0]
+    light = gray(image)[..., 0]
     kinds = (cv2.ADAPTIVE_THRESH_GAUSSIAN_C, cv2.THRESH_BINARY)
     return np.repeat(cv2.adaptiveThreshold(light, 255, *kinds, 31, 4)[..., None], 3, 2).astype("u1")
 
@@ -263,7 +263,7 @@ def printed(image: Image, rng: Rng) -> Image:
     y, x = np.mgrid[: image.shape[0], : image.shape[1]] * (np.pi / 4)
     wave = np.cos(x + y) + np.cos(x - y)
     return np.repeat(
-        np.where(grey(image)[..., 0] / 255 > (wave + 2) / 4, 255, 0)[..., None], 3, 2
+        np.where(gray(image)[..., 0] / 255 > (wave + 2) / 4, 255, 0)[..., None], 3, 2
     ).astype("u1")
 
 
@@ -304,7 +304,7 @@ def torn_colors(image: Image, rng: Rng) -> Image:
 
 def infrared(image: Image, rng: Rng) -> Image:
     """A camera for heat: soft, in false colors."""
-    soft = cv2.GaussianBlur(grey(image), (0, 0), 2)
+    soft = cv2.GaussianBlur(gray(image), (0, 0), 2)
     return np.ascontiguousarray(cv2.applyColorMap(soft, cv2.COLORMAP_INFERNO)[..., ::-1])
 
 
@@ -365,11 +365,11 @@ DAMAGES: dict[str, Change] = {
     "contrast x 0.05": flat(0.05),
     **{f"noise {sigma}": noisy(sigma) for sigma in (20, 50, 100)},
     "negative": lambda image, rng: 255 - image,
-    "negative, gray": lambda image, rng: 255 - grey(image),
+    "negative, gray": lambda image, rng: 255 - gray(image),
     "2 levels": posterized(2),
     "4 levels": posterized(4),
     "false colors": lambda image, rng: np.ascontiguousarray(
-        cv2.applyColorMap(grey(image), cv2.COLORMAP_JET)[..., ::-1]
+        cv2.applyColorMap(gray(image), cv2.COLORMAP_JET)[..., ::-1]
     ),
     "drawing": sketched,
     "solarized": lambda image, rng: np.where(image > 127, 255 - image, image).astype(np.uint8),
@@ -459,8 +459,8 @@ class Pipeline:
         rows, norms = self.embedder.embed_and_measure(crops)
         if self.network is None:
             return Looks(rows, list(facts))
-        told = self.network.recognizability(rows, norms, facts, crops).tolist()
-        pairs = zip(facts, told, strict=True)
+        scores = self.network.recognizability(rows, norms, facts, crops).tolist()
+        pairs = zip(facts, scores, strict=True)
         return Looks(rows, [dataclasses.replace(q, recognizability=r) for q, r in pairs])
 
     def photos(self, images: Sequence[Image], change: Change, name: str) -> Looks:
@@ -575,7 +575,7 @@ def photos(args: argparse.Namespace, pipeline: Pipeline, limit: float) -> None:
 
 def choose(args: argparse.Namespace, pipeline: Pipeline, limit: float) -> None:
     """The same on crops of training identities, by limits of the recognizability."""
-    crops, who = labelled_faces(args.shared, ("celeba", "glint"))
+    crops, who = labeled_faces(args.shared, ("celeba", "glint"))
     places: dict[str, list[int]] = {}
     for place, name in enumerate(who):
         places.setdefault(name, []).append(place)
@@ -636,21 +636,21 @@ def cost(args: argparse.Namespace, pipeline: Pipeline) -> None:
     if network is None:
         raise SystemExit(f"{pipeline.embedder.entry.name} has no quality network")
 
-    def seconds(image: Image, *, told: bool) -> float:
+    def seconds(image: Image, *, with_reasons: bool) -> float:
         start = time.perf_counter()
         for face in pipeline.detector.find(image):
             crop = align(image, face.landmarks, pipeline.embedder.size)
             facts = assess(image, face, crop=crop)
             rows, norms = pipeline.embedder.embed_and_measure(crop[None])
-            if told:
+            if with_reasons:
                 clear = float(network.recognizability(rows, norms, [facts], crop[None])[0])
                 review(dataclasses.replace(facts, recognizability=clear), USABLE)
         return time.perf_counter() - start
 
     for image in images[:3]:
-        seconds(image, told=True)
+        seconds(image, with_reasons=True)
     spent = np.array(
-        [[min(seconds(i, told=j) for _ in range(3)) for j in (False, True)] for i in images]
+        [[min(seconds(i, with_reasons=j) for _ in range(3)) for j in (False, True)] for i in images]
     )
     ratio = spent[:, 1].sum() / spent[:, 0].sum()
     without, with_network = spent.mean(0) * 1e3

@@ -70,7 +70,7 @@ def picture() -> Pixels:
     return np.rint(made).clip(0, 255).astype(np.uint8)
 
 
-def grey(rgb: Pixels) -> Pixels:
+def gray(rgb: Pixels) -> Pixels:
     """Return the gray of a picture, ``(H, W)``."""
     return np.asarray(Image.fromarray(rgb).convert("L"))
 
@@ -171,7 +171,7 @@ def interlaced(rgb: Pixels) -> bytes:
 
 def png_depths(rgb: Pixels) -> Iterator[Odd]:
     """Make PNG files of every depth and kind of color."""
-    luma = grey(rgb)
+    luma = gray(rgb)
     for depth in (1, 2, 4, 8, 16):
         top = (1 << depth) - 1
         values = np.rint(luma / 255 * top).astype(np.uint16)
@@ -184,10 +184,10 @@ def png_depths(rgb: Pixels) -> Iterator[Odd]:
     for depth in (1, 2, 4, 8):
         table = np.random.default_rng(depth).integers(0, 256, (1 << depth, 3)).astype(np.uint8)
         values = luma >> (8 - depth)
-        colours = chunk(b"PLTE", table.tobytes())
-        yield Odd(f"PNG palette {depth} bit", png(values, depth, 3, colours), table[values], 0)
+        colors = chunk(b"PLTE", table.tobytes())
+        yield Odd(f"PNG palette {depth} bit", png(values, depth, 3, colors), table[values], 0)
         alphas = np.linspace(0, 255, len(table)).astype(np.uint8)
-        data = png(values, depth, 3, colours, chunk(b"tRNS", alphas.tobytes()))
+        data = png(values, depth, 3, colors, chunk(b"tRNS", alphas.tobytes()))
         seen = over_white(table[values], alphas[values])
         yield Odd(f"PNG palette {depth} bit, with alphas", data, seen, 1)
     wide = rgb.astype(np.uint16) * 257
@@ -342,7 +342,7 @@ def jpeg_kinds(rgb: Pixels) -> Iterator[Odd]:
             yield Odd(f"{kind} and another", data + saved(rgb[::-1], "JPEG"), rgb, 6)
     yield Odd("JPEG with restarts", saved(rgb, "JPEG", quality=95, restart_marker_rows=1), rgb, 8)
     yield Odd("JPEG optimized", saved(rgb, "JPEG", quality=95, optimize=True), rgb, 8)
-    luma = grey(rgb)
+    luma = gray(rgb)
     yield Odd("JPEG gray", saved(luma, "JPEG", quality=95), stacked(luma), 4)
     kept = saved(rgb, "JPEG", quality=95, keep_rgb=True)
     yield Odd("JPEG RGB", kept, rgb, 4)
@@ -397,9 +397,9 @@ def tiff_tag(data: bytes, code: int, value: int) -> bytes:
 
 def tiff_kinds(rgb: Pixels) -> Iterator[Odd]:
     """Make TIFF files of every kind of sample, color and layout."""
-    luma = grey(rgb)
+    luma = gray(rgb)
     for order in ("<", ">"):
-        yield from _tiff_grey(luma, order)
+        yield from _tiff_gray(luma, order)
         yield from _tiff_rgb(rgb, order)
         yield from _tiff_numbers(luma, order)
     yield from _tiff_bits(luma)
@@ -408,7 +408,7 @@ def tiff_kinds(rgb: Pixels) -> Iterator[Odd]:
     yield from _tiff_layouts(rgb)
 
 
-def _tiff_grey(luma: Pixels, order: str) -> Iterator[Odd]:
+def _tiff_gray(luma: Pixels, order: str) -> Iterator[Odd]:
     ends = {"<": "little", ">": "big"}[order]
     for photometric in ("minisblack", "miniswhite"):
         for bits, dtype in ((8, np.uint8), (16, np.uint16)):
@@ -498,7 +498,7 @@ def _strip(
 
 def _tiff_alphas(rgb: Pixels) -> Iterator[Odd]:
     alpha = ramp(rgb.shape)
-    luma = grey(rgb)
+    luma = gray(rgb)
     for bits, dtype, scale in ((8, np.uint8, 1), (16, np.uint16, 257)):
         for kind in ("unassalpha", "assocalpha", "unspecified"):
             share = alpha[..., None] / 255 if kind == "assocalpha" else 1
@@ -535,7 +535,7 @@ def _tiff_spaces(rgb: Pixels) -> Iterator[Odd]:
     for code, values in ((8, signed), (9, np.asarray(lab))):
         data = tiff_tag(tiff(values, photometric="rgb"), 262, code)
         yield Odd(f"TIFF Lab {code}", data, rgb, 5, may_refuse=True)
-    luma = grey(rgb)
+    luma = gray(rgb)
     table = np.random.default_rng(0).integers(0, 256, (3, 256)).astype(np.uint8)
     shown = table.T[luma]
     data = tiff(luma, photometric="palette", colormap=table.astype(np.uint16) * 257)
@@ -545,7 +545,7 @@ def _tiff_spaces(rgb: Pixels) -> Iterator[Odd]:
 
 
 def _tiff_layouts(rgb: Pixels) -> Iterator[Odd]:
-    luma = grey(rgb)
+    luma = gray(rgb)
     made = Image.fromarray(rgb)
     for compression in ("raw", "packbits", "tiff_lzw", "tiff_adobe_deflate", "jpeg", "zstd",
                         "lzma", "webp"):  # fmt: skip
@@ -665,7 +665,7 @@ def metadata(rgb: Pixels) -> Iterator[Odd]:
 
 def others(rgb: Pixels) -> Iterator[Odd]:
     """Make WebP, GIF, AVIF and BMP files."""
-    luma, alpha = grey(rgb), ramp(rgb.shape)
+    luma, alpha = gray(rgb), ramp(rgb.shape)
     made = Image.fromarray(rgb)
     both = np.dstack([rgb, alpha])
     yield Odd("WebP", saved(rgb, "WebP", quality=95), rgb, 8)
@@ -708,7 +708,7 @@ def _bitmaps(rgb: Pixels) -> Iterator[Odd]:
     height, width = rgb.shape[:2]
     made = Image.fromarray(rgb)
     yield Odd("BMP", saved(rgb, "BMP"), rgb, 0)
-    yield Odd("BMP gray", saved(grey(rgb), "BMP"), stacked(grey(rgb)), 0)
+    yield Odd("BMP gray", saved(gray(rgb), "BMP"), stacked(gray(rgb)), 0)
     table = made.quantize(100)
     yield Odd("BMP palette", saved(table, "BMP"), np.asarray(table.convert("RGB")), 0)
     one = made.convert("1")

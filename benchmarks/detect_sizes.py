@@ -71,7 +71,7 @@ def one_look(detector: Detector, samples: list[Sample], size: int) -> dict[str, 
     for sample in samples:
         shorter = (sample[1][2:] - sample[1][:2]).min()
         image, truth = scaled(cut(sample, SURROUNDINGS), size / shorter)
-        points, scores = detector._look(image.shape, image, min(SCORES))
+        points, scores = detector._detect_level(image.shape, image, min(SCORES))
         best.append(scores[matches(points[:, :2].reshape(-1, 4), truth)].max(initial=0))
     return {"face, pixels": size} | {
         f"at score {score}": 100 * float((np.array(best) >= score).mean()) for score in SCORES

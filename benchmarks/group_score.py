@@ -14,7 +14,7 @@ from __future__ import annotations
 import sys
 
 import numpy as np
-from common import arguments, embed_all, labelled_faces, report
+from common import arguments, embed_all, labeled_faces, report
 from person_score import FMR, Rows, doubles
 
 from facekeep.models import default_model, entry
@@ -35,9 +35,9 @@ def main() -> int:
     parser.add_argument("--templates", type=int, nargs="+", default=[1, 2, 3, 5])
     parser.add_argument("--draws", type=int, default=10)
     args = parser.parse_args()
-    crops, people = labelled_faces(args.shared, [args.source])
+    crops, people = labeled_faces(args.shared, [args.source])
     person = np.unique(people, return_inverse=True)[1]
-    rows = embed_all(args, "labelled", crops)
+    rows = embed_all(args, "labeled", crops)
     person[np.isin(person, doubles(rows, person))] = -1
     model = entry(args.model or default_model("embed"))
     table = []

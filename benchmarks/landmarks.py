@@ -91,7 +91,7 @@ def errors(found: Points, truth: Points) -> dict[str, float]:
     }
 
 
-def recognise(
+def recognize(
     args: argparse.Namespace, crops: NDArray[np.uint8], people: NDArray[np.str_]
 ) -> tuple[NDArray[np.float64], float, int]:
     """Return which mated pairs match at the FMR, d', and the number of non-mated pairs."""
@@ -142,7 +142,7 @@ def main() -> int:
     reference = np.zeros(0)
     for name, landmarks in {"raw": raw, "refined": refined, "annotated": truth}.items():
         crops = np.stack([align(frames[i], p) for i, p in zip(seen, landmarks, strict=True)])
-        hits, apart, comparisons = recognise(args, crops, people)
+        hits, apart, comparisons = recognize(args, crops, people)
         reference = reference if rows else hits
         low, high = interval(hits - reference, people)
         row = {"landmarks": name} | errors(landmarks, truth)

@@ -147,12 +147,12 @@ def fit(args: argparse.Namespace) -> None:
     keys, _, crops = drawn(args)
     found = [features(crop) for crop in crops]
     rows = []
-    for place, (part, hidden, told) in enumerate(labels(keys)):
-        values = np.array([each[place] for each in found])[told]
-        weights = regression(values, hidden[told])
-        area = area_under_curve(values @ weights[:-1], hidden[told])
-        free = int((~hidden[told]).sum())
-        row = {"part": part, "free": free, "covered": int(hidden[told].sum()), "AUC": area}
+    for place, (part, hidden, labeled) in enumerate(labels(keys)):
+        values = np.array([each[place] for each in found])[labeled]
+        weights = regression(values, hidden[labeled])
+        area = area_under_curve(values @ weights[:-1], hidden[labeled])
+        free = int((~hidden[labeled]).sum())
+        row = {"part": part, "free": free, "covered": int(hidden[labeled].sum()), "AUC": area}
         rows.append({**row, "weights": " ".join(f"{weight:.1f}" for weight in weights)})
     report(args, "weights fitted on the crops for tuning", rows)
     seconds = timeit.repeat(lambda: covered(crops[0]), number=100)
@@ -164,15 +164,15 @@ def held(args: argparse.Namespace) -> None:
     keys, sources, crops = drawn(args)
     found, masks = np.array([covered(crop) for crop in crops]), np.array(sources) == "mask"
     areas, shares = [], []
-    for place, (part, hidden, told) in enumerate(labels(keys)):
-        for name, chosen in (("all", told), ("mask set", told & masks)):
+    for place, (part, hidden, labeled) in enumerate(labels(keys)):
+        for name, chosen in (("all", labeled), ("mask set", labeled & masks)):
             if part == "eyes" and name != "all":
                 continue  # too few wear dark glasses there
             area = tested(found[chosen, place], hidden[chosen])
             areas.append({"part": part, "crops": name, **area})
         for policy in ("standard", "strict"):
             limit = getattr(POLICIES[policy], f"max_{part}_covered")
-            for kind, chosen in (("covered", told & hidden), ("free", told & ~hidden)):
+            for kind, chosen in (("covered", labeled & hidden), ("free", labeled & ~hidden)):
                 row = {"part": part, "policy": policy, "limit": limit, "faces": kind}
                 shares.append({**row, **share(found[chosen, place] > limit)})
     report(args, "area under the curve", areas)
@@ -194,8 +194,8 @@ def wide(args: argparse.Namespace) -> None:
         [np.median(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY)[58:76, 28:84]) for crop in crops]
     )
     rows = []
-    for place, (part, hidden, told) in enumerate(labels(keys)):
-        free = told & ~hidden
+    for place, (part, hidden, labeled) in enumerate(labels(keys)):
+        free = labeled & ~hidden
         quarter = np.searchsorted(np.quantile(cheeks[free], [0.25, 0.5, 0.75]), cheeks)
         for policy in ("standard", "strict"):
             flagged = found[:, place] > getattr(POLICIES[policy], f"max_{part}_covered")

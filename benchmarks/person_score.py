@@ -16,7 +16,7 @@ import sys
 from collections.abc import Callable
 
 import numpy as np
-from common import arguments, embed_all, labelled_faces, report
+from common import arguments, embed_all, labeled_faces, report
 from numpy.typing import NDArray
 
 from facekeep.lab.evaluate import measure_tar, score_all_pairs
@@ -111,9 +111,9 @@ def main() -> int:
     parser.add_argument("--templates", type=int, nargs="+", default=[1, 2, 3, 5])
     parser.add_argument("--draws", type=int, default=10)
     args = parser.parse_args()
-    crops, people = labelled_faces(args.shared, [args.source])
+    crops, people = labeled_faces(args.shared, [args.source])
     person = np.unique(people, return_inverse=True)[1]
-    rows = embed_all(args, "labelled", crops)
+    rows = embed_all(args, "labeled", crops)
     single = ~np.isin(person, doubles(rows, person))
     model = entry(args.model or default_model("embed"))
     counts = args.templates

@@ -2,7 +2,7 @@
 
 Photos are made from two public-domain portraits (demo extra), each with bytes of its own. Prints
 the rate of the first run, the seconds of the second, which hashes nothing, and of a third after all
-photos were moved, which hashes everything but analyses nothing; and the memory of each.
+photos were moved, which hashes everything but analyzes nothing; and the memory of each.
 
 python benchmarks/photos.py --count 10000
 """

@@ -25,7 +25,7 @@ import numpy as np
 from common import (
     arguments,
     embed_all,
-    labelled_faces,
+    labeled_faces,
     landmark_frames,
     report,
     tar_members,
@@ -186,7 +186,7 @@ def area_under_curve(values: Values, lost: NDArray[np.bool_]) -> float:
 
 def mates(args: argparse.Namespace) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Two crops of each of some people: ``(n, 112, 112, 3)`` twice."""
-    crops, who = labelled_faces(args.shared, ("celeba", "glint"))
+    crops, who = labeled_faces(args.shared, ("celeba", "glint"))
     places: dict[str, list[int]] = {}
     for place, name in enumerate(who):
         places.setdefault(name, []).append(place)

@@ -1,6 +1,6 @@
 """The pose that ``facekeep.pipeline.quality`` estimates from five landmarks against a fit of 68.
 
-The generic head comes from the annotated frames of one half of the people, by factorisation, its
+The generic head comes from the annotated frames of one half of the people, by factorization, its
 five points then moved to where the detector sees them. The figures come from the other half, whose
 68 annotated points are fitted in perspective, for the landmarks as first seen and as refined.
 """
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from facekeep.lab.evaluate.crops import choose_central_face
 from facekeep.pipeline.detect import Detector
-from facekeep.pipeline.quality import pose
+from facekeep.pipeline.quality import estimate_pose
 from facekeep.runtime import RuntimeOptions
 
 Values = NDArray[np.float64]
@@ -42,7 +42,7 @@ def mirror() -> NDArray[np.intp]:
     return order
 
 
-def factorise(points: Values) -> Values:
+def factorize(points: Values) -> Values:
     """The rigid head behind many views of 68 points: ``(68, 3)``, up to rotation and depth's sign.
 
     Tomasi and Kanade 1992: centered views of one body have rank three; the scaled orthographic
@@ -150,12 +150,12 @@ def main() -> int:
     args = arguments(__doc__).parse_args()
     frames, points, who = landmark_frames(args.shared)
     fitted = np.isin(who, sorted(set(who))[::2])
-    head = upright(factorise(points[fitted]))
+    head = upright(factorize(points[fitted]))
     turns = np.stack([fit(head, *each) for each in zip(points, frames, strict=True)])
     first, refined = detected(args, frames, points)
     heads = {
         "annotated": five(head),
-        "annotated, the other people": five(upright(factorise(points[~fitted]))),
+        "annotated, the other people": five(upright(factorize(points[~fitted]))),
         "as detected": as_detected(five(head), refined[fitted], turns[fitted]),
     }
     print_heads(args, heads)
@@ -163,7 +163,7 @@ def main() -> int:
     rows = [
         compared(angle, label, found[:, column], truth[:, column])
         for label, landmarks in (("first look", first), ("refined", refined))
-        for found in [np.array([pose(each) for each in landmarks[~fitted]])]
+        for found in [np.array([estimate_pose(each) for each in landmarks[~fitted]])]
         for column, angle in enumerate(("yaw", "pitch", "roll"))
     ]
     report(args, f"degrees, {len(truth)} frames of people the head does not come from", rows)

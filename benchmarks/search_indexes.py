@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from facekeep.gallery.sqlite.index import binary_codes
 from facekeep.gallery.sqlite.index.block_file import BlockFile
-from facekeep.gallery.sqlite.index.blocks import BLOCK_ROWS, Block, pack
+from facekeep.gallery.sqlite.index.blocks import BLOCK_ROWS, Block, encode_block
 from facekeep.gallery.sqlite.index.search_index import SearchIndex
 
 Rows = NDArray[np.float32]
@@ -58,7 +58,7 @@ def blocks_of(rows: Rows) -> Iterator[Block]:
     for first in range(0, len(rows), BLOCK_ROWS):
         part = rows[first : first + BLOCK_ROWS]
         numbers = np.arange(first + 1, first + len(part) + 1)
-        yield pack(numbers, numbers.astype(np.uint64), part)
+        yield encode_block(numbers, numbers.astype(np.uint64), part)
 
 
 def ours(rows: Rows, args: argparse.Namespace, faiss: bool) -> Search:

@@ -9,10 +9,10 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from common import cached, labelled_faces
+from common import cached, labeled_faces
 from numpy.typing import NDArray
 
-from facekeep.gallery.sqlite.index.blocks import BLOCK_ROWS, Block, pack, widen
+from facekeep.gallery.sqlite.index.blocks import BLOCK_ROWS, Block, encode_block, widen
 from facekeep.models import entry
 from facekeep.pipeline.embed import Embedder
 from facekeep.runtime import RuntimeOptions
@@ -34,7 +34,7 @@ class Real:
 
 
 def real_faces(args: argparse.Namespace) -> Real:
-    """Enrol the first images of every second person who has more; the rest are probes."""
+    """Enroll the first images of every second person who has more; the rest are probes."""
     faces = cached(args.cache, "search", [entry(args.model).files], partial(_embedded, args))
     rows, person = faces["rows"], faces["person"]
     _, firsts = np.unique(person, return_index=True)
@@ -52,7 +52,7 @@ def real_faces(args: argparse.Namespace) -> Real:
 
 
 def _embedded(args: argparse.Namespace) -> dict[str, Any]:
-    crops, people = labelled_faces(args.shared, ["celeba"])
+    crops, people = labeled_faces(args.shared, ["celeba"])
     with Embedder(args.model, options=RuntimeOptions(threads=args.threads)) as embedder:
         return {"rows": embedder.embed(crops), "person": np.unique(people, return_inverse=True)[1]}
 
@@ -74,8 +74,8 @@ class Strangers:
     def __init__(self, donors: Rows) -> None:
         self.mean = donors.mean(axis=0)
         self.donors = donors - self.mean
-        spread, axes = np.linalg.eigh(np.cov(donors.T))
-        shape = (axes * np.sqrt(np.maximum(spread, 0))).T.astype(np.float32)
+        split_by_block, axes = np.linalg.eigh(np.cov(donors.T))
+        shape = (axes * np.sqrt(np.maximum(split_by_block, 0))).T.astype(np.float32)
         self.noise = np.random.default_rng(0).standard_normal((1 << 16, len(shape)), np.float32)
         self.noise = np.sqrt(1 - LIKENESS**2) * (self.noise @ shape)
 
@@ -104,7 +104,7 @@ def people_blocks(real: Real, count: int) -> Iterator[Block]:
         if done == 0:
             vectors[: len(real.templates)] = real.templates
         numbers = np.arange(done + 1, done + size + 1)
-        yield pack(numbers, numbers.astype(np.uint64), vectors)
+        yield encode_block(numbers, numbers.astype(np.uint64), vectors)
         done += size
 
 

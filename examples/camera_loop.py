@@ -1,5 +1,7 @@
 """Name people in a stream of frames, as a camera gives them.
 
+OpenCV reads the camera; facekeep does not bring it: pip install opencv-python
+
 python examples/camera_loop.py people.db          the first camera
 python examples/camera_loop.py people.db frames/  the pictures of a folder, in order
 """

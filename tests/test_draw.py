@@ -47,12 +47,12 @@ def unusable(*bbox: float) -> Face:
     return unknown(*bbox).replace(reasons=("too_blurry",))
 
 
-def grey(height: int = 300, width: int = 400, level: int = 128) -> RGB:
+def gray(height: int = 300, width: int = 400, level: int = 128) -> RGB:
     return np.full((height, width, 3), level, np.uint8)
 
 
-def count(image: RGB, colour: tuple[int, int, int]) -> int:
-    return int((image == colour).all(axis=2).sum())
+def count(image: RGB, color: tuple[int, int, int]) -> int:
+    return int((image == color).all(axis=2).sum())
 
 
 def letters(image: RGB) -> NDArray[np.bool_]:
@@ -72,7 +72,7 @@ def test_annotate_draws_on_a_copy(hopper: RGB) -> None:
 
 
 def test_only_the_marks_are_changed() -> None:
-    drawn = annotate(grey(), [face(100, 100, 200, 220)], [""])
+    drawn = annotate(gray(), [face(100, 100, 200, 220)], [""])
     changed = (drawn != 128).any(axis=2)
     rows, columns = np.nonzero(changed)
     assert (rows.min(), columns.min()) >= (97, 97)
@@ -82,25 +82,25 @@ def test_only_the_marks_are_changed() -> None:
 
 def test_the_box_and_the_five_landmarks_are_where_the_face_is() -> None:
     marked = face(100, 100, 200, 220)
-    drawn = annotate(grey(), [marked])
+    drawn = annotate(gray(), [marked])
     sides = [(100, 160), (200, 160), (150, 100), (150, 220)]
     for x, y in [*sides, *marked.landmarks.astype(int)]:
         assert tuple(drawn[y, x]) == FOUND.color
-    compared = annotate(grey(), [known(100, 100, 200, 220)])
+    compared = annotate(gray(), [known(100, 100, 200, 220)])
     assert (compared[110:210, 110:190] == 128).all(), "dots would hide a face that has a name"
-    small = annotate(grey(), [face(100, 100, 130, 138)])
+    small = annotate(gray(), [face(100, 100, 130, 138)])
     assert (small[105:133, 105:125] == 128).all(), "dots would hide a small face"
 
 
-def edge(drawn: RGB, colour: tuple[int, int, int]) -> NDArray[np.bool_]:
-    return (drawn[220, 104:196] == colour).all(axis=1)
+def edge(drawn: RGB, color: tuple[int, int, int]) -> NDArray[np.bool_]:
+    return (drawn[220, 104:196] == color).all(axis=1)
 
 
 def test_unknown_faces_differ_from_known_ones_without_color() -> None:
-    assert edge(annotate(grey(), [known(100, 100, 200, 220)]), KNOWN.color).all()
-    dashes = edge(annotate(grey(), [unknown(100, 100, 200, 220)]), UNKNOWN.color)
+    assert edge(annotate(gray(), [known(100, 100, 200, 220)]), KNOWN.color).all()
+    dashes = edge(annotate(gray(), [unknown(100, 100, 200, 220)]), UNKNOWN.color)
     assert 0.3 < dashes.mean() < 0.8
-    dots = edge(annotate(grey(), [unusable(100, 100, 200, 220)]), UNUSABLE.color)
+    dots = edge(annotate(gray(), [unusable(100, 100, 200, 220)]), UNUSABLE.color)
     assert 0.3 < dots.mean() < 0.8
     assert np.count_nonzero(np.diff(dots.astype(int))) >= 1.5 * np.count_nonzero(
         np.diff(dashes.astype(int))
@@ -108,9 +108,9 @@ def test_unknown_faces_differ_from_known_ones_without_color() -> None:
     assert np.count_nonzero(np.diff(dashes.astype(int))) >= 8
 
 
-def luminance(colour: tuple[int, int, int]) -> float:
+def luminance(color: tuple[int, int, int]) -> float:
     """Relative luminance (WCAG 2.2)."""
-    share = np.array(colour) / 255
+    share = np.array(color) / 255
     linear = np.where(share <= 0.04045, share / 12.92, ((share + 0.055) / 1.055) ** 2.4)
     return float(linear @ [0.2126, 0.7152, 0.0722])
 
@@ -123,8 +123,8 @@ def test_labels_have_the_contrast_that_wcag_asks(style: Any) -> None:
 
 @pytest.mark.parametrize("level", [0, 128, 255])
 def test_a_label_looks_the_same_on_every_ground(level: int) -> None:
-    drawn = annotate(grey(level=level), [unknown(100, 100, 200, 220)])
-    reference = annotate(grey(level=77), [unknown(100, 100, 200, 220)])
+    drawn = annotate(gray(level=level), [unknown(100, 100, 200, 220)])
+    reference = annotate(gray(level=77), [unknown(100, 100, 200, 220)])
     np.testing.assert_array_equal(drawn[83:97, 100:108], reference[83:97, 100:108])
     assert count(drawn[83:97, 100:108], UNKNOWN.color) > 50
 
@@ -149,7 +149,7 @@ def test_a_label_lies_whole_inside_the_picture(bbox: tuple[float, ...]) -> None:
     x1, y1, x2, y2 = placed.box
     assert 0 <= x1 < x2 <= 400
     assert 0 <= y1 < y2 <= 300
-    assert letters(annotate(grey(), [known(*bbox)], ["Ada Lovelace"])).sum() > 50
+    assert letters(annotate(gray(), [known(*bbox)], ["Ada Lovelace"])).sum() > 50
 
 
 def label(*box: float, text: str = "Ada Lovelace", named: bool = True) -> Label:
@@ -225,21 +225,21 @@ def test_the_similarity_is_smaller_than_the_name_and_goes_first() -> None:
 
 
 def test_a_long_label_is_shortened_to_the_width_of_the_picture() -> None:
-    drawn = annotate(grey(100, 120), [known(40, 40, 80, 80)], ["Ada " * 100])
+    drawn = annotate(gray(100, 120), [known(40, 40, 80, 80)], ["Ada " * 100])
     assert letters(drawn)[:, :-3].sum() > 30
     assert not letters(drawn)[:, -3:].any()
 
 
 def test_a_picture_too_small_for_text_still_gets_its_box() -> None:
-    drawn = annotate(grey(35, 40), [known(10, 10, 30, 30)])
+    drawn = annotate(gray(35, 40), [known(10, 10, 30, 30)])
     assert count(drawn, KNOWN.color) > 40
     assert not letters(drawn).any()
 
 
 def test_lines_and_letters_grow_with_the_face_not_with_the_picture() -> None:
-    small = annotate(grey(1200, 1600), [known(500, 500, 560, 570)])
-    alone = annotate(grey(240, 320), [known(100, 100, 160, 170)])
-    large = annotate(grey(1200, 1600), [known(500, 500, 1100, 1200)])
+    small = annotate(gray(1200, 1600), [known(500, 500, 560, 570)])
+    alone = annotate(gray(240, 320), [known(100, 100, 160, 170)])
+    large = annotate(gray(1200, 1600), [known(500, 500, 1100, 1200)])
     assert letters(small).sum() == letters(alone).sum() > 0
     assert letters(large).sum() > 10 * letters(small).sum()
     assert (small[530, 495:505] == KNOWN.color).all(axis=1).sum() == 1
@@ -249,23 +249,23 @@ def test_lines_and_letters_grow_with_the_face_not_with_the_picture() -> None:
 def test_known_faces_have_names_and_the_others_their_numbers() -> None:
     first, second = (30, 100, 130, 220), (230, 100, 330, 220)
     for one, number in [(known, 0), (unknown, 2), (face, 2), (unusable, 2)]:
-        drawn = annotate(grey(), [one(*second), known(*first)])
+        drawn = annotate(gray(), [one(*second), known(*first)])
         if number:
             alone = place([label(*second, text="2", named=False)], (400, 300))[0]
             assert alone is not None
             assert not (
                 drawn[alone.box[1] : alone.box[3], alone.box[0] : alone.box[2]] == 128
             ).any()
-    plain = annotate(grey(), [known(*first)], [""])
-    assert not np.array_equal(annotate(grey(), [known(*first)]), plain)
+    plain = annotate(gray(), [known(*first)], [""])
+    assert not np.array_equal(annotate(gray(), [known(*first)]), plain)
 
 
 @pytest.mark.parametrize(
     "name", ["Zoë", "李雷", "Ада", "عمر", "a\nb\x00c", "\ud800", "😀", "\u0301", " ", "\u202eadA"]
 )
 def test_any_name_can_be_written(name: str) -> None:
-    drawn = annotate(grey(), [known(100, 100, 200, 220)], [name])
-    assert not np.array_equal(drawn, annotate(grey(), [known(100, 100, 200, 220)], [""]))
+    drawn = annotate(gray(), [known(100, 100, 200, 220)], [name])
+    assert not np.array_equal(drawn, annotate(gray(), [known(100, 100, 200, 220)], [""]))
 
 
 def test_letters_without_a_glyph_lose_their_accents(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -297,7 +297,7 @@ def test_right_to_left_is_not_written_where_nothing_orders_it(
 
 def test_labels_must_match_the_faces() -> None:
     with pytest.raises(InputError, match="1 faces need as many labels; got 2"):
-        annotate(grey(), [known(1, 1, 9, 9)], ["a", "b"])
+        annotate(gray(), [known(1, 1, 9, 9)], ["a", "b"])
     with pytest.raises(InputError, match="float64"):
         annotate(np.zeros((9, 9, 3)), [])  # type: ignore[arg-type]
 
@@ -313,7 +313,7 @@ def test_any_box_on_any_picture(
     height: int, width: int, boxes: list[tuple[float, ...]], text: str
 ) -> None:
     faces = [unknown(*box) for box in boxes]
-    assert annotate(grey(height, width), faces, [text] * len(faces)).shape == (height, width, 3)
+    assert annotate(gray(height, width), faces, [text] * len(faces)).shape == (height, width, 3)
 
 
 # ---- contact sheets ------------------------------------------------------------------------------

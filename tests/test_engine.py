@@ -65,7 +65,7 @@ def both(hopper: Image, collins: Image) -> Image:
 
 
 @pytest.mark.slow
-def test_a_person_registers_once_and_is_recognised_when_they_reappear(
+def test_a_person_registers_once_and_is_recognized_when_they_reappear(
     engine: FaceEngine, photo: Photo, hopper: Image, collins: Image
 ) -> None:
     assert engine.enroll("Grace Hopper", photo("hopper")).enrolled == 1
@@ -190,6 +190,7 @@ def test_one_photo_of_a_and_two_of_b_are_no_person(engine: FaceEngine, shared: P
     assert engine.enroll("Tony Blair", photos[0], new_person=True).enrolled == 4
 
 
+@pytest.mark.slow
 def test_of_two_photos_that_disagree_neither_is_enrolled(
     engine: FaceEngine, photo: Photo, tmp_path: Path
 ) -> None:
@@ -325,6 +326,7 @@ def test_a_rate_that_cannot_be_promised_stops_the_first_enrollment_already(
         assert engine.enroll("Grace Hopper", hopper).enrolled == 1
 
 
+@pytest.mark.slow
 def test_enrolling_the_same_photo_again_adds_nothing(
     engine: FaceEngine, photo: Photo, hopper: Image
 ) -> None:
@@ -429,6 +431,7 @@ def test_whom_a_face_is_known_not_to_be_is_no_hindrance(
         assert face.decision.people == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [b"gr\xffce.jpg", b"two\nlines.jpg"])
 def test_a_file_may_have_any_name(
     engine: FaceEngine, tmp_path: Path, photo: Photo, name: bytes
@@ -460,6 +463,7 @@ def test_batches_equal_single_images(
             np.testing.assert_allclose(face.embedding, single.embedding, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_bad_image_ends_a_batch_after_those_before_it(
     engine_models: FaceEngine, hopper: Image, tmp_path: Path
 ) -> None:
@@ -545,6 +549,7 @@ def test_what_is_no_image_is_refused(engine_models: FaceEngine, image: object) -
         engine_models.detect(image)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_a_huge_picture_is_looked_at_smaller_and_told_of_in_full(
     engine_models: FaceEngine, photo: Photo, monkeypatch: pytest.MonkeyPatch
 ) -> None:

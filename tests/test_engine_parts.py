@@ -31,7 +31,7 @@ from facekeep import (
     Space,
     SpaceMismatch,
 )
-from facekeep.gallery import Hit, NewTemplate, Person, Template
+from facekeep.gallery import Hit, Key, NewTemplate, Person, Template
 
 Image = NDArray[np.uint8]
 
@@ -273,18 +273,37 @@ def test_an_object_that_lacks_methods_is_refused(part: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         ({"detector": OneFace(), "refiner": "none"}, "refiner and orienter belong"),
         ({"detector": OneFace(), "orienter": "none"}, "refiner and orienter belong"),
         ({"embedder": Colors(), "flip": True}, "flip belongs"),
         ({"gallery": Memory(Space("a", "b", 1)), "key": object()}, "key belongs"),
         ({"max_faces": 0}, "max_faces must be 1 or more"),
+        ({"max_faces": "x"}, "max_faces must be a whole number; got 'x'"),
+        ({"max_pixels": 1e6}, "max_pixels must be a whole number"),
+        ({"max_bytes": -1}, "max_bytes must be 1 or more"),
+        ({"fmr": "x"}, "a false-match rate lies between 0 and 1, such as 1e-4; got 'x'"),
+        ({"fpir": 1}, "the share of strangers lies between 0 and 1"),
     ],
 )
-def test_what_belongs_to_a_named_part_is_not_ignored(arguments: dict[str, Any], told: str) -> None:
-    with pytest.raises(InputError, match=told):
+def test_what_belongs_to_a_named_part_is_not_ignored(
+    arguments: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
         FaceEngine(**arguments)
+
+
+def test_an_engine_shows_what_it_is_made_of_on_one_line(tmp_path: Path, models: FaceEngine) -> None:
+    key = Key(b"0001020304050607" * 2)
+    with FaceEngine(tmp_path / "a\nb.db", key=key, fpir=0.01) as engine:
+        assert repr(engine).startswith("<FaceEngine gallery ")
+        assert repr(engine).endswith("b.db, detector yunet, embedder sface, fpir 0.01>")
+        assert repr(engine).isprintable()
+        assert "0001020304" not in repr(engine)
+    with FaceEngine(detector=OneFace(), embedder=Colors()) as engine:
+        shown = "<FaceEngine no gallery, detector OneFace, embedder colors, fmr 0.0001>"
+        assert repr(engine) == shown
 
 
 def wrong_box(face: Face) -> Any:
@@ -292,7 +311,7 @@ def wrong_box(face: Face) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("rows", "told"),
+    ("rows", "message"),
     [
         (np.zeros((1, 11), np.float32), r"gave \(1, 11\) for 1 crops"),
         (np.full((1, 12), 1, np.float32), "not of unit length"),
@@ -300,13 +319,13 @@ def wrong_box(face: Face) -> Any:
     ],
 )
 def test_what_is_no_embedding_is_an_error(
-    models: FaceEngine, hopper: Image, rows: NDArray[np.float32], told: str
+    models: FaceEngine, hopper: Image, rows: NDArray[np.float32], message: str
 ) -> None:
     class Bad(Colors):
         def embed(self, crops: Image) -> NDArray[np.float32]:
             return rows
 
-    with FaceEngine(embedder=Bad()) as engine, pytest.raises(ModelError, match=told):
+    with FaceEngine(embedder=Bad()) as engine, pytest.raises(ModelError, match=message):
         engine.analyze(hopper)
 
 
@@ -340,6 +359,7 @@ def test_a_store_of_another_space_is_refused(models: FaceEngine, hopper: Image) 
         engine.identify(hopper)
 
 
+@pytest.mark.slow
 def test_an_opened_gallery_may_be_given_and_stays_open(
     tmp_path: Path, models: FaceEngine, hopper: Image
 ) -> None:

@@ -24,15 +24,15 @@ def photos(
     tmp_path: Path, ready_models: None, hopper: NDArray[np.uint8], collins: NDArray[np.uint8]
 ) -> Path:
     """Photos of two people: a folder for each, and photos to look at."""
-    people, album = tmp_path / "people", tmp_path / "photos"
-    for folder in (people / "Grace Hopper", people / "Eileen Collins", album):
+    people, photo_folder = tmp_path / "people", tmp_path / "photos"
+    for folder in (people / "Grace Hopper", people / "Eileen Collins", photo_folder):
         folder.mkdir(parents=True)
     height = min(len(hopper), len(collins))
     save_image(people / "Grace Hopper" / "one.jpg", hopper)
     save_image(people / "Eileen Collins" / "one.jpg", collins)
-    save_image(album / "1.jpg", np.hstack([hopper[:height], collins[:height]]))
-    save_image(album / "2.jpg", (hopper * 0.7).astype(np.uint8))
-    save_image(album / "3.jpg", np.full((200, 300, 3), 128, np.uint8))
+    save_image(photo_folder / "1.jpg", np.hstack([hopper[:height], collins[:height]]))
+    save_image(photo_folder / "2.jpg", (hopper * 0.7).astype(np.uint8))
+    save_image(photo_folder / "3.jpg", np.full((200, 300, 3), 128, np.uint8))
     return tmp_path
 
 

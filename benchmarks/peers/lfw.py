@@ -88,14 +88,14 @@ def _places(data: PairSet, start: int) -> range:
 
 
 def main_rows(
-    found: dict[str, NDArray[Any]], count: int, centre: NDArray[np.floating[Any]]
+    found: dict[str, NDArray[Any]], count: int, center: NDArray[np.floating[Any]]
 ) -> NDArray[np.float32]:
     """Choose the face that each photo is about, as facekeep's own evaluation does.
 
     Args:
         found: ``rows``, ``boxes`` and ``owner`` of all faces, the latter the number of the photo.
         count: How many photos there were.
-        centre: Where they are centered, x and y in pixels.
+        center: Where they are centered, x and y in pixels.
 
     Returns:
         float32 ``(count, d)``, zeros where no face was found.
@@ -104,7 +104,7 @@ def main_rows(
     for photo in np.unique(found["owner"]):
         places = np.flatnonzero(found["owner"] == photo)
         faces = [Face(found["boxes"][place], np.zeros((5, 2)), 1.0) for place in places]
-        best = places[[face is choose_central_face(faces, centre) for face in faces].index(True)]
+        best = places[[face is choose_central_face(faces, center) for face in faces].index(True)]
         chosen[photo] = found["rows"][best]
     return chosen
 

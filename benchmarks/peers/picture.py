@@ -32,8 +32,8 @@ def draw(facts: Mapping[str, Mapping[str, Any]], path: Path) -> None:
     for panel, (key, title, unit) in zip(panels, _PANELS, strict=True):
         numbers = [known[name].get(key) for name in shown]
         values = [number * unit if isinstance(number, int | float) else 0 for number in numbers]
-        colours = [_OURS if name.startswith("facekeep") else _THEIRS for name in shown]
-        bars = panel.barh(shown, values, color=colours)
+        colors = [_OURS if name.startswith("facekeep") else _THEIRS for name in shown]
+        bars = panel.barh(shown, values, color=colors)
         panel.bar_label(bars, fmt="%.0f", padding=2, fontsize=8)
         panel.set_title(title, fontsize=9)
         panel.margins(x=0.2)

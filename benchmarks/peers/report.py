@@ -193,7 +193,7 @@ def _behind(facts: Mapping[str, Facts]) -> str:
         if facts.get(peer.name, {}).get("failed", "") is None:
             steps = "; ".join(f"`pip install {step}`" for step in peer.install)
             shown = steps.replace("{wheel}", "facekeep-*.whl")
-            lines.append(f"| {peer.title} | {shown} | {peer.licence} | {peer.notes} |")
+            lines.append(f"| {peer.title} | {shown} | {peer.license} | {peer.notes} |")
     return "\n".join(lines) + "\n\n\\* not for commercial use, or not to be had as a whole.\n"
 
 

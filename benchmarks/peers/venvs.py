@@ -6,14 +6,18 @@ import hashlib
 import importlib.metadata
 import json
 import os
+import runpy
 import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
+
+from msgspec import structs
 
 from facekeep.errors import FacekeepError
-from facekeep.models import entry, list_models, locate
+from facekeep.models import ModelEntry, entry, list_models, locate
 from facekeep.models.onnx_folding import fold_block_quantized
 from facekeep.models.resolve import find
 
@@ -21,6 +25,7 @@ from .driver import PeerError, Runner
 from .roster import Peer
 
 ROOT = Path(__file__).resolve().parents[2]
+_HOOK = ROOT / "hatch_build.py"
 
 
 class Workshop:
@@ -115,13 +120,23 @@ def _lay(model: str, target: Path) -> None:
     except FacekeepError as error:
         raise PeerError(f"its weights are missing: {error}") from error
     target.parent.mkdir(parents=True, exist_ok=True)
-    published = known.files[0].conversion and find(known, known.files[0])
-    if published:
-        content = published.read_bytes()
+    published = _published(known)
+    if published is not None:
+        content = published
         any_size = known.input_size is None
         target.write_bytes(fold_block_quantized(content, any_size=any_size, quick=False))
     else:
         shutil.copyfile(source, target)
+
+
+def _published(known: ModelEntry) -> bytes | None:
+    """Read the file of a model before it was converted; None where it was not."""
+    file = known.files[0]
+    if file.origin is not None:
+        read_published = runpy.run_path(str(_HOOK))["read_published"]
+        return cast("bytes", read_published(structs.asdict(file.origin)))
+    path = find(known, file) if file.conversion else None
+    return path.read_bytes() if path else None
 
 
 def _run(command: Sequence[str | os.PathLike[str]]) -> None:

@@ -1,3 +1,3 @@
-"""The version of the package; the changelog must name the same one."""
+"""The version of the package; the changelog and CITATION.cff must name the same one."""
 
 __version__ = "0.1.0"

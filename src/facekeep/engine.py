@@ -11,13 +11,14 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import partial
-from numbers import Integral
 from typing import Any, TypeGuard, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from facekeep._internal.arguments import require_count, require_rate
 from facekeep._internal.closing import Closing
+from facekeep._internal.files import printable
 from facekeep._internal.fork import Forking, watch
 from facekeep.errors import (
     GalleryNotFound,
@@ -165,8 +166,10 @@ class FaceEngine(Closing, Forking):
             raise InputError("flip belongs to an embedder that is named, not given")
         if isinstance(gallery, GalleryStore) and key is not None:
             raise InputError("key belongs to a gallery that is named, not given")
-        if max_faces is not None and not (isinstance(max_faces, Integral) and max_faces >= 1):
-            raise InputError(f"max_faces must be 1 or more, or None; got {max_faces!r}")
+        if max_faces is not None:
+            require_count("max_faces", max_faces)
+        require_count("max_pixels", max_pixels)
+        require_count("max_bytes", max_bytes)
         if threads is not None:
             options = dataclasses.replace(options, threads=threads)
         self.fmr = _FMR if fmr is None else fmr
@@ -224,6 +227,13 @@ class FaceEngine(Closing, Forking):
             gallery=self._existing,
             fmr=self._identification_fmr,
         )
+
+    def __repr__(self) -> str:
+        gallery = "no gallery" if self._source is None else f"gallery {_name_of(self._source)}"
+        detector = _name_of(self._detector_names[0] or default_model("detect"))
+        rate = f"fmr {self.fmr:g}" if self.fpir is None else f"fpir {self.fpir:g}"
+        embedder = printable(self.model.name)
+        return f"<FaceEngine {gallery}, detector {detector}, embedder {embedder}, {rate}>"
 
     @property
     def limits(self) -> Limits:
@@ -364,6 +374,8 @@ class FaceEngine(Closing, Forking):
         """
         _require_one_rate(fmr, fpir)
         share = self.fpir if fmr is None and fpir is None else fpir
+        if people is not None:
+            require_count("people", people, 0)
         if people is not None and share is not None:
             return threshold_among(self.model, share, people, templates=templates)
         return threshold(self.model, self.fmr if fmr is None else fmr, templates=templates)
@@ -395,7 +407,7 @@ class FaceEngine(Closing, Forking):
                 *helpers,
                 quality,
             ]
-        files += [file.sha256 for model in models if model is not None for file in model.files]
+        files += [file.published for model in models if model is not None for file in model.files]
         parts = [_PIPELINE, files, self.space.id, self._settings]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
@@ -601,6 +613,7 @@ class FaceEngine(Closing, Forking):
         *,
         collage: bool,
     ) -> list[Face]:
+        require_count("top_k", top_k)
         if not faces:
             return faces
         people = gallery.count()
@@ -624,8 +637,10 @@ class FaceEngine(Closing, Forking):
 def _require_one_rate(fmr: float | None, fpir: float | None) -> None:
     if fmr is not None and fpir is not None:
         raise InputError("fmr and fpir are two ways to say how often to err: give one of them")
+    if fmr is not None:
+        require_rate("a false-match rate", fmr, "1e-4")
     if fpir is not None:
-        fmr_among(fpir, 1)
+        require_rate("the share of strangers", fpir, "0.01")
 
 
 def _require_objects(gallery: object, detector: object, embedder: object) -> None:
@@ -641,6 +656,11 @@ def _require_objects(gallery: object, detector: object, embedder: object) -> Non
                 f"{name} must be a {kind} or keep the protocol {protocol.__name__}, which"
                 f" {type(value).__name__} does not"
             )
+
+
+def _name_of(part: object) -> str:
+    """Name a part of the engine: a path or the name of a model, or the class of an object."""
+    return printable(part) if isinstance(part, str | os.PathLike) else type(part).__name__
 
 
 def _is_detector(detector: str | FaceDetector | None) -> TypeGuard[FaceDetector]:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import importlib.metadata
+import io
 from collections.abc import Callable, Mapping
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image, ImageFilter
 
 from facekeep.errors import InputError
 from facekeep.pipeline.image import load_image
+from facekeep.pipeline.warp import scale
 
 __all__ = ["CHANGES", "change_photo", "load_portraits"]
 
-Image = NDArray[np.uint8]
+Pixels = NDArray[np.uint8]
 
 # Works of the US Navy and of NASA that ship inside PyPI wheels.
 _PORTRAITS = {
@@ -23,7 +25,7 @@ _PORTRAITS = {
 }
 
 
-def load_portraits() -> dict[str, Image]:
+def load_portraits() -> dict[str, Pixels]:
     """Load the portraits that come with the demo extra.
 
     Returns:
@@ -44,43 +46,40 @@ def load_portraits() -> dict[str, Image]:
     return portraits
 
 
-def change_photo(photo: Image) -> tuple[tuple[str, Image], ...]:
+def change_photo(photo: Pixels) -> tuple[tuple[str, Pixels], ...]:
     """Return the changed versions of a photo, each with the name of the change."""
     return tuple((name, change(photo)) for name, change in CHANGES.items())
 
 
-def _rotate(image: Image) -> Image:
-    height, width = image.shape[:2]
-    matrix = cv2.getRotationMatrix2D((width / 2, height / 2), 20, 1)
-    return np.asarray(cv2.warpAffine(image, matrix, (width, height)), np.uint8)
+def _rotate(image: Pixels) -> Pixels:
+    return np.array(Image.fromarray(image).rotate(20, Image.Resampling.BILINEAR))
 
 
-def _darken(image: Image) -> Image:
+def _darken(image: Pixels) -> Pixels:
     return (image * 0.35).astype(np.uint8)
 
 
-def _blur(image: Image) -> Image:
-    return np.asarray(cv2.GaussianBlur(image, (0, 0), max(image.shape[:2]) / 200), np.uint8)
+def _blur(image: Pixels) -> Pixels:
+    blur = ImageFilter.GaussianBlur(max(image.shape[:2]) / 200)
+    return np.array(Image.fromarray(image).filter(blur))
 
 
-def _compress(image: Image) -> Image:
-    _, encoded = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 30])
-    decoded = np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR), np.uint8)
-    return np.ascontiguousarray(decoded[..., ::-1])
+def _compress(image: Pixels) -> Pixels:
+    encoded = io.BytesIO()
+    Image.fromarray(image).save(encoded, "JPEG", quality=30)
+    return load_image(encoded.getvalue())
 
 
-def _crop(image: Image) -> Image:
+def _crop(image: Pixels) -> Pixels:
     height, width = image.shape[:2]
     return np.ascontiguousarray(image[: height * 3 // 4, width // 6 : width - width // 10])
 
 
-def _shrink(image: Image) -> Image:
-    return np.asarray(
-        cv2.resize(image, None, fx=0.4, fy=0.4, interpolation=cv2.INTER_AREA), np.uint8
-    )
+def _shrink(image: Pixels) -> Pixels:
+    return scale(image, 0.4)
 
 
-CHANGES: Mapping[str, Callable[[Image], Image]] = {
+CHANGES: Mapping[str, Callable[[Pixels], Pixels]] = {
     "rotated": _rotate,
     "darkened": _darken,
     "blurred": _blur,

@@ -43,9 +43,9 @@ def portrait(hopper: NDArray[np.uint8], collins: NDArray[np.uint8]) -> Draw:
 
 
 @pytest.fixture
-def album(tmp_path: Path, portrait: Draw) -> Path:
+def photo_folder(tmp_path: Path, portrait: Draw) -> Path:
     """Three photos of Hopper, two of Collins, one of nobody, and a file that is no picture."""
-    folder = tmp_path / "album"
+    folder = tmp_path / "pictures"
     (folder / "2021 août").mkdir(parents=True)
     for variant in range(3):
         (folder / f"hopper{variant}.png").write_bytes(portrait("hopper", variant))

@@ -23,8 +23,8 @@ def people(sizes: list[int], noise: float, width: int = 128, seed: int = 0) -> t
     """Embeddings of people with so many faces each, and who each is of."""
     rng = np.random.default_rng(seed)
     who = np.repeat(np.arange(len(sizes)), sizes)
-    centres = unit(rng.normal(size=(len(sizes), width)))
-    rows = unit(centres[who] + noise * rng.normal(size=(len(who), width)) / np.sqrt(width))
+    centers = unit(rng.normal(size=(len(sizes), width)))
+    rows = unit(centers[who] + noise * rng.normal(size=(len(who), width)) / np.sqrt(width))
     order = rng.permutation(len(who))
     return rows[order], who[order]
 
@@ -102,16 +102,16 @@ def test_at_one_end_the_groups_are_those_of_average_linkage(seed: int, cosine: f
 def test_a_large_group_takes_in_what_resembles_all_of_it_a_little():
     """Twenty varied faces of one person, and one whose mean similarity to them is too low."""
     rows, _ = people([20], noise=0.8, width=64)
-    centre = unit(rows.sum(axis=0, keepdims=True))[0]
+    center = unit(rows.sum(axis=0, keepdims=True))[0]
     side = np.linalg.svd(rows)[2][-1]
-    far = unit((0.5 * centre + np.sqrt(1 - 0.5**2) * side)[None].astype(np.float32))
+    far = unit((0.5 * center + np.sqrt(1 - 0.5**2) * side)[None].astype(np.float32))
     rows = np.vstack([rows, far])
     assert (rows[:-1] @ rows[-1]).mean() < 0.42 < (rows[:-1] @ rows[-1]).max()
     assert [len(group) for group in group_faces(rows, 0.42, linkage=0)] == [20, 1]
     assert [len(group) for group in group_faces(rows, 0.42)] == [21]
 
 
-def test_neighbours_are_the_nearest_at_or_above_the_threshold():
+def test_neighbors_are_the_nearest_at_or_above_the_threshold():
     rows, _ = people([30, 30], noise=1.2, width=32)
     products = rows @ rows.T
     np.fill_diagonal(products, -1)

@@ -35,34 +35,38 @@ def unit(*values: float) -> np.ndarray:
 
 @pytest.mark.slow
 def test_groups_of_enrolled_people_carry_their_names(
-    engine: FaceEngine, album: Path, gallery: Gallery, hopper_path: Path
+    engine: FaceEngine, photo_folder: Path, gallery: Gallery, hopper_path: Path
 ):
     (face,) = engine.analyze(hopper_path)
     gallery.enroll("Grace Hopper", [NewTemplate(face.embedding)])
-    result = cluster_folder(engine, album, gallery=gallery)
+    result = cluster_folder(engine, photo_folder, gallery=gallery)
     assert [group.name for group in result.groups] == ["Grace Hopper", None]
     first, second = result.groups
     assert first.decision is not None
     assert first.decision.match is not None
     assert first.decision.match.similarity > first.decision.match.threshold
     assert first.id != second.id
-    assert [group.name for group in cluster_folder(engine, album).groups] == [None, None]
+    assert [group.name for group in cluster_folder(engine, photo_folder).groups] == [None, None]
 
 
 @pytest.mark.slow
-def test_ids_stand_for_the_very_faces(engine: FaceEngine, album: Path, portrait: Draw):
-    before = cluster_folder(engine, album)
-    again = cluster_folder(engine, album.parent / "album" / "." / "")
+def test_ids_stand_for_the_very_faces(engine: FaceEngine, photo_folder: Path, portrait: Draw):
+    before = cluster_folder(engine, photo_folder)
+    again = cluster_folder(engine, photo_folder.parent / photo_folder.name / "." / "")
     assert [group.id for group in again.groups] == [group.id for group in before.groups]
-    (album / "collins9.png").write_bytes(portrait("collins", 5))
-    after = {len(group.sightings): group.id for group in cluster_folder(engine, album).groups}
+    (photo_folder / "collins9.png").write_bytes(portrait("collins", 5))
+    after = {
+        len(group.sightings): group.id for group in cluster_folder(engine, photo_folder).groups
+    }
     assert before.groups[0].id in after.values()
     assert before.groups[1].id not in after.values(), "a group that has grown is another"
 
 
 @pytest.mark.slow
-def test_a_group_is_enrolled_with_its_facts(engine: FaceEngine, album: Path, gallery: Gallery):
-    group = cluster_folder(engine, album, gallery=gallery).groups[1]
+def test_a_group_is_enrolled_with_its_facts(
+    engine: FaceEngine, photo_folder: Path, gallery: Gallery
+):
+    group = cluster_folder(engine, photo_folder, gallery=gallery).groups[1]
     consent = Consent("form 12", datetime(2026, 1, 2, tzinfo=UTC))
     done = enroll_group(
         engine, gallery, group, "Eileen Collins", review="off", keep_crops=True, consent=consent
@@ -77,12 +81,12 @@ def test_a_group_is_enrolled_with_its_facts(engine: FaceEngine, album: Path, gal
     again = enroll_group(engine, gallery, group, "Eileen_Collins", review="off")
     assert (again.name, again.enrolled) == ("Eileen Collins", 0)
     assert {each.reason for each in again.rejected} == {"already_enrolled"}
-    result = cluster_folder(engine, album, gallery=gallery)
+    result = cluster_folder(engine, photo_folder, gallery=gallery)
     assert [group.name for group in result.groups] == [None, "Eileen Collins"]
 
 
-def test_the_review_is_asked(engine: FaceEngine, album: Path, gallery: Gallery):
-    group = cluster_folder(engine, album, gallery=gallery).groups[1]
+def test_the_review_is_asked(engine: FaceEngine, photo_folder: Path, gallery: Gallery):
+    group = cluster_folder(engine, photo_folder, gallery=gallery).groups[1]
     quality = {each.path: each.face.quality for each in group.sightings}
     reasons = {os.fsdecode(path): review(q, POLICIES["strict"])[:1] for path, q in quality.items()}
     done = enroll_group(engine, gallery, group, "Eileen Collins", review="strict")
@@ -94,27 +98,27 @@ def test_the_review_is_asked(engine: FaceEngine, album: Path, gallery: Gallery):
 
 
 def test_a_photo_is_used_once_and_not_where_it_was_refused(
-    engine: FaceEngine, album: Path, gallery: Gallery, portrait: Draw
+    engine: FaceEngine, photo_folder: Path, gallery: Gallery, portrait: Draw
 ):
-    (album / "copy.png").write_bytes(portrait("hopper", 0))  # the bytes of hopper0.png
-    group = cluster_folder(engine, album).groups[0]
-    (face,) = engine.analyze(album / "hopper1.png")
-    source = f"hopper1.png sha256:{content_digest(album / 'hopper1.png')}"
+    (photo_folder / "copy.png").write_bytes(portrait("hopper", 0))  # the bytes of hopper0.png
+    group = cluster_folder(engine, photo_folder).groups[0]
+    (face,) = engine.analyze(photo_folder / "hopper1.png")
+    source = f"hopper1.png sha256:{content_digest(photo_folder / 'hopper1.png')}"
     gallery.enroll("Grace Hopper", [NewTemplate(face.embedding, source=source, negative=True)])
     done = enroll_group(engine, gallery, group, "Grace Hopper", review="off")
-    told = {Path(each.image).name: each.reason for each in done.rejected}
-    assert told.pop("hopper1.png") == "refused_before"
-    assert list(told.values()) == ["already_enrolled"], "two files of the same bytes"
+    reasons = {Path(each.image).name: each.reason for each in done.rejected}
+    assert reasons.pop("hopper1.png") == "refused_before"
+    assert list(reasons.values()) == ["already_enrolled"], "two files of the same bytes"
     assert done.enrolled == 2
 
 
 @pytest.mark.slow
 def test_a_group_is_not_enrolled_as_somebody_it_is_not(
-    engine: FaceEngine, album: Path, gallery: Gallery
+    engine: FaceEngine, photo_folder: Path, gallery: Gallery
 ):
-    hopper, collins = cluster_folder(engine, album, gallery=gallery).groups
+    hopper, collins = cluster_folder(engine, photo_folder, gallery=gallery).groups
     enroll_group(engine, gallery, hopper, "Grace Hopper", review="off")
-    hopper, collins = cluster_folder(engine, album, gallery=gallery).groups
+    hopper, collins = cluster_folder(engine, photo_folder, gallery=gallery).groups
     other = enroll_group(engine, gallery, hopper, "Ada Lovelace")
     assert other.enrolled == 0
     assert {each.reason for each in other.rejected} == {"identity_conflict"}
@@ -186,29 +190,29 @@ def knowing(tmp_path: Path, hopper_path: Path, collins_path: Path) -> Iterator[F
 
 
 @pytest.mark.slow
-def test_search_by_name(knowing: FaceEngine, album: Path):
-    result = search_person(knowing, "Grace_Hopper", album)
+def test_search_by_name(knowing: FaceEngine, photo_folder: Path):
+    result = search_person(knowing, "Grace_Hopper", photo_folder)
     assert {each.path.name for each in result.found} == {f"hopper{n}.png" for n in range(3)}
     assert (result.name, result.probe) == ("Grace Hopper", None)
     assert all(each.similarity >= result.threshold.cosine for each in result.found)
-    assert len(search_person(knowing, "Grace Hopper", album, top=1).found) == 1
+    assert len(search_person(knowing, "Grace Hopper", photo_folder, top=1).found) == 1
     with pytest.raises(PersonNotFound):
-        search_person(knowing, "Nobody", album)
+        search_person(knowing, "Nobody", photo_folder)
     with pytest.raises(InputError, match="top"):
-        search_person(knowing, "Grace Hopper", album, top=0)
+        search_person(knowing, "Grace Hopper", photo_folder, top=0)
 
 
 @pytest.mark.slow
 def test_search_by_name_heeds_what_the_person_is_not_and_others(
-    knowing: FaceEngine, album: Path, tmp_path: Path
+    knowing: FaceEngine, photo_folder: Path, tmp_path: Path
 ):
-    faces = {n: knowing.analyze(album / f"hopper{n}.png")[0].embedding for n in range(3)}
+    faces = {n: knowing.analyze(photo_folder / f"hopper{n}.png")[0].embedding for n in range(3)}
     knowing.gallery.enroll("Grace Hopper", [NewTemplate(faces[0], negative=True)])
-    found = {each.path.name for each in search_person(knowing, "Grace Hopper", album).found}
+    found = {each.path.name for each in search_person(knowing, "Grace Hopper", photo_folder).found}
     assert "hopper0.png" not in found
     knowing.gallery.enroll("Her double", [NewTemplate(faces[1])], new_person=True)
     knowing.gallery.enroll("Her double", [NewTemplate(faces[2])])
-    assert search_person(knowing, "Grace Hopper", album).found == ()
+    assert search_person(knowing, "Grace Hopper", photo_folder).found == ()
 
 
 @pytest.mark.slow

@@ -45,10 +45,10 @@ def key(request: pytest.FixtureRequest) -> Key | None:
 
 
 @pytest.fixture
-def path(tmp_path: Path, album: Path, key: Key | None) -> Path:
+def path(tmp_path: Path, photo_folder: Path, key: Key | None) -> Path:
     """A gallery with crops of Hopper, photos of Collins, and a negative of each."""
     file = tmp_path / "people.db"
-    hopper, collins = album / "hopper0.png", album / "2021 août" / "collins\n0.png"
+    hopper, collins = photo_folder / "hopper0.png", photo_folder / "2021 août" / "collins\n0.png"
     for crops, name, photo in ((True, "Grace Hopper", hopper), (False, "Eileen Collins", collins)):
         with FaceEngine(file, key=key, review="off", keep_crops=crops, threads=1) as engine:
             engine.enroll(
@@ -78,7 +78,7 @@ def everything(gallery: Gallery) -> list[Any]:
 
 
 def test_everything_but_the_vectors_stays(
-    path: Path, key: Key | None, engine: FaceEngine, small: FaceEngine, album: Path
+    path: Path, key: Key | None, engine: FaceEngine, small: FaceEngine, photo_folder: Path
 ):
     steps: list[tuple[int, int]] = []
     with Gallery.open(path, key=key) as gallery:
@@ -90,7 +90,7 @@ def test_everything_but_the_vectors_stays(
             gallery,
             small,
             old_engine=engine,
-            photos=[album],
+            photos=[photo_folder],
             progress=lambda *step: steps.append(step),
         )
         assert done.done
@@ -110,7 +110,9 @@ def test_everything_but_the_vectors_stays(
         assert gallery.info().id == gallery_id
         assert gallery.check() == []
         for name, photo in (("Grace Hopper", "hopper1.png"), ("Eileen Collins", "")):
-            picture = album / photo if photo else album / "2021 août" / "collins\n1.png"
+            picture = (
+                photo_folder / photo if photo else photo_folder / "2021 août" / "collins\n1.png"
+            )
             (face,) = small.analyze(picture)
             (hits,) = gallery.search(face.embedding[None], 2)
             assert hits[0].name == name
@@ -121,12 +123,12 @@ def test_everything_but_the_vectors_stays(
 
 
 def test_no_old_template_is_left_in_the_file(
-    path: Path, key: Key | None, engine: FaceEngine, small: FaceEngine, album: Path
+    path: Path, key: Key | None, engine: FaceEngine, small: FaceEngine, photo_folder: Path
 ):
     with closing(sqlite3.connect(path)) as connection:
         blobs = [blob for (blob,) in connection.execute("SELECT vector FROM templates")]
     with Gallery.open(path, key=key) as gallery:
-        migrate_gallery(gallery, small, old_engine=engine, photos=[album])
+        migrate_gallery(gallery, small, old_engine=engine, photos=[photo_folder])
     content = path.read_bytes()
     assert not any(blob[:64] in content for blob in blobs)
 
@@ -171,13 +173,18 @@ def test_who_is_dropped_is_erased(
 
 
 def test_a_photo_without_its_face_is_found_out_and_nothing_is_changed(
-    path: Path, key: Key | None, engine: FaceEngine, small: FaceEngine, album: Path, monkeypatch
+    path: Path,
+    key: Key | None,
+    engine: FaceEngine,
+    small: FaceEngine,
+    photo_folder: Path,
+    monkeypatch,
 ):
     look = small.analyze
     monkeypatch.setattr(small, "analyze", lambda image: look(np.zeros((64, 64, 3), np.uint8)))
     with Gallery.open(path, key=key) as gallery:
         before = everything(gallery)
-        done = migrate_gallery(gallery, small, old_engine=engine, photos=[album])
+        done = migrate_gallery(gallery, small, old_engine=engine, photos=[photo_folder])
         assert not done.done
         assert len(done.lost) == 3
         assert all("no face is found in it now" in lost.reason for lost in done.lost)
@@ -186,7 +193,7 @@ def test_a_photo_without_its_face_is_found_out_and_nothing_is_changed(
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ModelNotFound("gone"), MemoryError])
 def test_an_error_half_way_changes_nothing(
-    path: Path, key: Key | None, small: FaceEngine, album: Path, error: Any
+    path: Path, key: Key | None, small: FaceEngine, photo_folder: Path, error: Any
 ):
     def stop(done: int, total: int) -> None:
         if done == 3:
@@ -195,30 +202,30 @@ def test_an_error_half_way_changes_nothing(
     with Gallery.open(path, key=key) as gallery:
         before = everything(gallery)
         with pytest.raises(type(error) if isinstance(error, Exception) else error):
-            migrate_gallery(gallery, small, photos=[album], progress=stop)
+            migrate_gallery(gallery, small, photos=[photo_folder], progress=stop)
         assert everything(gallery) == before
     with Gallery.open(path, key=key) as gallery:
         assert everything(gallery) == before
         assert gallery.check() == []
 
 
-def test_the_key_is_needed(path: Path, key: Key | None, small: FaceEngine, album: Path):
+def test_the_key_is_needed(path: Path, key: Key | None, small: FaceEngine, photo_folder: Path):
     if key is None:
         pytest.skip("not encrypted")
     with Gallery.open(path) as gallery, pytest.raises(GalleryKeyError):
-        migrate_gallery(gallery, small, photos=[album])
+        migrate_gallery(gallery, small, photos=[photo_folder])
 
 
 def test_programs_with_the_old_model_are_told(
-    path: Path, key: Key | None, engine: FaceEngine, small: FaceEngine, album: Path
+    path: Path, key: Key | None, engine: FaceEngine, small: FaceEngine, photo_folder: Path
 ):
     with (
         Gallery.open(path, space=engine.space, key=key) as old,
         Gallery.open(path, key=key) as gallery,
     ):
-        (face,) = engine.analyze(album / "hopper0.png")
+        (face,) = engine.analyze(photo_folder / "hopper0.png")
         assert old.search(face.embedding[None])
-        migrate_gallery(gallery, small, photos=[album])
+        migrate_gallery(gallery, small, photos=[photo_folder])
         for use in (
             lambda: old.search(face.embedding[None]),
             lambda: old.enroll("Ada", [NewTemplate(face.embedding)]),
@@ -300,7 +307,7 @@ def interrupt(done: int, total: int) -> None:
 
 
 def test_a_backup_is_the_gallery_as_it_was(
-    path: Path, key: Key | None, small: FaceEngine, album: Path, tmp_path: Path
+    path: Path, key: Key | None, small: FaceEngine, photo_folder: Path, tmp_path: Path
 ):
     with Gallery.open(path, key=key) as gallery:
         before = everything(gallery)
@@ -310,9 +317,9 @@ def test_a_backup_is_the_gallery_as_it_was(
         kept = tmp_path / "kept.db"
         assert not migrate_gallery(gallery, small, backup=kept).done
         with pytest.raises(KeyboardInterrupt):
-            migrate_gallery(gallery, small, photos=[album], backup=kept, progress=interrupt)
+            migrate_gallery(gallery, small, photos=[photo_folder], backup=kept, progress=interrupt)
         assert not kept.exists(), "nothing was changed"
-        assert migrate_gallery(gallery, small, photos=[album], backup=kept).done
+        assert migrate_gallery(gallery, small, photos=[photo_folder], backup=kept).done
         assert kept.exists()
     assert (tmp_path / "old.db").stat().st_mode & 0o777 == 0o600
     with Gallery.open(tmp_path / "old.db", key=key) as old:

@@ -46,21 +46,21 @@ def names(result: Clustering) -> list[list[str]]:
 # Reading
 
 
-def test_photos_come_in_order_and_the_unreadable_are_listed(engine: FaceEngine, album: Path):
-    photos = read_folder(engine, album)
+def test_photos_come_in_order_and_the_unreadable_are_listed(engine: FaceEngine, photo_folder: Path):
+    photos = read_folder(engine, photo_folder)
     assert [photo.path for photo in photos.photos] == sorted(p.path for p in photos.photos)
     assert [len(photo.faces) for photo in photos.photos] == [1, 1, 1, 1, 1, 0]
     assert photos.faces == 5
     (failed,) = photos.unreadable
-    assert failed.path == album / "broken.jpg"
+    assert failed.path == photo_folder / "broken.jpg"
     assert "broken" not in failed.reason
     assert "is not a picture" in failed.reason
 
 
 @pytest.mark.slow
-def test_faces_are_those_of_the_engine(engine: FaceEngine, album: Path, cache_file: Path):
+def test_faces_are_those_of_the_engine(engine: FaceEngine, photo_folder: Path, cache_file: Path):
     for _ in ("analysed", "from the cache"):
-        photos = read(engine, album, cache_file)
+        photos = read(engine, photo_folder, cache_file)
         for photo in photos.photos:
             for found, expected in zip(photo.faces, engine.analyze(photo.path), strict=True):
                 np.testing.assert_array_equal(found.bbox, expected.bbox)
@@ -76,9 +76,9 @@ def test_faces_are_those_of_the_engine(engine: FaceEngine, album: Path, cache_fi
 
 @pytest.mark.slow
 def test_large_photos_wait_until_it_is_their_turn(
-    engine: FaceEngine, album: Path, monkeypatch: pytest.MonkeyPatch
+    engine: FaceEngine, photo_folder: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    plain = read_folder(engine, album)
+    plain = read_folder(engine, photo_folder)
     loaders: list[str] = []
 
     def load(*given: Any, **options: Any) -> Any:
@@ -87,18 +87,19 @@ def test_large_photos_wait_until_it_is_their_turn(
 
     monkeypatch.setattr("facekeep.apps.photo_reader._LARGE", 1)
     monkeypatch.setattr("facekeep.apps.photo_reader.load_image", load)
-    large = read_folder(engine, album)
+    large = read_folder(engine, photo_folder)
     assert set(loaders) == {threading.current_thread().name}
     assert [each.path for each in large.photos] == [each.path for each in plain.photos]
     assert large.faces == plain.faces
     assert large.unreadable == plain.unreadable
 
 
-def test_progress_counts_every_photo(engine: FaceEngine, album: Path, cache_file: Path):
+def test_progress_counts_every_photo(engine: FaceEngine, photo_folder: Path, cache_file: Path):
     for _ in ("analysed", "from the cache"):
         steps: list[tuple[int, int]] = []
         with PhotoCache(cache_file) as cache:
-            read_folder(engine, album, cache=cache, progress=lambda *step: steps.append(step))  # noqa: B023
+            watch = lambda *step: steps.append(step)  # noqa: B023, E731
+            read_folder(engine, photo_folder, cache=cache, progress=watch)
         assert steps == [(done, 7) for done in range(8)]
 
 
@@ -110,18 +111,20 @@ def test_an_empty_folder_is_an_error(engine: FaceEngine, tmp_path: Path):
         read_folder(engine, tmp_path / "missing")
 
 
-def test_photos_that_vanish_meanwhile_are_skipped(engine: FaceEngine, album: Path):
-    gone = album / "hopper1.png"
-    photos = read_photos(engine, [album / "hopper0.png", album / "never-was.png", gone])
+def test_photos_that_vanish_meanwhile_are_skipped(engine: FaceEngine, photo_folder: Path):
+    gone = photo_folder / "hopper1.png"
+    photos = read_photos(
+        engine, [photo_folder / "hopper0.png", photo_folder / "never-was.png", gone]
+    )
     assert [photo.path.name for photo in photos.photos] == ["hopper0.png", "hopper1.png"]
     assert photos.unreadable == ()
 
 
 @pytest.mark.slow
 def test_a_folder_that_cannot_be_read_is_skipped_and_told_of(
-    engine: FaceEngine, album: Path, monkeypatch: pytest.MonkeyPatch
+    engine: FaceEngine, photo_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (album / "lost+found").mkdir()
+    (photo_folder / "lost+found").mkdir()
     scan = os.scandir
 
     def guarded(path: Any) -> Any:
@@ -129,11 +132,11 @@ def test_a_folder_that_cannot_be_read_is_skipped_and_told_of(
             raise PermissionError(errno.EACCES, "denied", str(path))
         return scan(path)
 
-    whole = read_folder(engine, album)
+    whole = read_folder(engine, photo_folder)
     monkeypatch.setattr(os, "scandir", guarded)
-    found = read_folder(engine, album)
+    found = read_folder(engine, photo_folder)
     (skipped,) = found.skipped
-    assert skipped.path == album / "lost+found"
+    assert skipped.path == photo_folder / "lost+found"
     assert skipped.reason.startswith("the folder cannot be read: permission denied")
     assert whole.skipped == ()
     assert [each.path for each in found.photos] == [each.path for each in whole.photos]
@@ -159,7 +162,7 @@ NOT_THE_FILES = {
 @pytest.mark.parametrize("cause", NOT_THE_FILES.values(), ids=NOT_THE_FILES)
 def test_only_what_the_bytes_say_is_remembered(
     engine: FaceEngine,
-    album: Path,
+    photo_folder: Path,
     cache_file: Path,
     monkeypatch: pytest.MonkeyPatch,
     cause: Exception,
@@ -172,25 +175,25 @@ def test_only_what_the_bytes_say_is_remembered(
     with PhotoCache(cache_file) as cache:
         with monkeypatch.context() as patch:
             patch.setattr("facekeep.apps.photo_reader.load_image", fail)
-            found = read_folder(engine, album, cache=cache)
+            found = read_folder(engine, photo_folder, cache=cache)
         assert len(found.unreadable) == 7
-        found = read_folder(engine, album, cache=cache)
+        found = read_folder(engine, photo_folder, cache=cache)
     assert [each.path.name for each in found.unreadable] == ["broken.jpg"]
     assert len(found.photos) == 6
 
 
 def test_nothing_is_remembered_while_memory_is_short(
-    engine: FaceEngine, album: Path, cache_file: Path, monkeypatch: pytest.MonkeyPatch
+    engine: FaceEngine, photo_folder: Path, cache_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Some decoders call a picture damaged when they lack the memory for it."""
-    monkeypatch.setattr(folder_module, "has_room", lambda size: False)
-    found = read(engine, album, cache_file)
+    monkeypatch.setattr(folder_module, "can_allocate", lambda size: False)
+    found = read(engine, photo_folder, cache_file)
     assert [each.path.name for each in found.unreadable] == ["broken.jpg"]
     assert cache_info(cache_file).unreadable == 0
 
 
 def test_a_photo_that_fails_once_is_tried_again(
-    engine: FaceEngine, album: Path, cache_file: Path, monkeypatch: pytest.MonkeyPatch
+    engine: FaceEngine, photo_folder: Path, cache_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another thread may have had the memory."""
     load, failed = folder_module.load_image, set[Path]()
@@ -202,21 +205,21 @@ def test_a_photo_that_fails_once_is_tried_again(
         return load(path, **options)
 
     monkeypatch.setattr(folder_module, "load_image", flaky)
-    found = read(engine, album, cache_file)
+    found = read(engine, photo_folder, cache_file)
     assert [each.path.name for each in found.unreadable] == ["broken.jpg"]
     assert len(found.photos) == 6
 
 
 def test_what_the_bytes_say_is_remembered(
-    engine: FaceEngine, album: Path, cache_file: Path, monkeypatch: pytest.MonkeyPatch
+    engine: FaceEngine, photo_folder: Path, cache_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(path: Path, **options: Any) -> Any:
         raise AssertionError(path)
 
     with PhotoCache(cache_file) as cache:
-        first = read_folder(engine, album, cache=cache)
+        first = read_folder(engine, photo_folder, cache=cache)
         monkeypatch.setattr("facekeep.apps.photo_reader.load_image", fail)
-        second = read_folder(engine, album, cache=cache)
+        second = read_folder(engine, photo_folder, cache=cache)
     assert second.unreadable == first.unreadable
     assert len(second.unreadable) == 1
 
@@ -225,7 +228,7 @@ def test_what_the_bytes_say_is_remembered(
 def test_names_in_no_encoding_are_read(
     engine: FaceEngine, tmp_path: Path, portrait: Draw, cache_file: Path
 ):
-    folder = tmp_path / "album"
+    folder = tmp_path / "photo folder"
     folder.mkdir()
     name = os.fsencode(folder) + b"/\xff\xfe\x1b[2J.png"
     with open(name, "wb") as file:  # noqa: PTH123 - bytes
@@ -239,11 +242,11 @@ def test_names_in_no_encoding_are_read(
 
 
 def test_the_second_run_loads_no_network(
-    album: Path, cache_file: Path, engine: FaceEngine, monkeypatch: pytest.MonkeyPatch
+    photo_folder: Path, cache_file: Path, engine: FaceEngine, monkeypatch: pytest.MonkeyPatch
 ):
     with PhotoCache(cache_file) as cache:
-        first = cluster_folder(engine, album, cache=cache)
-        search_folder(engine, album / "hopper0.png", album, cache=cache)
+        first = cluster_folder(engine, photo_folder, cache=cache)
+        search_folder(engine, photo_folder / "hopper0.png", photo_folder, cache=cache)
 
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("a network was loaded")
@@ -251,19 +254,21 @@ def test_the_second_run_loads_no_network(
     monkeypatch.setattr("facekeep.pipeline.detect.open_model", refuse)
     monkeypatch.setattr("facekeep.pipeline.embed.open_model", refuse)
     with FaceEngine(threads=1) as fresh, PhotoCache(cache_file) as cache:
-        second = cluster_folder(fresh, album, cache=cache)
-        found = search_folder(fresh, album / "hopper0.png", album, cache=cache)
+        second = cluster_folder(fresh, photo_folder, cache=cache)
+        found = search_folder(fresh, photo_folder / "hopper0.png", photo_folder, cache=cache)
     assert names(second) == names(first)
     assert second.photos.analyzed == found.photos.analyzed == 0
     assert second.photos.unreadable == first.photos.unreadable, "not tried again, but listed"
 
 
-def test_moved_and_copied_photos_are_recognised(engine: FaceEngine, album: Path, cache_file: Path):
-    read(engine, album, cache_file)
-    (album / "hopper0.png").rename(album / "renamed.png")
-    shutil.copy(album / "hopper1.png", album / "copy.png")
-    shutil.copy(album / "broken.jpg", album / "bad.jpg")
-    photos = read(engine, album, cache_file)
+def test_moved_and_copied_photos_are_recognized(
+    engine: FaceEngine, photo_folder: Path, cache_file: Path
+):
+    read(engine, photo_folder, cache_file)
+    (photo_folder / "hopper0.png").rename(photo_folder / "renamed.png")
+    shutil.copy(photo_folder / "hopper1.png", photo_folder / "copy.png")
+    shutil.copy(photo_folder / "broken.jpg", photo_folder / "bad.jpg")
+    photos = read(engine, photo_folder, cache_file)
     assert photos.analyzed == 0
     assert len(photos.photos) == 7
     bad, broken = photos.unreadable
@@ -271,31 +276,31 @@ def test_moved_and_copied_photos_are_recognised(engine: FaceEngine, album: Path,
 
 
 def test_a_changed_photo_is_looked_at_again(
-    engine: FaceEngine, album: Path, cache_file: Path, portrait: Draw
+    engine: FaceEngine, photo_folder: Path, cache_file: Path, portrait: Draw
 ):
-    read(engine, album, cache_file)
-    (album / "wall.png").write_bytes(portrait("collins", 9))
-    photos = read(engine, album, cache_file)
+    read(engine, photo_folder, cache_file)
+    (photo_folder / "wall.png").write_bytes(portrait("collins", 9))
+    photos = read(engine, photo_folder, cache_file)
     assert (photos.analyzed, photos.faces) == (1, 6)
 
 
 def test_a_change_that_hides_behind_size_and_time_is_seen(
-    engine: FaceEngine, album: Path, cache_file: Path
+    engine: FaceEngine, photo_folder: Path, cache_file: Path
 ):
-    path = album / "broken.jpg"
-    read(engine, album, cache_file)
-    before, changed = path.stat(), (album / "hopper2.png").read_bytes()
+    path = photo_folder / "broken.jpg"
+    read(engine, photo_folder, cache_file)
+    before, changed = path.stat(), (photo_folder / "hopper2.png").read_bytes()
     path.write_bytes(changed)
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
-    photos = read(engine, album, cache_file)
+    photos = read(engine, photo_folder, cache_file)
     assert (photos.analyzed, photos.unreadable) == (0, ())
     assert len(photos.photos) == 7
 
 
 def test_what_is_found_while_a_photo_changes_is_not_kept(
-    engine: FaceEngine, album: Path, cache_file: Path, monkeypatch: pytest.MonkeyPatch
+    engine: FaceEngine, photo_folder: Path, cache_file: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    path, other = album / "wall.png", (album / "hopper0.png").read_bytes()
+    path, other = photo_folder / "wall.png", (photo_folder / "hopper0.png").read_bytes()
     wall, load = path.read_bytes(), folder_module.load_image
 
     def change_then_load(source: Path, **options: int) -> NDArray[np.uint8]:
@@ -313,11 +318,11 @@ def test_what_is_found_while_a_photo_changes_is_not_kept(
 
 
 @pytest.mark.slow
-def test_other_settings_begin_anew(album: Path, cache_file: Path, engine: FaceEngine):
-    read(engine, album, cache_file)
+def test_other_settings_begin_anew(photo_folder: Path, cache_file: Path, engine: FaceEngine):
+    read(engine, photo_folder, cache_file)
     with FaceEngine(threads=1, max_faces=1) as other:
         assert other.fingerprint != engine.fingerprint
-        assert read(other, album, cache_file).analyzed == 6
+        assert read(other, photo_folder, cache_file).analyzed == 6
     with FaceEngine(threads=0, fmr=1e-2) as same:
         assert same.fingerprint == engine.fingerprint
 
@@ -373,11 +378,11 @@ def test_a_killed_run_leaves_what_it_had_done(
 
 @pytest.mark.slow
 def test_two_runs_at_once_get_the_same(
-    engine: FaceEngine, album: Path, cache_file: Path, caplog: pytest.LogCaptureFixture
+    engine: FaceEngine, photo_folder: Path, cache_file: Path, caplog: pytest.LogCaptureFixture
 ):
     results: list[Photos] = []
     runs = [
-        threading.Thread(target=lambda: results.append(read(engine, album, cache_file)))
+        threading.Thread(target=lambda: results.append(read(engine, photo_folder, cache_file)))
         for _ in range(2)
     ]
     for each in runs:
@@ -395,23 +400,23 @@ def test_two_runs_at_once_get_the_same(
 
 
 @pytest.fixture
-def poor(album: Path, hopper: NDArray[np.uint8]) -> Path:
-    """The album with a negative of Hopper in it, in which a face is found."""
+def poor(photo_folder: Path, hopper: NDArray[np.uint8]) -> Path:
+    """The photos with a negative of Hopper in it, in which a face is found."""
     from facekeep import save_image
 
-    save_image(album / "poor.png", 255 - hopper[:400, 60:460])
-    return album / "poor.png"
+    save_image(photo_folder / "poor.png", 255 - hopper[:400, 60:460])
+    return photo_folder / "poor.png"
 
 
 def test_unusable_faces_are_counted_and_passed_over(
-    engine: FaceEngine, album: Path, poor: Path, cache_file: Path
+    engine: FaceEngine, photo_folder: Path, poor: Path, cache_file: Path
 ):
     for _ in ("analysed", "from the cache"):
         with PhotoCache(cache_file) as cache:
-            groups = cluster_folder(engine, album, cache=cache)
-            found = search_folder(engine, album / "hopper1.png", album, cache=cache)
+            groups = cluster_folder(engine, photo_folder, cache=cache)
+            found = search_folder(engine, photo_folder / "hopper1.png", photo_folder, cache=cache)
             with pytest.raises(ImageError, match=r"poor\.png: the face is unusable \(unclear\)"):
-                search_folder(engine, poor, album, cache=cache)
+                search_folder(engine, poor, photo_folder, cache=cache)
         assert (groups.photos.faces, groups.photos.unusable, groups.alone) == (6, 1, 0)
         assert all(poor not in group.photos for group in groups.groups)
         assert poor not in {each.path for each in found.found}
@@ -419,13 +424,13 @@ def test_unusable_faces_are_counted_and_passed_over(
 
 
 def test_another_setting_judges_what_is_remembered_anew(
-    engine: FaceEngine, album: Path, poor: Path, cache_file: Path
+    engine: FaceEngine, photo_folder: Path, poor: Path, cache_file: Path
 ):
-    read(engine, album, cache_file)
+    read(engine, photo_folder, cache_file)
     with FaceEngine(threads=1, any_quality=True) as other:
-        photos = read(other, album, cache_file)
+        photos = read(other, photo_folder, cache_file)
     assert (photos.analyzed, photos.unusable, photos.faces) == (0, 0, 6)
-    assert read(engine, album, cache_file).unusable == 1
+    assert read(engine, photo_folder, cache_file).unusable == 1
 
 
 def test_a_person_is_in_a_photo_once_unless_it_is_a_collage(
@@ -433,20 +438,20 @@ def test_a_person_is_in_a_photo_once_unless_it_is_a_collage(
 ):
     from facekeep import save_image
 
-    (tmp_path / "album").mkdir()
-    save_image(tmp_path / "album" / "twice.png", np.hstack([hopper[:400, 60:460]] * 2))
-    assert cluster_folder(engine, tmp_path / "album").groups == ()
-    (group,) = cluster_folder(engine, tmp_path / "album", collage=True).groups
+    (tmp_path / "photo folder").mkdir()
+    save_image(tmp_path / "photo folder" / "twice.png", np.hstack([hopper[:400, 60:460]] * 2))
+    assert cluster_folder(engine, tmp_path / "photo folder").groups == ()
+    (group,) = cluster_folder(engine, tmp_path / "photo folder", collage=True).groups
     assert len(group.sightings) == 2
 
 
 # Searching
 
 
-def test_search_finds_the_person_and_nobody_else(engine: FaceEngine, album: Path):
-    result = search_folder(engine, album / "hopper1.png", album)
+def test_search_finds_the_person_and_nobody_else(engine: FaceEngine, photo_folder: Path):
+    result = search_folder(engine, photo_folder / "hopper1.png", photo_folder)
     assert {each.path.name for each in result.found} == {f"hopper{n}.png" for n in range(3)}
-    assert result.found[0].path == album / "hopper1.png", "the most similar comes first"
+    assert result.found[0].path == photo_folder / "hopper1.png", "the most similar comes first"
     assert result.found[0].similarity == pytest.approx(1, abs=1e-4)
     assert [e.similarity for e in result.found] == sorted(
         (e.similarity for e in result.found), reverse=True
@@ -464,14 +469,14 @@ def test_search_takes_pixels_and_finds_the_face_among_others(
     from facekeep import save_image
 
     group = np.ascontiguousarray(np.hstack([hopper[:500], collins[:500]]))
-    (tmp_path / "album").mkdir()
-    save_image(tmp_path / "album" / "both.png", group)
-    (found,) = search_folder(engine, collins, tmp_path / "album").found
+    (tmp_path / "photo folder").mkdir()
+    save_image(tmp_path / "photo folder" / "both.png", group)
+    (found,) = search_folder(engine, collins, tmp_path / "photo folder").found
     assert found.face.bbox[0] > hopper.shape[1], "the box is that of the face on the right"
 
 
-def test_top_gives_the_best(engine: FaceEngine, album: Path):
-    result = search_folder(engine, album / "hopper1.png", album, top=1)
+def test_top_gives_the_best(engine: FaceEngine, photo_folder: Path):
+    result = search_folder(engine, photo_folder / "hopper1.png", photo_folder, top=1)
     assert [each.path.name for each in result.found] == ["hopper1.png"]
 
 
@@ -484,13 +489,13 @@ def test_top_gives_the_best(engine: FaceEngine, album: Path):
     ],
 )
 def test_a_probe_without_a_face_is_an_error(
-    engine: FaceEngine, album: Path, probe: str, words: str
+    engine: FaceEngine, photo_folder: Path, probe: str, words: str
 ):
     with pytest.raises(ImageError, match=words) as caught:
-        search_folder(engine, album / probe, album)
+        search_folder(engine, photo_folder / probe, photo_folder)
     assert str(caught.value).count(probe) == 1
     with pytest.raises(ImageError, match="the probe: no face was found"):
-        search_folder(engine, np.zeros((64, 64, 3), np.uint8), album)
+        search_folder(engine, np.zeros((64, 64, 3), np.uint8), photo_folder)
 
 
 @pytest.mark.parametrize("fmr", [0.0, 2.0, 1e-12])
@@ -503,18 +508,18 @@ def test_an_impossible_rate_fails_before_any_work(engine: FaceEngine, fmr: float
             run()
 
 
-def test_arguments_out_of_range_are_refused(engine: FaceEngine, album: Path):
+def test_arguments_out_of_range_are_refused(engine: FaceEngine, photo_folder: Path):
     with pytest.raises(InputError, match="top must be 1 or more; got 0"):
-        search_folder(engine, album / "hopper0.png", album, top=0)
+        search_folder(engine, photo_folder / "hopper0.png", photo_folder, top=0)
     with pytest.raises(InputError, match="min_size must be 1 or more; got 0"):
-        cluster_folder(engine, album, min_size=0)
+        cluster_folder(engine, photo_folder, min_size=0)
 
 
 # Clustering
 
 
-def test_cluster_groups_the_photos_by_person(engine: FaceEngine, album: Path):
-    result = cluster_folder(engine, album)
+def test_cluster_groups_the_photos_by_person(engine: FaceEngine, photo_folder: Path):
+    result = cluster_folder(engine, photo_folder)
     assert names(result) == [
         ["hopper0.png", "hopper1.png", "hopper2.png"],
         ["collins\n0.png", "collins\n1.png"],
@@ -524,20 +529,20 @@ def test_cluster_groups_the_photos_by_person(engine: FaceEngine, album: Path):
         typical = [each.similarity for each in group.sightings]
         assert typical == sorted(typical, reverse=True)
         rows = np.stack([each.face.embedding for each in group.sightings])
-        centre = rows.sum(axis=0)
-        assert typical == pytest.approx(rows @ centre / np.linalg.norm(centre), abs=1e-6)
+        center = rows.sum(axis=0)
+        assert typical == pytest.approx(rows @ center / np.linalg.norm(center), abs=1e-6)
 
 
-def test_small_groups_are_left_out_but_counted(engine: FaceEngine, album: Path):
-    result = cluster_folder(engine, album, min_size=3)
+def test_small_groups_are_left_out_but_counted(engine: FaceEngine, photo_folder: Path):
+    result = cluster_folder(engine, photo_folder, min_size=3)
     assert (len(result.groups), result.alone) == (1, 2)
-    assert len(cluster_folder(engine, album, min_size=1).groups) == 2
+    assert len(cluster_folder(engine, photo_folder, min_size=1).groups) == 2
 
 
-def test_a_folder_without_faces_has_no_groups(engine: FaceEngine, album: Path):
-    (album / "walls").mkdir()
-    (album / "wall.png").rename(album / "walls" / "wall.png")
-    result = cluster_folder(engine, album / "walls")
+def test_a_folder_without_faces_has_no_groups(engine: FaceEngine, photo_folder: Path):
+    (photo_folder / "walls").mkdir()
+    (photo_folder / "wall.png").rename(photo_folder / "walls" / "wall.png")
+    result = cluster_folder(engine, photo_folder / "walls")
     assert (result.groups, result.alone, result.photos.faces) == ((), 0, 0)
 
 
@@ -561,8 +566,8 @@ def test_real_people_are_told_apart(engine: FaceEngine, shared: Path, tmp_path: 
 # Contact sheets
 
 
-def test_a_sheet_shows_a_row_for_each_person(engine: FaceEngine, album: Path):
-    result = cluster_folder(engine, album)
+def test_a_sheet_shows_a_row_for_each_person(engine: FaceEngine, photo_folder: Path):
+    result = cluster_folder(engine, photo_folder)
     sheet = cluster_sheet(result, max_pixels=10**6)
     one_row = cluster_sheet(
         Clustering(result.groups[:1], 0, result.threshold, result.photos), max_pixels=10**6
@@ -574,17 +579,17 @@ def test_a_sheet_shows_a_row_for_each_person(engine: FaceEngine, album: Path):
 
 
 def test_a_sheet_leaves_a_blank_for_a_photo_that_is_gone(
-    engine: FaceEngine, album: Path, caplog: pytest.LogCaptureFixture
+    engine: FaceEngine, photo_folder: Path, caplog: pytest.LogCaptureFixture
 ):
-    result = search_folder(engine, album / "hopper0.png", album)
+    result = search_folder(engine, photo_folder / "hopper0.png", photo_folder)
     whole = search_sheet(result, max_pixels=10**6)
-    (album / "hopper2.png").unlink()
+    (photo_folder / "hopper2.png").unlink()
     blank = search_sheet(result, max_pixels=10**6)
     assert whole.shape == blank.shape
     assert (whole != blank).any()
     assert "hopper2.png cannot be shown" in caplog.text
 
 
-def test_a_sheet_of_nothing_can_be_drawn(engine: FaceEngine, album: Path):
-    nothing = cluster_folder(engine, album, min_size=9)
+def test_a_sheet_of_nothing_can_be_drawn(engine: FaceEngine, photo_folder: Path):
+    nothing = cluster_folder(engine, photo_folder, min_size=9)
     assert cluster_sheet(nothing, max_pixels=10**6).size

@@ -176,7 +176,7 @@ def test_bytes_are_counted_once(tmp_path):
 
 def peer(**changes) -> Peer:
     facts = {"name": "one", "title": "One", "adapter": "fake_peer", "venv": "one", "install": ()}
-    return Peer(**facts | {"commercial": True, "licence": "none"} | changes)
+    return Peer(**facts | {"commercial": True, "license": "none"} | changes)
 
 
 @pytest.mark.slow
@@ -251,6 +251,7 @@ def test_a_table_without_numbers_says_so():
     assert table({}, [], "one") == "Not measured.\n"
 
 
+@pytest.mark.slow
 def test_publishing_again_changes_nothing_else(tmp_path):
     page = tmp_path / "peers.md"
     page.write_text((ROOT / "docs" / "peers.md").read_text())

@@ -9,12 +9,12 @@ import pytest
 
 from facekeep import Gallery, load_image, save_image
 
-pytestmark = pytest.mark.usefixtures("album")
+pytestmark = pytest.mark.usefixtures("photo_folder")
 
 
 @pytest.mark.slow
 def test_enroll_as_json(cli):
-    words = ["enroll", "Ada Lovelace", "hopper.jpg", "hopper2.jpg", "grey.png", "-g", "new.db"]
+    words = ["enroll", "Ada Lovelace", "hopper.jpg", "hopper2.jpg", "gray.png", "-g", "new.db"]
     outcome = cli(*words, "--json")
     assert (outcome.status, outcome.err) == (0, "")
     (rejected,) = outcome.json["rejected"]
@@ -25,7 +25,7 @@ def test_enroll_as_json(cli):
         "chosen": [],
     }
     assert list(rejected) == ["image", "reason", "detail"]
-    assert (rejected["image"], rejected["reason"]) == ("grey.png", "no_face")
+    assert (rejected["image"], rejected["reason"]) == ("gray.png", "no_face")
     assert cli("identify", "party.jpg", "-g", "new.db").status == 0
 
 
@@ -71,7 +71,7 @@ def test_facts_consent_and_retention_are_kept(cli):
 
 
 @pytest.mark.slow
-def test_crops_are_kept_only_when_asked(cli, album):
+def test_crops_are_kept_only_when_asked(cli, photo_folder):
     assert cli("enroll", "Ada", "hopper.jpg", "-g", "new.db", "--keep-crops").status == 0
     with Gallery.open("new.db") as gallery:
         (template,) = gallery.person("Ada").templates
@@ -82,27 +82,27 @@ def test_crops_are_kept_only_when_asked(cli, album):
 
 
 @pytest.mark.slow
-def test_a_folder_of_photos_for_one_person(cli, album):
-    (album / "ada").mkdir()
+def test_a_folder_of_photos_for_one_person(cli, photo_folder):
+    (photo_folder / "ada").mkdir()
     shutil.copy("hopper.jpg", "ada")
     shutil.copy("hopper2.jpg", "ada")
-    (album / "ada" / "notes.txt").write_text("no photo")
+    (photo_folder / "ada" / "notes.txt").write_text("no photo")
     outcome = cli("enroll", "Ada", "ada", "-g", "new.db", "--json")
     assert outcome.json == {"name": "Ada", "enrolled": 2, "rejected": [], "chosen": []}
 
 
 @pytest.fixture
-def people(album):
+def people(photo_folder):
     """A folder for each person; of the photos of two, one or all cannot be used."""
-    photos = {"Grace": ["hopper.jpg"], "Eileen": ["collins.jpg", "grey.png"], "Bad": ["broken.jpg"]}
+    photos = {"Grace": ["hopper.jpg"], "Eileen": ["collins.jpg", "gray.png"], "Bad": ["broken.jpg"]}
     for name, files in photos.items():
-        (album / "folders" / name).mkdir(parents=True)
+        (photo_folder / "folders" / name).mkdir(parents=True)
         for file in files:
-            shutil.copy(file, album / "folders" / name)
-    (album / "folders" / "Empty").mkdir()
-    (album / "folders" / ".hidden").mkdir()
-    shutil.copy("hopper.jpg", album / "folders" / ".hidden")
-    (album / "folders" / "loose.txt").write_text("no picture")
+            shutil.copy(file, photo_folder / "folders" / name)
+    (photo_folder / "folders" / "Empty").mkdir()
+    (photo_folder / "folders" / ".hidden").mkdir()
+    shutil.copy("hopper.jpg", photo_folder / "folders" / ".hidden")
+    (photo_folder / "folders" / "loose.txt").write_text("no picture")
 
 
 @pytest.mark.slow
@@ -123,8 +123,10 @@ def test_a_folder_for_each_person(cli, people):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["A\nB", "x" * 201, b"\xff".decode(errors="surrogateescape")])
-def test_a_folder_whose_name_no_person_can_have_stops_no_other(cli, people, album, name: str):
-    folder = (album / "folders" / "Bad").rename(album / "folders" / name)
+def test_a_folder_whose_name_no_person_can_have_stops_no_other(
+    cli, people, photo_folder, name: str
+):
+    folder = (photo_folder / "folders" / "Bad").rename(photo_folder / "folders" / name)
     outcome = cli("enroll", "folders", "-g", "new.db", "--json")
     assert (outcome.status, outcome.err) == (1, "")
     enrolled = {each["name"]: each for each in outcome.json["people"]}
@@ -137,8 +139,8 @@ def test_a_folder_whose_name_no_person_can_have_stops_no_other(cli, people, albu
 
 
 @pytest.mark.slow
-def test_a_folder_for_each_person_enrolled_again_adds_nothing(cli, people, album):
-    shutil.rmtree(album / "folders" / "Bad")
+def test_a_folder_for_each_person_enrolled_again_adds_nothing(cli, people, photo_folder):
+    shutil.rmtree(photo_folder / "folders" / "Bad")
     first = cli("enroll", "folders", "-g", "new.db")
     assert first.status == 0
     assert first.out.splitlines()[-2:] == [
@@ -156,20 +158,20 @@ def test_a_folder_for_each_person_enrolled_again_adds_nothing(cli, people, album
 
 
 @pytest.mark.slow
-def test_pictures_beside_the_folders_of_people_stop_the_enrollment(cli, people, album):
+def test_pictures_beside_the_folders_of_people_stop_the_enrollment(cli, people, photo_folder):
     for number in range(4):
-        shutil.copy("hopper.jpg", album / "folders" / f"loose{number}.jpg")
+        shutil.copy("hopper.jpg", photo_folder / "folders" / f"loose{number}.jpg")
     outcome = cli("enroll", "folders", "-g", "new.db")
     assert outcome.status == 2
     assert "4 pictures in folders lie beside the people's folders (loose0.jpg, " in outcome.err
-    assert not (album / "new.db").exists()
+    assert not (photo_folder / "new.db").exists()
     for number in range(3):
-        (album / "folders" / f"loose{number}.jpg").unlink()
+        (photo_folder / "folders" / f"loose{number}.jpg").unlink()
     assert "1 picture in folders lies beside" in cli("enroll", "folders", "-g", "new.db").err
 
 
-def test_a_folder_of_photos_is_no_folder_of_people(cli, album):
-    (album / "ada").mkdir()
+def test_a_folder_of_photos_is_no_folder_of_people(cli, photo_folder):
+    (photo_folder / "ada").mkdir()
     shutil.copy("hopper.jpg", "ada")
     outcome = cli("enroll", "ada", "-g", "new.db")
     assert outcome.status == 2
@@ -177,10 +179,10 @@ def test_a_folder_of_photos_is_no_folder_of_people(cli, album):
 
 
 @pytest.mark.slow
-def test_a_folder_of_different_people_is_no_person(cli, people, album):
-    (album / "folders" / "Anybody").mkdir()
-    shutil.copy("hopper.jpg", album / "folders" / "Anybody")
-    shutil.copy("collins.jpg", album / "folders" / "Anybody")
+def test_a_folder_of_different_people_is_no_person(cli, people, photo_folder):
+    (photo_folder / "folders" / "Anybody").mkdir()
+    shutil.copy("hopper.jpg", photo_folder / "folders" / "Anybody")
+    shutil.copy("collins.jpg", photo_folder / "folders" / "Anybody")
     outcome = cli("enroll", "folders", "-g", "new.db", "--json")
     assert outcome.status == 1
     anybody = outcome.json["people"][0]
@@ -191,22 +193,22 @@ def test_a_folder_of_different_people_is_no_person(cli, people, album):
 
 
 @pytest.mark.slow
-def test_photos_that_are_refused_for_one_reason_share_a_line(cli, album):
-    (album / "mixed").mkdir()
+def test_photos_that_are_refused_for_one_reason_share_a_line(cli, photo_folder):
+    (photo_folder / "mixed").mkdir()
     for number in range(3):
-        shutil.copy("hopper.jpg", album / "mixed" / f"{number}.jpg")
-        shutil.copy("collins.jpg", album / "mixed" / f"{number + 3}.jpg")
+        shutil.copy("hopper.jpg", photo_folder / "mixed" / f"{number}.jpg")
+        shutil.copy("collins.jpg", photo_folder / "mixed" / f"{number + 3}.jpg")
     outcome = cli("enroll", "Anybody", "mixed", "-g", "new.db")
-    told = outcome.out.splitlines()
-    assert (outcome.status, len(told)) == (1, 2)
+    lines = outcome.out.splitlines()
+    assert (outcome.status, len(lines)) == (1, 2)
     first = ", ".join(str(Path("mixed", f"{number}.jpg")) for number in range(3))
-    assert told[1].startswith(f"  not enrolled: {first} and 3 more: inconsistent_identity: ")
+    assert lines[1].startswith(f"  not enrolled: {first} and 3 more: inconsistent_identity: ")
     rejected = cli("enroll", "Anybody", "mixed", "-g", "new.db", "--json").json["rejected"]
     assert len(rejected) == 6
 
 
 @pytest.mark.slow
-def test_the_odd_photo_is_listed(cli, album):
+def test_the_odd_photo_is_listed(cli, photo_folder):
     photos = ["hopper.jpg", "collins.jpg", "hopper2.jpg"]
     outcome = cli("enroll", "Ada", *photos, "-g", "new.db", "--json")
     assert (outcome.status, outcome.json["enrolled"]) == (0, 2)
@@ -261,21 +263,21 @@ def test_a_forgotten_name_is_not_a_person(cli, people):
 
 
 @pytest.mark.slow
-def test_who_is_missing_is_said_at_the_end(cli, people, album):
+def test_who_is_missing_is_said_at_the_end(cli, people, photo_folder):
     outcome = cli("enroll", "folders", "-g", "new.db")
     assert outcome.status == 1
     assert outcome.out.splitlines()[-1] == "without a photo that could be used: Bad"
 
 
 @pytest.mark.slow
-def test_a_folder_with_underscores_is_the_person_with_spaces(cli, album):
+def test_a_folder_with_underscores_is_the_person_with_spaces(cli, photo_folder):
     for name, photo in (
         ("Grace_Hopper", "hopper2.jpg"),
         ("eileen collins", "collins.jpg"),
         ("Ada_L", "collins.jpg"),
     ):
-        (album / "people" / name).mkdir(parents=True)
-        (album / "people" / name / photo).write_bytes((album / photo).read_bytes())
+        (photo_folder / "people" / name).mkdir(parents=True)
+        (photo_folder / "people" / name / photo).write_bytes((photo_folder / photo).read_bytes())
     outcome = cli("enroll", "people", "--review", "off", "--json")
     assert outcome.status == 1
     ada, grace, eileen = outcome.json["people"]

@@ -12,7 +12,7 @@ import pytest
 
 from facekeep import Gallery
 
-pytestmark = pytest.mark.usefixtures("album")
+pytestmark = pytest.mark.usefixtures("photo_folder")
 
 INFO = {
     "path",
@@ -39,13 +39,13 @@ def key(cli) -> tuple[str, ...]:
     return ("--key", "file:g.key")
 
 
-def test_info(cli, album):
+def test_info(cli, photo_folder):
     facts = cli("gallery", "info", "--json").json
     assert set(facts) == INFO
-    assert facts["path"] == str(album / "people.db")
+    assert facts["path"] == str(photo_folder / "people.db")
     assert (facts["people"], facts["templates"], facts["encrypted"]) == (2, 2, False)
     assert facts["space"]["model"] == "sface"
-    assert facts["size"] == (album / "people.db").stat().st_size
+    assert facts["size"] == (photo_folder / "people.db").stat().st_size
     lines = cli("gallery", "info").out.splitlines()
     assert lines[0].split() == ["fact", "value"]
     assert ["model", "sface,", "128", "numbers", "a", "template"] in [x.split() for x in lines]
@@ -60,14 +60,14 @@ def test_check(cli, key):
     assert locked.out.startswith("key: ")
 
 
-def test_compact(cli, album):
+def test_compact(cli, photo_folder):
     with Gallery.open("people.db") as gallery:
         gallery.update("Grace Hopper", metadata={"life": "x" * 60_000})
         gallery.update("Grace Hopper", metadata={})
     before = cli("gallery", "compact", "--json")
     assert before.status == 0
     assert before.json["after"] < before.json["before"]
-    assert before.json["after"] == (album / "people.db").stat().st_size
+    assert before.json["after"] == (photo_folder / "people.db").stat().st_size
     assert cli("gallery", "compact").out.endswith(" after\n")
 
 
@@ -83,16 +83,16 @@ def test_purge(cli):
     assert cli("people", "show", "Eileen Collins").status == 0
 
 
-def test_keygen(cli, album):
+def test_keygen(cli, photo_folder):
     outcome = cli("gallery", "keygen", "file:g.key", "--json")
     assert (outcome.status, outcome.json) == (0, {"key": "file:g.key"})
-    assert (album / "g.key").stat().st_mode & 0o777 == 0o600
-    secret = (album / "g.key").read_text().strip()
+    assert (photo_folder / "g.key").stat().st_mode & 0o777 == 0o600
+    secret = (photo_folder / "g.key").read_text().strip()
     assert secret not in cli("gallery", "keygen", "file:h.key").out + outcome.out
     assert len(secret) == 44
 
 
-def test_rekey(cli, album, key):
+def test_rekey(cli, photo_folder, key):
     info = cli("gallery", "info", "--json").json
     assert info["encrypted"] is True
     cli("gallery", "keygen", "file:h.key")
@@ -119,7 +119,7 @@ def test_an_encrypted_gallery_works_throughout(cli, key, monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_new_gallery_with_a_key_is_encrypted(cli, album):
+def test_a_new_gallery_with_a_key_is_encrypted(cli, photo_folder):
     cli("gallery", "keygen", "file:g.key")
     keyed = ("-g", "new.db", "--key", "file:g.key")
     assert cli("enroll", "Ada", "hopper.jpg", *keyed).status == 0
@@ -154,47 +154,48 @@ def change(statement: str, *values: object) -> None:
         connection.commit()
 
 
-def test_check_exits_with_1_whatever_is_wrong(cli, album):
-    whole = (album / "people.db").read_bytes()
+@pytest.mark.slow
+def test_check_exits_with_1_whatever_is_wrong(cli, photo_folder):
+    whole = (photo_folder / "people.db").read_bytes()
     for damage in (
         lambda: change("UPDATE people SET name = 'Mallory' WHERE id = 1"),
         lambda: change("DELETE FROM audit"),
         lambda: change("CREATE TRIGGER t AFTER DELETE ON people BEGIN SELECT 1; END"),
         lambda: change("DROP TABLE people"),
         lambda: change("PRAGMA application_id = 1"),
-        lambda: (album / "people.db").write_bytes(whole[:20_000]),
-        lambda: (album / "people.db").write_bytes(b"text" * 9999),
-        lambda: (album / f".facekeep-{0:016}-0.part").write_bytes(b"faces"),
+        lambda: (photo_folder / "people.db").write_bytes(whole[:20_000]),
+        lambda: (photo_folder / "people.db").write_bytes(b"text" * 9999),
+        lambda: (photo_folder / f".facekeep-{0:016}-0.part").write_bytes(b"faces"),
     ):
         damage()
         outcome = cli("gallery", "check", "--json")
         assert outcome.status == 1
         assert not outcome.json["ok"]
         assert outcome.json["findings"]
-        (album / "people.db").write_bytes(whole)
+        (photo_folder / "people.db").write_bytes(whole)
     assert cli("gallery", "compact").status == 0
     assert cli("gallery", "check").status == 0
 
 
 @pytest.mark.slow
-def test_restore(cli, album):
+def test_restore(cli, photo_folder):
     shutil.copy("people.db", "copy.db")
     assert cli("people", "rename", "Grace Hopper", "Mallory").status == 0
     outcome = cli("gallery", "restore", "copy.db", "--json")
     assert outcome.status == 0
     assert outcome.json == {
-        "gallery": str(album / "people.db"),
+        "gallery": str(photo_folder / "people.db"),
         "people": 2,
         "replaced": True,
         "remarks": [],
     }
     assert cli("people", "show", "Grace Hopper").status == 0
-    photo = (album / "hopper.jpg").read_bytes()
+    photo = (photo_folder / "hopper.jpg").read_bytes()
     refused = cli("gallery", "restore", "copy.db", "-g", "hopper.jpg")
     assert refused.status == 2
     assert "has the name of a picture" in refused.err
-    assert (album / "hopper.jpg").read_bytes() == photo
-    (album / "people.db").write_bytes(b"text" * 9999)
+    assert (photo_folder / "hopper.jpg").read_bytes() == photo
+    (photo_folder / "people.db").write_bytes(b"text" * 9999)
     assert cli("gallery", "restore", "copy.db").out.endswith("people.db: restored, 2 people\n")
     assert cli("gallery", "check").status == 0
     for copy, kind in (("missing.db", "gallery_not_found"), ("hopper.jpg", "gallery_corrupt")):
@@ -213,15 +214,16 @@ def test_damaged_facts_of_one_person_do_not_hide_the_others(cli):
     assert (shown.status, shown.json["error"]["kind"]) == (2, "gallery_corrupt")
 
 
-def test_an_export_does_not_replace_the_key(cli, album, key):
-    before = (album / "g.key").read_bytes()
+def test_an_export_does_not_replace_the_key(cli, photo_folder, key):
+    before = (photo_folder / "g.key").read_bytes()
     refused = cli("people", "export", "g.key", *key)
     assert refused.status == 2
     assert "holds a key" in refused.err
-    assert (album / "g.key").read_bytes() == before
+    assert (photo_folder / "g.key").read_bytes() == before
 
 
-def test_migrate_from_photos(cli, album):
+@pytest.mark.slow
+def test_migrate_from_photos(cli, photo_folder):
     refused = cli("gallery", "migrate", "--embedder", "facekeep-xxs", "--json")
     assert refused.status == 1
     assert refused.json["done"] is False

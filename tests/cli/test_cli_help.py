@@ -197,8 +197,8 @@ def test_what_is_completed_is_what_there_is(cli, monkeypatch):
 
 
 @pytest.mark.slow
-def test_the_shell_completes_names_of_people(cli, monkeypatch, album):
-    before = sorted(album.iterdir())
+def test_the_shell_completes_names_of_people(cli, monkeypatch, photo_folder):
+    before = sorted(photo_folder.iterdir())
     for words, found in [
         (("people", "show", "Gra"), ["Grace\\ Hopper"]),
         (("people", "show", "-g", "no.db", "Gra"), []),
@@ -207,7 +207,7 @@ def test_the_shell_completes_names_of_people(cli, monkeypatch, album):
         (("enroll", '"Ei'), ["Eileen Collins"]),
     ]:
         assert completed(cli, monkeypatch, "bash", *words) == found
-    assert sorted(album.iterdir()) == before
+    assert sorted(photo_folder.iterdir()) == before
 
 
 def example_lines():

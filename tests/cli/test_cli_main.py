@@ -66,13 +66,13 @@ def test_every_deliberate_error_is_one_line_and_its_own_status(cli, raising, kin
     error = kind("a b: gone; look elsewhere")
     raising(error)
     plain = cli("fail")
-    told = explain(error)
-    assert told.startswith("a b: gone; look elsewhere")
-    assert plain.err == f"facekeep: error: {told}\n"
+    message = explain(error)
+    assert message.startswith("a b: gone; look elsewhere")
+    assert plain.err == f"facekeep: error: {message}\n"
     status = 3 if kind.__name__ in FAULTS_OF_THE_MACHINE else 2
     assert (plain.out, plain.status) == ("", status)
     as_json = cli("fail", "--json")
-    assert as_json.json == {"error": {"kind": kind.kind, "message": told}}
+    assert as_json.json == {"error": {"kind": kind.kind, "message": message}}
     assert (as_json.err, as_json.status) == ("", status)
 
 

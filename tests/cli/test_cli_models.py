@@ -9,17 +9,17 @@ from pathlib import Path
 import pytest
 from litert_kit import means
 
-pytestmark = pytest.mark.usefixtures("album")
+pytestmark = pytest.mark.usefixtures("photo_folder")
 
 NETWORKS = Path(__file__).parents[1] / "helpers" / "networks.py"
 STATES = {"yunet": "ok", "sface": "ok"}
 
 
 @pytest.fixture
-def network(album: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def network(photo_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An embedder's file, and an empty folder for models of one's own."""
-    monkeypatch.setenv("FACEKEEP_MODELS", str(album / "models"))
-    path = album / "network.onnx"
+    monkeypatch.setenv("FACEKEEP_MODELS", str(photo_folder / "models"))
+    path = photo_folder / "network.onnx"
     path.write_bytes(runpy.run_path(str(NETWORKS))["embedder"]())
     return path
 
@@ -76,7 +76,7 @@ def test_info(cli):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("licence", "data", "word"),
+    ("stated", "data", "word"),
     [
         ("MIT", "photos of ours", "free"),
         ("Apache-2.0", "portraits in the public domain", "free"),
@@ -87,8 +87,8 @@ def test_info(cli):
         ("all rights reserved", "photos of ours", "ask"),
     ],
 )
-def test_terms_in_one_word(cli, network, licence, data, word):
-    words = ["--name", "mine", "--licence", licence, "--trained-on", data]
+def test_terms_in_one_word(cli, network, stated, data, word):
+    words = ["--name", "mine", "--licence", stated, "--trained-on", data]
     assert cli("models", "import", network, *words).status == 0
     (row,) = (each for each in cli("models", "list").out.splitlines() if each.startswith("mine "))
     assert row.split()[3] == word
@@ -102,18 +102,18 @@ def test_path(cli):
 
 
 @pytest.mark.slow
-def test_verify(cli, network, album):
+def test_verify(cli, network, photo_folder):
     outcome = cli("models", "verify", "--json")
     assert outcome.status == 0
     assert {m["name"]: m["state"] for m in outcome.json["models"]}.items() >= STATES.items()
     cli("models", "import", network, "--name", "mine")
-    (album / "models" / "mine" / "mine.onnx").write_bytes(b"something else")
+    (photo_folder / "models" / "mine" / "mine.onnx").write_bytes(b"something else")
     outcome = cli("models", "verify", "yunet", "mine")
     assert outcome.status == 1
     yunet, mine = outcome.out.splitlines()
     assert yunet.startswith("yunet: ok: ")
     assert mine.startswith("mine: damaged: ")
-    (album / "models" / "mine" / "mine.onnx").unlink()
+    (photo_folder / "models" / "mine" / "mine.onnx").unlink()
     (mine,) = cli("models", "verify", "mine", "--json").json["models"]
     assert mine["state"] == "missing"
 
@@ -121,8 +121,8 @@ def test_verify(cli, network, album):
 def test_pulling_what_is_here_needs_no_network(cli):
     outcome = cli("models", "pull", "yunet")
     assert outcome.status == 0
-    licence, ready = outcome.out.splitlines()
-    assert licence.startswith("yunet: weights: MIT; trained on ")
+    stated, ready = outcome.out.splitlines()
+    assert stated.startswith("yunet: weights: MIT; trained on ")
     assert ready.startswith("yunet: ready at ")
     assert set(cli("models", "pull", "yunet", "--json").json) == {"name", "path"}
 
@@ -130,11 +130,11 @@ def test_pulling_what_is_here_needs_no_network(cli):
 @pytest.mark.slow
 def test_import_then_remove(cli, network):
     words = ["models", "import", network, "--name", "mine", "--colour", "bgr", "--mean", "0"]
-    outcome = cli(*words, "--licence", "mine", "--trained-on", "my album", "--json")
+    outcome = cli(*words, "--licence", "mine", "--trained-on", "my photos", "--json")
     assert outcome.status == 0
     facts = outcome.json
     assert (facts["name"], facts["width"], facts["colour"]) == ("mine", 8, "bgr")
-    assert (facts["weights_licence"], facts["training_data"]) == ("mine", "my album")
+    assert (facts["weights_licence"], facts["training_data"]) == ("mine", "my photos")
     listed = {model["name"]: model for model in cli("models", "list", "--json").json["models"]}
     assert listed["mine"]["state"] == "ok"
     assert listed["mine"]["default"] is False
@@ -154,11 +154,11 @@ def test_import_for_people(cli, network):
 
 
 @pytest.fixture
-def checkpoint(album: Path) -> Path:
+def checkpoint(photo_folder: Path) -> Path:
     """An EdgeFace of random weights."""
     from facekeep.lab import nn
 
-    path = album / "trained.pt"
+    path = photo_folder / "trained.pt"
     nn.save_checkpoint(nn.create_model("edgeface-xxs", gamma=0.5, input_size=64), path)
     return path
 
@@ -180,9 +180,9 @@ def test_import_a_checkpoint(cli, network, checkpoint):
 
 
 @pytest.mark.slow
-def test_import_a_tflite(cli, network, album):
-    (album / "mine.tflite").write_bytes(means())
-    words = ["models", "import", album / "mine.tflite", "--name", "mine"]
+def test_import_a_tflite(cli, network, photo_folder):
+    (photo_folder / "mine.tflite").write_bytes(means())
+    words = ["models", "import", photo_folder / "mine.tflite", "--name", "mine"]
     assert "name its kind (--arch)" in cli(*words, "--arch", "onnx").err
     facts = cli(*words, "--json").json
     assert (facts["runtime"], facts["width"]) == ("litert", 4)
@@ -203,11 +203,11 @@ def test_flops_for_people(cli):
     assert "flops" not in cli("models", "info", "sface", "--json").json
 
 
-def test_the_terms_of_an_offer_are_told_before_anything_is_fetched(cli, network, album):
+def test_the_terms_of_an_offer_are_told_before_anything_is_fetched(cli, network, photo_folder):
     caution = cli("models", "info", "edgeface-xs-q", "--json").json["caution"]
     assert "contradict" in caution
-    told = cli("models", "info", "edgeface-xs-q").out
-    assert caution in " ".join(told.split())
+    output = cli("models", "info", "edgeface-xs-q").out
+    assert caution in " ".join(output.split())
     for words in ([], ["--json"]):
         wrong = cli("models", "pull", "edgeface-xs-q", "--from", network, *words)
         assert wrong.status == 3
@@ -234,9 +234,9 @@ def test_pull_from_a_copy(cli, network, shared):
 
 
 @pytest.mark.slow
-def test_a_damaged_entry_is_listed_as_such(cli, network, album):
+def test_a_damaged_entry_is_listed_as_such(cli, network, photo_folder):
     cli("models", "import", network, "--name", "mine")
-    (album / "models" / "mine" / "model.toml").write_text("[[[")
+    (photo_folder / "models" / "mine" / "model.toml").write_text("[[[")
     outcome = cli("models", "list", "--json")
     assert outcome.status == 0
     (damaged,) = outcome.json["damaged"]

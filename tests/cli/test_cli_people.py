@@ -8,7 +8,7 @@ import pytest
 
 from facekeep import Gallery
 
-pytestmark = pytest.mark.usefixtures("album")
+pytestmark = pytest.mark.usefixtures("photo_folder")
 
 PERSON = [
     "name",
@@ -102,11 +102,11 @@ def test_merge_then_split(cli):
     assert names(cli) == ["Amazing Grace", "Eileen Collins", "Grace Hopper"]
 
 
-def test_remove(cli, album):
+def test_remove(cli, photo_folder):
     outcome = cli("people", "remove", "Grace Hopper", "--yes", "--json")
     assert (outcome.status, outcome.json) == (0, {"removed": "Grace Hopper", "template_count": 1})
     assert names(cli) == ["Eileen Collins"]
-    assert b"Grace Hopper" not in (album / "people.db").read_bytes()
+    assert b"Grace Hopper" not in (photo_folder / "people.db").read_bytes()
     assert cli("identify", "hopper.jpg").status == 1
     assert cli("people", "remove", "Eileen Collins", "-y").out == (
         "Eileen Collins: erased, 1 template\n"
@@ -114,12 +114,12 @@ def test_remove(cli, album):
 
 
 @pytest.mark.slow
-def test_remove_only_some_templates(cli, album):
+def test_remove_only_some_templates(cli, photo_folder):
     cli("enroll", "Grace Hopper", "hopper2.jpg", "--review", "off")
     first, second = shown(cli, "Grace Hopper")["templates"]
     outcome = cli("people", "remove", "Grace Hopper", "--template", first["id"], "--yes", "--json")
     assert (outcome.status, outcome.json["templates"]) == (0, [second])
-    assert b"hopper.jpg" not in (album / "people.db").read_bytes()
+    assert b"hopper.jpg" not in (photo_folder / "people.db").read_bytes()
     outcome = cli("people", "remove", "Grace Hopper", "--template", second["id"], "--yes")
     assert outcome.status == 2
     assert "all templates of 'Grace Hopper': remove the person instead" in outcome.err
@@ -175,7 +175,8 @@ def test_refuse(cli):
     assert cli("identify", "hopper.jpg").status == 0, "who is more like the person is still known"
 
 
-def test_export_and_import(cli, album):
+@pytest.mark.slow
+def test_export_and_import(cli, photo_folder):
     outcome = cli("people", "export", "people.jsonl", "--json")
     assert (outcome.status, outcome.json) == (0, {"file": "people.jsonl", "people": 2})
     plain = cli("people", "import", "people.jsonl", "-g", "new.db")
@@ -192,7 +193,7 @@ def test_export_and_import(cli, album):
 
 
 @pytest.mark.slow
-def test_an_export_of_an_encrypted_gallery_is_encrypted_unless_asked(cli, album):
+def test_an_export_of_an_encrypted_gallery_is_encrypted_unless_asked(cli, photo_folder):
     for key in ("a", "b"):
         cli("gallery", "keygen", f"file:{key}.key")
     cli("gallery", "rekey", "--new-key", "file:a.key")
@@ -200,9 +201,9 @@ def test_an_export_of_an_encrypted_gallery_is_encrypted_unless_asked(cli, album)
     assert cli("people", "export", "own.jsonl", *keyed).status == 0
     assert cli("people", "export", "other.jsonl", *keyed, "--file-key", "file:b.key").status == 0
     assert cli("people", "export", "plain.jsonl", *keyed, "--plain").status == 0
-    assert b"Grace" not in (album / "own.jsonl").read_bytes()
-    assert b"Grace" not in (album / "other.jsonl").read_bytes()
-    assert b"Grace" in (album / "plain.jsonl").read_bytes()
+    assert b"Grace" not in (photo_folder / "own.jsonl").read_bytes()
+    assert b"Grace" not in (photo_folder / "other.jsonl").read_bytes()
+    assert b"Grace" in (photo_folder / "plain.jsonl").read_bytes()
     assert cli("people", "import", "own.jsonl", "-g", "x.db").status == 2
     assert (
         cli("people", "import", "own.jsonl", "-g", "x.db", "--file-key", "file:a.key").status == 0
@@ -216,9 +217,11 @@ def test_an_export_of_an_encrypted_gallery_is_encrypted_unless_asked(cli, album)
 
 
 @pytest.mark.slow
-def test_ids_may_be_cut_short_and_tables_fit_a_terminal(cli, album):
-    (album / ("long name " * 12 + ".jpg")).write_bytes((album / "hopper2.jpg").read_bytes())
-    cli("enroll", "Grace Hopper", album / ("long name " * 12 + ".jpg"), "--review", "off")
+def test_ids_may_be_cut_short_and_tables_fit_a_terminal(cli, photo_folder):
+    (photo_folder / ("long name " * 12 + ".jpg")).write_bytes(
+        (photo_folder / "hopper2.jpg").read_bytes()
+    )
+    cli("enroll", "Grace Hopper", photo_folder / ("long name " * 12 + ".jpg"), "--review", "off")
     cli("people", "refuse", "Grace Hopper", "collins.jpg")
     templates = shown(cli, "Grace Hopper")["templates"]
     lines = cli("people", "show", "Grace Hopper").out.splitlines()
@@ -242,8 +245,8 @@ def test_names_that_look_alike_are_asked_about(cli):
         assert outcome.status == 2
         assert "looks like 'Grace Hopper', who is enrolled already" in outcome.err
         assert "new_person" in outcome.err
-    told = cli("people", "rename", "Eileen Collins", "GRACE HOPPER", "--json")
-    assert told.json["error"]["kind"] == "name_conflict"
+    outcome = cli("people", "rename", "Eileen Collins", "GRACE HOPPER", "--json")
+    assert outcome.json["error"]["kind"] == "name_conflict"
     assert names(cli) == ["Eileen Collins", "Grace Hopper"]
     assert cli("people", "rename", "Eileen Collins", "grace hopper", "--new-person").status == 0
     assert names(cli) == ["Grace Hopper", "grace hopper"]

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from facekeep import load_image, save_image
 
-pytestmark = pytest.mark.usefixtures("album")
+pytestmark = pytest.mark.usefixtures("photo_folder")
 
 QUALITY = {
     "size",
@@ -77,24 +77,24 @@ def test_detect_for_people(cli):
 
 @pytest.mark.slow
 def test_a_picture_without_a_face_is_a_no(cli):
-    outcome = cli("detect", "grey.png")
-    assert (outcome.status, outcome.out, outcome.err) == (1, "grey.png: no face\n", "")
-    outcome = cli("detect", "grey.png", "--json")
+    outcome = cli("detect", "gray.png")
+    assert (outcome.status, outcome.out, outcome.err) == (1, "gray.png: no face\n", "")
+    outcome = cli("detect", "gray.png", "--json")
     assert outcome.status == 1
     size = {"width": 120, "height": 90}
-    assert outcome.json == {"image": "grey.png", **size, "faces": [], "truncated": False}
-    assert cli("detect", "hopper.jpg", "grey.png").status == 1
+    assert outcome.json == {"image": "gray.png", **size, "faces": [], "truncated": False}
+    assert cli("detect", "hopper.jpg", "gray.png").status == 1
 
 
 def test_several_pictures_are_json_lines_and_one_that_fails_stops_no_other(cli):
-    outcome = cli("detect", "broken.jpg", "hopper.jpg", "nowhere.jpg", "grey.png", "--json")
+    outcome = cli("detect", "broken.jpg", "hopper.jpg", "nowhere.jpg", "gray.png", "--json")
     assert (outcome.status, outcome.err) == (2, "")
-    broken, hopper, nowhere, grey = outcome.json_lines
+    broken, hopper, nowhere, gray = outcome.json_lines
     assert list(broken) == ["image", "error"]
     assert broken["error"]["kind"] == nowhere["error"]["kind"] == "image"
     assert nowhere["error"]["message"].startswith("nowhere.jpg: cannot be read")
     assert len(hopper["faces"]) == 1
-    assert grey["faces"] == []
+    assert gray["faces"] == []
     plain = cli("detect", "broken.jpg", "hopper.jpg")
     assert plain.status == 2
     assert plain.out.splitlines()[0].startswith("error: broken.jpg: ")
@@ -113,9 +113,9 @@ def test_a_picture_that_cannot_be_written_is_refused_before_any_is_read(
 
 
 @pytest.mark.slow
-def test_identify_leaves_nothing_beside_the_gallery(cli, album):
+def test_identify_leaves_nothing_beside_the_gallery(cli, photo_folder):
     assert cli("identify", "hopper2.jpg").status == 0
-    assert list(album.glob("people.db*")) == [album / "people.db"]
+    assert list(photo_folder.glob("people.db*")) == [photo_folder / "people.db"]
 
 
 @pytest.mark.slow
@@ -238,15 +238,15 @@ def test_a_rate_without_enough_comparisons_behind_it_is_told(cli, monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_gallery_that_nobody_may_write_can_be_searched(cli, album):
-    album.joinpath("people.db").chmod(0o444)
+def test_a_gallery_that_nobody_may_write_can_be_searched(cli, photo_folder):
+    photo_folder.joinpath("people.db").chmod(0o444)
     assert cli("identify", "hopper.jpg").status == 0
 
 
 @pytest.fixture
-def poor(album: Path, hopper: NDArray[np.uint8]) -> str:
+def poor(photo_folder: Path, hopper: NDArray[np.uint8]) -> str:
     """A picture of an enrolled person that shows too little: its negative."""
-    save_image(album / "poor.png", 255 - hopper)
+    save_image(photo_folder / "poor.png", 255 - hopper)
     return "poor.png"
 
 
@@ -259,8 +259,8 @@ def test_an_unusable_face_is_never_named(cli, poor):
     assert "unusable  1     unclear  " in cli("identify", poor, "-q").out
     made = cli("verify", poor, poor, "--json")
     assert (made.status, made.json["similarity"], made.json["reasons"]) == (1, None, ["unclear"])
-    told = cli("verify", poor, "hopper.jpg", "-q").out
-    assert told == "no: the face in poor.png is unusable (unclear)\n"
+    output = cli("verify", poor, "hopper.jpg", "-q").out
+    assert output == "no: the face in poor.png is unusable (unclear)\n"
 
 
 @pytest.mark.slow
@@ -271,8 +271,8 @@ def test_a_setting_takes_any_quality(cli, poor):
 
 
 @pytest.mark.slow
-def test_a_person_is_in_a_picture_once_unless_it_is_a_collage(cli, album, hopper):
-    save_image(album / "twice.png", np.hstack([hopper[:, 40:480]] * 2))
+def test_a_person_is_in_a_picture_once_unless_it_is_a_collage(cli, photo_folder, hopper):
+    save_image(photo_folder / "twice.png", np.hstack([hopper[:, 40:480]] * 2))
     faces = cli("identify", "twice.png", "--json").json["faces"]
     assert [face["match"] is not None for face in faces] == [True, False]
     assert [face["candidates"][0]["elsewhere"] for face in faces] == [False, True]
@@ -289,30 +289,30 @@ def changed_pixels(path: Path, original: str) -> float:
 
 
 @pytest.mark.slow
-def test_out_writes_the_picture_with_marks(cli, album):
+def test_out_writes_the_picture_with_marks(cli, photo_folder):
     outcome = cli("identify", "hopper.jpg", "--out", "marked.png")
     assert outcome.status == 0
-    assert 0.001 < changed_pixels(album / "marked.png", "hopper.jpg") < 0.2
+    assert 0.001 < changed_pixels(photo_folder / "marked.png", "hopper.jpg") < 0.2
     assert load_image("hopper.jpg").shape == load_image("marked.png").shape
 
 
-def test_out_of_several_pictures_is_a_folder(cli, album):
-    (album / "more").mkdir()
-    (album / "more" / "hopper.png").write_bytes((album / "hopper.jpg").read_bytes())
+def test_out_of_several_pictures_is_a_folder(cli, photo_folder):
+    (photo_folder / "more").mkdir()
+    (photo_folder / "more" / "hopper.png").write_bytes((photo_folder / "hopper.jpg").read_bytes())
     pictures = ["hopper.jpg", "more/hopper.png", "broken.jpg", "collins.jpg"]
     outcome = cli("detect", *pictures, "--out", "marked")
     assert outcome.status == 2
-    written = sorted(path.name for path in (album / "marked").iterdir())
+    written = sorted(path.name for path in (photo_folder / "marked").iterdir())
     assert written == ["collins.jpg", "hopper-2.jpg", "hopper.jpg"]
-    assert 0.001 < changed_pixels(album / "marked" / "collins.jpg", "collins.jpg") < 0.2
+    assert 0.001 < changed_pixels(photo_folder / "marked" / "collins.jpg", "collins.jpg") < 0.2
 
 
-def test_out_never_writes_two_pictures_to_one_file(cli, album):
+def test_out_never_writes_two_pictures_to_one_file(cli, photo_folder):
     for folder, name in (("a", "x-2.jpg"), ("b", "x.jpg"), ("c", "x.jpg")):
-        (album / folder).mkdir()
-        (album / folder / name).write_bytes((album / "hopper.jpg").read_bytes())
+        (photo_folder / folder).mkdir()
+        (photo_folder / folder / name).write_bytes((photo_folder / "hopper.jpg").read_bytes())
     assert cli("detect", "a/x-2.jpg", "b/x.jpg", "c/x.jpg", "--out", "marked").status == 0
-    written = sorted(path.name for path in (album / "marked").iterdir())
+    written = sorted(path.name for path in (photo_folder / "marked").iterdir())
     assert written == ["x-2.jpg", "x-3.jpg", "x.jpg"]
 
 
@@ -325,19 +325,19 @@ def test_out_never_writes_two_pictures_to_one_file(cli, album):
         (["collins.jpg", "hopper.jpg"], "."),
     ],
 )
-def test_out_never_replaces_a_picture_that_is_looked_at(cli, album, pictures, out):
-    (album / "link.jpg").symlink_to("hopper.jpg")
-    before = (album / "hopper.jpg").read_bytes()
+def test_out_never_replaces_a_picture_that_is_looked_at(cli, photo_folder, pictures, out):
+    (photo_folder / "link.jpg").symlink_to("hopper.jpg")
+    before = (photo_folder / "hopper.jpg").read_bytes()
     outcome = cli("detect", *pictures, "--out", out)
     assert outcome.status == 2
     assert "is itself a picture to read" in outcome.err
-    assert (album / "hopper.jpg").read_bytes() == before
+    assert (photo_folder / "hopper.jpg").read_bytes() == before
 
 
-def test_out_may_be_a_folder_for_one_picture_too(cli, album):
-    (album / "marked").mkdir()
+def test_out_may_be_a_folder_for_one_picture_too(cli, photo_folder):
+    (photo_folder / "marked").mkdir()
     assert cli("detect", "hopper.jpg", "-o", "marked").status == 0
-    assert [path.name for path in (album / "marked").iterdir()] == ["hopper.jpg"]
+    assert [path.name for path in (photo_folder / "marked").iterdir()] == ["hopper.jpg"]
 
 
 def test_limits_on_faces_are_obeyed(cli):
@@ -350,13 +350,13 @@ def test_limits_on_faces_are_obeyed(cli):
 
 
 @pytest.fixture
-def photos(album: Path) -> Path:
+def photos(photo_folder: Path) -> Path:
     """A folder of photos with folders in it, a file that is no picture, and hidden ones."""
-    folder = album / "photos"
+    folder = photo_folder / "photos"
     for name in ("b.jpg", "a/b.jpg", "a/b.png", "a/c.jpg", ".hidden/d.jpg", ".e.jpg"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes((album / "hopper.jpg").read_bytes())
-    (folder / "a" / "c.jpg").write_bytes((album / "broken.jpg").read_bytes())
+        (folder / name).write_bytes((photo_folder / "hopper.jpg").read_bytes())
+    (folder / "a" / "c.jpg").write_bytes((photo_folder / "broken.jpg").read_bytes())
     (folder / "notes.txt").write_text("no picture")
     return folder
 
@@ -366,10 +366,10 @@ def photos(album: Path) -> Path:
 def test_a_folder_is_looked_through_and_what_cannot_be_read_is_counted(cli, photos, command):
     outcome = cli(command, "photos", "--json")
     assert (outcome.status, outcome.err) == (0, "")
-    told = {each["image"]: each for each in outcome.json_lines}
-    assert list(told) == ["photos/b.jpg", "photos/a/b.jpg", "photos/a/b.png", "photos/a/c.jpg"]
-    assert list(told.pop("photos/a/c.jpg")) == ["image", "error"]
-    assert [len(each["faces"]) for each in told.values()] == [1, 1, 1]
+    documents = {each["image"]: each for each in outcome.json_lines}
+    assert list(documents) == ["photos/b.jpg", "photos/a/b.jpg", "photos/a/b.png", "photos/a/c.jpg"]
+    assert list(documents.pop("photos/a/c.jpg")) == ["image", "error"]
+    assert [len(each["faces"]) for each in documents.values()] == [1, 1, 1]
     outcome = cli(command, "photos", "hopper2.jpg")
     assert outcome.status == 0
     assert "1 of 5 pictures could not be read" in outcome.out.splitlines()
@@ -404,7 +404,7 @@ def test_a_folder_that_cannot_be_read_is_skipped_and_told(cli, photos, monkeypat
 
 
 @pytest.mark.slow
-def test_marked_pictures_and_crops_of_a_folder_keep_their_names_apart(cli, photos, album):
+def test_marked_pictures_and_crops_of_a_folder_keep_their_names_apart(cli, photos, photo_folder):
     words = ["detect", "photos", "--out", "photos/marked", "--crops", "crops"]
     for _ in range(2):  # the second time the folder of results is there, and is not looked into
         assert cli(*words).status == 0
@@ -412,15 +412,17 @@ def test_marked_pictures_and_crops_of_a_folder_keep_their_names_apart(cli, photo
         assert marked == {"b.jpg", "a/b.jpg", "a/b-2.jpg"}
     crops = {str(p.relative_to("crops")): p for p in Path("crops").rglob("*.*")}
     assert set(crops) == {"b-1.png", "a/b-1.png", "a/b-2-1.png"}
-    for path in [album / "crops", album / "crops" / "a", *crops.values()]:
+    for path in [photo_folder / "crops", photo_folder / "crops" / "a", *crops.values()]:
         assert path.stat().st_mode & 0o077 == 0, "only the owner may see faces"
     assert load_image(crops["b-1.png"]).shape == (112, 112, 3)
 
 
 @pytest.mark.slow
-def test_results_of_two_folders_do_not_meet(cli, photos, album):
-    (album / "other" / "photos").mkdir(parents=True)
-    (album / "other" / "photos" / "b.jpg").write_bytes((album / "hopper.jpg").read_bytes())
+def test_results_of_two_folders_do_not_meet(cli, photos, photo_folder):
+    (photo_folder / "other" / "photos").mkdir(parents=True)
+    (photo_folder / "other" / "photos" / "b.jpg").write_bytes(
+        (photo_folder / "hopper.jpg").read_bytes()
+    )
     (photos / "a" / "c.jpg").unlink()
     assert cli("detect", "photos", "other/photos", "photos/b.jpg", "-o", "out").status == 0
     written = sorted(str(p.relative_to("out")) for p in Path("out").rglob("*.jpg"))
@@ -437,27 +439,27 @@ def test_results_never_go_where_the_pictures_of_a_folder_are(cli, photos, option
     assert not (photos / "b-1.png").exists()
 
 
-def test_crops_have_the_numbers_of_the_table(cli, album):
+def test_crops_have_the_numbers_of_the_table(cli, photo_folder):
     outcome = cli("detect", "party.jpg", "--crops", "faces", "--json")
     faces = {face["number"]: face["bbox"][0] for face in outcome.json["faces"]}
     assert faces[1] < faces[2], "from left to right"
-    shown = [load_image(album / "faces" / f"party-{number}.png") for number in (1, 2)]
+    shown = [load_image(photo_folder / "faces" / f"party-{number}.png") for number in (1, 2)]
     alone = cli("detect", "hopper.jpg", "--crops", "alone")
     assert alone.status == 0
-    hopper = load_image(album / "alone" / "hopper-1.png").astype(int)
+    hopper = load_image(photo_folder / "alone" / "hopper-1.png").astype(int)
     near, far = (float(np.abs(each - hopper).mean()) for each in shown)
     assert near < 15 < far
 
 
 @pytest.mark.slow
-def test_standard_input(cli, album, monkeypatch):
-    stream = io.TextIOWrapper(io.BytesIO((album / "hopper.jpg").read_bytes()))
+def test_standard_input(cli, photo_folder, monkeypatch):
+    stream = io.TextIOWrapper(io.BytesIO((photo_folder / "hopper.jpg").read_bytes()))
     monkeypatch.setattr(sys, "stdin", stream)
     outcome = cli("identify", "-", "--json", "--out", "marked.png")
     assert outcome.status == 0
     assert outcome.json["image"] == "-"
     assert outcome.json["faces"][0]["match"]["name"] == "Grace Hopper"
-    assert (album / "marked.png").is_file()
+    assert (photo_folder / "marked.png").is_file()
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"nothing")))
     outcome = cli("detect", "-")
     assert outcome.status == 2
@@ -492,7 +494,7 @@ def test_no_more_of_standard_input_is_read_than_may_be(cli, monkeypatch, words):
 @pytest.mark.slow
 @pytest.mark.parametrize("command", ["detect", "identify", "verify", "search"])
 @pytest.mark.parametrize(
-    ("word", "told"),
+    ("word", "message"),
     [
         ("https://example.org/a.jpg", "is an address, not a file: download it first"),
         ("rtsp://10.0.0.1/stream", "is an address, not a file: download it first"),
@@ -501,16 +503,16 @@ def test_no_more_of_standard_input_is_read_than_may_be(cli, monkeypatch, words):
         ("nowhere.jpg", "no such file"),
     ],
 )
-def test_addresses_and_cameras_are_told_from_missing_files(cli, command, word, told):
+def test_addresses_and_cameras_are_told_from_missing_files(cli, command, word, message):
     more = {"verify": ["hopper.jpg"], "search": ["."]}.get(command, [])
     outcome = cli(command, word, *more)
     assert outcome.status == 2
-    assert told in outcome.err
+    assert message in outcome.err
     assert len(outcome.err.splitlines()) == 1
 
 
-def test_a_file_that_is_called_like_a_camera_is_a_file(cli, album):
-    (album / "0").write_bytes((album / "hopper.jpg").read_bytes())
+def test_a_file_that_is_called_like_a_camera_is_a_file(cli, photo_folder):
+    (photo_folder / "0").write_bytes((photo_folder / "hopper.jpg").read_bytes())
     assert cli("detect", "0").status == 0
 
 
@@ -519,8 +521,8 @@ def rows_of(text: str):
 
 
 @pytest.mark.slow
-def test_a_table_of_faces(cli, album):
-    outcome = cli("identify", "party.jpg", "grey.png", "broken.jpg", "--csv", "-")
+def test_a_table_of_faces(cli, photo_folder):
+    outcome = cli("identify", "party.jpg", "gray.png", "broken.jpg", "--csv", "-")
     assert outcome.status == 2
     first, second, nobody, broken = rows_of(outcome.out)
     assert list(first)[:2] == ["image", "face"]
@@ -528,11 +530,11 @@ def test_a_table_of_faces(cli, album):
     assert (first["name"], second["name"]) == ("Grace Hopper", "Eileen Collins")
     assert float(first["similarity"]) > float(first["threshold"]) > 0.4
     assert (first["usable"], first["reasons"], first["error"]) == ("yes", "", "")
-    assert (nobody["image"], nobody["face"], nobody["name"]) == ("grey.png", "", "")
+    assert (nobody["image"], nobody["face"], nobody["name"]) == ("gray.png", "", "")
     assert "broken.jpg: " in broken["error"]
     outcome = cli("detect", "party.jpg", "--csv", "faces.csv")
     assert outcome.out.startswith("party.jpg: 2 faces\n")
-    rows = rows_of((album / "faces.csv").read_text("utf-8"))
+    rows = rows_of((photo_folder / "faces.csv").read_text("utf-8"))
     assert [row["face"] for row in rows] == ["1", "2"]
     assert "name" not in rows[0]
     assert f"{', '.join(rows[0])}" in " ".join(cli("detect", "--help").out.split())
@@ -563,11 +565,11 @@ def test_a_table_runs_nothing_in_a_spreadsheet(tmp_path, text, cell):
     assert rows_of((tmp_path / "t.csv").read_text("utf-8")) == [{"a": cell, "b": ""}]
 
 
-def test_a_table_is_whole_or_not_there(cli, album, monkeypatch):
-    (album / "faces.csv").write_text("before")
+def test_a_table_is_whole_or_not_there(cli, photo_folder, monkeypatch):
+    (photo_folder / "faces.csv").write_text("before")
     assert cli("detect", "nowhere.jpg", "--csv", "faces.csv").status == 2
-    assert (album / "faces.csv").read_text() == "before"
-    for words, told in [
+    assert (photo_folder / "faces.csv").read_text() == "before"
+    for words, message in [
         (["--csv", "-", "--json"], "--json and --csv - both print"),
         (["--csv", "faces.png"], "has the name of a picture"),
         (["--csv", "."], "is a folder"),
@@ -575,19 +577,19 @@ def test_a_table_is_whole_or_not_there(cli, album, monkeypatch):
     ]:
         outcome = cli("detect", "hopper.jpg", *words)
         assert outcome.status == 2
-        assert told in outcome.out + outcome.err
+        assert message in outcome.out + outcome.err
 
 
-def test_a_folder_is_not_kept_in_memory(cli, album, monkeypatch):
+def test_a_folder_is_not_kept_in_memory(cli, photo_folder, monkeypatch):
     """Pictures are looked at while the folder is still being read."""
     from facekeep.cli.inputs import InputImages
 
     for number in range(3):
-        (album / "deep" / str(number)).mkdir(parents=True)
-        (album / "deep" / str(number) / "x.jpg").write_bytes(b"")
+        (photo_folder / "deep" / str(number)).mkdir(parents=True)
+        (photo_folder / "deep" / str(number) / "x.jpg").write_bytes(b"")
     pictures = iter(InputImages(["deep"]))
     assert next(pictures).name == "deep/0/x.jpg"
-    (album / "deep" / "2" / "late.jpg").write_bytes(b"")
+    (photo_folder / "deep" / "2" / "late.jpg").write_bytes(b"")
     assert [each.name for each in pictures] == [
         "deep/1/x.jpg",
         "deep/2/late.jpg",
@@ -633,15 +635,20 @@ def test_unknown_faces_are_told_what_each_candidate_needs(cli):
 
 
 @pytest.mark.slow
-def test_a_run_in_words_says_what_is_done(cli, album, photos):
+def test_a_run_in_words_says_what_is_done(cli, photo_folder, photos):
     outcome = cli("identify", "hopper.jpg", "--verbose", "--out", "marked.jpg")
-    for told in ("people.db", "model sface", "model yunet", "hopper.jpg: 512 x 600 pixels, 1 face"):
-        assert told in outcome.err, told
+    for message in (
+        "people.db",
+        "model sface",
+        "model yunet",
+        "hopper.jpg: 512 x 600 pixels, 1 face",
+    ):
+        assert message in outcome.err, message
     assert "marked.jpg: written" in outcome.err
     assert cli("identify", "hopper.jpg").err == ""
 
 
-def test_what_is_interrupted_leaves_whole_results(cli, album, photos, monkeypatch):
+def test_what_is_interrupted_leaves_whole_results(cli, photo_folder, photos, monkeypatch):
     from facekeep.engine import FaceEngine
 
     road, looked = FaceEngine.detect, []
@@ -658,6 +665,8 @@ def test_what_is_interrupted_leaves_whole_results(cli, album, photos, monkeypatc
     assert outcome.status == 130
     first, last = outcome.json_lines
     assert (first["image"], last["error"]["kind"]) == ("photos/b.jpg", "interrupted")
-    left = [path.name for name in ("marked", "crops") for path in (album / name).rglob("*.*")]
+    left = [
+        path.name for name in ("marked", "crops") for path in (photo_folder / name).rglob("*.*")
+    ]
     assert left == ["b.jpg", "b-1.png"]
-    assert not list(album.glob("*.csv")) + list(album.glob(".*.part"))
+    assert not list(photo_folder.glob("*.csv")) + list(photo_folder.glob(".*.part"))

@@ -19,16 +19,16 @@ from facekeep.cli.main import build
 SOURCE = Path(__file__).resolve().parents[2] / "src" / "facekeep"
 COMMANDS = {
     "photos": """
-        detect party.jpg grey.png broken.jpg
+        detect party.jpg gray.png broken.jpg
         identify party.jpg hopper.jpg broken.jpg
         verify hopper.jpg party.jpg
-        verify hopper.jpg grey.png
+        verify hopper.jpg gray.png
         verify hopper.jpg missing.jpg
         search hopper.jpg photos --no-cache
         """,
     "people": """
         enroll people
-        enroll Grace party.jpg grey.png --new-person --largest
+        enroll Grace party.jpg gray.png --new-person --largest
         people set Grace --meta unit=7 --consent form --retain-days 9
         people list
         people show Grace
@@ -75,18 +75,19 @@ RARE = {
 """What other tests make commands print: it takes long, or a folder that nobody can read."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lines", COMMANDS.values(), ids=COMMANDS)
-def test_commands_print_every_field_that_the_page_has(cli, album: Path, lines: str):
-    photos, people = album / "photos", album / "people"
+def test_commands_print_every_field_that_the_page_has(cli, photo_folder: Path, lines: str):
+    photos, people = photo_folder / "photos", photo_folder / "people"
     for folder in (photos, people / "Eileen"):
         folder.mkdir(parents=True)
     for name in ("hopper.jpg", "hopper2.jpg", "broken.jpg"):
-        shutil.copy(album / name, photos)
-    shutil.copy(album / "collins.jpg", people / "Eileen")
-    (album / "sorted").mkdir()
+        shutil.copy(photo_folder / name, photos)
+    shutil.copy(photo_folder / "collins.jpg", people / "Eileen")
+    (photo_folder / "sorted").mkdir()
     seen, commands = Seen(), set()
     if "migrate" in lines:  # its photo is gone, so that a template cannot be made again
-        (album / "hopper.jpg").unlink()
+        (photo_folder / "hopper.jpg").unlink()
     for line in lines.strip().splitlines():
         words = shlex.split(line)
         if "--name" in words:

@@ -66,7 +66,7 @@ def test_a_script_that_cannot_be_installed_is_told(cli, home):
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("bash") is None, reason="no bash here")
-def test_bash_completes_words_and_names_with_blanks(cli, home, album, tmp_path):
+def test_bash_completes_words_and_names_with_blanks(cli, home, photo_folder, tmp_path):
     cli("--install-completion", "bash")
     program = tmp_path / "bin" / "facekeep"
     program.parent.mkdir()

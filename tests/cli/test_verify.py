@@ -9,7 +9,7 @@ import pytest
 
 from facekeep import save_image
 
-pytestmark = pytest.mark.usefixtures("album")
+pytestmark = pytest.mark.usefixtures("photo_folder")
 
 
 @pytest.mark.slow
@@ -24,11 +24,11 @@ def test_verify_as_json(cli):
     assert no.status == 1
     assert no.json["match"] is False
     assert no.json["similarity"] < no.json["threshold"] < yes.json["threshold"]
-    nobody = cli("verify", "hopper.jpg", "grey.png", "--json")
+    nobody = cli("verify", "hopper.jpg", "gray.png", "--json")
     assert (nobody.status, nobody.json["match"], nobody.json["similarity"]) == (1, False, None)
     with_face, without = nobody.json["images"]
     assert (with_face["faces"], with_face["face"]) == (1, None)
-    assert without == {"image": "grey.png", "faces": 0, "face": None, "bbox": None, "boxes": []}
+    assert without == {"image": "gray.png", "faces": 0, "face": None, "bbox": None, "boxes": []}
 
 
 def test_verify_for_people(cli):
@@ -36,19 +36,19 @@ def test_verify_for_people(cli):
     assert yes[0].startswith("yes: similarity 0.9")
     assert yes[1].startswith("decided at a false-match rate of 0.0001")
     assert cli("verify", "hopper.jpg", "collins.jpg", "-q").out.startswith("no: similarity ")
-    outcome = cli("verify", "grey.png", "hopper.jpg", "-q")
-    assert outcome.out == "no: no face was found in grey.png\n"
-    outcome = cli("verify", "grey.png", "grey.png", "-q")
-    assert outcome.out == "no: no face was found in grey.png and in grey.png\n"
-    assert cli("verify", "grey.png", "hopper.jpg", "--json").json["reasons"] == ["no_face"]
+    outcome = cli("verify", "gray.png", "hopper.jpg", "-q")
+    assert outcome.out == "no: no face was found in gray.png\n"
+    outcome = cli("verify", "gray.png", "gray.png", "-q")
+    assert outcome.out == "no: no face was found in gray.png and in gray.png\n"
+    assert cli("verify", "gray.png", "hopper.jpg", "--json").json["reasons"] == ["no_face"]
 
 
 @pytest.mark.slow
-def test_each_picture_without_a_usable_face_is_told_of(cli, album, hopper):
-    save_image(album / "poor.png", 255 - hopper)
-    outcome = cli("verify", "grey.png", "poor.png", "-q")
+def test_each_picture_without_a_usable_face_is_told_of(cli, photo_folder, hopper):
+    save_image(photo_folder / "poor.png", 255 - hopper)
+    outcome = cli("verify", "gray.png", "poor.png", "-q")
     assert outcome.out == (
-        "no: no face was found in grey.png and the face in poor.png is unusable (unclear)\n"
+        "no: no face was found in gray.png and the face in poor.png is unusable (unclear)\n"
     )
 
 
@@ -105,9 +105,9 @@ def test_flip_threads_and_models_change_nothing_that_matters(cli):
     assert other["similarity"] != plain["similarity"]
 
 
-def test_one_of_the_two_may_come_on_standard_input(cli, album, monkeypatch):
+def test_one_of_the_two_may_come_on_standard_input(cli, photo_folder, monkeypatch):
     for words in (("-", "hopper2.jpg"), ("hopper2.jpg", "-")):
-        stream = io.TextIOWrapper(io.BytesIO((album / "hopper.jpg").read_bytes()))
+        stream = io.TextIOWrapper(io.BytesIO((photo_folder / "hopper.jpg").read_bytes()))
         monkeypatch.setattr(sys, "stdin", stream)
         outcome = cli("verify", *words, "--json")
         assert (outcome.status, outcome.json["match"]) == (0, True)

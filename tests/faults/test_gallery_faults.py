@@ -113,7 +113,7 @@ def kill_many(
 def test_kill_while_enrolling_loses_nothing_and_leaves_nothing_half_done(
     path: Path, nursery: ForkServerContext
 ) -> None:
-    acknowledged = kill_many(nursery, gallery_load.enrol_for_ever, path, times=100, longest=0.1)
+    acknowledged = kill_many(nursery, gallery_load.enroll_for_ever, path, times=100, longest=0.1)
     assert len(acknowledged) > 100
     with Gallery.open(path, space=SPACE) as gallery:
         assert gallery.check() == []
@@ -144,13 +144,13 @@ def test_kill_while_erasing_leaves_no_traces_of_what_was_acknowledged(
 # Contention
 
 
-def test_four_enrol_while_a_fifth_searches(tmp_path: Path) -> None:
+def test_four_enroll_while_a_fifth_searches(tmp_path: Path) -> None:
     path = tmp_path / "people.db"
     Gallery.open(path, space=SPACE, create=True).close()
     context = multiprocessing.get_context("spawn")
     done = context.Array("l", WRITERS)
     workers = [
-        context.Process(target=gallery_load.enrol_many, args=(str(path), writer, done))
+        context.Process(target=gallery_load.enroll_many, args=(str(path), writer, done))
         for writer in range(WRITERS)
     ]
     workers.append(
@@ -213,7 +213,7 @@ def file_size_limit(limit: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def enrol_until_full(gallery: Gallery) -> list[str]:
+def enroll_until_full(gallery: Gallery) -> list[str]:
     enrolled: list[str] = []
     for number in range(100, 2000):
         try:
@@ -227,7 +227,7 @@ def enrol_until_full(gallery: Gallery) -> list[str]:
 def test_a_file_size_limit(path: Path) -> None:
     with Gallery.open(path, space=SPACE) as gallery:
         with file_size_limit(1_000_000):
-            enrolled = enrol_until_full(gallery)
+            enrolled = enroll_until_full(gallery)
             assert enrolled
         names = {f"P{number}" for number in range(5)} | set(enrolled)
         assert {p.name for p in gallery.people()} == names
@@ -255,7 +255,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def test_a_full_disk(small_disk: Path) -> None:
     path = small_disk / "people.db"
     with Gallery.open(path, space=SPACE, create=True) as gallery:
-        enrolled = enrol_until_full(gallery)
+        enrolled = enroll_until_full(gallery)
         assert enrolled
         assert [p.name for p in gallery.people()] == sorted(enrolled)
         with pytest.raises(StorageFull):
@@ -422,7 +422,7 @@ def ordinary_user(*owned: Path) -> Iterator[None]:
         os.seteuid(0)
 
 
-def enrol_one(path: Path) -> None:
+def enroll_one(path: Path) -> None:
     with Gallery.open(path, space=SPACE) as gallery:
         gallery.enroll("Ada", three(9))
 
@@ -438,7 +438,7 @@ def test_a_gallery_that_may_not_be_written(folder: Path, path: Path, what: str) 
             folder.chmod(0o500)
         try:
             with pytest.raises(GalleryReadOnly, match="cannot be written"):
-                enrol_one(file)
+                enroll_one(file)
             assert contents(file) == before
         finally:
             folder.chmod(0o755)

@@ -62,10 +62,10 @@ def test_the_run_goes_on_and_says_what_it_left_out(
     filled = [word.format(people=people, tmp=tmp_path) for word in words.split()]
     outcome = cli(*filled)
     assert outcome.status in (0, 1), outcome.err
-    told = outcome.out + outcome.err
-    assert "lost+found" in told
-    assert "permission denied" in told
-    assert "facekeep: error" not in told
+    output = outcome.out + outcome.err
+    assert "lost+found" in output
+    assert "permission denied" in output
+    assert "facekeep: error" not in output
 
 
 @pytest.mark.usefixtures("ready_models")

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from facekeep.gallery.sqlite.index import binary_codes
 from facekeep.gallery.sqlite.index.binary_codes import encode, find_nearest, score_agreement
-from facekeep.gallery.sqlite.index.blocks import pack, widen
+from facekeep.gallery.sqlite.index.blocks import encode_block, widen
 from facekeep.gallery.sqlite.index.search_index import SearchIndex, search_exactly
 
 
@@ -86,8 +86,8 @@ def test_a_faiss_that_cannot_be_imported_is_done_without(
             assert find_nearest(blocks, blocks[0][row], 1).tolist() == [row]
     finally:
         binary_codes._has_faiss.cache_clear()
-    told = "faiss cannot be imported (libgomp.so.1: no such file); NumPy searches instead"
-    assert caplog.messages == [told]
+    message = "faiss cannot be imported (libgomp.so.1: no such file); NumPy searches instead"
+    assert caplog.messages == [message]
 
 
 def test_widening_is_exact() -> None:
@@ -113,7 +113,7 @@ def test_exact_search_by_blocks_is_exact(
     vectors = units(total, seed)
     ends = np.cumsum(sizes)
     blocks = [
-        pack(people[a:b], people[a:b].astype(np.uint64), vectors[a:b])
+        encode_block(people[a:b], people[a:b].astype(np.uint64), vectors[a:b])
         for a, b in zip(ends - sizes, ends, strict=True)
     ]
     faces = units(probes, seed + 100)
@@ -150,7 +150,7 @@ def test_codes_find_the_mates_among_strangers(monkeypatch: pytest.MonkeyPatch) -
     probes = 0.42 * mates + np.sqrt(1 - 0.42**2) * noise
     probes /= np.linalg.norm(probes, axis=1, keepdims=True)
     people = np.arange(1, 5001)
-    index = SearchIndex((pack(people, people.astype(np.uint64), strangers),), 0, 0, 0)
+    index = SearchIndex((encode_block(people, people.astype(np.uint64), strangers),), 0, 0, 0)
     exact = (probes @ strangers.T).argmax(axis=1) + 1
     found = [best[0] for best in index.search(probes, 1)]
     assert np.mean(found == exact) >= 0.99

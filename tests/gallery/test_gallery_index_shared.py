@@ -17,7 +17,7 @@ from index_kit import NAMES, VECTORS, filled, found, index_of, kept
 
 from facekeep.errors import GalleryError, StorageFull
 from facekeep.gallery import Gallery
-from facekeep.gallery.sqlite.index.block_file import BlockFile, UnusableError
+from facekeep.gallery.sqlite.index.block_file import BlockFile, UnusableIndexError
 from facekeep.gallery.sqlite.index.file_reader import FileReader
 from facekeep.gallery.sqlite.index.search_index import SearchIndex
 
@@ -65,7 +65,7 @@ def test_a_reader_that_met_a_change_takes_the_file_again_later(
         with Gallery.open(path, space=SPACE, read_only=True) as other:
 
             def changed(*_: object) -> None:
-                raise UnusableError("it is being changed")
+                raise UnusableIndexError("it is being changed")
 
             with monkeypatch.context() as patch:
                 patch.setattr(BlockFile, "blocks", changed)
@@ -85,7 +85,7 @@ def test_a_file_that_is_taken_away_while_it_is_opened_is_noticed(path: Path) -> 
         index = BlockFile(file, SPACE.width)
         assert index.header
         os.pwrite(file.fileno(), bytes(16), 0)
-        with pytest.raises(UnusableError, match="taken away"):
+        with pytest.raises(UnusableIndexError, match="taken away"):
             index.blocks()
 
 
@@ -282,7 +282,10 @@ def test_an_index_whose_erasure_was_cut_off_is_made_anew(
             patch.setattr(BlockFile, "_write", cut_off)
             with pytest.raises(GalleryError):
                 gallery.remove("P9")
-    with index_of(path).open("rb", buffering=0) as file, pytest.raises(UnusableError, match="cut"):
+    with (
+        index_of(path).open("rb", buffering=0) as file,
+        pytest.raises(UnusableIndexError, match="cut"),
+    ):
         BlockFile(file, SPACE.width).blocks()
     with Gallery.open(path, space=SPACE) as gallery:
         assert found(gallery) == [*NAMES[:9], found(gallery)[9], *NAMES[10:]]

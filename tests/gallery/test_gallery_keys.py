@@ -42,6 +42,7 @@ def test_malformed_keys(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
         load_key("env:THE_KEY")
 
 
+@pytest.mark.slow
 @given(st.text(max_size=80))
 def test_any_text_is_a_key_or_a_clear_error(text: str) -> None:
     os.environ["THE_KEY"] = text.replace("\0", "").encode(errors="ignore").decode()

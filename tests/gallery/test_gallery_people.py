@@ -60,6 +60,15 @@ def test_what_is_enrolled_is_there_after_reopening(path: Path, key: Key | None) 
         np.testing.assert_array_equal(stored, np.vstack([units(1, s) for s in (1, 2, 3)]))
 
 
+def test_a_gallery_shows_where_it_is_and_not_its_key(path: Path) -> None:
+    key = Key(b"0001020304050607" * 2)
+    with make(path, key) as gallery:
+        assert repr(gallery) == f"<Gallery {path}, templates of model-a, open>"
+    assert repr(gallery) == f"<Gallery {path}, templates of model-a, closed>"
+    with Gallery.open(path, read_only=True) as gallery:
+        assert repr(gallery) == f"<Gallery {path}, templates of model-a, read-only>"
+
+
 def test_vectors_are_stored_as_documented(path: Path) -> None:
     with make(path) as gallery:
         gallery.enroll("Ada", [new(1)])
@@ -68,7 +77,7 @@ def test_vectors_are_stored_as_documented(path: Path) -> None:
     assert blob == units(1, 1)[0].astype("<f4").tobytes()
 
 
-def test_names_are_normalised_and_unique(gallery: Gallery) -> None:
+def test_names_are_normalized_and_unique(gallery: Gallery) -> None:
     gallery.enroll(unicodedata.normalize("NFD", "  Renée "), [new(1)])
     gallery.enroll("Renée", [new(2)])
     (person,) = gallery.people()
@@ -281,9 +290,9 @@ def test_audit_tells_what_happened_without_names(gallery: Gallery) -> None:
     ]
     assert entries[0].person_id == ada.id
     assert len(gallery.audit(3)) == 3
-    told = json.dumps([entry.detail for entry in entries])
-    assert "Ada" not in told
-    assert "Bea" not in told
+    details = json.dumps([entry.detail for entry in entries])
+    assert "Ada" not in details
+    assert "Bea" not in details
 
 
 def test_spaces_do_not_mix(path: Path) -> None:

@@ -249,7 +249,7 @@ def test_an_interrupted_refresh_leaves_nothing_half_done(
             raise KeyboardInterrupt
 
         with monkeypatch.context() as patch:
-            patch.setattr("facekeep.gallery.sqlite.index.searcher.group", interrupted)
+            patch.setattr("facekeep.gallery.sqlite.index.searcher.join_small_blocks", interrupted)
             with pytest.raises(KeyboardInterrupt):
                 gallery.search(units(1))
         hits = gallery.search(units(1, 2), 5)[0]

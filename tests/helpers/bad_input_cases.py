@@ -7,7 +7,6 @@ import runpy
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from bad_input_kit import KEY, Case, World, bomb_jpeg, bomb_png, flipped
@@ -262,11 +261,11 @@ FOLDERS = [
     Case("searched for nobody", "search no.jpg .", 2, "image", "no.jpg: there is no such file"),
     Case(
         "searched for no face",
-        "search grey.png . --no-cache",
+        "search gray.png . --no-cache",
         2,
         "image",
-        "grey.png: no face was found; use a picture that shows the face",
-        lambda w: facekeep.save_image(w.root / "grey.png", np.full((90, 90, 3), 128, np.uint8)),
+        "gray.png: no face was found; use a picture that shows the face",
+        lambda w: facekeep.save_image(w.root / "gray.png", np.full((90, 90, 3), 128, np.uint8)),
     ),
     Case("missing", "search hopper.jpg no", 2, "image", "no: the folder cannot be read"),
     Case("a file", "cluster hopper.jpg", 2, "image", "hopper.jpg: is a file; name a folder"),
@@ -662,11 +661,11 @@ NAMES = [
     ),
     Case(
         "refused by a picture without a face",
-        ["people", "refuse", "Grace Hopper", "grey.png"],
+        ["people", "refuse", "Grace Hopper", "gray.png"],
         2,
         "image",
-        "no face was found in grey.png; use one that shows the face",
-        lambda w: facekeep.save_image(w.root / "grey.png", np.full((90, 90, 3), 128, np.uint8)),
+        "no face was found in gray.png; use one that shows the face",
+        lambda w: facekeep.save_image(w.root / "gray.png", np.full((90, 90, 3), 128, np.uint8)),
     ),
 ]
 
@@ -771,13 +770,6 @@ EXPORTS = [
 ]
 
 
-def _only_the_detector(source: Any) -> Path | None:
-    from importlib.metadata import distribution
-
-    found = Path(str(distribution(source.distribution).locate_file(source.path)))
-    return found if "yunet" in source.path else None
-
-
 def _own_models(w: World) -> None:
     (w.root / "models").mkdir()
     w.patch.setenv("FACEKEEP_MODELS", str(w.root / "models"))
@@ -794,14 +786,13 @@ def _own_model(w: World) -> None:
     import_model(_network(w, "n.onnx"), "mine")
 
 
-CUT = "models pull sface"
 MODELS = [
     Case(
         "changed",
         "identify hopper.jpg",
         3,
         "model_corrupt",
-        f"its SHA-256 is not the published one; pull the model; run: facekeep {CUT}",
+        "its SHA-256 is not the published one; install facekeep again",
         lambda w: w.weights("sface", flipped),
     ),
     Case(
@@ -809,7 +800,7 @@ MODELS = [
         "verify hopper.jpg collins.jpg",
         3,
         "model_corrupt",
-        f"bytes where 10,667,852 are expected; pull the model; run: facekeep {CUT}",
+        "bytes where 10,703,586 are expected; install facekeep again",
         lambda w: w.weights("sface", lambda data: data[:5000]),
     ),
     Case(
@@ -817,7 +808,7 @@ MODELS = [
         "detect hopper.jpg",
         3,
         "model_corrupt",
-        "run: facekeep models pull yunet",
+        "install facekeep again",
         lambda w: w.weights("yunet", lambda data: b"\0" * len(data)),
     ),
     Case(
@@ -833,8 +824,8 @@ MODELS = [
         "identify hopper.jpg",
         2,
         "model_not_found",
-        f"the files of model 'sface' are not on this machine; pull the model; run: facekeep {CUT}",
-        lambda w: w.patch.setattr("facekeep.models.resolve._in_distribution", _only_the_detector),
+        "the files of model 'sface' are not on this machine; install facekeep again",
+        lambda w: w.without_weights("sface"),
     ),
     Case("unknown", "models info nobody", 2, "model_not_found", "nobody"),
     Case("unknown, to pull", "models pull nobody", 2, "model_not_found", "nobody"),

@@ -24,6 +24,7 @@ import pytest
 from facekeep import FaceEngine, Gallery, NewTemplate, Space, load_key, save_image
 from facekeep.gallery import generate_key
 from facekeep.models import entry
+from facekeep.models.resolve import WEIGHTS
 
 NOBODY = 65534
 KEY = "--key file:gallery.key"
@@ -136,6 +137,15 @@ class World:
         self.patch.setenv("FACEKEEP_MODELS", str(self.root / "models"))
         file = entry(model).files[0]
         self.write(f"models/{model}/{file.name}", change(_published(model)))
+
+    def without_weights(self, model: str) -> None:
+        """Let the weights of a model be missing where facekeep is installed."""
+        folder = self.root / "installed"
+        folder.mkdir()
+        for path in WEIGHTS.glob("*.onnx"):
+            if path.name != entry(model).files[0].name:
+                (folder / path.name).symlink_to(path)
+        self.patch.setattr("facekeep.models.resolve.WEIGHTS", folder)
 
     # Limits
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 
 import numpy as np
-from adapters.base import Found, Recogniser, Settings
+from adapters.base import Found, Recognizer, Settings
 
 
-class Adapter(Recogniser):
+class Adapter(Recognizer):
     width = 64
 
     def __init__(self, settings: Settings) -> None:

@@ -28,8 +28,8 @@ def three(number: int) -> list[NewTemplate]:
     return [NewTemplate(unit(number, 0), crop=crop), *rest]
 
 
-def enrol_for_ever(path: str, first: int, say: Connection) -> None:
-    """Enrol one person after the other and acknowledge each."""
+def enroll_for_ever(path: str, first: int, say: Connection) -> None:
+    """Enroll one person after the other and acknowledge each."""
     with Gallery.open(path, space=SPACE) as gallery:
         say.send("ready")
         for number in range(first, first + 1000):
@@ -38,7 +38,7 @@ def enrol_for_ever(path: str, first: int, say: Connection) -> None:
 
 
 def erase_for_ever(path: str, first: int, say: Connection) -> None:
-    """Enrol and erase one person after the other and acknowledge each erasure."""
+    """Enroll and erase one person after the other and acknowledge each erasure."""
     with Gallery.open(path, space=SPACE) as gallery:
         say.send("ready")
         for number in range(first, first + 1000):
@@ -48,8 +48,8 @@ def erase_for_ever(path: str, first: int, say: Connection) -> None:
             say.send(name)
 
 
-def enrol_many(path: str, writer: int, done: SynchronizedArray[int]) -> None:
-    """Enrol this writer's templates, two for each person, one by one."""
+def enroll_many(path: str, writer: int, done: SynchronizedArray[int]) -> None:
+    """Enroll this writer's templates, two for each person, one by one."""
     with Gallery.open(path, space=SPACE) as gallery:
         for number in range(EACH):
             gallery.enroll(f"W{writer}-{number // 2}", [NewTemplate(unit(writer, number))])

@@ -66,7 +66,7 @@ class Hub(ThreadingHTTPServer):
 
 
 def whole(content: bytes) -> Answer:
-    """Serve a file, and honour ranges."""
+    """Serve a file, and honor ranges."""
 
     def answer(request: Request) -> None:
         part = content[request.start :]

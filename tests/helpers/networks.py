@@ -116,8 +116,8 @@ def refusing(reason: str) -> bytes:
     return network(nodes, {"axes": np.array([1])}, shape, ["n", 1])
 
 
-def quantised() -> tuple[bytes, NDArray[np.float32], NDArray[np.float32]]:
-    """Build a block-quantised network as OpenCV's zoo does, flaws included.
+def quantized() -> tuple[bytes, NDArray[np.float32], NDArray[np.float32]]:
+    """Build a block-quantized network as OpenCV's zoo does, flaws included.
 
     Returns:
         The file, and the float32 weight (6, 10) and bias (6) that its constants stand for. It

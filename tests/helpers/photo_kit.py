@@ -1,4 +1,4 @@
-"""A small album of real photos for the commands over folders."""
+"""A small folder of real photos for the commands over folders."""
 
 from __future__ import annotations
 
@@ -9,39 +9,24 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from facekeep import FaceEngine, save_image
-from facekeep.models.paths import cache_dir
+from facekeep import save_image
 
 Pixels = NDArray[np.uint8]
 
 
-@pytest.fixture(scope="session")
-def folded_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache folder in which the models are ready to run: converting them takes long."""
-    folder = tmp_path_factory.mktemp("folded")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("FACEKEEP_CACHE", str(folder))
-        with FaceEngine(threads=1) as engine:
-            engine.analyze(np.zeros((64, 64, 3), np.uint8))
-            engine._analyzer._embedder.get()
-        assert cache_dir() == folder
-    return folder
-
-
 @pytest.fixture
-def cache(tmp_path: Path, folded_models: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder of caches for one test, without a cache of photos."""
     folder = tmp_path / "cache"
     folder.mkdir()
-    (folder / "models").symlink_to(folded_models / "models")
     monkeypatch.setenv("FACEKEEP_CACHE", str(folder))
     return folder
 
 
 @pytest.fixture
-def album(tmp_path: Path, hopper: Pixels, collins: Pixels) -> Path:
+def photo_folder(tmp_path: Path, hopper: Pixels, collins: Pixels) -> Path:
     """Two photos each of Hopper and Collins, one of a wall, and a file that is no picture."""
-    folder = tmp_path / "album"
+    folder = tmp_path / "pictures"
     (folder / "more").mkdir(parents=True)
     faces = {"hopper": hopper[:400, 60:460], "collins": collins[:260, 90:350]}
     for name, pixels in faces.items():

@@ -33,10 +33,10 @@ def write_photo(
     path: Path, image: NDArray[np.uint8], face: Face, person: str, rng: np.random.Generator
 ) -> None:
     """Write a photo of 128 pixels around a face, and what is known about it."""
-    centre = tuple(face.landmarks.mean(axis=0).tolist())
+    center = tuple(face.landmarks.mean(axis=0).tolist())
     eyes = float(np.linalg.norm(face.landmarks[1] - face.landmarks[0]))
-    matrix = cv2.getRotationMatrix2D(centre, rng.uniform(-20, 20), rng.uniform(25, 45) / eyes)
-    matrix[:, 2] += 64 - np.array(centre)
+    matrix = cv2.getRotationMatrix2D(center, rng.uniform(-20, 20), rng.uniform(25, 45) / eyes)
+    matrix[:, 2] += 64 - np.array(center)
     points = face.landmarks @ matrix[:, :2].T + matrix[:, 2]
     save_image(path.with_suffix(".png"), cv2.warpAffine(image, matrix, (128, 128)))
     low, high = points.min(axis=0) - 15, points.max(axis=0) + 15

@@ -23,7 +23,7 @@ def write_people(
 ) -> Path:
     """Write a folder for each person: one look a person, a little noise and light an image."""
     for person in range(first, first + people):
-        look = _look(portraits[person % len(portraits)], np.random.default_rng(person))
+        look = _paint_person(portraits[person % len(portraits)], np.random.default_rng(person))
         for number in range(images):
             rng = np.random.default_rng((person, number))
             light = look * rng.uniform(0.8, 1.2) + rng.normal(0, 8, look.shape)
@@ -34,15 +34,15 @@ def write_people(
     return folder
 
 
-def _look(portrait: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.float64]:
+def _paint_person(portrait: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.float64]:
     side = min(portrait.shape[:2])
     corners = np.float32([[0, 0], [side, 0], [0, side]]) * 0.6 + rng.uniform(0, 0.3 * side, (3, 2))
     warp = cv2.getAffineTransform(
         corners.astype(np.float32), np.float32([[0, 0], [SIDE, 0], [0, SIDE]])
     )
     crop = cv2.warpAffine(np.ascontiguousarray(portrait), warp, (SIDE, SIDE))
-    colours = rng.dirichlet([1, 1, 1], 3)
-    return np.asarray(crop @ colours.T, np.float64)
+    colors = rng.dirichlet([1, 1, 1], 3)
+    return np.asarray(crop @ colors.T, np.float64)
 
 
 def small(data: Path, **values: Any) -> Recipe:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from facekeep._internal.memory import Room, free_memory, has_room
+from facekeep._internal.memory import MemoryBudget, can_allocate, free_memory
 
 MB = 1 << 20
 
@@ -63,23 +63,23 @@ def test_this_machine_tells() -> None:
 
 
 def test_who_is_alone_does_not_wait_and_small_ones_never_do() -> None:
-    room = Room(lambda: 100 * MB)
-    with room.taken(99 * MB), room.taken(MB), room.taken(MB):
+    budget = MemoryBudget(lambda: 100 * MB)
+    with budget.taken(99 * MB), budget.taken(MB), budget.taken(MB):
         pass
-    with pytest.raises(MemoryError, match="it takes 101 MB"), room.taken(101 * MB):
+    with pytest.raises(MemoryError, match="it takes 101 MB"), budget.taken(101 * MB):
         pytest.fail("there is no room")
-    with Room(lambda: None).taken(1 << 50):
+    with MemoryBudget(lambda: None).taken(1 << 50):
         pass
 
 
 def test_threads_take_turns() -> None:
-    room, inside, most = Room(lambda: 300 * MB), 0, 0
+    budget, inside, most = MemoryBudget(lambda: 300 * MB), 0, 0
     lock = threading.Lock()
 
     def work() -> None:
         nonlocal inside, most
         for _ in range(50):
-            with room.taken(70 * MB):
+            with budget.taken(70 * MB):
                 with lock:
                     inside += 1
                     most = max(most, inside)
@@ -97,18 +97,18 @@ def test_threads_take_turns() -> None:
 
 
 def test_there_is_room_for_little_and_none_for_all() -> None:
-    assert has_room(1 << 20)
-    assert not has_room(1 << 60)
-    assert not has_room(1 << 80)
+    assert can_allocate(1 << 20)
+    assert not can_allocate(1 << 60)
+    assert not can_allocate(1 << 80)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="a limit of Linux's")
 def test_a_limit_of_the_process_counts() -> None:
     code = (
-        "import resource; from facekeep._internal.memory import has_room\n"
+        "import resource; from facekeep._internal.memory import can_allocate\n"
         "taken = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize()\n"
         "resource.setrlimit(resource.RLIMIT_AS, (taken + (64 << 20), resource.RLIM_INFINITY))\n"
-        "print(has_room(1 << 20), has_room(256 << 20))"
+        "print(can_allocate(1 << 20), can_allocate(256 << 20))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["True", "False"]

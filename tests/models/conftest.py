@@ -1,4 +1,4 @@
-"""Small networks made on the spot, and a cache that the tests of this folder share."""
+"""Small networks made on the spot, and folders of one test."""
 
 from __future__ import annotations
 
@@ -10,18 +10,6 @@ from hub import Hub
 from networks import embedder
 
 from facekeep.models import download
-
-
-@pytest.fixture(scope="session")
-def _cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("cache")
-
-
-@pytest.fixture
-def cache(_cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A cache folder in which the default models are folded once for all tests."""
-    monkeypatch.setenv("FACEKEEP_CACHE", str(_cache))
-    return _cache
 
 
 @pytest.fixture

@@ -134,7 +134,7 @@ def test_the_keys_of_older_versions_are_read_and_written_anew(models: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("damage", "told"),
+    ("damage", "message"),
     [
         ("unknown task", "task = 'guess': expected one of detect, refine, orient, quality, embed"),
         ("text as number", "width = '8': expected a whole number from 1 to 65536"),
@@ -144,16 +144,16 @@ def test_the_keys_of_older_versions_are_read_and_written_anew(models: Path) -> N
     ],
 )
 def test_a_damaged_entry_names_the_key_and_what_is_expected(
-    models: Path, damage: str, told: str
+    models: Path, damage: str, message: str
 ) -> None:
     put(models, "bad", DAMAGES[damage])
-    with pytest.raises(ModelError, match=f"bad/{ENTRY_FILE}: {told}"):
+    with pytest.raises(ModelError, match=f"bad/{ENTRY_FILE}: {message}"):
         room.entry("bad")
 
 
 HEAD = GOOD.partition("files")[0]
 DAMAGES = {
-    "unknown key": GOOD + 'colours = "rgb"\n',
+    "unknown key": GOOD + 'colors = "rgb"\n',
     "missing key": GOOD.replace('color = "rgb"', ""),
     "unknown task": GOOD.replace('"embed"', '"guess"'),
     "unknown color": GOOD.replace('"rgb"', '"yuv"'),

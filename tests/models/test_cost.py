@@ -14,7 +14,7 @@ from facekeep.errors import ModelError, ModelNotFound
 from facekeep.lab import nn
 from facekeep.models import FileEntry, ModelEntry, entry, import_model, model_cost
 from facekeep.models.paths import models_dir
-from facekeep.models.weight_packing import Numbers, pack
+from facekeep.models.weight_packing import Numbers, pack_weights
 
 pytestmark = pytest.mark.usefixtures("models")
 
@@ -59,7 +59,7 @@ def test_a_packed_network_costs_what_it_did(kind: Numbers) -> None:
         helper.make_node("MatMul", ["b", "m"], ["y"]),
     ]
     weights = {"w": numbers(32, 3, 3, 3), "m": numbers(32 * 8 * 8, 8)}
-    content = pack(network(nodes, weights, ["n", 3, 8, 8], ["n", 8]), kind)
+    content = pack_weights(network(nodes, weights, ["n", 3, 8, 8], ["n", 8]), kind)
     assert model_cost(placed(content)).macs == 32 * 8 * 8 * 27 + 32 * 8 * 8 * 8
 
 
@@ -108,7 +108,7 @@ def test_flops_are_twice_the_multiply_accumulates() -> None:
     assert (cost.macs, cost.flops, cost.input_size) == (384, 768, 8)
 
 
-def test_a_network_of_any_size_is_counted_at_one(cache: Path) -> None:
+def test_a_network_of_any_size_is_counted_at_one() -> None:
     cost = model_cost(entry("yunet"))
     assert cost.input_size == 640
     assert cost.params == entry("yunet").params

@@ -153,6 +153,7 @@ def test_a_passing_fault_is_tried_again(hub: Hub, target: Path, code: int) -> No
     assert str(code) in refused(hub.url("/g", status(code)), target.with_name("other"))
 
 
+@pytest.mark.slow
 def test_a_silent_server_is_given_up(
     hub: Hub, target: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -235,6 +236,7 @@ def test_a_folder_in_the_way_is_one_line(hub: Hub, target: Path) -> None:
         fetch(hub.url("/f", whole(CONTENT)), target)
 
 
+@pytest.mark.slow
 def test_an_interrupted_process_leaves_a_part_to_go_on_from(hub: Hub, target: Path) -> None:
     url = hub.url("/f", stalling(CONTENT, 100_000, 30), whole(CONTENT))
     code = (

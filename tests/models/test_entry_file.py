@@ -15,7 +15,6 @@ from facekeep.models.entry_file import format_entry, parse_entry
 from facekeep.models.model_entry import (
     ArchiveSource,
     BundledSource,
-    DistributionSource,
     FileSource,
     PackageSource,
     Source,
@@ -55,7 +54,7 @@ def test_another_feed_is_another_space(change: dict[str, Any]) -> None:
         {"notes": "other"},
         {"folder": Path("/other")},
         {"runtime": "litert"},
-        {"files": (structs.replace(entry("sface").files[0], conversion=None),)},
+        {"files": (structs.replace(entry("sface").files[0], sha256="0" * 64),)},
     ],
     ids=lambda change: next(iter(change)),
 )
@@ -71,7 +70,6 @@ SOURCES = st.one_of(
     st.builds(UrlSource, LINES),
     st.builds(FileSource, LINES),
     st.builds(BundledSource, st.just("net.onnx")),
-    st.builds(DistributionSource, LINES, LINES, LINES),
     st.builds(ArchiveSource, LINES, DIGESTS, st.integers(1, 99), LINES),
     st.builds(PackageSource, LINES, st.just("a-1.whl"), DIGESTS, st.integers(1, 99), LINES),
 )
@@ -121,7 +119,7 @@ REMOTE = (
     PackageSource("a", "a-1.whl", "0" * 64, 1, "b"),
     ArchiveSource("https://a/b.tgz", "0" * 64, 1, "b"),
 )
-LOCAL = (BundledSource("b"), DistributionSource("a", "1", "b"), FileSource("/b"))
+LOCAL = (BundledSource("b"), FileSource("/b"))
 
 
 def test_a_model_of_the_catalog_that_only_the_network_has_is_offered() -> None:

@@ -102,7 +102,7 @@ def test_what_is_no_face_embedder_is_refused(
 
 
 @pytest.mark.slow
-def test_the_detector_is_no_face_embedder(models: Path, cache: Path) -> None:
+def test_the_detector_is_no_face_embedder(models: Path) -> None:
     with pytest.raises(ModelError, match="no face embedder"):
         import_model(locate(entry("yunet")), "mine")
 
@@ -164,6 +164,7 @@ def test_a_name_taken_meanwhile_is_refused(
     assert [path.name for path in models.iterdir()] == ["mine"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -445,6 +446,7 @@ def test_data_elsewhere_are_not_read(models: Path, two_files: Path, kind: str) -
 # ---- networks that do harm -----------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["crash", "hang", "memory", "exit", "talk"])
 def test_a_network_that_does_harm_does_it_in_a_child(
     models: Path, network: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kind: str
@@ -461,9 +463,9 @@ def test_a_network_that_does_harm_does_it_in_a_child(
     (package / "harmful.py").write_text(f"def adapt(*given):\n    {harm}\n")
     monkeypatch.setenv("PYTHONPATH", str(package))
 
-    def harmed(told: str, function: str, *arguments: object) -> object:
+    def harmed(label: str, function: str, *arguments: object) -> object:
         seconds = 2 if kind == "hang" else 60
-        return call(told, "harmful:adapt", *arguments, seconds=seconds)
+        return call(label, "harmful:adapt", *arguments, seconds=seconds)
 
     monkeypatch.setattr("facekeep.models.importing.call", harmed)
     expected = {

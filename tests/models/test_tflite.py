@@ -123,9 +123,7 @@ def test_only_the_right_runtime_runs_a_model(tflite: Path, network: Path) -> Non
 
 
 @pytest.mark.slow
-def test_the_engine_runs_each_model_with_its_own_runtime(
-    tflite: Path, cache: Path, hopper: np.ndarray
-) -> None:
+def test_the_engine_runs_each_model_with_its_own_runtime(tflite: Path, hopper: np.ndarray) -> None:
     import_model(tflite, "lite", arch="tflite")
     with FaceEngine(embedder="lite", threads=1) as engine:
         (face,) = engine.analyze(hopper)
@@ -158,6 +156,7 @@ def test_without_litert_the_cure_is_named(
     assert [path.name for path in models.iterdir()] == ["lite"]
 
 
+@pytest.mark.slow
 def test_its_operations_are_not_counted(tflite: Path) -> None:
     made = import_model(tflite, "lite", arch="tflite")
     with pytest.raises(InputError, match="'lite' is no ONNX network"):
@@ -167,7 +166,7 @@ def test_its_operations_are_not_counted(tflite: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.shared
 def test_a_published_network_tells_people_apart(
-    shared: Path, cache: Path, hopper: np.ndarray, collins: np.ndarray
+    shared: Path, hopper: np.ndarray, collins: np.ndarray
 ) -> None:
     file = shared / "weights" / "edgeface_xs_gamma_06_float16.tflite"
     made = import_model(file, "xs16", arch="tflite")

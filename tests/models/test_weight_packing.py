@@ -15,7 +15,7 @@ from onnx import helper, numpy_helper
 
 from facekeep.errors import InputError, ModelCorrupt
 from facekeep.lab.compress.onnx_layers import fold_constants
-from facekeep.models.weight_packing import Numbers, is_packed, pack, unpack
+from facekeep.models.weight_packing import Numbers, is_packed, pack_weights, unpack
 from facekeep.runtime import RuntimeOptions, open_session
 
 PACKED: list[Numbers] = ["float16", "int8"]
@@ -71,14 +71,14 @@ def results(content: bytes) -> NDArray[np.float32]:
 
 
 def test_float32_is_the_file_as_it_is(source: bytes) -> None:
-    assert pack(source, "float32") is source
+    assert pack_weights(source, "float32") is source
 
 
 @pytest.mark.parametrize(("numbers", "share"), [("float16", 0.55), ("int8", 0.45)])
 def test_the_file_shrinks_and_stays_the_same(source: bytes, numbers: Numbers, share: float) -> None:
-    packed = pack(source, numbers)
+    packed = pack_weights(source, numbers)
     assert len(packed) < share * len(source)
-    assert pack(source, numbers) == packed, "equal input gives equal bytes"
+    assert pack_weights(source, numbers) == packed, "equal input gives equal bytes"
     onnx.checker.check_model(onnx.load_model_from_string(packed), full_check=True)
     wanted, found = results(source), results(packed)
     error = np.abs(found - wanted).max() / np.abs(wanted).max()
@@ -87,7 +87,7 @@ def test_the_file_shrinks_and_stays_the_same(source: bytes, numbers: Numbers, sh
 
 def test_what_is_small_or_no_weight_keeps_its_precision(source: bytes) -> None:
     for numbers in PACKED:
-        kept = stored(pack(source, numbers))
+        kept = stored(pack_weights(source, numbers))
         np.testing.assert_array_equal(kept["bias"][0], WEIGHTS["bias"])
         assert [each.dtype for each in kept["places"]] == [np.float16]
     assert {name for name, parts in kept.items() if parts[0].dtype == np.int8} == set(MATRICES)
@@ -95,7 +95,7 @@ def test_what_is_small_or_no_weight_keeps_its_precision(source: bytes) -> None:
 
 @pytest.mark.parametrize("name", MATRICES)
 def test_weights_are_rounded_to_half_a_step_of_their_block(source: bytes, name: str) -> None:
-    (whole, step, _), wanted = stored(pack(source, "int8"))[name], WEIGHTS[name]
+    (whole, step, _), wanted = stored(pack_weights(source, "int8"))[name], WEIGHTS[name]
     values = whole * step
     blocks = wanted.reshape(values.shape)
     assert np.all(np.abs(values - blocks) <= step * 0.501)
@@ -117,7 +117,7 @@ def test_weights_behind_constant_nodes_are_rounded_too() -> None:
     ]
     weights = {"last": normal(600, 32), "scale": normal(600), "axis": np.array([1])}
     content = network(nodes, weights | {"first": normal(3, 32)}, ["n", 3, 16, 16], ["n", 600])
-    graph = onnx.load_model_from_string(pack(content, "int8")).graph
+    graph = onnx.load_model_from_string(pack_weights(content, "int8")).graph
     kinds = [numpy_helper.to_array(item).dtype for item in graph.initializer]
     assert kinds.count(np.dtype(np.int8)) == 1, "a scale is no matrix, and rounded to 16 bits only"
     assert kinds.count(np.dtype(np.float16)) == 1
@@ -125,7 +125,7 @@ def test_weights_behind_constant_nodes_are_rounded_too() -> None:
 
 @pytest.mark.parametrize("numbers", get_args(Numbers))
 def test_packed_constants_are_opened_out_as_they_are_run(source: bytes, numbers: Numbers) -> None:
-    found = unpack(onnx.load_model_from_string(pack(source, numbers)).graph)
+    found = unpack(onnx.load_model_from_string(pack_weights(source, numbers)).graph)
     for name, wanted in WEIGHTS.items():
         assert found[name].dtype == np.float32
         np.testing.assert_allclose(found[name], wanted, atol=np.abs(wanted).max() / 254 + 1e-3)
@@ -138,17 +138,17 @@ def test_packed_constants_are_opened_out_as_they_are_run(source: bytes, numbers:
 def test_what_is_packed_is_packed_anew_once_opened(
     source: bytes, first: Numbers, then: Numbers
 ) -> None:
-    before = pack(source, first)
+    before = pack_weights(source, first)
     assert is_packed(before)
     assert not is_packed(source)
     assert not is_packed(fold_constants(before))
-    again = results(pack(fold_constants(before), then))
+    again = results(pack_weights(fold_constants(before), then))
     whole = results(source)
     assert np.abs(again - whole).max() < 0.03 * np.abs(whole).max()
 
 
 def test_damaged_constants_are_told(source: bytes) -> None:
-    model = onnx.load_model_from_string(pack(source, "int8"))
+    model = onnx.load_model_from_string(pack_weights(source, "int8"))
     shape = next(item for item in model.graph.initializer if item.name.startswith("shape"))
     shape.CopyFrom(numpy_helper.from_array(np.array([7, 7]), shape.name))
     with pytest.raises(ModelCorrupt, match="a constant of the network is damaged"):
@@ -162,7 +162,7 @@ def test_rows_of_nothing_stay_nothing() -> None:
         helper.make_node("MatMul", ["f", "m"], ["y"]),
     ]
     content = network(nodes, weights, ["n", 3, 16, 16], ["n", 8])
-    assert not results(pack(content, "int8")).any()
+    assert not results(pack_weights(content, "int8")).any()
 
 
 @pytest.mark.parametrize("numbers", PACKED)
@@ -179,12 +179,12 @@ def test_the_runtime_opens_the_constants_out_once(
         onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         return [node.op_type for node in onnx.load(tmp_path / "run.onnx").graph.node]
 
-    assert run_by(pack(source, numbers)) == run_by(source)
+    assert run_by(pack_weights(source, numbers)) == run_by(source)
 
 
 def test_what_cannot_be_packed_is_one_line(source: bytes) -> None:
     assert get_args(Numbers) == ("float32", *PACKED)
     with pytest.raises(InputError, match="one of float32, float16, int8, not 'int4'"):
-        pack(source, "int4")  # type: ignore[arg-type]
+        pack_weights(source, "int4")  # type: ignore[arg-type]
     with pytest.raises(ModelCorrupt, match="cannot be read as ONNX"):
-        pack(b"no network", "int8")
+        pack_weights(b"no network", "int8")

@@ -48,8 +48,8 @@ def test_noisy_points_are_fitted_as_umeyama_fits_them(count, angle, scale, seed)
     random = np.random.default_rng(seed)
     source = random.uniform(0, 100, (count, 2))
     target = moved(similarity(angle, scale, 3, -7), source) + random.normal(0, scale, (count, 2))
-    centred = source - source.mean(axis=0)
-    covariance = centred.T @ (target - target.mean(axis=0))
+    centered = source - source.mean(axis=0)
+    covariance = centered.T @ (target - target.mean(axis=0))
     # Two solutions meet when the points look as much mirrored as turned; neither is "the" answer.
     assume(np.linalg.det(covariance) > 1e-3 * np.linalg.norm(covariance) ** 2)
     theirs = SimilarityTransform.from_estimate(source, target)
@@ -121,10 +121,11 @@ def test_landmarks_land_on_the_template(angle, scale, size):
         crop = align(np.repeat(dot[..., None], 3, 2).round().astype(np.uint8), points, size)
         weights = crop[..., 0].astype(float)
         y, x = np.mgrid[:size, :size]
-        centre = [(weights * axis).sum() / weights.sum() for axis in (x, y)]
-        np.testing.assert_allclose(centre, template(size)[place], atol=0.08)
+        center = [(weights * axis).sum() / weights.sum() for axis in (x, y)]
+        np.testing.assert_allclose(center, template(size)[place], atol=0.08)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [0.25, 0.9, 1, 1.5, 2, 2.5, 3.9, 5, 8, 9.7, 17])
 def test_no_shift_creeps_in_at_any_size(scale):
     """A linear ramp survives every averaging, so any shift shows as another gray."""
@@ -186,7 +187,6 @@ def test_images_smaller_than_the_crop_do_no_harm(shape, scale):
     assert crop.max() <= 200
 
 
-@pytest.mark.usefixtures("opencv_4")
 @pytest.mark.parametrize("shape", [(1, 100_000), (100_000, 1), (2, 200_000)])
 def test_a_strip_longer_than_a_short_integer_is_averaged_like_any_image(shape):
     """A pixel of the crop covers 700 x 700, then 8 x 8, of the image: a white line, else black."""
@@ -197,7 +197,6 @@ def test_a_strip_longer_than_a_short_integer_is_averaged_like_any_image(shape):
     assert align(image, points).sum() == pytest.approx(255 * 3 * min(shape) * 112 / 8, rel=0.1)
 
 
-@pytest.mark.usefixtures("opencv_4")
 def test_a_panorama_wider_than_a_short_integer_is_no_obstacle(collins):
     wide = np.zeros((300, 40_000, 3), np.uint8)
     wide[:, 38_000:38_512] = collins[:300]

@@ -99,9 +99,9 @@ def test_no_size_of_image_is_an_obstacle(shape, min_face):
 @pytest.mark.slow
 @settings(max_examples=30)
 @given(st.integers(1, 700), st.integers(1, 700), st.integers(0, 255))
-def test_an_image_without_a_face_gives_an_empty_list(width, height, grey):
+def test_an_image_without_a_face_gives_an_empty_list(width, height, gray):
     with Detector(options=RuntimeOptions(threads=1)) as detector:
-        assert detector.detect(np.full((height, width, 3), grey, np.uint8)) == []
+        assert detector.detect(np.full((height, width, 3), gray, np.uint8)) == []
 
 
 @pytest.mark.parametrize("factor", [0.3, 0.5, 0.8, 1.25, 2, 4.1, 8])
@@ -136,8 +136,8 @@ def test_a_face_that_fills_the_frame_is_found_once(detector, collins, size, marg
     close = scaled(collins[y1:y2, x1:x2], size / (x2 - x1))
     (found,) = detector.detect(close)
     assert width_of(found) > 0.6 * size
-    centre = (found.bbox[:2] + found.bbox[2:]) / 2
-    np.testing.assert_allclose(centre, [side / 2 for side in close.shape[1::-1]], atol=0.15 * size)
+    center = (found.bbox[:2] + found.bbox[2:]) / 2
+    np.testing.assert_allclose(center, [side / 2 for side in close.shape[1::-1]], atol=0.15 * size)
 
 
 def test_a_small_face_needs_no_more_than_the_stated_size(detector, head):
@@ -221,6 +221,7 @@ def test_shrinking_in_one_direction_only_does_not_alias():
     assert np.abs(thin.astype(int) - 127).max() < 30
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(480, 640), (481, 640), (482, 641), (1500, 2000), (7, 9)])
 @pytest.mark.parametrize("part", [0.5, 0.25, 0.16, 0.03])
 def test_shrinking_keeps_the_place_and_the_gray(shape, part):
@@ -341,9 +342,9 @@ def test_every_face_of_a_huge_picture_is_found_once(head):
     with Detector(min_face=20) as detector:
         found = detector.detect(image)
     assert len(found) == len(faces)
-    centres = np.array([(face.bbox[:2] + face.bbox[2:]) / 2 for face in found])
+    centers = np.array([(face.bbox[:2] + face.bbox[2:]) / 2 for face in found])
     for size, x, y in faces:
-        near = np.abs(centres - [x, y]).max(axis=1) < 0.25 * size + 3
+        near = np.abs(centers - [x, y]).max(axis=1) < 0.25 * size + 3
         assert near.sum() == 1
         assert width_of(found[near.argmax()]) == pytest.approx(size, rel=0.25)
 
@@ -550,9 +551,9 @@ def real_photos(shared):
     sources += sorted((shared / "lfw" / "images").glob("*/*_0001.jpg"))[::130]
     for source in sources:
         image = load_image(source)[:640, :640]
-        canvas = np.zeros((640, 640, 3), np.uint8)
-        canvas[: image.shape[0], : image.shape[1]] = image
-        yield canvas
+        picture = np.zeros((640, 640, 3), np.uint8)
+        picture[: image.shape[0], : image.shape[1]] = image
+        yield picture
 
 
 def one_look(monkeypatch, **options) -> Detector:

@@ -93,11 +93,11 @@ def unit(values):
     return np.asarray(values) / np.linalg.norm(values)
 
 
-COLOURS = ([200, 100, 50], [10, 20, 250], [77, 77, 77], [1, 0, 255])
+COLORS = ([200, 100, 50], [10, 20, 250], [77, 77, 77], [1, 0, 255])
 
 
 def plain(size):
-    return np.stack([np.full((size, size, 3), color, np.uint8) for color in COLOURS])
+    return np.stack([np.full((size, size, 3), color, np.uint8) for color in COLORS])
 
 
 @pytest.mark.parametrize("flip", [False, True])
@@ -124,9 +124,9 @@ def test_the_network_is_fed_what_the_catalog_says(
         assert (embedder.size, embedder.width) == (size, width)
         found = embedder.embed(plain(size))
     order = [2, 1, 0] if color == "bgr" else [0, 1, 2]
-    fed = (np.array(COLOURS, float)[:, order] - mean) * scale
+    fed = (np.array(COLORS, float)[:, order] - mean) * scale
     expected = [unit([(1 + i // 3) * row[i % 3] for i in range(width)]) for row in fed]
-    assert found.shape == (len(COLOURS), width)
+    assert found.shape == (len(COLORS), width)
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, expected, atol=2e-5)
 

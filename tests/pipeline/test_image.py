@@ -26,7 +26,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from facekeep._internal.memory import Room
+from facekeep._internal.memory import MemoryBudget
 from facekeep.errors import FacekeepError, Hint, ImageError, InputError, StorageFull
 from facekeep.pipeline.image import (
     Reduced,
@@ -135,12 +135,12 @@ def test_heic_names_the_extra_when_it_is_missing(
         load_image(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(40))
 
 
-def grey_of(photo: RGB) -> RGB:
+def gray_of(photo: RGB) -> RGB:
     return np.asarray(Image.fromarray(photo).convert("L"))
 
 
-def stacked(grey: NDArray[Any]) -> RGB:
-    return np.repeat(np.asarray(grey, np.uint8)[..., None], 3, axis=2)
+def stacked(gray: NDArray[Any]) -> RGB:
+    return np.repeat(np.asarray(gray, np.uint8)[..., None], 3, axis=2)
 
 
 def ramp(shape: tuple[int, ...]) -> NDArray[np.uint8]:
@@ -148,66 +148,66 @@ def ramp(shape: tuple[int, ...]) -> NDArray[np.uint8]:
     return np.linspace(0, 255, shape[1]).round().astype(np.uint8)[None, :].repeat(shape[0], 0)
 
 
-def over_white(colour: RGB, alpha: NDArray[np.uint8]) -> RGB:
+def over_white(color: RGB, alpha: NDArray[np.uint8]) -> RGB:
     share = alpha[..., None] / 255.0
-    return np.rint(colour * share + 255.0 * (1 - share)).astype(np.uint8)
+    return np.rint(color * share + 255.0 * (1 - share)).astype(np.uint8)
 
 
 Case = Callable[[RGB], tuple[bytes, RGB]]
 
 
 def one_bit(photo: RGB) -> tuple[bytes, RGB]:
-    picture = Image.fromarray(grey_of(photo)).convert("1")
+    picture = Image.fromarray(gray_of(photo)).convert("1")
     return encoded(picture, "PNG"), stacked(np.where(np.asarray(picture), 255, 0))
 
 
-def grey(photo: RGB) -> tuple[bytes, RGB]:
-    return encoded(grey_of(photo), "PNG"), stacked(grey_of(photo))
+def gray(photo: RGB) -> tuple[bytes, RGB]:
+    return encoded(gray_of(photo), "PNG"), stacked(gray_of(photo))
 
 
-def grey_alpha(photo: RGB) -> tuple[bytes, RGB]:
+def gray_alpha(photo: RGB) -> tuple[bytes, RGB]:
     alpha = ramp(photo.shape)
-    picture = Image.merge("LA", [Image.fromarray(grey_of(photo)), Image.fromarray(alpha)])
-    return encoded(picture, "PNG"), over_white(stacked(grey_of(photo)), alpha)
+    picture = Image.merge("LA", [Image.fromarray(gray_of(photo)), Image.fromarray(alpha)])
+    return encoded(picture, "PNG"), over_white(stacked(gray_of(photo)), alpha)
 
 
-def grey_16_png(photo: RGB) -> tuple[bytes, RGB]:
-    values = grey_of(photo).astype(np.uint16) * 257
-    return cv2.imencode(".png", values)[1].tobytes(), stacked(grey_of(photo))
+def gray_16_png(photo: RGB) -> tuple[bytes, RGB]:
+    values = gray_of(photo).astype(np.uint16) * 257
+    return cv2.imencode(".png", values)[1].tobytes(), stacked(gray_of(photo))
 
 
-def grey_16_tiff(photo: RGB) -> tuple[bytes, RGB]:
-    picture = Image.fromarray(grey_of(photo).astype(np.uint16) * 257)
+def gray_16_tiff(photo: RGB) -> tuple[bytes, RGB]:
+    picture = Image.fromarray(gray_of(photo).astype(np.uint16) * 257)
     assert picture.mode == "I;16"
-    return encoded(picture, "TIFF"), stacked(grey_of(photo))
+    return encoded(picture, "TIFF"), stacked(gray_of(photo))
 
 
-def grey_16_big_endian(photo: RGB) -> tuple[bytes, RGB]:
-    data = (grey_of(photo).astype(">u2") * 257).astype(">u2").tobytes()
+def gray_16_big_endian(photo: RGB) -> tuple[bytes, RGB]:
+    data = (gray_of(photo).astype(">u2") * 257).astype(">u2").tobytes()
     picture = Image.frombytes("I;16B", (photo.shape[1], photo.shape[0]), data)
-    return encoded(picture, "TIFF"), stacked(grey_of(photo))
+    return encoded(picture, "TIFF"), stacked(gray_of(photo))
 
 
-def grey_32(photo: RGB) -> tuple[bytes, RGB]:
-    picture = Image.fromarray(grey_of(photo).astype(np.int32) * 257)
+def gray_32(photo: RGB) -> tuple[bytes, RGB]:
+    picture = Image.fromarray(gray_of(photo).astype(np.int32) * 257)
     assert picture.mode == "I"
-    return encoded(picture, "TIFF"), stacked(grey_of(photo))
+    return encoded(picture, "TIFF"), stacked(gray_of(photo))
 
 
-def colour_16(photo: RGB) -> tuple[bytes, RGB]:
+def color_16(photo: RGB) -> tuple[bytes, RGB]:
     values = photo[..., ::-1].astype(np.uint16) * 257
     return cv2.imencode(".png", values)[1].tobytes(), photo
 
 
 def float_unit(photo: RGB) -> tuple[bytes, RGB]:
-    picture = Image.fromarray(grey_of(photo).astype(np.float32) / 255)
-    return encoded(picture, "TIFF"), stacked(grey_of(photo))
+    picture = Image.fromarray(gray_of(photo).astype(np.float32) / 255)
+    return encoded(picture, "TIFF"), stacked(gray_of(photo))
 
 
 def float_bytes(photo: RGB) -> tuple[bytes, RGB]:
-    values = grey_of(photo).astype(np.float32)
+    values = gray_of(photo).astype(np.float32)
     values[0, :2] = (-9.0, 999.0)
-    expected = grey_of(photo).copy()
+    expected = gray_of(photo).copy()
     expected[0, :2] = (0, 255)
     return encoded(Image.fromarray(values), "TIFF"), stacked(expected)
 
@@ -253,15 +253,15 @@ def rgba_webp(photo: RGB) -> tuple[bytes, RGB]:
     return data, over_white(photo, alpha)
 
 
-def rgb_key_colour(photo: RGB) -> tuple[bytes, RGB]:
+def rgb_key_color(photo: RGB) -> tuple[bytes, RGB]:
     key = tuple(int(value) for value in photo[7, 9])
     expected = photo.copy()
     expected[(photo == key).all(axis=2)] = 255
     return encoded(photo, "PNG", transparency=key), expected
 
 
-def grey_key_value(photo: RGB) -> tuple[bytes, RGB]:
-    values, key = grey_of(photo), int(grey_of(photo)[7, 9])
+def gray_key_value(photo: RGB) -> tuple[bytes, RGB]:
+    values, key = gray_of(photo), int(gray_of(photo)[7, 9])
     return encoded(values, "PNG", transparency=key), stacked(np.where(values == key, 255, values))
 
 
@@ -290,13 +290,13 @@ def lab_tiff(photo: RGB) -> tuple[bytes, RGB]:
     ("case", "tolerance"),
     [
         (one_bit, 0.0),
-        (grey, 0.0),
-        (grey_alpha, 0.6),
-        (grey_16_png, 0.0),
-        (grey_16_tiff, 0.0),
-        (grey_16_big_endian, 0.0),
-        (grey_32, 0.0),
-        (colour_16, 0.0),
+        (gray, 0.0),
+        (gray_alpha, 0.6),
+        (gray_16_png, 0.0),
+        (gray_16_tiff, 0.0),
+        (gray_16_big_endian, 0.0),
+        (gray_32, 0.0),
+        (color_16, 0.0),
         (float_unit, 0.0),
         (float_bytes, 0.0),
         (palette, 0.0),
@@ -305,8 +305,8 @@ def lab_tiff(photo: RGB) -> tuple[bytes, RGB]:
         (palette_gif_clear, 0.0),
         (rgba, 0.6),
         (rgba_webp, 0.6),
-        (rgb_key_colour, 0.0),
-        (grey_key_value, 0.0),
+        (rgb_key_color, 0.0),
+        (gray_key_value, 0.0),
         (cmyk_tiff, 0.0),
         (cmyk_jpeg, 3.0),
         (ycbcr_tiff, 2.0),
@@ -392,6 +392,7 @@ def test_only_the_first_frame_of_an_animation_is_decoded(photo: RGB) -> None:
     np.testing.assert_array_equal(load_image(broken), np.asarray(frames[0].convert("RGB")))
 
 
+@pytest.mark.slow
 def test_an_animation_of_thousands_of_frames_is_no_burden(photo: RGB) -> None:
     frames = [Image.fromarray(np.full((2, 2, 3), n % 251, np.uint8)) for n in range(3000)]
     data = encoded(frames[9], "WebP", save_all=True, append_images=frames, lossless=True)
@@ -1012,10 +1013,10 @@ def test_a_folder_below_that_cannot_be_read_is_left_out_and_told_of(
     assert list_images(tmp_path) == wanted
     assert caplog.text.count("left out 1 folder below") == 1
     assert "lost+found: permission denied" in caplog.text
-    told: list[tuple[Path, str]] = []
-    assert list_images(tmp_path, on_skip=lambda *each: told.append(each)) == wanted
-    assert told == [(tmp_path / "lost+found", "permission denied; check who may use it")]
-    assert caplog.text.count("left out") == 1, "who asks to be told is not warned"
+    skipped: list[tuple[Path, str]] = []
+    assert list_images(tmp_path, on_skip=lambda *each: skipped.append(each)) == wanted
+    assert skipped == [(tmp_path / "lost+found", "permission denied; check who may use it")]
+    assert caplog.text.count("left out") == 1, "whoever asks for the list is not warned"
     with pytest.raises(ImageError, match=r"lost.found: the folder cannot be read: permission"):
         list_images(tmp_path / "lost+found")
 
@@ -1122,7 +1123,7 @@ def test_a_large_picture_takes_little_more_than_its_pixels(tmp_path: Path, depth
 def test_want_of_memory_is_told_before_decoding(
     photo: RGB, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("facekeep.pipeline.decode._room", Room(lambda: 10 << 20))
+    monkeypatch.setattr("facekeep.pipeline.decode._budget", MemoryBudget(lambda: 10 << 20))
     data = png(8000, 5000, zeros(5000 * 8001), depth=8)
     assert "there is not enough memory to decode it (it takes 152 MB" in refused(data)
     assert load_image(encoded(photo, "PNG")).shape == photo.shape
@@ -1152,7 +1153,7 @@ def test_a_huge_jpeg_is_reduced_where_that_is_asked_for(
 
 @pytest.mark.parametrize(
     "case",
-    [grey, grey_alpha, grey_16_png, palette, palette_alphas, rgba, rgb_key_colour, cmyk_jpeg],
+    [gray, gray_alpha, gray_16_png, palette, palette_alphas, rgba, rgb_key_color, cmyk_jpeg],
 )
 def test_an_image_of_pillows_is_read_as_its_file_is(photo: RGB, case: Case) -> None:
     data, _ = case(photo)

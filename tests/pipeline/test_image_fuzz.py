@@ -41,9 +41,9 @@ def exif() -> Image.Exif:
 
 
 def seed(mode: str, style: str, **options: Any) -> bytes:
-    colours = np.random.default_rng(7).integers(0, 256, (24, 20, 3), np.uint8)
+    colors = np.random.default_rng(7).integers(0, 256, (24, 20, 3), np.uint8)
     stream = io.BytesIO()
-    Image.fromarray(colours).convert(mode).save(stream, style, **options)
+    Image.fromarray(colors).convert(mode).save(stream, style, **options)
     return stream.getvalue()
 
 
@@ -58,7 +58,7 @@ def heic() -> list[bytes]:
 
 
 def seeds() -> list[bytes]:
-    frames = [Image.new("RGB", (20, 24), colour) for colour in ("red", "green", "blue")]
+    frames = [Image.new("RGB", (20, 24), color) for color in ("red", "green", "blue")]
     found = [
         seed("RGB", "JPEG", exif=exif(), icc_profile=b"profile" * 20, comment=b"hello"),
         seed("RGB", "JPEG", progressive=True, dpi=(72, 72)),

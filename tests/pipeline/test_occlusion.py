@@ -76,8 +76,8 @@ def test_light_and_its_color_cover_nothing(crop: Image, light: float, tint: Colo
 
 
 def test_gray_photos_are_not_refused(crop: Image) -> None:
-    grey = cv2.cvtColor(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
-    mouth, eyes = covered(grey)
+    gray = cv2.cvtColor(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+    mouth, eyes = covered(gray)
     assert mouth < STRICT.max_mouth_covered
     assert eyes < STRICT.max_eyes_covered
 

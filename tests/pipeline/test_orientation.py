@@ -15,7 +15,7 @@ from facekeep.models import default_model, entry
 from facekeep.models.importing import add_model
 from facekeep.pipeline.detect import Detector
 from facekeep.pipeline.orientation import Orienter, Seen, moved_back
-from facekeep.pipeline.refine import pose
+from facekeep.pipeline.refine import upright_landmarks
 from facekeep.types import Face
 
 QUARTERS = [1, 2, 3]
@@ -73,11 +73,11 @@ def test_points_come_back_from_a_turned_image(quarters):
 )
 def test_the_turn_in_the_image_is_told_in_quarters(degrees, quarters):
     angle = np.radians(degrees)
-    assert Seen(face_at(pose(64)), np.cos(angle), np.sin(angle)).quarters == quarters
+    assert Seen(face_at(upright_landmarks(64)), np.cos(angle), np.sin(angle)).quarters == quarters
 
 
 def test_a_seen_face_is_turned_back_by_its_landmarks():
-    upright = face_at(pose(64), [12, 16, 52, 60])
+    upright = face_at(upright_landmarks(64), [12, 16, 52, 60])
     for degrees in (-150, -60, 30, 90, 180):
         angle = np.radians(degrees)
         seen = Seen(upright, np.cos(angle), np.sin(angle))
@@ -94,7 +94,7 @@ def test_a_seen_face_is_turned_back_by_its_landmarks():
 
 
 def test_a_tilted_face_stands_upright_in_its_patch():
-    face = face_at(pose(64) + 100, [110, 110, 150, 160])
+    face = face_at(upright_landmarks(64) + 100, [110, 110, 150, 160])
     matrix = Seen(face, np.cos(0.7), np.sin(0.7)).upright_matrix(80, 256)
     np.testing.assert_allclose(matrix[:, :2] @ [130, 135] + matrix[:, 2], [127.5, 127.5])
     eyes = matrix[:, :2] @ [np.cos(0.7), np.sin(0.7)]
@@ -108,11 +108,11 @@ def test_the_orienter_tells_the_angle(detector, orienter, request, photo):
     for degrees in range(-180, 180, 60):
         angle = np.radians(degrees)
         turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
-        centre = (face.bbox[:2] + face.bbox[2:]) / 2
-        wrong = face.replace(landmarks=(face.landmarks - centre) @ turn + centre)
+        center = (face.bbox[:2] + face.bbox[2:]) / 2
+        wrong = face.replace(landmarks=(face.landmarks - center) @ turn + center)
         (seen,) = orienter.look(image, [wrong])
-        told = np.degrees(np.arctan2(seen.down, seen.right))
-        assert abs((told + degrees + 180) % 360 - 180) < 30
+        seen_angle = np.degrees(np.arctan2(seen.down, seen.right))
+        assert abs((seen_angle + degrees + 180) % 360 - 180) < 30
         assert seen.upright == (abs(degrees) <= 60)
 
 
@@ -218,7 +218,7 @@ def test_limits_count_turned_faces_too(hopper, collins):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("quarters", QUARTERS)
-def test_turned_photos_are_recognised(tmp_path, hopper, collins, quarters):
+def test_turned_photos_are_recognized(tmp_path, hopper, collins, quarters):
     with FaceEngine(tmp_path / "people.db", threads=1) as engine:
         engine.enroll("Grace Hopper", hopper)
         (face,) = engine.identify(quarter(hopper, quarters))
@@ -282,7 +282,7 @@ def test_an_answer_that_is_none_is_told(hopper):
             Orienter(added(answer, name)) as broken,
             pytest.raises(ModelError, match=f"{name} gave no directions"),
         ):
-            broken.look(hopper, [face_at(pose(64))])
+            broken.look(hopper, [face_at(upright_landmarks(64))])
 
 
 @pytest.mark.parametrize("answer", [(-1, 0), (0, 1), (0, 0), (0.3, -0.3)])
@@ -317,4 +317,4 @@ def test_only_orienters_orient(hopper):
     orienter = Orienter()
     orienter.close()
     with pytest.raises(InputError, match="closed"):
-        orienter.look(hopper, [face_at(pose(64))])
+        orienter.look(hopper, [face_at(upright_landmarks(64))])

@@ -18,7 +18,15 @@ from numpy.typing import NDArray
 
 from facekeep.errors import InputError
 from facekeep.pipeline.align import align
-from facekeep.pipeline.quality import POLICIES, Policy, Reason, assess, explain, pose, review
+from facekeep.pipeline.quality import (
+    POLICIES,
+    Policy,
+    Reason,
+    assess,
+    estimate_pose,
+    explain,
+    review,
+)
 from facekeep.types import Face, Quality
 
 Image = NDArray[np.uint8]
@@ -225,11 +233,11 @@ def test_the_mirror_flips_yaw_and_roll(portrait: tuple[Image, Face]) -> None:
     ],
 )
 def test_pose_of_a_turned_head(fact: str, place: int, angles: tuple[float, ...]) -> None:
-    frontal = pose(rendered(0, 0, 0))
+    frontal = estimate_pose(rendered(0, 0, 0))
     for angle in angles:
         wanted = [0.0, 0.0, 0.0]
         wanted[place] = angle
-        found = pose(rendered(*wanted))
+        found = estimate_pose(rendered(*wanted))
         assert found[place] - frontal[place] == pytest.approx(angle, abs=6), fact
         others = [p for p in range(3) if p != place]
         assert [found[p] for p in others] == pytest.approx([frontal[p] for p in others], abs=8)
@@ -398,8 +406,8 @@ def test_unusable_landmarks_fail_the_review(landmarks: list[list[float]], collin
 
 
 def test_a_flat_image_has_no_sharpness() -> None:
-    grey = np.full((300, 300, 3), 128, np.uint8)
-    quality = assess(grey, COLLINS)
+    gray = np.full((300, 300, 3), 128, np.uint8)
+    quality = assess(gray, COLLINS)
     assert quality.sharpness == quality.contrast == 0
     assert quality.brightness == pytest.approx(128 / 255, abs=1e-6)
 

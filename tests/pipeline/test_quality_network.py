@@ -55,11 +55,11 @@ def look(network: QualityNetwork, embedder: Embedder) -> Callable[[Image], list[
     def measured_faces(crops: Image) -> list[Face]:
         facts = [assess(crop, face, crop=crop) for crop in crops]
         clear = network.recognizability(*embedder.embed_and_measure(crops), facts, crops).tolist()
-        told = [
+        qualities = [
             assess(crop, face, crop=crop, recognizability=c)
             for crop, c in zip(crops, clear, strict=True)
         ]
-        return with_reasons(face.replace(quality=quality) for quality in told)
+        return with_reasons(face.replace(quality=quality) for quality in qualities)
 
     return measured_faces
 
@@ -90,8 +90,8 @@ def squeezed(image: Image) -> Image:
 
 
 def embossed(image: Image) -> Image:
-    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32)
-    relief = cv2.filter2D(grey, -1, np.array([[-2, -1, 0], [-1, 0, 1], [0, 1, 2]], np.float32))
+    gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    relief = cv2.filter2D(gray, -1, np.array([[-2, -1, 0], [-1, 0, 1], [0, 1, 2]], np.float32))
     return np.repeat(np.clip(relief + 128, 0, 255).astype(np.uint8)[..., None], 3, 2)
 
 

@@ -20,7 +20,7 @@ from facekeep.models import default_model, entry
 from facekeep.models.importing import add_model
 from facekeep.pipeline.align import similarity_transform
 from facekeep.pipeline.detect import Detector
-from facekeep.pipeline.refine import MIRRORED, Refiner, pose
+from facekeep.pipeline.refine import MIRRORED, Refiner, upright_landmarks
 from facekeep.types import Face
 
 
@@ -64,7 +64,7 @@ def moved(face, rng, share):
 
 @pytest.mark.parametrize("size", [32, 64, 112])
 def test_the_pose_is_its_own_mirror_image(size):
-    points = pose(size)
+    points = upright_landmarks(size)
     np.testing.assert_allclose(points[MIRRORED] * [-1, 1] + [size - 1, 0], points)
 
 
@@ -163,12 +163,12 @@ def test_faces_at_the_border_are_guessed_near_by(refiner, detector, collins, cor
         np.full((5, 2), 7),
         np.full((5, 2), np.nan),
         np.full((5, 2), np.inf),
-        pose(64) * 1e6,
+        upright_landmarks(64) * 1e6,
         np.zeros((5, 2)),
     ],
 )
 def test_what_cannot_be_turned_upright_stays(refiner, hopper, landmarks):
-    good = face_at(pose(64) + 100)
+    good = face_at(upright_landmarks(64) + 100)
     odd = face_at(landmarks)
     first, second, third = refiner.refine(hopper, [odd, good, odd])
     assert first is odd
@@ -207,7 +207,7 @@ def test_after_close_it_is_refused(hopper):
     refiner.close()
     refiner.close()
     with pytest.raises(InputError, match="closed"):
-        refiner.refine(hopper, [face_at(pose(64))])
+        refiner.refine(hopper, [face_at(upright_landmarks(64))])
 
 
 def test_only_refiners_refine():
@@ -251,10 +251,12 @@ def refiner_of(landmarks, name):
 def test_answers_come_back_from_the_crop(hopper):
     """A network that sees every landmark in its pose confirms what it was given."""
     rng = np.random.default_rng(0)
-    with refiner_of(pose(64) / 64, "posed") as refiner:
+    with refiner_of(upright_landmarks(64) / 64, "posed") as refiner:
         for _ in range(5):
-            turn = similarity_transform(pose(64), pose(64) * rng.uniform(1, 3) + rng.normal(0, 9))
-            there = pose(64) @ turn[:, :2].T + turn[:, 2]
+            turn = similarity_transform(
+                upright_landmarks(64), upright_landmarks(64) * rng.uniform(1, 3) + rng.normal(0, 9)
+            )
+            there = upright_landmarks(64) @ turn[:, :2].T + turn[:, 2]
             (face,) = refiner.refine(hopper, [face_at(there)])
             np.testing.assert_allclose(face.landmarks, there, atol=1e-3)
 
@@ -265,7 +267,7 @@ def test_an_answer_that_is_none_is_told(hopper):
             refiner_of(answer, name) as refiner,
             pytest.raises(ModelError, match=f"{name} gave no landmarks"),
         ):
-            refiner.refine(hopper, [face_at(pose(64))])
+            refiner.refine(hopper, [face_at(upright_landmarks(64))])
 
 
 @pytest.mark.slow

@@ -124,6 +124,7 @@ def test_without_litert_the_cure_is_named(monkeypatch: pytest.MonkeyPatch) -> No
     assert found["onnxruntime", "cpu"].available
 
 
+@pytest.mark.slow
 def test_nothing_is_printed_but_what_others_print(tmp_path: Path) -> None:
     """LiteRT greets on stderr when its first network is opened."""
     path = tmp_path / "network.tflite"
@@ -143,6 +144,7 @@ def test_nothing_is_printed_but_what_others_print(tmp_path: Path) -> None:
     assert not any(line.startswith(b"INFO: ") for line in heard)  # others may have been printed
 
 
+@pytest.mark.slow
 def test_a_process_without_stderr_can_open_networks() -> None:
     code = (
         f"import os, sys; os.close(2); sys.path.insert(0, {str(HELPERS)!r});"

@@ -181,6 +181,7 @@ def test_what_others_write_meanwhile_comes_through(
     assert capfd.readouterr().err == "out of memory\n"
 
 
+@pytest.mark.slow
 def test_nothing_is_printed(tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path;"

@@ -18,7 +18,7 @@ from facekeep.errors import (
     ModelError,
     RuntimeUnavailable,
 )
-from facekeep.models.weight_packing import pack
+from facekeep.models.weight_packing import pack_weights
 from facekeep.pipeline.align import align
 from facekeep.pipeline.detect import Detector
 from facekeep.pipeline.embed import Embedder
@@ -35,7 +35,7 @@ WEIGHT = np.random.default_rng(0).normal(size=(64, 48)).astype(np.float32)
 
 def network(*, packed: bool = False) -> bytes:
     """x (n, 64) -> y = x @ WEIGHT."""
-    return pack(product(WEIGHT), "int8") if packed else product(WEIGHT)
+    return pack_weights(product(WEIGHT), "int8") if packed else product(WEIGHT)
 
 
 def opened(model: Path | bytes, **options: Any) -> Session:

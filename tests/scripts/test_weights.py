@@ -25,7 +25,7 @@ from PIL import Image
 from facekeep.cli.main import build
 from facekeep.models import FileEntry, ModelEntry, entry, list_models
 from facekeep.models.model_entry import BundledSource
-from facekeep.models.weight_packing import pack
+from facekeep.models.weight_packing import pack_weights
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -75,6 +75,7 @@ def test_every_bundled_network_can_be_made_again(script: ModuleType) -> None:
     assert set(names) >= {model.name for model in bundled()}
 
 
+@pytest.mark.slow
 def test_the_recipes_are_command_lines_that_are_understood(script: ModuleType) -> None:
     for recipe in script.recipes([]):
         for words in recipe.commands:
@@ -232,7 +233,7 @@ def write_faces(folder: Path) -> None:
     ("content", "said"),
     [
         (network(), "the same bytes as the bundled file"),
-        (pack(network(), "float16"), r"on 4 faces .* cosine of 1\.0000 in"),
+        (pack_weights(network(), "float16"), r"on 4 faces .* cosine of 1\.0000 in"),
         (network(1), r"on 4 faces .* cosine of -?0\.\d{4} in"),
     ],
     ids=["same", "rounded", "other"],
@@ -253,6 +254,7 @@ def test_what_was_made_is_compared_with_what_is_bundled(
     assert "\n" not in line
 
 
+@pytest.mark.slow
 def test_a_quality_network_is_compared_by_what_it_says_of_embedded_faces(
     script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -35,7 +35,7 @@ class Settings(NamedTuple):
     options: Mapping[str, str]
 
 
-class Recogniser:
+class Recognizer:
     """A library at work. An adapter module's ``Adapter`` is one, made from ``Settings``."""
 
     width = 128
@@ -69,7 +69,7 @@ class Recogniser:
         return lambda probe: int((rows @ probe).argmax())
 
 
-class Bgr(Recogniser):
+class Bgr(Recognizer):
     """A library that takes images as OpenCV gives them."""
 
     def native(self, image: Image) -> Image:

@@ -7,10 +7,10 @@ import face_recognition
 import numpy as np
 from face_recognition import api
 
-from .base import Found, Image, Recogniser, Row, Search, Settings
+from .base import Found, Image, Recognizer, Row, Search, Settings
 
 
-class Adapter(Recogniser):
+class Adapter(Recognizer):
     """Its functions with the arguments they have by default; dlib uses one thread."""
 
     def __init__(self, settings: Settings) -> None:

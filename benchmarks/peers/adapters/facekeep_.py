@@ -7,10 +7,10 @@ from functools import cached_property
 from facekeep import Embedder, FaceEngine, Gallery, NewTemplate, Space, align_batch
 from facekeep.runtime import RuntimeOptions
 
-from .base import Found, Image, Recogniser, Row, Search, Settings
+from .base import Found, Image, Recognizer, Row, Search, Settings
 
 
-class Adapter(Recogniser):
+class Adapter(Recognizer):
     """facekeep with its default networks, or with an embedder by name."""
 
     def __init__(self, settings: Settings) -> None:
@@ -25,7 +25,7 @@ class Adapter(Recogniser):
         return Embedder(self._model, options=RuntimeOptions(threads=self._settings.threads))
 
     def faces(self, image: Image) -> list[Found]:
-        """Analyse an image as ``identify`` does."""
+        """Analyze an image as ``identify`` does."""
         return [Found(tuple(face.bbox), face.embedding) for face in self._engine.analyze(image)]
 
     def aligned(self, image: Image) -> Image:
@@ -37,7 +37,7 @@ class Adapter(Recogniser):
         return self._embedder.embed(crop)[0]
 
     def gallery(self, rows: Row) -> Search:
-        """Enrol everybody in a gallery on disk, which is kept for the next time."""
+        """Enroll everybody in a gallery on disk, which is kept for the next time."""
         folder = self._settings.home.parent / "galleries"
         folder.mkdir(exist_ok=True)
         path = folder / f"{len(rows)}-{self.width}.db"

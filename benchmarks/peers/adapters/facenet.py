@@ -11,7 +11,7 @@ import torch
 from PIL.Image import Image as Picture
 from PIL.Image import fromarray
 
-from .base import Found, Image, Recogniser, Row, Settings
+from .base import Found, Image, Recognizer, Row, Settings
 
 
 def _stand_in() -> None:
@@ -33,7 +33,7 @@ def _stand_in() -> None:
     sys.modules.update(modules)
 
 
-class Adapter(Recogniser):
+class Adapter(Recognizer):
     """Both networks. Random weights take as long as trained ones, and recognize nobody."""
 
     width = 512

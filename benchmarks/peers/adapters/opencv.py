@@ -14,9 +14,9 @@ class Adapter(Bgr):
     def __init__(self, settings: Settings) -> None:
         if settings.threads:
             cv2.setNumThreads(settings.threads)
-        detector, recogniser = (str(settings.home / name) for name in ("yunet.onnx", "sface.onnx"))
+        detector, recognizer = (str(settings.home / name) for name in ("yunet.onnx", "sface.onnx"))
         self._detector = cv2.FaceDetectorYN.create(detector, "", (320, 320))
-        self._recogniser = cv2.FaceRecognizerSF.create(recogniser, "")
+        self._recognizer = cv2.FaceRecognizerSF.create(recognizer, "")
 
     def _found(self, image: Image) -> list[Row]:
         self._detector.setInputSize(image.shape[1::-1])
@@ -28,14 +28,14 @@ class Adapter(Bgr):
         found = []
         for face in self._found(image):
             x, y, width, height = face[:4].tolist()
-            row = self.embed(self._recogniser.alignCrop(image, face))
+            row = self.embed(self._recognizer.alignCrop(image, face))
             found.append(Found((x, y, x + width, y + height), row))
         return found
 
     def aligned(self, image: Image) -> Image:
         """``alignCrop`` of the face found most surely."""
-        return np.asarray(self._recogniser.alignCrop(image, self._found(image)[0]))
+        return np.asarray(self._recognizer.alignCrop(image, self._found(image)[0]))
 
     def embed(self, crop: Image) -> Row:
         """``feature``, which is not of unit length; it reuses its memory, hence the copy."""
-        return np.array(self._recogniser.feature(crop)[0])
+        return np.array(self._recognizer.feature(crop)[0])

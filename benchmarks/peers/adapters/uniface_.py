@@ -9,7 +9,7 @@ from .limit import limit_sessions
 from .portrait import cut
 
 
-class _Recogniser(BaseRecognizer):
+class _Recognizer(BaseRecognizer):
     """What its recognizers share; they differ in the weights they download."""
 
     def __init__(self, model: str) -> None:
@@ -27,7 +27,7 @@ class Adapter(Bgr):
 
     def __init__(self, settings: Settings) -> None:
         limit_sessions(settings.threads)
-        self._network = _Recogniser(str(settings.home / "arcface.onnx"))
+        self._network = _Recognizer(str(settings.home / "arcface.onnx"))
 
     def aligned(self, image: Image) -> Image:
         """Cut something out: without a detector the place of the face is not known."""

@@ -27,11 +27,11 @@ _LEAST_MEMORY = 4 << 30  # of addresses, of which a runtime reserves more than i
 _SIZE = 64 << 20  # of an answer
 
 
-def call(told: str, function: str, *arguments: Any, seconds: int = _SECONDS) -> Any:
+def call(label: str, function: str, *arguments: Any, seconds: int = _SECONDS) -> Any:
     """Call a function in a child, with bounds on its time and memory.
 
     Args:
-        told: What messages call the file that it works on.
+        label: What messages call the file that it works on.
         function: ``module:name``; the function takes and returns what JSON can hold.
         arguments: Its arguments.
         seconds: How long it may take.
@@ -53,17 +53,17 @@ def call(told: str, function: str, *arguments: Any, seconds: int = _SECONDS) -> 
             env=_environ(),
         )
     except subprocess.TimeoutExpired as error:
-        raise ModelError(f"{told} ran for more than {seconds} seconds and was stopped") from error
+        raise ModelError(f"{label} ran for more than {seconds} seconds and was stopped") from error
     except OSError as error:
-        raise ModelError(f"no process can be started to try {told}: {error.strerror}") from error
+        raise ModelError(f"no process can be started to try {label}: {error.strerror}") from error
     try:
         answer = json.loads(done.stdout[:_SIZE])
     except ValueError:
         answer = None
     if done.returncode or not isinstance(answer, dict):
-        raise ModelError(f"{told} crashed what was to run it ({_ending(done.returncode)})")
+        raise ModelError(f"{label} crashed what was to run it ({_ending(done.returncode)})")
     if "error" in answer:
-        raise _error(told, answer["error"], answer["text"], answer.get("hint"))
+        raise _error(label, answer["error"], answer["text"], answer.get("hint"))
     return answer["result"]
 
 
@@ -88,15 +88,15 @@ def _ending(status: int) -> str:
     return f"status {status}"
 
 
-def _error(told: str, kind: str, text: str, hint: str | None) -> FacekeepError:
+def _error(label: str, kind: str, text: str, hint: str | None) -> FacekeepError:
     found = getattr(errors, kind, None)
     if isinstance(found, type) and issubclass(found, FacekeepError):
         error = found(text)
         error.hint = Hint(hint) if hint else None
         return error
     if kind == "MemoryError":
-        return ModelError(f"{told} needs more memory than there is")
-    return ModelError(f"{told} cannot be used: {kind}: {one_line(text)}")
+        return ModelError(f"{label} needs more memory than there is")
+    return ModelError(f"{label} cannot be used: {kind}: {one_line(text)}")
 
 
 def _limit(seconds: int) -> None:

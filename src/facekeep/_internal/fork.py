@@ -32,7 +32,7 @@ class _Watch:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._all: weakref.WeakSet[Forking] = weakref.WeakSet()
-        self._told: list[Forking] = []
+        self._forking: list[Forking] = []
 
     def add(self, thing: Forking) -> None:
         with self._lock:
@@ -40,14 +40,14 @@ class _Watch:
 
     def before(self) -> None:
         self._lock.acquire()
-        self._told = list(self._all)
-        for thing in self._told:
+        self._forking = list(self._all)
+        for thing in self._forking:
             thing.before_fork()
 
     def after(self, *, child: bool) -> None:
-        for thing in self._told:
+        for thing in self._forking:
             thing.after_fork(child=child)
-        self._told = []
+        self._forking = []
         self._lock.release()
 
 

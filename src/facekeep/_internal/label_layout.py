@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from facekeep._internal.text import Box, legible, width_of
+from facekeep._internal.text import Box, legible, measure_text
 
 __all__ = ["Label", "Placed", "place"]
 
@@ -149,8 +149,8 @@ def _forms(label: Label, size: tuple[int, int]) -> Iterator[_Form]:
 
 
 def _form(text: str, detail: str, height: int, limit: int) -> _Form:
-    width = width_of(text, height, limit)
-    room = width_of(detail, round(_DETAIL * height), 20 * height) if detail and width else 0
+    width = measure_text(text, height, limit)
+    room = measure_text(detail, round(_DETAIL * height), 20 * height) if detail and width else 0
     return _Form(text, detail, height, width, room) if width + room <= limit else _NONE
 
 

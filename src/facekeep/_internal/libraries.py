@@ -17,6 +17,9 @@ __all__ = ["MODULES", "broken_library"]
 MODULES: Final = {"opencv-python-headless": "cv2", "pillow": "PIL", "protobuf": "google"}
 """What the packages are imported as that do not say it by their own names."""
 
+_EXTRAS: Final = {"cv2": ("OpenCV", "train")}
+"""What only an extra brings, and is imported where it is used: its name and the extra."""
+
 _OWN: Final = ("facekeep", "__main__")
 
 
@@ -29,7 +32,7 @@ def broken_library(error: BaseException) -> DependencyError | None:
     while isinstance(cause, Exception) and not isinstance(cause, FacekeepError | MemoryError):
         module = _culprit(cause)
         if module is not None:
-            return _told(module, cause)
+            return _dependency_error(module, cause)
         cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
     return None
 
@@ -66,11 +69,16 @@ def _package_at(path: str | None) -> str | None:
     return None
 
 
-def _told(module: str, error: Exception) -> DependencyError:
+def _dependency_error(module: str, error: Exception) -> DependencyError:
     if module in sys.stdlib_module_names:
         return DependencyError(
             f"this Python lacks a part of itself, {module} ({one_line(error)});"
             " install a Python that is complete"
+        )
+    if module in _EXTRAS and isinstance(error, ModuleNotFoundError):
+        name, extra = _EXTRAS[module]
+        return DependencyError(
+            f"{name} is not installed; install it with: pip install 'facekeep[{extra}]'"
         )
     library = _distribution(module)
     return DependencyError(

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-__all__ = ["Room", "free_memory", "give_memory_back", "has_room"]
+__all__ = ["MemoryBudget", "can_allocate", "free_memory", "give_memory_back"]
 
 _SMALL = 64 << 20  # bytes that nobody needs to wait for
 # Of a control group, versions 2 and 1: its limit, what it uses, and what of that is only cache.
@@ -25,7 +25,7 @@ def give_memory_back() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
-def has_room(size: int) -> bool:
+def can_allocate(size: int) -> bool:
     """Tell whether the system would give this process so many bytes; they are not taken.
 
     It would not beyond a limit on addresses (``ulimit -v``), which ``free_memory`` does not know.
@@ -51,7 +51,7 @@ def free_memory(root: Path = Path("/")) -> int | None:
     return min(known) if known else None
 
 
-class Room:
+class MemoryBudget:
     """Memory that threads take in turns when together they would take too much.
 
     Args:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
-__all__ = ["Box", "legible", "width_of", "write"]
+__all__ = ["Box", "legible", "measure_text", "write"]
 
 Box = tuple[int, int, int, int]
 
@@ -55,7 +55,7 @@ def write(draw: ImageDraw.ImageDraw, text: str, box: Box, ink: tuple[int, int, i
     draw.text((x1 + _padding(y2 - y1), (y1 + y2) / 2), line, ink, font, anchor="lm")
 
 
-def width_of(text: str, height: int, limit: int) -> int:
+def measure_text(text: str, height: int, limit: int) -> int:
     """Return how wide a box of this height must be for the text: at most ``limit``, 0 for none."""
     line, font = _fit(text, height, limit)
     return math.ceil(font.getbbox(line)[2]) + 2 * _padding(height) if line else 0

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,6 +16,7 @@ from facekeep.draw import annotate, contact_sheet
 from facekeep.engine import FaceEngine
 from facekeep.errors import ImageError, InputError
 from facekeep.pipeline.image import list_images, list_people, load_image, save_image
+from facekeep.pipeline.warp import scale
 from facekeep.samples import change_photo, load_portraits
 
 __all__ = ["UNKNOWN", "Case", "Demonstration", "Trial", "bundled_cases", "cases_from"]
@@ -199,10 +199,7 @@ def _caption(trial: Trial) -> str:
 
 def _collage(photos: Sequence[Image]) -> Image:
     """Put photos side by side at one height."""
-    scaled = [
-        cv2.resize(photo, (round(photo.shape[1] * 480 / len(photo)), 480)) for photo in photos
-    ]
-    return np.ascontiguousarray(np.hstack(scaled), np.uint8)
+    return np.hstack([scale(photo, 480 / len(photo)) for photo in photos])
 
 
 def _people(named: Sequence[tuple[str, list[Path]]]) -> list[Case]:
@@ -237,8 +234,4 @@ def _loaded(paths: Sequence[Path]) -> list[tuple[str, Image]]:
 
 def _load(path: Path) -> Image:
     image = load_image(path)
-    scale = _SIDE / max(image.shape[:2])
-    if scale >= 1:
-        return image
-    smaller = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    return np.asarray(smaller, np.uint8)
+    return scale(image, min(_SIDE / max(image.shape[:2]), 1))

@@ -22,11 +22,10 @@ from facekeep.pipeline.enrollment import (
     Enrollment,
     Rejection,
     StoredPerson,
-    encode_png,
     write_source,
 )
 from facekeep.pipeline.enrollment_rules import Fault, get_policy
-from facekeep.pipeline.image import content_digest, load_image
+from facekeep.pipeline.image import content_digest, encode_png, load_image
 from facekeep.pipeline.quality import POLICIES, Policy, explain, review
 from facekeep.types import Decision, Face, Threshold, round_number
 
@@ -147,7 +146,7 @@ def name_groups(
             continue
         parts.append(members)
         known |= seen
-    joined = [(np.sort(np.concatenate(parts)), made) for parts, made, _ in people.values()]
+    joined = [(np.sort(np.concatenate(parts)), decision) for parts, decision, _ in people.values()]
     return joined + strangers
 
 
@@ -231,16 +230,16 @@ def enroll_group(
     fault = None if policy is POLICIES["off"] or new_person else _find_conflict(group, name, stored)
     templates: list[NewTemplate] = []
     rejected: list[Rejection] = []
-    faults = stored.faults(name)
+    faults = stored.list_faults(name)
     for sighting in _one_a_photo(group):
         try:
-            made = fault or _template(sighting, policy, faults, _size(engine, keep_crops))
+            judged = fault or _template(sighting, policy, faults, _size(engine, keep_crops))
         except FacekeepError as error:
-            made = Fault("unreadable", str(error))
-        if isinstance(made, NewTemplate):
-            templates.append(made)
+            judged = Fault("unreadable", str(error))
+        if isinstance(judged, NewTemplate):
+            templates.append(judged)
         else:
-            rejected.append(Rejection(os.fsdecode(sighting.path), *made))
+            rejected.append(Rejection(os.fsdecode(sighting.path), *judged))
     person = None
     if templates:
         person = gallery.enroll(name, templates, new_person=new_person, **facts)

@@ -18,6 +18,7 @@ from facekeep.gallery import Gallery, NewTemplate, Person, Space
 from facekeep.gallery.types import Template
 from facekeep.pipeline.enrollment import read_digest
 from facekeep.pipeline.image import content_digest, list_images, load_image
+from facekeep.pipeline.warp import resize
 from facekeep.types import Face
 
 __all__ = ["Lost", "Migration", "migrate_gallery"]
@@ -232,7 +233,8 @@ class _Carrier:
             crop = None
         if crop is not None and (len(crop) >= self._size or photo is None):
             self._result.from_crops += 1
-            rows = self._engine.embed_crops(_resized(crop, self._size)[None])
+            # The template scales as a picture does.
+            rows = self._engine.embed_crops(resize(crop, self._size, self._size)[None])
             return np.asarray(rows[0], np.float32)
         if photo is None:
             raise ImageError(_NOTHING_KEPT if read_digest(template.source) else _NO_PHOTO)
@@ -312,13 +314,3 @@ def _same_face(engine: FaceEngine) -> float:
         return engine.threshold().cosine
     except (InputError, ModelError):
         return _SAME_FACE
-
-
-def _resized(crop: Pixels, size: int) -> Pixels:
-    """Bring an aligned crop to another size: the template scales as a picture does."""
-    import cv2
-
-    if len(crop) == size:
-        return crop
-    method = cv2.INTER_AREA if len(crop) > size else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(crop, (size, size), interpolation=method), np.uint8)

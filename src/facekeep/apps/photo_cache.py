@@ -34,7 +34,7 @@ from facekeep._internal.closing import Closing
 from facekeep._internal.files import why
 from facekeep._internal.fork import Forking, keep_forever, watch
 from facekeep.apps.photo_cache_file import (
-    UnusableError,
+    UnusableCacheError,
     cache_path,
     clear_cache,
     is_broken,
@@ -156,7 +156,7 @@ class PhotoCache(Closing, Forking):
         self._reopens = False
         try:
             self._connection, self._cipher = open_cache(self.path, self._key)
-        except (sqlite3.Error, OSError, ValueError, UnusableError) as error:
+        except (sqlite3.Error, OSError, ValueError, UnusableCacheError) as error:
             self._give_up(error)
 
     def _unseal(self, sealed: bytes, digest: str, recipe: str) -> list[Face] | None:

@@ -24,7 +24,7 @@ from facekeep.models.paths import cache_dir
 
 __all__ = [
     "CacheInfo",
-    "UnusableError",
+    "UnusableCacheError",
     "cache_info",
     "cache_path",
     "clear_cache",
@@ -65,7 +65,7 @@ _BROKEN = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
 _T = TypeVar("_T")
 
 
-class UnusableError(FacekeepError):
+class UnusableCacheError(FacekeepError):
     """There is a file, and it must be left alone."""
 
 
@@ -224,11 +224,11 @@ def _claim(path: Path) -> None:
     """
     private_folder(path.parent)
     if any(each.is_symlink() for each in _files(path)):
-        raise UnusableError(f"it is {_FOREIGN}")
+        raise UnusableCacheError(f"it is {_FOREIGN}")
     handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NONBLOCK | os.O_NOFOLLOW, 0o600)
     try:
         if not _is_own(handle):
-            raise UnusableError(f"it is {_FOREIGN}")
+            raise UnusableCacheError(f"it is {_FOREIGN}")
         os.fchmod(handle, 0o600)
     finally:
         os.close(handle)
@@ -268,13 +268,13 @@ def _cipher(connection: sqlite3.Connection, key: Key | None) -> Cipher:
     ((application,),) = connection.execute("PRAGMA application_id").fetchall()
     ((version,),) = connection.execute("PRAGMA user_version").fetchall()
     if (application, version) != (_APPLICATION_ID, _VERSION):
-        raise UnusableError("it is not a cache of this version of facekeep; remove it")
+        raise UnusableCacheError("it is not a cache of this version of facekeep; remove it")
     ((scope, check),) = connection.execute("SELECT scope, key_check FROM meta").fetchall()
     if key is not None and check is None:
         raise _PlainError
     cipher = Cipher(key, f"photos {scope}")
     if not hmac.compare_digest(cipher.check or b"", check or b""):
-        raise UnusableError(
+        raise UnusableCacheError(
             "it is encrypted with another key; give that key, or erase the cache", "cache_clear"
         )
     return cipher

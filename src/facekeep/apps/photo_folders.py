@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from facekeep._internal.arguments import require_count
 from facekeep._internal.files import printable
 from facekeep.apps.agglomeration import group_faces
 from facekeep.apps.face_groups import Group, Sighting, group_id, name_groups
@@ -128,8 +129,8 @@ def search_folder(
             or holds no pictures.
         InputError: An argument is out of range.
     """
-    if top is not None and top < 1:
-        raise InputError(f"top must be 1 or more; got {top}")
+    if top is not None:
+        require_count("top", top)
     limit = engine.threshold(fmr)
     wanted = _main_face(engine, probe, cache)
     photos = read_folder(engine, folder, cache=cache, progress=progress)
@@ -170,8 +171,8 @@ def search_person(
         InputError: An argument is out of range, or of the person nothing is known but who it is
             not.
     """
-    if top is not None and top < 1:
-        raise InputError(f"top must be 1 or more; got {top}")
+    if top is not None:
+        require_count("top", top)
     person = engine.gallery.person(name)
     vectors = engine.gallery.vectors(person.name)
     own = [vectors[each.id] for each in person.templates or () if not each.negative]
@@ -241,8 +242,7 @@ def cluster_folder(
         ImageError: The folder cannot be read or holds no pictures.
         InputError: An argument is out of range.
     """
-    if min_size < 1:
-        raise InputError(f"min_size must be 1 or more; got {min_size}")
+    require_count("min_size", min_size)
     limit = engine.threshold(fmr)
     photos = read_folder(engine, folder, cache=cache, progress=progress)
     numbered = [

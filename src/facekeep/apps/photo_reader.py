@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facekeep._internal.files import printable, why
-from facekeep._internal.memory import has_room
+from facekeep._internal.memory import can_allocate
 from facekeep.apps.photo_cache import PhotoCache, stamp_of
 from facekeep.engine import FaceEngine
 from facekeep.errors import ImageError
@@ -277,7 +277,7 @@ class _Reader:
 
     def _is_the_photos(self, error: ImageError) -> bool:
         """Tell whether the bytes of a photo are why it cannot be read, not this machine."""
-        return _is_the_bytes(error) and has_room(_DECODING * self._engine.max_pixels)
+        return _is_the_bytes(error) and can_allocate(_DECODING * self._engine.max_pixels)
 
     def _keep(self, digest: str, found: list[Face] | str) -> None:
         if self._cache is not None and digest:

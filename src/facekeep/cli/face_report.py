@@ -188,13 +188,12 @@ def _target(out: Path, image: InputImage) -> Path:
 
 def _write_crop(target: Path, pixels: NDArray[np.uint8], face: Face) -> None:
     """Cut a face out as the embedder sees it, and write it where nobody else may read it."""
-    import cv2
-
     from facekeep._internal.files import is_full, printable, replacing, why
     from facekeep.errors import StorageFull
     from facekeep.pipeline.align import align
+    from facekeep.pipeline.image import encode_png
 
-    content = cv2.imencode(".png", align(pixels, face.landmarks)[..., ::-1])[1].tobytes()
+    content = encode_png(align(pixels, face.landmarks))
     try:
         target.parent.mkdir(0o700, parents=True, exist_ok=True)
         with replacing(target, private=True) as stream:

@@ -13,8 +13,8 @@ from typing import Annotated, Any, Final, Literal
 from msgspec import Struct, field
 
 from facekeep._internal.files import user_folder, why
-from facekeep._internal.tables import shorten
-from facekeep.config.fields import Field, about, expand_path, list_fields, read_document
+from facekeep._internal.tables import expand_path, shorten
+from facekeep.config.fields import Field, about, list_fields, read_document
 from facekeep.errors import ConfigError
 
 __all__ = [
@@ -408,10 +408,10 @@ def example_toml() -> str:
 def _unknown(where: str, name: str) -> ConfigError:
     import difflib
 
-    told = f"{where}unknown key {shorten(name)}"
+    message = f"{where}unknown key {shorten(name)}"
     if close := difflib.get_close_matches(name.lower(), SETTINGS, n=1):
-        return ConfigError(f"{told}; did you mean {close[0]}?")
-    return ConfigError(f"{told}; known: {', '.join(SETTINGS)}", "config_example")
+        return ConfigError(f"{message}; did you mean {close[0]}?")
+    return ConfigError(f"{message}; known: {', '.join(SETTINGS)}", "config_example")
 
 
 def _shown(value: object, setting: Field) -> str:

@@ -51,14 +51,14 @@ def _check_draft(file: Path, draft: Path) -> Iterator[Path]:
 
 def _is_old(file: Path, gallery: Path) -> bool:
     """Whether it is a draft of an earlier facekeep that nobody has written to for a while."""
-    made = _OLD_DRAFT.fullmatch(file.name) is not None
-    if not (made or _OLD_PART.fullmatch(file.name)):
+    old_draft = _OLD_DRAFT.fullmatch(file.name) is not None
+    if not (old_draft or _OLD_PART.fullmatch(file.name)):
         return False
     try:
         status = file.lstat()
         if not stat.S_ISREG(status.st_mode):
             return False
-        if made:
+        if old_draft:
             return is_still(status) or (gallery.exists() and file.samefile(gallery))
         return is_still(status) and _begins_as_export(file)
     except OSError:

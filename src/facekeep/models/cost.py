@@ -12,6 +12,7 @@ from typing import Any
 from facekeep.errors import InputError, ModelError
 from facekeep.models.model_entry import ModelEntry
 from facekeep.models.resolve import locate
+from facekeep.runtime.session import imported
 
 _ANY_SIZE = 640  # the side at which a network for images of any size is counted
 
@@ -51,11 +52,11 @@ def model_cost(entry: ModelEntry) -> Cost:
         ModelNotFound: Its files are not on this machine.
         ModelCorrupt: A file is not the one that the catalog describes.
         ModelError: The network holds shapes that cannot be followed.
+        RuntimeUnavailable: onnx is not installed.
     """
     if entry.runtime != "onnxruntime":
         raise InputError(f"model {entry.name!r} is no ONNX network, the only kind that is counted")
-    import onnx
-
+    onnx = imported("onnx", "onnx", "import")
     size = entry.input_size or _ANY_SIZE
     model = onnx.load(locate(entry))
     shapes = _shapes(model, (1, 3, size, size))

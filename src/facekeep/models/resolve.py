@@ -28,7 +28,6 @@ from facekeep.models.model_entry import (
     EXPORT,
     BundledSource,
     Conversion,
-    DistributionSource,
     FileEntry,
     FileSource,
     ModelEntry,
@@ -37,6 +36,7 @@ from facekeep.models.model_entry import (
 from facekeep.models.paths import cache_dir, models_dir
 from facekeep.runtime import RuntimeOptions, Session, open_session
 from facekeep.runtime.batches import InBatches
+from facekeep.runtime.session import imported
 
 _log = logging.getLogger(__name__)
 
@@ -222,8 +222,6 @@ def find(entry: ModelEntry, file: FileEntry) -> Path | None:
     for source in file.sources:
         if isinstance(source, BundledSource):
             path = WEIGHTS / source.bundled
-        elif isinstance(source, DistributionSource):
-            path = _in_distribution(source)
         elif isinstance(source, FileSource):
             path = Path(source.file)
         else:
@@ -233,7 +231,7 @@ def find(entry: ModelEntry, file: FileEntry) -> Path | None:
     return None
 
 
-def fault(path: Path, file: FileEntry) -> str | None:
+def describe_damage(path: Path, file: FileEntry) -> str | None:
     """Say what is wrong with a file, or return None if it is the right one."""
     return _fault(path, file.sha256, file.size)
 
@@ -258,7 +256,7 @@ def _checked(entry: ModelEntry, file: FileEntry) -> Path:
         raise ModelNotFound(
             f"the files of model {entry.name!r} are not on this machine; {what}", hint
         )
-    problem = fault(path, file)
+    problem = describe_damage(path, file)
     if problem is not None:
         what, hint = mend(entry, file)
         raise ModelCorrupt(f"{path} cannot be trusted: {problem}; {what}", hint)
@@ -279,7 +277,7 @@ def _exported(entry: ModelEntry, conversion: Conversion) -> Path:
 def mend(entry: ModelEntry, file: FileEntry) -> tuple[str, Hint | None]:
     """Say what to do about a file that is missing or damaged, and give the hint to it."""
     if any(isinstance(source, BundledSource) for source in file.sources):
-        return "install facekeep again: the file is part of it", None
+        return "install facekeep again (pip install .): the file is part of it", None
     if any(isinstance(source, RemoteSource) for source in file.sources):
         return "pull the model", pull_hint(entry)
     return "remove the model, and import it again", Hint("import_again", {"model": entry.name})
@@ -290,19 +288,11 @@ def pull_hint(entry: ModelEntry) -> Hint:
     return Hint("pull", {"model": entry.name})
 
 
-def _in_distribution(source: DistributionSource) -> Path | None:
-    try:
-        distribution = importlib.metadata.distribution(source.distribution)
-    except importlib.metadata.PackageNotFoundError:
-        return None
-    if distribution.version != source.version:
-        return None
-    return Path(str(distribution.locate_file(source.path)))
-
-
 def _convert(entry: ModelEntry, conversion: Conversion, source: Path) -> bytes:
     # Imported here: only the first use of a model converts it.
     from facekeep.models.onnx_folding import fold_block_quantized
+
+    imported("onnx", "onnx", "import")
 
     content = fold_block_quantized(source.read_bytes(), any_size=entry.input_size is None)
     if hashlib.sha256(content).hexdigest() != conversion.sha256:

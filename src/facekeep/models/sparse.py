@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from facekeep.errors import ModelCorrupt
 
-__all__ = ["spread", "thin"]
+__all__ = ["drop_zeros", "restore_zeros"]
 
 _SMALL: Final = 512  # numbers below which a constant is left as it is
 _NODES: Final = 1_500  # bytes that a constant's nodes take, about
@@ -26,7 +26,7 @@ _ONE, _BITS, _FLAT, _AXIS = "sparse_one", "sparse_bits", "sparse_flat", "sparse_
 _Array = NDArray[Any]
 
 
-def thin(source: bytes) -> bytes:
+def drop_zeros(source: bytes) -> bytes:
     """Return the same network, its large constants without their zeros where that saves bytes.
 
     Args:
@@ -47,17 +47,17 @@ def thin(source: bytes) -> bytes:
         if not _saves(value):
             stored.append(constant)
             continue
-        tensors, opening = _thinned(constant.name, value)
+        tensors, unpacking = _thinned(constant.name, value)
         stored += tensors
-        nodes += opening
+        nodes += unpacking
     if not nodes:
         return source
     stored += [numpy_helper.from_array(each, name) for name, each in _shared().items()]
     return _with(model, stored, [*nodes, *model.graph.node])
 
 
-def spread(source: bytes) -> bytes:
-    """Undo `thin`: return the network with all its constants as they were.
+def restore_zeros(source: bytes) -> bytes:
+    """Undo `drop_zeros`: return the network with all its constants as they were.
 
     Raises:
         ModelCorrupt: ``source`` is no ONNX network, or a sparse constant is damaged.
@@ -137,10 +137,10 @@ def _thinned(name: str, value: _Array) -> tuple[list[Any], list[Any]]:
     nodes: list[Any] = []
 
     def add(operator: str, *inputs: str, **attributes: Any) -> str:
-        made = f"{name}_sparse_{len(nodes)}"
+        output = f"{name}_sparse_{len(nodes)}"
         label = f"sparse:{name}:{len(nodes)}"
-        nodes.append(helper.make_node(operator, inputs, [made], label, **attributes))
-        return made
+        nodes.append(helper.make_node(operator, inputs, [output], label, **attributes))
+        return output
 
     bits = add("BitwiseAnd", add("BitShift", name + _MASK, _BITS, direction="RIGHT"), _ONE)
     here = add("Reshape", add("Cast", bits, to=TensorProto.INT32), _FLAT)

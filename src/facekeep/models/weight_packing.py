@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from facekeep.errors import InputError, ModelCorrupt
 
-__all__ = ["Numbers", "is_packed", "pack", "unpack"]
+__all__ = ["Numbers", "is_packed", "pack_weights", "unpack"]
 
 Numbers = Literal["float32", "float16", "int8"]
 
@@ -31,7 +31,7 @@ _PACKED = re.compile(r"(int8|float16)_\d+")  # as `_in_halves` and `_in_bytes` n
 _Array = NDArray[Any]
 
 
-def pack(source: bytes, numbers: Numbers) -> bytes:
+def pack_weights(source: bytes, numbers: Numbers) -> bytes:
     """Return the same network with its large constants in ``numbers``.
 
     With ``int8`` the weights of convolutions and matrix products, also where they reach these by
@@ -61,17 +61,17 @@ def pack(source: bytes, numbers: Numbers) -> bytes:
         raise ModelCorrupt("the network to pack cannot be read as ONNX") from error
     weights, steps = _weights(model.graph), _steps(model.graph)
     stored: dict[str, Any] = {}
-    opening: list[Any] = []
+    unpacking: list[Any] = []
     for constant in model.graph.initializer:
         small = math.prod(constant.dims) < _SMALL or constant.name in steps
         if constant.data_type != onnx.TensorProto.FLOAT or small:
             stored[constant.name] = constant
             continue
         rounded = numbers == "int8" and constant.name in weights and len(constant.dims) > 1
-        tensors, nodes = (_in_bytes if rounded else _in_halves)(constant, len(opening))
+        tensors, nodes = (_in_bytes if rounded else _in_halves)(constant, len(unpacking))
         stored |= {tensor.name: tensor for tensor in tensors}
-        opening += nodes
-    nodes = [*opening, *model.graph.node]
+        unpacking += nodes
+    nodes = [*unpacking, *model.graph.node]
     for field, items in ((model.graph.initializer, stored.values()), (model.graph.node, nodes)):
         del field[:]
         field.extend(items)
@@ -80,7 +80,7 @@ def pack(source: bytes, numbers: Numbers) -> bytes:
 
 
 def is_packed(source: bytes) -> bool:
-    """Tell whether a network holds constants that `pack` stored in fewer bits.
+    """Tell whether constants are only stored in fewer bits: by `pack_weights`, or in blocks.
 
     Raises:
         ModelCorrupt: ``source`` is no ONNX network.
@@ -88,10 +88,12 @@ def is_packed(source: bytes) -> bool:
     import onnx
 
     try:
-        constants = onnx.load_model_from_string(source).graph.initializer
+        graph = onnx.load_model_from_string(source).graph
     except Exception as error:
         raise ModelCorrupt("the network to pack cannot be read as ONNX") from error
-    return any(_PACKED.fullmatch(constant.name) for constant in constants)
+    kinds = {node.op_type for node in graph.node}
+    in_blocks = "DequantizeLinear" in kinds and "QuantizeLinear" not in kinds
+    return in_blocks or any(_PACKED.fullmatch(constant.name) for constant in graph.initializer)
 
 
 def _weights(graph: Any) -> set[str]:
@@ -113,7 +115,7 @@ def _steps(graph: Any) -> set[str]:
 
 
 def unpack(graph: Any) -> dict[str, _Array]:
-    """Return the constants of a graph by name, those that `pack` packed opened out.
+    """Return the constants of a graph by name, those that `pack_weights` packed opened out.
 
     Args:
         graph: An ``onnx.GraphProto``.

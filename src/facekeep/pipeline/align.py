@@ -50,7 +50,7 @@ def similarity_transform(source: ArrayLike, target: ArrayLike) -> NDArray[np.flo
         target: Where they should go, of the same shape.
 
     Returns:
-        float64 ``(2, 3)`` for ``cv2.warpAffine``: source pixels to target pixels.
+        float64 ``(2, 3)``, for ``warp``: source pixels to target pixels.
 
     Raises:
         InputError: The points are of other shapes, not finite, all in one place, or so scattered

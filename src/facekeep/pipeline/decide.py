@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from facekeep._internal.arguments import require_count, require_rate
 from facekeep.errors import Hint, InputError, ModelError
 from facekeep.gallery import Hit
 from facekeep.types import Calibrated, Candidate, Decision, Face, Threshold, Verification
@@ -51,8 +52,8 @@ def threshold(model: Calibrated, fmr: float, *, templates: int = 1) -> Threshold
         InputError: The rate is no probability, or lower than anything that was calibrated.
         ModelError: The model was never calibrated.
     """
-    if not 0 < fmr < 1:
-        raise InputError(f"a false-match rate lies between 0 and 1, such as 1e-4; got {fmr!r}")
+    require_rate("a false-match rate", fmr, "1e-4")
+    require_count("templates", templates, 0)
     if not model.thresholds:
         raise ModelError(
             f"model {model.name} has no calibrated thresholds, so nothing can be decided with it;"
@@ -80,10 +81,7 @@ def fmr_among(share: float, chances: int) -> float:
     Raises:
         InputError: The share is no probability.
     """
-    if not 0 < share < 1:
-        raise InputError(
-            f"the share of strangers lies between 0 and 1, such as 0.01; got {share!r}"
-        )
+    require_rate("the share of strangers", share, "0.01")
     return -math.expm1(math.log1p(-share) / max(chances, 1))
 
 
@@ -108,6 +106,8 @@ def threshold_among(
             that was calibrated; the message says what can be promised.
         ModelError: The model was never calibrated.
     """
+    require_rate("the share of strangers", fpir, "0.01")
+    require_count("people", people, 0)
     rate = _share_rate(
         model, fpir, people, f"name at most {fpir:g} of all strangers among {people:,} people"
     )
@@ -180,10 +180,10 @@ def decide(
         top_k: How many of them to name as candidates; all when None.
 
     Raises:
-        InputError: ``top_k`` is below 1.
+        InputError: ``top_k`` is no whole number of 1 or more.
     """
-    if top_k is not None and top_k < 1:
-        raise InputError(f"top_k must be 1 or more, not {top_k!r}")
+    if top_k is not None:
+        require_count("top_k", top_k)
     candidates = tuple(
         Candidate(
             name=hit.name,

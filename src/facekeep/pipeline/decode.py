@@ -22,14 +22,14 @@ from numpy.typing import NDArray
 
 from facekeep._internal.files import printable
 from facekeep._internal.libraries import broken_library
-from facekeep._internal.memory import Room
+from facekeep._internal.memory import MemoryBudget
 from facekeep.errors import FacekeepError, ImageError
 from facekeep.pipeline.containers import Jpeg, Png, orientation_of, read_jpeg, read_png
 
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["Reduced", "Stream", "convert_pillow_image", "count_pixels", "decode"]
+__all__ = ["Reduced", "Stream", "convert_pillow_image", "count_stream_pixels", "decode"]
 
 Stream = io.BufferedReader | io.BytesIO
 
@@ -67,7 +67,7 @@ _MOST_LOST = 0.01  # of the pixels of a JPEG cut short, which viewers show witho
 _BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2}  # of a pixel; others have 4
 _HUGE = 50_000_000  # pixels: no usual camera gives more
 _BAND = 1 << 18  # pixels that are turned into RGB at once, so that memory stays near one picture
-_room = Room()
+_budget = MemoryBudget()
 
 
 @dataclass(slots=True)
@@ -123,7 +123,7 @@ def decode(
             with opened.picture as picture:
                 _check_pixels(picture.size, name, max_pixels)
                 factor = _choose_factor(picture) if reduce else 1
-                with _room.taken(_estimate_bytes(picture)):
+                with _budget.taken(_estimate_bytes(picture)):
                     picture.load()
                     pixels = _convert_pixels(opened)
             if opened.jpeg is not None:
@@ -157,7 +157,7 @@ def convert_pillow_image(picture: Image.Image, max_pixels: int) -> NDArray[np.ui
     try:
         with _quiet_pillow():
             _check_pixels(picture.size, name, max_pixels)
-            with _room.taken(_estimate_bytes(picture)):
+            with _budget.taken(_estimate_bytes(picture)):
                 picture.load()
                 exif = picture.info.get("exif")
                 turned = orientation_of(exif) if isinstance(exif, bytes) else 1
@@ -185,7 +185,7 @@ def _choose_factor(picture: Image.Image) -> int:
     return factor
 
 
-def count_pixels(stream: Stream, name: str) -> int:
+def count_stream_pixels(stream: Stream, name: str) -> int:
     """Return how many pixels a picture has, from its header.
 
     Raises:

@@ -20,7 +20,7 @@ from facekeep.models import ModelEntry, default_model, entry, open_model
 from facekeep.pipeline.image import check_image
 from facekeep.pipeline.orientation import Orienter, Seen, moved_back
 from facekeep.pipeline.refine import BATCH, Crops, Refiner, chosen_entry
-from facekeep.pipeline.warp import warp
+from facekeep.pipeline.warp import halve, resize, warp
 from facekeep.runtime import RuntimeOptions
 from facekeep.types import Face
 
@@ -186,10 +186,10 @@ class Detector(Closing):
         beside = [face for face in weak if face.score >= _WEAK]
         crops = self._shared_crops(orienter, image, sure + beside)
         seen = orienter.look(image, sure + beside, crops)
-        seen, told = seen[: len(sure)], seen[len(sure) :]
+        seen, unsure = seen[: len(sure)], seen[len(sure) :]
         if not any(each.upright for each in seen):
-            told += orienter.look(image, weak[len(beside) :])
-        turns = self._turns(image, seen, told)
+            unsure += orienter.look(image, weak[len(beside) :])
+        turns = self._choose_turns(image, seen, unsure)
         upright = any(each.upright for each in seen)
         if upright and not turns and not any(each.tilted for each in seen):
             return self._refined(image, sure, None if crops is None else crops.first(len(sure)))
@@ -208,7 +208,9 @@ class Detector(Closing):
         alike = orienter.entry.input_size == self._refiner.entry.input_size
         return self._refiner.crops(image, faces) if alike else None
 
-    def _turns(self, image: NDArray[np.uint8], seen: list[Seen], weak: list[Seen]) -> list[int]:
+    def _choose_turns(
+        self, image: NDArray[np.uint8], seen: list[Seen], weak: list[Seen]
+    ) -> list[int]:
         """Tell by how many quarters the image should be turned to find faces, 1 to 3 each.
 
         What the detector is not sure of can be a turned face, too.
@@ -328,7 +330,7 @@ class Detector(Closing):
             levels: The image as a pyramid.
             score: The lowest wanted.
         """
-        parts = [self._look(shape, level, score) for level in levels]
+        parts = [self._detect_level(shape, level, score) for level in levels]
         points, scores = (np.concatenate(rows) for rows in zip(*parts, strict=True))
         return self._nms(points, scores)
 
@@ -406,7 +408,7 @@ class Detector(Closing):
                 return
             scale /= _PYRAMID_STEP
 
-    def _look(
+    def _detect_level(
         self, shape: tuple[int, ...], level: NDArray[np.uint8], score: float
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Detect at one level; points and scores as in ``_Found``, for an image of ``shape``."""
@@ -473,18 +475,11 @@ def _check_range(
 
 def _resized(image: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
     """Scale an image, without aliasing, to a size of at least one pixel."""
-    import cv2
-
     width, height = max(width, 1), max(height, 1)
     # Averaging 2 x 2 pixels is several times faster than one step of another ratio.
     while _can_halve(image.shape[0], height) and _can_halve(image.shape[1], width):
-        half = image.shape[1] // 2, image.shape[0] // 2
-        image = np.asarray(cv2.resize(image, half, interpolation=cv2.INTER_AREA), np.uint8)
-    if (height, width) == image.shape[:2]:
-        return image
-    shrinks = height < image.shape[0] or width < image.shape[1]
-    method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(image, (width, height), interpolation=method), np.uint8)
+        image = halve(image)
+    return resize(image, width, height)
 
 
 def _afar(image: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -27,7 +27,7 @@ from facekeep.pipeline.enrollment_rules import (
     find_inconsistent,
     get_policy,
 )
-from facekeep.pipeline.image import ImageSource, content_digest
+from facekeep.pipeline.image import ImageSource, content_digest, encode_png
 from facekeep.pipeline.quality import Policy, reason_words
 from facekeep.types import Calibrated, Face
 
@@ -40,7 +40,6 @@ __all__ = [
     "Enrollment",
     "Rejection",
     "StoredPerson",
-    "encode_png",
     "read_digest",
     "write_source",
 ]
@@ -164,7 +163,7 @@ class StoredPerson:
         """Whether there is such a person."""
         return bool(self.ids or self.refused)
 
-    def faults(self, name: str) -> dict[str, Fault]:
+    def list_faults(self, name: str) -> dict[str, Fault]:
         """Return why photos that were enrolled, or refused, before are not used again.
 
         Returns:
@@ -221,7 +220,7 @@ class Enroller:
         stored = StoredPerson.read(self._gallery(), name)
         outcomes: list[Accepted | Rejection] = []
         digests: list[str] = []
-        faults = stored.faults(name)
+        faults = stored.list_faults(name)
         unreadable: list[ImageError] = []
         for number, source in enumerate(sources, 1):
             label = _label(source, f"image {number}")
@@ -412,10 +411,3 @@ def _image(outcome: Accepted | Rejection) -> str:
 
 def _is_path(source: ImageSource) -> TypeGuard[str | os.PathLike[str]]:
     return isinstance(source, str | os.PathLike)
-
-
-def encode_png(crop: NDArray[np.uint8]) -> bytes:
-    """Encode a crop without loss."""
-    import cv2
-
-    return bytes(cv2.imencode(".png", crop[..., ::-1])[1])

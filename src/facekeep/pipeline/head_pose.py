@@ -7,11 +7,11 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike
 
-__all__ = ["pose"]
+__all__ = ["estimate_pose"]
 
 # The five landmarks on a generic head, in units of the eye distance: x to the right of the image,
 # y down, z away from the camera. A head of yaw, pitch and roll 0 has eyes and corners of the mouth
-# at one depth. Found by factorisation (Tomasi and Kanade 1992) of many annotated frames, each point
+# at one depth. Found by factorization (Tomasi and Kanade 1992) of many annotated frames, each point
 # then moved to where the detector sees it: benchmarks/quality_pose.py.
 _HEAD = np.array(
     [
@@ -25,7 +25,7 @@ _HEAD = np.array(
 _HEAD_INVERSE = np.linalg.pinv(_HEAD - _HEAD.mean(axis=0))
 
 
-def pose(landmarks: ArrayLike) -> tuple[float, float, float]:
+def estimate_pose(landmarks: ArrayLike) -> tuple[float, float, float]:
     """Estimate yaw, pitch and roll in degrees from the five landmarks.
 
     A generic head is fitted under scaled orthographic projection: an affine fit by least squares,

@@ -35,6 +35,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias, TypeGuard
 import numpy as np
 from numpy.typing import NDArray
 
+from facekeep._internal.arguments import require_count
 from facekeep._internal.files import (
     is_full,
     open_regular,
@@ -62,6 +63,7 @@ __all__ = [
     "content_digest",
     "count_pixels",
     "elsewhere",
+    "encode_png",
     "from_bgr",
     "is_picture",
     "list_images",
@@ -126,8 +128,10 @@ def load_image(
         ImageError: The picture cannot be read: missing, no regular file, cut short, damaged, too
             large, or of a kind facekeep does not read.
         InputError: The source is of another type, or an array of the wrong form, or ``bgr`` is
-            given with something that is no array.
+            given with something that is no array, or a limit is no whole number.
     """
+    require_count("max_pixels", max_pixels)
+    require_count("max_bytes", max_bytes)
     if bgr:
         if not isinstance(source, np.ndarray):
             raise InputError(_NO_BGR)
@@ -156,7 +160,7 @@ def count_pixels(source: str | os.PathLike[str] | bytes, *, max_bytes: int = MAX
     """
     name = _name(source)
     with _open_source(source, name, max_bytes) as stream:
-        return _decode.count_pixels(stream, name)
+        return _decode.count_stream_pixels(stream, name)
 
 
 def check_image(array: object) -> NDArray[np.uint8]:
@@ -254,6 +258,19 @@ def save_image(path: str | os.PathLike[str], rgb: object, *, quality: int = 92) 
         write_whole(target, encoded)
     except (OSError, ValueError) as error:
         raise _explain_write_error(target, error) from error
+
+
+def encode_png(rgb: NDArray[np.uint8]) -> bytes:
+    """Encode an image without loss, as a small file rather than the smallest.
+
+    Args:
+        rgb: uint8 ``(H, W, 3)`` RGB.
+    """
+    from PIL import Image
+
+    encoded = io.BytesIO()
+    Image.fromarray(rgb).save(encoded, "PNG", compress_level=1)
+    return encoded.getvalue()
 
 
 def _style(target: str) -> str:

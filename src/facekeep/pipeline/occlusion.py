@@ -11,6 +11,8 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from facekeep.pipeline.filters import blur, to_gray
+
 __all__ = ["covered"]
 
 _Box = tuple[slice, slice]
@@ -36,6 +38,9 @@ _EYE_WEIGHTS = (-4.5, 16.3, -3.5, -2.5)
 # do not count for more than they show; and to the strength of edges, in gray levels too.
 _DARK = 64
 _FAINT = 0.5
+
+# A Gaussian of deviation 1, of 256.
+_GAUSSIAN = (14, 62, 104, 62, 14)
 
 
 def covered(crop: NDArray[np.uint8]) -> tuple[float, float]:
@@ -67,15 +72,13 @@ def features(crop: NDArray[np.uint8]) -> tuple[tuple[float, ...], tuple[float, .
 
 def _maps(crop: NDArray[np.uint8]) -> tuple[_Values, _Values]:
     """Logarithms of red and blue against green and of luma ``(3, H, W)``; vertical edges."""
-    import cv2
-
-    smooth = cv2.GaussianBlur(crop, (5, 5), 1)
-    luma = np.asarray(cv2.cvtColor(smooth, cv2.COLOR_RGB2GRAY))
+    smooth = blur(crop, _GAUSSIAN)
+    luma = to_gray(smooth)
     log = np.log(np.arange(256, dtype=np.float32) + _DARK)
-    red, green, blue = cv2.split(cv2.LUT(smooth, log))
+    red, green, blue = log[smooth.transpose(2, 0, 1)]
     edges = np.zeros(luma.shape, np.float32)
-    edges[1:-1] = cv2.absdiff(luma[2:], luma[:-2])
-    return np.stack([red - green, blue - green, cv2.LUT(luma, log)]), edges
+    edges[1:-1] = np.abs(np.subtract(luma[2:], luma[:-2], dtype=np.int16))
+    return np.stack([red - green, blue - green, log[luma]]), edges
 
 
 def _median(maps: _Values, boxes: tuple[_Box, ...]) -> list[float]:

@@ -7,6 +7,7 @@ that are too poor to be told from others; where the limits come from: docs/quali
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -19,9 +20,11 @@ from numpy.typing import NDArray
 
 from facekeep.errors import InputError
 from facekeep.pipeline.align import align
-from facekeep.pipeline.head_pose import pose
+from facekeep.pipeline.filters import to_gray
+from facekeep.pipeline.head_pose import estimate_pose
 from facekeep.pipeline.image import check_image
 from facekeep.pipeline.occlusion import covered
+from facekeep.pipeline.warp import resize
 from facekeep.types import Face, Quality
 
 __all__ = [
@@ -30,8 +33,8 @@ __all__ = [
     "Policy",
     "Reason",
     "assess",
+    "estimate_pose",
     "explain",
-    "pose",
     "reason_words",
     "review",
     "with_reasons",
@@ -300,7 +303,7 @@ def assess(
     crop = _to_scale(_crop(image, face) if crop is None else crop)
     sharpness, brightness, contrast = _light(crop)
     mouth_covered, eyes_covered = covered(crop)
-    yaw, pitch, roll = pose(face.landmarks)
+    yaw, pitch, roll = estimate_pose(face.landmarks)
     quality = Quality(
         size=_finite(face.size),
         eye_distance=_finite(math.dist(*face.landmarks[:2].tolist())),
@@ -377,18 +380,12 @@ def _crop(image: NDArray[np.uint8], face: Face) -> NDArray[np.uint8]:
 
 
 def _to_scale(crop: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    import cv2
-
-    if crop.shape[0] == _CROP:
-        return crop
-    return np.asarray(cv2.resize(crop, (_CROP, _CROP), interpolation=cv2.INTER_AREA), np.uint8)
+    return resize(crop, _CROP, _CROP)
 
 
 def _light(crop: NDArray[np.uint8]) -> tuple[float, float, float]:
     """Sharpness, brightness and contrast of an aligned crop, each 0 to 1."""
-    import cv2
-
-    luma = np.asarray(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY)[_INNER], np.float32)
+    luma = to_gray(crop[_INNER]).astype(np.float32)
     contrast = min(float(luma.std()) / 127.5, 1.0)
     return _sharpness(luma), float(luma.mean()) / 255, contrast
 
@@ -399,14 +396,25 @@ def _sharpness(luma: NDArray[np.float32]) -> float:
     Looked at in four directions, of which the worst counts: a face moved while it was taken keeps
     its edges along the movement.
     """
-    import cv2
-
-    blurred = (np.asarray(cv2.GaussianBlur(luma, (0, 0), sigma)) for sigma in _BLURS)
-    before, after = (_edges(each) for each in blurred)
+    blurs = (tuple(_blur(length, sigma) for length in luma.shape) for sigma in _BLURS)
+    before, after = (_edges(down @ luma @ across.T) for down, across in blurs)
     return min(
         min(max(1 - lost / had, 0.0), 1.0) if had > _FLAT else 0.0
         for had, lost in zip(before, after, strict=True)
     )
+
+
+@functools.cache
+def _blur(length: int, sigma: float) -> NDArray[np.float32]:
+    """Return the matrix ``(length, length)`` of a Gaussian blur that mirrors what ends."""
+    reach = round(4 * sigma)
+    away = np.arange(-reach, reach + 1)
+    weights = np.exp(-(away**2) / (2 * sigma**2))
+    mirrored = np.pad(np.arange(length), reach, "reflect")
+    rows = np.arange(length)[:, None]
+    blur = np.zeros((length, length))
+    np.add.at(blur, (rows, mirrored[rows + away + reach]), weights / weights.sum())
+    return blur.astype(np.float32)
 
 
 def _edges(luma: NDArray[Any]) -> list[float]:
@@ -427,8 +435,6 @@ def _blockiness(image: NDArray[np.uint8], bbox: NDArray[np.float32]) -> float:
     weaker of both directions counts; in a large face, of which a block is a smaller part, it counts
     for less.
     """
-    import cv2
-
     if not np.isfinite(bbox).all():
         return 0.0
     high, wide = image.shape[:2]
@@ -437,7 +443,7 @@ def _blockiness(image: NDArray[np.uint8], bbox: NDArray[np.float32]) -> float:
     part = image[y1:y2, x1:x2]
     if min(part.shape[:2]) < _LEAST_BLOCKS * _BLOCK:
         return 0.0
-    luma = np.asarray(cv2.cvtColor(np.ascontiguousarray(part), cv2.COLOR_RGB2GRAY), np.float32)
+    luma = to_gray(part).astype(np.float32)
     shown = min(_grid(np.abs(np.diff(luma, axis=axis)).mean(1 - axis)) for axis in (0, 1))
     return float(shown * min(1.0, _GRID_SIZE / min(part.shape[:2])))
 

@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 from facekeep._internal.closing import Closing
 from facekeep.errors import InputError, ModelError
 from facekeep.models import ModelEntry, entry, open_model
+from facekeep.pipeline.filters import to_gray
+from facekeep.pipeline.warp import resize
 from facekeep.runtime import RuntimeOptions
 from facekeep.types import Quality
 
@@ -120,9 +122,9 @@ def evidence(
     Returns:
         float32 ``(n, d + 80)``.
     """
-    told = np.asarray(facts, np.float32).reshape(len(rows), len(FACTS))
+    values = np.asarray(facts, np.float32).reshape(len(rows), len(FACTS))
     seen = np.stack([appearance(crop) for crop in crops]) if len(crops) else np.empty((0, _SEEN))
-    return np.concatenate([rows, norms[:, None], told, seen], axis=1, dtype=np.float32)
+    return np.concatenate([rows, norms[:, None], values, seen], axis=1, dtype=np.float32)
 
 
 def appearance(crop: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -137,13 +139,12 @@ def appearance(crop: NDArray[np.uint8]) -> NDArray[np.float32]:
         how much stronger edges are along columns than along rows, and how rough they are; the light
         of 32 cells, and the logarithm of its deviation in each, both beside that of the whole.
     """
-    import cv2
-
-    if crop.shape[0] != _CROP:
-        crop = np.asarray(cv2.resize(crop, (_CROP, _CROP), interpolation=cv2.INTER_AREA), np.uint8)
-    part = np.ascontiguousarray(crop[_INNER])
-    levels = np.asarray(cv2.cvtColor(part, cv2.COLOR_RGB2GRAY), np.uint8)
-    colors = np.ravel(cv2.meanStdDev(cv2.cvtColor(part, cv2.COLOR_RGB2YCrCb))[1])[1:] / 50
+    part = resize(crop, _CROP, _CROP)[_INNER]
+    levels = to_gray(part)
+    colors = [
+        np.rint((part[..., channel] - levels.astype(np.float32)) * scale).std() / 50
+        for channel, scale in ((0, 0.713), (2, 0.564))
+    ]
     shares = np.bincount(levels.ravel(), minlength=256) / levels.size
     some = shares[shares > 0]
     luma = levels.astype(np.float32)

@@ -22,7 +22,16 @@ from facekeep.pipeline.warp import warp
 from facekeep.runtime import RuntimeOptions
 from facekeep.types import Face
 
-__all__ = ["BATCH", "MIRRORED", "NONE", "CropNetwork", "Crops", "Refiner", "chosen_entry", "pose"]
+__all__ = [
+    "BATCH",
+    "MIRRORED",
+    "NONE",
+    "CropNetwork",
+    "Crops",
+    "Refiner",
+    "chosen_entry",
+    "upright_landmarks",
+]
 
 NONE = "none"
 """In place of the name of a model that can be left out: do without."""
@@ -33,7 +42,7 @@ MIRRORED = [1, 0, 2, 4, 3]
 """The places of the landmarks in a mirror image."""
 
 
-def pose(size: int) -> NDArray[np.float64]:
+def upright_landmarks(size: int) -> NDArray[np.float64]:
     """Return where the landmarks of an upright face lie, whose mirror image is as upright.
 
     The template of ``align`` is not quite the same on both sides; this is its mean with its mirror
@@ -149,7 +158,7 @@ class CropNetwork(Closing):
     def _upright(self, face: Face) -> NDArray[np.float64] | None:
         """Return what turns a face upright, if there is such a turn."""
         try:
-            return similarity_transform(face.landmarks, pose(self._size))
+            return similarity_transform(face.landmarks, upright_landmarks(self._size))
         except InputError:
             return None
 

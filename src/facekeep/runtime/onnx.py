@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import mmap
+import os
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -136,8 +138,9 @@ class OnnxSession(Opened):
 
 
 # Bytes of a network above which its weights are not kept a second time, rearranged for speed: SFace
-# (39 MB) runs no slower without, and takes 26 MB less (docs/architecture.md).
+# (39 MB in float32) runs no slower without, and takes 26 MB less (docs/architecture.md).
 _LARGE = 16 * 2**20
+_FLOATS = 4  # how much larger a network is whose weights are stored in 8 bits and run as float32
 
 
 def open_onnx(model: Path | bytes, run_options: RuntimeOptions) -> OnnxSession:
@@ -152,7 +155,12 @@ def open_onnx(model: Path | bytes, run_options: RuntimeOptions) -> OnnxSession:
     source = str(model) if isinstance(model, Path) else model
     options = _options(ort, run_options.threads)
     _arena.share(ort, options)
-    if (model.stat().st_size if isinstance(model, Path) else len(model)) > _LARGE:
+    size = model.stat().st_size if isinstance(model, Path) else len(model)
+    if _stores_weights_only(model):
+        # Otherwise each run would compute the weights again.
+        options.add_session_config_entry("session.disable_quant_qdq", "1")
+        size *= _FLOATS
+    if size > _LARGE:
         options.add_session_config_entry("session.disable_prepacking", "1")
     try:
         session = ort.InferenceSession(source, options, providers=[provider], enable_fallback=0)
@@ -171,6 +179,18 @@ def open_onnx(model: Path | bytes, run_options: RuntimeOptions) -> OnnxSession:
         return OnnxSession(session)
     except UnicodeDecodeError as error:
         raise ModelCorrupt(f"{name} has names that are not UTF-8; export it again") from error
+
+
+def _stores_weights_only(model: Path | bytes) -> bool:
+    """Tell by the names in it whether a network only stores in 8 bits, and computes in float32."""
+    if isinstance(model, bytes):
+        return b"DequantizeLinear" in model and b"QuantizeLinear" not in model
+    with model.open("rb") as stream:
+        if not os.fstat(stream.fileno()).st_size:
+            return False
+        with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            dequantized = content.find(b"DequantizeLinear") >= 0
+            return dequantized and content.find(b"QuantizeLinear") < 0
 
 
 def device_statuses() -> list[DeviceStatus]:

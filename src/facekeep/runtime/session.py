@@ -174,8 +174,8 @@ def short(error: Exception) -> str:
 
 
 @contextmanager
-def failing_as(told: str) -> Iterator[None]:
-    """Tell of whatever another library raises in one line, which begins with ``told``.
+def failing_as(attempt: str) -> Iterator[None]:
+    """Tell of whatever another library raises in one line, which begins with ``attempt``.
 
     For libraries that raise all there is. What facekeep raises, and want of memory, comes through.
 
@@ -192,8 +192,8 @@ def failing_as(told: str) -> Iterator[None]:
         if broken := broken_library(error):
             raise broken from error
         if is_full(error):
-            raise StorageFull(f"{told}: no room is left to write; free some space") from error
-        raise ModelError(f"{told}: {short(error)}") from error
+            raise StorageFull(f"{attempt}: no room is left to write; free some space") from error
+        raise ModelError(f"{attempt}: {short(error)}") from error
 
 
 def imported(module: str, title: str, extra: str) -> ModuleType:

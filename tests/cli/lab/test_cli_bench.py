@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-pytestmark = pytest.mark.usefixtures("album")
+pytestmark = pytest.mark.usefixtures("photo_folder")
 
 STAGE = {"stage", "median_ms", "p95_ms", "repeats", "bare_ms", "rss_mb", "ratio"}
 
@@ -60,9 +60,9 @@ def test_bench_of_one_network(cli, monkeypatch):
     assert 0 < document["median_ms"] <= document["p95_ms"]
     assert (document["plain_export_ms"], document["ratio"]) == (None, None)
     assert document["plain_export"].startswith("model 'sface' is no EdgeFace that facekeep wrote")
-    told = cli("bench", "embed", "--model", "sface", "--repeats", "3")
-    assert told.out.splitlines()[1].startswith("sface")
-    assert told.out.splitlines()[2].startswith("plain export: model 'sface' is no EdgeFace")
+    outcome = cli("bench", "embed", "--model", "sface", "--repeats", "3")
+    assert outcome.out.splitlines()[1].startswith("sface")
+    assert outcome.out.splitlines()[2].startswith("plain export: model 'sface' is no EdgeFace")
 
 
 @pytest.mark.parametrize("words", [["detect"], [], ["embed", "--image", "hopper.jpg"]])

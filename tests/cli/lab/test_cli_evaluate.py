@@ -86,8 +86,8 @@ def test_people_read_tables_and_a_report(cli, people: Path, tmp_path: Path):
     outcome = cli(*words, "--cache", tmp_path / "faces")
     assert outcome.status == 0
     lines = outcome.out.splitlines()
-    told = "7 images of 2 people, 9 mated and 9 non-mated comparisons"
-    assert lines[0] == f"Verification of all pairs, people: {told}"
+    message = "7 images of 2 people, 9 mated and 9 non-mated comparisons"
+    assert lines[0] == f"Verification of all pairs, people: {message}"
     assert lines[2].split()[:2] == ["sface", "1e-1"]
     assert any(line.startswith("mated: two images of one person; non-mated: ") for line in lines)
     assert any(line.startswith("supported: enough non-mated comparisons") for line in lines)
@@ -272,7 +272,7 @@ def test_lfw_in_small(cli, shared: Path, tmp_path: Path, ready_models: None):
 
 
 @pytest.mark.shared
-def test_calibration_on_labelled_faces(cli, shared: Path, tmp_path: Path, ready_models: None):
+def test_calibration_on_labeled_faces(cli, shared: Path, tmp_path: Path, ready_models: None):
     """The thresholds that a hundred celebrities give are near those of the catalog."""
     with (shared / "faces" / "index.tsv").open(newline="") as stream:
         index = {row["key"]: row["identity"] for row in csv.DictReader(stream, delimiter="\t")}

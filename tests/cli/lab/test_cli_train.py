@@ -259,8 +259,8 @@ def test_photos_that_are_no_crops_are_told_of(cli, tmp_path: Path, hopper):
             "train", "--data", tmp_path / name, "--out", tmp_path / f"{name}-run", *TWO_PEOPLE
         )
         assert outcome.status == 0, outcome.err
-        told = "in 4 of 4 pictures looked at there is no face where an aligned crop has it"
-        assert (told in outcome.err) == (name == "photos")
+        message = "in 4 of 4 pictures looked at there is no face where an aligned crop has it"
+        assert (message in outcome.err) == (name == "photos")
 
 
 def _crop(photo: NDArray[np.uint8]) -> NDArray[np.uint8]:

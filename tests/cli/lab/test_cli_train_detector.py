@@ -16,11 +16,11 @@ def test_a_run_tells_what_it_made(cli, annotated_photos: Path, tmp_path: Path):
         "train", "detector", "--data", annotated_photos, "--out", tmp_path / "run", *SMALL, "--json"
     )
     assert done.status == 0, done.err
-    told = json.loads(done.out)
-    assert told["finished"] is True
-    assert told["params"] == 53_104
-    assert (tmp_path / "run" / told["files"]["onnx"]).is_file()
-    assert told["recipe"]["data"] == str(annotated_photos)
+    summary = json.loads(done.out)
+    assert summary["finished"] is True
+    assert summary["params"] == 53_104
+    assert (tmp_path / "run" / summary["files"]["onnx"]).is_file()
+    assert summary["recipe"]["data"] == str(annotated_photos)
 
 
 @pytest.mark.parametrize(

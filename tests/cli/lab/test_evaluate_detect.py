@@ -43,8 +43,8 @@ def test_a_detector_finds_what_it_found_before(cli, photos: Path, tmp_path: Path
     outcome = cli(*words, "--scenes", scenes, "--report", report, "--out", out)
     assert outcome.status == 0
     lines = outcome.out.splitlines()
-    told = "2 photos of 2 people, shown as 4 faces on 2 canvases; photos without annotations: 1"
-    assert lines[0] == f"Detection, photos: {told}"
+    message = "2 photos of 2 people, shown as 4 faces in 2 mosaics; photos without annotations: 1"
+    assert lines[0] == f"Detection, photos: {message}"
     assert lines[2].split() == ["yunet", "all", "4", "100.00", "%", "unknown", "100.00", "%"]
     assert lines[-1] == f"report: {report / 'report.html'}"
     page = (report / "report.html").read_text()
@@ -82,7 +82,7 @@ def test_people_held_out_are_shown_alone(cli, photos: Path):
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (["--sizes", "20,wide"], "--sizes must be whole numbers, such as 20,40,80"),
         (["--sizes", "1"], "sizes of faces must be from 4 to 256"),
@@ -92,10 +92,10 @@ def test_people_held_out_are_shown_alone(cli, photos: Path):
         (["--out", "nowhere/result.json"], "cannot be written"),
     ],
 )
-def test_what_cannot_be_measured_is_refused(cli, photos: Path, words: list[str], told: str):
+def test_what_cannot_be_measured_is_refused(cli, photos: Path, words: list[str], message: str):
     outcome = cli("evaluate", "detect", photos, *words)
     assert outcome.status == 2
-    assert told in outcome.err
+    assert message in outcome.err
     assert outcome.err.count("\n") == 1
     assert not outcome.out
 

@@ -21,6 +21,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench, "_WARM_UP", 0)
 
 
+@pytest.mark.slow
 def test_every_stage_is_measured(hopper: NDArray[np.uint8]) -> None:
     results = {result.stage: result for result in run_bench(hopper, repeats=3)}
     assert list(results) == [

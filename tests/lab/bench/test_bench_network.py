@@ -15,6 +15,7 @@ from facekeep.models import import_model
 pytestmark = pytest.mark.usefixtures("ready_models")
 
 
+@pytest.mark.slow
 def test_a_network_of_ours_beside_its_plain_export(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -36,6 +37,7 @@ def test_a_network_of_ours_beside_its_plain_export(
     assert found.limit_ms > 0
 
 
+@pytest.mark.slow
 def test_another_network_has_no_plain_export() -> None:
     found = measure_network("sface", repeats=3)
     assert (found.plain_export_ms, found.ratio, found.difference) == (None, None, None)

@@ -52,9 +52,9 @@ def test_a_flat_folder_names_nobody(people: Path) -> None:
 
 
 def test_crops_have_the_size_asked_for(people: Path) -> None:
-    told: list[int] = []
-    crops = crop_faces(read_faces(people, aligned=True, count=6), 48, progress=told.append)
-    assert (crops.shape, crops.dtype, sum(told)) == ((6, 48, 48, 3), np.uint8, 6)
+    counts: list[int] = []
+    crops = crop_faces(read_faces(people, aligned=True, count=6), 48, progress=counts.append)
+    assert (crops.shape, crops.dtype, sum(counts)) == ((6, 48, 48, 3), np.uint8, 6)
 
 
 def test_images_without_a_face_are_left_out() -> None:

@@ -17,7 +17,7 @@ from facekeep.lab.compress.onnx_layers import (
     match_layers,
 )
 from facekeep.models import entry, locate
-from facekeep.models.weight_packing import pack
+from facekeep.models.weight_packing import pack_weights
 from facekeep.runtime import RuntimeOptions, open_session
 
 Crops = NDArray[np.uint8]
@@ -26,7 +26,7 @@ Crops = NDArray[np.uint8]
 def test_folding_leaves_no_node_that_reads_constants_only(hopper: Crops, collins: Crops) -> None:
     source, fed = tiny_network(), tensor(faces([hopper, collins], 4))
     for numbers in ("float32", "float16", "int8"):
-        packed = pack(source, numbers)
+        packed = pack_weights(source, numbers)
         made = fold_constants(packed)
         graph = onnx.load_model_from_string(made).graph
         constants = {item.name for item in graph.initializer}

@@ -124,16 +124,16 @@ def test_blocks_go_where_they_matter_little() -> None:
 
 
 def test_rounds_are_fine_tuned_one_by_one() -> None:
-    model, told = lively(), []
+    model, rounds = lively(), []
 
     def fine_tune(cut: EdgeFace, each: int) -> EdgeFace:
-        told.append((each, cost(cut).macs / cost(model).macs))
+        rounds.append((each, cost(cut).macs / cost(model).macs))
         return cut
 
     found = prune(model, 0.64, crops=smooth_crops(32), rounds=2, fine_tune=fine_tune)
-    assert [each for each, _ in told] == [1, 2]
-    assert 0.77 < told[0][1] <= 0.8
-    assert told[1][1] == cost(found.model).macs / cost(model).macs <= 0.64
+    assert [each for each, _ in rounds] == [1, 2]
+    assert 0.77 < rounds[0][1] <= 0.8
+    assert rounds[1][1] == cost(found.model).macs / cost(model).macs <= 0.64
     assert found.cuts
 
 

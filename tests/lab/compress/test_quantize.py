@@ -31,7 +31,7 @@ from facekeep.lab.compress.quantize import (
 )
 from facekeep.lab.nn import EdgeFace, save_checkpoint
 from facekeep.models import ModelEntry, import_model
-from facekeep.models.weight_packing import Numbers, pack
+from facekeep.models.weight_packing import Numbers, pack_weights
 from facekeep.runtime import RuntimeOptions, open_session
 
 pytestmark = pytest.mark.slow
@@ -86,14 +86,14 @@ def test_the_layer_with_outliers_is_the_most_sensitive(
     content = fold_constants(model.SerializeToString())
     crops = cut_faces([hopper, collins], 24)
     ranges = calibrate_ranges(content, tensor(crops), "minmax")
-    told: list[int] = []
+    counts: list[int] = []
     found = measure_sensitivities(
-        content, ranges, import_tiny(tmp_path), crops, skip={"hidden"}, progress=told.append
+        content, ranges, import_tiny(tmp_path), crops, skip={"hidden"}, progress=counts.append
     )
     assert {each.layer.node for each in found[:2]} == {"stem", "depthwise"}
     assert [each.cosine for each in found] == sorted(each.cosine for each in found)
     assert "hidden" not in {each.layer.node for each in found}
-    assert sum(told) == len(found) == 3
+    assert sum(counts) == len(found) == 3
 
 
 @pytest.fixture
@@ -162,10 +162,10 @@ def test_the_bound_is_on_what_quantization_loses_of_the_trained_network(
     assert made.details["spared"] == []
 
 
-@pytest.mark.parametrize(("loss", "told"), [(1.06, True), (0.29, False), (None, False)])
+@pytest.mark.parametrize(("loss", "warned"), [(1.06, True), (0.29, False), (None, False)])
 def test_a_great_loss_is_told_with_what_helps(
     loss: float | None,
-    told: bool,
+    warned: bool,
     model: ModelEntry,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -174,7 +174,7 @@ def test_a_great_loss_is_told_with_what_helps(
     made = run_step(
         Quantize(mode="dynamic"), model, None, Evaluator(model, EvaluationData()), tmp_path
     )
-    assert any("1.06 points of TAR" in line and "--heal" in line for line in made.remarks) == told
+    assert any("1.06 points of TAR" in line and "--heal" in line for line in made.remarks) == warned
 
 
 def test_training_says_what_it_lacks(model: ModelEntry, faces: FaceSet, tmp_path: Path) -> None:
@@ -200,5 +200,5 @@ def test_networks_that_compute_in_float32_cannot_be_fine_tuned(mode: Any) -> Non
 
 @pytest.mark.parametrize("first", ["int8", "float16"])
 def test_a_packed_network_is_packed_anew(first: Numbers) -> None:
-    made = _store_weights(pack(tiny_network(), first), "packed", chosen=True)
+    made = _store_weights(pack_weights(tiny_network(), first), "packed", chosen=True)
     open_session(made.content, options=RuntimeOptions(threads=1)).close()

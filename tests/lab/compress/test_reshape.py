@@ -21,7 +21,7 @@ from facekeep.lab.compress.workspace import StepResult, write_model
 from facekeep.lab.nn import EdgeFace, read_network, save_checkpoint
 from facekeep.models import ModelEntry, import_model, model_cost
 from facekeep.models.importing import add_model
-from facekeep.models.weight_packing import pack
+from facekeep.models.weight_packing import pack_weights
 from facekeep.pipeline.embed import Embedder
 
 
@@ -89,7 +89,7 @@ def test_sparse_networks_are_smaller_files(
 @pytest.mark.slow
 def test_what_was_packed_is_packed_again(model: ModelEntry, faces: FaceSet, tmp_path: Path) -> None:
     content = Path(str(model.folder), "lively.onnx").read_bytes()
-    small = write_model(StepResult(pack(content, "int8"), "packed"), model, tmp_path)
+    small = write_model(StepResult(pack_weights(content, "int8"), "packed"), model, tmp_path)
     named = structs.replace(small, name="packed")
     packed = add_model((tmp_path / "trial.onnx").read_bytes(), named)
     made = run_step(
@@ -143,6 +143,7 @@ def test_the_rounds_of_pruning_share_the_steps(
     assert calls == [("healing-1", 20), ("healing-2", 20)]
 
 
+@pytest.mark.slow
 def test_fine_tuning_needs_aligned_crops(model: ModelEntry, faces: FaceSet, tmp_path: Path) -> None:
     step, known = Resize(size=48, heal=10), Evaluator(model, EvaluationData())
     with pytest.raises(InputError, match="name some"):
@@ -152,6 +153,7 @@ def test_fine_tuning_needs_aligned_crops(model: ModelEntry, faces: FaceSet, tmp_
         run_step(step, model, raw, known, tmp_path)
 
 
+@pytest.mark.slow
 def test_shares_of_zeros_are_numbers(model: ModelEntry, faces: FaceSet, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="2:4"):
         run_step(Prune(zeros="half"), model, faces, Evaluator(model, EvaluationData()), tmp_path)

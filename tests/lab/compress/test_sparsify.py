@@ -13,13 +13,14 @@ from torch import nn
 from facekeep.errors import InputError
 from facekeep.lab.compress.sparsify import sparsify
 from facekeep.lab.nn import EdgeFace, export_onnx
-from facekeep.models.sparse import thin
+from facekeep.models.sparse import drop_zeros
 
 
 def matrices(model: EdgeFace) -> list[torch.Tensor]:
     return [each.weight for each in model.modules() if isinstance(each, nn.Linear)]
 
 
+@pytest.mark.slow
 def test_a_share_is_reached_in_every_matrix_and_the_least_go() -> None:
     model = lively()
     found = sparsify(model, 0.5)
@@ -31,6 +32,7 @@ def test_a_share_is_reached_in_every_matrix_and_the_least_go() -> None:
     assert all((each == 0).float().mean() < 0.01 for each in matrices(model))
 
 
+@pytest.mark.slow
 def test_two_of_every_four_are_left() -> None:
     found = sparsify(lively(), "2:4", crops=smooth_crops(48))
     assert abs(found.zeros - 0.5) < 0.01
@@ -47,6 +49,7 @@ def test_a_matrix_that_does_not_divide_by_four_is_left() -> None:
     assert (thin_layer.linear1.weight == 0).float().mean() == 0.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share", [0.6, "2:4"])
 def test_with_faces_the_network_stays_nearer(share: Any) -> None:
     model = lively()
@@ -62,7 +65,7 @@ def test_layers_are_chosen_and_files_shrink(tmp_path: Path) -> None:
     export_onnx(found, tmp_path / "sparse.onnx")
     content = (tmp_path / "sparse.onnx").read_bytes()
     zeros = sum(int((each == 0).sum()) for each in matrices(found))
-    assert len(content) - len(thin(content)) > 3.5 * zeros
+    assert len(content) - len(drop_zeros(content)) > 3.5 * zeros
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0, "1:4", "half"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from cutting_kit import likeness, lively, smooth_crops
 
@@ -9,6 +10,7 @@ from facekeep.lab.compress.lowrank import factorize_layers
 from facekeep.lab.compress.statistics import collect_statistics, reconstruct
 
 
+@pytest.mark.slow
 def test_reconstruction_brings_a_network_nearer_to_the_whole_one() -> None:
     whole = lively()
     cut = factorize_layers(whole, gamma=0.45).model
@@ -17,12 +19,14 @@ def test_reconstruction_brings_a_network_nearer_to_the_whole_one() -> None:
     assert likeness(cut, whole) > before + 0.02
 
 
+@pytest.mark.slow
 def test_reconstruction_of_a_whole_network_changes_nothing() -> None:
     model, whole = lively(), lively()
     reconstruct(model, whole, smooth_crops(64))
     assert likeness(model, whole) > 0.9999
 
 
+@pytest.mark.slow
 def test_reconstruction_knows_which_blocks_are_left() -> None:
     model, whole = lively(), lively()
     del model.stages[2].blocks[1]

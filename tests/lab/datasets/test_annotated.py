@@ -108,7 +108,7 @@ def test_five_of_68_takes_stacks() -> None:
 
 
 @pytest.mark.parametrize(
-    ("annotation", "told"),
+    ("annotation", "message"),
     [
         ([], "either points68 or faces"),
         ({}, "either points68 or faces"),
@@ -127,9 +127,9 @@ def test_five_of_68_takes_stacks() -> None:
         ({"faces": [FACE], "person": 7}, "person must be text"),
     ],
 )
-def test_wrong_annotation_is_named(tmp_path: Path, annotation: Any, told: str) -> None:
+def test_wrong_annotation_is_named(tmp_path: Path, annotation: Any, message: str) -> None:
     photo(tmp_path, "a", annotation)
-    with pytest.raises(InputError, match=f"a.json: is no annotation: .*{told}"):
+    with pytest.raises(InputError, match=f"a.json: is no annotation: .*{message}"):
         open_annotated(tmp_path)
 
 

@@ -192,7 +192,7 @@ def test_hostile_bytes_are_refused(tmp_path, content):
 
 
 @pytest.mark.parametrize(
-    ("loaded", "told"),
+    ("loaded", "message"),
     [
         (IMAGES, "two lists"),
         ({"bins": IMAGES}, "two lists"),
@@ -210,8 +210,8 @@ def test_hostile_bytes_are_refused(tmp_path, content):
         (([IMAGES[0], 1.5], [True]), "image 1 is not"),
     ],
 )
-def test_pickles_of_something_else(tmp_path, loaded, told):
-    assert told in refused(tmp_path, pickle.dumps(loaded))
+def test_pickles_of_something_else(tmp_path, loaded, message):
+    assert message in refused(tmp_path, pickle.dumps(loaded))
 
 
 def test_packs_cut_short_anywhere(tmp_path):

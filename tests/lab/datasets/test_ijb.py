@@ -52,7 +52,7 @@ def test_images_beyond_the_list_do_no_harm(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("file", "line", "text", "told"),
+    ("file", "line", "text", "message"),
     [
         ("face_tid_mid", 2, "2.jpg 7", "expected IMAGE TEMPLATE MEDIA"),
         ("face_tid_mid", 2, "2.jpg 7 x", "expected IMAGE TEMPLATE MEDIA"),
@@ -75,7 +75,7 @@ def test_images_beyond_the_list_do_no_harm(tmp_path):
         ("template_pair_label", 1, "# 7 9 0", "expected TEMPLATE TEMPLATE 1|0"),
     ],
 )
-def test_damaged_lists_name_the_line(tmp_path, file, line, text, told):
+def test_damaged_lists_name_the_line(tmp_path, file, line, text, message):
     path = ijb_tree(tmp_path) / "meta" / f"ijbc_{file}.txt"
     rows = path.read_text().splitlines()
     rows[line - 1] = text
@@ -83,21 +83,21 @@ def test_damaged_lists_name_the_line(tmp_path, file, line, text, told):
     with pytest.raises(InputError) as error:
         read_ijb(tmp_path)
     assert str(error.value).isprintable()
-    assert f"{path}:{line + text.count(chr(10))}: {told}" in str(error.value)
+    assert f"{path}:{line + text.count(chr(10))}: {message}" in str(error.value)
 
 
 @pytest.mark.parametrize(
-    ("file", "told"),
+    ("file", "message"),
     [
         ("face_tid_mid", "names no images"),
         ("name_5pts_score", "has 0 images, the templates 4"),
         ("template_pair_label", "holds no comparisons"),
     ],
 )
-def test_empty_and_missing_lists(tmp_path, file, told):
+def test_empty_and_missing_lists(tmp_path, file, message):
     path = ijb_tree(tmp_path) / "meta" / f"ijbc_{file}.txt"
     path.write_text("\n\n")
-    with pytest.raises(InputError, match=told):
+    with pytest.raises(InputError, match=message):
         read_ijb(tmp_path)
     path.unlink()
     with pytest.raises(InputError, match="cannot be read"):

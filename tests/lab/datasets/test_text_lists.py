@@ -117,7 +117,7 @@ def test_names_may_be_of_any_alphabet(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("line", "text", "told"),
+    ("line", "text", "message"),
     [
         (1, "ten\t1", "numbers of folds"),
         (1, "2\t1\t1", "numbers of folds"),
@@ -138,22 +138,25 @@ def test_names_may_be_of_any_alphabet(tmp_path):
         (4, "x" * 20_000, "longer than"),
     ],
 )
-def test_damaged_lfw_lists_name_the_line(images, tmp_path, line, text, told):
+def test_damaged_lfw_lists_name_the_line(images, tmp_path, line, text, message):
     rows = LFW_PAIRS.splitlines()
     rows[line - 1] = text
     path = put(tmp_path / "pairs.txt", "\n".join(rows))
     with pytest.raises(InputError) as error:
         read_lfw(images, path)
-    said(error, told)
-    last = 5 if "promises" in told else line
+    said(error, message)
+    last = 5 if "promises" in message else line
     said(error, f"{path}:{last}: ")
 
 
 def test_lists_that_cannot_be_read(images, tmp_path):
-    for content, told in ((b"", "pairs.txt:1: "), (b"2\t1\nAda\xff\t1\t2\n", ":2: is not UTF-8")):
+    for content, message in (
+        (b"", "pairs.txt:1: "),
+        (b"2\t1\nAda\xff\t1\t2\n", ":2: is not UTF-8"),
+    ):
         with pytest.raises(InputError) as error:
             read_lfw(images, put(tmp_path / "pairs.txt", content))
-        said(error, told)
+        said(error, message)
     for path in (tmp_path / "none.txt", tmp_path, Path("/dev/zero"), tmp_path / "a\0b"):
         with pytest.raises(InputError, match="cannot be read"):
             read_lfw(images, path)
@@ -192,7 +195,7 @@ def test_lfw_people_in_folds(images, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("", "is no list"),
         ("2\n", "is no list"),
@@ -206,10 +209,10 @@ def test_lfw_people_in_folds(images, tmp_path):
         ("2\nAda\t1\nAda\t2\n", ":3: 'Ada' stands here for the second"),
     ],
 )
-def test_damaged_lists_of_people(images, tmp_path, text, told):
+def test_damaged_lists_of_people(images, tmp_path, text, message):
     with pytest.raises(InputError) as error:
         read_lfw_people(images, put(tmp_path / "people.txt", text))
-    said(error, told)
+    said(error, message)
 
 
 @pytest.mark.shared
@@ -254,7 +257,7 @@ def test_folds_of_cfp_come_in_the_order_of_their_numbers(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("file", "text", "told"),
+    ("file", "text", "message"),
     [
         ("Pair_list_F.txt", "1 ../Data/Images/001/profile/01.jpg", ":1: expected NUMBER"),
         ("Pair_list_P.txt", "x ../Data/Images/001/profile/01.jpg", ":1: expected NUMBER"),
@@ -268,12 +271,12 @@ def test_folds_of_cfp_come_in_the_order_of_their_numbers(tmp_path):
         ("Split/FP/02/diff.txt", "\n-1,1", ":2: expected NUMBER,NUMBER"),
     ],
 )
-def test_damaged_cfp_lists_name_the_line(tmp_path, file, text, told):
+def test_damaged_cfp_lists_name_the_line(tmp_path, file, text, message):
     cfp_tree(tmp_path)
     path = put(tmp_path / "Protocol" / file, text)
     with pytest.raises(InputError) as error:
         read_cfp(tmp_path)
-    said(error, f"{path}{told}")
+    said(error, f"{path}{message}")
 
 
 def test_cfp_that_is_not_there(tmp_path):
@@ -330,7 +333,7 @@ def test_quoted_cells(table, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("rows", "told"),
+    ("rows", "message"),
     [
         ("a.png,b.png,1", ":1: the first line must name"),
         ("left,right", ":1: the first line must name"),
@@ -350,11 +353,11 @@ def test_quoted_cells(table, tmp_path):
         ('left,right,mated\n"1"x,2,1', ":2: cannot be read as cells"),
     ],
 )
-def test_damaged_tables_name_the_line(table, rows, told):
+def test_damaged_tables_name_the_line(table, rows, message):
     put(table, rows)
     with pytest.raises(InputError) as error:
         read_pairs_table(table)
-    said(error, f"{table}{told}" if told[0] == ":" else told)
+    said(error, f"{table}{message}" if message[0] == ":" else message)
 
 
 def test_missing_images_of_a_table(table):

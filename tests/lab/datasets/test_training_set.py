@@ -33,9 +33,9 @@ def test_what_is_no_training_data_is_told_with_the_cure(
 ) -> None:
     if name != "missing":
         (tmp_path / name).write_bytes(b"x")
-    with pytest.raises(InputError, match=why) as told:
+    with pytest.raises(InputError, match=why) as error:
         open_source(tmp_path / name)
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(error.value)
 
 
 def test_a_format_can_be_asked_for(tmp_path: Path) -> None:
@@ -116,10 +116,10 @@ def test_a_table_may_be_separated_by_commas_and_name_files_with_their_endings(
 def test_a_table_that_cannot_be_used(tmp_path: Path, text: bytes, why: str) -> None:
     write_tar(tmp_path / "x.tar", [("a.jpg", A)])
     (tmp_path / "index.tsv").write_bytes(text)
-    with pytest.raises(InputError, match=why) as told:
+    with pytest.raises(InputError, match=why) as error:
         open_source(tmp_path, labels=tmp_path / "index.tsv")
-    assert "index.tsv" in str(told.value)
-    assert "\n" not in str(told.value)
+    assert "index.tsv" in str(error.value)
+    assert "\n" not in str(error.value)
 
 
 def test_a_table_that_is_not_there(tmp_path: Path) -> None:

@@ -64,8 +64,11 @@ def test_too_few_comparisons_are_told():
 def test_the_outcome_tells_what_was_left_out():
     data, found = with_a_double()
     result = run_calibration(data, found, system("calibrate")).result
-    told = result.document()["calibration"]
-    assert {told["left_out"][0]["a"], told["left_out"][0]["b"]} == {"person00", "person69"}
-    assert told["unsupported"] == ["1e-5", "1e-6"]
-    assert 0 < told["same_person"] < 1
+    calibration = result.document()["calibration"]
+    assert {calibration["left_out"][0]["a"], calibration["left_out"][0]["b"]} == {
+        "person00",
+        "person69",
+    }
+    assert calibration["unsupported"] == ["1e-5", "1e-6"]
+    assert 0 < calibration["same_person"] < 1
     assert [point.fmr for point in result.tar] == [1e-2, 1e-3, 1e-4]

@@ -145,10 +145,10 @@ def test_intervals_hold_the_figure_and_need_people():
     asked = system(measures=made_up(len(data.person)), rates=(0.05,))
     result = run_people(data, found, asked).result
     assert result.conditions is not None
-    told = [p for p in result.conditions.points if p.tar_low is not None]
-    assert len(told) > 10
-    assert all(p.tar_low <= p.tar <= p.tar_high for p in told)
-    assert all(p.fmr_low <= p.fmr <= p.fmr_high for p in told if p.fmr_low is not None)
+    points = [p for p in result.conditions.points if p.tar_low is not None]
+    assert len(points) > 10
+    assert all(p.tar_low <= p.tar <= p.tar_high for p in points)
+    assert all(p.fmr_low <= p.fmr <= p.fmr_high for p in points if p.fmr_low is not None)
     data, found = known_people(people=9, noise=2.0)
     few = run_people(data, found, system(measures=made_up(36), rates=(0.05,))).result
     assert few.conditions is not None

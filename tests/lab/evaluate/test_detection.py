@@ -107,7 +107,7 @@ def test_the_seed_alone_decides(annotated: AnnotatedPhotos):
     assert pixels(seed=1, hard=True) == pixels(seed=1, hard=True) != pixels(seed=1)
 
 
-def test_neighbours_may_be_found_and_need_not(tmp_path: Path):
+def test_neighbors_may_be_found_and_need_not(tmp_path: Path):
     photo(tmp_path, "two", [[60, 60, 100, 100], [110, 60, 140, 90]])
     mosaics = MosaicSet(open_annotated(tmp_path), [20])
     (mosaic,) = mosaics

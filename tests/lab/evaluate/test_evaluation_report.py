@@ -267,17 +267,17 @@ def test_conditions_have_a_picture_of_all_models(monkeypatch: pytest.MonkeyPatch
     original = plots.draw_bars
     monkeypatch.setattr(plots, "draw_bars", draw)
     yaw = np.where(np.arange(120) % 4 == 0, 50.0, 5.0)
-    told = [
+    results = [
         evaluation(measures={"yaw": yaw}, model=entry(name)) for name in ("sface", "edgeface-xs-q")
     ]
-    names = [picture.file for picture in draw_pictures(told)]
+    names = [picture.file for picture in draw_pictures(results)]
     assert names[:3] == ["det.png", "roc.png", "conditions.png"]
     ((rows, panels),) = drawn
     assert list(rows) == ["yaw, degrees: below 15", "yaw, degrees: 45 and above"]
     assert [title for title, _ in panels] == ["TAR", "FMR"]
     for _, systems in panels:
         assert [label for label, _ in systems] == ["sface", "edgeface-xs-q"]
-    points = told[0].result.conditions.occupied
+    points = results[0].result.conditions.occupied
     assert panels[0][1][0][1] == [(p.tar, p.tar_low, p.tar_high) for p in points]
     assert panels[1][1][0][1] == [(p.fmr, p.fmr_low, p.fmr_high) for p in points]
     assert "conditions.png" not in [picture.file for picture in draw_pictures([evaluation()])]

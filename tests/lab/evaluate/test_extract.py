@@ -303,8 +303,8 @@ def test_samples_and_pairs_that_do_not_fit_are_refused():
 def test_why_images_failed_is_told_by_its_frequency():
     reasons = ["no face found"] * 3 + ["box of 12 px", "box of 9 px", "damaged", "lost"]
     failures = [Failure(f"{place}.jpg", reason) for place, reason in enumerate(reasons)]
-    told = "3 x no face found; 2 x box of 12 px; 1 x damaged; 1 x something else"
-    assert describe_reasons(failures) == told
+    described = "3 x no face found; 2 x box of 12 px; 1 x damaged; 1 x something else"
+    assert describe_reasons(failures) == described
     rows = np.zeros((7, 4), np.float32)
     nothing = Embeddings(rows, np.zeros(7, np.bool_), None, tuple(failures))
     with pytest.raises(ImageError, match="none of 7 images gave an embedding: 3 x no face found"):

@@ -147,9 +147,9 @@ def test_a_threshold_between_two_float32_is_not_rounded_down():
 
 def test_an_operating_point_becomes_json():
     (point,) = measure_tar(np.float32([0.5, 0.6]), np.float32([0.1, 0.2]), (0.5,))
-    told = json.loads(json.dumps(dataclasses.asdict(point)))
-    assert told["tar"] == 1.0
-    assert told["low"] is None
+    document = json.loads(json.dumps(dataclasses.asdict(point)))
+    assert document["tar"] == 1.0
+    assert document["low"] is None
 
 
 def test_scores_of_other_types_are_taken_as_float64():

@@ -56,6 +56,7 @@ def test_a_state_without_the_prefix_is_loaded(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arch", "gamma", "words"),
     [
@@ -77,11 +78,11 @@ def test_another_network_is_named(
 
 
 @pytest.mark.parametrize(("arch", "gamma"), [("edgeface-xxs", None), ("edgeface-s", 0.35)])
-def test_a_network_is_recognised_by_its_tensors(arch: str, gamma: float | None) -> None:
+def test_a_network_is_recognized_by_its_tensors(arch: str, gamma: float | None) -> None:
     assert recognize(lively(arch, gamma=gamma).state_dict()) == (arch, gamma)
 
 
-def test_a_network_of_others_is_not_recognised() -> None:
+def test_a_network_of_others_is_not_recognized() -> None:
     assert recognize({"weight": torch.ones(3)}) is None
 
 

@@ -7,7 +7,7 @@ import torch
 from networks_kit import crops, lively
 from torch.profiler import ProfilerActivity, profile
 
-from facekeep.lab.nn import Cost, cost, create_model
+from facekeep.lab.nn import NetworkCost, cost, create_model
 
 PAPER = [
     ("edgeface-base", None, 1398.83),
@@ -42,7 +42,7 @@ def test_counts_as_by_hand() -> None:
     for size in (112, 64):
         macs = by_hand(*xxs, size)
         counted = cost(create_model("edgeface-xxs", input_size=size))
-        assert counted == Cost(params=1_244_744, macs=macs, flops=2 * macs)
+        assert counted == NetworkCost(params=1_244_744, macs=macs, flops=2 * macs)
 
 
 @pytest.mark.parametrize(("name", "gamma", "mflops"), PAPER)

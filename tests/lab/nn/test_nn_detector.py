@@ -13,18 +13,18 @@ from numpy.typing import NDArray
 
 from facekeep import Detector
 from facekeep.errors import ModelError
-from facekeep.lab.nn.detector import HEADS, STRIDES, FaceDetector, begin_evenly, load_yunet
+from facekeep.lab.nn.detector import HEADS, STRIDES, DetectorNetwork, begin_evenly, load_yunet
 from facekeep.lab.nn.detector_export import export_detector
 from facekeep.models import FileEntry, ModelEntry, entry, weights
 
 
 @pytest.fixture(scope="module")
-def begun() -> FaceDetector:
+def begun() -> DetectorNetwork:
     return load_yunet(weights(entry("yunet")))
 
 
 @pytest.fixture(scope="module")
-def exported(begun: FaceDetector, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def exported(begun: DetectorNetwork, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("detector") / "detector.onnx"
     export_detector(begun, path)
     return path
@@ -52,7 +52,7 @@ def known_as(path: Path, color: str = "rgb") -> ModelEntry:
 
 
 def test_it_is_small_and_takes_any_multiple_of_32():
-    model = FaceDetector()
+    model = DetectorNetwork()
     assert sum(each.numel() for each in model.parameters()) < 100_000
     rows = model(torch.zeros(2, 3, 64, 96))
     assert [tuple(each.shape) for each in rows] == [(2, 96, 16), (2, 24, 16), (2, 6, 16)]
@@ -71,7 +71,7 @@ def test_with_yunets_weights_it_gives_yunets_numbers(exported: Path):
         np.testing.assert_allclose(value, expected[info.name], rtol=1e-4, atol=1e-5)
 
 
-def test_the_file_says_what_the_network_says(begun: FaceDetector, exported: Path):
+def test_the_file_says_what_the_network_says(begun: DetectorNetwork, exported: Path):
     image = pixels(2, 3, 64, 96)
     session = onnxruntime.InferenceSession(exported)
     names = [info.name for info in session.get_outputs()]
@@ -93,7 +93,7 @@ def test_the_detector_runs_the_file(exported: Path, hopper: NDArray[np.uint8]):
     assert found.score == pytest.approx(wanted.score, abs=1e-4)
 
 
-def test_equal_weights_give_equal_bytes(begun: FaceDetector, exported: Path, tmp_path: Path):
+def test_equal_weights_give_equal_bytes(begun: DetectorNetwork, exported: Path, tmp_path: Path):
     export_detector(begun, tmp_path / "again.onnx")
     assert (tmp_path / "again.onnx").read_bytes() == exported.read_bytes()
 
@@ -104,7 +104,7 @@ def test_another_network_is_refused(exported: Path):
 
 
 def test_new_weights_pass_on_an_even_spread_and_claim_nothing():
-    model = FaceDetector()
+    model = DetectorNetwork()
     images = torch.from_numpy(pixels(4, 3, 64, 64))
     torch.manual_seed(0)
     begin_evenly(model, images)
@@ -119,7 +119,7 @@ def test_new_weights_pass_on_an_even_spread_and_claim_nothing():
 
 
 def test_fine_layers_can_be_kept():
-    model = FaceDetector()
+    model = DetectorNetwork()
     model.keep_fine()
     sum(row.square().mean() for row in model(torch.ones(1, 3, 32, 32))).backward()
     learning = {name for name, each in model.named_parameters() if each.grad is not None}

@@ -59,6 +59,7 @@ def test_linear_layers_start_with_the_papers_spread(gamma: float | None) -> None
     assert math.isclose(product.std(), 0.02, rel_tol=0.1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_embeds_every_size(name: str) -> None:
     for size in (64, 80, 96, 112):

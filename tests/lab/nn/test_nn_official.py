@@ -19,7 +19,7 @@ from facekeep.runtime import RuntimeOptions, open_session
 pytestmark = [pytest.mark.slow, pytest.mark.shared]
 
 Array = NDArray[np.float32]
-QUANTISED = {"edgeface-xs": "edgeface_xs_q.pt", "edgeface-xxs": "edgeface_xxs_q.pt"}
+QUANTIZED = {"edgeface-xs": "edgeface_xs_q.pt", "edgeface-xxs": "edgeface_xxs_q.pt"}
 
 
 def embed(model: EdgeFace, crops: Array) -> Array:
@@ -75,11 +75,11 @@ def test_what_is_left_are_the_conversions_own_roundings(
     assert cosines(embed(model, crops), embeddings(conversion, crops)).min() > 0.999999
 
 
-@pytest.mark.parametrize("arch", QUANTISED)
+@pytest.mark.parametrize("arch", QUANTIZED)
 def test_official_checkpoints_know_real_faces(
     shared: Path, arch: str, pairs_of_crops: Array
 ) -> None:
-    model = load_checkpoint(shared / "weights" / QUANTISED[arch], arch)
+    model = load_checkpoint(shared / "weights" / QUANTIZED[arch], arch)
     distance, rank_1 = separation(model, pairs_of_crops)
     assert distance > 3
     assert rank_1 > 0.8
@@ -94,12 +94,12 @@ def test_low_rank_network_knows_real_faces(conversion: Path, pairs_of_crops: Arr
     assert rank_1 > 0.8
 
 
-@pytest.mark.parametrize("source", [*QUANTISED, "conversion"])
+@pytest.mark.parametrize("source", [*QUANTIZED, "conversion"])
 def test_onnx_embeds_200_real_faces_alike(
     shared: Path, tmp_path: Path, source: str, pairs_of_crops: Array, conversion: Path
 ) -> None:
-    if source in QUANTISED:
-        model = load_checkpoint(shared / "weights" / QUANTISED[source], source)
+    if source in QUANTIZED:
+        model = load_checkpoint(shared / "weights" / QUANTIZED[source], source)
     else:
         model = read_litert(conversion, "edgeface-xs", gamma=0.6)
     export_onnx(model, tmp_path / "network.onnx")

@@ -16,15 +16,15 @@ from facekeep.errors import ModelError, ModelNotFound
 from facekeep.lab.nn import EdgeFace, export_onnx, network_of, read_network, save_checkpoint
 from facekeep.lab.nn.lora import LoRaLin
 from facekeep.models import entry, import_model
-from facekeep.models.sparse import thin
-from facekeep.models.weight_packing import Numbers, pack
+from facekeep.models.sparse import drop_zeros
+from facekeep.models.weight_packing import Numbers, pack_weights
 from facekeep.runtime import RuntimeOptions, open_session
 
 
 def written(model: EdgeFace, folder: Path, numbers: Numbers = "float32") -> Path:
     path = folder / "network.onnx"
     export_onnx(model, path)
-    path.write_bytes(pack(path.read_bytes(), numbers))
+    path.write_bytes(pack_weights(path.read_bytes(), numbers))
     return path
 
 
@@ -81,7 +81,7 @@ def test_a_sparse_file_gives_its_network(tmp_path: Path, numbers: Numbers) -> No
         model.stages[3].blocks[0].mlp.fc1.weight[:, ::2] = 0
     path = written(model, tmp_path, numbers)
     dense = read_network(path)
-    path.write_bytes(thin(path.read_bytes()))
+    path.write_bytes(drop_zeros(path.read_bytes()))
     assert b"_nonzero" in path.read_bytes()
     found = read_network(path).state_dict()
     assert all(torch.equal(value, found[name]) for name, value in dense.state_dict().items())
@@ -98,12 +98,14 @@ def test_crops_of_another_size_may_be_asked_for(tmp_path: Path) -> None:
     assert found(crops(1, 64)).shape == (1, 512)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_gives_its_network(tmp_path: Path) -> None:
     save_checkpoint(lively(), tmp_path / "it.pt")
     found = read_network(tmp_path / "it.pt")
     assert torch.equal(found(crops(1)), lively()(crops(1)))
 
 
+@pytest.mark.slow
 def test_a_model_of_the_catalog_gives_its_network(tmp_path: Path) -> None:
     model = lively(input_size=64)
     save_checkpoint(model, tmp_path / "it.pt")

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from facekeep.lab.nn.refiner import SIDE, LandmarkRefiner, export_refiner
-from facekeep.pipeline.refine import pose
+from facekeep.pipeline.refine import upright_landmarks
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def test_it_is_small():
 def test_it_begins_at_the_pose():
     with torch.no_grad():
         placed = LandmarkRefiner()(torch.rand(2, 3, SIDE, SIDE))
-    np.testing.assert_allclose(placed * SIDE, [pose(SIDE)] * 2, rtol=1e-5)
+    np.testing.assert_allclose(placed * SIDE, [upright_landmarks(SIDE)] * 2, rtol=1e-5)
 
 
 def test_the_file_gives_what_the_network_gives(lively: LandmarkRefiner, tmp_path: Path):

@@ -328,6 +328,7 @@ def peak_of_refusing(path: Path) -> int:
         tracemalloc.stop()
 
 
+@pytest.mark.slow
 def test_bombs_stay_small(tmp_path: Path) -> None:
     room = 64 << 20
     zeros = bytes(100 << 20)
@@ -393,6 +394,7 @@ SOUND = io.BytesIO()
 torch.save(OrderedDict(a=torch.ones(3, 2), b=torch.zeros(2, dtype=torch.float16)), SOUND)
 
 
+@pytest.mark.slow
 @settings(max_examples=400, suppress_health_check=list(HealthCheck))
 @given(
     st.lists(
@@ -408,6 +410,7 @@ def test_damaged_files_are_read_or_refused(tmp_path: Path, damage: list[tuple[in
     read_or_refused(tmp_path, bytes(content))
 
 
+@pytest.mark.slow
 @settings(max_examples=400, suppress_health_check=list(HealthCheck))
 @given(
     st.lists(

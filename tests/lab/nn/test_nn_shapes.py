@@ -42,6 +42,7 @@ def narrow(state: dict[str, Tensor], channels: int) -> dict[str, Tensor]:
     return cut
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options", [{}, {"name": "edgeface-xs", "gamma": 0.6}, {"input_size": 64, "width": 32}]
 )
@@ -53,6 +54,7 @@ def test_a_published_network_is_built_as_ever(options: dict[str, Any]) -> None:
     assert torch.equal(found(x), model(x))
 
 
+@pytest.mark.slow
 def test_a_network_of_odd_shapes_is_built_and_shares_nothing() -> None:
     model = odd()
     found = network_of(model.state_dict(), input_size=64)
@@ -69,6 +71,7 @@ def test_a_network_of_odd_shapes_is_built_and_shares_nothing() -> None:
     assert all(weight.grad is not None for weight in found.parameters())
 
 
+@pytest.mark.slow
 def test_a_narrower_stage_is_built() -> None:
     found = network_of(narrow(lively().state_dict(), 40))
     split = found.stages[1].blocks[-1]
@@ -76,6 +79,7 @@ def test_a_narrower_stage_is_built() -> None:
     assert found(crops(2)).isfinite().all()
 
 
+@pytest.mark.slow
 def test_odd_shapes_survive_a_checkpoint(tmp_path: Path) -> None:
     model = odd()
     save_checkpoint(model, tmp_path / "odd.pt")

@@ -85,7 +85,7 @@ def test_under_autocast_the_loss_is_computed_in_float32() -> None:
 
 
 @pytest.mark.parametrize(
-    ("student", "teachers", "weights", "told"),
+    ("student", "teachers", "weights", "message"),
     [
         (rows(3, 4), [], None, "0 teachers and 0 weights"),
         (rows(3, 4), [rows(3, 4)], [1.0, 2.0], "1 teachers and 2 weights; give one to each"),
@@ -98,8 +98,8 @@ def test_under_autocast_the_loss_is_computed_in_float32() -> None:
     ],
 )
 def test_what_cannot_be_compared(
-    student: Tensor, teachers: list[Tensor], weights: list[float] | None, told: str
+    student: Tensor, teachers: list[Tensor], weights: list[float] | None, message: str
 ) -> None:
     with pytest.raises(InputError) as caught:
         distill_loss(student, teachers, weights=weights)
-    assert told in str(caught.value)
+    assert message in str(caught.value)

@@ -92,7 +92,7 @@ def test_arcface_by_hand(given: float | None, margin: float) -> None:
 
 
 @pytest.mark.parametrize("kind", ["cosface", "arcface"])
-def test_without_a_margin_it_is_the_normalised_softmax(kind: str) -> None:
+def test_without_a_margin_it_is_the_normalized_softmax(kind: str) -> None:
     head, rows = head_of(kind, margin=0.0, scale=64.0), embeddings()
     logits = 64 * functional.normalize(rows) @ functional.normalize(head.weight).T
     expected = functional.cross_entropy(logits, LABELS, ignore_index=-1)
@@ -282,7 +282,7 @@ def test_a_state_of_another_head_is_refused() -> None:
 
 
 @pytest.mark.parametrize(("before", "after"), [(1.0, 0.3), (0.3, 1.0)])
-def test_a_state_of_the_other_optimiser_is_refused(before: float, after: float) -> None:
+def test_a_state_of_the_other_optimizer_is_refused(before: float, after: float) -> None:
     head, other = head_of(sample_rate=before), head_of(sample_rate=after)
     optimizer = head.optimizer(lr=0.1, weight_decay=0.0)
     head(embeddings(), LABELS).backward()
@@ -304,7 +304,7 @@ def test_first_values_do_not_depend_on_the_number_of_processes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changed", "told"),
+    ("changed", "message"),
     [
         ({"kind": "sphereface"}, "unknown head 'sphereface'; known: softmax, cosface, arcface"),
         ({"kind": "softmax", "margin": 0.1}, "softmax head has no margin"),
@@ -318,15 +318,15 @@ def test_first_values_do_not_depend_on_the_number_of_processes() -> None:
         ({"parallel": Parallel(0, 8)}, "7 classes cannot be shared by 8 processes"),
     ],
 )
-def test_arguments_that_make_no_head(changed: dict[str, Any], told: str) -> None:
+def test_arguments_that_make_no_head(changed: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError) as caught:
         make_head(**{"kind": "cosface", "width": 6, "classes": 7, **changed})
-    assert told in str(caught.value)
+    assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("rows", "labels", "told"),
+    ("rows", "labels", "message"),
     [
         (torch.ones(5, 4), LABELS, "expected embeddings (n, 6) and labels (n,)"),
         (torch.ones(4, 6), LABELS, "got (4, 6) and (5,)"),
@@ -337,7 +337,7 @@ def test_arguments_that_make_no_head(changed: dict[str, Any], told: str) -> None
         (torch.ones(1, 6), torch.tensor([-2]), "label -2 is out of range"),
     ],
 )
-def test_a_batch_that_does_not_fit(rows: Tensor, labels: Tensor, told: str) -> None:
+def test_a_batch_that_does_not_fit(rows: Tensor, labels: Tensor, message: str) -> None:
     with pytest.raises(InputError) as caught:
         head_of()(rows, labels)
-    assert told in str(caught.value)
+    assert message in str(caught.value)

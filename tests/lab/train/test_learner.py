@@ -14,7 +14,7 @@ from torch import nn
 from train_kit import write_people
 
 from facekeep.errors import RuntimeUnavailable
-from facekeep.lab.datasets.source import decode
+from facekeep.lab.datasets.source import decode_crop
 from facekeep.lab.datasets.training_set import open_source
 from facekeep.lab.nn import create_model
 from facekeep.lab.train.config import Recipe
@@ -126,6 +126,7 @@ def test_the_scale_of_fp16_is_taken_off_before_gradients_are_shortened():
     assert norms[1] == pytest.approx(norms[0], rel=0.05)
 
 
+@pytest.mark.slow
 def test_an_overflow_in_fp16_leaves_the_step_out():
     pupil = learner(precision="fp16")
     pupil._scaler.load_state_dict(pupil._scaler.state_dict() | {"scale": 2.0**120})
@@ -160,6 +161,7 @@ def test_pixels_are_fed_as_the_networks_expect():
     assert torch.allclose(normalize(pixels), torch.tensor([-1.0, -0.6, 1.0]), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_imprinted_classes_point_to_their_faces(tmp_path: Path, hopper, collins):
     folder = write_people(tmp_path / "people", [hopper, collins], 4, 3)
     for number in range(3):
@@ -175,7 +177,7 @@ def test_imprinted_classes_point_to_their_faces(tmp_path: Path, hopper, collins)
         if person == 2:
             assert torch.equal(after[2], before[2]), "nothing is known of it"
             continue
-        faces = [decode(source.read(3 * person + number), 32) for number in range(3)]
+        faces = [decode_crop(source.read(3 * person + number), 32) for number in range(3)]
         pixels = torch.from_numpy(np.stack(faces)).permute(0, 3, 1, 2)
         with torch.no_grad():
             rows = nn.functional.normalize(pupil.model(normalize(pixels)))
@@ -183,7 +185,7 @@ def test_imprinted_classes_point_to_their_faces(tmp_path: Path, hopper, collins)
         assert nn.functional.cosine_similarity(before[person], rows.sum(0), dim=0) < 0.5
 
 
-class Colours(nn.Module):
+class Colors(nn.Module):
     """An embedder that can be told by hand: the mean of each color."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -197,12 +199,12 @@ def test_people_kept_out_are_embedded_but_for_what_cannot_be_read(tmp_path: Path
     source = open_source(folder)
     holdout = Holdout(source, size=32, width=3, parallel=Parallel())
     assert (holdout.people, len(holdout)) == (4, 80), "twenty of each"
-    found = holdout.measure(Colours())
+    found = holdout.measure(Colors())
     assert found is not None
     assert len(found.rows) == len(found.data.samples) == 79
     assert "person 01/3.png" not in found.data.samples.names
     for place in (0, 21, 78):
-        face = decode((folder / found.data.samples.names[place]).read_bytes(), 32)
+        face = decode_crop((folder / found.data.samples.names[place]).read_bytes(), 32)
         row = face.reshape(-1, 3).mean(axis=0) / 127.5
         assert np.allclose(found.rows[place], row / np.linalg.norm(row), atol=1e-5)
         assert (found.data.samples.load(place) == face).all()
@@ -226,9 +228,11 @@ def test_a_teacher_may_see_larger_crops_than_the_network():
     large = torch.full((4, 3, 64, 64), 77, dtype=torch.uint8)
     large[:, :, :, ::2] += 2  # shrunk, it is even
     even = torch.full((4, 3, 32, 32), 78, dtype=torch.uint8)
-    told = [pupil.step(each, torch.full((4,), -1), torch.arange(4), 0.0) for each in (large, even)]
+    losses = [
+        pupil.step(each, torch.full((4,), -1), torch.arange(4), 0.0) for each in (large, even)
+    ]
     assert seen == [large.shape, even.shape]
-    torch.testing.assert_close(told[0][0], told[1][0], atol=1e-4, rtol=0)
+    torch.testing.assert_close(losses[0][0], losses[1][0], atol=1e-4, rtol=0)
 
 
 def test_the_table_of_people_kept_out_takes_any_name(tmp_path: Path, hopper):

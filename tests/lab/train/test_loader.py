@@ -39,7 +39,7 @@ class Listed(Source):
         return encoded(index)[: 40 if index in self.broken else None]
 
 
-def told(batches: list[Batch]) -> list[tuple[str, list[int], list[int]]]:
+def list_batches(batches: list[Batch]) -> list[tuple[str, list[int], list[int]]]:
     return [
         (
             hashlib.sha256(each.images.numpy().tobytes()).hexdigest(),
@@ -75,11 +75,11 @@ def test_an_epoch_gives_each_image_once_and_leaves_out_the_rest() -> None:
 def test_epochs_and_seeds_differ_in_order_and_in_augmentation() -> None:
     source = Listed(30)
     ways = [
-        told(run(source, epoch, seed=seed))
+        list_batches(run(source, epoch, seed=seed))
         for epoch, seed in ((0, 0), (1, 0), (0, 1), (1, 1), (0, 2**32 - 1))
     ]
     assert all(a != b for n, a in enumerate(ways) for b in ways[:n])
-    assert told(run(source, 1, seed=0)) == ways[1]
+    assert list_batches(run(source, 1, seed=0)) == ways[1]
     faces = {}
     for epoch in range(3):
         for each in run(source, epoch):
@@ -94,16 +94,16 @@ def test_workers_change_nothing(tmp_path: Path, workers: int) -> None:
     (write_people(tmp_path) / "Cy" / "0.png").write_bytes(b"broken")
     source = open_source(tmp_path)
     for epoch in (0, 1):
-        alone = told(run(source, epoch, batch=2))
-        assert told(run(source, epoch, batch=2, workers=workers)) == alone
-        assert told(run(source, epoch, 3, batch=2, workers=workers)) == alone[3:]
+        alone = list_batches(run(source, epoch, batch=2))
+        assert list_batches(run(source, epoch, batch=2, workers=workers)) == alone
+        assert list_batches(run(source, epoch, 3, batch=2, workers=workers)) == alone[3:]
 
 
 def test_a_run_goes_on_in_the_middle_of_an_epoch() -> None:
     source = Listed(30, frozenset({4, 5, 6}))
-    whole = told(run(source))
+    whole = list_batches(run(source))
     for start in range(7):
-        assert told(run(source, 0, start)) == whole[start:]
+        assert list_batches(run(source, 0, start)) == whole[start:]
 
 
 @pytest.mark.parametrize(("world", "batch"), [(2, 5), (5, 2), (10, 1)])
@@ -136,7 +136,9 @@ def test_faces_are_augmented_by_their_own_numbers() -> None:
 
 
 def test_no_augmentation_equals_the_settings_that_do_nothing() -> None:
-    assert told(run(Listed(10), augment=None)) == told(run(Listed(10), augment=Augment.none()))
+    assert list_batches(run(Listed(10), augment=None)) == list_batches(
+        run(Listed(10), augment=Augment.none())
+    )
 
 
 @pytest.mark.slow
@@ -331,7 +333,7 @@ def test_workers_of_a_process_whose_opencv_has_threads() -> None:
     try:
         large = np.zeros((3000, 3000, 3), np.uint8)
         cv2.warpAffine(large, np.eye(2, 3), (3000, 3000))
-        assert told(run(Listed(20), workers=2)) == told(run(Listed(20)))
+        assert list_batches(run(Listed(20), workers=2)) == list_batches(run(Listed(20)))
         assert cv2.getNumThreads() == 4
     finally:
         cv2.setNumThreads(threads)

@@ -105,8 +105,8 @@ def _wait(processes: Any) -> None:
 @pytest.mark.parametrize("worker", [kit.hang, kit.die])
 def test_a_lost_process_ends_the_others(worker: Any, tmp_path: Path) -> None:
     processes = spawn(worker, (kit.free_port(), tmp_path), nprocs=2, join=False)
-    told = "RuntimeUnavailable: lost the other processes of this run: "
-    with pytest.raises(ProcessRaisedException, match=told):
+    message = "RuntimeUnavailable: lost the other processes of this run: "
+    with pytest.raises(ProcessRaisedException, match=message):
         _wait(processes)
     assert not any(process.is_alive() for process in processes.processes)
 
@@ -128,7 +128,7 @@ def test_one_process_exchanges_with_nobody(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.parametrize(
-    ("variables", "told"),
+    ("variables", "message"),
     [
         ({"RANK": "x"}, "RANK='x' is not a whole number; start with torchrun"),
         ({"WORLD_SIZE": "-1"}, "WORLD_SIZE='-1' is not a whole number; start with torchrun"),
@@ -138,7 +138,7 @@ def test_one_process_exchanges_with_nobody(monkeypatch: pytest.MonkeyPatch) -> N
     ],
 )
 def test_an_environment_that_makes_no_sense(
-    variables: dict[str, str], told: str, monkeypatch: pytest.MonkeyPatch
+    variables: dict[str, str], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"):
         monkeypatch.delenv(name, raising=False)
@@ -146,7 +146,7 @@ def test_an_environment_that_makes_no_sense(
         monkeypatch.setenv(name, value)
     with pytest.raises(ConfigError) as caught:
         from_environment("cpu")
-    assert str(caught.value) == told
+    assert str(caught.value) == message
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from facekeep.errors import ConfigError, InputError
 from facekeep.lab.train.config import OPTIONS, Recipe
 from facekeep.lab.train.folder import begin
-from facekeep.lab.train.recipe import given_values, make_recipe, read_recipe, recipe_toml
+from facekeep.lab.train.recipe import given_values, make_recipe, read_recipe_file, recipe_toml
 
 FULL = Recipe(
     data=Path("/faces"),
@@ -41,7 +41,7 @@ FULL = Recipe(
 def test_a_recipe_reads_back_as_it_was_written(tmp_path: Path, recipe: Recipe):
     file = tmp_path / "recipe.toml"
     file.write_text(recipe_toml(recipe))
-    assert make_recipe(read_recipe(file)) == recipe
+    assert make_recipe(read_recipe_file(file)) == recipe
 
 
 @pytest.mark.slow
@@ -50,7 +50,7 @@ def test_any_name_of_a_teacher_survives(tmp_path_factory, text: str):
     file = tmp_path_factory.mktemp("recipe") / "recipe.toml"
     recipe = Recipe(data=Path("/faces"), teacher=(text, text))
     file.write_text(recipe_toml(recipe), encoding="utf-8")
-    assert make_recipe(read_recipe(file)) == recipe
+    assert make_recipe(read_recipe_file(file)) == recipe
 
 
 def test_flags_win_over_the_file_and_the_file_over_defaults(tmp_path: Path):
@@ -103,7 +103,7 @@ def test_wrong_files_are_named(tmp_path: Path, text: str, message: str):
     file = tmp_path / "recipe.toml"
     file.write_text(text)
     with pytest.raises(ConfigError, match=message) as caught:
-        read_recipe(file)
+        read_recipe_file(file)
     assert str(caught.value).startswith(f"{file}: ")
 
 
@@ -112,12 +112,12 @@ def test_files_that_are_no_recipes_are_refused(tmp_path: Path, content: bytes):
     file = tmp_path / "recipe.toml"
     file.write_bytes(content)
     with pytest.raises(ConfigError, match=str(file)):
-        read_recipe(file)
+        read_recipe_file(file)
 
 
 def test_a_missing_file_is_told(tmp_path: Path):
     with pytest.raises(ConfigError, match="cannot be read: no such file"):
-        read_recipe(tmp_path / "recipe.toml")
+        read_recipe_file(tmp_path / "recipe.toml")
 
 
 def test_without_data_there_is_nothing_to_train_on():

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from facekeep.errors import InputError
 from facekeep.lab.train.config import Recipe
-from facekeep.lab.train.recipe import read_recipe, recipe_toml
+from facekeep.lab.train.recipe import read_recipe_file, recipe_toml
 from facekeep.lab.train.schedule import (
     LearningRate,
     count_holdout,
@@ -95,7 +95,7 @@ def test_a_settled_recipe_gives_the_same_plan_however_it_is_read(tmp_path: Path,
     settled = fill_defaults(begun, plan, 5)
     file = tmp_path / "recipe.toml"
     file.write_text(recipe_toml(settled))
-    read = Recipe(**read_recipe(file))
+    read = Recipe(**read_recipe_file(file))
     assert read == settled
     assert make_schedule(read, 7) == plan
     assert count_holdout(read, 50) == 5

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from train_kit import losses as log_rows
 
 from facekeep.errors import InputError, ModelCorrupt
-from facekeep.lab.train.checkpoint import load_checkpoint, save_checkpoint
+from facekeep.lab.train.checkpoint import load_training_state, save_training_state
 from facekeep.lab.train.refiner.recipe import RefinerRecipe
 from facekeep.lab.train.small_run import SmallTrainer, hold_out
 
@@ -70,10 +70,10 @@ def test_a_checkpoint_of_an_older_version_goes_on_to_the_same_end(tmp_path: Path
     assert straight.run()
     stop_after_three(tmp_path / "run")
     path = tmp_path / "run" / "checkpoint.pt"
-    state = load_checkpoint(path)
+    state = load_training_state(path)
     rows = [row[1:] for row in state.pop("window")]  # which had no sum of the parts
     assert len(rows) == 1
-    save_checkpoint(path, state | {"rows": rows, "since": 0.0})
+    save_training_state(path, state | {"rows": rows, "since": 0.0})
     resumed = make_trainer(tmp_path / "run")
     assert resumed.resume()
     assert resumed.images_left == 87 * 4
@@ -85,7 +85,7 @@ def test_a_checkpoint_of_an_older_version_goes_on_to_the_same_end(tmp_path: Path
 
 
 def test_a_checkpoint_of_another_kind_is_refused(tmp_path: Path) -> None:
-    save_checkpoint(tmp_path / "checkpoint.pt", {"version": 2})
+    save_training_state(tmp_path / "checkpoint.pt", {"version": 2})
     with pytest.raises(ModelCorrupt, match="another version of facekeep"):
         make_trainer(tmp_path).resume()
 

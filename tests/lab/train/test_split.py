@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from facekeep.errors import InputError
 from facekeep.lab.datasets.source import Source, select
-from facekeep.lab.train.split import split
+from facekeep.lab.train.split import hold_out_people
 
 
 class Listed(Source):
@@ -29,7 +29,7 @@ class Listed(Source):
 
 
 def held_out(source: Source, **arguments: int | float) -> tuple[Source, Source, set[str]]:
-    train, holdout = split(source, **arguments)
+    train, holdout = hold_out_people(source, **arguments)
     return train, holdout, set(holdout.names)
 
 
@@ -78,14 +78,14 @@ def test_the_seed_decides(tmp_path: Path) -> None:
 def test_a_real_source_can_be_split(tmp_path: Path) -> None:
     from facekeep.lab.datasets.training_set import open_source
 
-    train, holdout = split(open_source(write_people(tmp_path)), people=2, seed=5)
+    train, holdout = hold_out_people(open_source(write_people(tmp_path)), people=2, seed=5)
     assert len(contents_of(train)) + len(contents_of(holdout)) == 10
     assert "Bo" in train.names
     assert "Bo" not in holdout.names
 
 
 def test_corrupt_records_stay_counted() -> None:
-    assert split(Listed([0, 1]), people=1)[0].corrupt == 3
+    assert hold_out_people(Listed([0, 1]), people=1)[0].corrupt == 3
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_corrupt_records_stay_counted() -> None:
 )
 def test_what_cannot_be_split(arguments: dict[str, float], why: str) -> None:
     with pytest.raises(InputError, match=why):
-        split(Listed([0, 0, 1]), **arguments)
+        hold_out_people(Listed([0, 0, 1]), **arguments)
 
 
 def test_selecting_renumbers_the_classes_that_are_left(tmp_path: Path) -> None:
@@ -120,5 +120,5 @@ def test_names_are_a_sequence() -> None:
 
 
 def test_without_people_all_is_training() -> None:
-    train, holdout = split(Listed([-1, -1]), people=0)
+    train, holdout = hold_out_people(Listed([-1, -1]), people=0)
     assert (len(train), len(holdout)) == (2, 0)

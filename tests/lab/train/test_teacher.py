@@ -126,7 +126,7 @@ def test_a_checkpoint_teaches_without_a_name_in_the_catalog(tmp_path: Path) -> N
 
 @pytest.mark.usefixtures("ready_models")
 @pytest.mark.parametrize(
-    ("source", "kind", "told"),
+    ("source", "kind", "message"),
     [
         ("nobody", ModelNotFound, "no model is called 'nobody'"),
         ("yunet", ModelError, "not to embed, faces"),
@@ -140,7 +140,7 @@ def test_a_checkpoint_teaches_without_a_name_in_the_catalog(tmp_path: Path) -> N
 def test_what_cannot_teach(
     source: str,
     kind: type[FacekeepError],
-    told: str,
+    message: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -151,5 +151,5 @@ def test_what_cannot_teach(
     torch.save({"weight": torch.ones(2)}, "other.pt")
     with pytest.raises(kind) as caught:
         open_teacher(source)
-    assert told in str(caught.value)
+    assert message in str(caught.value)
     assert "\n" not in str(caught.value)

@@ -16,7 +16,7 @@ from torch.nn import functional
 from train_kit import write_people
 
 from facekeep.errors import ModelCorrupt
-from facekeep.lab.datasets.source import Source, decode, select
+from facekeep.lab.datasets.source import Source, decode_crop, select
 from facekeep.lab.datasets.training_set import open_source
 from facekeep.lab.train.teacher_targets import CachedTargets, _digest, live_targets
 
@@ -52,11 +52,11 @@ class Shown:
     """A ``watch`` that remembers what it was told."""
 
     def __init__(self) -> None:
-        self.told: list[tuple[str, int]] = []
+        self.announced: list[tuple[str, int]] = []
         self.done = 0
 
     def __call__(self, what: str, images: int) -> AbstractContextManager[Callable[[int], None]]:
-        self.told.append((what, images))
+        self.announced.append((what, images))
         return self._advance()
 
     @contextmanager
@@ -73,7 +73,7 @@ def source(tmp_path: Path, hopper: NDArray[np.uint8], collins: NDArray[np.uint8]
 
 
 def expected(source: Source, place: int) -> NDArray[np.float32]:
-    face = torch.from_numpy(decode(source.read(place), 112)).permute(2, 0, 1)[None]
+    face = torch.from_numpy(decode_crop(source.read(place), 112)).permute(2, 0, 1)[None]
     teacher = Corners()
     both = teacher.embed(face) + teacher.embed(face.flip(-1))
     return np.asarray(functional.normalize(both)[0])
@@ -84,7 +84,7 @@ def test_every_face_is_asked_about_once_with_its_mirror_image(source: Source, tm
     lesson = CachedTargets(teacher, source, tmp_path / "teacher-1", One())
     lesson.fill(shown)
     assert teacher.asked == 2 * len(source) == 12
-    assert (shown.told, shown.done) == ([("Asking corners", 6)], 6)
+    assert (shown.announced, shown.done) == ([("Asking corners", 6)], 6)
     crops = torch.zeros((3, 3, 64, 64), dtype=torch.uint8)
     rows = lesson(crops, torch.tensor([4, 0, 4]))
     for row, place in zip(rows, (4, 0, 4), strict=True):
@@ -102,7 +102,7 @@ def test_what_was_answered_before_an_end_is_not_asked_again(source: Source, tmp_
     teacher, shown = Corners(), Shown()
     CachedTargets(teacher, source, stem, One()).fill(shown)
     assert file.read_bytes() == content
-    assert (teacher.asked, shown.told) == (8, [("Asking corners", 4)])
+    assert (teacher.asked, shown.announced) == (8, [("Asking corners", 4)])
 
 
 def test_processes_share_the_faces_and_hear_all_answers(source: Source, tmp_path: Path):

@@ -14,9 +14,9 @@ import torch
 from facekeep.errors import ModelCorrupt, ModelError
 from facekeep.lab.train.checkpoint import (
     collect_random_state,
-    load_checkpoint,
+    load_training_state,
     restore_random_state,
-    save_checkpoint,
+    save_training_state,
 )
 from facekeep.lab.train.parallel import Parallel
 
@@ -25,8 +25,8 @@ STATE = {"step": 7, "log": [[0.1, 0.2]], "learner": {"weight": torch.arange(6.0)
 
 def test_a_checkpoint_brings_back_what_was_saved(tmp_path: Path):
     path = tmp_path / "checkpoint.pt"
-    save_checkpoint(path, STATE)
-    found = load_checkpoint(path)
+    save_training_state(path, STATE)
+    found = load_training_state(path)
     assert torch.equal(found["learner"]["weight"], STATE["learner"]["weight"])
     assert (found["step"], found["log"]) == (7, [[0.1, 0.2]])
     assert [each.name for each in tmp_path.iterdir()] == ["checkpoint.pt"]
@@ -36,7 +36,7 @@ def test_a_checkpoint_brings_back_what_was_saved(tmp_path: Path):
 def test_a_full_disk_leaves_the_older_checkpoint(tmp_path: Path):
     """In a process of its own: the limit on file sizes cannot be lifted again."""
     path = tmp_path / "checkpoint.pt"
-    save_checkpoint(path, STATE)
+    save_training_state(path, STATE)
     code = (
         "import resource, signal, sys, torch\n"
         "from pathlib import Path\n"
@@ -53,13 +53,13 @@ def test_a_full_disk_leaves_the_older_checkpoint(tmp_path: Path):
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "free some space" in done.stdout
     assert done.stdout.count("\n") == 1
-    assert load_checkpoint(path)["step"] == 7
+    assert load_training_state(path)["step"] == 7
     assert [each.name for each in tmp_path.iterdir()] == ["checkpoint.pt"]
 
 
 def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path):
     with pytest.raises(ModelError, match=r"cannot write .*gone.*no such file or folder"):
-        save_checkpoint(tmp_path / "gone" / "checkpoint.pt", STATE)
+        save_training_state(tmp_path / "gone" / "checkpoint.pt", STATE)
 
 
 def test_an_error_that_is_no_fault_of_the_disk_stays_what_it_is(tmp_path: Path):
@@ -68,7 +68,7 @@ def test_an_error_that_is_no_fault_of_the_disk_stays_what_it_is(tmp_path: Path):
             raise RuntimeError("not to be pickled")
 
     with pytest.raises(RuntimeError, match="not to be pickled"):
-        save_checkpoint(tmp_path / "checkpoint.pt", {"unfit": Unfit()})
+        save_training_state(tmp_path / "checkpoint.pt", {"unfit": Unfit()})
     assert list(tmp_path.iterdir()) == []
 
 
@@ -90,23 +90,23 @@ def test_a_checkpoint_runs_no_code(tmp_path: Path, how: str):
     else:
         path.write_bytes(pickle.dumps({"step": Malice(made)}))
     with pytest.raises(ModelCorrupt, match="is damaged"):
-        load_checkpoint(path)
+        load_training_state(path)
     assert not made.exists()
 
 
 @pytest.mark.parametrize("keep", [0, 10, 500, -10])
 def test_a_damaged_checkpoint_is_told(tmp_path: Path, keep: int):
     path = tmp_path / "checkpoint.pt"
-    save_checkpoint(path, STATE)
+    save_training_state(path, STATE)
     path.write_bytes(path.read_bytes()[:keep])
     with pytest.raises(ModelCorrupt, match="is damaged"):
-        load_checkpoint(path)
+        load_training_state(path)
 
 
 def test_a_list_is_no_checkpoint(tmp_path: Path):
     torch.save([1, 2], tmp_path / "checkpoint.pt")
     with pytest.raises(ModelCorrupt, match="is damaged"):
-        load_checkpoint(tmp_path / "checkpoint.pt")
+        load_training_state(tmp_path / "checkpoint.pt")
 
 
 def test_random_numbers_go_on_where_they_were():

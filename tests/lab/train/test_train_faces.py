@@ -14,10 +14,10 @@ import pytest
 from numpy.typing import NDArray
 
 from facekeep import Embedder, save_image
-from facekeep.lab.datasets.source import Source, decode
+from facekeep.lab.datasets.source import Source, decode_crop
 from facekeep.lab.datasets.training_set import open_source
 from facekeep.lab.train.log import read_log
-from facekeep.lab.train.split import split
+from facekeep.lab.train.split import hold_out_people
 from facekeep.models import entry
 
 pytestmark = pytest.mark.slow
@@ -49,12 +49,12 @@ def chosen(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def kept_out(chosen: Path, shared: Path) -> Source:
     """The people whom the run keeps out of training."""
     source = open_source(chosen, labels=shared / "faces/index.tsv")
-    return split(source, people=PEOPLE_OUT, seed=0)[1]
+    return hold_out_people(source, people=PEOPLE_OUT, seed=0)[1]
 
 
 def likeliest(source: Source, model: str) -> tuple[int, int]:
     """Return the two faces of one person that the model finds most alike, but no copies."""
-    crops = np.stack([decode(source.read(index), 64) for index in range(len(source))])
+    crops = np.stack([decode_crop(source.read(index), 64) for index in range(len(source))])
     with Embedder(model) as embedder:
         rows = embedder.embed(crops)
     cosines = rows @ rows.T
@@ -70,10 +70,10 @@ def likeliest(source: Source, model: str) -> tuple[int, int]:
 def photo(source: Source, index: int, path: Path) -> Path:
     """Save a face as a photo that is large enough to be looked for faces."""
     with io.BytesIO(source.read(index)) as stream:
-        crop: NDArray[np.uint8] = decode(stream.read(), 280)
-    canvas = np.full((420, 420, 3), 127, np.uint8)
-    canvas[70:350, 70:350] = crop
-    save_image(path, canvas)
+        crop: NDArray[np.uint8] = decode_crop(stream.read(), 280)
+    picture = np.full((420, 420, 3), 127, np.uint8)
+    picture[70:350, 70:350] = crop
+    save_image(path, picture)
     return path
 
 

@@ -89,6 +89,7 @@ def test_a_model_of_the_catalog_brings_its_form_along(trained):
     assert same(make_starting_model(recipe(from_="edgeface-xxs", input_size=64)), trained[1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("values", "message"),
     [

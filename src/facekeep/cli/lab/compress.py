@@ -246,7 +246,7 @@ def run_(run: Run, recipe: Path, work: Path | None) -> None:
     """
     from facekeep.lab.compress.chain import Chain, run_chain
     from facekeep.lab.compress.measure import Evaluator
-    from facekeep.lab.compress.recipe import read_chain_recipe
+    from facekeep.lab.compress.options import read_chain_recipe
     from facekeep.lab.compress.report import write_chain_report
     from facekeep.lab.evaluate.page import check_report
     from facekeep.models import entry
@@ -257,7 +257,7 @@ def run_(run: Run, recipe: Path, work: Path | None) -> None:
     folder = work or recipe.with_suffix(".work")
     check_report(folder)
     original, compare = entry(read.model), tuple(map(entry, read.compare))
-    faces, data = read.data.open(run.settings.threads)
+    faces, data = read.open(run.settings.threads)
     chain = Chain(
         out=read.out,
         steps=read.steps,

@@ -110,7 +110,8 @@ def _build_step(kind: str, values: Mapping[str, Any], flags: Mapping[str, str]) 
     Raises:
         OptionError: They are wrong; the message names their flags.
     """
-    from facekeep.lab.compress.options import STEPS, OptionError
+    from facekeep._internal.tables import OptionError
+    from facekeep.lab.compress.options import STEPS
 
     given = {name: value for name, value in values.items() if value not in (None, ())}
     try:

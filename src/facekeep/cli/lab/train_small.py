@@ -6,11 +6,11 @@ import importlib
 import shlex
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
 import click
+from msgspec import NODEFAULT, structs
 
 from facekeep._internal.tables import unwrap
 from facekeep.cli.command import INTERRUPTED, ExitStatus, Run
@@ -101,12 +101,12 @@ def _recipe_options(
         "seed": ("--seed", "N", "Seed of all random numbers."),
     }
     hints = get_type_hints(kind)
-    defaults = {field.name: field.default for field in fields(kind)}
+    defaults = {field.name: field.default for field in structs.fields(kind)}
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         for name, (flag, metavar, text) in reversed(options.items()):
             default = defaults[name]
-            shown = text if default in (MISSING, None) else f"{text} [default: {default}]"
+            shown = text if default in (NODEFAULT, None) else f"{text} [default: {default}]"
             base, _ = unwrap(hints[name])
             kind_of_value = PATH if base is Path else base
             click.option(name, flag, type=kind_of_value, metavar=metavar, help=shown)(function)

@@ -202,6 +202,13 @@ class Database(Forking):
             raise
         watch(self)
 
+    @property
+    def mode(self) -> str:
+        """Whether the file is ``open``, open ``read-only``, or ``closed``."""
+        if self._closed:
+            return "closed"
+        return "read-only" if self.read_only else "open"
+
     def before_fork(self) -> None:
         """Close the connections, unless another thread keeps them, or this one is using them."""
         locks = (self._write_lock, self._read_lock)

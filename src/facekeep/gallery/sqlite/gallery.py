@@ -14,15 +14,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facekeep._internal.closing import Closing
+from facekeep._internal.files import printable
 from facekeep.errors import GalleryCorrupt, InputError, PersonNotFound
 from facekeep.gallery.file_errors import resolve_path
 from facekeep.gallery.keys import Key
 from facekeep.gallery.sqlite import operations
 from facekeep.gallery.sqlite.index.searcher import Searcher
-from facekeep.gallery.sqlite.integrity import check_folder, check_gallery
+from facekeep.gallery.sqlite.integrity import check_gallery, list_leftovers
 from facekeep.gallery.sqlite.name_index import NameIndex
 from facekeep.gallery.sqlite.row_parser import require_well_formed
-from facekeep.gallery.sqlite.session import Session, open_session, require_file, require_space
+from facekeep.gallery.sqlite.session import (
+    GallerySession,
+    open_gallery,
+    require_file,
+    require_space,
+)
 from facekeep.gallery.transfer import check_target, read_export, write_target
 from facekeep.gallery.types import (
     AuditEntry,
@@ -53,11 +59,15 @@ class Gallery(Closing):
     also ``GalleryReadOnly`` and ``StorageFull``, after which the gallery is as it was before.
     """
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: GallerySession) -> None:
         """Take a session; ``open`` is the way in."""
         self._session = session
         self._searcher = Searcher(session)
         self._names = NameIndex()
+
+    def __repr__(self) -> str:
+        model, mode = printable(self.space.model), self._session.database.mode
+        return f"<Gallery {printable(self.path)}, templates of {model}, {mode}>"
 
     @classmethod
     def open(
@@ -93,7 +103,7 @@ class Gallery(Closing):
         """
         file = resolve_path(path)
         require_file(file, space, key, create=create)
-        return cls(open_session(file, space, key, read_only=read_only, busy_timeout=busy_timeout))
+        return cls(open_gallery(file, space, key, read_only=read_only, busy_timeout=busy_timeout))
 
     def close(self) -> None:
         """Close the file and forget the vectors; doing it twice does no harm."""
@@ -166,7 +176,7 @@ class Gallery(Closing):
             GalleryKeyError: The gallery is encrypted and no key was given.
         """
         self._session.require_declared()
-        clean = operations.check_templates(templates, self.space.width)
+        clean = operations.clean_templates(templates, self.space.width)
         columns = operations.make_columns(
             ... if metadata is None else metadata,
             ... if consent is None else consent,
@@ -192,7 +202,7 @@ class Gallery(Closing):
         self._session.require_declared()
         with self._session.write(rewrite=False) as repo:
             for name, templates in people:
-                clean = operations.check_templates(templates, self.space.width)
+                clean = operations.clean_templates(templates, self.space.width)
                 operations.enroll(repo, name, clean, {})
 
     def name_for(self, name: str, *, new_person: bool = False) -> str:
@@ -443,7 +453,7 @@ class Gallery(Closing):
                 found = check_gallery(repo, self.path)
         except GalleryCorrupt as error:
             found = [Finding("structure", str(error))]
-        return found + check_folder(self.path)
+        return found + list_leftovers(self.path)
 
     # Transfer
 

@@ -16,7 +16,7 @@ from facekeep.gallery.sqlite.row_parser import changed_row, parse_person
 from facekeep.gallery.sqlite.sqlite_errors import translate_errors
 from facekeep.gallery.types import Finding
 
-__all__ = ["check_folder", "check_gallery"]
+__all__ = ["check_gallery", "list_leftovers"]
 
 _CONFIRM = "if that was you, confirm it by rekeying the gallery; if not, " + RESTORE
 
@@ -48,7 +48,7 @@ def _collect(
             found.append(finding)
 
 
-def check_folder(path: Path) -> list[Finding]:
+def list_leftovers(path: Path) -> list[Finding]:
     """Return what killed processes left beside the gallery."""
     return [
         Finding(

@@ -32,7 +32,7 @@ from facekeep.gallery.types import (
 )
 
 __all__ = [
-    "check_templates",
+    "clean_templates",
     "enroll",
     "erase",
     "export_people",
@@ -142,7 +142,7 @@ def find_person_to_erase(repo: Repository, name: str) -> Person:
         return replace(person, templates=())
 
 
-def check_templates(templates: Sequence[NewTemplate], width: int) -> list[NewTemplate]:
+def clean_templates(templates: Sequence[NewTemplate], width: int) -> list[NewTemplate]:
     """Return the templates to enroll, each checked; there must be one at least."""
     if not templates:
         raise InputError("nothing to enroll: give at least one template")

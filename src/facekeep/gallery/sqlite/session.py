@@ -31,7 +31,7 @@ from facekeep.gallery.sqlite.index.index_file import IndexFile
 from facekeep.gallery.sqlite.repository import Meta, Repository, read_meta, write_meta
 from facekeep.gallery.types import Space
 
-__all__ = ["Session", "open_session", "require_file", "require_space"]
+__all__ = ["GallerySession", "open_gallery", "require_file", "require_space"]
 
 _log = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ _HURRY = 0.2
 """Seconds that opening a gallery may wait to finish an erasure that was cut off."""
 
 
-class Session:
+class GallerySession:
     """A gallery file in use; threads may share one.
 
     Attributes:
@@ -222,20 +222,20 @@ class Session:
             try:
                 database = Database(self.path, read_only=False, busy_timeout=_HURRY)
                 try:
-                    Session(database, None, self.key).compact()
+                    GallerySession(database, None, self.key).compact()
                 finally:
                     database.close()
             except FacekeepError as error:
                 _log.warning("an erasure is still unfinished: %s", error)
 
 
-def open_session(
+def open_gallery(
     file: Path, space: Space | None, key: Key | None, *, read_only: bool, busy_timeout: float
-) -> Session:
+) -> GallerySession:
     """Open a gallery that exists; see ``Gallery.open``."""
     database = Database(file, read_only=read_only, busy_timeout=busy_timeout)
     try:
-        session = Session(database, space, key)
+        session = GallerySession(database, space, key)
         session.upgrade()
         session.finish_erasure()
     except BaseException:

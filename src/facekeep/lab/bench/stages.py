@@ -27,6 +27,7 @@ from facekeep.pipeline.align import align_batch, template
 from facekeep.pipeline.detect import Detector
 from facekeep.pipeline.embed import Embedder
 from facekeep.pipeline.image import load_image, save_image
+from facekeep.pipeline.warp import resize
 from facekeep.runtime import RuntimeOptions
 
 __all__ = ["STAGES", "StageTime", "run_bench"]
@@ -75,21 +76,17 @@ class _Bench:
 
     def decode(self) -> Iterator[StageTime]:
         """A JPEG photo of twelve megapixels and the picture itself, from bytes to RGB."""
-        import cv2
-
         for name, size in (("decode 640x480", (640, 480)), ("decode 12 MP", (4000, 3000))):
-            scaled = np.asarray(cv2.resize(self.image, size), np.uint8)
+            scaled = resize(self.image, *size)
             encoded = _encode_jpeg(scaled)
             yield self._timed(name, lambda data=encoded: load_image(data))  # type: ignore[misc]
 
     def detect(self) -> Iterator[StageTime]:
         """Detection beside the bare network on the same pixels."""
-        import cv2
-
         with Detector(options=self.options) as detector:
             session = open_model(detector.entry, self.options)
             for width, height in ((320, 256), (640, 480)):
-                scaled = np.asarray(cv2.resize(self.image, (width, height)), np.uint8)
+                scaled = resize(self.image, width, height)
                 tensor = scaled[..., ::-1].transpose(2, 0, 1)[None].astype(np.float32)
                 feeds = {session.inputs[0].name: np.ascontiguousarray(tensor)}
                 yield self._timed(
@@ -104,9 +101,7 @@ class _Bench:
 
     def align(self) -> Iterator[StageTime]:
         """Cutting one face out of a photo of twelve megapixels."""
-        import cv2
-
-        large = np.asarray(cv2.resize(self.image, (4000, 3000)), np.uint8)
+        large = resize(self.image, 4000, 3000)
         points = template(600) + np.array([1500, 1200])
         yield self._timed("align a face", lambda: align_batch(large, [points]))
 
@@ -248,13 +243,12 @@ def _measure_peak_memory(arguments: list[str]) -> float | None:
 
 def _make_picture() -> Image:
     """A made-up picture of 640 x 480 with structure at every size."""
-    import cv2
-
     random = np.random.default_rng(0)
     layers = [
-        cv2.resize(random.random((3 * n, 4 * n, 3), np.float32), (640, 480)) for n in (1, 4, 16, 64)
+        resize(random.integers(0, 256, (3 * n, 4 * n, 3), np.uint8), 640, 480)
+        for n in (1, 4, 16, 64)
     ]
-    return np.asarray(np.mean(layers, axis=0) * 255, np.uint8)
+    return np.asarray(np.mean(layers, axis=0), np.uint8)
 
 
 def _encode_jpeg(image: Image) -> bytes:

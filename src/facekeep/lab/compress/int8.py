@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from facekeep.errors import InputError, ModelError
 from facekeep.lab.compress.onnx_layers import OPERATORS, find_head, list_layers, load_onnx
-from facekeep.models.weight_packing import Numbers, pack
+from facekeep.models.weight_packing import Numbers, pack_weights
 from facekeep.runtime.session import failing_as, short
 
 __all__ = [
@@ -275,7 +275,7 @@ def saturates(target: Target = "here") -> bool:
 
 def _pack(model: Any, weights: Numbers) -> bytes:
     """Store in fewer bits what stayed float32."""
-    return pack(model.SerializeToString(deterministic=True), weights)
+    return pack_weights(model.SerializeToString(deterministic=True), weights)
 
 
 @contextmanager

@@ -35,7 +35,7 @@ from facekeep.lab.compress.onnx_layers import (
 from facekeep.lab.compress.options import Quantize
 from facekeep.lab.compress.workspace import StepResult, write_model
 from facekeep.models import ModelEntry, locate
-from facekeep.models.weight_packing import Numbers, is_packed, pack
+from facekeep.models.weight_packing import Numbers, is_packed, pack_weights
 from facekeep.pipeline.embed import Embedder
 from facekeep.runtime import RuntimeOptions
 
@@ -126,7 +126,7 @@ def _store_weights(source: bytes, mode: Mode, *, chosen: bool) -> StepResult:
     remarks = () if chosen else (_NOT_CALIBRATED,)
     if is_packed(source):
         source = fold_constants(source)  # packing it again would give two constants one name
-    return StepResult(pack(source, numbers), summary, remarks, {"mode": mode})
+    return StepResult(pack_weights(source, numbers), summary, remarks, {"mode": mode})
 
 
 def _compute_dynamic(source: bytes, skip: Collection[str], reduce_range: bool) -> StepResult:

@@ -18,7 +18,7 @@ from facekeep.lab.evaluate.page import (
     format_table,
     write_report,
 )
-from facekeep.lab.evaluate.plots import encode_png, format_percentages, line_style, styled_axes
+from facekeep.lab.evaluate.plots import encode_figure, format_percentages, line_style, styled_axes
 
 __all__ = [
     "HEADERS",
@@ -221,7 +221,7 @@ def draw_tradeoff(profiles: Sequence[NetworkProfile], steps: int, measure: Quali
             fontsize=9,
             handlelength=0,
         )
-        return encode_png(figure)
+        return encode_figure(figure)
 
 
 def _draw_pane(pane: Any, costs: Sequence[float], values: Sequence[float], steps: int) -> None:

@@ -18,13 +18,13 @@ from facekeep.lab.compress.lowrank import factorize_layers
 from facekeep.lab.compress.measure import Evaluator, measure_latencies
 from facekeep.lab.compress.onnx_layers import load_onnx
 from facekeep.lab.compress.options import FineTune, LowRank, Prune, Resize
-from facekeep.lab.compress.prune import CostFunction, Goal, ImportanceMethod, prune
+from facekeep.lab.compress.prune import CostFunction, Goal, prune
 from facekeep.lab.compress.sparsify import Pattern, sparsify
 from facekeep.lab.compress.workspace import StepResult, write_model
 from facekeep.lab.nn import EdgeFace, read_network
 from facekeep.models import ModelEntry, locate
-from facekeep.models.sparse import thin
-from facekeep.models.weight_packing import Numbers, pack
+from facekeep.models.sparse import drop_zeros
+from facekeep.models.weight_packing import Numbers, pack_weights
 from facekeep.pipeline.embed import Embedder
 from facekeep.runtime import RuntimeOptions
 
@@ -96,7 +96,7 @@ class _Job:
                 keep,
                 of=of,
                 crops=crops,
-                by=cast(ImportanceMethod, by),
+                by=by,
                 kinds=cast("tuple[CutKind, ...]", step.kinds),
                 multiple=step.multiple,
                 rounds=step.rounds,
@@ -133,15 +133,15 @@ class _Job:
         crops = self._crop_faces()
         with self._evaluator.watch("Finding what is least important", None) as advance:
             sparse = sparsify(self._network, share, crops=crops, progress=advance)
-        content = pack(export_bytes(sparse.model), _find_numbers(self._model))
+        content = pack_weights(export_bytes(sparse.model), _find_numbers(self._model))
         summary = f"{100 * sparse.zeros:.0f} % of the weights zero"
-        return StepResult(thin(content), summary, (_NO_FASTER,), {"zeros": sparse.zeros})
+        return StepResult(drop_zeros(content), summary, (_NO_FASTER,), {"zeros": sparse.zeros})
 
     def _store(self, network: EdgeFace, summary: str, details: dict[str, Any]) -> StepResult:
         """Store a network in the number format of the model."""
         heal = self._step.heal
         return StepResult(
-            pack(export_bytes(network), _find_numbers(self._model)),
+            pack_weights(export_bytes(network), _find_numbers(self._model)),
             f"{summary}, fine-tuned for {heal} steps" if heal else summary,
             () if heal else (_NOT_FINE_TUNED,),
             details,

@@ -7,6 +7,7 @@ touched once or not at all.
 from __future__ import annotations
 
 import dataclasses
+import io
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facekeep.errors import InputError
+from facekeep.pipeline.filters import blur
+from facekeep.pipeline.warp import resize
 
 __all__ = ["PRESETS", "Augment", "augment"]
 
@@ -26,6 +29,9 @@ _RGB_TO_YIQ = np.array([_LUMA, [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])
 _YIQ_TO_RGB = np.linalg.inv(_RGB_TO_YIQ)
 _SAME_COLOR = np.eye(3, 4)
 _MIDDLE_GRAY = 127.5
+# Gaussians of 3 and 5 pixels.
+_NARROW: Final = (1, 2, 1)
+_WIDE: Final = (1, 4, 6, 4, 1)
 
 _Range = tuple[float, float]
 
@@ -148,7 +154,7 @@ def augment(
     if "downscale" in wanted:
         image = _downscale(image, rng.uniform(*settings.side))
     if "blur" in wanted:
-        image = _blur(image, 3 if rng.random() < 0.5 else 5)
+        image = blur(image, _NARROW if rng.random() < 0.5 else _WIDE)
     image = _recolor(image, rng, settings, wanted)
     if "jpeg" in wanted:
         image = _compress(image, round(rng.uniform(*settings.quality)))
@@ -161,10 +167,10 @@ def _move(
     image: NDArray[np.uint8], rng: np.random.Generator, settings: Augment, wanted: set[str]
 ) -> NDArray[np.uint8]:
     """Mirror, turn, scale and shift in one go; what lies outside is mirrored in."""
+    if "affine" not in wanted:
+        return np.ascontiguousarray(image[:, ::-1]) if "flip" in wanted else image
     import cv2
 
-    if "affine" not in wanted:
-        return np.asarray(cv2.flip(image, 1), np.uint8) if "flip" in wanted else image
     side = len(image)
     middle = (side - 1) / 2
     turn = rng.uniform(-settings.turn, settings.turn)
@@ -179,18 +185,9 @@ def _move(
 
 
 def _downscale(image: NDArray[np.uint8], share: float) -> NDArray[np.uint8]:
-    import cv2
-
     side = len(image)
     less = max(1, round(side * share))
-    small = cv2.resize(image, (less, less), interpolation=cv2.INTER_AREA)
-    return np.asarray(cv2.resize(small, (side, side), interpolation=cv2.INTER_LINEAR), np.uint8)
-
-
-def _blur(image: NDArray[np.uint8], window: int) -> NDArray[np.uint8]:
-    import cv2
-
-    return np.asarray(cv2.GaussianBlur(image, (window, window), 0), np.uint8)
+    return resize(resize(image, less, less), side, side)
 
 
 def _recolor(
@@ -199,8 +196,6 @@ def _recolor(
     """Apply all changes of color as one matrix ``(3, 4)`` on (red, green, blue, 1)."""
     if not wanted & {"color", "light", "gray"}:
         return image
-    import cv2
-
     matrix: NDArray[np.float64] = _SAME_COLOR.copy()
     if "color" in wanted:
         matrix = _tint(rng.uniform(*settings.hue), rng.uniform(*settings.saturation)) @ matrix
@@ -211,7 +206,9 @@ def _recolor(
         matrix[:, 3] += rng.uniform(-settings.brightness, settings.brightness)
     if "gray" in wanted:
         matrix = np.tile(_LUMA @ matrix, (3, 1))
-    return np.asarray(cv2.transform(image, matrix.astype(np.float32)), np.uint8)
+    changed = image.astype(np.float32) @ matrix[:, :3].T.astype(np.float32)
+    changed += matrix[:, 3].astype(np.float32)
+    return np.rint(changed).clip(0, 255).astype(np.uint8)
 
 
 def _tint(hue: float, saturation: float) -> NDArray[np.float64]:
@@ -223,12 +220,11 @@ def _tint(hue: float, saturation: float) -> NDArray[np.float64]:
 
 
 def _compress(image: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
-    import cv2
+    from PIL import Image
 
-    bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
-    _, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
-    lossy = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR))
-    return np.asarray(cv2.cvtColor(lossy, cv2.COLOR_BGR2RGB), np.uint8)
+    encoded = io.BytesIO()
+    Image.fromarray(image).save(encoded, "JPEG", quality=quality)
+    return np.asarray(Image.open(encoded))
 
 
 def _erase(image: NDArray[np.uint8], rng: np.random.Generator, area: float) -> NDArray[np.uint8]:

@@ -138,7 +138,7 @@ def _indexed(file: WindowedFile, listed: Iterable[tuple[int, int]] | None) -> _I
         return index
     for key, offset in listed:
         try:
-            index.add(key, offset, _look(file, offset))
+            index.add(key, offset, _read_facts(file, offset))
         except _Damaged:
             index.corrupt += 1
     return index
@@ -149,7 +149,7 @@ def _scan(file: WindowedFile, index: _Index) -> None:
     offset = key = 0
     while offset < file.size:
         try:
-            record = _look(file, offset)
+            record = _read_facts(file, offset)
             index.add(key, offset, record)
             offset += record.size
         except _Damaged:
@@ -189,7 +189,7 @@ def _listed(path: Path) -> Iterable[tuple[int, int]]:
     return ((keys[place], offsets[place]) for place in order)
 
 
-def _look(file: WindowedFile, offset: int) -> _Record:
+def _read_facts(file: WindowedFile, offset: int) -> _Record:
     """Look at the record at an offset without reading its image."""
     end, content = _extent(file, offset)
     flag, label = _header(file.read(offset + _PART.size, min(content, _HEADER.size + 4)))

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from facekeep._internal.files import open_regular, printable, why
 from facekeep.errors import ImageError, InputError
 from facekeep.pipeline.image import load_image
+from facekeep.pipeline.warp import resize
 
 __all__ = [
     "MAX_IMAGE_BYTES",
@@ -24,10 +25,9 @@ __all__ = [
     "Source",
     "Strings",
     "WindowedFile",
-    "decode",
+    "decode_crop",
     "name_people",
     "read_span",
-    "resize_crop",
     "select",
 ]
 
@@ -252,7 +252,7 @@ class WindowedFile:
         return self._window[at : at + size]
 
 
-def decode(data: bytes, size: int) -> NDArray[np.uint8]:
+def decode_crop(data: bytes, size: int) -> NDArray[np.uint8]:
     """Decode a face crop and bring it to the side that is asked for.
 
     Args:
@@ -272,14 +272,4 @@ def decode(data: bytes, size: int) -> NDArray[np.uint8]:
             f"is not square ({width} x {height}), so it is a photo, not an aligned crop",
             "cut_faces",
         )
-    return resize_crop(image, size)
-
-
-def resize_crop(crop: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    """Bring a square crop to a side: larger ones are averaged down, smaller ones interpolated."""
-    import cv2
-
-    if len(crop) == size:
-        return crop
-    method = cv2.INTER_AREA if len(crop) > size else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(crop, (size, size), interpolation=method), np.uint8)
+    return resize(image, size, size)

@@ -177,8 +177,8 @@ def _make_samples(names: Sequence[str], sources: Sequence[Path | bytes], aligned
         try:
             return load_image(source)
         except ImageError as error:
-            told = printable(source) if isinstance(source, Path) else "image bytes"
-            reason = str(error).removeprefix(f"{told}: ")
+            label = printable(source) if isinstance(source, Path) else "image bytes"
+            reason = str(error).removeprefix(f"{label}: ")
             raise ImageError(f"{printable(names[place])}: {reason}") from error
 
     return Samples(tuple(names), load, aligned=aligned)

@@ -25,10 +25,10 @@ import facekeep.pipeline.warp
 from facekeep._internal.files import open_regular, path_text, printable, replacing, why
 from facekeep._version import __version__
 from facekeep.errors import ImageError, InputError
-from facekeep.lab.datasets.source import resize_crop
 from facekeep.lab.datasets.test_sets import Samples
 from facekeep.pipeline.align import align, template
 from facekeep.pipeline.detect import Detector
+from facekeep.pipeline.warp import resize
 from facekeep.types import Face
 
 __all__ = ["CropCache", "choose_central_face", "has_face_in_place", "make_cropper"]
@@ -212,7 +212,7 @@ def _resize_square(crop: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     height, width = crop.shape[:2]
     if height != width:
         raise ImageError(f"an aligned crop must be square, not {width} x {height} pixels")
-    return resize_crop(crop, size)
+    return resize(crop, size, size)
 
 
 def _digest_settings(detector: Detector, size: int) -> bytes:
@@ -227,7 +227,7 @@ def _digest_settings(detector: Detector, size: int) -> bytes:
     code = [Path(str(module.__file__)).read_bytes() for module in modules]
     settings = [
         __version__,
-        [file.sha256 for model in detector.models for file in model.files],
+        [file.published for model in detector.models for file in model.files],
         [detector.score, detector.min_face, detector.max_faces],
         [detector.longest_side, detector.overlap, size],
         [hashlib.sha256(each).hexdigest() for each in [*code, Path(__file__).read_bytes()]],

@@ -33,7 +33,7 @@ __all__ = [
     "draw_det",
     "draw_roc",
     "draw_scores",
-    "encode_png",
+    "encode_figure",
     "format_percentages",
     "line_style",
     "require_matplotlib",
@@ -149,7 +149,7 @@ def line_style(place: int) -> dict[str, Any]:
     }
 
 
-def encode_png(figure: Any) -> bytes:
+def encode_figure(figure: Any) -> bytes:
     """Encode a figure; the bytes depend on the drawing alone."""
     encoded = io.BytesIO()
     # Else the name of matplotlib's version would be in them.
@@ -190,7 +190,7 @@ def draw_det(lines: Sequence[Line], *, wrong: str = "FMR", missed: str = "FNMR")
         )
         format_percentages(axes.yaxis)
         add_legend(axes, lines, "upper right")
-        return encode_png(figure)
+        return encode_figure(figure)
 
 
 def draw_roc(lines: Sequence[Line]) -> bytes:
@@ -213,7 +213,7 @@ def draw_roc(lines: Sequence[Line]) -> bytes:
         )
         format_percentages(axes.yaxis)
         add_legend(axes, lines, "lower right")
-        return encode_png(figure)
+        return encode_figure(figure)
 
 
 def draw_cmc(lines: Sequence[tuple[str, Rates]]) -> bytes:
@@ -236,7 +236,7 @@ def draw_cmc(lines: Sequence[tuple[str, Rates]]) -> bytes:
         _limit_below_one(axes, 1 - min(float(rates[0]) for _, rates in lines))
         format_percentages(axes.yaxis)
         add_legend(axes, [label for label, _ in lines], "lower right")
-        return encode_png(figure)
+        return encode_figure(figure)
 
 
 def draw_scores(histogram: Histogram, thresholds: Sequence[tuple[str, float]] = ()) -> bytes:
@@ -270,7 +270,7 @@ def draw_scores(histogram: Histogram, thresholds: Sequence[tuple[str, float]] = 
         axes.set_xlim(*_find_extent(edges, kinds[0][0] + kinds[1][0]))
         _mark_thresholds(axes, thresholds)
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, 1.13), ncols=2, fontsize=10)
-        return encode_png(figure)
+        return encode_figure(figure)
 
 
 Bar = tuple[float | None, float | None, float | None]
@@ -300,7 +300,7 @@ def draw_bars(
         panes[0].set_yticks(range(len(rows)), rows)
         panes[0].set_ylim(len(rows) - 0.5, -0.5)
         add_legend(panes[0], panels[0][1], "lower left")
-        return encode_png(figure)
+        return encode_figure(figure)
 
 
 def _draw_dots(axes: Any, place: int, label: str, shares: Sequence[Bar], shift: float) -> None:

@@ -16,8 +16,10 @@ from typing import Any
 import numpy as np
 
 from facekeep.errors import InputError, RuntimeUnavailable
+from facekeep.lab.compress.onnx_layers import fold_constants
 from facekeep.models import ModelEntry, weights
 from facekeep.models.files import keep, read_model
+from facekeep.models.weight_packing import is_packed
 from facekeep.runtime import RuntimeOptions, Session, open_session
 
 _SIZES = (320, 256)  # of pictures, where any size will do: pnnx learns from two what is free
@@ -37,6 +39,8 @@ def write_ncnn(model: ModelEntry, target: Path) -> None:
     source = weights(model)
     session = open_session(source, options=RuntimeOptions(threads=1))
     content = source if isinstance(source, bytes) else read_model(source)
+    if is_packed(content):
+        content = fold_constants(content)
     plain = with_picture_axis(with_plain_norms(content))
     draft = target.with_name("network.onnx")
     keep(draft, plain)

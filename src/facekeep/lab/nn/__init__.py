@@ -21,7 +21,7 @@ from facekeep.lab.nn.checkpoint import (
     recognize,
     save_checkpoint,
 )
-from facekeep.lab.nn.cost import Cost, cost
+from facekeep.lab.nn.cost import NetworkCost, cost
 from facekeep.lab.nn.edgeface import MODELS, Architecture, EdgeFace, create_model
 from facekeep.lab.nn.export import export_onnx
 from facekeep.lab.nn.reading import read_network
@@ -29,8 +29,8 @@ from facekeep.lab.nn.reading import read_network
 __all__ = [
     "MODELS",
     "Architecture",
-    "Cost",
     "EdgeFace",
+    "NetworkCost",
     "cost",
     "create_model",
     "export_onnx",

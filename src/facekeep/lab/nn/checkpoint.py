@@ -13,8 +13,8 @@ from torch import Tensor
 from facekeep._internal.files import open_regular, path_text, printable, why
 from facekeep.errors import ModelCorrupt, ModelError, ModelNotFound
 from facekeep.lab.nn.edgeface import EdgeFace, create_model
-from facekeep.lab.nn.safe_load import Unreadable, load_tensors
-from facekeep.lab.nn.shapes import fault, network_of, recognize, width_of
+from facekeep.lab.nn.safe_load import UnreadableError, load_tensors
+from facekeep.lab.nn.shapes import find_mismatch, network_of, read_width, recognize
 from facekeep.models.files import keep
 
 __all__ = [
@@ -58,7 +58,7 @@ def read_state(path: _Path) -> dict[str, Tensor]:
     with stream:
         try:
             return _plain(load_tensors(stream))
-        except Unreadable as error:
+        except UnreadableError as error:
             raise ModelCorrupt(
                 f"{name} cannot be read: {printable(error)}; it must be a plain state dict, "
                 "saved by PyTorch 1.6 or later"
@@ -74,7 +74,7 @@ def _plain(content: dict[str, Any]) -> dict[str, Tensor]:
     ]
     state = {key.removeprefix(_PREFIX): tensor for key, tensor in named}
     if len(state) < len(named):
-        raise Unreadable("two of its tensors have the same name")
+        raise UnreadableError("two of its tensors have the same name")
     return state
 
 
@@ -84,7 +84,7 @@ def _named(key: str, value: Any) -> list[tuple[str, Any]]:
         return [(key, value)]
     layer = key.removesuffix(_PACKED)
     if not isinstance(value, tuple) or len(value) != 2 or layer == key:
-        raise Unreadable(f"{key[:100]!r} is no tensor")
+        raise UnreadableError(f"{key[:100]!r} is no tensor")
     return [(f"{layer}.weight", value[0]), (f"{layer}.bias", value[1])]
 
 
@@ -110,8 +110,8 @@ def load_checkpoint(
     """
     create_model(arch, gamma=gamma, input_size=input_size, width=1)  # before the file is read
     state = read_state(path)
-    whole = create_model(arch, gamma=gamma, input_size=input_size, width=width_of(state))
-    problem = fault(whole.state_dict(), state)
+    whole = create_model(arch, gamma=gamma, input_size=input_size, width=read_width(state))
+    problem = find_mismatch(whole.state_dict(), state)
     if not problem:
         whole.load_state_dict(state)
         return whole

@@ -9,11 +9,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from facekeep.lab.nn.edgeface import EdgeFace
 
-__all__ = ["Cost", "cost"]
+__all__ = ["NetworkCost", "cost"]
 
 
 @dataclass(frozen=True)
-class Cost:
+class NetworkCost:
     """The size of a network.
 
     Attributes:
@@ -31,7 +31,7 @@ class Cost:
     flops: int
 
 
-def cost(model: EdgeFace) -> Cost:
+def cost(model: EdgeFace) -> NetworkCost:
     """Count what one crop of the network's input size costs."""
     size = model.input_size
     device = next(model.parameters()).device
@@ -39,4 +39,4 @@ def cost(model: EdgeFace) -> Cost:
     with counter, torch.no_grad():
         model(torch.zeros(1, 3, size, size, device=device))
     flops = counter.get_total_flops()
-    return Cost(sum(weight.numel() for weight in model.parameters()), flops // 2, flops)
+    return NetworkCost(sum(weight.numel() for weight in model.parameters()), flops // 2, flops)

@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from facekeep.errors import ModelError
 
-__all__ = ["HEADS", "STRIDES", "WHITE", "FaceDetector", "begin_evenly", "load_yunet"]
+__all__ = ["HEADS", "STRIDES", "WHITE", "DetectorNetwork", "begin_evenly", "load_yunet"]
 
 STRIDES: Final = (8, 16, 32)
 HEADS: Final = {"cls": 1, "obj": 1, "bbox": 4, "kps": 10}
@@ -40,7 +40,7 @@ class Unit(nn.Sequential):
         super().__init__(mixed, spread, nn.Identity() if last else nn.ReLU())
 
 
-class FaceDetector(nn.Module):
+class DetectorNetwork(nn.Module):
     """The network; sides of images must be multiples of 32.
 
     Attributes:
@@ -94,7 +94,7 @@ class FaceDetector(nn.Module):
 
 
 @torch.no_grad()
-def begin_evenly(model: FaceDetector, pixels: Tensor) -> None:
+def begin_evenly(model: DetectorNetwork, pixels: Tensor) -> None:
     """Make new weights such that every convolution passes on a spread of one (LSUV).
 
     Without normalization a deep network of random weights learns slowly; so each layer is scaled
@@ -123,7 +123,7 @@ def begin_evenly(model: FaceDetector, pixels: Tensor) -> None:
         head[1].bias[1] = -4.0  # type: ignore[index]
 
 
-def load_yunet(file: Path | bytes) -> FaceDetector:
+def load_yunet(file: Path | bytes) -> DetectorNetwork:
     """Make a detector with the weights of a YuNet in ONNX; it finds what that finds.
 
     Args:
@@ -133,7 +133,7 @@ def load_yunet(file: Path | bytes) -> FaceDetector:
         ModelError: It is another network.
     """
     layers = _onnx_convolutions(file)
-    model = FaceDetector()
+    model = DetectorNetwork()
     own = list(model.convolutions())
     count = len(own)
     if len(layers) != count + 2 * len(STRIDES) * len(HEADS):

@@ -9,7 +9,7 @@ from typing import Any, cast
 import numpy as np
 from torch import nn
 
-from facekeep.lab.nn.detector import HEADS, STRIDES, WHITE, FaceDetector
+from facekeep.lab.nn.detector import HEADS, STRIDES, WHITE, DetectorNetwork
 from facekeep.lab.nn.graph import Graph, as_array
 from facekeep.models.files import keep
 
@@ -18,7 +18,7 @@ __all__ = ["export_detector"]
 _TO_PLACES = (0, 2, 3, 1)  # N x C x H x W to N x H x W x C
 
 
-def export_detector(model: FaceDetector, path: str | os.PathLike[str]) -> None:
+def export_detector(model: DetectorNetwork, path: str | os.PathLike[str]) -> None:
     """Write a detector as an ONNX file, whole or not at all.
 
     Its input is ``image``, float32, batch x 3 x H x W, RGB, 0 to 255; batch, H and W are free, the
@@ -38,7 +38,7 @@ def export_detector(model: FaceDetector, path: str | os.PathLike[str]) -> None:
     keep(Path(path), content)
 
 
-def _network(graph: Graph, x: str, model: FaceDetector) -> list[str]:
+def _network(graph: Graph, x: str, model: DetectorNetwork) -> list[str]:
     x = graph.add("Relu", _convolution(graph, x, model.stem, 1 / WHITE))
     found: list[str] = []
     for stage in model.stages:

@@ -43,6 +43,7 @@ MODELS = {
     "edgeface-xs": Architecture((3, 3, 9, 3), (32, 64, 100, 192), 4),
     "edgeface-xxs": Architecture((2, 2, 6, 2), (24, 48, 88, 168), 4),
 }
+"""The published members of the family, by the names that `create_model` takes."""
 
 
 class Stage(nn.Module):
@@ -59,7 +60,7 @@ class Stage(nn.Module):
         return out
 
 
-class Head(nn.Module):
+class EmbeddingHead(nn.Module):
     """Average over the map, norm, one linear layer."""
 
     def __init__(self, channels: int, width: int, linear: LinearFactory) -> None:
@@ -114,7 +115,7 @@ class EdgeFace(nn.Module):
         self.stages = nn.Sequential(
             *(self._stage(kind, index, linear, layer_scale) for index in range(len(kind.depths)))
         )
-        self.head = Head(kind.channels[-1], width, linear)
+        self.head = EmbeddingHead(kind.channels[-1], width, linear)
 
     def _stage(
         self, kind: Architecture, index: int, linear: LinearFactory, layer_scale: float

@@ -16,7 +16,7 @@ from facekeep.lab.nn.edgeface import EdgeFace
 from facekeep.lab.nn.graph import PRODUCER
 from facekeep.models import ModelEntry, checkpoint_path, locate
 from facekeep.models.files import read_model
-from facekeep.models.sparse import spread
+from facekeep.models.sparse import restore_zeros
 from facekeep.models.weight_packing import unpack
 
 __all__ = ["read_network"]
@@ -59,7 +59,7 @@ def _state(content: bytes, shown: str) -> tuple[dict[str, Tensor], int]:
         " start from a .pt checkpoint or a model trained here"
     )
     try:
-        model = onnx.load_model_from_string(spread(content))
+        model = onnx.load_model_from_string(restore_zeros(content))
     except Exception as error:
         raise ModelError(foreign) from error
     if model.producer_name != PRODUCER:

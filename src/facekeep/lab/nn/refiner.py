@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from facekeep.lab.nn.graph import Graph, as_array
 from facekeep.models.files import keep
-from facekeep.pipeline.refine import pose
+from facekeep.pipeline.refine import upright_landmarks
 
 __all__ = [
     "SIDE",
@@ -41,7 +41,7 @@ class LandmarkRefiner(nn.Module):
     Attributes:
         layers: A convolution, its batch norm and ReLU each.
         head: The landmarks' way from where the pose has them, in sides of the crop.
-        start: Where the pose has them; see ``landmarks.pose``; not learned.
+        start: Where the pose has them; see ``pipeline.refine.upright_landmarks``; not learned.
     """
 
     def __init__(self) -> None:
@@ -50,7 +50,7 @@ class LandmarkRefiner(nn.Module):
         self.head = nn.Linear(width, _PLACES)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
-        start = torch.tensor(pose(SIDE) / SIDE, dtype=torch.float32).flatten()
+        start = torch.tensor(upright_landmarks(SIDE) / SIDE, dtype=torch.float32).flatten()
         self.start = nn.Buffer(start, persistent=False)
 
     def forward(self, crops: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from facekeep._internal.files import printable
 
-__all__ = ["Unreadable", "load_tensors"]
+__all__ = ["UnreadableError", "load_tensors"]
 
 _NAMES = {
     "collections OrderedDict",
@@ -38,7 +38,7 @@ _LARGEST_PICKLE = 1 << 20
 _LARGEST_TUPLE = 100  # entries, those of tuples in it too
 
 
-class Unreadable(Exception):
+class UnreadableError(Exception):
     """A file is damaged, or asks for more than tensors; the message says what is wrong with it."""
 
 
@@ -56,15 +56,15 @@ def load_tensors(stream: BinaryIO) -> dict[str, Any]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of PyTorch's plans with quantized tensors
             content = torch.load(_checked_copy(stream, size), "cpu", weights_only=True)
-    except Unreadable:
+    except UnreadableError:
         raise
     except Exception as error:  # a damaged file can make PyTorch raise nearly anything
-        raise Unreadable("it is damaged, or no checkpoint") from error
+        raise UnreadableError("it is damaged, or no checkpoint") from error
     if not isinstance(content, dict) or not all(isinstance(name, str) for name in content):
-        raise Unreadable("it holds no dictionary of named tensors")
+        raise UnreadableError("it holds no dictionary of named tensors")
     every = [each for value in content.values() for each in _tensors(value)]
     if sum(each.numel() for each in every) > size or not all(map(_is_inside, every)):
-        raise Unreadable("a tensor claims more numbers than there are")
+        raise UnreadableError("a tensor claims more numbers than there are")
     return {name: _convert(value) for name, value in content.items()}
 
 
@@ -78,10 +78,10 @@ def _checked_copy(stream: BinaryIO, size: int) -> BinaryIO:
         infos = archive.infolist()
         packed = any(info.compress_type != zipfile.ZIP_STORED for info in infos)
         if packed or sum(info.file_size for info in infos) > size:
-            raise Unreadable("its members are compressed or overlap")
+            raise UnreadableError("its members are compressed or overlap")
         lists = [name for name in archive.namelist() if name.endswith("/data.pkl")]
         if len(lists) != 1:
-            raise Unreadable("it holds no list of tensors")
+            raise UnreadableError("it holds no list of tensors")
         target.writestr("archive/version", "3\n")
         for info in infos:
             name = info.filename.removeprefix(lists[0].removesuffix("data.pkl"))
@@ -96,12 +96,12 @@ def _checked_copy(stream: BinaryIO, size: int) -> BinaryIO:
 def _check_pickle(content: bytes) -> None:
     """Refuse names that no state dict needs, and tuples too large to hash, without running it."""
     if len(content) > _LARGEST_PICKLE:
-        raise Unreadable("its list of tensors is too long")
+        raise UnreadableError("its list of tensors is too long")
     stack, memo = list[int](), dict[Any, int]()  # how many entries each object has; 0 is a mark
     for operation, argument, _ in pickletools.genops(content):
         if operation.name == "GLOBAL" and argument not in _NAMES:
             asked = printable(str(argument).replace(" ", "."))[:80]
-            raise Unreadable(f"it asks for {asked}, which is no tensor; nothing was run")
+            raise UnreadableError(f"it asks for {asked}, which is no tensor; nothing was run")
         taken = _take(stack, operation.stack_before)
         entries = 1 + taken if "TUPLE" in operation.name else 1
         if operation.name.endswith("BINGET"):
@@ -109,7 +109,7 @@ def _check_pickle(content: bytes) -> None:
         elif operation.name.endswith("BINPUT"):
             memo[argument] = stack[-1]
         if entries > _LARGEST_TUPLE:
-            raise Unreadable("its list of tensors is damaged")
+            raise UnreadableError("its list of tensors is damaged")
         stack += [entries * (what is not _MARK) for what in operation.stack_after]
 
 
@@ -143,5 +143,5 @@ def _convert(value: Any) -> Any:
     plain = value.detach().dequantize() if value.is_quantized else value.detach()
     numbers = plain.to(torch.float32, memory_format=torch.contiguous_format, copy=True)
     if not numbers.isfinite().all():
-        raise Unreadable("some of its numbers are not finite")
+        raise UnreadableError("some of its numbers are not finite")
     return numbers

@@ -25,7 +25,7 @@ from facekeep.lab.nn.edgeface import (
 from facekeep.lab.nn.edgenext import SplitBlock
 from facekeep.lab.nn.lora import LoRaLin, rank_of
 
-__all__ = ["fault", "full_rank", "linear_layers", "network_of", "recognize", "width_of"]
+__all__ = ["find_mismatch", "full_rank", "linear_layers", "network_of", "read_width", "recognize"]
 
 _STAGES = range(4)
 
@@ -103,7 +103,7 @@ def full_rank(model: EdgeFace) -> EdgeFace:
     return full
 
 
-def fault(wanted: State, state: State) -> str:
+def find_mismatch(wanted: State, state: State) -> str:
     """Name the first tensor that is missing, of another shape or too many; empty where all fit."""
     for key, tensor in wanted.items():
         if key not in state:
@@ -114,7 +114,7 @@ def fault(wanted: State, state: State) -> str:
     return "" if extra is None else f"it has {extra[:100]!r} besides"
 
 
-def width_of(state: State) -> int:
+def read_width(state: State) -> int:
     """Return the length of the embedding; 512 where the tensors do not tell."""
     bias = state.get("head.fc.bias", state.get("head.fc.linear2.bias"))
     return bias.numel() if bias is not None and bias.numel() in WIDTHS else 512
@@ -125,13 +125,13 @@ def _hollow(state: State, input_size: int) -> EdgeFace:
     kind = _architecture(state)
     arch = _family(kind)
     with torch.device("meta"):
-        model = EdgeFace(arch, None, input_size, width_of(state), 1.0, kind)
+        model = EdgeFace(arch, None, input_size, read_width(state), 1.0, kind)
         for name, _ in list(linear_layers(model)):
             model.set_submodule(name, _layer(state, name))
         for name, block in model.named_modules():
             if isinstance(block, SplitBlock):
                 _split(block, _tensor(state, f"{name}.convs.0.weight", 4).shape[0])
-        problem = fault(model.state_dict(), state)
+        problem = find_mismatch(model.state_dict(), state)
         if problem:
             raise _Unfit(problem)
         try:
@@ -204,7 +204,7 @@ def _is_published(model: EdgeFace, gamma: float | None = None) -> bool:
     """Whether all shapes are those that ``create_model`` gives."""
     with torch.device("meta"):
         whole = create_model(model.arch, gamma=gamma or model.gamma, width=model.width)
-    return not fault(whole.state_dict(), model.state_dict())
+    return not find_mismatch(whole.state_dict(), model.state_dict())
 
 
 def _four(values: list[int]) -> tuple[int, int, int, int]:

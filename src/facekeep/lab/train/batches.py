@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from facekeep.errors import FacekeepError, ImageError
 from facekeep.lab.datasets.augment import Augment, augment
-from facekeep.lab.datasets.source import Source, decode
+from facekeep.lab.datasets.source import Source, decode_crop
 
 __all__ = ["BatchMaker", "DecodedBatch", "Order", "Part"]
 
@@ -97,7 +97,7 @@ class BatchMaker:
         index, hint = first, None
         for _ in range(_MOST_TRIES):
             try:
-                image = decode(self.source.read(index), self.size)
+                image = decode_crop(self.source.read(index), self.size)
                 return self._augmented(image, rng), index
             except ImageError as error:
                 broken.append((index, str(error)))

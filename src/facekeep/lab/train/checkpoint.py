@@ -20,16 +20,16 @@ from facekeep.models.files import cannot_write
 __all__ = [
     "CHECKPOINT",
     "collect_random_state",
-    "load_checkpoint",
+    "load_training_state",
     "restore_random_state",
-    "save_checkpoint",
+    "save_training_state",
 ]
 
 CHECKPOINT: Final = "checkpoint.pt"
 """The file of the newest checkpoint in the folder of a run."""
 
 
-def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
+def save_training_state(path: Path, state: Mapping[str, Any]) -> None:
     """Write a state of tensors and plain values, whole or not at all.
 
     Raises:
@@ -43,8 +43,8 @@ def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
         raise cannot_write(path, error) from error
 
 
-def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Load what `save_checkpoint` wrote, on the CPU; never runs code that a file may carry.
+def load_training_state(path: Path) -> dict[str, Any]:
+    """Load what `save_training_state` wrote, on the CPU; never runs code that a file may carry.
 
     Raises:
         ModelCorrupt: The file is damaged.

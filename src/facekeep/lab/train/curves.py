@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from facekeep.lab.evaluate.plots import encode_png, line_style, styled_figure
+from facekeep.lab.evaluate.plots import encode_figure, line_style, styled_figure
 from facekeep.lab.train.log import read_log
 
 __all__ = ["draw_curves", "draw_panels"]
@@ -56,7 +56,7 @@ def draw_panels(log: Path, panels: Mapping[str, Mapping[str, str]]) -> bytes:
         for axes, (title, lines) in zip(every, shown, strict=True):
             _panel(axes, lines, title)
         every[-1].set_xlabel("step")
-        return encode_png(figure)
+        return encode_figure(figure)
 
 
 def _lines(columns: Columns, labels: Mapping[str, str]) -> list[Line]:

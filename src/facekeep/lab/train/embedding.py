@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from facekeep.errors import ImageError
-from facekeep.lab.datasets.source import Source, decode
+from facekeep.lab.datasets.source import Source, decode_crop
 from facekeep.lab.train.pixels import normalize
 
 __all__ = ["embed_faces", "pick_first_of_each", "read_face"]
@@ -64,6 +64,6 @@ def _forward(model: nn.Module, faces: NDArray[np.uint8], device: torch.device) -
 def read_face(source: Source, place: int, size: int) -> NDArray[np.uint8] | None:
     """Read a face, uint8 ``(size, size, 3)`` RGB; None where nothing can be read."""
     try:
-        return decode(source.read(place), size)
+        return decode_crop(source.read(place), size)
     except ImageError:
         return None

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from facekeep.lab.datasets.source import Source, decode
+from facekeep.lab.datasets.source import Source, decode_crop
 from facekeep.lab.datasets.test_sets import PersonSet, Samples
 from facekeep.lab.evaluate import OperatingPoint, measure_holdout_tar
 from facekeep.lab.train.embedding import embed_faces, pick_first_of_each
@@ -99,7 +99,7 @@ class Holdout:
         source, size = self._source, self._size
         samples = Samples(
             tuple(source.key(int(place)) for place in places),
-            lambda index: decode(source.read(int(places[index])), size),
+            lambda index: decode_crop(source.read(int(places[index])), size),
             aligned=True,
         )
         return PersonSet(

@@ -21,7 +21,7 @@ from facekeep.lab.train.fake_quantization import FakeQuantizationMode, read_fake
 from facekeep.lab.train.heads import Head, make_head
 from facekeep.lab.train.optimizers import TIMES, make_optimizers
 from facekeep.lab.train.parallel import Parallel
-from facekeep.lab.train.pixels import normalize, resize
+from facekeep.lab.train.pixels import normalize, resize_images
 from facekeep.lab.train.teacher_targets import Targets
 
 __all__ = ["Learner", "choose_precision"]
@@ -181,7 +181,7 @@ class Learner:
         kind = _TYPES[self.precision]
         autocast = torch.autocast(device.type, dtype=kind, enabled=self.precision != "fp32")
         with autocast, self._quantizing:
-            rows = self._network(normalize(resize(pixels, self.model.input_size))).float()
+            rows = self._network(normalize(resize_images(pixels, self.model.input_size))).float()
         losses = [] if self._head is None else [self._head(rows, labels)]
         if self._targets:
             wanted = [target(pixels, index) for target in self._targets]

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from facekeep.errors import ModelCorrupt
-from facekeep.lab.train.checkpoint import CHECKPOINT, load_checkpoint, save_checkpoint
+from facekeep.lab.train.checkpoint import CHECKPOINT, load_training_state, save_training_state
 from facekeep.lab.train.interrupt import Stop, stop_gently
 from facekeep.lab.train.log import Log, LossMeans
 from facekeep.lab.train.parallel import Parallel
@@ -120,7 +120,7 @@ class Trainer(ABC):
         path = self._folder / CHECKPOINT
         if not path.exists():
             return False
-        state = load_checkpoint(path)
+        state = load_training_state(path)
         if state.get("version") != self.version:
             raise ModelCorrupt(f"{path} is of another version of facekeep; train anew")
         self.restore(state)
@@ -210,4 +210,4 @@ class Trainer(ABC):
         }
         if self._log is not None:
             state["log"] = self._log.mark()
-            save_checkpoint(self._folder / CHECKPOINT, state)
+            save_training_state(self._folder / CHECKPOINT, state)

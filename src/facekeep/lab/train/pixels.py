@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ["normalize", "normalize_crops", "resize"]
+__all__ = ["normalize", "normalize_crops", "resize_images"]
 
 
 def normalize(pixels: Tensor) -> Tensor:
@@ -21,7 +21,7 @@ def normalize_crops(crops: NDArray[np.uint8]) -> Tensor:
     return normalize(torch.from_numpy(crops).permute(0, 3, 1, 2))
 
 
-def resize(images: Tensor, size: int) -> Tensor:
+def resize_images(images: Tensor, size: int) -> Tensor:
     """Return the images as float32 0 to 255 with this side; shrinking does not alias."""
     pixels = images.float()
     if images.shape[-1] == size:

@@ -12,7 +12,7 @@ from facekeep.config.fields import read_document
 from facekeep.errors import ConfigError
 from facekeep.lab.train.config import OPTIONS, Recipe
 
-__all__ = ["given_values", "make_recipe", "read_recipe", "recipe_toml"]
+__all__ = ["given_values", "make_recipe", "read_recipe_file", "recipe_toml"]
 
 
 def given_values(flags: Mapping[str, object], file: Path | None = None) -> dict[str, Any]:
@@ -29,7 +29,7 @@ def given_values(flags: Mapping[str, object], file: Path | None = None) -> dict[
         ConfigError: A value is of the wrong form or out of range, a key of the file is unknown, or
             both ``epochs`` and ``steps`` are given.
     """
-    values = read_recipe(file) if file else {}
+    values = read_recipe_file(file) if file else {}
     given = {name: value for name, value in flags.items() if value not in (None, ())}
     if {"epochs", "steps"} <= given.keys():
         raise ConfigError("epochs and steps both say how long to train; give one of them")
@@ -51,7 +51,7 @@ def make_recipe(values: Mapping[str, Any]) -> Recipe:
     return Recipe(**values)
 
 
-def read_recipe(file: Path) -> dict[str, Any]:
+def read_recipe_file(file: Path) -> dict[str, Any]:
     """Read a recipe file as values by field; relative paths in it are relative to its folder.
 
     Raises:
@@ -70,7 +70,7 @@ def read_recipe(file: Path) -> dict[str, Any]:
 
 
 def recipe_toml(recipe: Recipe) -> str:
-    """Write a recipe as the TOML that `read_recipe` reads; what is None is left out."""
+    """Write a recipe as the TOML that `read_recipe_file` reads; what is None is left out."""
     lines = ["# The recipe of a run: facekeep train --recipe THIS-FILE --out RUN"]
     for name, option in OPTIONS.items():
         value = getattr(recipe, option.attribute)

@@ -31,7 +31,7 @@ __all__ = [
     "Registered",
     "TrainingResult",
     "describe_command",
-    "measure_tar",
+    "measure_holdout",
     "register",
     "require_free",
     "write_results",
@@ -99,7 +99,7 @@ def describe_command(folder: Path) -> str:
     return f"facekeep train --recipe {recipe} --out RUN"
 
 
-def measure_tar(measured: Measured) -> tuple[OperatingPoint, ...]:
+def measure_holdout(measured: Measured) -> tuple[OperatingPoint, ...]:
     """Measure TAR at all the usual rates, with 95 % intervals by identity."""
     return measure_at_rates(score_all_pairs(measured.rows, measured.data.person).scores, FMRS)
 

@@ -29,7 +29,7 @@ from facekeep.lab.train.results import (
     Registered,
     TrainingResult,
     describe_command,
-    measure_tar,
+    measure_holdout,
     register,
     require_free,
     write_results,
@@ -41,7 +41,7 @@ from facekeep.lab.train.schedule import (
     fill_defaults,
     make_schedule,
 )
-from facekeep.lab.train.split import split
+from facekeep.lab.train.split import hold_out_people
 from facekeep.lab.train.start import find_origin, make_starting_model
 from facekeep.lab.train.teacher import open_teacher
 from facekeep.lab.train.teacher_targets import FULL_SIDE, CachedTargets, Targets, live_targets
@@ -155,7 +155,7 @@ class _Job:
         step, corrupt = self.trainer.step, self.trainer.count_corrupt()
         if not self.parallel.is_main:
             return TrainingResult(finished=True, step=step)
-        points = () if measured is None else measure_tar(measured)
+        points = () if measured is None else measure_holdout(measured)
         facts = self._facts(corrupt) | {"tar": list_operating_points(points) or None}
         model = self.learner.averaged
         summary = write_results(self.folder, model, facts)
@@ -264,7 +264,7 @@ def _open_faces(recipe: Recipe) -> tuple[Source, Source | None]:
     people = count_holdout(recipe, source.classes)
     if not people:
         return source, None
-    return split(source, people=people, seed=recipe.seed)
+    return hold_out_people(source, people=people, seed=recipe.seed)
 
 
 def _require_sound(source: Source, most: float) -> None:
@@ -276,14 +276,14 @@ def _require_sound(source: Source, most: float) -> None:
     if not source.corrupt:
         return
     listed = source.corrupt + len(source)
-    told = f"{source.name}: {source.corrupt} of {listed} records are damaged or missing"
+    message = f"{source.name}: {source.corrupt} of {listed} records are damaged or missing"
     if source.corrupt > most * listed:
         raise InputError(
-            f"{told}, more than the {most:.1%} allowed: the file may have been cut short; copy it"
-            " again, or allow more to train on what is left",
+            f"{message}, more than the {most:.1%} allowed: the file may have been cut short; copy"
+            " it again, or allow more to train on what is left",
             "max_corrupt",
         )
-    _log.warning("%s: the file may have been cut short; the rest is used", told)
+    _log.warning("%s: the file may have been cut short; the rest is used", message)
 
 
 def _choose_batch(recipe: Recipe, images: int, parallel: Parallel) -> int:

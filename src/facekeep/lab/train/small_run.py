@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from facekeep._internal.files import printable
 from facekeep.errors import InputError
 from facekeep.lab.evaluate.plots import require_matplotlib
-from facekeep.lab.train.checkpoint import save_checkpoint
+from facekeep.lab.train.checkpoint import save_training_state
 from facekeep.lab.train.curves import draw_panels
 from facekeep.lab.train.ema import Ema
 from facekeep.lab.train.folder import make, require_new
@@ -237,7 +237,7 @@ def _write_results(
     model, recipe = trainer.averaged, trainer.recipe
     facts = facts | {"seconds": round(trainer.seconds)} | trainer.summarize()
     onnx, weights = f"{recipe.network}.onnx", f"{recipe.network}.pt"
-    save_checkpoint(folder / weights, model.state_dict())
+    save_training_state(folder / weights, model.state_dict())
     trainer.export(model, folder / onnx)
     keep(folder / CURVES, draw_panels(folder / LOG, trainer.panels))
     summary = {

@@ -7,10 +7,10 @@ import numpy as np
 from facekeep.errors import InputError
 from facekeep.lab.datasets.source import UNKNOWN, Source, select
 
-__all__ = ["split"]
+__all__ = ["hold_out_people"]
 
 
-def split(source: Source, *, people: int, seed: int = 0) -> tuple[Source, Source]:
+def hold_out_people(source: Source, *, people: int, seed: int = 0) -> tuple[Source, Source]:
     """Keep some people out, with all of their images.
 
     They are drawn at random, those with two or more images first, since a single image has no

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from facekeep._internal.files import open_regular, printable, why
 from facekeep.errors import ModelError, ModelNotFound
-from facekeep.lab.train.pixels import resize
+from facekeep.lab.train.pixels import resize_images
 from facekeep.models import FileEntry, ModelEntry, checkpoint_path, entry
 from facekeep.models.embedder_form import probe_embedder
 from facekeep.pipeline.embed import Embedder
@@ -68,7 +68,7 @@ class RuntimeTeacher:
 
     def embed(self, images: Tensor) -> Tensor:
         """Embed aligned crops; see `Teacher.embed`."""
-        crops = resize(images, self._embedder.size).round().to("cpu", torch.uint8)
+        crops = resize_images(images, self._embedder.size).round().to("cpu", torch.uint8)
         rows = self._embedder.embed(crops.permute(0, 2, 3, 1).numpy())
         return torch.from_numpy(rows).to(images.device)
 
@@ -92,7 +92,7 @@ class NetworkTeacher:
     @torch.no_grad()
     def embed(self, images: Tensor) -> Tensor:
         """Embed aligned crops; see `Teacher.embed`."""
-        rows: Tensor = self._network(resize(images, self._size) / 127.5 - 1)
+        rows: Tensor = self._network(resize_images(images, self._size) / 127.5 - 1)
         return functional.normalize(rows.float())
 
 

@@ -21,8 +21,8 @@ def faces(box: NDArray[np.float32] = BOX, known: int = Known.ANNOTATED) -> FaceL
 def dotted(place: int) -> NDArray[np.uint8]:
     """A face whose landmarks are dots, red on the left and green on the right, the nose blue."""
     photo = np.full((160, 160, 3), 40, np.uint8)
-    for (x, y), colour in zip(POINTS[0].astype(int), (0, 1, 2, 0, 1), strict=True):
-        photo[y - 4 : y + 5, x - 4 : x + 5, colour] = 255
+    for (x, y), color in zip(POINTS[0].astype(int), (0, 1, 2, 0, 1), strict=True):
+        photo[y - 4 : y + 5, x - 4 : x + 5, color] = 255
     return photo
 
 
@@ -35,14 +35,14 @@ def test_landmarks_move_with_the_photo(seed: int):
         for place, (x, y) in enumerate(np.round(points).astype(int)):
             if not (0 <= x < 200 and 0 <= y < 160):
                 continue
-            colours = tile[y, x].astype(int)
+            colors = tile[y, x].astype(int)
             if place == 2:
-                assert colours.argmax() == 2
+                assert colors.argmax() == 2
                 continue
-            swapped = colours.argmax() != place % 3  # a mirror swaps left with right
+            swapped = colors.argmax() != place % 3  # a mirror swaps left with right
             assert mirrored in (None, swapped)
             mirrored = swapped
-            assert colours.max() > 120
+            assert colors.max() > 120
     assert len(shown) == 0 or mirrored is not None or shown.known[0] == Known.UNSURE
 
 
@@ -76,8 +76,8 @@ def test_cut_and_tiny_faces_are_not_asked_for():
 
 
 def test_a_mosaic_is_a_function_of_the_generators_state():
-    album = LabeledPhotos(dotted, (0,), (faces(),))
-    composer = MosaicComposer([album], [1.0], None, 128)
+    photo_folder = LabeledPhotos(dotted, (0,), (faces(),))
+    composer = MosaicComposer([photo_folder], [1.0], None, 128)
     (one, its), (two, same) = (composer.compose(np.random.default_rng(5)) for _ in range(2))
     np.testing.assert_array_equal(one, two)
     np.testing.assert_array_equal(its.landmarks, same.landmarks)
@@ -88,9 +88,9 @@ def test_a_mosaic_is_a_function_of_the_generators_state():
 
 def test_albums_can_be_parted_by_what_they_show():
     nobody, unsure = FaceLabels.join([]), faces(known=Known.UNSURE)
-    album = LabeledPhotos(dotted, (0, 1, 2), (faces(), nobody, unsure))
-    assert album.without_faces().places == (1,)
-    assert album.with_faces().places == (0,)
+    photo_folder = LabeledPhotos(dotted, (0, 1, 2), (faces(), nobody, unsure))
+    assert photo_folder.without_faces().places == (1,)
+    assert photo_folder.with_faces().places == (0,)
 
 
 def test_overlap_of_boxes():

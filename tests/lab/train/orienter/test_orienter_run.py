@@ -20,7 +20,7 @@ from facekeep.lab.train.refiner.faces import center_pose
 from facekeep.models import entry
 from facekeep.pipeline.image import save_image
 from facekeep.pipeline.orientation import Orienter
-from facekeep.pipeline.refine import pose
+from facekeep.pipeline.refine import upright_landmarks
 
 SMALL = {"steps": 10, "batch": 8, "holdout": 2}
 
@@ -45,6 +45,7 @@ def quiet(what, images):
     return nullcontext(lambda done: None)
 
 
+@pytest.mark.slow
 def test_faces_are_cut_out_upright(photos: Path):
     patches = cut_upright(photos, threads=1, watch=quiet)
     assert patches.shape == (6, 128, 128, 3)
@@ -142,6 +143,7 @@ def test_it_learns(photos: Path, tmp_path: Path):
     assert summary["holdout_angle"] < 60
 
 
+@pytest.mark.slow
 def test_too_many_kept_out_is_one_clear_line(cli, photos: Path, tmp_path: Path):
     words = ["train", "orienter", "--data", photos, "--out", tmp_path / "run", "--holdout", "6"]
     done = cli(*words)
@@ -151,4 +153,4 @@ def test_too_many_kept_out_is_one_clear_line(cli, photos: Path, tmp_path: Path):
 
 
 def test_the_pose_lies_in_the_middle_of_the_patch():
-    np.testing.assert_allclose(center_pose(64, 1.0), pose(64))
+    np.testing.assert_allclose(center_pose(64, 1.0), upright_landmarks(64))

@@ -83,6 +83,7 @@ def test_a_run_yields_a_quality_network_of_its_embedder(photos: Path, tmp_path: 
     assert entry("sface").quality == "facekeep-quality", "what is built in stays"
 
 
+@pytest.mark.slow
 def test_as_many_photos_kept_out_as_there_are_is_an_error(photos: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="holdout must be from 1 to 1"):
         train_quality(QualityRecipe(data=photos, crops=2, holdout=2), tmp_path / "run", threads=1)

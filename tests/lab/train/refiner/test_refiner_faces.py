@@ -75,8 +75,8 @@ def test_landmarks_go_with_rough_crops_and_mirror_images(marks: FacePatches):
 def test_crops_are_rough(marks: FacePatches):
     places = np.zeros(300, int)
     _, landmarks = make_batch(marks, places, np.random.default_rng(0), Augment.none())
-    centres, eyes = landmarks.mean(axis=1), landmarks[:, 1] - landmarks[:, 0]
-    assert 0.02 < centres[:, 1].std() < 0.06
+    centers, eyes = landmarks.mean(axis=1), landmarks[:, 1] - landmarks[:, 0]
+    assert 0.02 < centers[:, 1].std() < 0.06
     assert 0.07 < np.log(np.linalg.norm(eyes, axis=1)).std() < 0.13
     assert 7 < np.degrees(np.arctan2(eyes[:, 1], eyes[:, 0])).std() < 13
 

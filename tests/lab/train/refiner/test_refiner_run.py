@@ -128,25 +128,29 @@ def test_the_command_line_goes_on(cli, photos: Path, tmp_path: Path):
     assert "landmarks of people kept out are off by" in done.out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (["--data", "{photos}", "--out", "{straight}"], "exists already"),
         (["--out", "{new}"], "name it with --data"),
         (["--out", "{new}", "--resume"], "no run in"),
         (["--out", "{straight}", "--resume", "--steps", "5"], "leave out all others"),
-        (["--data", "{photos}", "--out", "{new}", "--steps", "0"], "steps must be from 1"),
+        (
+            ["--data", "{photos}", "--out", "{new}", "--steps", "0"],
+            "steps must be a whole number from 1",
+        ),
         (["--data", "{photos}", "--out", "{new}", "--holdout", "6"], "from 1 to 5"),
         (["--data", "{photos}", "--out", "{new}", "--name", "sface"], "already called"),
     ],
 )
 def test_wrong_use_is_one_clear_line(
-    cli, photos: Path, straight: Path, tmp_path: Path, words: list[str], told: str
+    cli, photos: Path, straight: Path, tmp_path: Path, words: list[str], message: str
 ):
     places = {"photos": photos, "straight": straight, "new": tmp_path / "new"}
     done = cli("train", "refiner", *(word.format(**places) for word in words))
     assert done.status == 2
-    assert told in done.err
+    assert message in done.err
     assert done.err.count("\n") == 1
     assert not (tmp_path / "new").exists()
 

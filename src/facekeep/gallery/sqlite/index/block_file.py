@@ -32,7 +32,7 @@ from facekeep.gallery.sqlite.index.binary_codes import WORDS
 from facekeep.gallery.sqlite.index.blocks import BLOCK_ROWS, Block
 from facekeep.gallery.sqlite.index.file_reader import BEGINNING, FileReader
 
-__all__ = ["BlockFile", "UnusableError", "is_block_file"]
+__all__ = ["BlockFile", "UnusableIndexError", "is_block_file"]
 
 Numbers = NDArray[np.int64]
 Words = NDArray[np.uint64]
@@ -45,7 +45,7 @@ _AT_ONCE = 1 << 20
 _COUNT = struct.Struct("<q32s")
 
 
-class UnusableError(Exception):
+class UnusableIndexError(Exception):
     """The file is damaged, half made, or not of this gallery's present past; says which."""
 
 
@@ -101,9 +101,11 @@ class BlockFile:
         """What the owner wrote down; UnusableError where the file is none of ours, or begun."""
         page = os.pread(self._handle, _PAGE, 0)
         if not any(page[: len(_MAGIC)]):
-            raise UnusableError("it is being made or taken away")
+            raise UnusableIndexError("it is being made or taken away")
         if not page.startswith(_MAGIC):
-            raise UnusableError("it was written by another version of facekeep, or something else")
+            raise UnusableIndexError(
+                "it was written by another version of facekeep, or something else"
+            )
         return page[_BEGINNING.size :]
 
     @header.setter
@@ -120,7 +122,7 @@ class BlockFile:
         size = self._size()
         try:
             return self._blocks(size)
-        except UnusableError:
+        except UnusableIndexError:
             if self._size() <= size:
                 raise
             return self.blocks()  # rows were added meanwhile, behind what was the end
@@ -134,9 +136,9 @@ class BlockFile:
         if len(source.beginning) < BEGINNING or not source.beginning.startswith(
             _MAGIC
         ):  # since the header was read
-            raise UnusableError("it is being taken away")
+            raise UnusableIndexError("it is being taken away")
         if _BEGINNING.unpack(source.beginning)[1] % 2:
-            raise UnusableError("somebody is erasing people from it, or was cut off")
+            raise UnusableIndexError("somebody is erasing people from it, or was cut off")
         starts = range(_PAGE, size, self._block)
         blocks = (self._open_block(start, size, source) for start in starts)
         return [block for block in blocks if block is not None]
@@ -149,13 +151,13 @@ class BlockFile:
         if count == 0:
             return None
         if not 0 < count <= BLOCK_ROWS:
-            raise UnusableError("it is damaged")
+            raise UnusableIndexError("it is damaged")
         vectors = _StoredVectors(source, self._column_starts(start)[3], (count, self._width))
         if vectors.first + vectors.nbytes > size:
-            raise UnusableError("its end is missing")
+            raise UnusableIndexError("its end is missing")
         people, own_marks, codes = self._read(start, count)
         if _digest([people, own_marks, codes]) != digest:
-            raise UnusableError("it is damaged")
+            raise UnusableIndexError("it is damaged")
         return Block(people, own_marks, codes.reshape(count, -1), vectors, source)
 
     def append(self, blocks: Iterable[Block]) -> None:
@@ -268,7 +270,7 @@ class BlockFile:
         for column, first in list(zip(self._columns, self._column_starts(start), strict=True))[:3]:
             data = os.pread(self._handle, count * column.row, first)
             if len(data) < count * column.row:
-                raise UnusableError("its end is missing")
+                raise UnusableIndexError("its end is missing")
             found.append(np.frombuffer(data, column.dtype))
         return found
 

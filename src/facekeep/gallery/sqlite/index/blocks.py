@@ -24,16 +24,16 @@ __all__ = [
     "Truth",
     "Vectors",
     "average",
+    "encode_block",
+    "find_places",
     "gather",
-    "group",
+    "join_small_blocks",
     "keep_valid",
-    "locate",
     "mark_templates",
-    "pack",
     "read_blocks",
     "read_truth",
     "remove_people",
-    "spread",
+    "split_by_block",
     "widen",
 ]
 
@@ -122,7 +122,7 @@ def _make_block(columns: Iterable[NDArray[Any]]) -> Block:
     return Block(people, own_marks, codes, vectors)
 
 
-def pack(people: Numbers, own_marks: Words, vectors: Floats) -> Block:
+def encode_block(people: Numbers, own_marks: Words, vectors: Floats) -> Block:
     """Return the block of people with these mean templates."""
     return Block(people, own_marks, encode(vectors), vectors.astype(np.float16))
 
@@ -155,7 +155,7 @@ def _reserve(like: Block, rows: int) -> Block:
     return _make_block(np.empty((rows, *column.shape[1:]), column.dtype) for column in like.columns)
 
 
-def group(blocks: Sequence[Block]) -> list[Block]:
+def join_small_blocks(blocks: Sequence[Block]) -> list[Block]:
     """Join neighbors in memory so that there are few, at little copying for each addition."""
     result: list[Block] = []
     for block in blocks:
@@ -188,7 +188,7 @@ def mark_templates(people: Numbers, templates: Numbers) -> tuple[Numbers, Words]
     return people[starts], np.add.reduceat(_hash(templates.astype(np.uint64)), starts)
 
 
-def locate(people: Numbers, own_marks: Words, truth: Truth) -> Ints:
+def find_places(people: Numbers, own_marks: Words, truth: Truth) -> Ints:
     """Return the place in ``truth`` of each row's person; -1 where the row no longer holds."""
     everybody, their_marks = truth
     if not len(everybody):
@@ -239,7 +239,7 @@ def widen(vectors: Halves) -> Floats:
     return values
 
 
-def spread(rows: Ints, blocks: Sequence[Block]) -> Iterator[tuple[Block, Ints]]:
+def split_by_block(rows: Ints, blocks: Sequence[Block]) -> Iterator[tuple[Block, Ints]]:
     """Yield blocks with the places in them of rows that are counted through all blocks.
 
     Args:
@@ -260,7 +260,7 @@ def keep_valid(blocks: Sequence[Block], truth: Truth) -> tuple[list[Block], Numb
     found = np.zeros(len(everybody), np.bool_)
     kept = []
     for block in blocks:
-        places = locate(block.people, block.marks, truth)
+        places = find_places(block.people, block.marks, truth)
         # A person who got back to earlier templates has two rows that hold; one is enough.
         _, rows = np.unique(places, return_index=True)
         rows = rows[places[rows] >= 0]
@@ -269,7 +269,7 @@ def keep_valid(blocks: Sequence[Block], truth: Truth) -> tuple[list[Block], Numb
         dead = np.ones(len(block), np.bool_)
         dead[rows] = False
         kept.append(block.without(dead))
-    return group(kept), everybody[~found]
+    return join_small_blocks(kept), everybody[~found]
 
 
 def remove_people(blocks: Sequence[Block], people: Sequence[int]) -> list[Block]:
@@ -290,4 +290,4 @@ def read_blocks(repo: Repository, people: Sequence[int]) -> Iterator[Block]:
             everybody, own_marks = mark_templates(batch.people, batch.rows)
             positive = ~batch.negatives
             found, vectors = average(batch.people[positive], batch.vectors[positive])
-            yield pack(found, own_marks[np.isin(everybody, found)], vectors)
+            yield encode_block(found, own_marks[np.isin(everybody, found)], vectors)

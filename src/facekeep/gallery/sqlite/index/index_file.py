@@ -23,12 +23,12 @@ from pathlib import Path
 import numpy as np
 
 from facekeep.gallery.sqlite.file_locks import wait_for
-from facekeep.gallery.sqlite.index.block_file import BlockFile, UnusableError, is_block_file
+from facekeep.gallery.sqlite.index.block_file import BlockFile, UnusableIndexError, is_block_file
 from facekeep.gallery.sqlite.index.blocks import (
     BLOCK_ROWS,
     Block,
+    find_places,
     keep_valid,
-    locate,
     read_blocks,
     read_truth,
 )
@@ -70,12 +70,12 @@ class IndexFile:
 
     def _require_ours(self, header: bytes, repo: Repository) -> None:
         if len(header) < _HEADER.size:
-            raise UnusableError("its end is missing")
+            raise UnusableIndexError("its end is missing")
         identity, number, digest = _HEADER.unpack_from(header)
         if identity != self._identity:
-            raise UnusableError("it belongs to another gallery")
+            raise UnusableIndexError("it belongs to another gallery")
         if repo.anchor(number) != Anchor(number, digest):
-            raise UnusableError("it belongs to another past of the gallery")
+            raise UnusableIndexError("it belongs to another past of the gallery")
 
     # Writing, which needs the lock
 
@@ -149,7 +149,7 @@ class IndexFile:
             blocks.header = _HEADER.pack(self._identity, *repo.anchor())
             try:
                 blocks.append(read_blocks(repo, people))
-            except UnusableError as error:  # another program cut it off meanwhile
+            except UnusableIndexError as error:  # another program cut it off meanwhile
                 raise OSError(errno.EIO, str(error), str(self.path)) from error
 
     def erase(self, repo: Repository) -> None:
@@ -167,15 +167,15 @@ class IndexFile:
             truth = read_truth(repo)
             try:
                 BlockFile(file, self._width).erase(
-                    lambda people, own_marks: locate(people, own_marks, truth) < 0
+                    lambda people, own_marks: find_places(people, own_marks, truth) < 0
                 )
-            except UnusableError:  # another program cut it off meanwhile
+            except UnusableIndexError:  # another program cut it off meanwhile
                 self.discard()
 
     def _usable(self, repo: Repository) -> bool:
         try:
             self.load(repo)
-        except UnusableError:
+        except UnusableIndexError:
             return False
         return True
 

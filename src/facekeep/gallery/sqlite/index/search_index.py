@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facekeep.gallery.sqlite.index.binary_codes import BITS, encode, find_nearest, score_agreement
-from facekeep.gallery.sqlite.index.blocks import Block, spread, widen
+from facekeep.gallery.sqlite.index.blocks import Block, split_by_block, widen
 from facekeep.gallery.sqlite.index.ranking import CandidateCache
 
 __all__ = ["DEPTH", "EXACT_BELOW", "SearchIndex", "search_exactly"]
@@ -101,11 +101,11 @@ class SearchIndex:
 
     def _search_some(self, rows: Ints, probe: Floats, count: int) -> list[int]:
         rows.sort()
-        codes = np.concatenate([b.codes[at] for b, at in spread(rows, self.blocks)])
+        codes = np.concatenate([b.codes[at] for b, at in split_by_block(rows, self.blocks)])
         kept = max(len(rows) // _SIEVE, _KEPT, 2 * count)
         if kept < len(rows):
             rows = np.sort(rows[np.argpartition(score_agreement(codes, probe), -kept)[-kept:]])
-        parts = list(spread(rows, self.blocks))
+        parts = list(split_by_block(rows, self.blocks))
         people = np.concatenate([block.people[at] for block, at in parts])
         scores = np.concatenate([widen(block.vectors[at]) @ probe for block, at in parts])
         return _pick_best(people, scores, count)

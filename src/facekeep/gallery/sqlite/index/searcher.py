@@ -9,16 +9,17 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from facekeep._internal.arguments import require_count
 from facekeep._internal.files import why
 from facekeep._internal.fork import Forking, watch
 from facekeep._internal.memory import give_memory_back
-from facekeep.errors import GalleryBusy, InputError
+from facekeep.errors import GalleryBusy
 from facekeep.gallery.sqlite.index import search_index
-from facekeep.gallery.sqlite.index.block_file import UnusableError
+from facekeep.gallery.sqlite.index.block_file import UnusableIndexError
 from facekeep.gallery.sqlite.index.blocks import (
     Block,
     gather,
-    group,
+    join_small_blocks,
     keep_valid,
     read_blocks,
     read_truth,
@@ -27,7 +28,7 @@ from facekeep.gallery.sqlite.index.blocks import (
 from facekeep.gallery.sqlite.index.ranking import CandidateCache, rank
 from facekeep.gallery.sqlite.index.search_index import SearchIndex
 from facekeep.gallery.sqlite.repository import Repository
-from facekeep.gallery.sqlite.session import Session
+from facekeep.gallery.sqlite.session import GallerySession
 from facekeep.gallery.types import Hit, clean_vectors
 
 __all__ = ["Searcher"]
@@ -49,7 +50,7 @@ _TRIES = 3
 class Searcher(Forking):
     """Searches an open gallery, and keeps what is needed for it; threads may share one."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: GallerySession) -> None:
         """Take the session of the gallery."""
         self._session = session
         self._refreshing = threading.Lock()
@@ -73,8 +74,7 @@ class Searcher(Forking):
         """Return for each probe the people it is most like; see ``Gallery.search``."""
         self._session.require_declared()
         clean = clean_vectors(probes, self._session.meta.space.width, "probes")
-        if top_k < 1:
-            raise InputError(f"top_k must be 1 or more, not {top_k!r}")
+        require_count("top_k", top_k)
         for _ in range(_TRIES):
             present = self._refresh()
             found = present.search(clean, top_k + _SPARE)
@@ -163,7 +163,7 @@ class Searcher(Forking):
             return []
         try:
             return self._session.index_file.load(repo)
-        except UnusableError as error:
+        except UnusableIndexError as error:
             self._fault = self._fault or str(error)
         except OSError as error:
             self._fault = self._fault or why(error)
@@ -191,4 +191,6 @@ class Searcher(Forking):
 
 def _make_index(repo: Repository, blocks: Sequence[Block]) -> SearchIndex:
     meta = repo.meta
-    return SearchIndex(tuple(group(blocks)), meta.changes, meta.rewrites, repo.last_template())
+    return SearchIndex(
+        tuple(join_small_blocks(blocks)), meta.changes, meta.rewrites, repo.last_template()
+    )

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from facekeep.errors import InputError
 from facekeep.lab.datasets.annotated import AnnotatedPhotos
 from facekeep.lab.datasets.augment import Augment, augment
+from facekeep.pipeline.warp import resize
 
 __all__ = ["SIDE", "SIZES", "Mosaic", "MosaicSet"]
 
@@ -242,15 +243,13 @@ def _cut_part(
         The part; and the factors and shifts, for x and y each, that bring points of the photo to
         pixels of the part.
     """
-    import cv2
-
     reach = side / wanted / 2
     end = np.array(photo.shape[1::-1])
     low = np.ceil(center - reach).clip(0, end - 1).astype(int)
     high = np.floor(center + reach).clip(low + 1, end).astype(int)
     size = np.floor((high - low) * wanted).astype(int).clip(1, side)
     cut = photo[low[1] : high[1], low[0] : high[0]]
-    part = cv2.resize(cut, size.tolist(), interpolation=cv2.INTER_AREA)
+    part = resize(cut, *size.tolist())
     factor = size / (high - low)
     # Scaled about pixel corners, not centers: the center of pixel 0 moves.
-    return np.asarray(part, np.uint8), factor, (factor - 1) / 2 - low * factor
+    return part, factor, (factor - 1) / 2 - low * factor

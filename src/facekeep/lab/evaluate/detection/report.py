@@ -14,7 +14,7 @@ from facekeep.lab.evaluate.detection.metrics import SCORES, DetectionResult, tra
 from facekeep.lab.evaluate.page import Picture, Table, format_figures, format_picture, write_report
 from facekeep.lab.evaluate.plots import (
     add_legend,
-    encode_png,
+    encode_figure,
     format_percentages,
     line_style,
     styled_axes,
@@ -30,7 +30,7 @@ __all__ = [
 
 _METHOD: Final = (
     "Annotated faces are cut out of their photos with what surrounds them, scaled down to each size"
-    " and set side by side on canvases. A box is a face from an intersection over union of 0.5 on;"
+    " and set side by side in mosaics. A box is a face from an intersection over union of 0.5 on;"
     " each face can be found once. AP is the area under precision over recall, every point of it"
     " counted. The 95 % intervals come from drawing the people anew; with fewer than ten there are"
     " none. A face in the background that nobody annotated counts as a false box."
@@ -83,7 +83,7 @@ def describe_mosaics(result: DetectionResult) -> str:
     scenes = f"; photos without annotations: {result.scenes:,}" if result.scenes else ""
     return (
         f"Detection, {result.data}: {result.photos:,} photos of {result.people:,} people, shown"
-        f" as {faces:,} faces on {result.mosaics:,} canvases{scenes}"
+        f" as {faces:,} faces in {result.mosaics:,} mosaics{scenes}"
     )
 
 
@@ -113,7 +113,7 @@ def list_detection_tables(results: Sequence[DetectionResult]) -> Iterator[Table]
     yield _list_scores(results)
     if len(results) > 1:
         yield Table(
-            "Time on one thread, canvas by canvas in turns, as a multiple of the first one's:",
+            "Time on one thread, mosaic by mosaic in turns, as a multiple of the first one's:",
             ("model", "time"),
             [[result.model, f"{result.time_ratio:.2f}"] for result in results],
         )
@@ -138,7 +138,7 @@ def _format_errors(found: Mapping[str, Any]) -> list[str]:
 
 
 def _list_scores(results: Sequence[DetectionResult]) -> Table:
-    headers = ["model", "score from", "found", "false boxes a canvas"]
+    headers = ["model", "score from", "found", "false boxes a mosaic"]
     if results[0].scenes:
         headers.append("boxes a photo without annotations")
     rows = []
@@ -170,7 +170,7 @@ def _draw_precision(results: Sequence[DetectionResult]) -> bytes:
         format_percentages(axes.xaxis)
         format_percentages(axes.yaxis)
         add_legend(axes, results, "lower left")
-        return encode_png(figure)
+        return encode_figure(figure)
 
 
 def _draw_landmarks(results: Sequence[DetectionResult]) -> bytes:
@@ -189,4 +189,4 @@ def _draw_landmarks(results: Sequence[DetectionResult]) -> bytes:
         format_percentages(axes.xaxis)
         format_percentages(axes.yaxis)
         add_legend(axes, ["as detected", "refined"], "lower right")
-        return encode_png(figure)
+        return encode_figure(figure)

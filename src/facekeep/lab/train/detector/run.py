@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, Self
 
 import numpy as np
 import torch
+from msgspec import structs
 from torch import Tensor
 
 from facekeep.lab.datasets.annotated import AnnotatedPhotos, open_annotated, split_by_person
-from facekeep.lab.nn.detector import FaceDetector, begin_evenly, load_yunet
+from facekeep.lab.nn.detector import DetectorNetwork, begin_evenly, load_yunet
 from facekeep.lab.nn.detector_export import export_detector
 from facekeep.lab.train.detector.labels import (
     UNSURE,
@@ -40,7 +40,7 @@ _SHARES: Final = {"data": 0.6, "scenes": 0.2, "crops": 0.2}
 """How much of the photos on mosaics comes from each set."""
 
 
-class DetectorTrainer(SmallTrainer[FaceDetector, DetectorRecipe]):
+class DetectorTrainer(SmallTrainer[DetectorNetwork, DetectorRecipe]):
     """Trains a detector on mosaics composed anew for every step.
 
     Args:
@@ -68,7 +68,7 @@ class DetectorTrainer(SmallTrainer[FaceDetector, DetectorRecipe]):
 
     def __init__(
         self,
-        model: FaceDetector,
+        model: DetectorNetwork,
         folder: Path,
         recipe: DetectorRecipe,
         mosaics: MosaicComposer,
@@ -91,10 +91,10 @@ class DetectorTrainer(SmallTrainer[FaceDetector, DetectorRecipe]):
             recipe.teacher, score=UNSURE, options=RuntimeOptions(threads=threads)
         ) as teacher:
             mosaics, counts = _prepare_mosaics(recipe, photos, teacher, watch)
-            only = dataclasses.replace(recipe, scenes=None, crops=None)
+            only = structs.replace(recipe, scenes=None, crops=None)
             measured, _ = _prepare_mosaics(only, held_out, teacher, watch)
         if model is None:
-            model = FaceDetector()
+            model = DetectorNetwork()
             begin_evenly(model, _compose(mosaics, 0, recipe)[0])
         counts["held_out"] = len(held_out)
         return cls(model, folder, recipe, mosaics, measured), counts
@@ -171,7 +171,7 @@ def _prepare_mosaics(
     return MosaicComposer(list(filled.values()), shares, backdrops, recipe.side), counts
 
 
-def _load_start(name: str) -> FaceDetector:
+def _load_start(name: str) -> DetectorNetwork:
     """Make the network with YuNet's weights."""
     model = load_yunet(weights(entry(name)))
     model.keep_fine()  # edges and textures it knows already; a step takes half the time

@@ -154,12 +154,12 @@ def evidence_of(
     """
     points = template(embedder.size).astype(np.float32)
     face = Face(np.array([0, 0, embedder.size, embedder.size], np.float32), points, 1.0)
-    told, embedded = [], []
+    evidences, embedded = [], []
     while part := list(islice(crops, _TOGETHER)):
         rows, norms = embedder.embed_and_measure(np.stack(part))
         facts = [assess(crop, face, crop=crop) for crop in part]
         measured = [[getattr(fact, name) for name in FACTS] for fact in facts]
-        told.append(evidence(rows, norms, measured, np.stack(part)))
+        evidences.append(evidence(rows, norms, measured, np.stack(part)))
         embedded.append(rows)
         advance(len(part))
-    return np.concatenate(told), np.concatenate(embedded)
+    return np.concatenate(evidences), np.concatenate(embedded)

@@ -14,7 +14,7 @@ from facekeep.lab.datasets.augment import Augment, augment
 from facekeep.lab.nn.refiner import SIDE
 from facekeep.lab.train.loop import Watch
 from facekeep.pipeline.align import similarity_transform
-from facekeep.pipeline.refine import MIRRORED, pose
+from facekeep.pipeline.refine import MIRRORED, upright_landmarks
 from facekeep.pipeline.warp import warp
 
 __all__ = ["CHANGES", "FacePatches", "center_pose", "cut_out", "make_batch", "measure_eye_distance"]
@@ -133,7 +133,7 @@ def center_pose(patch: int, margin: float) -> NDArray[np.float64]:
         patch: The side of the patch in pixels.
         margin: What a crop's side is of it.
     """
-    centered = pose(patch) - (patch - 1) / 2
+    centered = upright_landmarks(patch) - (patch - 1) / 2
     return centered * margin + (patch - 1) / 2
 
 
