@@ -39,7 +39,7 @@ docs: .venv/.dev
 man: .venv/.demo
 	$(BIN)/python scripts/gen_man.py build/man/man1
 
-# The documentation as a website, in site/.
+# The documentation as a website, in site/: open site/index.html (its search needs a web server).
 site: .venv/.docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 

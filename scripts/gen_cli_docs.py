@@ -244,13 +244,16 @@ def library_page() -> str:
     """Render docs/library.md: lists of all public names, then what mkdocstrings makes of each."""
     found = {name: public_names(name) for name in packages()}
     lists, reference = [], ["## Reference", ""]
+    known: dict[str, str] = {}  # the first public name of each definition: it is described once
     for package, names in found.items():
         lists += [f"## {package}", "", "| name | what it is |", "|---|---|"]
         for name in names:
-            path, found_at = f"{package}.{name}", definition(package, name)
+            found_at = definition(package, name)
             call = signature(name, found_at.node).replace("|", "\\|")
-            lists.append(f"| [`{call}`](#{path}) | {first_line(found_at.text)} |")
-            reference += [f"::: {path}", ""]
+            if found_at.place not in known:
+                known[found_at.place] = f"{package}.{name}"
+                reference += [f"::: {package}.{name}", ""]
+            lists.append(f"| [`{call}`](#{known[found_at.place]}) | {first_line(found_at.text)} |")
         lists.append("")
     return "\n".join([LIBRARY_HEAD, *lists, *reference])
 
@@ -286,6 +289,7 @@ class Definition:
 
     node: ast.stmt
     text: str | None
+    place: str
 
 
 def definition(module: str, name: str) -> Definition:
@@ -294,11 +298,12 @@ def definition(module: str, name: str) -> Definition:
     body = tree.body
     for node, after in zip(body, [*body[1:], None], strict=True):
         if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == name:
-            return Definition(node, ast.get_docstring(node))
+            return Definition(node, ast.get_docstring(node), f"{module}.{name}")
         targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
         if any(isinstance(each, ast.Name) and each.id == name for each in targets):
             text = after.value if isinstance(after, ast.Expr) else None
-            return Definition(node, str(ast.literal_eval(text)) if text else None)
+            described = str(ast.literal_eval(text)) if text else None
+            return Definition(node, described, f"{module}.{name}")
     for node in ast.walk(tree):
         for alias in node.names if isinstance(node, ast.ImportFrom) and node.module else ():
             if (alias.asname or alias.name) == name:

@@ -1,7 +1,7 @@
 """Draw which package of facekeep imports which, and fail where imports go in a circle.
 
 ``package_graph.py`` prints a line a package; ``--mermaid`` prints the same as a Mermaid flowchart,
-for docs/architecture.md, without what every package may import (types, errors, _internal). Imports
+without what every package may import (types, errors, _internal). Imports
 for type checkers only count too. Circles are looked for among packages and among single modules.
 """
 

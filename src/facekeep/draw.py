@@ -60,7 +60,7 @@ def annotate(
     """Mark faces in a copy of their photo: a box each, and a label beside it.
 
     Known people have a solid blue box with their name and the similarity, unknown ones a dashed
-    orange box and a number, faces that cannot be told (``Face.reasons``) a thin dotted gray box and
+    orange box and a number, unusable faces (``Face.reasons``) a thin dotted gray box and
     a number; faces that were not compared with anybody have a solid sky-blue box, a number and, if
     they are large enough, their landmarks. The numbers are those of ``reading_order``.
 

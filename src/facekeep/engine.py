@@ -73,14 +73,14 @@ _UNKNOWN_DETECTOR = uuid.uuid4().hex
 class FaceEngine(Closing, Forking):
     """Enroll people from photos and recognize them in others.
 
-    ``identify`` is the sum of three steps, for programs that need what lies between them::
+    ``identify`` is the sum of three steps, for programs that need what lies between them:
 
         faces = engine.find(image)  # boxes, landmarks, quality, aligned crops
         faces = engine.embed(faces)
         faces = engine.match(faces)  # who they are
 
     Threads may share one engine and get the same results as one thread. Networks are loaded when
-    they are first needed; ``close``, or leaving the ``with`` block, lets go of everything that the
+    they are first needed; ``close``, or leaving the ``with`` block, closes everything that the
     engine opened. In a process that is forked from this one, networks and gallery are opened again
     when they are first needed there.
 
@@ -95,8 +95,10 @@ class FaceEngine(Closing, Forking):
         read_only: Never write to the gallery; works on read-only media.
         detector: Name of the detector, or an object that keeps the protocol ``FaceDetector``; None
             for the default.
-        refiner: Name of what places landmarks better; None for the default, ``none`` for nothing.
-        orienter: Name of what tells turned faces; None for the default, ``none`` for nothing.
+        refiner: Name of the network that makes landmarks more exact; None for the default,
+            ``none`` to work without it.
+        orienter: Name of the network that detects turned faces; None for the default, ``none`` to
+            treat all faces as upright.
         embedder: Name of the embedder, or an object that keeps the protocol ``FaceEmbedder``; None
             for the default.
         fmr: The false-match rate to decide at: the share of comparisons between two different
@@ -106,8 +108,8 @@ class FaceEngine(Closing, Forking):
             people in the gallery, and ``fmr`` cannot be given.
         review: How strictly photos are examined before they are enrolled: ``off``, ``standard``
             or ``strict``.
-        any_quality: Take every face for usable, however poor; else faces that show too little to
-            be told from others have ``Face.reasons``, are compared with nobody and never named.
+        any_quality: Treat every face as usable. Without it, faces that show too little to be
+            recognized have ``Face.reasons``, are compared with nobody and never get a name.
         keep_crops: Keep the aligned face with each template, so that a later change of model needs
             no new photos.
         min_face: Smallest face wanted, in pixels; see ``Detector``.
@@ -237,7 +239,7 @@ class FaceEngine(Closing, Forking):
 
     @property
     def limits(self) -> Limits:
-        """What ``load_image`` must be told so that it loads pictures as this engine does."""
+        """The arguments with which ``load_image`` loads pictures as this engine does."""
         return self._analyzer.limits
 
     # Faces
@@ -294,11 +296,11 @@ class FaceEngine(Closing, Forking):
         return self._match(self.gallery, list(faces), limit, top_k, collage=collage)
 
     def detect(self, image: ImageSource) -> list[Face]:
-        """Find the faces of an image as ``find`` does, and let go of the crops."""
+        """Find the faces of an image as ``find`` does, without their crops."""
         return [face.replace(crop=None) for face in self.find(image)]
 
     def analyze(self, image: ImageSource) -> list[Face]:
-        """Find the faces of an image and embed them; the crops are let go."""
+        """Find the faces of an image and embed them; the crops are not kept."""
         return next(self.analyze_batch([image]))
 
     def analyze_batch(self, images: Iterable[ImageSource]) -> Iterator[list[Face]]:

@@ -207,7 +207,7 @@ class Face:
 
     @property
     def usable(self) -> bool:
-        """Whether the face shows enough to be told from others; no other face is ever named."""
+        """Whether the face shows enough to be recognized; no other face ever gets a name."""
         return not self.reasons
 
     @property

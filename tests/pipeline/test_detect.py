@@ -363,7 +363,6 @@ def test_a_face_that_slides_over_a_cut_stays_one_face(monkeypatch, head, size):
                 assert len(faces) == 1, (left, top)
 
 
-@pytest.mark.usefixtures("opencv_4")
 def test_a_panorama_is_looked_through_and_at_again(head):
     near, far = (scene(width, 400, head, [(90, width - 300, 200)]) for width in (1_000, 40_000))
     with Detector(min_face=40) as detector:

@@ -100,6 +100,19 @@ def test_half_an_image_is_the_mean_of_its_pixels_rounded(hopper, shape):
     np.testing.assert_array_equal(half, theirs)
 
 
+@pytest.mark.parametrize("times", [0, 1, 2, 3, 4])
+@pytest.mark.parametrize("shape", [(600, 512), (333, 77), (5, 40), (1, 1)])
+def test_halves_of_halves_are_the_mean_of_all_their_pixels(hopper, times, shape):
+    image = hopper[: shape[0], : shape[1]]
+    block = 2**times
+    whole = [max(side // block, 1) * block for side in shape]
+    padded = np.zeros((*whole, 3))
+    part = image[: whole[0], : whole[1]]
+    padded[: part.shape[0], : part.shape[1]] = part
+    means = padded.reshape(whole[0] // block, block, whole[1] // block, block, 3).mean(axis=(1, 3))
+    np.testing.assert_array_equal(halve(image, times), np.floor(means + 0.5))
+
+
 @pytest.mark.parametrize("size", SIZES)
 def test_a_resized_image_is_within_one_gray_level_of_opencv(hopper, size):
     width, height = size

@@ -79,7 +79,7 @@ class Photos:
 
     @property
     def unusable(self) -> int:
-        """The number of faces too poor to be told from others; see ``Face.reasons``."""
+        """The number of faces too poor to be recognized; see ``Face.reasons``."""
         return sum(not face.usable for photo in self.photos for face in photo.faces)
 
     def to_dict(self) -> dict[str, Any]:

@@ -60,14 +60,15 @@ def similarity_transform(source: ArrayLike, target: ArrayLike) -> NDArray[np.flo
     if source.shape != target.shape or source.ndim != 2 or source.shape[1] != 2 or len(source) < 2:
         raise InputError(f"expected two point lists (n, 2), got {source.shape} and {target.shape}")
     p, q = (points[:, 0] + 1j * points[:, 1] for points in (source, target))
-    centered = p - p.mean()
-    spread = (np.abs(centered) ** 2).sum()
+    p_mean, q_mean = p.sum() / len(p), q.sum() / len(q)
+    centered = p - p_mean
+    spread = np.vdot(centered, centered).real
     if spread < 1e-9:
         raise InputError("landmarks lie all in one place; a face cannot be aligned by them")
-    a = (centered.conj() * (q - q.mean())).sum() / spread
+    a = np.vdot(centered, q - q_mean) / spread
     if np.abs(a) < 1e-6:
         raise InputError("landmarks are mirrored or scattered; a face cannot be aligned by them")
-    b = q.mean() - a * p.mean()
+    b = q_mean - a * p_mean
     return np.array([[a.real, -a.imag, b.real], [a.imag, a.real, b.imag]])
 
 

@@ -477,9 +477,13 @@ def _resized(image: NDArray[np.uint8], width: int, height: int) -> NDArray[np.ui
     """Scale an image, without aliasing, to a size of at least one pixel."""
     width, height = max(width, 1), max(height, 1)
     # Averaging 2 x 2 pixels is several times faster than one step of another ratio.
-    while _can_halve(image.shape[0], height) and _can_halve(image.shape[1], width):
-        image = halve(image)
-    return resize(image, width, height)
+    times = 0
+    while times < 4 and all(
+        _can_halve(length >> times, wanted)
+        for length, wanted in zip(image.shape, (height, width), strict=False)
+    ):
+        times += 1
+    return resize(halve(image, times), width, height)
 
 
 def _afar(image: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -47,8 +47,8 @@ def estimate_pose(landmarks: ArrayLike) -> tuple[float, float, float]:
     if extent < 1e-6:
         return 90.0, 0.0, 0.0
     left, _, right = np.linalg.svd((_HEAD_INVERSE @ (points / extent)).T, full_matrices=False)
-    x_axis, y_axis = left @ right
-    z_axis = np.cross(x_axis, y_axis)
+    x_axis, y_axis = (left @ right).tolist()
+    z_axis = [x_axis[i] * y_axis[j] - x_axis[j] * y_axis[i] for i, j in ((1, 2), (2, 0), (0, 1))]
     yaw = math.asin(min(max(z_axis[0], -1.0), 1.0))
     pitch = math.atan2(-z_axis[1], z_axis[2])
     roll = math.atan2(y_axis[0], x_axis[0])

@@ -39,6 +39,9 @@ _EYE_WEIGHTS = (-4.5, 16.3, -3.5, -2.5)
 _DARK = 64
 _FAINT = 0.5
 
+_LOG = np.log(np.arange(256, dtype=np.float32) + _DARK)
+# What lies in the boxes, and what it is blurred with.
+_SEEN = np.s_[36:, 24:88]
 # A Gaussian of deviation 1, of 256.
 _GAUSSIAN = (14, 62, 104, 62, 14)
 
@@ -72,13 +75,13 @@ def features(crop: NDArray[np.uint8]) -> tuple[tuple[float, ...], tuple[float, .
 
 def _maps(crop: NDArray[np.uint8]) -> tuple[_Values, _Values]:
     """Logarithms of red and blue against green and of luma ``(3, H, W)``; vertical edges."""
-    smooth = blur(crop, _GAUSSIAN)
+    smooth = blur(crop[_SEEN], _GAUSSIAN)
     luma = to_gray(smooth)
-    log = np.log(np.arange(256, dtype=np.float32) + _DARK)
-    red, green, blue = log[smooth.transpose(2, 0, 1)]
-    edges = np.zeros(luma.shape, np.float32)
-    edges[1:-1] = np.abs(np.subtract(luma[2:], luma[:-2], dtype=np.int16))
-    return np.stack([red - green, blue - green, log[luma]]), edges
+    red, green, blue = _LOG[smooth.transpose(2, 0, 1)]
+    color, edges = np.zeros((3, *crop.shape[:2]), np.float32), np.zeros(crop.shape[:2], np.float32)
+    color[:, *_SEEN] = red - green, blue - green, _LOG[luma]
+    edges[_SEEN][1:-1] = np.abs(np.subtract(luma[2:], luma[:-2], dtype=np.int16))
+    return color, edges
 
 
 def _median(maps: _Values, boxes: tuple[_Box, ...]) -> list[float]:

@@ -1,7 +1,7 @@
-"""Facts about a face that decide whether it can be told and enrolled, and the reasons when not.
+"""Facts about a face that decide whether it can be recognized and enrolled, and why not.
 
 ``assess`` measures, ``review`` holds the facts against a ``Policy``, ``with_reasons`` marks faces
-that are too poor to be told from others; where the limits come from: docs/quality.md.
+that are too poor to be recognized; where the limits come from: docs/quality.md.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from facekeep.errors import InputError
 from facekeep.pipeline.align import align
-from facekeep.pipeline.filters import to_gray
+from facekeep.pipeline.filters import deviation, to_gray
 from facekeep.pipeline.head_pose import estimate_pose
 from facekeep.pipeline.image import check_image
 from facekeep.pipeline.occlusion import covered
@@ -270,7 +270,7 @@ _CHECKS = (
         lambda q: q.recognizability,
         "min_recognizability",
         "use a clearer picture: the face is damaged, covered or not a face at all, and cannot be "
-        "told from others (recognizability {value:.2f}, {limit:.2f} is needed)",
+        "recognized (recognizability {value:.2f}, {limit:.2f} is needed)",
     ),
 )
 
@@ -386,7 +386,7 @@ def _to_scale(crop: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def _light(crop: NDArray[np.uint8]) -> tuple[float, float, float]:
     """Sharpness, brightness and contrast of an aligned crop, each 0 to 1."""
     luma = to_gray(crop[_INNER]).astype(np.float32)
-    contrast = min(float(luma.std()) / 127.5, 1.0)
+    contrast = min(deviation(luma) / 127.5, 1.0)
     return _sharpness(luma), float(luma.mean()) / 255, contrast
 
 
@@ -425,7 +425,7 @@ def _edges(luma: NDArray[Any]) -> list[float]:
         luma[1:, 1:] - luma[:-1, :-1],
         luma[1:, :-1] - luma[:-1, 1:],
     )
-    return [float(difference.std()) for difference in differences]
+    return [deviation(each) for each in differences]
 
 
 def _blockiness(image: NDArray[np.uint8], bbox: NDArray[np.float32]) -> float:
@@ -451,8 +451,9 @@ def _blockiness(image: NDArray[np.uint8], bbox: NDArray[np.float32]) -> float:
 def _grid(edges: NDArray[np.floating]) -> float:
     """How much stronger edges ``(n,)`` are on the grid that shows most than the median place is."""
     whole = edges[: len(edges) // _BLOCK * _BLOCK].reshape(-1, _BLOCK)
-    places = whole.mean(0)
-    return float(max(places.max() - np.median(places), 0) / max(float(np.median(places)), 0.5))
+    places = np.sort(whole.mean(0))
+    middle = float(places[_BLOCK // 2 - 1 : _BLOCK // 2 + 1].mean())  # the median
+    return max(float(places[-1]) - middle, 0.0) / max(middle, 0.5)
 
 
 def _outside(shape: tuple[int, ...], bbox: NDArray[np.float32]) -> float:

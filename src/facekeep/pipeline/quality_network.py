@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from facekeep._internal.closing import Closing
 from facekeep.errors import InputError, ModelError
 from facekeep.models import ModelEntry, entry, open_model
-from facekeep.pipeline.filters import to_gray
+from facekeep.pipeline.filters import deviation, to_gray
 from facekeep.pipeline.warp import resize
 from facekeep.runtime import RuntimeOptions
 from facekeep.types import Quality
@@ -141,13 +141,13 @@ def appearance(crop: NDArray[np.uint8]) -> NDArray[np.float32]:
     """
     part = resize(crop, _CROP, _CROP)[_INNER]
     levels = to_gray(part)
+    luma = levels.astype(np.float32)
     colors = [
-        np.rint((part[..., channel] - levels.astype(np.float32)) * scale).std() / 50
+        deviation(np.rint((part[..., channel] - luma) * np.float32(scale))) / 50
         for channel, scale in ((0, 0.713), (2, 0.564))
     ]
     shares = np.bincount(levels.ravel(), minlength=256) / levels.size
     some = shares[shares > 0]
-    luma = levels.astype(np.float32)
     across, down = np.abs(np.diff(luma, axis=1)), np.abs(np.diff(luma, axis=0))
     flat = np.count_nonzero(across[:-1] + down[:, :-1] == 0) / luma.size
     edges = np.array([across.mean(), down.mean()]) + 0.5

@@ -7,6 +7,7 @@ some at a time, so that what is in between stays in the cache of the processor.
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 import numpy as np
@@ -21,6 +22,7 @@ _MAX_SUPERSAMPLING = 4
 # So many values are worked on at once.
 _WARPED_AT_ONCE: Final = 1 << 15
 _RESIZED_AT_ONCE: Final = 1 << 17
+_HALVED_AT_ONCE: Final = 1 << 18
 
 # Places in an image as whole numbers: 4096 to a pixel while they are added up, then 256.
 _FINE_BITS: Final = 12
@@ -51,8 +53,10 @@ def warp(image: Pixels, matrix: NDArray[np.floating], size: int) -> Pixels:
         return np.zeros((size, size, 3), np.uint8)
     step = float(np.hypot(turn[0, 0], turn[1, 0]))  # pixels of the image to one of the crop
     while step > _MAX_SUPERSAMPLING:
-        # Pixel 0 of the half covers 0 and 1, so its center is at 0.5.
-        image, turn, shift, step = halve(image), turn / 2, shift / 2 - 0.25, step / 2
+        times = min(math.ceil(math.log2(step / _MAX_SUPERSAMPLING)), 4)
+        block = 1 << times
+        image, turn, step = halve(image, times), turn / block, step / block
+        shift = (shift - (block - 1) / 2) / block  # a pixel covers a block: its center is there
     factor = min(max(int(step), 1), _MAX_SUPERSAMPLING)
     # Scaling about pixel centers, not corners: the center of pixel 0 moves by half the factor.
     turn = turn / factor
@@ -143,16 +147,15 @@ def _bilinear(
     right -= corner
     below -= corner
     place = (y >> _BITS).astype(np.intp)
-    place += 1
     place *= width
-    place += (x >> _BITS) + 1
+    place += x >> _BITS
+    place += width + 1  # of the border
     pixels = source.ravel()
     red_blue = np.full(place.shape, _HALF_RED_AND_BLUE)
     green = np.full(place.shape, _HALF_GREEN)
-    weights = (_ONE - right - below - corner, right, corner, below)
-    for step, weight in zip((0, 1, width, -1), weights, strict=True):
-        place += step
-        seen = pixels.take(place)
+    weights = (_ONE - right - below - corner, right, below, corner)
+    for step, weight in zip((0, 1, width, width + 1), weights, strict=True):
+        seen = pixels[step:].take(place, mode="clip")  # all are inside; this is the fastest mode
         both = seen & _RED_AND_BLUE
         both *= weight
         red_blue += both
@@ -174,30 +177,40 @@ def _sums(values: NDArray[np.uint32], factor: int) -> NDArray[np.uint32]:
     return total
 
 
-def halve(image: Pixels) -> Pixels:
-    """Average 2 x 2 pixels into one; an odd last row or column is left out, the only one is not.
+def halve(image: Pixels, times: int = 1) -> Pixels:
+    """Average 2 x 2 pixels into one, several times at once.
+
+    Rows and columns left over at the end are left out; a side too short is continued in black.
 
     Args:
         image: uint8 ``(H, W, 3)``.
+        times: How often, 0 to 4.
 
     Returns:
-        uint8 ``(H / 2, W / 2, 3)``.
+        uint8 ``(H / 2 ** times, W / 2 ** times, 3)``.
     """
-    if min(image.shape[:2]) == 1:
-        image = np.pad(image, [(0, int(side == 1)) for side in image.shape[:2]] + [(0, 0)])
-    height, width = image.shape[0] // 2, image.shape[1] // 2
+    if times == 0:
+        return image
+    block = 1 << times
+    if min(image.shape[:2]) < block:
+        image = np.pad(image, [(0, max(block - side, 0)) for side in image.shape[:2]] + [(0, 0)])
+    height, width = image.shape[0] // block, image.shape[1] // block
     half = np.empty((height, width, 3), np.uint8)
-    at_once = max(1, _RESIZED_AT_ONCE // (6 * width))
+    at_once = max(1, _HALVED_AT_ONCE // (6 * width * block))
     for start in range(0, height, at_once):
         part = half[start : start + at_once]
-        rows = image[2 * start : 2 * (start + len(part)), : 2 * width]
-        sums = np.add(rows[::2], rows[1::2], dtype=np.uint16).reshape(len(part), -1)
-        # Each pixel and the next; every second sum is wanted, but this way none is far from others.
-        sums = sums[:, :-3] + sums[:, 3:]
-        sums += 2
-        sums >>= 2
+        rows = image[block * start : block * (start + len(part)), : block * width]
+        sums = np.add(rows[::2], rows[1::2], dtype=np.uint16)
+        while len(sums) > len(part):
+            sums = sums[::2] + sums[1::2]
+        sums = sums.reshape(len(part), -1)
+        # Sums from every pixel on, though few of them are wanted: this way none is far from others.
+        for time in range(times):
+            sums = sums[:, : -3 << time] + sums[:, 3 << time :]
+        sums += block * block // 2
+        sums >>= 2 * times
         for channel in range(3):
-            part[..., channel] = sums[:, channel::6]
+            part[..., channel] = sums[:, channel :: 3 * block]
     return half
 
 

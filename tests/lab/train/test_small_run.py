@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from train_kit import losses as log_rows
 
 from facekeep.errors import InputError, ModelCorrupt
-from facekeep.lab.train.checkpoint import load_training_state, save_training_state
 from facekeep.lab.train.refiner.recipe import RefinerRecipe
 from facekeep.lab.train.small_run import SmallTrainer, hold_out
+from facekeep.lab.train.training_state import load_training_state, save_training_state
 
 pytestmark = pytest.mark.slow
 

@@ -16,12 +16,12 @@ from facekeep.errors import Hint, ImageError, InputError, ModelError, StorageFul
 from facekeep.lab.datasets import read_people
 from facekeep.lab.evaluate import measure_holdout_tar
 from facekeep.lab.nn import create_model, load_checkpoint, save_checkpoint
-from facekeep.lab.train import checkpoint
-from facekeep.lab.train.checkpoint import load_training_state as load_state
+from facekeep.lab.train import training_state
 from facekeep.lab.train.config import Recipe
 from facekeep.lab.train.learner import Learner
 from facekeep.lab.train.recipe import given_values, make_recipe
 from facekeep.lab.train.run import TrainingResult, train
+from facekeep.lab.train.training_state import load_training_state as load_state
 from facekeep.models import import_model
 from facekeep.runtime import open_session
 
@@ -215,7 +215,7 @@ class TestWhatGoesWrong:
     def test_a_full_disk_keeps_the_older_checkpoint_and_the_run_can_go_on(
         self, tmp_path: Path, people: Path, monkeypatch
     ):
-        write, calls = checkpoint._write, []
+        write, calls = training_state._write, []
 
         def fill(state: dict[str, Any], stream: Any) -> None:
             calls.append(1)
@@ -224,7 +224,7 @@ class TestWhatGoesWrong:
                 raise OSError(errno.ENOSPC, "No space left on device")
             write(state, stream)
 
-        monkeypatch.setattr(checkpoint, "_write", fill)
+        monkeypatch.setattr(training_state, "_write", fill)
         with pytest.raises(StorageFull, match="free some space"):
             train(small(people), tmp_path / "run")
         assert load_state(tmp_path / "run/checkpoint.pt")["step"] == 2

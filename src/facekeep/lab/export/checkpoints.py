@@ -32,7 +32,7 @@ def identify_checkpoint(checkpoint: Path) -> tuple[str, float | None]:
     except ModelError as error:
         shown = printable(path_text(checkpoint))
         raise ModelError(
-            f"{shown} is no EdgeFace that can be told by its tensors; say which it is", "arch"
+            f"{shown} is no EdgeFace that can be recognized by its tensors; say which it is", "arch"
         ) from error
     return found.arch, found.gamma
 

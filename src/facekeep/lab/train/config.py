@@ -30,7 +30,7 @@ class Recipe:
     labels: Annotated[
         Path | None,
         about(
-            "Who is on each picture of --data, where the data does not say it itself.",
+            "A table with the columns key and identity, if the data do not name the people.",
             metavar="FILE",
             default="as the data says",
             expects="a path of a file",
@@ -39,7 +39,7 @@ class Recipe:
     max_corrupt: Annotated[
         float,
         about(
-            "Share of the pictures that may be damaged; more of them end the run.", ge=0.0, le=1.0
+            "Share of the pictures that may be damaged; if more are, the run ends.", ge=0.0, le=1.0
         ),
     ] = 0.01
     arch: Annotated[
@@ -54,7 +54,7 @@ class Recipe:
     gamma: Annotated[
         float | None,
         about(
-            "Rank of the low-rank layers as a share of their width; 0: full rank, also where --from"
+            "Rank of the low-rank layers as a share of their width; 0: full rank, even if --from"
             " has low-rank layers.",
             default="that of --from, else full rank",
             ge=0.0,
@@ -82,7 +82,7 @@ class Recipe:
     head: Annotated[
         Literal["softmax", "cosface", "arcface", "none"],
         about(
-            "Loss by identity: softmax, cosface, arcface, or none to learn from a teacher alone.",
+            "Loss by identity: softmax, cosface, arcface, or none to learn only from a teacher.",
             metavar="HEAD",
         ),
     ] = "cosface"
@@ -108,25 +108,25 @@ class Recipe:
     teacher_sees: Annotated[
         Literal["changed", "full", "plain"],
         about(
-            "What teachers embed: each changed crop of each step in the size that is trained for,"
-            " the same in full size, or every face once, plain, which is far quicker on a CPU.",
+            "What teachers embed: changed: each augmented crop, in the training size; full: the"
+            " same in full size; plain: every face once, unchanged, which is much faster on a CPU.",
             metavar="WHICH",
         ),
     ] = "changed"
     teacher_weight: Annotated[
-        float, about("Weight of the teachers' loss beside the head's.", ge=0.0, le=1000000.0)
+        float, about("Weight of the teachers' loss; the head's is 1.", ge=0.0, le=1000000.0)
     ] = 1.0
     augment: Annotated[
         Literal["published", "strong", "none"],
         about(
-            "Random changes to faces: published (those of EdgeFace, and a little turning and"
-            " shifting), strong (more of all, light, JPEG and patches too), or none.",
+            "Random changes of faces: published (as EdgeFace, and slight rotations and shifts),"
+            " strong (more of all, and light, JPEG and patches), or none.",
             metavar="HOW",
         ),
     ] = "published"
     epochs: Annotated[
         int | None,
-        about("How often each face is seen.", default="40, with --from 10", ge=1, le=100000),
+        about("Number of passes over the faces.", default="40, with --from 10", ge=1, le=100000),
     ] = None
     steps: Annotated[
         int | None,
@@ -138,13 +138,13 @@ class Recipe:
         ),
     ] = None
     batch: Annotated[
-        int, about("Faces in a step, those of all processes together.", ge=2, le=1000000)
+        int, about("Faces in a step, in all processes together.", ge=2, le=1000000)
     ] = 128
     optimizer: Annotated[
         Literal["adamw", "muon"],
         about(
-            "What turns gradients into steps: adamw, or muon for the matrices inside the network,"
-            " with adamw for the rest, which learns more from each face.",
+            "Optimizer: adamw; or muon for the matrices in the network and adamw for the rest,"
+            " which learns more from each face.",
             metavar="NAME",
         ),
     ] = "adamw"
@@ -168,12 +168,12 @@ class Recipe:
         float, about("Power of the learning rate's polynomial decay.", ge=0.0, le=20.0)
     ] = 2.0
     clip: Annotated[
-        float, about("Longest gradient of the network; 0: any.", ge=0.0, le=1000000.0)
+        float, about("Maximum norm of the gradient; 0: no limit.", ge=0.0, le=1000000.0)
     ] = 5.0
     ema: Annotated[
         float,
         about(
-            "Decay of the averaged weights, which are what is kept; 0: no average.",
+            "Decay of the averaged weights, which are the result; 0: no average.",
             ge=0.0,
             le=0.999999,
         ),
@@ -188,7 +188,7 @@ class Recipe:
     rounding: Annotated[
         Path | None,
         about(
-            "Compute with numbers rounded as this file says, to fit 8 bits; facekeep compress"
+            "Train with numbers rounded to 8 bits as this file says; facekeep compress"
             " quantize --heal writes it. Needs fp32.",
             metavar="FILE",
             default="none are rounded",
@@ -202,7 +202,7 @@ class Recipe:
     workers: Annotated[
         int | None,
         about(
-            "Processes that read and decode, for each that trains.",
+            "Processes that read pictures, for each training process.",
             default="the cores less one, 8 at most",
             ge=0,
             le=1024,

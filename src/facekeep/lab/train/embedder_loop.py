@@ -13,7 +13,6 @@ from torch import Tensor
 
 from facekeep.errors import InputError
 from facekeep.lab.nn import EdgeFace, save_checkpoint
-from facekeep.lab.train.checkpoint import collect_random_state, restore_random_state
 from facekeep.lab.train.holdout import Holdout
 from facekeep.lab.train.learner import Learner
 from facekeep.lab.train.loader import Batch, Loader
@@ -21,6 +20,7 @@ from facekeep.lab.train.log import COLUMNS
 from facekeep.lab.train.loop import Trainer
 from facekeep.lab.train.parallel import Parallel
 from facekeep.lab.train.schedule import TrainingSchedule
+from facekeep.lab.train.training_state import collect_random_state, restore_random_state
 
 __all__ = ["BEST", "EmbedderTrainer"]
 

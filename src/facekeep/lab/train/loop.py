@@ -13,11 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from facekeep.errors import ModelCorrupt
-from facekeep.lab.train.checkpoint import CHECKPOINT, load_training_state, save_training_state
 from facekeep.lab.train.interrupt import Stop, stop_gently
 from facekeep.lab.train.log import Log, LossMeans
 from facekeep.lab.train.parallel import Parallel
 from facekeep.lab.train.schedule import LearningRate
+from facekeep.lab.train.training_state import CHECKPOINT, load_training_state, save_training_state
 
 __all__ = ["LOG", "Trainer", "Watch", "unwatched"]
 

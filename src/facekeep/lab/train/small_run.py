@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from facekeep._internal.files import printable
 from facekeep.errors import InputError
 from facekeep.lab.evaluate.plots import require_matplotlib
-from facekeep.lab.train.checkpoint import save_training_state
 from facekeep.lab.train.curves import draw_panels
 from facekeep.lab.train.ema import Ema
 from facekeep.lab.train.folder import make, require_new
@@ -31,6 +30,7 @@ from facekeep.lab.train.results import (
 )
 from facekeep.lab.train.schedule import LearningRate
 from facekeep.lab.train.small import RECIPE, SmallRecipe, recipe_json
+from facekeep.lab.train.training_state import save_training_state
 from facekeep.models import ModelEntry
 from facekeep.models.files import keep, read_model
 from facekeep.models.importing import add_model

@@ -135,8 +135,8 @@ def _checkpoint_teacher(path: Path, device: torch.device | None) -> NetworkTeach
         network = network_of(state)
     except ModelError as error:
         raise ModelError(
-            f"{printable(path)} is no EdgeFace that can be told by its tensors; import it under a"
-            " name, then name that as teacher",
+            f"{printable(path)} is no EdgeFace that can be recognized by its tensors; import it"
+            " under a name, then name that as teacher",
             "import_checkpoint",
         ) from error
     size, width = network.input_size, network.width

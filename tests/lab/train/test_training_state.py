@@ -12,13 +12,13 @@ import pytest
 import torch
 
 from facekeep.errors import ModelCorrupt, ModelError
-from facekeep.lab.train.checkpoint import (
+from facekeep.lab.train.parallel import Parallel
+from facekeep.lab.train.training_state import (
     collect_random_state,
     load_training_state,
     restore_random_state,
     save_training_state,
 )
-from facekeep.lab.train.parallel import Parallel
 
 STATE = {"step": 7, "log": [[0.1, 0.2]], "learner": {"weight": torch.arange(6.0).reshape(2, 3)}}
 
@@ -41,7 +41,7 @@ def test_a_full_disk_leaves_the_older_checkpoint(tmp_path: Path):
         "import resource, signal, sys, torch\n"
         "from pathlib import Path\n"
         "from facekeep.errors import StorageFull\n"
-        "from facekeep.lab.train.checkpoint import save_checkpoint\n"
+        "from facekeep.lab.train.training_state import save_checkpoint\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
         "try:\n"
