@@ -36,7 +36,7 @@ REPORTS = (
     "lab/compress/report.py",
     "lab/compress/quantize.py",
     "lab/compress/reshape.py",
-    "lab/train/config.py",
+    "lab/train/recipe.py",
     "lab/train/recipe.py",
     "lab/train/results.py",
 )

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from facekeep.lab.nn import create_model
-from facekeep.lab.train.distill import distill_loss
 from facekeep.lab.train.heads import make_head
+from facekeep.lab.train.learner import distill_loss
 from facekeep.lab.train.parallel import Parallel, from_environment
 
 CLASSES = 13  # odd, so that two processes hold different numbers
@@ -164,7 +164,7 @@ def _loss(case: Case, network: nn.Module, head: nn.Module, step: int, parallel: 
     rows = network(faces)
     loss: Tensor = head(rows, labels[part])
     if case.distil:
-        loss = loss + 10 * distill_loss(rows, teachers, weights=[1, 3], parallel=parallel)
+        loss = loss + 10 * distill_loss(rows, teachers, parallel=parallel)
     return loss
 
 

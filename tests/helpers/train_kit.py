@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facekeep import save_image
-from facekeep.lab.train.config import Recipe
+from facekeep.lab.train.recipe import Recipe
 
 SIDE = 64
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from msgspec import structs
-from networks import quantised
+from networks import quantized
 
 from facekeep.errors import FacekeepError, ModelCorrupt, ModelError, ModelNotFound, PullError
 from facekeep.models import FileEntry, ModelEntry, entry, locate, pull, verify, weights
@@ -151,7 +151,7 @@ def test_a_bundled_file_is_used_where_it_lies(
 @pytest.fixture
 def packed(models: Path) -> ModelEntry:
     """A model whose one file must be converted, and lies in the folder of models."""
-    content = quantised()[0]
+    content = quantized()[0]
     result = fold_block_quantized(content, any_size=False)
     digests = [hashlib.sha256(each).hexdigest() for each in (content, result)]
     conversion = Conversion("fold-block-quantised", digests[1], len(result))

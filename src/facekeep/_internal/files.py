@@ -15,6 +15,7 @@ from facekeep._internal.drafts import open_draft, publish
 from facekeep.errors import ConfigError, InputError
 
 __all__ = [
+    "find_existing",
     "is_full",
     "keep_permissions",
     "one_line",
@@ -211,6 +212,11 @@ def user_folder(
     if not folder.is_absolute():  # what older versions give where there is no home
         raise ConfigError(f"this user has no home folder for facekeep's {kind}: {mend}", hint)
     return folder
+
+
+def find_existing(path: Path) -> Path:
+    """Return the path, or the nearest folder above it that exists."""
+    return next(place for place in (path, *path.absolute().parents) if place.exists())
 
 
 def is_full(error: Exception) -> bool:

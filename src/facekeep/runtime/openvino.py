@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import sys
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -29,11 +31,39 @@ from facekeep.runtime.session import (
     name_of,
     short,
 )
-from facekeep.runtime.signals import kept_signal_stack
 
 _DEVICES = {"cpu": "CPU", "gpu": "GPU", "npu": "NPU"}
 _PRECISIONS = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}
 _TELEMETRY = "openvino_telemetry"
+
+
+class _Stack(ctypes.Structure):
+    """``stack_t`` of sigaltstack(2)."""
+
+    _fields_ = (
+        ("pointer", ctypes.c_void_p),
+        ("flags", ctypes.c_int),
+        ("size", ctypes.c_size_t),
+    )
+
+
+@contextmanager
+def kept_signal_stack() -> Iterator[None]:
+    """Give this thread back, afterward, the stack that its signals were handled on.
+
+    OpenVINO gives each network it compiles a stack of its own, and at its end puts back the one
+    that it found. Where networks end in another order than they began, that one is freed memory,
+    and the next signal, such as that of Ctrl-C, ends the process.
+    """
+    exchange = getattr(ctypes.CDLL(None), "sigaltstack", None)
+    found = _Stack()
+    if exchange is None or exchange(None, ctypes.byref(found)):
+        yield
+        return
+    try:
+        yield
+    finally:
+        exchange(ctypes.byref(found), None)
 
 
 class OpenVinoSession(Opened):

@@ -97,7 +97,24 @@ class Session(Protocol):
         ...
 
 
-class Reopened(Forking):
+class Opened:
+    """What an opened network is fed and gives: the part of ``Session`` that all runtimes share."""
+
+    def __init__(self, inputs: tuple[TensorInfo, ...], outputs: tuple[TensorInfo, ...]) -> None:
+        self._inputs, self._outputs = inputs, outputs
+
+    @property
+    def inputs(self) -> tuple[TensorInfo, ...]:
+        """The tensors that ``run`` must be fed, in the network's order."""
+        return self._inputs
+
+    @property
+    def outputs(self) -> tuple[TensorInfo, ...]:
+        """The tensors that ``run`` returns, in this order."""
+        return self._outputs
+
+
+class Reopened(Opened, Forking):
     """A network that is opened again in a process that was forked since, when it is used there.
 
     Args:
@@ -108,19 +125,10 @@ class Reopened(Forking):
         self._opener = opener
         self._lock = threading.Lock()
         self._closed = False
-        self._session: Session | None = opener()
-        self._inputs, self._outputs = self._session.inputs, self._session.outputs
+        session = opener()
+        super().__init__(session.inputs, session.outputs)
+        self._session: Session | None = session
         watch(self)
-
-    @property
-    def inputs(self) -> tuple[TensorInfo, ...]:
-        """See ``Session.inputs``."""
-        return self._inputs
-
-    @property
-    def outputs(self) -> tuple[TensorInfo, ...]:
-        """See ``Session.outputs``."""
-        return self._outputs
 
     def run(self, feeds: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
         """Run the network once; see ``Session.run``."""
@@ -148,23 +156,6 @@ class Reopened(Forking):
             if self._session is None:
                 self._session = self._opener()
             return self._session
-
-
-class Opened:
-    """What an opened network is fed and gives: the part of ``Session`` that all runtimes share."""
-
-    def __init__(self, inputs: tuple[TensorInfo, ...], outputs: tuple[TensorInfo, ...]) -> None:
-        self._inputs, self._outputs = inputs, outputs
-
-    @property
-    def inputs(self) -> tuple[TensorInfo, ...]:
-        """The tensors that ``run`` must be fed, in the network's order."""
-        return self._inputs
-
-    @property
-    def outputs(self) -> tuple[TensorInfo, ...]:
-        """The tensors that ``run`` returns, in this order."""
-        return self._outputs
 
 
 def short(error: Exception) -> str:

@@ -24,7 +24,6 @@ from facekeep.lab.datasets import (
     read_cfp,
     read_ijb,
     read_lfw,
-    read_lfw_people,
     read_pairs_table,
 )
 
@@ -102,14 +101,6 @@ def test_lfw_pairs(lfw_images, changes):
     path = lfw_images.parent / "pairs.txt"
     path.write_bytes(edited(LFW_PAIRS.encode(), changes))
     survives(lambda: read_lfw(lfw_images, path))
-
-
-@fuzz
-@given(changes=edits)
-def test_lfw_people(lfw_images, changes):
-    path = lfw_images.parent / "people.txt"
-    path.write_bytes(edited(b"2\n1\nAda\t3\n2\nBob\t3\nCy\t1\n", changes))
-    survives(lambda: read_lfw_people(lfw_images, path))
 
 
 @fuzz

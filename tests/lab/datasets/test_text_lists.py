@@ -13,7 +13,6 @@ from facekeep.errors import ImageError, InputError
 from facekeep.lab.datasets import (
     read_cfp,
     read_lfw,
-    read_lfw_people,
     read_lfw_view_1,
     read_pairs_table,
     read_person_folder,
@@ -180,39 +179,6 @@ def test_an_image_that_cannot_be_decoded_is_an_error_when_it_is_loaded(images, p
     data = read_lfw(images, pairs)
     with pytest.raises(ImageError, match=r"^Ada/Ada_0002.jpg: is not a picture"):
         data.samples.load(1)
-
-
-def test_lfw_people(images, tmp_path):
-    data = read_lfw_people(images, put(tmp_path / "peopleDevTest.txt", "2\nAda\t2\nCy\t3\n"))
-    assert data.people == ("Ada", "Cy")
-    assert data.person.tolist() == [0, 0, 1, 1, 1]
-    assert [shade(data, i) for i in range(5)] == [11, 12, 31, 32, 33]
-
-
-def test_lfw_people_in_folds(images, tmp_path):
-    path = put(tmp_path / "people.txt", "2\n1\nAda\t2\n2\nBob\t1\nCy\t3\n")
-    assert read_lfw_people(images, path).people == ("Ada", "Bob", "Cy")
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("", "is no list"),
-        ("2\n", "is no list"),
-        ("Ada\t1\n", "is no list"),
-        ("x\nAda\t1\n", "is no list"),
-        ("2\nAda\t1\n", ":2: the file has 1 people"),
-        ("1\nAda\t0\n", ":2: expected a name"),
-        ("1\nAda\tone\n", ":2: expected a name"),
-        ("1\nAda\t1\t1\n", ":2: expected a name"),
-        ("1\n../x\t1\n", ":2: expected a name"),
-        ("2\nAda\t1\nAda\t2\n", ":3: 'Ada' stands here for the second"),
-    ],
-)
-def test_damaged_lists_of_people(images, tmp_path, text, message):
-    with pytest.raises(InputError) as error:
-        read_lfw_people(images, put(tmp_path / "people.txt", text))
-    said(error, message)
 
 
 @pytest.mark.shared

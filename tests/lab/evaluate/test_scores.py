@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from sklearn.metrics import roc_auc_score, roc_curve
+from sklearn.metrics import roc_curve
 
 from facekeep.errors import InputError
 from facekeep.lab.evaluate import FAILED, build_unnamed_scores, pairs, score_all_pairs, trace_curve
@@ -16,14 +16,6 @@ SCORES = st.one_of(
     hnp.arrays(np.float32, st.integers(1, 60), elements=st.floats(-1, 1, width=32)),
     hnp.arrays(np.float64, st.integers(1, 60), elements=st.sampled_from([-0.5, 0.0, 0.25, 0.5, 1])),
 )
-
-
-@pytest.mark.slow
-@given(SCORES, SCORES)
-def test_the_area_agrees_with_scikit_learn(mated, non_mated):
-    kinds = np.repeat([1, 0], [len(mated), len(non_mated)])
-    expected = roc_auc_score(kinds, np.concatenate([mated, non_mated]))
-    assert trace_curve(build_unnamed_scores(mated, non_mated)).auc == pytest.approx(expected)
 
 
 @pytest.mark.slow
@@ -38,10 +30,6 @@ def test_the_equal_error_rate_agrees_with_scikit_learn(mated, non_mated):
     expected = false[place - 1] + share * (false[place] - false[place - 1])
     found = trace_curve(build_unnamed_scores(mated, non_mated))
     assert found.eer == pytest.approx(expected, abs=1e-12)
-    at = found.eer_threshold
-    above = np.nextafter(np.result_type(mated, non_mated).type(at), 2)
-    assert (non_mated >= at).mean() >= (mated < at).mean()
-    assert (non_mated >= above).mean() < (mated < above).mean()
 
 
 @pytest.mark.slow
@@ -72,15 +60,13 @@ def test_few_points_show_rare_errors_of_many():
 def test_by_hand():
     found = trace_curve(build_unnamed_scores([0.9, 0.8, 0.3, 0.7], [0.1, 0.2, 0.75, 0.0]))
     assert found.eer == 0.25
-    assert found.auc == 14 / 16
 
 
 def test_failed_comparisons_are_missed_at_every_threshold():
     found = trace_curve(build_unnamed_scores([0.9, FAILED], [FAILED, 0.1, 0.2]))
     assert (found.fmr[0], found.fnmr[0]) == (1, 0.5)
-    assert found.auc == 0.5
     nothing = trace_curve(build_unnamed_scores([FAILED], [0.1]))
-    assert (nothing.auc, nothing.eer) == (0, 1)
+    assert nothing.eer == 1
 
 
 @pytest.mark.parametrize(("mated", "non_mated"), [([], [0.1]), ([0.1], []), ([0.1], [FAILED])])
@@ -99,7 +85,6 @@ def test_a_cut_tail_is_continued_from_the_histogram(monkeypatch):
     scores = score_all_pairs(rows, person, fmr=1e-3).scores
     assert not scores.complete
     cut = trace_curve(scores)
-    assert cut.auc == pytest.approx(whole.auc, abs=1e-5)
     assert cut.eer == pytest.approx(whole.eer, abs=1e-4)
     assert (cut.fmr[0], cut.fnmr[0], cut.fmr[-1], cut.fnmr[-1]) == (1, 0, 0, 1)
     assert (np.diff(cut.fmr) <= 0).all()

@@ -21,7 +21,7 @@ from facekeep.errors import (
 )
 from facekeep.lab.export import TARGETS, export_model, exporter
 from facekeep.lab.export import ncnn as to_ncnn
-from facekeep.lab.export.converters import CONVERTERS, convert_openvino
+from facekeep.lab.export.exporter import CONVERTERS, convert_openvino
 from facekeep.models import ModelEntry, entry, import_model, weights
 from facekeep.pipeline.align import align
 from facekeep.pipeline.detect import Detector

@@ -13,8 +13,14 @@ from numpy.typing import NDArray
 
 from facekeep import Detector
 from facekeep.errors import ModelError
-from facekeep.lab.nn.detector import HEADS, STRIDES, DetectorNetwork, begin_evenly, load_yunet
-from facekeep.lab.nn.detector_export import export_detector
+from facekeep.lab.nn.detector import (
+    HEADS,
+    STRIDES,
+    DetectorNetwork,
+    begin_evenly,
+    export_detector,
+    load_yunet,
+)
 from facekeep.models import FileEntry, ModelEntry, entry, weights
 
 

@@ -1,14 +1,12 @@
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 from facekeep.errors import InputError
-from facekeep.lab.train.distill import cosine_loss, distill_loss, relational_loss
+from facekeep.lab.train.learner import cosine_loss, distill_loss, relational_loss
 
 
 def rows(count: int, width: int, seed: int = 0) -> Tensor:
@@ -68,11 +66,9 @@ def test_a_student_learns(width: int) -> None:
     assert losses[-1] < losses[0] / 5
 
 
-def test_several_teachers_count_by_their_weights() -> None:
+def test_several_teachers_count_alike() -> None:
     student, same, other = rows(5, 4), rows(5, 4, 1), rows(5, 9, 2)
     near, far = cosine_loss(student, same), relational_loss(student, other)
-    found = distill_loss(student, [same, other], weights=[3, 1])
-    torch.testing.assert_close(found, (3 * near + far) / 4)
     torch.testing.assert_close(distill_loss(student, [same, other]), (near + far) / 2)
 
 
@@ -85,21 +81,15 @@ def test_under_autocast_the_loss_is_computed_in_float32() -> None:
 
 
 @pytest.mark.parametrize(
-    ("student", "teachers", "weights", "message"),
+    ("student", "teachers", "message"),
     [
-        (rows(3, 4), [], None, "0 teachers and 0 weights"),
-        (rows(3, 4), [rows(3, 4)], [1.0, 2.0], "1 teachers and 2 weights; give one to each"),
-        (rows(3, 4), [rows(3, 4)], [0.0], "must be above 0, not [0.0]"),
-        (rows(3, 4), [rows(3, 4)], [math.nan], "must be above 0"),
-        (rows(3, 4), [rows(2, 4)], None, "a row for each face from student and teachers: (3, 4)"),
-        (rows(3, 4), [rows(3, 4)[0]], None, "a row for each face"),
-        (rows(0, 4), [rows(0, 4)], None, "a row for each face"),
-        (rows(1, 4), [rows(1, 5)], None, "at least 2 faces a batch"),
+        (rows(3, 4), [rows(2, 4)], "a row for each face from student and teachers: (3, 4)"),
+        (rows(3, 4), [rows(3, 4)[0]], "a row for each face"),
+        (rows(0, 4), [rows(0, 4)], "a row for each face"),
+        (rows(1, 4), [rows(1, 5)], "at least 2 faces a batch"),
     ],
 )
-def test_what_cannot_be_compared(
-    student: Tensor, teachers: list[Tensor], weights: list[float] | None, message: str
-) -> None:
+def test_what_cannot_be_compared(student: Tensor, teachers: list[Tensor], message: str) -> None:
     with pytest.raises(InputError) as caught:
-        distill_loss(student, teachers, weights=weights)
+        distill_loss(student, teachers)
     assert message in str(caught.value)

@@ -17,11 +17,11 @@ from facekeep.errors import RuntimeUnavailable
 from facekeep.lab.datasets.source import decode_crop
 from facekeep.lab.datasets.training_set import open_source
 from facekeep.lab.nn import create_model
-from facekeep.lab.train.config import Recipe
 from facekeep.lab.train.holdout import Holdout
 from facekeep.lab.train.learner import Learner, choose_precision
 from facekeep.lab.train.parallel import Parallel
 from facekeep.lab.train.pixels import normalize
+from facekeep.lab.train.recipe import Recipe
 
 CUDA = torch.device("cuda", 0)
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from facekeep.errors import InputError
-from facekeep.lab.train.margin import ArcFace, CosFace, Margin
+from facekeep.lab.train.heads import ArcFace, CosFace, Margin
 
 angles = torch.linspace(0, math.pi, 2001, dtype=torch.float64)
 

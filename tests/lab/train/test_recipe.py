@@ -11,9 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from facekeep.errors import ConfigError, InputError
-from facekeep.lab.train.config import OPTIONS, Recipe
 from facekeep.lab.train.folder import begin
-from facekeep.lab.train.recipe import given_values, make_recipe, read_recipe_file, recipe_toml
+from facekeep.lab.train.recipe import (
+    OPTIONS,
+    Recipe,
+    given_values,
+    make_recipe,
+    read_recipe_file,
+    recipe_toml,
+)
 
 FULL = Recipe(
     data=Path("/faces"),

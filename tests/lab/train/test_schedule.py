@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from facekeep.errors import InputError
-from facekeep.lab.train.config import Recipe
-from facekeep.lab.train.recipe import read_recipe_file, recipe_toml
+from facekeep.lab.train.recipe import Recipe, read_recipe_file, recipe_toml
 from facekeep.lab.train.schedule import (
     LearningRate,
     count_holdout,

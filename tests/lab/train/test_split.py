@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from facekeep.errors import InputError
 from facekeep.lab.datasets.source import Source, select
-from facekeep.lab.train.split import hold_out_people
+from facekeep.lab.train.holdout import hold_out_people
 
 
 class Listed(Source):

@@ -17,9 +17,8 @@ from facekeep.lab.datasets import read_people
 from facekeep.lab.evaluate import measure_holdout_tar
 from facekeep.lab.nn import create_model, load_checkpoint, save_checkpoint
 from facekeep.lab.train import training_state
-from facekeep.lab.train.config import Recipe
 from facekeep.lab.train.learner import Learner
-from facekeep.lab.train.recipe import given_values, make_recipe
+from facekeep.lab.train.recipe import Recipe, given_values, make_recipe
 from facekeep.lab.train.run import TrainingResult, train
 from facekeep.lab.train.training_state import load_training_state as load_state
 from facekeep.models import import_model

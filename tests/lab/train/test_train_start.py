@@ -9,7 +9,7 @@ import torch
 
 from facekeep.errors import InputError, ModelError, ModelNotFound
 from facekeep.lab.nn import EdgeFace, create_model, export_onnx, save_checkpoint
-from facekeep.lab.train.config import Recipe
+from facekeep.lab.train.recipe import Recipe
 from facekeep.lab.train.start import make_starting_model
 from facekeep.models import import_model
 

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from facekeep.lab.train.interrupt import stop_gently
+from facekeep.lab.train.loop import stop_gently
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -15,8 +15,7 @@ from facekeep.cli.options import PATH
 from facekeep.cli.output import format_count, format_value
 from facekeep.config.fields import Field
 from facekeep.errors import InputError
-from facekeep.lab.train.config import OPTIONS
-from facekeep.lab.train.recipe import given_values, make_recipe
+from facekeep.lab.train.recipe import OPTIONS, given_values, make_recipe
 
 if TYPE_CHECKING:
     from facekeep.lab.train.results import TrainingResult

@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Callable, Collection
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import torch
 
@@ -57,7 +57,8 @@ _ALWAYS: Final[dict[str, Any]] = {
 _CHANGED: Final = "changed.pt"
 _QUANTIZATION: Final = "rounding.json"
 _RUN: Final = "run"
-_LARGEST: Final = {False: 127, True: 64}  # weight, by whether the range of weights is reduced
+# The largest weight, by whether the range of weights is reduced.
+_LARGEST: Final[dict[bool, Literal[127, 64]]] = {False: 127, True: 64}
 
 
 def fine_tune(

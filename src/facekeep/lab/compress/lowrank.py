@@ -87,10 +87,8 @@ def factorize_layers(
         progress: Called with the number of crops done since the last call.
 
     Raises:
-        InputError: A number is out of range, neither or both of gamma and energy are given, or no
-            layer has such a name.
+        InputError: No layer has such a name.
     """
-    _check(gamma, energy, multiple)
     statistics = {} if crops is None else collect_statistics(model, crops, progress=progress)
     thin = copy.deepcopy(model)
     done = []
@@ -215,13 +213,3 @@ def factorize(
     first = second.T @ weight
     balance = first.norm(dim=1, keepdim=True).sqrt().clamp(min=1e-12)
     return first / balance, second * balance.T, energy / energy.sum().clamp(min=1e-30)
-
-
-def _check(gamma: float | None, energy: float | None, multiple: int) -> None:
-    if (gamma is None) == (energy is None):
-        raise InputError("give either gamma or energy")
-    what, value = ("gamma", gamma) if gamma is not None else ("energy", energy)
-    if value is None or not 0 < value <= 1:
-        raise InputError(f"{what} must be above 0 and at most 1, not {value!r}")
-    if multiple < 1:
-        raise InputError(f"multiple must be at least 1, not {multiple!r}")

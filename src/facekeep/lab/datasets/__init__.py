@@ -9,7 +9,7 @@ are read by ``training_set.open_source``.
 from facekeep.lab.datasets.bin_pack import read_bin_pack
 from facekeep.lab.datasets.cfp import read_cfp
 from facekeep.lab.datasets.ijb import read_ijb
-from facekeep.lab.datasets.lfw import read_lfw, read_lfw_people, read_lfw_view_1
+from facekeep.lab.datasets.lfw import read_lfw, read_lfw_view_1
 from facekeep.lab.datasets.pairs_table import read_pairs_table
 from facekeep.lab.datasets.people import read_people, read_person_folder
 
@@ -18,7 +18,6 @@ __all__ = [
     "read_cfp",
     "read_ijb",
     "read_lfw",
-    "read_lfw_people",
     "read_lfw_view_1",
     "read_pairs_table",
     "read_people",

@@ -3,7 +3,7 @@
 ``pairs.txt`` (View 2) begins with the number of folds and of pairs of each kind in a fold;
 ``pairsDevTrain.txt`` and ``pairsDevTest.txt`` (View 1) begin with the number of pairs of each kind
 alone. Then, for each fold, come the mated pairs (``name number number``) and the non-mated ones
-(``name number name number``). The lists of people are laid out likewise: ``name images``.
+(``name number name number``).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 
 from facekeep._internal.files import printable
 from facekeep.errors import InputError
-from facekeep.lab.datasets.test_sets import PairSet, PersonSet, Samples
+from facekeep.lab.datasets.test_sets import PairSet, Samples
 from facekeep.lab.datasets.text_lists import (
     NamedImages,
     find_file,
@@ -29,7 +29,7 @@ from facekeep.lab.datasets.text_lists import (
     require_folder,
 )
 
-__all__ = ["read_lfw", "read_lfw_people", "read_lfw_view_1"]
+__all__ = ["read_lfw", "read_lfw_view_1"]
 
 _MOST_IMAGES = 9999  # of one person: file names have four digits
 _SUFFIXES = (".jpg", ".png", ".jpeg", ".webp", ".bmp")
@@ -112,35 +112,6 @@ def _join_samples(first: Samples, second: Samples) -> Samples:
     )
 
 
-def read_lfw_people(
-    images: str | os.PathLike[str], people: str | os.PathLike[str], *, aligned: bool = False
-) -> PersonSet:
-    """Read one of LFW's lists of people, and all images of each, for identification.
-
-    Args:
-        images: The folder of the people's folders, with all images of those listed.
-        people: ``peopleDevTrain.txt``, ``peopleDevTest.txt`` or ``people.txt``.
-        aligned: The images are face crops, aligned as by ``align``.
-
-    Raises:
-        InputError: The list is damaged; the message names the line.
-        ImageError: Images are missing.
-    """
-    folder = require_folder(images, "the people's folders")
-    named = NamedImages(people)
-    listed: dict[str, int] = {}
-    for number, text in _read_people_rows(people):
-        name, count = _read_person_row(people, number, text)
-        if name in listed:
-            raise list_error(people, number, f"{quote(name)} stands here for the second time")
-        listed[name] = count
-        for i in range(1, count + 1):
-            named.add(_name_image(name, i), number)
-    samples = named.samples(folder, lambda name: _find_file(folder, name), aligned=aligned)
-    person = np.repeat(np.arange(len(listed)), list(listed.values()))
-    return PersonSet("LFW", samples, person, tuple(listed))
-
-
 def _read_header(path: str | os.PathLike[str], rows: Sequence[tuple[int, str]]) -> tuple[int, int]:
     """Return the number of folds, 1 where the list has none, and of pairs of a kind in each."""
     counts = [parse_whole(word) or 0 for word in rows[0][1].split()] if rows else []
@@ -168,28 +139,6 @@ def _read_pair(
     if not mated and words[0] == words[2]:
         raise list_error(path, number, f"a non-mated pair must be of two people: {quote(text)}")
     return _name_image(words[0], images[0] or 0), _name_image(words[2], images[1] or 0)
-
-
-def _read_people_rows(path: str | os.PathLike[str]) -> list[tuple[int, str]]:
-    """Return the lines of a list of people without those that only count: of folds, of people."""
-    rows = list(read_lines(path))
-    counts = [parse_whole(text) for _, text in rows if len(text.split()) == 1]
-    people = [row for row in rows if len(row[1].split()) != 1]
-    if not people or not counts or None in counts:
-        raise InputError(f"{printable(path)}: is no list of people that begins with their number")
-    promised = sum(count or 0 for count in (counts[1:] or counts))
-    if promised != len(people):
-        message = f"the file has {len(people)} people, its counts promise {promised}"
-        raise list_error(path, rows[-1][0], message)
-    return people
-
-
-def _read_person_row(path: str | os.PathLike[str], number: int, text: str) -> tuple[str, int]:
-    name, *rest = text.split()
-    count = parse_whole(rest[0]) if len(rest) == 1 else None
-    if not count or count > _MOST_IMAGES or not is_name(name):
-        raise list_error(path, number, f"expected a name and a number of images: {quote(text)}")
-    return name, count
 
 
 def _name_image(name: str, number: int) -> str:

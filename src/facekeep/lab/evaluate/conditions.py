@@ -17,12 +17,11 @@ from typing import Any, Final, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from facekeep.lab.evaluate._checks import FAILED, number_people
 from facekeep.lab.evaluate.bootstrap import FEWEST_PEOPLE, RESAMPLES, span_interval
 from facekeep.lab.evaluate.face_measures import FaceMeasures
 from facekeep.lab.evaluate.metrics import OperatingPoint, is_supported
 from facekeep.lab.evaluate.pairs import Comparisons, Pairs
-from facekeep.lab.evaluate.scores import at_least
+from facekeep.lab.evaluate.scores import FAILED, at_least, number_people
 
 __all__ = [
     "CONDITIONS",

@@ -15,10 +15,17 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from facekeep.errors import InputError
-from facekeep.lab.evaluate._checks import check_labels, check_rates, check_templates, find_acquired
 from facekeep.lab.evaluate.bootstrap import RESAMPLES
 from facekeep.lab.evaluate.metrics import OperatingPoint, measure_at_rates, measure_at_thresholds
-from facekeep.lab.evaluate.scores import FAILED, Scores, build_scores
+from facekeep.lab.evaluate.scores import (
+    FAILED,
+    Scores,
+    build_scores,
+    check_labels,
+    check_rates,
+    check_templates,
+    find_acquired,
+)
 
 __all__ = ["FPIRS", "GallerySplit", "SearchPoint", "SearchResult", "identify", "split_gallery"]
 
@@ -42,7 +49,6 @@ class SearchPoint:
         measured_fpir: The share of strangers' probes that get somebody.
         fpir_low: Where its 95 % interval begins; None if unknown.
         fpir_high: Where it ends.
-        false_positives: How many strangers' probes get somebody.
         fnir: The share of mated probes that do not get their person at rank 1, failed ones counted
             as misses; None where there are none.
         low: Where the 95 % interval of the FNIR begins; None if unknown.
@@ -56,7 +62,6 @@ class SearchPoint:
     measured_fpir: float
     fpir_low: float | None
     fpir_high: float | None
-    false_positives: int
     fnir: float | None
     low: float | None
     high: float | None
@@ -274,7 +279,6 @@ def _make_point(point: OperatingPoint, acquired_mated: int) -> SearchPoint:
         measured_fpir=point.measured_fmr,
         fpir_low=point.fmr_low,
         fpir_high=point.fmr_high,
-        false_positives=point.false_matches or 0,
         fnir=missed,
         low=None if point.high is None else 1 - point.high,
         high=None if point.low is None else 1 - point.low,

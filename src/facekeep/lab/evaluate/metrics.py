@@ -13,9 +13,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from facekeep.errors import InputError
-from facekeep.lab.evaluate._checks import FAILED, check_cosines, check_labels, check_rates
 from facekeep.lab.evaluate.bootstrap import RESAMPLES, Interval, measure_intervals
-from facekeep.lab.evaluate.scores import Scores, build_unnamed_scores
+from facekeep.lab.evaluate.scores import (
+    FAILED,
+    Scores,
+    build_unnamed_scores,
+    check_cosines,
+    check_labels,
+    check_rates,
+)
 
 __all__ = [
     "FAILED",
@@ -203,24 +209,15 @@ class FoldResult:
     Attributes:
         accuracy: Mean over the folds of the share of right decisions. A failed pair never matches:
             wrong if it is mated, right if not.
-        sd: Standard deviation over the folds.
-        ddof: What is taken off the number of folds for ``sd``: 0, the convention of published
-            results (numpy.std).
-        accuracy_acquired: The mean without the pairs that failed; None where a fold has no others.
+        sd: Standard deviation over the folds, divided by their number as published results are.
         accuracies: The accuracy of each fold.
         thresholds: The cosine that each fold was decided at, the best one for all the others.
-        pairs: How many pairs there are.
-        failed: How many of them failed to acquire.
     """
 
     accuracy: float
     sd: float
-    ddof: int
-    accuracy_acquired: float | None
     accuracies: tuple[float, ...]
     thresholds: tuple[float, ...]
-    pairs: int
-    failed: int
 
 
 def measure_folds(scores: ArrayLike, mated: ArrayLike, fold: ArrayLike) -> FoldResult:
@@ -251,17 +248,11 @@ def measure_folds(scores: ArrayLike, mated: ArrayLike, fold: ArrayLike) -> FoldR
     limit = np.array(limits)[np.searchsorted(numbers, place)]
     right = (values >= limit) == same
     accuracies = [float(right[place == number].mean()) for number in numbers]
-    parts = [right[acquired & (place == number)] for number in numbers]
-    known = all(part.size for part in parts)
     return FoldResult(
         accuracy=float(np.mean(accuracies)),
         sd=float(np.std(accuracies)),
-        ddof=0,
-        accuracy_acquired=float(np.mean([part.mean() for part in parts])) if known else None,
         accuracies=tuple(accuracies),
         thresholds=tuple(limits),
-        pairs=len(values),
-        failed=int((~acquired).sum()),
     )
 
 

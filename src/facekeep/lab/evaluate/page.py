@@ -10,7 +10,14 @@ from html import escape
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from facekeep._internal.files import is_full, printable, private_folder, why, write_whole
+from facekeep._internal.files import (
+    find_existing,
+    is_full,
+    printable,
+    private_folder,
+    why,
+    write_whole,
+)
 from facekeep._version import __version__
 from facekeep.errors import InputError, StorageFull
 from facekeep.lab.evaluate.plots import require_matplotlib
@@ -130,7 +137,7 @@ def check_report(folder: Path) -> None:
         RuntimeUnavailable: matplotlib is not installed.
     """
     require_matplotlib()
-    nearest = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    nearest = find_existing(folder)
     if not nearest.is_dir() or not os.access(nearest, os.W_OK):
         where = printable(nearest)
         raise InputError(f"{where}: no report can be written there; name another folder")

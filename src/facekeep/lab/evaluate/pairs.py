@@ -17,16 +17,19 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from facekeep.errors import InputError
-from facekeep.lab.evaluate._checks import (
+from facekeep.lab.evaluate.metrics import OperatingPoint, measure_at_rates
+from facekeep.lab.evaluate.scores import (
     FAILED,
+    Histogram,
+    Identities,
+    Scores,
     check_labels,
     check_rates,
     check_templates,
+    count_scores,
     find_acquired,
     number_people,
 )
-from facekeep.lab.evaluate.metrics import OperatingPoint, measure_at_rates
-from facekeep.lab.evaluate.scores import Histogram, Identities, Scores, count_scores
 
 __all__ = [
     "Comparisons",

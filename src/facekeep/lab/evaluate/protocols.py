@@ -27,12 +27,13 @@ from facekeep.lab.evaluate.metrics import (
 from facekeep.lab.evaluate.pairs import Comparisons, Pairs, pick_worst, score_all_pairs, score_pairs
 from facekeep.lab.evaluate.plots import Line
 from facekeep.lab.evaluate.result import (
+    NEAREST_KEYS,
     Evaluation,
     Evidence,
     Pair,
     Result,
     format_rate,
-    list_nearest_points,
+    list_points,
 )
 from facekeep.lab.evaluate.scores import FAILED, Curve, Scores, build_scores, trace_curve
 from facekeep.lab.evaluate.templates import (
@@ -194,7 +195,7 @@ def run_templates(data: TemplateSet, found: Embeddings, system: System) -> Evalu
     pooled = pool_templates(found.rows, data.template, data.media, weights=weights)
     verified = verify_templates(pooled, *data.pairs, fmrs=system.rates or IJB_FMRS)
     details = {
-        "tar_nearest": list_nearest_points(verified.nearest),
+        "tar_nearest": list_points(verified.nearest, NEAREST_KEYS),
         "templates": {"count": verified.templates, "failed": verified.failed},
     }
     return _make_verification(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,14 +18,30 @@ from facekeep.lab.evaluate.scores import Histogram, Scores
 from facekeep.lab.evaluate.templates import NearestPoint
 
 __all__ = [
+    "NEAREST_KEYS",
+    "OPERATING_KEYS",
     "Evaluation",
     "Evidence",
     "Pair",
     "Result",
     "format_rate",
-    "list_nearest_points",
-    "list_operating_points",
+    "list_points",
 ]
+
+OPERATING_KEYS: Final = (
+    *("tar", "low", "high", "threshold", "fmr", "fmr_low", "fmr_high"),
+    *("tar_acquired", "mated", "non_mated", "supported"),
+)
+"""What JSON shows of an operating point of verification."""
+
+NEAREST_KEYS: Final = ("tar", "threshold", "fmr")
+"""What JSON shows of an operating point of IJB as it is commonly told."""
+
+_SEARCH_KEYS: Final = (
+    *("fnir", "low", "high", "threshold", "fpir", "fpir_low", "fpir_high"),
+    *("fnir_acquired", "supported"),
+)
+_RATES: Final = ("fmr", "fpir")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -79,8 +95,8 @@ class Result:
             "accuracy": self.accuracy,
             "accuracy_sd": self.accuracy_sd,
             "folds": [{"accuracy": a, "threshold": t} for a, t in self.folds] or None,
-            "tar": list_operating_points(self.tar) or None,
-            "stated": list_operating_points(self.stated) or None,
+            "tar": list_points(self.tar) or None,
+            "stated": list_points(self.stated) or None,
             "eer": self.eer,
             **({} if self.identified is None else _list_searches(self.identified)),
             "conditions": None if self.conditions is None else self.conditions.document(),
@@ -152,36 +168,26 @@ def format_rate(rate: float) -> str:
     return f"{float(mantissa):g}e{int(exponent)}"
 
 
-def list_operating_points(points: Sequence[OperatingPoint]) -> dict[str, dict[str, Any]]:
-    """Give operating points of verification by their target rate, as JSON shows them."""
+def list_points(
+    points: Sequence[OperatingPoint | SearchPoint | NearestPoint],
+    keys: Sequence[str] = OPERATING_KEYS,
+) -> dict[str, dict[str, Any]]:
+    """Give operating points by their target rate, as JSON shows them.
+
+    Args:
+        points: The points.
+        keys: What JSON shows of each: attributes; ``fmr`` and ``fpir`` are those measured.
+    """
     return {
-        format_rate(each.fmr): {
-            "tar": each.tar,
-            "low": each.low,
-            "high": each.high,
-            "threshold": each.threshold,
-            "fmr": each.measured_fmr,
-            "fmr_low": each.fmr_low,
-            "fmr_high": each.fmr_high,
-            "tar_acquired": each.tar_acquired,
-            "mated": each.mated,
-            "non_mated": each.non_mated,
-            "supported": each.supported,
+        format_rate(_find_target(each)): {
+            key: getattr(each, f"measured_{key}" if key in _RATES else key) for key in keys
         }
         for each in points
     }
 
 
-def list_nearest_points(points: Sequence[NearestPoint]) -> dict[str, dict[str, Any]]:
-    """Give operating points of IJB as they are commonly told, by their target rate."""
-    return {
-        format_rate(each.fmr): {
-            "tar": each.tar,
-            "threshold": each.threshold,
-            "fmr": each.measured_fmr,
-        }
-        for each in points
-    }
+def _find_target(point: OperatingPoint | SearchPoint | NearestPoint) -> float:
+    return point.fpir if isinstance(point, SearchPoint) else point.fmr
 
 
 def _count_comparisons(scores: Scores) -> dict[str, int]:
@@ -198,8 +204,9 @@ def _list_searches(found: SearchResult) -> dict[str, Any]:
     return {
         "rank_1": found.rank_1,
         "cmc": list(found.cmc),
-        "fnir": _list_points(found.points),
-        "stated_fnir": _list_points(found.stated, stated=True) or None,
+        "fnir": list_points(found.points, _SEARCH_KEYS),
+        # A rate stated for comparisons says nothing of how many strangers are enough.
+        "stated_fnir": list_points(found.stated, _SEARCH_KEYS[:-1]) or None,
         "gallery": {"people": found.people, "failed_to_enrol": found.failed_to_enroll},
         "probes": {
             "mated": found.mated,
@@ -207,24 +214,4 @@ def _list_searches(found: SearchResult) -> dict[str, Any]:
             "strangers": found.strangers,
             "strangers_failed": found.strangers_failed,
         },
-    }
-
-
-def _list_points(
-    points: Sequence[SearchPoint], *, stated: bool = False
-) -> dict[str, dict[str, Any]]:
-    return {
-        format_rate(each.fpir): {
-            "fnir": each.fnir,
-            "low": each.low,
-            "high": each.high,
-            "threshold": each.threshold,
-            "fpir": each.measured_fpir,
-            "fpir_low": each.fpir_low,
-            "fpir_high": each.fpir_high,
-            "fnir_acquired": each.fnir_acquired,
-            # A rate stated for comparisons says nothing of how many strangers are enough.
-            **({} if stated else {"supported": each.supported}),
-        }
-        for each in points
     }

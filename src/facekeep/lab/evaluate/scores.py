@@ -7,6 +7,7 @@ non-mated one is left out, so that failing does not lower the FMR.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -14,7 +15,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from facekeep.errors import InputError
-from facekeep.lab.evaluate._checks import FAILED, check_cosines, check_labels, number_people
 
 __all__ = [
     "FAILED",
@@ -26,14 +26,94 @@ __all__ = [
     "at_least",
     "build_scores",
     "build_unnamed_scores",
+    "check_cosines",
+    "check_labels",
+    "check_rates",
+    "check_templates",
     "count_scores",
+    "find_acquired",
+    "number_people",
     "trace_curve",
 ]
+
+FAILED: Final = -2.0
+"""Score of a comparison in which a sample failed to acquire: it never matches."""
+
+_ROUNDING: Final = 1e-3  # far more than float32 needs, far less than another measure would show
+
+Floats = NDArray[np.floating[Any]]
+
+
+def check_cosines(values: ArrayLike, what: str = "scores") -> Floats:
+    """Return scores as a one-dimensional array of float32 or float64.
+
+    Raises:
+        InputError: One of them is neither a cosine nor ``FAILED``.
+    """
+    scores = np.asarray(values)
+    if scores.dtype not in (np.float32, np.float64):
+        scores = scores.astype(np.float64)
+    if scores.ndim != 1:
+        raise InputError(f"{what} must have one dimension, not {scores.ndim}")
+    # The negation catches NaN as well, which is within no bounds.
+    wrong = ~((np.abs(scores) <= 1 + _ROUNDING) | (scores == FAILED))
+    if wrong.any():
+        place = int(wrong.argmax())
+        raise InputError(f"{what} must be cosines, -1 to 1: number {place} is {scores[place]}")
+    return scores
+
+
+def check_labels(values: ArrayLike, count: int, what: str) -> NDArray[Any]:
+    """Return labels as an array; InputError unless there are ``count``, in one dimension."""
+    array = np.asarray(values)
+    if array.shape != (count,):
+        raise InputError(f"{what} must have the shape ({count},), not {array.shape}")
+    return array
+
+
+def number_people(person: ArrayLike, count: int) -> tuple[NDArray[np.int32], int]:
+    """Number people from 0 in the order of their names: ``(n,)`` int32, and how many there are."""
+    names, numbers = np.unique(check_labels(person, count, "person"), return_inverse=True)
+    return numbers.astype(np.int32), len(names)
+
+
+def check_templates(rows: ArrayLike) -> NDArray[np.float32]:
+    """Return templates as float32 ``(n, d)``.
+
+    Raises:
+        InputError: A row is neither of unit length nor zero, which says that it failed.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        matrix = np.asarray(rows, np.float32)
+        if matrix.ndim != 2:
+            raise InputError(f"templates must have two dimensions, not {matrix.ndim}")
+        squares = np.einsum("ij,ij->i", matrix, matrix)
+    wrong = ~((np.abs(squares - 1) <= _ROUNDING) | (squares == 0))
+    if wrong.any():
+        place = int(wrong.argmax())
+        raise InputError(
+            f"templates must be rows of unit length, or zeros where acquiring failed: "
+            f"row {place} is neither"
+        )
+    return matrix
+
+
+def check_rates(values: Sequence[float], what: str = "FMR") -> tuple[float, ...]:
+    """Return target rates as floats; InputError for one that is not between 0 and 1."""
+    for value in values:
+        if not 0 < value < 1:
+            raise InputError(f"a target {what} must lie between 0 and 1, and {value} does not")
+    return tuple(map(float, values))
+
+
+def find_acquired(matrix: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Tell which templates are not zeros: bool ``(n,)``."""
+    return np.asarray(matrix.any(axis=1), np.bool_)
+
 
 _BINS: Final = 2000
 _CHUNK: Final = 1 << 16  # comparisons weighed at once: their weights stay in the cache
 
-Floats = NDArray[np.floating[Any]]
 Weights = NDArray[np.float64]
 
 
@@ -279,17 +359,12 @@ class Curve:
         fnmr: float64 ``(n,)``, from the share that failed up to 1.
         eer: Equal error rate: where the line between the two neighboring points with FMR at or
             above and below FNMR has both equal.
-        eer_threshold: The highest cosine at which FMR is not below FNMR.
-        auc: Area under the ROC curve: how often a mated comparison scores higher than a non-mated
-            one, ties counted half.
     """
 
     thresholds: Rates
     fmr: Rates
     fnmr: Rates
     eer: float
-    eer_threshold: float
-    auc: float
 
 
 def trace_curve(scores: Scores, *, points: int = 300) -> Curve:
@@ -309,10 +384,8 @@ def trace_curve(scores: Scores, *, points: int = 300) -> Curve:
         if not count:
             raise InputError(f"a curve needs mated and non-mated comparisons: none is {kind}")
     thresholds = _thresholds(scores, points)
-    eer, limit = _equal_error(scores)
-    return Curve(
-        thresholds, scores.fmr(thresholds), scores.fnmr(thresholds), eer, limit, _area(scores)
-    )
+    rates = scores.fmr(thresholds), scores.fnmr(thresholds)
+    return Curve(thresholds, *rates, _equal_error(scores))
 
 
 def _thresholds(scores: Scores, points: int) -> Rates:
@@ -333,7 +406,7 @@ def _places(count: int, points: int) -> NDArray[np.intp]:
     return np.union1d(near, np.linspace(0, count - 1, min(count, points)).astype(np.intp))
 
 
-def _equal_error(scores: Scores) -> tuple[float, float]:
+def _equal_error(scores: Scores) -> float:
     low, high = -_BEYOND, _BEYOND
     while low < (middle := (low + high) / 2) < high:
         if _excess(scores, middle) >= 0:
@@ -342,16 +415,9 @@ def _equal_error(scores: Scores) -> tuple[float, float]:
             high = middle
     above, below = _excess(scores, low), _excess(scores, high)
     fmr = scores.fmr([low, high])
-    limit = float(at_least(low, scores.mated.dtype))
-    return float(fmr[0] + (fmr[1] - fmr[0]) * above / (above - below)), limit
+    return float(fmr[0] + (fmr[1] - fmr[0]) * above / (above - below))
 
 
 def _excess(scores: Scores, threshold: float) -> float:
     """FMR less FNMR: falls as the threshold rises, from at least 0 to -1."""
     return float((scores.fmr(threshold) - scores.fnmr(threshold))[0])
-
-
-def _area(scores: Scores) -> float:
-    higher: Any = np.nextafter(scores.mated, scores.mated.dtype.type(np.inf))
-    beaten = 1 - (scores.fmr(scores.mated) + scores.fmr(higher)) / 2
-    return float(beaten.sum() / (len(scores.mated) + scores.mated_failed))

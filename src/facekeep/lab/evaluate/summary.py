@@ -196,9 +196,9 @@ def _list_searches(results: Sequence[Result]) -> Iterator[Table]:
         return
     ranks = [[model, *(_format_rank(each, rank) for rank in _RANKS)] for model, each in found]
     yield Table("", ("model", *(f"rank {rank}" for rank in _RANKS)), ranks)
-    points = [_format_search(model, point) for model, each in found for point in each.points]
+    points = [_format_point(model, point) for model, each in found for point in each.points]
     yield Table("", ("model", "FPIR at most", *_SEARCH), points)
-    stated = [_format_search(model, point) for model, each in found for point in each.stated]
+    stated = [_format_point(model, point) for model, each in found for point in each.stated]
     if stated:
         yield Table(_STATED, ("model", "FMR stated", *_SEARCH[:-1]), [row[:-1] for row in stated])
 
@@ -258,15 +258,20 @@ def _explain_missing_interval(result: Result) -> str:
     return f"{how}: unknown where no draw had an error, or all had the same"
 
 
-def _format_point(model: str, point: OperatingPoint) -> list[str]:
+def _format_point(model: str, point: OperatingPoint | SearchPoint) -> list[str]:
+    if isinstance(point, SearchPoint):
+        target, share = point.fpir, point.fnir
+        measured = format_percent(point.measured_fpir)
+    else:
+        target, share, measured = point.fmr, point.tar, _format_measured(point.measured_fmr)
     return [
         model,
-        format_rate(point.fmr),
+        format_rate(target),
         f"{point.threshold:.4f}",
-        _format_measured(point.measured_fmr),
-        format_percent(point.tar),
+        measured,
+        format_percent(share),
         format_interval(point.low, point.high),
-        _format_support(point.fmr, point.supported),
+        "yes" if point.supported else f"no, needs {math.ceil(3 / target - 1e-9):,}",
     ]
 
 
@@ -274,25 +279,9 @@ def _format_rank(found: SearchResult, rank: int) -> str:
     return format_percent(found.cmc[min(rank, len(found.cmc)) - 1])
 
 
-def _format_search(model: str, point: SearchPoint) -> list[str]:
-    return [
-        model,
-        format_rate(point.fpir),
-        f"{point.threshold:.4f}",
-        format_percent(point.measured_fpir),
-        format_percent(point.fnir),
-        format_interval(point.low, point.high),
-        _format_support(point.fpir, point.supported),
-    ]
-
-
 def format_interval(low: float | None, high: float | None) -> str:
     """Write an interval in per cent."""
     return "unknown" if low is None or high is None else f"{100 * low:.2f} to {100 * high:.2f} %"
-
-
-def _format_support(rate: float, supported: bool) -> str:
-    return "yes" if supported else f"no, needs {math.ceil(3 / rate - 1e-9):,}"
 
 
 def _format_measured(rate: float) -> str:

@@ -16,11 +16,16 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from facekeep.errors import InputError
-from facekeep.lab.evaluate._checks import check_labels, check_rates, find_acquired
 from facekeep.lab.evaluate.bootstrap import RESAMPLES
 from facekeep.lab.evaluate.metrics import OperatingPoint, measure_at_rates
 from facekeep.lab.evaluate.pairs import score_pairs
-from facekeep.lab.evaluate.scores import Scores, build_scores
+from facekeep.lab.evaluate.scores import (
+    Scores,
+    build_scores,
+    check_labels,
+    check_rates,
+    find_acquired,
+)
 
 __all__ = [
     "IJB_FMRS",

@@ -17,6 +17,7 @@ except ModuleNotFoundError as _error:
 from facekeep.lab.nn.checkpoint import (
     load_checkpoint,
     network_of,
+    read_network,
     read_state,
     recognize,
     save_checkpoint,
@@ -24,7 +25,6 @@ from facekeep.lab.nn.checkpoint import (
 from facekeep.lab.nn.cost import NetworkCost, cost
 from facekeep.lab.nn.edgeface import MODELS, Architecture, EdgeFace, create_model
 from facekeep.lab.nn.export import export_onnx
-from facekeep.lab.nn.reading import read_network
 
 __all__ = [
     "MODELS",

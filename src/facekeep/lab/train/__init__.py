@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from facekeep.lab.train.config import Recipe
+from facekeep.lab.train.recipe import Recipe
 
 if TYPE_CHECKING:
     from facekeep.lab.train.run import TrainingResult, train

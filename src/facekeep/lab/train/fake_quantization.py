@@ -10,18 +10,20 @@ besides the network's own.
 from __future__ import annotations
 
 import json
-import math
+import sys
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final, Literal
 
 import torch
+from msgspec import Meta, MsgspecError, Struct, to_builtins
+from msgspec.json import decode
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from facekeep._internal.files import printable, why
+from facekeep._internal.tables import check_fields
 from facekeep.errors import InputError
 
 __all__ = [
@@ -33,19 +35,9 @@ __all__ = [
 ]
 
 _LEVELS: Final = 255  # steps between the ends of an activation's range
-_SIGNED: Final = (127, 64)  # largest weights of 8 bits, and of 7
-_UNREADABLE: Final = (  # what JSON of any form may raise
-    ValueError,
-    TypeError,
-    KeyError,
-    AttributeError,
-    OverflowError,
-    RecursionError,
-)
 
 
-@dataclass(frozen=True, slots=True)
-class ActivationGrid:
+class ActivationGrid(Struct, frozen=True, forbid_unknown_fields=True):
     """The numbers that an activation is rounded to: 256 in a row, one of which is 0.
 
     Attributes:
@@ -53,17 +45,14 @@ class ActivationGrid:
         zero: How many of them are below 0.
     """
 
-    step: float
-    zero: int
+    step: Annotated[float, Meta(gt=0, le=sys.float_info.max)]
+    zero: Annotated[int, Meta(ge=0, le=_LEVELS)]
 
     def __post_init__(self) -> None:
-        finite = self.step > 0 and math.isfinite(self.step)
-        if not (finite and self.zero in range(_LEVELS + 1)):
-            raise ValueError(f"no grid has a step of {self.step} and its zero at {self.zero}")
+        check_fields(self)
 
 
-@dataclass(frozen=True, slots=True)
-class QuantizedLayer:
+class QuantizedLayer(Struct, frozen=True, forbid_unknown_fields=True):
     """What is rounded around a layer besides its weights.
 
     Attributes:
@@ -75,8 +64,7 @@ class QuantizedLayer:
     output: ActivationGrid | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class FakeQuantization:
+class FakeQuantization(Struct, frozen=True, forbid_unknown_fields=True):
     """What is rounded in a network.
 
     Attributes:
@@ -85,11 +73,11 @@ class FakeQuantization:
     """
 
     layers: Mapping[str, QuantizedLayer]
-    most: int = _SIGNED[0]
+    most: Literal[127, 64] = 127
 
     def serialize(self) -> bytes:
         """Return it as the file that `read_fake_quantization` reads."""
-        return (json.dumps(asdict(self), indent=1) + "\n").encode()
+        return (json.dumps(to_builtins(self), indent=1) + "\n").encode()
 
 
 def read_fake_quantization(path: Path) -> FakeQuantization:
@@ -99,10 +87,10 @@ def read_fake_quantization(path: Path) -> FakeQuantization:
         InputError: It cannot be read, or is no such file.
     """
     try:
-        return _parse(json.loads(path.read_bytes()))
+        return decode(path.read_bytes(), type=FakeQuantization)
     except OSError as error:
         raise InputError(f"cannot read {printable(path)}: {why(error)}") from error
-    except _UNREADABLE as error:
+    except (MsgspecError, RecursionError, UnicodeDecodeError) as error:
         raise InputError(
             f"{printable(path)} does not say what is rounded: give the file that fine-tuning by"
             " quantization wrote",
@@ -192,18 +180,3 @@ class _Round(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         (inside,) = ctx.saved_tensors
         return gradients[0] * inside, None, None, None
-
-
-def _parse(document: Any) -> FakeQuantization:
-    layers = {
-        str(name): QuantizedLayer(
-            **{
-                side: None if each is None else ActivationGrid(**each)
-                for side, each in layer.items()
-            }
-        )
-        for name, layer in document["layers"].items()
-    }
-    if document["most"] not in _SIGNED:
-        raise ValueError
-    return FakeQuantization(layers, document["most"])

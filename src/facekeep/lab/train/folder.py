@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from facekeep.errors import InputError
-from facekeep.lab.train.config import OPTIONS, Recipe
-from facekeep.lab.train.recipe import read_recipe_file, recipe_toml
+from facekeep.lab.train.recipe import OPTIONS, Recipe, read_recipe_file, recipe_toml
 from facekeep.models.files import cannot_write, keep
 
 __all__ = ["KEPT_OUT", "RECIPE", "begin", "make", "require_new", "require_run", "resumed_recipe"]

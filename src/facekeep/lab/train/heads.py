@@ -7,12 +7,17 @@ The classes may be too many for one processor: each process of a run holds a par
 processes' embeddings meet every part, and the softmax is put together from the parts. The loss is
 that of the whole batch over all classes, the same in every process, and a run on any number of
 processes is the same run but for rounding.
+
+A margin says how much harder a head makes the comparison of a face with its own class. Every margin
+falls as the angle grows, all the way to 180 degrees, so that a gradient always draws the embedding
+toward its center.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -21,11 +26,70 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from facekeep.errors import InputError
-from facekeep.lab.train.margin import ArcFace, CosFace, Margin
 from facekeep.lab.train.parallel import Parallel, shard
 from facekeep.lab.train.partial_fc import RowAdamW, sample_classes
 
-__all__ = ["Head", "Kind", "make_head"]
+__all__ = ["ArcFace", "CosFace", "Head", "Kind", "Margin", "make_head"]
+
+# Keeps the sine's gradient finite in float32 where the angle is 0 or 180 degrees.
+_LEAST_SQUARED_SINE = 1e-6
+
+
+@dataclass(frozen=True, slots=True)
+class CosFace:
+    """Take the margin off the cosine: ``cos t - m`` (Wang et al., arXiv 1801.09414).
+
+    Attributes:
+        margin: m, in cosine; 0 to below 1.
+
+    Raises:
+        InputError: The margin is out of range.
+    """
+
+    margin: float = 0.4
+
+    def __post_init__(self) -> None:
+        _check("cosface", self.margin, 1.0, "1")
+
+    def __call__(self, cosines: Tensor) -> Tensor:
+        """Apply the margin to cosines of any shape."""
+        return cosines - self.margin
+
+
+@dataclass(frozen=True, slots=True)
+class ArcFace:
+    """Add the margin to the angle: ``cos(t + m)`` (Deng et al., arXiv 1801.07698).
+
+    Beyond ``t = pi - m``, where the cosine of the sum would rise again, it goes on as
+    ``cos t - (1 - cos m)``: without a step, and still falling.
+
+    Attributes:
+        margin: m, in radians; 0 to below pi / 2.
+
+    Raises:
+        InputError: The margin is out of range.
+    """
+
+    margin: float = 0.5
+
+    def __post_init__(self) -> None:
+        _check("arcface", self.margin, math.pi / 2, "pi / 2")
+
+    def __call__(self, cosines: Tensor) -> Tensor:
+        """Apply the margin to cosines of any shape."""
+        cos_m, sin_m = math.cos(self.margin), math.sin(self.margin)
+        sines = (1 - cosines.square()).clamp(min=_LEAST_SQUARED_SINE).sqrt()
+        turned = cosines * cos_m - sines * sin_m
+        return turned.where(cosines > -cos_m, cosines - (1 - cos_m))
+
+
+Margin = CosFace | ArcFace
+
+
+def _check(kind: str, margin: float, end: float, end_name: str) -> None:
+    if not 0 <= margin < end:
+        raise InputError(f"the margin of {kind} must be 0 to below {end_name}, not {margin!r}")
+
 
 Kind = Literal["softmax", "cosface", "arcface"]
 
@@ -107,8 +171,7 @@ class Head(nn.Module):
         parallel: Parallel,
     ) -> None:
         super().__init__()
-        _check_sizes(width, classes, parallel.world)
-        _check_rates(scale, sample_rate)
+        _check_sizes(classes, parallel.world)
         self.margin, self.scale = margin, scale
         self.width, self.classes = width, classes
         self.sample_rate, self.seed, self.parallel = sample_rate, seed, parallel
@@ -308,17 +371,8 @@ def _margin(kind: str, margin: float | None) -> Margin | None:
     return chosen() if margin is None else chosen(margin)
 
 
-def _check_sizes(width: int, classes: int, world: int) -> None:
-    if width < 1:
-        raise InputError(f"the embeddings' width must be at least 1, not {width}")
+def _check_sizes(classes: int, world: int) -> None:
     if classes < 2:
         raise InputError(f"a head needs at least 2 identities to tell apart, not {classes}")
     if classes < world:
         raise InputError(f"{classes} classes cannot be shared by {world} processes; start fewer")
-
-
-def _check_rates(scale: float, sample_rate: float) -> None:
-    if not 0 < scale < math.inf:
-        raise InputError(f"the scale must be above 0, not {scale!r}")
-    if not 0 < sample_rate <= 1:
-        raise InputError(f"sample_rate must be above 0 to 1, not {sample_rate!r}")

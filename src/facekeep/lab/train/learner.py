@@ -1,4 +1,4 @@
-"""What learns, and one step of its learning."""
+"""What learns, its optimizers, the losses of distillation, and one step of its learning."""
 
 from __future__ import annotations
 
@@ -8,23 +8,156 @@ from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.nn.parallel import DistributedDataParallel
 
 from facekeep.errors import InputError, RuntimeUnavailable
 from facekeep.lab.datasets.source import Source
 from facekeep.lab.nn import EdgeFace
-from facekeep.lab.train.config import Recipe
-from facekeep.lab.train.distill import distill_loss
 from facekeep.lab.train.ema import Ema
 from facekeep.lab.train.embedding import embed_faces, pick_first_of_each
 from facekeep.lab.train.fake_quantization import FakeQuantizationMode, read_fake_quantization
 from facekeep.lab.train.heads import Head, make_head
-from facekeep.lab.train.optimizers import TIMES, make_optimizers
 from facekeep.lab.train.parallel import Parallel
 from facekeep.lab.train.pixels import normalize, resize_images
+from facekeep.lab.train.recipe import Recipe
 from facekeep.lab.train.teacher_targets import Targets
 
-__all__ = ["Learner", "choose_precision"]
+__all__ = [
+    "TIMES",
+    "Learner",
+    "choose_precision",
+    "cosine_loss",
+    "distill_loss",
+    "make_optimizers",
+    "relational_loss",
+]
+
+
+def distill_loss(
+    student: Tensor,
+    teachers: Sequence[Tensor],
+    *,
+    parallel: Parallel | None = None,
+) -> Tensor:
+    """Measure how far a student is from its teachers, in float32 also under autocast.
+
+    A teacher of the student's width counts by `cosine_loss`, one of another width, which lives in
+    another space, by `relational_loss`.
+
+    Args:
+        student: ``(n, d)``, this process's part of the batch; n is the same in every process.
+        teachers: What each teacher makes of the same faces, ``(n, its width)``.
+        parallel: The processes that share the batch; None for a single one.
+
+    Returns:
+        The mean of the teachers' losses over the batch of all processes: the same number
+        in every process. The mean of the processes' gradients (``DistributedDataParallel``) is
+        that of one process with the whole batch.
+
+    Raises:
+        InputError: The shapes do not fit.
+    """
+    parallel = parallel or Parallel()
+    _check_rows(student, teachers)
+    with torch.autocast(student.device.type, enabled=False):
+        everyone = parallel.gather(_real(student))
+        losses = [_loss(everyone, parallel.gather(_real(rows))) for rows in teachers]
+    return torch.stack(losses).sum() / len(losses)
+
+
+def cosine_loss(student: Tensor, teacher: Tensor) -> Tensor:
+    """Return the mean of ``1 - cosine`` between the rows of two ``(n, d)``: 0 to 2."""
+    cosines = (functional.normalize(student) * functional.normalize(teacher)).sum(1)
+    return 1 - cosines.mean()
+
+
+def relational_loss(student: Tensor, teacher: Tensor) -> Tensor:
+    """Compare two spaces by how alike each finds two faces (cf. Tung & Mori, arXiv 1907.09682).
+
+    Args:
+        student: ``(n, d)``, n at least 2.
+        teacher: ``(n, e)``; e may differ from d.
+
+    Returns:
+        The mean over all pairs of different rows of the squared difference of their cosines.
+
+    Raises:
+        InputError: There is only one row.
+    """
+    count = len(student)
+    if count < 2:
+        raise InputError("a teacher of another width needs at least 2 faces a batch; raise it")
+    difference = _cosines(student) - _cosines(teacher)
+    return difference.square().sum() / (count * (count - 1))
+
+
+def _loss(student: Tensor, teacher: Tensor) -> Tensor:
+    if student.shape == teacher.shape:
+        return cosine_loss(student, teacher)
+    return relational_loss(student, teacher)
+
+
+def _cosines(rows: Tensor) -> Tensor:
+    directions = functional.normalize(rows)
+    return directions @ directions.T
+
+
+def _real(rows: Tensor) -> Tensor:
+    return rows.to(torch.promote_types(rows.dtype, torch.float32))
+
+
+def _check_rows(student: Tensor, teachers: Sequence[Tensor]) -> None:
+    for rows in (student, *teachers):
+        if rows.ndim != 2 or not len(rows) or len(rows) != len(student):
+            shapes = ", ".join(str(tuple(each.shape)) for each in (student, *teachers))
+            raise InputError(f"expected a row for each face from student and teachers: {shapes}")
+
+
+TIMES: Final = "times"
+"""Key of a group of parameters: what the learning rate is multiplied by for it."""
+
+_MUON_TIMES: Final = 3.0  # it bears longer steps than AdamW
+
+
+def make_optimizers(
+    model: EdgeFace, kind: str, weight_decay: float
+) -> tuple[torch.optim.Optimizer, ...]:
+    """Make what turns a network's gradients into steps; see `TIMES`.
+
+    Biases, norms and layer scales are spared the weight decay, which is for matrices and kernels.
+
+    Args:
+        model: The network.
+        kind: ``adamw``; or ``muon`` (Jordan 2024; steps scaled as in arXiv 2502.16982) for the
+            matrices of the layers between stem and head, and AdamW for all else.
+        weight_decay: The decay.
+    """
+    matrices = _matrices(model) if kind == "muon" else []
+    inside = {id(each) for each in matrices}
+    rest = [each for each in model.parameters() if id(each) not in inside]
+    groups: list[dict[str, Any]] = [
+        {"params": [each for each in rest if each.ndim > 1], "weight_decay": weight_decay},
+        {"params": [each for each in rest if each.ndim <= 1], "weight_decay": 0.0},
+    ]
+    adamw = torch.optim.AdamW(groups, lr=0.0)
+    if not matrices:
+        return (adamw,)
+    # A decay is multiplied by the rate, which must not make it stronger here than elsewhere.
+    muon = torch.optim.Muon(
+        [{"params": matrices, TIMES: _MUON_TIMES}],
+        lr=0.0,
+        weight_decay=weight_decay / _MUON_TIMES,
+        adjust_lr_fn="match_rms_adamw",
+    )
+    return adamw, muon
+
+
+def _matrices(model: EdgeFace) -> list[Tensor]:
+    last = {id(each) for each in model.head.parameters()}
+    layers = (each for each in model.modules() if isinstance(each, nn.Linear))
+    return [layer.weight for layer in layers if id(layer.weight) not in last]
+
 
 _IMPRINTS: Final = 20_000  # faces to begin all classes with, at most, but one of each
 _MOST_IMPRINTED: Final = 8  # of a class

@@ -1,11 +1,17 @@
-"""The loop under every training run: steps, log rows and checkpoints, from any step to the last."""
+"""The loop under every training run: steps, log rows and checkpoints, from any step to the last.
+
+Ctrl-C and the system's request to end wait until the step in hand is done.
+"""
 
 from __future__ import annotations
 
+import signal
+import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
@@ -13,13 +19,58 @@ import torch
 from torch import Tensor, nn
 
 from facekeep.errors import ModelCorrupt
-from facekeep.lab.train.interrupt import Stop, stop_gently
 from facekeep.lab.train.log import Log, LossMeans
 from facekeep.lab.train.parallel import Parallel
 from facekeep.lab.train.schedule import LearningRate
 from facekeep.lab.train.training_state import CHECKPOINT, load_training_state, save_training_state
 
-__all__ = ["LOG", "Trainer", "Watch", "unwatched"]
+__all__ = ["LOG", "Stop", "Trainer", "Watch", "stop_gently", "unwatched"]
+
+_SIGNALS: Final = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+)
+
+
+@dataclass(slots=True)
+class Stop:
+    """Whether the run was asked to stop."""
+
+    asked: bool = False
+
+
+@contextmanager
+def stop_gently(*, patient: bool = False) -> Iterator[Stop]:
+    """Note SIGINT, SIGTERM or SIGHUP instead of dying of it; one that is ignored stays so.
+
+    Outside the main thread, where signals cannot be caught, nothing changes.
+
+    Args:
+        patient: Note every one. Else a second one acts at once. The launcher of several processes
+            repeats the user's Ctrl-C to each of them.
+    """
+    stop = Stop()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    handlers = {number: signal.getsignal(number) for number in _SIGNALS}
+    before = {number: each for number, each in handlers.items() if each != signal.SIG_IGN}
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    def note(number: int, frame: Any) -> None:
+        stop.asked = True
+        if not patient:
+            restore()
+
+    for number in before:
+        signal.signal(number, note)
+    try:
+        yield stop
+    finally:
+        restore()
+
 
 LOG: Final = "log.csv"
 

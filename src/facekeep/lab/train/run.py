@@ -6,7 +6,7 @@ import dataclasses
 import logging
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -15,16 +15,18 @@ from facekeep.errors import InputError
 from facekeep.lab.datasets.augment import PRESETS
 from facekeep.lab.datasets.source import Source, select
 from facekeep.lab.datasets.training_set import open_source
+from facekeep.lab.evaluate.crops import has_face_in_place
 from facekeep.lab.evaluate.plots import require_matplotlib
-from facekeep.lab.evaluate.result import list_operating_points
-from facekeep.lab.train.config import Recipe
+from facekeep.lab.evaluate.result import list_points
 from facekeep.lab.train.embedder_loop import EmbedderTrainer
+from facekeep.lab.train.embedding import read_face
 from facekeep.lab.train.folder import KEPT_OUT, begin, require_new
-from facekeep.lab.train.holdout import Holdout, Measured
+from facekeep.lab.train.holdout import Holdout, Measured, hold_out_people
 from facekeep.lab.train.learner import Learner
 from facekeep.lab.train.loader import Loader
 from facekeep.lab.train.loop import Watch, unwatched
 from facekeep.lab.train.parallel import Parallel, from_environment
+from facekeep.lab.train.recipe import Recipe
 from facekeep.lab.train.results import (
     Registered,
     TrainingResult,
@@ -34,20 +36,43 @@ from facekeep.lab.train.results import (
     require_free,
     write_results,
 )
-from facekeep.lab.train.sample import count_misplaced
 from facekeep.lab.train.schedule import (
     count_holdout,
     count_workers,
     fill_defaults,
     make_schedule,
 )
-from facekeep.lab.train.split import hold_out_people
 from facekeep.lab.train.start import find_origin, make_starting_model
 from facekeep.lab.train.teacher import open_teacher
 from facekeep.lab.train.teacher_targets import FULL_SIDE, CachedTargets, Targets, live_targets
 from facekeep.models.files import keep
+from facekeep.pipeline.detect import Detector
+from facekeep.runtime import RuntimeOptions
 
-__all__ = ["TrainingResult", "train"]
+__all__ = ["TrainingResult", "count_misplaced", "train"]
+
+_LOOKS: Final = 24
+_SIDE: Final = 112
+
+
+def count_misplaced(source: Source) -> tuple[int, int]:
+    """Look at a few images, spread over the source.
+
+    Returns:
+        In how many of them no face is found where an aligned crop has it, and how many were looked
+        at.
+    """
+    places = np.unique(np.linspace(0, len(source) - 1, _LOOKS).astype(int))
+    looked = wrong = 0
+    with Detector(options=RuntimeOptions(threads=1)) as detector:
+        for place in places:
+            face = read_face(source, int(place), _SIDE)
+            if face is None:
+                continue
+            looked += 1
+            wrong += not has_face_in_place(detector, face)
+    return wrong, looked
+
 
 _log = logging.getLogger(__name__)
 
@@ -156,7 +181,7 @@ class _Job:
         if not self.parallel.is_main:
             return TrainingResult(finished=True, step=step)
         points = () if measured is None else measure_holdout(measured)
-        facts = self._facts(corrupt) | {"tar": list_operating_points(points) or None}
+        facts = self._facts(corrupt) | {"tar": list_points(points) or None}
         model = self.learner.averaged
         summary = write_results(self.folder, model, facts)
         registered = None if name is None else self._register(name, measured)
@@ -195,7 +220,7 @@ class _Job:
             batch=self.batch // self.parallel.world,
             size=self._side(),
             seed=self.recipe.seed,
-            augment=PRESETS[self.recipe.augment](),
+            augment=PRESETS[self.recipe.augment],
             rank=self.parallel.rank,
             world=self.parallel.world,
             workers=count_workers(self.recipe, here),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from facekeep.errors import InputError
-from facekeep.lab.train.config import Recipe
+from facekeep.lab.train.recipe import Recipe
 
 __all__ = [
     "LearningRate",

@@ -11,7 +11,6 @@ from msgspec import Meta, Struct, structs
 from facekeep._internal.files import open_regular, why
 from facekeep._internal.tables import check_fields, convert_table
 from facekeep.errors import ConfigError, FacekeepError
-from facekeep.lab.train.folder import require_run
 
 __all__ = [
     "RECIPE",
@@ -80,6 +79,8 @@ def read_recipe(kind: type[Kind], folder: Path) -> Kind:
         InputError: There is no run in the folder.
         ConfigError: The recipe is damaged.
     """
+    from facekeep.lab.train.folder import require_run  # here: it imports numpy
+
     file = require_run(folder / RECIPE)
     try:
         with open_regular(file) as stream:

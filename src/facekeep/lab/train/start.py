@@ -18,7 +18,7 @@ from facekeep.lab.nn import (
     read_state,
 )
 from facekeep.lab.nn.shapes import full_rank
-from facekeep.lab.train.config import Recipe
+from facekeep.lab.train.recipe import Recipe
 from facekeep.models import ModelEntry, checkpoint_path, entry, list_models
 from facekeep.models.resolve import pull_hint
 

@@ -51,7 +51,7 @@ def detection_loss(rows: list[Tensor], faces: list[FaceLabels], side: int) -> Te
     """Weigh the answers to a batch of square images.
 
     Args:
-        rows: Of each stride ``(n, cells, 16)``, as `nn.FaceDetector` gives them.
+        rows: Of each stride ``(n, cells, 16)``, as `nn.DetectorNetwork` gives them.
         faces: The faces of each image.
         side: Of the images, in pixels.
 

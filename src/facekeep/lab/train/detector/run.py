@@ -12,8 +12,7 @@ from msgspec import structs
 from torch import Tensor
 
 from facekeep.lab.datasets.annotated import AnnotatedPhotos, open_annotated, split_by_person
-from facekeep.lab.nn.detector import DetectorNetwork, begin_evenly, load_yunet
-from facekeep.lab.nn.detector_export import export_detector
+from facekeep.lab.nn.detector import DetectorNetwork, begin_evenly, export_detector, load_yunet
 from facekeep.lab.train.detector.labels import (
     UNSURE,
     FaceLabels,
