@@ -40,8 +40,8 @@ class OptionError(InputError):
         self._names, self._problem = names, problem
 
     def with_flags(self, flags: Mapping[str, str]) -> OptionError:
-        """Return the same error with what the command line calls the options."""
-        return OptionError([flags[name] for name in self._names], self._problem)
+        """Return the same error with what the command line calls those options that it has."""
+        return OptionError([flags.get(name, name) for name in self._names], self._problem)
 
 
 def check_fields(options: msgspec.Struct) -> None:
