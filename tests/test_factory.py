@@ -6,12 +6,15 @@ import inspect
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from facekeep import FaceEngine, RuntimeOptions, Settings, load_settings, open_engine
 from facekeep.config.settings import SETTINGS
-from facekeep.errors import ConfigError, GalleryKeyError, GalleryNotFound
-from facekeep.factory import open_gallery
+from facekeep.errors import ConfigError, GalleryKeyError, GalleryNotFound, ModelNotFound
+from facekeep.factory import chosen_models, open_gallery
 from facekeep.gallery import generate_key
+from facekeep.models import entry
+from facekeep.models.terms import require_allowed
 
 
 def engine_parameters() -> dict[str, inspect.Parameter]:
@@ -19,6 +22,7 @@ def engine_parameters() -> dict[str, inspect.Parameter]:
     found = dict(inspect.signature(FaceEngine).parameters)
     for name in ("read_only", "options", "threads"):
         del found[name]
+    found["terms"] = found["gallery"]  # whoever names a model in a program allows it
     return found | dict(inspect.signature(RuntimeOptions).parameters)
 
 
@@ -44,7 +48,7 @@ def test_defaults_agree_with_the_engines():
     with FaceEngine() as engine:
         assert engine.fmr == Settings().fmr  # None stands for it, so that an FPIR may be given
     for name, parameter in engine_parameters().items():
-        if name not in ("gallery", "fmr"):
+        if name not in ("gallery", "fmr", "terms"):
             assert getattr(Settings(), name) == parameter.default, name
 
 
@@ -57,6 +61,47 @@ def test_without_settings_the_users_own_are_taken(monkeypatch, tmp_path: Path):
     assert load_settings(fmr=1e-2).fmr == 1e-2
     with open_engine() as engine:
         assert engine.fmr == 1e-3
+
+
+@pytest.mark.parametrize(
+    ("setting", "name"), [("embedder", "facekeep-xxs"), ("detector", "facekeep-detect")]
+)
+def test_a_model_that_is_not_free_is_used_only_where_it_is_allowed(setting: str, name: str):
+    for terms in ("free", "free, facekeep-xs"):
+        with pytest.raises(ConfigError) as caught:
+            open_engine(Settings(**{setting: name, "terms": terms}))
+        assert str(caught.value) == (
+            f"model {name!r} is for research only, and the terms in use are {terms!r};"
+            f' allow it by its name: terms = "{name}"'
+        )
+    for terms in (name, f"free, {name}", "research", "any"):
+        open_engine(Settings(**{setting: name, "terms": terms})).close()
+
+
+def test_what_is_named_and_free_or_unknown_needs_no_allowance():
+    open_engine(Settings(embedder="sface", detector="yunet", refiner="none")).close()
+    with pytest.raises(ModelNotFound):
+        open_engine(Settings(embedder="nobody"))
+
+
+def test_a_disputed_model_is_not_one_for_research():
+    disputed = entry("edgeface-xxs")
+    for terms in ("free", "research"):
+        with pytest.raises(ConfigError, match="of disputed terms"):
+            require_allowed(disputed, terms)
+    for terms in ("any", "edgeface-xxs", "research, edgeface-xxs"):
+        require_allowed(disputed, terms)
+
+
+def test_the_users_own_models_are_always_allowed():
+    require_allowed(structs.replace(entry("facekeep-xs"), name="mine", terms="own"), "free")
+
+
+def test_chosen_models_are_those_of_the_settings_and_by_default():
+    names = [each.name for each in chosen_models(Settings(refiner="none"))]
+    assert sorted(names) == ["facekeep-orienter", "facekeep-quality", "sface", "yunet"]
+    assert "facekeep-xs" in {each.name for each in chosen_models(Settings(embedder="facekeep-xs"))}
+    assert "sface" not in {each.name for each in chosen_models(Settings(embedder="nobody"))}
 
 
 def test_settings_that_are_wrong_are_refused():

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
+
+from facekeep.config import Settings
+from facekeep.factory import chosen_models
+from facekeep.models.terms import describe_terms
 
 __all__ = ["ABSENT", "PEERS", "Peer"]
 
@@ -50,6 +55,16 @@ class Peer:
 
 _BESIDE = "the weights lie beside it and are counted"
 
+
+def _terms(embedder: str | None = None) -> dict[str, Any]:
+    """Return what the catalog says about the terms of facekeep's networks, with this embedder."""
+    models = chosen_models(Settings(embedder=embedder))
+    return {
+        "commercial": all(model.terms == "free" for model in models),
+        "licence": f"code Apache-2.0; networks {describe_terms(models)}",
+    }
+
+
 _FACEKEEP = Peer(
     name="facekeep",
     title="facekeep (its default: YuNet, refiner, SFace)",
@@ -57,8 +72,7 @@ _FACEKEEP = Peer(
     venv="facekeep",
     install=("{wheel}",),
     search="facekeep, 128 numbers a face",
-    commercial=True,
-    license="code Apache-2.0; YuNet MIT, SFace Apache-2.0, refiner for research",
+    **_terms(),
 )
 
 _OPENCV = Peer(
@@ -97,8 +111,7 @@ PEERS = (
         title="facekeep, its own XXS",
         options={"embedder": "facekeep-xxs"},
         search="facekeep, 512 numbers a face",
-        commercial=False,
-        license="weights for research",
+        **_terms("facekeep-xxs"),
     ),
     replace(
         _FACEKEEP,
@@ -107,8 +120,7 @@ PEERS = (
         options={"embedder": "facekeep-xs"},
         search="",
         searches_as="facekeep-xxs",
-        commercial=False,
-        license="weights for research",
+        **_terms("facekeep-xs"),
     ),
     _OPENCV,
     replace(

@@ -212,25 +212,32 @@ def _wanted_runtimes(settings: Settings) -> set[str]:
 
 
 def _wanted_models(settings: Settings) -> set[str]:
-    from facekeep.models import default_model, entry
+    from facekeep.factory import chosen_models
     from facekeep.pipeline.refine import NONE
 
-    embedder = settings.embedder or default_model("embed")
-    wanted = {
-        settings.detector or default_model("detect"),
-        settings.refiner or default_model("refine"),
-        settings.orienter or default_model("orient"),
-        embedder,
-    }
-    with contextlib.suppress(FacekeepError):  # the check of the models reports it
-        wanted |= {entry(embedder).quality or NONE}
-    return wanted - {NONE}
+    named = {settings.detector, settings.refiner, settings.orienter, settings.embedder}
+    names = {each for each in named if each is not None} - {NONE}
+    return names | {each.name for each in chosen_models(settings)}
+
+
+def _terms(settings: Settings) -> Check:
+    """Say under which terms the models in use stand, and whether the settings allow them."""
+    from facekeep.factory import chosen_models, require_terms
+    from facekeep.models.terms import describe_terms
+
+    detail = describe_terms(chosen_models(settings))
+    try:
+        require_terms(settings)
+    except ConfigError as error:
+        return Check("models", "terms", "fail", f"{detail}; {error}", hint=error.hint)
+    return Check("models", "terms", "ok", detail)
 
 
 def _models(settings: Settings) -> Iterator[Check]:
     from facekeep.models import damaged_models, entry, list_models, verify
 
     wanted = _wanted_models(settings)
+    yield _terms(settings)
     for name in sorted(wanted):
         try:
             status = verify(entry(name))

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from facekeep.config.settings import Settings, default_gallery_path, load_settings
-from facekeep.errors import ConfigError, GalleryNotFound, Hint
+from facekeep.errors import ConfigError, FacekeepError, GalleryNotFound, Hint, ModelError
 
 if TYPE_CHECKING:
     from facekeep.engine import FaceEngine
     from facekeep.gallery import Gallery, Key, Space
+    from facekeep.models import ModelEntry, Task
 
-__all__ = ["open_engine", "open_gallery", "open_key", "space_of"]
+__all__ = ["chosen_models", "open_engine", "open_gallery", "open_key", "require_terms", "space_of"]
 
 _log = logging.getLogger(__name__)
 
@@ -34,7 +35,8 @@ def open_engine(
         embedder: Another embedder than theirs.
 
     Raises:
-        ConfigError: A setting cannot be used.
+        ConfigError: A setting cannot be used, or names a model that the setting ``terms`` does not
+            allow.
         GalleryNotFound: The gallery is to be read, and there is none.
         GalleryKeyError: The key that the settings name cannot be loaded.
         ModelError: A model that the settings name cannot be used.
@@ -43,6 +45,7 @@ def open_engine(
     from facekeep.runtime import RuntimeOptions
 
     settings = load_settings() if settings is None else settings
+    require_terms(settings)
     if gallery != "none":
         _log.debug("gallery: %s, to %s", settings.gallery, gallery)
     if gallery == "write":
@@ -74,6 +77,44 @@ def open_engine(
             threads=settings.threads,
         ),
     )
+
+
+def chosen_models(settings: Settings) -> list[ModelEntry]:
+    """Return the models that the settings choose, those by default included.
+
+    Those that do not exist, or whose entry is damaged, are left out.
+    """
+    from facekeep.models import default_model, entry
+    from facekeep.pipeline.refine import NONE
+
+    found: list[ModelEntry] = []
+    for task, name in _named(settings).items():
+        with suppress(FacekeepError):
+            if (chosen := name or default_model(task)) != NONE:
+                found.append(entry(chosen))
+                if found[-1].quality:
+                    found.append(entry(found[-1].quality))
+    return found
+
+
+def _named(settings: Settings) -> dict[Task, str | None]:
+    return {
+        "detect": settings.detector,
+        "refine": settings.refiner,
+        "orient": settings.orienter,
+        "embed": settings.embedder,
+    }
+
+
+def require_terms(settings: Settings) -> None:
+    """Refuse models that are named but not allowed; those by default are free."""
+    from facekeep.models import entry
+    from facekeep.models.terms import require_allowed
+
+    for name in _named(settings).values():
+        with suppress(ModelError):  # opening it tells of the error
+            if name is not None:
+                require_allowed(entry(name), settings.terms)
 
 
 def open_gallery(settings: Settings, *, create: bool = False, read_only: bool = False) -> Gallery:

@@ -224,33 +224,45 @@ def test_an_export_does_not_replace_the_key(cli, photo_folder, key):
 
 @pytest.mark.slow
 def test_migrate_from_photos(cli, photo_folder):
-    refused = cli("gallery", "migrate", "--embedder", "facekeep-xxs", "--json")
+    refused = cli(
+        "gallery", "migrate", "--embedder", "facekeep-xxs", "--terms", "research", "--json"
+    )
     assert refused.status == 1
     assert refused.json["done"] is False
     assert {each["person"] for each in refused.json["lost"]} == {"Grace Hopper", "Eileen Collins"}
-    table = cli("gallery", "migrate", "--embedder", "facekeep-xxs")
+    table = cli("gallery", "migrate", "--embedder", "facekeep-xxs", "--terms", "research")
     assert table.status == 1
     assert "nothing was changed: 2 people cannot be carried over whole" in table.out
     assert cli("gallery", "info", "--json").json["space"]["model"] == "sface"
     done = cli(
-        *("gallery", "migrate", "--embedder", "facekeep-xxs", "--json"),
+        *("gallery", "migrate", "--embedder", "facekeep-xxs", "--terms", "research", "--json"),
         *("--photos", ".", "--backup", "old.db"),
     )
     assert done.status == 0
     assert done.json["done"] is True
     assert (done.json["from"]["model"], done.json["to"]["model"]) == ("sface", "facekeep-xxs")
     assert (done.json["people"], done.json["from_photos"], done.json["lost"]) == (2, 2, [])
-    found = cli("identify", "hopper2.jpg", "--embedder", "facekeep-xxs", "--fmr", "1e-3", "--json")
+    found = cli(
+        "identify",
+        "hopper2.jpg",
+        "--embedder",
+        "facekeep-xxs",
+        "--terms",
+        "research",
+        "--fmr",
+        "1e-3",
+        "--json",
+    )
     assert found.json["faces"][0]["candidates"][0]["name"] == "Grace Hopper"
     assert cli("gallery", "check").status == 0
     assert cli("identify", "hopper2.jpg", "-g", "old.db").status == 0
-    again = cli("gallery", "migrate", "--embedder", "facekeep-xxs")
+    again = cli("gallery", "migrate", "--embedder", "facekeep-xxs", "--terms", "research")
     assert (again.status, again.out) == (0, "the gallery is of facekeep-xxs already\n")
 
 
 @pytest.mark.slow
 def test_migrate_drops_whom_it_is_told_to(cli, key):
-    words = ("gallery", "migrate", "--embedder", "facekeep-xxs", *key)
+    words = ("gallery", "migrate", "--embedder", "facekeep-xxs", "--terms", "research", *key)
     assert cli(*words, "--drop", "Grace Hopper").status == 1
     assert cli(*words, "--drop", "Nobody").status == 2
     cli("enroll", "Ada", "hopper.jpg", "--review", "off", "--keep-crops", *key)

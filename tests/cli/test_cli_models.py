@@ -36,6 +36,7 @@ def test_list(cli):
             "task",
             "default",
             "state",
+            "terms",
             "weights_licence",
             "training_data",
             "summary",
@@ -46,9 +47,9 @@ def test_list(cli):
     lines = cli("models", "list").out.splitlines()
     assert lines[0].split()[:3] == ["name", "task", "state"]
     (yunet,) = (line for line in lines if line.startswith("yunet "))
-    assert yunet.split() == ["yunet", "(default)", "detect", "ok", "research", "MIT"]
+    assert yunet.split() == ["yunet", "(default)", "detect", "ok", "free", "MIT"]
     assert max(map(len, lines[:-1])) <= 80
-    assert lines[-1].startswith("terms: free for any use; research only, ")
+    assert lines[-1].startswith("terms: free for any use, ")
     offers = [name for name, model in models.items() if model["state"] == "offered"]
     assert "edgeface-xs-gamma-06" in offers
     assert all(
@@ -67,31 +68,53 @@ def test_info(cli):
     assert "space" not in cli("models", "info", "yunet", "--json").json
     lines = cli("models", "info", "sface").out.splitlines()
     assert [line.split()[0] for line in lines[:3]] == ["fact", "name", "summary"]
-    assert any(line.split() == ["terms", "research"] for line in lines)
+    assert any(line.split() == ["terms", "free"] for line in lines)
     assert "weights license" in "\n".join(lines)
     assert "11 MB" in "\n".join(lines)
     assert max(map(len, lines)) <= 80
     assert not re.search(r"None|\[|\{|\de-0", "\n".join(lines))
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("stated", "data", "word"),
-    [
-        ("MIT", "photos of ours", "free"),
-        ("Apache-2.0", "portraits in the public domain", "free"),
-        ("MIT", "WIDER FACE (research use)", "research"),
-        ("CC BY-NC 4.0", "photos of ours", "research"),
-        ("MIT", "not stated", "ask"),
-        ("not stated", "photos of ours", "ask"),
-        ("all rights reserved", "photos of ours", "ask"),
-    ],
-)
-def test_terms_in_one_word(cli, network, stated, data, word):
-    words = ["--name", "mine", "--licence", stated, "--trained-on", data]
+def test_the_users_own_models_are_listed_as_such(cli, network):
+    words = ["--name", "mine", "--licence", "CC BY-NC 4.0", "--trained-on", "photos of ours"]
     assert cli("models", "import", network, *words).status == 0
     (row,) = (each for each in cli("models", "list").out.splitlines() if each.startswith("mine "))
-    assert row.split()[3] == word
+    assert row.split()[3] == "own"
+
+
+def test_what_is_on_offer(cli):
+    offers = {each["name"]: each for each in cli("models", "pull", "--json").json["offers"]}
+    assert (offers["espressif-mbf"]["width"], offers["espressif-mbf"]["terms"]) == (512, "free")
+    assert (offers["intel-0095"]["width"], offers["intel-0095"]["bytes"]) == (256, 2_564_055)
+    assert offers["edgeface-xs-gamma-06"]["terms"] == "disputed"
+    assert "sface" not in offers
+    lines = cli("models", "pull").out.splitlines()
+    assert lines[0].split() == ["name", "numbers", "terms", "size", "LFW", "weights"]
+    (row,) = (each for each in lines if each.startswith("espressif-mbf "))
+    assert row.split()[1:3] == ["512", "free"]
+
+
+def test_recommend_measures_what_is_here(cli):
+    found = {each["name"]: each for each in cli("models", "recommend", "--json").json["models"]}
+    assert {"sface", "facekeep-xs", "facekeep-xxs"} <= set(found)
+    assert not any(name.startswith("edgeface") for name in found)
+    for each in found.values():
+        assert (each["seconds"] > 0, each["memory"] > 0, each["failed"]) == (True, True, "")
+    lines = cli("models", "recommend").out.splitlines()
+    assert lines[0].split()[:3] == ["name", "terms", "numbers"]
+    assert "most accurate: sface" in lines
+
+
+def test_a_model_that_is_not_free_is_refused_until_it_is_allowed(cli):
+    refused = cli("verify", "hopper.jpg", "hopper2.jpg", "--embedder", "facekeep-xxs")
+    assert (refused.status, refused.out) == (2, "")
+    assert "is for research only" in refused.err
+    assert 'allow it by its name: terms = "facekeep-xxs" (--terms)' in refused.err
+    words = ("--embedder", "facekeep-xxs", "--terms", "facekeep-xxs")
+    assert cli("verify", "hopper.jpg", "hopper2.jpg", *words).status == 0
+    assert "research: facekeep-" in cli("config", "show", *words).out
+    terms = cli("config", "show", *words, "--json").json["terms"]
+    assert (terms["facekeep-xxs"], terms["yunet"]) == ("research", "free")
 
 
 def test_path(cli):

@@ -182,9 +182,18 @@ def test_a_gallery_of_another_model_names_nobody(
     cli, photo_folder: Path, cache: Path, people: Path
 ):
     cli("enroll", "Grace Hopper", photo_folder / "hopper.png", "--review", "off")
-    other = cli("cluster", photo_folder, "--embedder", "facekeep-xxs")
+    other = cli("cluster", photo_folder, "--embedder", "facekeep-xxs", "--terms", "research")
     assert other.status == 0
     assert "Grace Hopper" not in other.out
     assert "nobody is named, because the gallery cannot be used" in other.err
-    asked = cli("cluster", photo_folder, "--embedder", "facekeep-xxs", "--gallery", people)
+    asked = cli(
+        "cluster",
+        photo_folder,
+        "--embedder",
+        "facekeep-xxs",
+        "--terms",
+        "research",
+        "--gallery",
+        people,
+    )
     assert asked.status == 2

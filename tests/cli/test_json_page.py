@@ -49,13 +49,15 @@ COMMANDS = {
         gallery rekey --new-key file:a.key
         gallery check
         gallery rekey --plain --key file:a.key
-        gallery migrate --embedder facekeep-xxs
+        gallery migrate --embedder facekeep-xxs --terms facekeep-xxs
         """,
     "models": """
         models list
         models info sface --flops
         models info yunet
         models path yunet
+        models pull
+        models recommend
         models verify sface
         cache info
         cache clear

@@ -38,6 +38,7 @@ GOOD = {
     "refiner": ("none", "none"),
     "orienter": ("none", "none"),
     "embedder": ("other", "other"),
+    "terms": ("free, other", "free, other"),
     "min_face": ("40", 40),
     "max_faces": ("3", 3),
     "max_pixels": ("5_000", 5000),
@@ -162,6 +163,8 @@ BAD_TEXT = [
     ("gallery", "~no-such-user-here/x.db", "a path"),
     ("gallery", "a\0b", "a path"),
     ("embedder", "\udcff", "the name of a recognition model"),
+    ("terms", "free;other", "free, research, any or names of models, separated by commas"),
+    ("terms", "", "free, research, any or names of models, separated by commas"),
     ("key", "file:", "file:PATH, env:NAME or keyring:SERVICE/USER"),
 ]
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
@@ -29,6 +30,22 @@ def product(weight: NDArray[np.float32]) -> bytes:
         [numpy_helper.from_array(weight, "w")],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    content: bytes = model.SerializeToString()
+    return content
+
+
+def rounding(weight: NDArray[np.float32]) -> bytes:
+    """An ONNX file: x (n, rows), rounded to whole numbers -> y = that @ weight."""
+    model = onnx.load_model_from_string(product(weight))
+    steps = {"step": np.array(1, np.float32), "zero": np.array(0, np.int8)}
+    model.graph.initializer.extend(numpy_helper.from_array(v, k) for k, v in steps.items())
+    model.graph.node[0].input[0] = "real"
+    for operator, source, result in (
+        ("DequantizeLinear", "whole", "real"),
+        ("QuantizeLinear", "x", "whole"),
+    ):
+        node = helper.make_node(operator, [source, "step", "zero"], [result])
+        model.graph.node.insert(0, node)
     content: bytes = model.SerializeToString()
     return content
 

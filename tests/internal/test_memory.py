@@ -112,3 +112,45 @@ def test_a_limit_of_the_process_counts() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["True", "False"]
+
+
+_GAPS = """
+import ctypes, sys
+from contextlib import nullcontext
+from facekeep._internal.memory import large_blocks_apart
+
+c = ctypes.CDLL(None)
+for name in ("malloc", "memset"):
+    getattr(c, name).restype = ctypes.c_void_p
+c.memset.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t]
+c.free.argtypes = [ctypes.c_void_p]
+c.malloc.argtypes = [ctypes.c_size_t]
+
+def taken(size):
+    block = c.malloc(size)
+    c.memset(block, 1, size)
+    return block
+
+def resident():
+    line = next(line for line in open("/proc/self/status") if line.startswith("VmRSS"))
+    return int(line.split()[1]) / 1024
+
+c.free(taken(30 << 20))  # from now on glibc keeps blocks of this size
+with large_blocks_apart() if sys.argv[1] == "apart" else nullcontext():
+    before = resident()
+    blocks = [(taken(4 << 20), taken(1 << 10)) for _ in range(10)]
+    for large, _ in blocks:
+        c.free(large)
+    print(resident() - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_large_blocks_leave_no_gaps_while_they_are_kept_apart() -> None:
+    kept = {}
+    for way in ("apart", "as usual"):
+        command = [sys.executable, "-c", _GAPS, way]
+        kept[way] = float(subprocess.run(command, capture_output=True, check=True).stdout)
+    assert kept["apart"] < 4
+    if kept["as usual"] < 30:
+        pytest.skip("this is not glibc, which would keep the blocks")

@@ -51,7 +51,23 @@ def test_the_builtin_models_state_their_terms_and_sources() -> None:
         assert entry.weights_license
         assert entry.training_data
         assert entry.params
+        assert entry.terms in ("free", "research", "disputed")
         assert all(file.sources for file in entry.files)
+
+
+@pytest.mark.parametrize(
+    "task",
+    [
+        "detect",
+        "orient",
+        "embed",
+        pytest.param("refine", marks=pytest.mark.xfail(strict=True, reason="no free one yet")),
+    ],
+)
+def test_what_is_used_by_default_is_free(task: room.Task) -> None:
+    chosen = room.entry(room.default_model(task))
+    assert chosen.terms == "free"
+    assert not chosen.quality or room.entry(chosen.quality).terms == "free"
 
 
 def test_the_interim_embedder_is_fed_as_its_publisher_feeds_it() -> None:
@@ -255,7 +271,7 @@ def test_a_folder_whose_name_no_model_can_have_is_reported(models: Path, name: s
 def test_an_unknown_name_lists_the_known_ones(models: Path, name: str) -> None:
     put(models, "mine", GOOD)
     with pytest.raises(
-        ModelNotFound, match=r"known: edgeface-base, .*, mine, .*, sface, yunet"
+        ModelNotFound, match=r"known: auraface, .*, mine, .*, sface, yunet"
     ) as caught:
         room.entry(name)
     assert "\n" not in str(caught.value)

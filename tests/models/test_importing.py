@@ -19,11 +19,13 @@ from facekeep.errors import (
     ModelCorrupt,
     ModelError,
     ModelNotFound,
+    RuntimeUnavailable,
     StorageFull,
 )
 from facekeep.models import entry, import_model, locate, remove_model, set_thresholds, verify
 from facekeep.models.entry_file import ENTRY_FILE
 from facekeep.models.model_entry import ModelEntry
+from facekeep.models.onnx_adaptation import adapt
 from facekeep.models.resolve import open_model
 from facekeep.pipeline.embed import Embedder
 from facekeep.runtime import RuntimeOptions, open_session
@@ -102,6 +104,33 @@ def test_what_is_no_face_embedder_is_refused(
 
 
 @pytest.mark.slow
+def test_without_onnx_a_network_in_the_form_that_runs_is_imported(
+    network: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    found = adapt(str(network), str(tmp_path / "target.onnx"))
+    assert found == {"form": found["form"], "changed": False, "notes": ""}
+    assert (found["form"]["input_size"], found["form"]["width"]) == (112, 8)
+    assert not (tmp_path / "target.onnx").exists()
+
+
+@pytest.mark.parametrize("kind", ["two outputs", "no network", "an unknown output"])
+def test_without_onnx_others_name_the_extra(
+    network: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    if kind == "two outputs":
+        model = onnx.load(network)
+        model.graph.output.append(model.graph.output[0])
+        model.graph.output[1].name = model.graph.node[-1].input[0]
+        onnx.save(model, network)
+    elif kind == "no network":
+        network.write_bytes(b"something else")
+    with pytest.raises(RuntimeUnavailable, match=r"pip install 'facekeep\[import\]'$") as caught:
+        adapt(str(network), str(tmp_path / "x"), "z" if kind == "an unknown output" else None)
+    assert "\n" not in str(caught.value)
+
+
 def test_the_detector_is_no_face_embedder(models: Path) -> None:
     with pytest.raises(ModelError, match="no face embedder"):
         import_model(locate(entry("yunet")), "mine")

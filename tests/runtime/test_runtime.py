@@ -8,13 +8,15 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import pytest
-from session_kit import assert_one_line, product
+from networks import quantised
+from session_kit import assert_one_line, product, rounding
 
 from facekeep import runtime
 from facekeep.errors import (
     InputError,
     RuntimeUnavailable,
 )
+from facekeep.models.onnx_folding import fold_block_quantized
 from facekeep.runtime import RuntimeOptions, Session, TensorInfo, open_session
 
 WEIGHT = np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32)
@@ -183,3 +185,34 @@ def test_an_error_is_told_as_itself_where_nobody_reads_stderr() -> None:
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False, text=True)
     assert run.stdout == "well\n"
+
+
+@pytest.mark.parametrize("as_path", [False, True])
+@pytest.mark.parametrize(
+    ("kind", "opened"), [("weights in blocks", True), ("8 bits", False), ("float32", False)]
+)
+def test_weights_that_are_only_stored_in_8_bits_are_computed_while_loading(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kind: str, opened: bool, as_path: bool
+) -> None:
+    source, weight, bias = quantised()
+    content = {
+        "weights in blocks": lambda: fold_block_quantized(source, any_size=False, store="int8"),
+        "8 bits": lambda: rounding(WEIGHT),
+        "float32": lambda: fold_block_quantized(source, any_size=False),
+    }[kind]()
+    seen: dict[str, str] = {}
+
+    class Options(onnxruntime.SessionOptions):
+        def add_session_config_entry(self, key: str, value: str) -> None:
+            seen[key] = value
+            super().add_session_config_entry(key, value)
+
+    monkeypatch.setattr(onnxruntime, "SessionOptions", Options)
+    path = tmp_path / "network.onnx"
+    path.write_bytes(content)
+    session = open_session(path if as_path else content, options=RuntimeOptions(threads=1))
+    assert (seen.get("session.disable_quant_qdq") == "1") == opened
+    if kind != "8 bits":
+        x = np.random.default_rng(1).normal(size=(2, 10)).astype(np.float32)
+        (found,) = session.run({"x": x})
+        np.testing.assert_allclose(found, x @ weight.T + bias, rtol=1e-4, atol=1e-4)

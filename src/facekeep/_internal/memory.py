@@ -9,9 +9,10 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-__all__ = ["MemoryBudget", "can_allocate", "free_memory", "give_memory_back"]
+__all__ = ["MemoryBudget", "can_allocate", "free_memory", "give_memory_back", "large_blocks_apart"]
 
 _SMALL = 64 << 20  # bytes that nobody needs to wait for
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # what glibc's mallopt calls them
 # Of a control group, versions 2 and 1: its limit, what it uses, and what of that is only cache.
 _GROUPS = (
     ("memory.max", "memory.current", "inactive_file"),
@@ -23,6 +24,26 @@ def give_memory_back() -> None:
     """Return to the system what was freed; glibc would keep tens of megabytes."""
     with contextlib.suppress(OSError, AttributeError):  # another C library
         ctypes.CDLL(None).malloc_trim(0)
+
+
+@contextlib.contextmanager
+def large_blocks_apart() -> Iterator[None]:
+    """Let large blocks that are freed meanwhile go back to the system at once.
+
+    Otherwise glibc puts them where they leave gaps. Afterward it keeps blocks of up to 32 MB, which
+    is what it comes to by itself when blocks of that size are freed.
+    """
+    try:
+        adjust = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):  # another C library
+        yield
+        return
+    adjust(_MMAP_THRESHOLD, 1 << 20)
+    try:
+        yield
+    finally:
+        adjust(_MMAP_THRESHOLD, 32 << 20)
+        adjust(_TRIM_THRESHOLD, 64 << 20)
 
 
 def can_allocate(size: int) -> bool:

@@ -183,7 +183,7 @@ def rekey(run: Run, new_key: str | None, plain: bool) -> None:
     "migrate",
     uses=(*GALLERY, *ENGINE),
     examples=[
-        "facekeep gallery migrate --embedder edgeface-xs-gamma-06",
+        "facekeep gallery migrate --embedder espressif-mbf",
         "facekeep gallery migrate --embedder sface --photos photos/ --backup old.db",
         'facekeep gallery migrate --embedder sface --drop "Ada Lovelace"',
     ],

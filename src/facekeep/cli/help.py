@@ -22,7 +22,9 @@ PANELS: Final = {
     "Decision": (
         "fmr fpir rates any_quality review top min_size largest any_pair collage new_person"
     ),
-    "Models": "detector refiner orienter embedder models model flip runtime device precision",
+    "Models": (
+        "detector refiner orienter embedder terms models model flip runtime device precision"
+    ),
     "Advanced": "threads cache config help install_completion show_completion",
 }
 """The groups of options in the help, in their order; the command's own others come before."""

@@ -27,17 +27,13 @@ app = group(
 
 
 _TERMS = (
-    "terms: free for any use; research only, for the weights or the photos they were trained on;"
-    " ask the publisher, where they are not clear. All about one: facekeep models info NAME"
+    "terms: free for any use, as who publishes the weights states; for research only; disputed,"
+    " where the statements contradict each other or the origin is not clear; or your own."
+    " All about one: facekeep models info NAME"
 )
 
 # The tasks in the order of the pipeline, which is that of the list.
 _TASKS = ("detect", "orient", "refine", "quality", "embed")
-
-# Licenses that allow any use, as they begin; the terms of the training photos count too.
-_FREE = ("mit", "apache", "bsd", "isc", "cc0", "cc by 4", "public domain", "free", "unlicense")
-_RESEARCH = ("research", "non-commercial", "noncommercial", "by-nc", "by nc")
-_UNCLEAR = ("not stated", "unclear", "disputed", "not known")
 
 _CALIBRATE = (
     "it cannot decide before it is calibrated on photos of many people, a folder each:"
@@ -60,6 +56,7 @@ def list_(run: Run) -> None:
                 "task": model.task,
                 "default": default,
                 "state": state,
+                "terms": model.terms,
                 "weights_licence": model.weights_license,
                 "training_data": model.training_data,
                 "summary": model.summary,
@@ -71,7 +68,7 @@ def list_(run: Run) -> None:
     run.table(
         ["name", "task", "state", "terms", "weights"],
         [
-            [m.name + " (default)" * default, m.task, state, _terms(m), m.weights_license]
+            [m.name + " (default)" * default, m.task, state, m.terms, m.weights_license]
             for m, state, default in rows
         ],
         fold=True,
@@ -147,11 +144,18 @@ def verify(run: Run, names: tuple[str, ...]) -> ExitStatus:
     app,
     "pull",
     examples=[
-        "facekeep models pull sface",
+        "facekeep models pull",
+        "facekeep models pull espressif-mbf",
         "facekeep models pull edgeface-xs-q --from edgeface_xs_q.pt",
     ],
 )
-@model_argument
+@argument(
+    "name",
+    required=False,
+    metavar="[NAME]",
+    help="A model; without it, list what can be pulled.",
+    shell_complete=model_names(),
+)
 @click.option(
     "source",
     "--from",
@@ -159,15 +163,19 @@ def verify(run: Run, names: tuple[str, ...]) -> ExitStatus:
     metavar="FILE",
     help="Take the model from this file, or from an archive that holds it.",
 )
-def pull(run: Run, name: str, source: Path | None) -> None:
+def pull(run: Run, name: str | None, source: Path | None) -> None:
     """Fetch a model's files, if they are not here; the only command that uses the network.
 
     An archive that holds the file is as good as the file. A model that is published for PyTorch is
-    converted once, which needs the extra 'train'.
+    converted once, which needs the extra 'train'; one in another format than ONNX likewise, which
+    needs the extra 'import'.
     """
     from facekeep.models import entry
     from facekeep.models import pull as fetch
 
+    if name is None:
+        _list_offers(run)
+        return
     model = entry(name)
     run.say(f"{model.name}: weights: {model.weights_license}; trained on {model.training_data}")
     size = sum(file.transfer for file in model.files)
@@ -187,6 +195,74 @@ def pull(run: Run, name: str, source: Path | None) -> None:
         run.say(_CALIBRATE.format(name=name))
 
 
+def _list_offers(run: Run) -> None:
+    """List what can be pulled, and what is known of it."""
+    from facekeep.models import list_models
+
+    offers = [model for model in list_models() if model.offered]
+    if run.json:
+        documents = [
+            {
+                "name": model.name,
+                "width": model.width,
+                "terms": model.terms,
+                "bytes": sum(file.transfer for file in model.files),
+                "accuracy": model.lfw,
+            }
+            for model in offers
+        ]
+        run.emit({"offers": documents})
+        return
+    rows = [
+        [
+            model.name,
+            model.width,
+            model.terms,
+            format_size(sum(file.transfer for file in model.files)),
+            "-" if model.lfw is None else f"{model.lfw:.2f} %",
+            model.weights_license,
+        ]
+        for model in offers
+    ]
+    run.table(["name", "numbers", "terms", "size", "LFW", "weights"], rows, fold=True)
+    run.say("facekeep models pull NAME fetches one; facekeep models info NAME says all about it")
+
+
+@command(
+    app,
+    "recommend",
+    examples=["facekeep models recommend", "facekeep models recommend --json"],
+)
+def recommend(run: Run) -> None:
+    """Measure the embedders that are on this machine: time and memory, beside accuracy and terms.
+
+    Each is run in a process of its own, on one thread. The time is that of the processor, for one
+    face; the memory is what the process grows by.
+    """
+    from facekeep.models import choose_embedders, measure_embedders
+
+    found = list(measure_embedders())
+    if run.json:
+        run.emit({"models": [each.to_dict() for each in found]})
+        return
+    rows = [
+        [
+            each.name,
+            each.terms,
+            each.width,
+            "-" if each.lfw is None else f"{each.lfw:.2f} %",
+            f"{1e3 * each.seconds:.1f} ms" if each.seconds else each.failed,
+            format_size(each.memory) if each.memory else "-",
+            format_size(each.size),
+        ]
+        for each in found
+    ]
+    head = ["name", "terms", "numbers", "LFW", "time of a face", "memory", "file"]
+    run.table(head, rows, fold=True)
+    for reason, each in choose_embedders(found):
+        run.say(f"{reason}: {each.name}")
+
+
 @command(
     app,
     "import",
@@ -196,6 +272,7 @@ def pull(run: Run, name: str, source: Path | None) -> None:
         "facekeep models import trained.pt --arch edgeface-xs --gamma 0.6 --name mine",
         "facekeep models import mine.tflite --arch tflite --name mine",
         "facekeep models import mine.ncnn.param --name mine",
+        "facekeep models import mine.espdl --name mine",
     ],
 )
 @argument("file", type=PATH, metavar="FILE", help="The file of a network that embeds faces.")
@@ -203,12 +280,16 @@ def pull(run: Run, name: str, source: Path | None) -> None:
 @click.option(
     "--arch",
     metavar="ARCH",
-    help="The kind of file: onnx, tflite, ncnn, or the PyTorch weights of an edgeface-base,"
-    " edgeface-s, edgeface-xs or edgeface-xxs. [default: what the file looks like]",
+    help="The kind of file: onnx, tflite, ncnn, espdl, openvino, openvino-narrow (made for"
+    " 112 x 96 pixels, stretched), or the PyTorch weights of an edgeface-base, edgeface-s,"
+    " edgeface-xs or edgeface-xxs. [default: what the file looks like]",
     shell_complete=choices(
         "onnx",
         "tflite",
         "ncnn",
+        "espdl",
+        "openvino",
+        "openvino-narrow",
         "edgeface-base",
         "edgeface-s",
         "edgeface-xs",
@@ -326,15 +407,6 @@ def _facts(model: ModelEntry) -> dict[str, Any]:
     return facts
 
 
-def _terms(model: ModelEntry) -> str:
-    """What a model may be used for, in one word: free, research or ask."""
-    license_, data = model.weights_license.lower(), model.training_data.lower()
-    if any(word in f"{license_} {data}" for word in _RESEARCH):
-        return "research"
-    unclear = any(word in f"{license_} {data}" for word in _UNCLEAR)
-    return "ask" if unclear or not license_.startswith(_FREE) else "free"
-
-
 def _rows(model: ModelEntry) -> list[tuple[str, str]]:
     """What people want to know about a model, the terms first; JSON has all of it."""
     from facekeep.models import is_default, verify
@@ -345,7 +417,7 @@ def _rows(model: ModelEntry) -> list[tuple[str, str]]:
     rows = [
         ("name", model.name),
         ("summary", model.summary),
-        ("terms", _terms(model)),
+        ("terms", model.terms),
         ("weights license", model.weights_license),
         ("trained on", model.training_data),
         ("caution", model.caution),

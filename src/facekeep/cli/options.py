@@ -36,6 +36,7 @@ ENGINE: Final = (
     "refiner",
     "orienter",
     "embedder",
+    "terms",
     "min_face",
     "max_faces",
     "any_quality",

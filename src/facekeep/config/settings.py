@@ -67,6 +67,7 @@ def _locate_key(reference: str, folder: Path | None) -> str:
     return f"file:{expand_path(rest, folder)}" if scheme == "file" else reference
 
 
+_TERMS = r"^[a-z0-9][a-z0-9._-]{0,63}(, ?[a-z0-9][a-z0-9._-]{0,63}){0,99}\Z"
 _KEY = r"^((file|keyring):(?=.*\S)|env:[A-Za-z_]\w*\Z)"
 
 
@@ -169,6 +170,17 @@ class Settings(Struct, frozen=True, kw_only=True):
             expects="the name of a recognition model",
         ),
     ] = None
+    terms: Annotated[
+        str,
+        about(
+            "Models that may be used: free ones; research or any, for all of these; and, separated"
+            " by commas, the names of others.",
+            example='"free"',
+            metavar="TERMS",
+            expects="free, research, any or names of models, separated by commas",
+            pattern=_TERMS,
+        ),
+    ] = "free"
     min_face: Annotated[
         int | None,
         about(

@@ -26,11 +26,13 @@ from facekeep.models.resolve import (
 )
 
 if TYPE_CHECKING:
+    from facekeep.models.choice import Choice, choose_embedders, measure_embedders
     from facekeep.models.cost import Cost, model_cost
     from facekeep.models.importing import import_model, remove_model, set_thresholds
     from facekeep.models.pulling import pull
 
 __all__ = [
+    "Choice",
     "Cost",
     "DamagedEntry",
     "FileEntry",
@@ -39,6 +41,7 @@ __all__ = [
     "ModelStatus",
     "Task",
     "checkpoint_path",
+    "choose_embedders",
     "damaged_models",
     "default_model",
     "entry",
@@ -46,6 +49,7 @@ __all__ = [
     "is_default",
     "list_models",
     "locate",
+    "measure_embedders",
     "model_cost",
     "open_model",
     "pull",
@@ -57,9 +61,12 @@ __all__ = [
 ]
 
 _LATE = {
+    "Choice": "choice",
     "Cost": "cost",
     "model_cost": "cost",
+    "choose_embedders": "choice",
     "import_model": "importing",
+    "measure_embedders": "choice",
     "pull": "pulling",
     "remove_model": "importing",
     "set_thresholds": "importing",

@@ -133,7 +133,7 @@ def _read_own(folder: Path) -> ModelEntry:
 
 
 def _converted_as_now(pulled: ModelEntry) -> ModelEntry:
-    """Let what an older version pulled be converted as this one does: the published file counts."""
+    """Let what an older version pulled be converted as this one does, and stand under its terms."""
     offer = _builtin()[0].get(pulled.name)
     if offer is None or [file.sha256 for file in offer.files] != [f.sha256 for f in pulled.files]:
         return pulled
@@ -141,7 +141,7 @@ def _converted_as_now(pulled: ModelEntry) -> ModelEntry:
         structs.replace(file, conversion=now.conversion or file.conversion)
         for file, now in zip(pulled.files, offer.files, strict=True)
     ]
-    return structs.replace(pulled, files=tuple(files))
+    return structs.replace(pulled, files=tuple(files), terms=offer.terms)
 
 
 @cache

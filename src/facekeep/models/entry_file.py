@@ -15,7 +15,15 @@ from msgspec import Struct, structs
 from facekeep._internal.tables import convert_table
 from facekeep.errors import InputError, ModelError
 from facekeep.models.files import keep
-from facekeep.models.model_entry import EDGEFACE, EXPORT, NAME, NAME_WORDS, ModelEntry
+from facekeep.models.model_entry import (
+    EDGEFACE,
+    EXPORT,
+    FOREIGN,
+    IMPORT,
+    NAME,
+    NAME_WORDS,
+    ModelEntry,
+)
 
 ENTRY_FILE = "model.toml"
 _NOT_WRITTEN = ("name", "folder")  # both follow from where the file lies
@@ -84,9 +92,13 @@ def _check_whole(entry: ModelEntry, where: str) -> None:
     if entry.gamma is not None and entry.architecture not in EDGEFACE:
         raise ModelError(f"{where}: only the architectures {', '.join(EDGEFACE)} have a gamma")
     conversion = entry.files[0].conversion
-    exported = conversion is not None and conversion.name == EXPORT
-    if exported != (entry.architecture in EDGEFACE and not entry.offered):
-        raise ModelError(f"{where}: a pulled or imported EdgeFace, and no other model, is exported")
+    made = conversion.name if conversion is not None and conversion.kept else None
+    wanted = {**dict.fromkeys(EDGEFACE, EXPORT), **dict.fromkeys(FOREIGN, IMPORT)}
+    if made != (None if entry.offered else wanted.get(entry.architecture)):
+        raise ModelError(
+            f"{where}: a pulled or imported EdgeFace is exported, a network in another format"
+            " converted, and no other model"
+        )
     if not all(a[0] > b[0] and a[1] <= b[1] for a, b in pairwise(entry.thresholds)):
         raise ModelError(
             f"{where}: thresholds must go from the highest rate to the lowest, cosines rising"

@@ -19,8 +19,10 @@ from facekeep.models.catalog import entry, is_builtin, own_folder
 from facekeep.models.checkpoints import find_converter
 from facekeep.models.entry_file import ENTRY_FILE, check_name, write_entry
 from facekeep.models.files import cannot_write, keep, read_model
+from facekeep.models.foreign_network import converted
 from facekeep.models.model_entry import (
     EDGEFACE,
+    FOREIGN,
     LARGEST_INPUT,
     Color,
     FileEntry,
@@ -35,8 +37,12 @@ _KINDS: dict[str, tuple[str, Runtime]] = {
     "onnx": (".onnx", "onnxruntime"),
     "tflite": (".tflite", "litert"),
     "ncnn": (".param", "ncnn"),
+    "espdl": (".espdl", "onnxruntime"),
+    "openvino": (".xml", "onnxruntime"),
+    "openvino-narrow": (".xml", "onnxruntime"),
     **dict.fromkeys(EDGEFACE, (".pt", "onnxruntime")),
 }
+_ENDINGS = {".tflite": "tflite", ".param": "ncnn", ".espdl": "espdl", ".xml": "openvino"}
 _NOT_STATED = "not stated"
 _TFLITE = b"TFL3"  # what a TFLite file says of itself after its first four bytes
 
@@ -69,6 +75,9 @@ def import_model(  # noqa: PLR0913 - what cannot be found out from the file, all
             state dict, or a TFLite conversion of it, whose weights are taken back into one.
         name: What it will be called: 1 to 64 characters a-z, 0-9, ``.``, ``_`` and ``-``.
         arch: The kind of file: ``onnx``; ``tflite``; ``ncnn``, whose ``.bin`` lies beside it;
+            ``espdl`` of Espressif; ``openvino``, an ``.xml`` with its ``.bin`` beside it;
+            ``openvino-narrow``, the same for a network that was trained on the middle 96 of 112
+            columns, stretched to its square;
             ``edgeface-base``, ``-s``, ``-xs`` or ``-xxs``, which is converted to ONNX here, and
             must have been trained by ``gamma``. None goes by the file's ending, and tells an
             EdgeFace by its tensors.
@@ -159,7 +168,7 @@ def add_model(content: bytes, made: ModelEntry) -> ModelEntry:
 def _contents(file: str | Path, name: str, arch: str) -> dict[str, bytes]:
     """Read the files of a model, and call them by its name; the first is the network."""
     contents = {f"{name}{_KINDS[arch][0]}": read_model(file)}
-    if arch == "ncnn":
+    if arch in ("ncnn", "openvino", "openvino-narrow"):
         contents[f"{name}.bin"] = read_model(Path(path_text(file)).with_suffix(".bin"))
     return contents
 
@@ -172,7 +181,7 @@ def _kind_of(file: str | Path, name: str, gamma: float | None) -> tuple[str, flo
     """Tell the kind of a file by its ending; of a checkpoint also the gamma, if it is not given."""
     ending = Path(path_text(file)).suffix.lower()
     if ending not in (".pt", ".pth"):
-        return {".tflite": "tflite", ".param": "ncnn"}.get(ending, "onnx"), gamma
+        return _ENDINGS.get(ending, "onnx"), gamma
     arch, its_gamma = find_converter(name).identify_checkpoint(Path(file))
     return arch, its_gamma if gamma is None else gamma
 
@@ -205,6 +214,8 @@ def _formed(made: ModelEntry, scratch: Path, file: str, output: str | None) -> M
             )
         except ModelError as error:
             raise type(error)(str(error).replace(str(path), shown)) from error
+    if made.architecture in FOREIGN:
+        return _converted(made, scratch, shown)
     try:
         if made.runtime != "onnxruntime":
             form = call(shown, "facekeep.models.embedder_form:probe_file", str(path), made.runtime)
@@ -222,6 +233,19 @@ def _formed(made: ModelEntry, scratch: Path, file: str, output: str | None) -> M
             "arch",
         ) from error
     return structs.replace(made, **form)
+
+
+def _converted(made: ModelEntry, scratch: Path, shown: str) -> ModelEntry:
+    """Convert a network of another format, and run the result once."""
+    target = scratch / f"{made.name}.onnx"
+    files = [str(scratch / file.name) for file in made.files]
+    convert = "facekeep.models.foreign_network:convert_file"
+    try:
+        call(shown, convert, made.architecture, str(target), *files)
+        form = call(shown, "facekeep.models.embedder_form:probe_file", str(target), made.runtime)
+    except ModelCorrupt as error:
+        raise ModelCorrupt(f"{shown} is no network that can be run ({error})", "arch") from error
+    return converted(structs.replace(made, **form), target.read_bytes())
 
 
 def set_thresholds(

@@ -15,15 +15,25 @@ Task = Literal["detect", "refine", "orient", "quality", "embed"]
 
 Color = Literal["rgb", "bgr"]
 Runtime = Literal["onnxruntime", "litert", "ncnn"]
+Terms = Literal["free", "research", "disputed", "own"]
 
 EDGEFACE = ("edgeface-base", "edgeface-s", "edgeface-xs", "edgeface-xxs")
 """Architectures whose published file is a PyTorch checkpoint, exported to ONNX on this machine."""
+
+FOREIGN = ("espdl", "openvino", "openvino-narrow")
+"""Architectures whose published files are of another format, converted to ONNX on this machine."""
 
 LARGEST_INPUT = 4096
 """The largest side of a network's input, in pixels: what is above would not fit into memory."""
 
 EXPORT: Final = "export-edgeface"
 """The conversion of such a checkpoint."""
+
+LFW: Final = "LFW, ten folds, accuracy in %"
+"""What the entries call their accuracy on LFW."""
+
+IMPORT: Final = "import-network"
+"""The conversion of a network in another format."""
 
 _MOST = sys.float_info.max
 # ``title`` completes "expected ..." in errors, where the type and its bounds do not say it.
@@ -118,15 +128,21 @@ class Conversion(_Table, frozen=True):
 
     Attributes:
         name: The conversion: ``fold-block-quantised`` gives the same bytes everywhere, and they
-            are kept in the cache; ``export-edgeface`` gives those of the PyTorch at hand, and they
-            are kept beside the published file.
+            are kept in the cache; ``export-edgeface`` gives those of the PyTorch at hand, and
+            ``import-network`` those of the onnx at hand, and they are kept beside the published
+            file.
         sha256: The digest of its result.
         size: The size of its result in bytes.
     """
 
-    name: Literal["fold-block-quantised", "export-edgeface"]
+    name: Literal["fold-block-quantised", "export-edgeface", "import-network"]
     sha256: _Sha256
     size: _Positive
+
+    @property
+    def kept(self) -> bool:
+        """Whether the result lies beside the published file, and only a pull makes it again."""
+        return self.name in (EXPORT, IMPORT)
 
 
 class Origin(_Table, frozen=True):
@@ -203,6 +219,9 @@ class ModelEntry(_Table, frozen=True, kw_only=True):
         architecture: The family of networks, which decides how its files are read.
         summary: One line for lists.
         files: Its files; the first is the network.
+        terms: What it may be used for: ``free`` for any use, as who publishes the weights states;
+            ``research`` only; ``disputed``, where the statements contradict each other or the
+            origin is not clear; ``own``, where the user brought it.
         weights_license: The license of the weights.
         training_data: What they were trained on, and on whose terms.
         color: The channel order that the network is fed.
@@ -233,6 +252,7 @@ class ModelEntry(_Table, frozen=True, kw_only=True):
     architecture: _Text
     summary: _Text = ""
     files: Annotated[tuple[FileEntry, ...], Meta(min_length=1)]
+    terms: Terms = "own"
     weights_license: _Text
     training_data: _Text
     color: Color
@@ -260,6 +280,12 @@ class ModelEntry(_Table, frozen=True, kw_only=True):
     def verb(self) -> str:
         """What it does to faces, in a word, for messages."""
         return "rate" if self.task == "quality" else self.task
+
+    @property
+    def lfw(self) -> float | None:
+        """Its accuracy on LFW in percent, where it was measured."""
+        found = (each.value for each in self.accuracy if each.name == LFW)
+        return next(found, None)
 
     @property
     def offered(self) -> bool:

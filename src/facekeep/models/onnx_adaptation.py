@@ -84,11 +84,14 @@ def adapt(source: str, target: str, output: str | None = None) -> dict[str, Any]
 def _run_unchanged(content: bytes, output: str | None) -> dict[str, Any]:
     """Do for a network that needs no change what `adapt` does."""
     reason = "one of its outputs is to be chosen"
-    if output is None:
-        try:
+    try:
+        session = open_session(content, options=RuntimeOptions(threads=1))
+        names = [each.name for each in session.outputs]
+        session.close()
+        if names == [output or names[0]]:
             return {"form": asdict(probe_embedder(content)), "changed": False, "notes": ""}
-        except FacekeepError as error:
-            reason = str(error)
+    except FacekeepError as error:
+        reason = str(error)
     raise RuntimeUnavailable(
         f"this network cannot be run as it is ({reason}), and onnx, which could change that, is not"
         " installed; install it with: pip install 'facekeep[import]'"

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from facekeep.errors import ModelCorrupt
 
-__all__ = ["fold_block_quantized"]
+__all__ = ["fold_block_quantized", "replace_prelu"]
 
 _Constants = dict[str, NDArray[Any]]
 
@@ -57,7 +57,7 @@ def fold_block_quantized(
     constants, nodes = _compute_constants(graph, in_blocks=store == "int8")
     nodes = _without_dropout(nodes)
     if quick:
-        nodes = _without_prelu(nodes, constants)
+        nodes = replace_prelu(nodes, constants)
     _keep(graph, constants, nodes)
     _free_axes(graph, any_size=any_size)
     folded: bytes = model.SerializeToString(deterministic=True)
@@ -180,7 +180,7 @@ def _free_reshapes(graph: Any) -> None:
             item.CopyFrom(numpy_helper.from_array(freed, item.name))
 
 
-def _without_prelu(nodes: list[Any], constants: _Constants) -> list[Any]:
+def replace_prelu(nodes: list[Any], constants: _Constants) -> list[Any]:
     """Replace each ``PRelu`` by nodes that give the same but for rounding; add their constants."""
     return [
         each

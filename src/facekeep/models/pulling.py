@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from io import BytesIO
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 from urllib.parse import urljoin
 
 from msgspec import structs
@@ -23,8 +23,10 @@ from facekeep.models.checkpoints import find_converter
 from facekeep.models.download import Progress, download, fetch_page
 from facekeep.models.entry_file import write_entry
 from facekeep.models.files import cannot_write, keep, read_model
+from facekeep.models.foreign_network import convert_network, converted
 from facekeep.models.model_entry import (
     EDGEFACE,
+    FOREIGN,
     ArchiveSource,
     FileEntry,
     ModelEntry,
@@ -42,6 +44,7 @@ from facekeep.models.resolve import (
     mend,
     verify,
 )
+from facekeep.runtime.session import imported
 
 _log = logging.getLogger(__name__)
 
@@ -55,13 +58,13 @@ def pull(
 
     A file that is damaged is replaced. An interrupted pull goes on where it stopped. Pulls of the
     same model at the same time wait for each other. A model that the catalog offers is the user's
-    own from then on; a checkpoint is converted to ONNX. What must be said about the model's terms
-    is logged as a warning first.
+    own from then on; a checkpoint, or a network in another format, is converted to ONNX. What must
+    be said about the model's terms is logged as a warning first.
 
     Args:
         entry: The model.
         source: A copy on this machine of its file, or of an archive with the file, taken instead
-            of the network's.
+            of the network's; a second file lies beside it.
         progress: Called with the bytes fetched so far and the bytes to fetch, for each file.
 
     Returns:
@@ -71,7 +74,7 @@ def pull(
         PullError: A file can be had nowhere, or what came was wrong.
         ModelNotFound: There is no file ``source``.
         InputError: It cannot be read.
-        RuntimeUnavailable: The model must be converted, and PyTorch is not installed.
+        RuntimeUnavailable: The model must be converted, and PyTorch or onnx is not installed.
         StorageFull: There is no room for it.
         ModelError: The folder of models cannot be written.
     """
@@ -79,15 +82,18 @@ def pull(
         return locate(entry)
     if entry.architecture in EDGEFACE:
         find_converter(entry.name)
+    elif entry.architecture in FOREIGN:
+        imported("onnx", "onnx", "import")
     if entry.caution:
         _log.warning("%s: %s", entry.name, entry.caution)
     with _alone(file_path(entry, entry.files[0]).parent):
-        for file in entry.files:
+        for number, file in enumerate(entry.files):
             if not _is_right(entry, file):
                 _discard(file_path(entry, file))
             if not _is_right(entry, file):
-                _bring(entry, file, source, progress)
-        if entry.offered or entry.architecture in EDGEFACE:
+                beside = number and source and Path(source).with_suffix(Path(file.name).suffix)
+                _bring(entry, file, beside or source, progress)
+        if entry.offered or entry.architecture in (*EDGEFACE, *FOREIGN):
             entry = _owned(entry)
     return locate(entry)
 
@@ -115,13 +121,18 @@ def _bring(
 
 
 def _owned(entry: ModelEntry) -> ModelEntry:
-    """Record a model in an entry of the user's own; of a checkpoint make the ONNX first."""
+    """Record a model in an entry of the user's own; make the ONNX first, if need be."""
     folder = entry.folder or models_dir() / entry.name
     own = structs.replace(entry, folder=folder)
     if entry.architecture in EDGEFACE:
         own = find_converter(own.name).export_checkpoint(
             own, file_path(own, own.files[0]), export_path(own)
         )
+    elif entry.architecture in FOREIGN:
+        paths = [cast("Path", find(own, file)) for file in own.files]
+        content = convert_network(own.architecture, [read_model(each) for each in paths])
+        keep(export_path(own), content)
+        own = converted(own, content)
     write_entry(own, folder)
     return own
 

@@ -25,7 +25,6 @@ from facekeep.errors import (
 from facekeep.models.files import keep
 from facekeep.models.model_entry import (
     EDGEFACE,
-    EXPORT,
     BundledSource,
     Conversion,
     FileEntry,
@@ -75,7 +74,8 @@ def locate(entry: ModelEntry) -> Path:
     """Find the file that a runtime opens, with its digest checked; never uses the network.
 
     A file that must be converted first is converted once; the result is kept in the cache folder.
-    What was made of a checkpoint lies beside it, and is made again by ``pull`` only.
+    What was made of a checkpoint, or of a network in another format, lies beside it, and is made
+    again by ``pull`` only.
 
     Raises:
         ModelNotFound: The model's files are not on this machine.
@@ -158,7 +158,7 @@ def _prepare(entry: ModelEntry) -> Path | bytes:
     conversion = entry.files[0].conversion
     if conversion is None:
         return found[0]
-    if conversion.name == EXPORT:
+    if conversion.kept:
         return _exported(entry, conversion)
     with contextlib.suppress(ConfigError):  # there is no cache folder
         path = _converted_path(entry, conversion.sha256)
@@ -193,7 +193,7 @@ def verify(entry: ModelEntry) -> ModelStatus:
     conversion = entry.files[0].conversion
     try:
         paths = _files(entry)
-        if conversion is not None and conversion.name == EXPORT:
+        if conversion is not None and conversion.kept:
             _exported(entry, conversion)
     except ModelNotFound as error:
         return ModelStatus("missing", str(error), error.hint)
@@ -208,7 +208,7 @@ def file_path(entry: ModelEntry, file: FileEntry) -> Path:
 
 
 def export_path(entry: ModelEntry) -> Path:
-    """Return where the ONNX file that is made of a model's checkpoint lies."""
+    """Return where the ONNX file that is made of a model's published file lies."""
     return file_path(entry, entry.files[0]).with_name(f"{entry.name}.onnx")
 
 
@@ -264,7 +264,7 @@ def _checked(entry: ModelEntry, file: FileEntry) -> Path:
 
 
 def _exported(entry: ModelEntry, conversion: Conversion) -> Path:
-    """Find the ONNX made of a checkpoint; another PyTorch would not make the same bytes again."""
+    """Find the ONNX made on this machine; another library would not make the same bytes again."""
     path = export_path(entry)
     problem = _fault(path, conversion.sha256, conversion.size)
     if problem is not None:

@@ -107,7 +107,7 @@ USABLE = Policy(
     max_brightness=0.88,
     min_contrast=0.04,
     max_blockiness=0.9,
-    min_recognizability=0.07,
+    min_recognizability=0.15,
 )
 """What a face must show to be compared at all: below it strangers match too often."""
 

@@ -6,6 +6,7 @@ import mmap
 import os
 import threading
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from facekeep._internal.fork import Forking, watch
-from facekeep._internal.memory import give_memory_back
+from facekeep._internal.memory import give_memory_back, large_blocks_apart
 from facekeep.errors import (
     InputError,
     ModelCorrupt,
@@ -160,10 +161,13 @@ def open_onnx(model: Path | bytes, run_options: RuntimeOptions) -> OnnxSession:
         # Otherwise each run would compute the weights again.
         options.add_session_config_entry("session.disable_quant_qdq", "1")
         size *= _FLOATS
+    loading: AbstractContextManager[None] = nullcontext()
     if size > _LARGE:
         options.add_session_config_entry("session.disable_prepacking", "1")
+        loading = large_blocks_apart()
     try:
-        session = ort.InferenceSession(source, options, providers=[provider], enable_fallback=0)
+        with loading:
+            session = ort.InferenceSession(source, options, providers=[provider], enable_fallback=0)
     except _failures(ort) as error:
         if device != "cpu":
             problem = f"{name} does not open on device {device!r}: {short(error)}"

@@ -15,7 +15,7 @@ from facekeep.models.files import keep
 __all__ = ["FaceQualityNetwork", "export_quality_network"]
 
 _WIDTHS: Final = (64, 32)
-_NOISE: Final = 0.2  # added in training, in standard deviations of the evidence
+_NOISE: Final = 1.0  # added in training, in standard deviations of the evidence
 _LEAST: Final = 1e-3  # the smallest standard deviation
 
 

@@ -10,11 +10,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["damage"]
+__all__ = ["damage", "distort"]
 
 Crop = NDArray[np.uint8]
 Rng = np.random.Generator
 Damage = Callable[[Crop, Rng], Crop]
+_REPEATED: Final = cv2.BORDER_REPLICATE
 
 
 def damage(crop: Crop, rng: Rng) -> Crop:
@@ -35,6 +36,30 @@ def damage(crop: Crop, rng: Rng) -> Crop:
         changed = kinds[rng.integers(len(kinds))](changed, rng)
     changed = _resized(changed, side)
     return _moved(changed) if rng.random() < 0.3 else changed
+
+
+def distort(crop: Crop, rng: Rng) -> Crop:
+    """Damage a crop so that its parts stay clear, but not the face: bend, mirror or veil it.
+
+    Args:
+        crop: uint8 ``(s, s, 3)`` RGB.
+        rng: Decides how; see `damage`.
+
+    Returns:
+        Such a crop.
+    """
+    changed = _DISTORTED[rng.integers(len(_DISTORTED))](crop, rng)
+    return _moved(changed) if rng.random() < 0.3 else changed
+
+
+def _slight(crop: Crop, rng: Rng) -> Crop:
+    """What any photo may have: other light and colors, few pixels less, some compression."""
+    bent = (crop / 255) ** _between(0.7, 1.4, rng) * rng.normal(1, 0.06, 3)
+    lit = (bent - bent.mean()) * _between(0.7, 1.3, rng) + bent.mean() * _between(0.75, 1.2, rng)
+    soft = cv2.GaussianBlur(_uint8(lit * 255), (0, 0), _between(0.2, 0.8, rng))
+    flag = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(50, 96))]
+    _, data = cv2.imencode(".jpg", soft[..., ::-1], flag)
+    return _uint8(np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR))[..., ::-1])
 
 
 def _blurred(crop: Crop, rng: Rng) -> Crop:
@@ -118,6 +143,22 @@ def _solarized(crop: Crop, rng: Rng) -> Crop:
     light = _gray(crop) if rng.random() < 0.4 else crop
     inverted = 255 - (_gray(crop) if rng.random() < 0.2 else crop)
     return np.where(light > level if rng.random() < 0.7 else light < level, inverted, crop)
+
+
+def _toned(crop: Crop, rng: Rng) -> Crop:
+    """Light rises and falls along any curve; each color along its own, or all along one."""
+    places = np.linspace(0, 255, int(rng.integers(3, 7)))
+    curves = [np.interp(np.arange(256), places, rng.uniform(0, 255, len(places))) for _ in "rgb"]
+    if rng.random() < 0.6:
+        curves = curves[:1] * 3
+    light = _gray(crop) if rng.random() < 0.3 else crop
+    return _uint8(np.stack([curves[k][light[..., k]] for k in range(3)], 2))
+
+
+def _sharpened(crop: Crop, rng: Rng) -> Crop:
+    pixels = crop.astype(np.float32)
+    soft = cv2.GaussianBlur(pixels, (0, 0), _between(0.8, 5, rng))
+    return _uint8(pixels + _between(2, 15, rng) * (pixels - soft))
 
 
 def _mixed(crop: Crop, rng: Rng) -> Crop:
@@ -219,29 +260,16 @@ def _painted(crop: Crop, rng: Rng) -> Crop:
     return _uint8(cv2.medianBlur(crop, int(rng.integers(2, 12)) * 2 + 1))
 
 
-def _waved(crop: Crop, rng: Rng) -> Crop:
-    y, x = np.mgrid[: crop.shape[0], : crop.shape[1]].astype(np.float32)
-    size = rng.uniform(1, 7)
-    return _uint8(
-        cv2.remap(
-            crop,
-            x + size * np.sin(y / 7, dtype=np.float32),
-            y + size * np.sin(x / 9, dtype=np.float32),
-            cv2.INTER_LINEAR,
-            borderMode=cv2.BORDER_REFLECT,
-        )
-    )
-
-
 def _masked(crop: Crop, rng: Rng) -> Crop:
     left, right = rng.uniform(0, 0.2), rng.uniform(0.8, 1)
-    return _boxed(crop, (rng.uniform(0.52, 0.66), 1, left, right), rng.integers(0, 256, 3))
+    return _boxed(crop, (rng.uniform(0.5, 0.68), 1, left, right), rng.integers(0, 256, 3))
 
 
 def _shaded(crop: Crop, rng: Rng) -> Crop:
     """A bar over the eyes."""
-    middle, half = rng.uniform(0.44, 0.5), rng.uniform(0.05, 0.12)
-    return _boxed(crop, (middle - half, middle + half, 0.05, 0.95), rng.integers(0, 80))
+    middle, half, end = rng.uniform(0.41, 0.51), rng.uniform(0.04, 0.14), rng.uniform(-0.05, 0.15)
+    color = rng.integers(0, 60) if rng.random() < 0.6 else rng.integers(0, 256)
+    return _boxed(crop, (middle - half, middle + half, max(end, 0), 1 - max(end, 0)), color)
 
 
 def _hidden(crop: Crop, rng: Rng) -> Crop:
@@ -274,7 +302,7 @@ def _barred(crop: Crop, rng: Rng) -> Crop:
 
 def _turned(crop: Crop, rng: Rng) -> Crop:
     angle = 90 * rng.integers(1, 4) if rng.random() < 0.6 else rng.uniform(15, 345)
-    return _placed(crop, float(angle), 1.0, (0, 0), cv2.BORDER_REPLICATE)
+    return _placed(crop, float(angle), 1.0, (0, 0), _REPEATED)
 
 
 def _elsewhere(crop: Crop, rng: Rng) -> Crop:
@@ -301,21 +329,108 @@ def _squeezed(crop: Crop, rng: Rng) -> Crop:
     ways = np.array([1.0, _between(0.25, 0.85, rng)])[rng.permutation(2)]
     matrix = np.diag(ways * ways.sum() / np.square(ways).sum())
     middle = np.full(2, crop.shape[0] / 2)
-    border = (cv2.BORDER_REPLICATE, cv2.BORDER_REFLECT, cv2.BORDER_CONSTANT)[rng.integers(3)]
+    border = (_REPEATED, cv2.BORDER_REFLECT, cv2.BORDER_CONSTANT)[rng.integers(3)]
     matrix = np.column_stack([matrix, middle - matrix @ middle])
     return _uint8(cv2.warpAffine(crop, matrix, crop.shape[1::-1], borderMode=border))
 
 
 def _swirled(crop: Crop, rng: Rng) -> Crop:
     """Turned about a place in the face, less away from it."""
-    y, x = np.mgrid[: crop.shape[0], : crop.shape[1]].astype(np.float32)
-    middle = rng.uniform(0.4, 0.6, 2) * crop.shape[0]
-    x, y = x - middle[0], y - middle[1]
+    x, y, middle = _about(crop, rng)
     turn = np.clip(1 - np.hypot(x, y) / (crop.shape[0] * rng.uniform(0.4, 0.8)), 0, None)
     turn *= _between(0.4, 3, rng) * rng.choice((-1, 1))
-    across = np.asarray(np.cos(turn) * x - np.sin(turn) * y + middle[0], np.float32)
-    down = np.asarray(np.sin(turn) * x + np.cos(turn) * y + middle[1], np.float32)
-    return _uint8(cv2.remap(crop, across, down, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE))
+    across = np.cos(turn) * x - np.sin(turn) * y
+    return _drawn(crop, across + middle[0], np.sin(turn) * x + np.cos(turn) * y + middle[1])
+
+
+def _bulged(crop: Crop, rng: Rng) -> Crop:
+    """As in a fairground mirror: large, or small, about a place in the face."""
+    x, y, middle = _about(crop, rng)
+    share = np.clip(np.hypot(x, y) / (crop.shape[0] * _between(0.35, 0.8, rng)), 0.02, 1)
+    share = share ** (_between(0.15, 1.2, rng) if rng.random() < 0.7 else -_between(0.15, 0.7, rng))
+    return _drawn(crop, share * x + middle[0], share * y + middle[1])
+
+
+def _melted(crop: Crop, rng: Rng) -> Crop:
+    """Each place is moved a little, and near places alike, as under running water."""
+    side, parts = crop.shape[0], int(rng.integers(3, 14))
+    size = side / parts * _between(0.1, 0.5, rng)
+    ways = [rng.normal(0, size, (parts, parts)).astype(np.float32) for _ in "xy"]
+    across, down = (cv2.resize(way, (side, side), interpolation=cv2.INTER_CUBIC) for way in ways)
+    y, x = np.mgrid[:side, :side]
+    return _drawn(crop, x + across, y + down)
+
+
+def _doubled(crop: Crop, rng: Rng) -> Crop:
+    """Exposed twice: it lies over itself, moved, turned, or seen in a mirror."""
+    away, turn = _between(4, 40, rng), rng.uniform(0, 2 * np.pi)
+    other = _shifted(crop, away * np.cos(turn), away * np.sin(turn))
+    if rng.random() < 0.3:
+        other = _placed(other, rng.normal(0, 20), _between(0.7, 1.4, rng), (0, 0), _REPEATED)
+    if rng.random() < 0.2:
+        other = other[:, ::-1]
+    share = rng.uniform(0.3, 0.7)
+    return _uint8(crop * share + other * (1 - share))
+
+
+def _split(crop: Crop, rng: Rng) -> Crop:
+    """A part is moved aside along a line."""
+    lines = crop if rng.random() < 0.6 else crop.transpose(1, 0, 2)
+    place = round(crop.shape[0] * rng.uniform(0.3, 0.7))
+    changed = lines.copy()
+    changed[place:] = np.roll(lines[place:], round(_between(5, 40, rng) * rng.choice((-1, 1))), 1)
+    return _uint8(changed if lines is crop else changed.transpose(1, 0, 2))
+
+
+def _waved(crop: Crop, rng: Rng) -> Crop:
+    """Waves, level or upright, or rings, as on water."""
+    x, y, middle = _about(crop, rng)
+    size, step = _between(1, 7, rng), 1 / _between(1.5, 12, rng)
+    if rng.random() < 0.5:
+        away = np.hypot(x, y)
+        share = 1 + size * np.sin(away * step) / np.maximum(away, 3)
+        return _drawn(crop, share * x + middle[0], share * y + middle[1])
+    across, down = rng.permutation((size, size * rng.uniform(0, 1)))
+    moved = x + across * np.sin(y * step), y + down * np.sin(x * step)
+    return _drawn(crop, moved[0] + middle[0], moved[1] + middle[1])
+
+
+def _slanted(crop: Crop, rng: Rng) -> Crop:
+    """Seen from aside, or sheared."""
+    side = crop.shape[0]
+    corners = np.array([[0, 0], [side, 0], [side, side], [0, side]], np.float32)
+    size = side * _between(0.04, 0.25, rng)
+    ways = (
+        rng.normal(0, size, (4, 2))
+        if rng.random() < 0.5
+        else rng.normal(0, size, (2, 2))[[0, 0, 1, 1]]
+    )
+    moved = np.asarray(corners + ways - np.mean(ways, 0), np.float32)
+    matrix = cv2.getPerspectiveTransform(corners, moved)
+    return _uint8(cv2.warpPerspective(crop, matrix, (side, side), borderMode=_REPEATED))
+
+
+def _mirrored(crop: Crop, rng: Rng) -> Crop:
+    """One half is the other in a mirror."""
+    lines = crop if rng.random() < 0.3 else crop.transpose(1, 0, 2)
+    lines = lines[:: rng.choice((-1, 1))]
+    half = round(len(lines) * rng.uniform(0.4, 0.5))
+    changed = np.roll(lines, len(lines) // 2 - half, 0)
+    changed[-(len(lines) // 2) :] = changed[: len(lines) // 2][::-1]
+    return _uint8(changed if lines.strides[1] < lines.strides[0] else changed.transpose(1, 0, 2))
+
+
+def _veiled(crop: Crop, rng: Rng) -> Crop:
+    """Behind bars, lines, a net, or dots, through which more or less is seen."""
+    turn = rng.choice((0, np.pi / 2)) if rng.random() < 0.5 else rng.uniform(0, np.pi)
+    step, share = 2 * np.pi / _between(4, 40, rng), rng.uniform(0.15, 0.65)
+    y, x = np.mgrid[: crop.shape[0], : crop.shape[1]] * step + rng.uniform(0, 6)
+    first = np.cos(x * np.cos(turn) + y * np.sin(turn)) > np.cos(np.pi * share)
+    second = np.cos(y * np.cos(turn) - x * np.sin(turn)) > np.cos(np.pi * share)
+    way, seen = rng.integers(4), rng.uniform(0, 0.6) if rng.random() < 0.7 else 0
+    covered = (first, first, first | second, first & second)[way][..., None]
+    color = rng.integers(0, 256) if rng.random() < 0.7 else rng.integers(0, 256, 3)
+    return _uint8(np.where(covered, crop * seen + color * (1 - seen), crop))
 
 
 def _moved(crop: Crop) -> Crop:
@@ -326,34 +441,42 @@ def _moved(crop: Crop) -> Crop:
         rng.normal(0, 2),
         np.exp(rng.normal(0, 0.02)),
         rng.normal(0, 1.2, 2),
-        cv2.BORDER_REPLICATE,
+        _REPEATED,
     )
 
 
 _WORN: Final[tuple[Damage, ...]] = (
-    *(_blurred, _blurred, _blurred, _shaken, _shaken, _compressed, _compressed, _compressed),
-    *(_shrunk, _shrunk, _shrunk, _lit, _lit, _brightened, _gamma, _contrast, _washed, _washed),
-    *(_noisy, _noisy, _peppered, _negative, _negative, _part_negative, _recolored, _recolored),
-    *(_posterized, _posterized, _solarized, _solarized, _solarized, _mixed, _thermal),
-    *(_penciled, _penciled, _penciled, _outlined, _embossed, _embossed, _painted, _waved),
+    *(_blurred, _blurred, _blurred, _blurred, _shaken, _shaken, _compressed, _compressed),
+    *(_compressed, _shrunk, _shrunk, _shrunk, _shrunk, _lit, _lit, _brightened, _gamma, _contrast),
+    *(_washed, _washed, _noisy, _noisy, _peppered, _negative, _negative, _part_negative),
+    *(_recolored, _recolored, _posterized, _posterized, _solarized, _solarized, _solarized),
+    *(_solarized, _toned, _toned, _toned, _sharpened, _sharpened, _sharpened, _mixed, _thermal),
+    *(_penciled, _penciled, _penciled, _outlined, _embossed, _embossed, _painted),
     *(_torn, _printed, _printed, _rows_lost, _shadowed),
 )
 _COVERED: Final[tuple[Damage, ...]] = (
-    *(_masked, _masked, _shaded, _hidden, _hidden, _cut, _cut, _cut, _cut, _barred),
+    *(_masked, _masked, _masked, _masked, _shaded, _shaded, _shaded, _shaded, _shaded),
+    *(_hidden, _hidden, _hidden, _cut, _cut, _cut, _cut, _cut, _barred),
+)
+_BENT: Final[tuple[Damage, ...]] = (
+    *(_bulged, _bulged, _bulged, _bulged, _melted, _melted, _melted, _swirled, _swirled),
+    *(_doubled, _doubled, _doubled, _doubled, _doubled, _split, _split, _split, _split),
 )
 _ALIEN: Final[tuple[Damage, ...]] = (
     *(_turned, _turned, _elsewhere, _elsewhere, _scrambled, _squeezed, _squeezed, _squeezed),
-    _swirled,
 )
+_DISTORTED: Final[tuple[Damage, ...]] = (_waved, _slanted, _mirrored, _veiled)
 _KINDS: Final[tuple[tuple[tuple[Damage, ...], ...], ...]] = (
     (),
+    ((_slight,),),
     (_WORN,),
     (_WORN, _WORN),
     (_COVERED,),
     (_COVERED, _WORN),
+    (_BENT,),
     (_ALIEN,),
 )
-_SHARES: Final = (0.10, 0.52, 0.08, 0.12, 0.05, 0.13)
+_SHARES: Final = (0.04, 0.14, 0.34, 0.05, 0.16, 0.04, 0.15, 0.08)
 """How often each of these happens to a crop."""
 
 
@@ -365,7 +488,20 @@ def _own(crop: Crop) -> Rng:
 def _shifted(pixels: NDArray[Any], x: float, y: float) -> NDArray[Any]:
     matrix = np.array([[1, 0, x], [0, 1, y]])
     size = pixels.shape[1::-1]
-    return cv2.warpAffine(pixels, matrix, size, borderMode=cv2.BORDER_REPLICATE)
+    return cv2.warpAffine(pixels, matrix, size, borderMode=_REPEATED)
+
+
+def _about(crop: Crop, rng: Rng) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """Choose a place near the middle; return how far pixels lie from it, and the place."""
+    middle = rng.uniform(0.38, 0.62, 2) * crop.shape[0]
+    y, x = np.mgrid[: crop.shape[0], : crop.shape[1]]
+    return x - middle[0], y - middle[1], middle
+
+
+def _drawn(crop: Crop, x: NDArray[Any], y: NDArray[Any]) -> Crop:
+    """Take each pixel from elsewhere."""
+    sources = (np.asarray(x, np.float32), np.asarray(y, np.float32))
+    return _uint8(cv2.remap(crop, *sources, cv2.INTER_LINEAR, borderMode=_REPEATED))
 
 
 def _between(low: float, high: float, rng: Rng) -> float:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from facekeep.errors import InputError
 from facekeep.lab.train.detector.labels import label_photos
 from facekeep.lab.train.loop import Watch
-from facekeep.lab.train.quality.damage import damage
+from facekeep.lab.train.quality.damage import damage, distort
 from facekeep.pipeline.align import align, template
 from facekeep.pipeline.detect import Detector
 from facekeep.pipeline.embed import Embedder
@@ -27,6 +27,7 @@ __all__ = ["Damaged", "align_main", "damaged", "evidence_of", "likely_usable"]
 
 _TOGETHER: Final = 64  # crops that the embedder is shown at a time
 _ALIKE: Final = 8  # different people who are damaged alike
+_DISTORTED: Final = 6  # groups that are damaged for one that is distorted
 # Where a face is as likely usable as not, and how fast that changes: by the cosine between the
 # damaged and the clear crop, and by how many standard deviations the cosines of strangers who are
 # damaged alike lie below the threshold. Of clear strangers they lie _RARE below: one in 10,000
@@ -84,20 +85,21 @@ def damaged(
 
     Args:
         clear: Aligned crops of the embedder's size.
-        count: How many damaged crops to make.
+        count: How many damaged crops to make; a sixth more are distorted.
         embedder: The embedder that the network will belong to.
         rng: Decides which crops, and how they are damaged.
         watch: Shows how far it is.
     """
     size = min(_ALIKE, len(clear))
     groups = -(-count // size)
-    places = np.stack([rng.choice(len(clear), size, replace=False) for _ in range(groups)])
-    ways = rng.integers(2**32, size=groups)
+    ways = [damage] * groups + [distort] * (groups // _DISTORTED)
+    drawn = [(rng.choice(len(clear), size, replace=False), rng.integers(2**32)) for _ in ways]
+    places = np.stack([place for place, _ in drawn])
     with watch("Embedding clear faces", len(clear)) as advance:
         known, rows = evidence_of(iter(clear), embedder, advance)
     worn = (
-        damage(clear[place], np.random.default_rng(way))
-        for way, group in zip(ways, places, strict=True)
+        way(clear[place], np.random.default_rng(state))
+        for way, (group, state) in zip(ways, drawn, strict=True)
         for place in group
     )
     with watch("Embedding damaged faces", places.size) as advance:

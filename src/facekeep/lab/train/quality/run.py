@@ -48,7 +48,7 @@ class QualityTrainer(SmallTrainer[FaceQualityNetwork, QualityRecipe]):
         "learning rate": {"lr": "rate"},
     }
     seen = "faces_seen"
-    weight_decay = 0.01
+    weight_decay = 0.1
     export = staticmethod(export_quality_network)
 
     def __init__(
