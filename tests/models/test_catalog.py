@@ -155,7 +155,8 @@ def test_the_keys_of_older_versions_are_read_and_written_anew(models: Path) -> N
         ("unknown task", "task = 'guess': expected one of detect, refine, orient, quality, embed"),
         ("text as number", "width = '8': expected a whole number from 1 to 65536"),
         ("not a number", r"mean\[0\] = nan: expected a number"),
-        ("unknown key of a file", r"files\[0\] has the unknown key 'mode'"),
+        ("unknown key", r"has the unknown key 'colors'; known: task, (?!.*\b(name|folder)\b)"),
+        ("unknown key of a file", r"files\[0\] has the unknown key 'mode'; known: name, "),
         ("accuracy without command", r"accuracy\[0\] lacks the key 'command'"),
     ],
 )

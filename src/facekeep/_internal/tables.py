@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -40,8 +40,8 @@ class OptionError(InputError):
         self._names, self._problem = names, problem
 
     def with_flags(self, flags: Mapping[str, str]) -> OptionError:
-        """Return the same error with what the command line calls the options."""
-        return OptionError([flags[name] for name in self._names], self._problem)
+        """Return the same error with what the command line calls those options that it has."""
+        return OptionError([flags.get(name, name) for name in self._names], self._problem)
 
 
 def check_fields(options: msgspec.Struct) -> None:
@@ -66,6 +66,7 @@ def convert_table(
     where: str,
     error: type[FacekeepError] = FacekeepError,
     folder: Path | None = None,
+    hidden: Collection[str] = (),
 ) -> _T:
     """Check a table against a class, and make an object of it.
 
@@ -75,6 +76,7 @@ def convert_table(
         where: What errors call the table.
         error: The class of the error.
         folder: Relative paths start there.
+        hidden: Attributes that come from elsewhere: the keys that errors list are without them.
 
     Raises:
         FacekeepError: Of the class ``error``: a key is missing, unknown, or of a wrong value.
@@ -82,7 +84,7 @@ def convert_table(
     try:
         return msgspec.convert(content, kind, dec_hook=partial(_read_path, folder))
     except msgspec.ValidationError as failure:
-        raise error(f"{where}: {_explain(str(failure), content, kind)}") from failure
+        raise error(f"{where}: {_explain(str(failure), content, kind, hidden)}") from failure
     except FacekeepError as failure:  # of the class itself, whose values do not go together
         raise error(f"{where}: {failure}") from failure
 
@@ -171,7 +173,7 @@ def _plain(number: float) -> str:
     return str(number) if isinstance(number, int) else f"{number:g}".replace("e-0", "e-")
 
 
-def _explain(message: str, content: Any, kind: Any) -> str:
+def _explain(message: str, content: Any, kind: Any, hidden: Collection[str]) -> str:
     """Say in our words what msgspec says: it names the place, the class what belongs there."""
     message, _, place = message.removesuffix("`").partition(" - at `$")
     hint, value = kind, content
@@ -180,7 +182,8 @@ def _explain(message: str, content: Any, kind: Any) -> str:
         value = value[name or int(index)]
     if key := re.fullmatch(r"Object (missing required|contains unknown) field `(.*)`?", message):
         name = repr(key[2].rstrip("`"))
-        known = getattr(unwrap(hint)[0], "__struct_encode_fields__", ())
+        fields = getattr(unwrap(hint)[0], "__struct_encode_fields__", ())
+        known = [each for each in fields if place or each not in hidden]
         more = f"; known: {', '.join(known)}" if known else ""
         text = f"lacks the key {name}" if key[1][0] == "m" else f"has the unknown key {name}{more}"
         return f"{place.lstrip('.')} {text}".lstrip()

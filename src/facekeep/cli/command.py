@@ -13,6 +13,7 @@ from typing import Any
 
 import click
 
+from facekeep._internal.tables import OptionError
 from facekeep.cli import output
 from facekeep.cli.exit_status import INTERRUPTED, ExitStatus
 from facekeep.cli.help import HelpedCommand, HelpedGroup
@@ -186,6 +187,10 @@ def _entry(function: CommandFunction, uses: Sequence[str]) -> Callable[..., int]
         if uses:
             file = run.resolved.file  # a wrong setting stops the command before it does anything
             _log.debug("settings: %s", file or "no file; defaults, variables and options")
-        return function(run, **values) or ExitStatus.YES
+        try:
+            return function(run, **values) or ExitStatus.YES
+        except OptionError as error:
+            options = click.get_current_context().command.params
+            raise error.with_flags({str(each.name): each.opts[0] for each in options}) from error
 
     return entry

@@ -64,7 +64,8 @@ def parse_entry(name: str, content: Any, where: str, folder: Path | None = None)
             table[key] = [table[key]] * 3
     if isinstance(files := table.get("files"), list):
         table["files"] = [_tag_sources(file) for file in files]
-    entry = convert_table({"name": name, **table}, ModelEntry, where, ModelError)
+    table["name"] = name
+    entry = convert_table(table, ModelEntry, where, ModelError, hidden=_NOT_WRITTEN)
     entry = structs.replace(entry, folder=folder)
     _check_whole(entry, where)
     return entry

@@ -86,7 +86,7 @@ def test_people_held_out_are_shown_alone(cli, photos: Path):
     [
         (["--sizes", "20,wide"], "--sizes must be whole numbers, such as 20,40,80"),
         (["--sizes", "1"], "sizes of faces must be from 4 to 256"),
-        (["--holdout", "2"], "holdout must be from 1 to 1"),
+        (["--holdout", "2"], "--holdout must be from 1 to 1"),
         (["--model", "sface"], "not to detect"),
         (["--scenes", "nowhere"], "nowhere"),
         (["--out", "nowhere/result.json"], "cannot be written"),

@@ -89,12 +89,14 @@ def add_step_command(
 
     def decorate(function: Callable[[], None]) -> Callable[[], None]:
         kind, own = function.__name__, click.command(function).params
-        flags = {each.name: each.opts[0] for each in own}
+        names = [str(each.name) for each in own]
 
         @model_argument
         def entry(run: Run, name: str, *, out: str, work: Path | None, **values: Any) -> None:
-            step = _build_step(kind, {each: values.pop(each) for each in flags}, flags)
-            _run_step(run, name, step, values, out, work)
+            from facekeep.lab.compress.options import STEPS
+
+            given = {each: value for each in names if (value := values.pop(each)) not in (None, ())}
+            _run_step(run, name, STEPS[kind](**given), values, out, work)
 
         entry.__doc__ = function.__doc__
         options = [_OUT, *own, *_SHARED]
@@ -102,22 +104,6 @@ def add_step_command(
         return function
 
     return decorate
-
-
-def _build_step(kind: str, values: Mapping[str, Any], flags: Mapping[str, str]) -> Step:
-    """Build the step that options ask for; one that is not given has the step's own default.
-
-    Raises:
-        OptionError: They are wrong; the message names their flags.
-    """
-    from facekeep._internal.tables import OptionError
-    from facekeep.lab.compress.options import STEPS
-
-    given = {name: value for name, value in values.items() if value not in (None, ())}
-    try:
-        return STEPS[kind](**given)
-    except OptionError as error:
-        raise error.with_flags(flags) from error
 
 
 def _run_step(

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from facekeep._internal.files import open_regular, path_text, printable, why
 from facekeep._internal.listing import list_files
+from facekeep._internal.tables import OptionError
 from facekeep.errors import ImageError, InputError
 from facekeep.pipeline.image import is_picture, load_image
 
@@ -139,7 +140,7 @@ def split_by_person(
         The photos to train on, and those held out.
 
     Raises:
-        InputError: Nobody would be left in one of the parts.
+        OptionError: Nobody would be left in one of the parts.
     """
     owners = [
         f"p{photo.person}" if photo.person is not None else f"n{place}"
@@ -147,10 +148,8 @@ def split_by_person(
     ]
     people = sorted(set(owners))
     if not 0 < holdout < len(people):
-        raise InputError(
-            f"holdout must be from 1 to {len(people) - 1}, as the photos show {len(people)} "
-            f"people; got {holdout}"
-        )
+        limits = f"from 1 to {len(people) - 1}, as the photos show {len(people)} people"
+        raise OptionError(["holdout"], f"must be {limits}; got {holdout}")
     drawn = np.random.default_rng(seed).permutation(len(people))[:holdout]
     out = {people[place] for place in drawn}
     parts: tuple[list[_Photo], list[_Photo]] = ([], [])

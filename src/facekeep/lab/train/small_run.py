@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from facekeep._internal.files import printable
-from facekeep.errors import InputError
+from facekeep._internal.tables import OptionError
 from facekeep.lab.evaluate.plots import require_matplotlib
 from facekeep.lab.train.curves import draw_panels
 from facekeep.lab.train.ema import Ema
@@ -211,12 +211,11 @@ def hold_out(
     """Draw which of so many faces are learned from, and which are kept out to measure with.
 
     Raises:
-        InputError: None would be left to learn from.
+        OptionError: None would be left to learn from.
     """
     if holdout >= count:
-        raise InputError(
-            f"holdout must be from 1 to {count - 1}, as {count} faces were found; got {holdout}"
-        )
+        limits = f"from 1 to {count - 1}, as {count} faces were found"
+        raise OptionError(["holdout"], f"must be {limits}; got {holdout}")
     drawn = rng.permutation(count)
     return drawn[holdout:], drawn[:holdout]
 

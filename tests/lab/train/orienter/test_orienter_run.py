@@ -148,7 +148,7 @@ def test_too_many_kept_out_is_one_clear_line(cli, photos: Path, tmp_path: Path):
     words = ["train", "orienter", "--data", photos, "--out", tmp_path / "run", "--holdout", "6"]
     done = cli(*words)
     assert done.status == 2
-    assert "holdout must be from 1 to 5" in done.err
+    assert "--holdout must be from 1 to 5" in done.err
     assert not (tmp_path / "run").exists()
 
 

@@ -138,9 +138,12 @@ def test_the_command_line_goes_on(cli, photos: Path, tmp_path: Path):
         (["--out", "{straight}", "--resume", "--steps", "5"], "leave out all others"),
         (
             ["--data", "{photos}", "--out", "{new}", "--steps", "0"],
-            "steps must be a whole number from 1",
+            "--steps must be a whole number from 1",
         ),
-        (["--data", "{photos}", "--out", "{new}", "--holdout", "6"], "from 1 to 5"),
+        (
+            ["--data", "{photos}", "--out", "{new}", "--holdout", "6"],
+            "--holdout must be from 1 to 5",
+        ),
         (["--data", "{photos}", "--out", "{new}", "--name", "sface"], "already called"),
     ],
 )
