@@ -20,7 +20,7 @@ Pixels = NDArray[np.uint8]
 # At most so many samples a side for each pixel of a crop; bilinear sampling doubles their reach.
 _MAX_SUPERSAMPLING = 4
 # So many values are worked on at once.
-_WARPED_AT_ONCE: Final = 1 << 15
+_WARPED_AT_ONCE: Final = 1 << 14  # more, and the allocator asks the system for memory each time
 _RESIZED_AT_ONCE: Final = 1 << 17
 _HALVED_AT_ONCE: Final = 1 << 18
 
@@ -139,17 +139,22 @@ def _bilinear(
     height, width = source.shape
     for places, length in ((x, width), (y, height)):
         np.right_shift(places, _FINE_BITS - _BITS, out=places)
-        np.clip(places, -_ONE, (length - 3) * _ONE, out=places)
+        corners = places[:: len(places) - 1 or 1, :: places.shape[1] - 1 or 1]
+        end = (length - 3) * _ONE
+        if corners.min() < -_ONE or corners.max() > end:  # the crop reaches beyond the image
+            np.clip(places, -_ONE, end, out=places)
     right, below = ((places & (_ONE - 1)).view(np.uint32) for places in (x, y))
     corner = right * below
     corner += _ONE // 2
     corner >>= _BITS
     right -= corner
     below -= corner
-    place = (y >> _BITS).astype(np.intp)
-    place *= width
-    place += x >> _BITS
-    place += width + 1  # of the border
+    np.right_shift(x, _BITS, out=x)
+    np.right_shift(y, _BITS, out=y)
+    y *= width
+    y += x
+    y += width + 1  # of the border
+    place = y.astype(np.intp)
     pixels = source.ravel()
     red_blue = np.full(place.shape, _HALF_RED_AND_BLUE)
     green = np.full(place.shape, _HALF_GREEN)
