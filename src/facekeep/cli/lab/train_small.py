@@ -43,6 +43,7 @@ EXAMPLES = {
     ),
     "refiner": (
         "facekeep train refiner --data photos.tar --out run",
+        "facekeep train refiner --data portraits.tar --teacher mediapipe.whl --out run",
         "facekeep train refiner --data photos/ --out run --steps 20000 --name ours",
         "facekeep train refiner --out run --resume",
     ),
@@ -172,10 +173,22 @@ def _describe_detector(summary: dict[str, Any]) -> str:
 
 
 _REFINER_OPTIONS = {
+    "data": (
+        "--data",
+        "PHOTOS",
+        "Annotated photos: pictures, each with a .json; with --teacher any photos of faces, one a"
+        " person; tar or folder.",
+    ),
+    "teacher": (
+        "--teacher",
+        "FILE",
+        "Learn from MediaPipe's face_landmark.tflite, or a wheel of mediapipe that holds it,"
+        " instead of annotations. It needs LiteRT.",
+    ),
     "lift": (
         "--lift",
         "X",
-        "Teach landmarks higher than annotated, by this share of the distance of the eyes.",
+        "Teach landmarks higher than they were placed, by this share of the distance of the eyes.",
     ),
 }
 

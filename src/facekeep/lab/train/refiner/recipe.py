@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar
 
 from facekeep.lab.train.small import SmallRecipe
@@ -15,9 +16,14 @@ class RefinerRecipe(SmallRecipe):
     """How a refiner is trained; see `SmallRecipe` for what is not told here.
 
     Attributes:
+        data: Annotated photos; with a teacher, upright photos of faces, one a person.
+        teacher: MediaPipe's face landmark network, ``.tflite`` or in a wheel, which places the
+            landmarks; None where people did.
         batch: Crops in a step.
-        lift: How much higher than annotated the landmarks are taught, in distances of the eyes.
-            Annotators put them lower than the detectors whose landmarks embedders were aligned by.
+        lift: How much higher than they were placed the landmarks are taught, in distances of the
+            eyes. Annotators put them lower than the detectors whose landmarks embedders were
+            aligned by.
+        holdout: People kept out to measure with.
     """
 
     network = "refiner"
@@ -30,6 +36,7 @@ class RefinerRecipe(SmallRecipe):
         "seed": (0, 2**31 - 1),
     }
 
+    teacher: Path | None = None
     steps: int = 6000
     batch: int = 64
     lr: float = 3e-3
