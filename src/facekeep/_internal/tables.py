@@ -4,22 +4,68 @@ from __future__ import annotations
 
 import re
 import types
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 
-from facekeep.errors import FacekeepError
+from facekeep.errors import FacekeepError, InputError
 
-__all__ = ["convert_table", "describe", "shorten", "unwrap"]
+__all__ = [
+    "OptionError",
+    "check_fields",
+    "convert_table",
+    "describe",
+    "expand_path",
+    "shorten",
+    "unwrap",
+]
 
 _T = TypeVar("_T", bound=msgspec.Struct)
 _WORDS = {int: "a whole number", float: "a number", bool: "true or false", Path: "a path"}
 
 
+class OptionError(InputError):
+    """Options are wrong.
+
+    Args:
+        names: The names of the attributes.
+        problem: What is wrong with them; it follows their names.
+    """
+
+    def __init__(self, names: Sequence[str], problem: str) -> None:
+        super().__init__(f"{' or '.join(names)} {problem}")
+        self._names, self._problem = names, problem
+
+    def with_flags(self, flags: Mapping[str, str]) -> OptionError:
+        """Return the same error with what the command line calls the options."""
+        return OptionError([flags[name] for name in self._names], self._problem)
+
+
+def check_fields(options: msgspec.Struct) -> None:
+    """Check the values of an object that was not made by `convert_table`.
+
+    Raises:
+        OptionError: A value is not what the annotation of its attribute says.
+    """
+    hints = get_type_hints(type(options), include_extras=True)
+    for name in options.__struct_fields__:
+        value = getattr(options, name)
+        try:
+            msgspec.convert(value, hints[name])
+        except msgspec.ValidationError as error:
+            problem = f"must be {describe(hints[name])}, not {shorten(value, quote=True)}"
+            raise OptionError([name], problem) from error
+
+
 def convert_table(
-    content: object, kind: type[_T], where: str, error: type[FacekeepError] = FacekeepError
+    content: object,
+    kind: type[_T],
+    where: str,
+    error: type[FacekeepError] = FacekeepError,
+    folder: Path | None = None,
 ) -> _T:
     """Check a table against a class, and make an object of it.
 
@@ -28,14 +74,17 @@ def convert_table(
         kind: The class; its annotations say which keys there are, and what each takes.
         where: What errors call the table.
         error: The class of the error.
+        folder: Relative paths start there.
 
     Raises:
         FacekeepError: Of the class ``error``: a key is missing, unknown, or of a wrong value.
     """
     try:
-        return msgspec.convert(content, kind)
+        return msgspec.convert(content, kind, dec_hook=partial(_read_path, folder))
     except msgspec.ValidationError as failure:
         raise error(f"{where}: {_explain(str(failure), content, kind)}") from failure
+    except FacekeepError as failure:  # of the class itself, whose values do not go together
+        raise error(f"{where}: {failure}") from failure
 
 
 def describe(hint: Any) -> str:
@@ -44,7 +93,7 @@ def describe(hint: Any) -> str:
     limits = {
         name: value
         for meta in metas
-        for name in ("title", "ge", "gt", "le", "lt", "min_length", "extra")
+        for name in ("title", "ge", "gt", "le", "lt", "multiple_of", "min_length", "extra")
         if (value := getattr(meta, name)) is not None
     }
     if "title" in limits:
@@ -60,7 +109,8 @@ def describe(hint: Any) -> str:
         return f"a list{' that is not empty' * ('min_length' in limits)}, each {each}"
     if base in (int, float):
         unit: str = limits.get("extra", {}).get("unit", "")
-        return f"{_WORDS[base]}{unit}{_describe_bounds(limits)}"
+        what = f"a multiple of {step}" if (step := limits.get("multiple_of")) else _WORDS[base]
+        return f"{what}{unit}{_describe_bounds(limits)}"
     return _WORDS.get(base, "a text" if base is str else "a table")
 
 
@@ -77,6 +127,21 @@ def unwrap(hint: Any) -> tuple[Any, tuple[Any, ...]]:
             return hint, tuple(each for each in metas if isinstance(each, msgspec.Meta))
 
 
+def expand_path(text: str, folder: Path | None = None) -> Path:
+    """Return the path that a text means: ``~`` is the home folder, and ``folder`` the start.
+
+    Raises:
+        ValueError: It is no path.
+    """
+    if not text.strip() or "\0" in text:
+        raise ValueError
+    try:
+        path = Path(text).expanduser()
+    except RuntimeError as error:  # there is no such user
+        raise ValueError from error
+    return folder / path if folder else path
+
+
 def shorten(value: object, *, quote: bool = False) -> str:
     """Show a value on one line of 60 characters at most; texts in quotes where asked."""
     try:
@@ -85,6 +150,12 @@ def shorten(value: object, *, quote: bool = False) -> str:
     except ValueError:  # an integer of more digits than Python converts
         text = f"a huge {type(value).__name__}"
     return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _read_path(folder: Path | None, kind: Any, value: object) -> Path:
+    if kind is not Path or not isinstance(value, str):
+        raise ValueError
+    return expand_path(value, folder)
 
 
 def _describe_bounds(limits: Mapping[str, Any]) -> str:
@@ -103,14 +174,16 @@ def _plain(number: float) -> str:
 def _explain(message: str, content: Any, kind: Any) -> str:
     """Say in our words what msgspec says: it names the place, the class what belongs there."""
     message, _, place = message.removesuffix("`").partition(" - at `$")
-    if key := re.fullmatch(r"Object (missing required|contains unknown) field `(.*)`?", message):
-        name = repr(key[2].rstrip("`"))
-        text = f"lacks the key {name}" if key[1][0] == "m" else f"has the unknown key {name}"
-        return f"{place.lstrip('.')} {text}".lstrip()
     hint, value = kind, content
     for name, index in re.findall(r"\.(\w+)|\[(\d+)\]", place):
         hint = _find_hint(hint, name, int(index or 0))
         value = value[name or int(index)]
+    if key := re.fullmatch(r"Object (missing required|contains unknown) field `(.*)`?", message):
+        name = repr(key[2].rstrip("`"))
+        known = getattr(unwrap(hint)[0], "__struct_encode_fields__", ())
+        more = f"; known: {', '.join(known)}" if known else ""
+        text = f"lacks the key {name}" if key[1][0] == "m" else f"has the unknown key {name}{more}"
+        return f"{place.lstrip('.')} {text}".lstrip()
     where = f"{place.lstrip('.')} = " if place else ""
     return f"{where}{shorten(value, quote=True)}: expected {describe(hint)}"
 

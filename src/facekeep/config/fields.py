@@ -14,7 +14,7 @@ from typing import Annotated, Any, Final, get_type_hints
 import msgspec
 
 from facekeep._internal.files import one_line, open_regular, why
-from facekeep._internal.tables import describe, unwrap
+from facekeep._internal.tables import describe, expand_path, unwrap
 from facekeep.errors import ConfigError
 
 __all__ = ["Field", "about", "list_fields", "read_document"]
@@ -174,21 +174,6 @@ def _field(attribute: str, hint: Any, default: Any) -> Field:
         extra["secret"],
         extra["finish"],
     )
-
-
-def expand_path(text: str, folder: Path | None = None) -> Path:
-    """Return the path that a text means: ``~`` is the home folder, and ``folder`` the start.
-
-    Raises:
-        ValueError: It is no path.
-    """
-    if not text.strip() or "\0" in text:
-        raise ValueError
-    try:
-        path = Path(text).expanduser()
-    except RuntimeError as error:  # there is no such user
-        raise ValueError from error
-    return folder / path if folder else path
 
 
 def _read_path(kind: Any, value: object) -> Path:

@@ -13,8 +13,8 @@ from typing import Annotated, Any, Final, Literal
 from msgspec import Struct, field
 
 from facekeep._internal.files import user_folder, why
-from facekeep._internal.tables import shorten
-from facekeep.config.fields import Field, about, expand_path, list_fields, read_document
+from facekeep._internal.tables import expand_path, shorten
+from facekeep.config.fields import Field, about, list_fields, read_document
 from facekeep.errors import ConfigError
 
 __all__ = [

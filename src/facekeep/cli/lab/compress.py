@@ -280,7 +280,7 @@ def run_(
     """
     from facekeep.lab.compress.chain import Chain, run_chain
     from facekeep.lab.compress.measure import Evaluator
-    from facekeep.lab.compress.recipe import read_chain_recipe
+    from facekeep.lab.compress.options import read_chain_recipe
     from facekeep.lab.compress.report import write_chain_report
     from facekeep.lab.evaluate.page import check_report
     from facekeep.models import entry
@@ -291,7 +291,7 @@ def run_(
     folder = work or recipe.with_suffix(".work")
     check_report(folder)
     original, compare = entry(read.model), tuple(map(entry, read.compare))
-    faces, data = read.data.open(run.settings.threads)
+    faces, data = read.open(run.settings.threads)
     chain = Chain(
         out=read.out,
         steps=read.steps,

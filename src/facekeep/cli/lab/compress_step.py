@@ -6,7 +6,7 @@ import inspect
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
@@ -102,8 +102,7 @@ class _Common:
         """Return the options that name the data."""
         from facekeep.lab.compress.data import DataOptions
 
-        own = {each.name for each in fields(DataOptions)}
-        return DataOptions(**{name: value for name, value in vars(self).items() if name in own})
+        return DataOptions(**{name: getattr(self, name) for name in DataOptions.__struct_fields__})
 
 
 def add_step_command(
@@ -149,7 +148,8 @@ def _build_step(kind: str, values: Mapping[str, Any], flags: Mapping[str, str]) 
     Raises:
         OptionError: They are wrong; the message names their flags.
     """
-    from facekeep.lab.compress.options import STEPS, OptionError
+    from facekeep._internal.tables import OptionError
+    from facekeep.lab.compress.options import STEPS
 
     given = {name: value for name, value in values.items() if value not in (None, [])}
     listed = {name: tuple(value) for name, value in given.items() if isinstance(value, list)}

@@ -7,11 +7,11 @@ import inspect
 import shlex
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
 
 import typer
+from msgspec import NODEFAULT, structs
 
 from facekeep.cli.command import INTERRUPTED, ExitStatus, Run
 from facekeep.errors import InputError, StorageFull
@@ -107,12 +107,12 @@ def _add_options(
         "seed": ("--seed", "N", "Start of all random numbers."),
     }
     hints = get_type_hints(kind)
-    defaults = {field.name: field.default for field in fields(kind)}
+    defaults = {field.name: field.default for field in structs.fields(kind)}
 
     def option(name: str) -> inspect.Parameter:
         flag, metavar, text = options[name]
         default = defaults[name]
-        shown = text if default in (MISSING, None) else f"{text} [default: {default}]"
+        shown = text if default in (NODEFAULT, None) else f"{text} [default: {default}]"
         option_info = typer.Option(flag, metavar=metavar, help=shown, show_default=False)
         return inspect.Parameter(
             name,

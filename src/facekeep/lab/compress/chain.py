@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -73,7 +73,7 @@ class StepRecord:
         """Return it for JSON."""
         return {
             "step": self.step.kind,
-            "options": asdict(self.step),
+            "options": structs.asdict(self.step),
             "told": self.result.summary,
             "remarks": list(self.result.remarks),
             "details": self.result.details,
@@ -168,7 +168,7 @@ def _load_or_run(
     """Do a step, unless it was done before."""
     step, faces, name = chain.steps[number - 1], chain.faces, chain.name_network(number)
     images = None if faces is None else [faces.name, faces.samples.names, faces.samples.aligned]
-    key = compute_digest(step.kind, asdict(step), model.files[0].sha256, images)
+    key = compute_digest(step.kind, structs.asdict(step), model.files[0].sha256, images)
     result = workspace.load(name, key)
     if result is None:
         result = run_step(step, model, faces, evaluator, workspace.path / f"{number}-{step.kind}")

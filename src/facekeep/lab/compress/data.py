@@ -7,12 +7,14 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import numpy as np
+from msgspec import Meta, Struct
 from numpy.typing import NDArray
 
 from facekeep._internal.files import path_text, printable
+from facekeep._internal.tables import check_fields
 from facekeep.errors import ImageError, InputError
 from facekeep.lab.datasets.test_sets import PairSet, PersonSet, Samples
 from facekeep.lab.evaluate.crops import CropCache, make_cropper
@@ -77,8 +79,7 @@ class EvaluationData:
     repeats: int = 50
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DataOptions:
+class DataOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The data of a run, by its paths.
 
     Attributes:
@@ -95,15 +96,14 @@ class DataOptions:
     data: Path | None = None
     labels: Path | None = None
     aligned: bool = False
-    count: int = 256
+    count: Annotated[int, Meta(ge=1)] = 256
     eval_data: Path | None = None
     lfw_images: Path | None = None
     lfw_pairs: Path | None = None
     cache: Path | None = None
 
     def __post_init__(self) -> None:
-        if self.count < 1:
-            raise InputError(f"count must be at least 1, not {self.count}")
+        check_fields(self)
         if (self.lfw_images is None) != (self.lfw_pairs is None):
             raise InputError("LFW needs both its images and its pairs", "lfw_images lfw_pairs")
 

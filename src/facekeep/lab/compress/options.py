@@ -1,44 +1,41 @@
-"""The steps that make a network smaller or faster: their options."""
+"""The steps that make a network smaller or faster: their options, and recipes of several steps."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import ClassVar, Final, get_args
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
 
-from facekeep.errors import InputError
+from msgspec import Meta, Struct, field
+
+from facekeep._internal.files import printable
+from facekeep._internal.tables import OptionError, check_fields, convert_table
+from facekeep.config.fields import read_document
+from facekeep.errors import ConfigError
+from facekeep.lab.compress.data import DataOptions
 from facekeep.lab.compress.int8 import Method, Mode, Target
 
-__all__ = ["STEPS", "FineTune", "LowRank", "OptionError", "Prune", "Quantize", "Resize", "Step"]
+__all__ = [
+    "STEPS",
+    "ChainRecipe",
+    "FineTune",
+    "LowRank",
+    "Prune",
+    "Quantize",
+    "Resize",
+    "Step",
+    "read_chain_recipe",
+]
 
-_BY: Final = (None, "taylor", "magnitude")
 _SHARES: Final = ("macs", "params", "latency", "zeros")
+_LISTS: Final = ("compare", "kinds", "layers", "skip")
+
+_Count = Annotated[int, Meta(ge=1)]
+_Part = Annotated[float, Meta(gt=0, lt=1)]
+_Rate = Annotated[float, Meta(gt=0, le=10)]
+_Share = Annotated[float, Meta(gt=0, le=1)]
 
 
-class OptionError(InputError):
-    """Options of a step are wrong.
-
-    Args:
-        names: The names of the attributes.
-        problem: What is wrong with them; it follows their names.
-    """
-
-    def __init__(self, names: Sequence[str], problem: str) -> None:
-        super().__init__(f"{' or '.join(names)} {problem}")
-        self._names, self._problem = names, problem
-
-    def with_flags(self, flags: Mapping[str, str]) -> OptionError:
-        """Return the same error with what the command line calls the options."""
-        return OptionError([flags[name] for name in self._names], self._problem)
-
-
-def _require(condition: bool, name: str | Sequence[str], problem: str) -> None:
-    if not condition:
-        raise OptionError([name] if isinstance(name, str) else name, problem)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FineTune:
+class FineTune(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="do"):
     """Fine-tuning of a changed network, so that it embeds faces like the original again.
 
     Attributes:
@@ -47,19 +44,20 @@ class FineTune:
         lr: The highest learning rate.
     """
 
-    heal: int = 0
-    batch: int = 64
-    lr: float = 1.5e-4
+    heal: Annotated[int, Meta(ge=0, title="a number of steps, 0 for none")] = 0
+    batch: Annotated[int, Meta(ge=2)] = 64
+    lr: _Rate = 1.5e-4
 
     def __post_init__(self) -> None:
-        problem = f"must be a number of steps, 0 for none, not {self.heal}"
-        _require(self.heal >= 0, "heal", problem)
-        _require(self.batch >= 2, "batch", f"must be at least 2, not {self.batch}")
-        _require(0 < self.lr <= 10, "lr", f"must be above 0 and at most 10, not {self.lr}")
+        check_fields(self)
+
+    @property
+    def kind(self) -> str:
+        """What the step is called in a recipe."""
+        return str(self.__struct_config__.tag)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Quantize(FineTune):
+class Quantize(FineTune, tag="quantize", frozen=True, kw_only=True):
     """Compute or store in fewer bits; fine-tuning is quantization-aware training.
 
     Attributes:
@@ -74,34 +72,25 @@ class Quantize(FineTune):
         target: Where the network will run; see `saturates`.
     """
 
-    kind: ClassVar[str] = "quantize"
-
     mode: Mode | None = None
     calibration: Method = "percentile"
-    min_cosine: float = 0.99
-    max_tar_loss: float = 0.3
+    min_cosine: _Part = 0.99
+    max_tar_loss: Annotated[float, Meta(ge=0, le=100, title="a number of points, 0 to 100")] = 0.3
     skip: tuple[str, ...] = ()
     target: Target = "here"
-    lr: float = 2e-5  # a larger one makes the network forget more than it learns
+    lr: _Rate = 2e-5  # a larger one makes the network forget more than it learns
 
     def __post_init__(self) -> None:
         FineTune.__post_init__(self)
-        for name, kind in (("mode", Mode), ("calibration", Method), ("target", Target)):
-            value, known = getattr(self, name), get_args(kind)
-            problem = f"must be one of {', '.join(known)}, not {value!r}"
-            _require(value in known or (name == "mode" and value is None), name, problem)
-        _require(0 < self.min_cosine < 1, "min_cosine", "must lie between 0 and 1")
-        _require(0 <= self.max_tar_loss <= 100, "max_tar_loss", "is in points, from 0 to 100")
-        _require(
-            not self.heal or self.mode in (None, "static", "dynamic"),
-            "mode",
-            f"{self.mode} computes in float32, so that fine-tuning changes nothing;"
-            " only static and dynamic can be fine-tuned",
-        )
+        if self.heal and self.mode in ("float16", "packed"):
+            raise OptionError(
+                ["mode"],
+                f"{self.mode} computes in float32, so that fine-tuning changes nothing;"
+                " only static and dynamic can be fine-tuned",
+            )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Prune(FineTune):
+class Prune(FineTune, tag="prune", frozen=True, kw_only=True):
     """Remove the least important parts of a network; or, with ``zeros``, single weights.
 
     Attributes:
@@ -116,43 +105,39 @@ class Prune(FineTune):
         zeros: Instead, the share of the weights that become zero, or ``2:4``; never fine-tuned.
     """
 
-    kind: ClassVar[str] = "prune"
-
-    macs: float | None = None
-    params: float | None = None
-    latency: float | None = None
-    by: str | None = None
+    macs: _Part | None = None
+    params: _Part | None = None
+    latency: _Part | None = None
+    by: Annotated[Literal["taylor", "magnitude"], Meta(title="taylor or magnitude")] | None = None
     kinds: tuple[str, ...] = ("hidden", "rank")
-    multiple: int = 8
-    rounds: int = 1
+    multiple: _Count = 8
+    rounds: _Count = 1
     zeros: str | None = None
 
     def __post_init__(self) -> None:
         FineTune.__post_init__(self)
-        given = [name for name in _SHARES if getattr(self, name) is not None]
-        _require(len(given) == 1, _SHARES, "must say how much is left; give only one of them")
-        if self.zeros is None:
-            share = getattr(self, given[0])
-            _require(0 < share < 1, given[0], f"must be above 0 and below 1, not {share}")
-        else:
+        _require_one(self, *_SHARES)
+        if self.zeros is not None and not _is_share(self.zeros):
             problem = f"must be a share above 0 and below 1, or 2:4, not {self.zeros!r}"
-            _require(_is_sparse(self.zeros), "zeros", problem)
-            _require(not self.heal, "zeros", "cannot be fine-tuned: training would fill the zeros")
-        _require(self.by in _BY, "by", f"must be taylor or magnitude, not {self.by!r}")
-        for name in ("multiple", "rounds"):
-            value = getattr(self, name)
-            _require(value >= 1, name, f"must be at least 1, not {value}")
+            raise OptionError(["zeros"], problem)
+        if self.zeros is not None and self.heal:
+            raise OptionError(["zeros"], "cannot be fine-tuned: training would fill the zeros")
 
 
-def _is_sparse(zeros: str) -> bool:
+def _require_one(step: FineTune, *names: str) -> None:
+    """Make sure that a step says how much it leaves, once."""
+    if sum(getattr(step, name) is not None for name in names) != 1:
+        raise OptionError(names, "must say how much is left; give only one of them")
+
+
+def _is_share(zeros: str) -> bool:
     try:
         return zeros == "2:4" or 0 < float(zeros) < 1
     except ValueError:
         return False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LowRank(FineTune):
+class LowRank(FineTune, tag="lowrank", frozen=True, kw_only=True):
     """Replace linear layers by products of thinner ones.
 
     Attributes:
@@ -163,45 +148,84 @@ class LowRank(FineTune):
         multiple: Ranks become multiples of it.
     """
 
-    kind: ClassVar[str] = "lowrank"
-
-    gamma: float | None = None
-    energy: float | None = None
+    gamma: _Share | None = None
+    energy: _Share | None = None
     layers: tuple[str, ...] = ("*",)
-    multiple: int = 1
+    multiple: _Count = 1
 
     def __post_init__(self) -> None:
         FineTune.__post_init__(self)
-        shares = {"gamma": self.gamma, "energy": self.energy}
-        given = [(name, share) for name, share in shares.items() if share is not None]
-        _require(len(given) == 1, tuple(shares), "must say how much is left; give only one of them")
-        name, share = given[0]
-        _require(0 < share <= 1, name, f"must be above 0 and at most 1, not {share}")
-        _require(self.multiple >= 1, "multiple", f"must be at least 1, not {self.multiple}")
+        _require_one(self, "gamma", "energy")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Resize(FineTune):
+class Resize(FineTune, tag="resize", frozen=True, kw_only=True):
     """Take smaller crops.
 
     Attributes:
         size: Their side in pixels: a multiple of 16 from 32 to 512.
     """
 
-    kind: ClassVar[str] = "resize"
-
-    size: int
-    lr: float = 3e-4  # there is more to learn than after pruning
-
-    def __post_init__(self) -> None:
-        FineTune.__post_init__(self)
-        fits = self.size in range(32, 513, 16)
-        _require(fits, "size", f"must be a multiple of 16 from 32 to 512, not {self.size}")
+    size: Annotated[int, Meta(ge=32, le=512, multiple_of=16)]
+    lr: _Rate = 3e-4  # there is more to learn than after pruning
 
 
 Step = Quantize | Prune | LowRank | Resize
 
 STEPS: Final[dict[str, type[Step]]] = {
-    kind.kind: kind for kind in (Prune, LowRank, Resize, Quantize)
+    "prune": Prune,
+    "lowrank": LowRank,
+    "resize": Resize,
+    "quantize": Quantize,
 }
 """The kinds of steps, by their names in a recipe."""
+
+
+class ChainRecipe(DataOptions, frozen=True, kw_only=True):
+    """A chain of steps, and the data for it.
+
+    Attributes:
+        model: The model that the chain begins with.
+        out: What the result will be called.
+        steps: The steps, in their order.
+        compare: Further models for the report's picture.
+    """
+
+    model: str
+    out: str
+    steps: tuple[Step, ...] = field(name="step")
+    compare: tuple[str, ...] = ()
+
+
+def read_chain_recipe(path: Path) -> ChainRecipe:
+    """Read a recipe.
+
+    Its keys are ``model``, ``out``, ``compare`` and those of `DataOptions`, whose paths start at
+    the folder of the file; each ``[[step]]`` has a ``do``, which names its kind, and the options of
+    that kind.
+
+    Raises:
+        ConfigError: The file cannot be read, or a key or value is wrong.
+    """
+    table, shown = read_document(path, "a recipe"), printable(path)
+    steps = table.get("step")
+    if not isinstance(steps, list) or not steps:
+        raise ConfigError(f"{shown}: there are no steps; add a [[step]] with a do")
+    table["step"] = [_read_step(each, f"{shown}: step {n}") for n, each in enumerate(steps, 1)]
+    return convert_table(
+        _wrap_texts(table), ChainRecipe, shown, ConfigError, path.absolute().parent
+    )
+
+
+def _read_step(table: object, shown: str) -> Step:
+    kind = table.get("do") if isinstance(table, dict) else None
+    if not isinstance(table, dict) or kind not in list(STEPS):
+        raise ConfigError(f"{shown}: do must be one of {', '.join(STEPS)}")
+    return convert_table(_wrap_texts(table), STEPS[kind], f"{shown} ({kind})", ConfigError)
+
+
+def _wrap_texts(table: dict[str, Any]) -> dict[str, Any]:
+    """Make a list of one text where a key takes a list."""
+    return {
+        key: [value] if key in _LISTS and isinstance(value, str) else value
+        for key, value in table.items()
+    }

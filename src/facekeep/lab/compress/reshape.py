@@ -18,7 +18,7 @@ from facekeep.lab.compress.lowrank import factorize_layers
 from facekeep.lab.compress.measure import Evaluator, measure_latencies
 from facekeep.lab.compress.onnx_layers import load_onnx
 from facekeep.lab.compress.options import FineTune, LowRank, Prune, Resize
-from facekeep.lab.compress.prune import CostFunction, Goal, ImportanceMethod, prune
+from facekeep.lab.compress.prune import CostFunction, Goal, prune
 from facekeep.lab.compress.sparsify import Pattern, sparsify
 from facekeep.lab.compress.workspace import StepResult, write_model
 from facekeep.lab.nn import EdgeFace, read_network
@@ -96,7 +96,7 @@ class _Job:
                 keep,
                 of=of,
                 crops=crops,
-                by=cast(ImportanceMethod, by),
+                by=by,
                 kinds=cast("tuple[CutKind, ...]", step.kinds),
                 multiple=step.multiple,
                 rounds=step.rounds,

@@ -11,7 +11,7 @@ from facekeep.lab.train.config import OPTIONS, Recipe
 from facekeep.lab.train.recipe import read_recipe, recipe_toml
 from facekeep.models.files import cannot_write, keep
 
-__all__ = ["KEPT_OUT", "RECIPE", "begin", "make", "require_new", "resumed_recipe"]
+__all__ = ["KEPT_OUT", "RECIPE", "begin", "make", "require_new", "require_run", "resumed_recipe"]
 
 RECIPE: Final = "recipe.toml"
 KEPT_OUT: Final = "holdout.tsv"
@@ -32,6 +32,17 @@ def require_new(folder: Path) -> None:
             " name another folder, or resume the run in it",
             "out resume",
         )
+
+
+def require_run(recipe: Path) -> Path:
+    """Return the file that a run's recipe is in.
+
+    Raises:
+        InputError: There is no run.
+    """
+    if not recipe.is_file():
+        raise InputError(f"there is no run in {recipe.parent} to go on with; begin a new one")
+    return recipe
 
 
 def begin(folder: Path, recipe: Recipe) -> None:
@@ -80,10 +91,7 @@ def resumed_recipe(folder: Path, given: Mapping[str, Any]) -> Recipe:
         InputError: There is no run in the folder, or the user asks for another recipe.
         ConfigError: The recipe in the folder is damaged.
     """
-    file = folder / RECIPE
-    if not file.is_file():
-        raise InputError(f"there is no run in {folder} to go on with; begin a new one")
-    values = read_recipe(file)
+    values = read_recipe(require_run(folder / RECIPE))
     for option in OPTIONS.values():
         if option.attribute not in given or option.name in _FREE:
             continue

@@ -2,27 +2,41 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Final, TypeVar, get_type_hints
+from typing import Annotated, ClassVar, Final, TypeVar
+
+from msgspec import Meta, Struct, structs
 
 from facekeep._internal.files import open_regular, why
-from facekeep.errors import ConfigError, InputError
+from facekeep._internal.tables import check_fields, convert_table
+from facekeep.errors import ConfigError, FacekeepError
+from facekeep.lab.train.folder import require_run
 
-__all__ = ["RECIPE", "SmallRecipe", "read_recipe", "recipe_json"]
+__all__ = [
+    "RECIPE",
+    "Batch",
+    "Holdout",
+    "Rate",
+    "SmallRecipe",
+    "Steps",
+    "read_recipe",
+    "recipe_json",
+]
 
 RECIPE: Final = "recipe.json"
 
+Batch = Annotated[int, Meta(ge=2, le=65536)]
+Holdout = Annotated[int, Meta(ge=1, le=1_000_000)]
+Rate = Annotated[float, Meta(ge=1e-9, le=1.0)]
+Steps = Annotated[int, Meta(ge=1, le=100_000_000)]
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SmallRecipe:
+
+class SmallRecipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How a small network is trained; each kind of network adds what else decides it.
 
     Attributes:
         network: What is trained, in a word.
-        ranges: The least and the greatest value of each number.
         data: Annotated photos; see ``lab.datasets.annotated.open_annotated``.
         steps: Length of the run.
         batch: Images in a step.
@@ -31,24 +45,20 @@ class SmallRecipe:
         seed: Start of all random numbers, and who is kept out.
 
     Raises:
-        InputError: A number is out of its range.
+        OptionError: A number is out of its range.
     """
 
     network: ClassVar[str]
-    ranges: ClassVar[dict[str, tuple[float, float]]]
 
     data: Path
-    steps: int
-    batch: int
-    lr: float
-    holdout: int = 70
-    seed: int = 0
+    steps: Steps
+    batch: Batch
+    lr: Rate
+    holdout: Holdout = 70
+    seed: Annotated[int, Meta(ge=0, le=2**31 - 1)] = 0
 
     def __post_init__(self) -> None:
-        for name, (low, high) in self.ranges.items():
-            value = getattr(self, name)
-            if not low <= value <= high:
-                raise InputError(f"{name} must be from {low:g} to {high:g}, not {value!r}")
+        check_fields(self)
 
 
 Kind = TypeVar("Kind", bound=SmallRecipe)
@@ -58,7 +68,7 @@ def recipe_json(recipe: SmallRecipe) -> bytes:
     """Write a recipe as JSON, its paths absolute."""
     values = {
         name: str(value.absolute()) if isinstance(value, Path) else value
-        for name, value in dataclasses.asdict(recipe).items()
+        for name, value in structs.asdict(recipe).items()
     }
     return (json.dumps(values, indent=2) + "\n").encode()  # in ASCII, for paths that are no UTF-8
 
@@ -70,22 +80,13 @@ def read_recipe(kind: type[Kind], folder: Path) -> Kind:
         InputError: There is no run in the folder.
         ConfigError: The recipe is damaged.
     """
-    file = folder / RECIPE
-    if not file.is_file():
-        raise InputError(f"there is no run in {folder} to go on with; begin a new one")
+    file = require_run(folder / RECIPE)
     try:
         with open_regular(file) as stream:
-            return kind(**_with_paths(kind, json.loads(stream.read())))
+            content = stream.read()
     except OSError as error:
         raise ConfigError(f"{file}: cannot be read: {why(error)}") from error
-    except (TypeError, ValueError, InputError) as error:
+    try:
+        return convert_table(json.loads(content), kind, str(file))
+    except (ValueError, FacekeepError) as error:
         raise ConfigError(f"{file}: is no recipe of a {kind.network}; train anew") from error
-
-
-def _with_paths(kind: type[SmallRecipe], content: Any) -> dict[str, Any]:
-    hints = get_type_hints(kind)
-    paths = {name for name, hint in hints.items() if hint in (Path, Path | None)}
-    return {
-        name: Path(value) if name in paths and (value is not None or hints[name] is Path) else value
-        for name, value in dict(content).items()
-    }

@@ -135,7 +135,10 @@ def test_the_command_line_goes_on(cli, photos: Path, tmp_path: Path):
         (["--out", "{new}"], "name it with --data"),
         (["--out", "{new}", "--resume"], "no run in"),
         (["--out", "{straight}", "--resume", "--steps", "5"], "leave out all others"),
-        (["--data", "{photos}", "--out", "{new}", "--steps", "0"], "steps must be from 1"),
+        (
+            ["--data", "{photos}", "--out", "{new}", "--steps", "0"],
+            "steps must be a whole number from 1",
+        ),
         (["--data", "{photos}", "--out", "{new}", "--holdout", "6"], "from 1 to 5"),
         (["--data", "{photos}", "--out", "{new}", "--name", "sface"], "already called"),
     ],

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Annotated
 
-from facekeep.errors import InputError
-from facekeep.lab.train.small import SmallRecipe
+from msgspec import Meta
+
+from facekeep.lab.train.small import Rate, SmallRecipe, Steps
 
 __all__ = ["DetectorRecipe"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DetectorRecipe(SmallRecipe):
+class DetectorRecipe(SmallRecipe, frozen=True, kw_only=True):
     """How a detector is trained; see `SmallRecipe` for what is not told here.
 
     Attributes:
@@ -28,27 +27,13 @@ class DetectorRecipe(SmallRecipe):
     """
 
     network = "detector"
-    ranges: ClassVar[dict[str, tuple[float, float]]] = {
-        "steps": (1, 100_000_000),
-        "batch": (1, 4096),
-        "side": (64, 1024),
-        "lr": (1e-9, 1.0),
-        "holdout": (1, 1_000_000),
-        "seed": (0, 2**31 - 1),
-        "crops_used": (1, 10_000_000),
-    }
 
     scenes: Path | None = None
     crops: Path | None = None
-    crops_used: int = 4000
+    crops_used: Annotated[int, Meta(ge=1, le=10_000_000)] = 4000
     teacher: str = "yunet"
     begin: str | None = None
-    steps: int = 4000
-    batch: int = 12
-    side: int = 320
-    lr: float = 1e-3
-
-    def __post_init__(self) -> None:
-        SmallRecipe.__post_init__(self)  # slots make a new class, of which super() knows nothing
-        if self.side % 32:
-            raise InputError(f"side must be a multiple of 32, not {self.side}")
+    steps: Steps = 4000
+    batch: Annotated[int, Meta(ge=1, le=4096)] = 12
+    side: Annotated[int, Meta(ge=64, le=1024, multiple_of=32)] = 320
+    lr: Rate = 1e-3

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, Self
 
 import numpy as np
 import torch
+from msgspec import structs
 from torch import Tensor
 
 from facekeep.lab.datasets.annotated import AnnotatedPhotos, open_annotated, split_by_person
@@ -91,7 +91,7 @@ class DetectorTrainer(SmallTrainer[FaceDetector, DetectorRecipe]):
             recipe.teacher, score=UNSURE, options=RuntimeOptions(threads=threads)
         ) as teacher:
             mosaics, counts = _prepare_mosaics(recipe, photos, teacher, watch)
-            only = dataclasses.replace(recipe, scenes=None, crops=None)
+            only = structs.replace(recipe, scenes=None, crops=None)
             measured, _ = _prepare_mosaics(only, held_out, teacher, watch)
         if model is None:
             model = FaceDetector()

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar
-
-from facekeep.lab.train.small import SmallRecipe
+from facekeep.lab.train.small import Batch, Holdout, Rate, SmallRecipe, Steps
 
 __all__ = ["OrienterRecipe"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OrienterRecipe(SmallRecipe):
+class OrienterRecipe(SmallRecipe, frozen=True, kw_only=True):
     """How an orienter is trained; see `SmallRecipe` for what is not told here.
 
     Attributes:
@@ -21,15 +17,8 @@ class OrienterRecipe(SmallRecipe):
     """
 
     network = "orienter"
-    ranges: ClassVar[dict[str, tuple[float, float]]] = {
-        "steps": (1, 100_000_000),
-        "batch": (2, 65536),
-        "lr": (1e-9, 1.0),
-        "holdout": (1, 1_000_000),
-        "seed": (0, 2**31 - 1),
-    }
 
-    steps: int = 8000
-    batch: int = 64
-    lr: float = 3e-3
-    holdout: int = 400
+    steps: Steps = 8000
+    batch: Batch = 64
+    lr: Rate = 3e-3
+    holdout: Holdout = 400

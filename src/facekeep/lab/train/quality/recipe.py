@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated
 
-from facekeep.lab.train.small import SmallRecipe
+from msgspec import Meta
+
+from facekeep.lab.train.small import Batch, Holdout, Rate, SmallRecipe, Steps
 
 __all__ = ["QualityRecipe"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class QualityRecipe(SmallRecipe):
+class QualityRecipe(SmallRecipe, frozen=True, kw_only=True):
     """How a quality network is trained; see `SmallRecipe` for what is not told here.
 
     Attributes:
@@ -23,18 +23,10 @@ class QualityRecipe(SmallRecipe):
     """
 
     network = "quality"
-    ranges: ClassVar[dict[str, tuple[float, float]]] = {
-        "crops": (1, 10_000_000),
-        "steps": (1, 100_000_000),
-        "batch": (2, 65536),
-        "lr": (1e-9, 1.0),
-        "holdout": (1, 1_000_000),
-        "seed": (0, 2**31 - 1),
-    }
 
     teacher: str = "sface"
-    crops: int = 8000
-    steps: int = 4000
-    batch: int = 256
-    lr: float = 3e-3
-    holdout: int = 400
+    crops: Annotated[int, Meta(ge=1, le=10_000_000)] = 8000
+    steps: Steps = 4000
+    batch: Batch = 256
+    lr: Rate = 3e-3
+    holdout: Holdout = 400

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Annotated
 
-from facekeep.lab.train.small import SmallRecipe
+from msgspec import Meta
+
+from facekeep.lab.train.small import Batch, Rate, SmallRecipe, Steps
 
 __all__ = ["RefinerRecipe"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RefinerRecipe(SmallRecipe):
+class RefinerRecipe(SmallRecipe, frozen=True, kw_only=True):
     """How a refiner is trained; see `SmallRecipe` for what is not told here.
 
     Attributes:
@@ -27,17 +27,9 @@ class RefinerRecipe(SmallRecipe):
     """
 
     network = "refiner"
-    ranges: ClassVar[dict[str, tuple[float, float]]] = {
-        "steps": (1, 100_000_000),
-        "batch": (2, 65536),
-        "lr": (1e-9, 1.0),
-        "lift": (-0.5, 0.5),
-        "holdout": (1, 1_000_000),
-        "seed": (0, 2**31 - 1),
-    }
 
     teacher: Path | None = None
-    steps: int = 6000
-    batch: int = 64
-    lr: float = 3e-3
-    lift: float = 0.03
+    steps: Steps = 6000
+    batch: Batch = 64
+    lr: Rate = 3e-3
+    lift: Annotated[float, Meta(ge=-0.5, le=0.5)] = 0.03
