@@ -115,10 +115,12 @@ class MeshTeacher(Closing):
     def _run(self, crop: NDArray[np.uint8]) -> tuple[NDArray[np.float64], float]:
         """Return the points ``(468, 3)`` in pixels of a crop, and how sure it is, from 0 on."""
         fed = np.ascontiguousarray(crop[None], np.float32) / 255
-        points, sure, *_ = (each.ravel() for each in self._session.run({self._input: fed}))
-        if points.size != 3 * _POINTS or sure.size != 1 or not np.isfinite(points).all():
+        given = self._session.run({self._input: fed})[:2]
+        sizes = [each.size for each in given]
+        if sizes != [3 * _POINTS, 1] or not all(np.isfinite(each).all() for each in given):
             raise ModelError("the teacher gave no face mesh; it is another network, or damaged")
-        return points.reshape(_POINTS, 3).astype(np.float64), float(sure[0])
+        points, sure = given
+        return points.reshape(_POINTS, 3).astype(np.float64), sure.item()
 
 
 def _from_wheel(path: Path) -> bytes:
