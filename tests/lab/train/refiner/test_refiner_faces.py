@@ -80,7 +80,7 @@ def test_landmarks_go_with_rough_crops_and_mirror_images(marks: FacePatches):
 
 def test_crops_are_rough(marks: FacePatches):
     places = np.zeros(300, int)
-    _, landmarks = make_batch(marks, places, np.random.default_rng(0), Augment.none(), covered=0)
+    _, landmarks = make_batch(marks, places, np.random.default_rng(0), Augment.none())
     centres, eyes = landmarks.mean(axis=1), landmarks[:, 1] - landmarks[:, 0]
     assert 0.02 < centres[:, 1].std() < 0.06
     assert 0.07 < np.log(np.linalg.norm(eyes, axis=1)).std() < 0.13
@@ -97,7 +97,7 @@ def test_the_same_chance_gives_the_same_batch(marks: FacePatches):
 def test_changes_touch_pixels_only(marks: FacePatches):
     places = np.zeros(40, int)
     plain, changed = (
-        make_batch(marks, places, np.random.default_rng(0), each, covered=0)
+        make_batch(marks, places, np.random.default_rng(0), each)
         for each in (Augment.none(), CHANGES)
     )
     assert not np.array_equal(plain[0], changed[0])
@@ -140,7 +140,7 @@ def test_a_nose_goes_farther_than_the_eyes_as_a_face_turns():
     middle = (landmarks[:, 0] + landmarks[:, 1]) / 2
     aside = ((landmarks[:, 2] - middle) * across).sum(axis=1)
     flat = FacePatches(hills(200).patches, hills(200).landmarks)
-    _, still = make_batch(flat, np.arange(200), np.random.default_rng(0), Augment.none(), covered=0)
+    _, still = make_batch(flat, np.arange(200), np.random.default_rng(0), Augment.none())
     eyes = measure_eye_distance(still).mean()
     assert 0.1 < aside.std() / eyes < 0.3
     assert abs(aside.mean()) / eyes < 0.05

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -24,6 +25,8 @@ from facekeep.runtime import RuntimeOptions
 
 __all__ = [
     "CHANGES",
+    "COVERED",
+    "HARD_CHANGES",
     "FacePatches",
     "center_pose",
     "cut_out",
@@ -46,9 +49,6 @@ _TURN: Final = 9.0  # degrees
 _YAW: Final = 16.0  # degrees
 _NOD: Final = 8.0
 _FARTHEST_TURN: Final = 35.0
-_COVERED: Final = 0.25
-"""The share of crops that are partly covered by a piece of another face."""
-
 # The relief of a face, in cells of a patch:
 _CELL: Final = 4  # pixels a side
 _SMOOTH: Final = 1.2  # cells
@@ -63,21 +63,38 @@ CHANGES: Final = Augment(
     flip=0.0,
     affine=0.0,
     downscale=0.3,
+    side=(0.25, 0.8),
+    blur=0.2,
+    color=0.3,
+    hue=(-20.0, 20.0),
+    saturation=(0.6, 1.4),
+    gray=0.15,
+    light=0.6,
+    brightness=40.0,
+    contrast=(0.6, 1.3),
+    jpeg=0.3,
+    quality=(20.0, 90.0),
+    erase=0.3,
+    erased=(0.02, 0.15),
+)
+"""What is done to crops besides moving them."""
+
+HARD_CHANGES: Final = dataclasses.replace(
+    CHANGES,
     side=(0.2, 0.8),
     blur=0.25,
     color=0.5,
     hue=(-40.0, 40.0),
     saturation=(0.4, 1.8),
-    gray=0.15,
-    light=0.6,
     brightness=60.0,
     contrast=(0.35, 1.4),
-    jpeg=0.3,
     quality=(12.0, 90.0),
-    erase=0.3,
     erased=(0.02, 0.2),
 )
-"""What is done to crops besides moving them."""
+"""The same where a teacher has seen the clear photo, which is often an old and good one."""
+
+COVERED: Final = 0.25
+"""The share of such crops that are partly covered by a piece of another face."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -171,7 +188,7 @@ def make_batch(
     places: NDArray[np.integer],
     rng: np.random.Generator,
     settings: Augment = CHANGES,
-    covered: float = _COVERED,
+    covered: float = 0.0,
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
     """Crop faces as a detector's landmarks would, each a little wrong.
 

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 from msgspec import Meta
 
 from facekeep.lab.train.small import Batch, Rate, SmallRecipe, Steps
 
-__all__ = ["RefinerRecipe"]
+__all__ = ["LIFT", "TAUGHT_LIFT", "RefinerRecipe"]
+
+# Annotators, and a little the teacher, put landmarks lower than the detectors whose landmarks
+# embedders were aligned by.
+LIFT: Final = 0.03
+TAUGHT_LIFT: Final = 0.01
 
 
 class RefinerRecipe(SmallRecipe, frozen=True, kw_only=True):
@@ -21,8 +26,7 @@ class RefinerRecipe(SmallRecipe, frozen=True, kw_only=True):
             landmarks; None where people did.
         batch: Crops in a step.
         lift: How much higher than they were placed the landmarks are taught, in distances of the
-            eyes. Annotators put them lower than the detectors whose landmarks embedders were
-            aligned by.
+            eyes; None for `LIFT` where people placed them, `TAUGHT_LIFT` where a teacher did.
         holdout: People kept out to measure with.
     """
 
@@ -32,4 +36,4 @@ class RefinerRecipe(SmallRecipe, frozen=True, kw_only=True):
     steps: Steps = 6000
     batch: Batch = 64
     lr: Rate = 3e-3
-    lift: Annotated[float, Meta(ge=-0.5, le=0.5)] = 0.03
+    lift: Annotated[float, Meta(ge=-0.5, le=0.5)] | None = None

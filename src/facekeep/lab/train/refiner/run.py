@@ -16,13 +16,16 @@ from facekeep.lab.nn.refiner import SIDE, LandmarkRefiner, export_refiner
 from facekeep.lab.train.loop import Watch
 from facekeep.lab.train.pixels import normalize_crops
 from facekeep.lab.train.refiner.faces import (
+    CHANGES,
+    COVERED,
+    HARD_CHANGES,
     FacePatches,
     cut_out,
     cut_taught,
     make_batch,
     measure_eye_distance,
 )
-from facekeep.lab.train.refiner.recipe import RefinerRecipe
+from facekeep.lab.train.refiner.recipe import LIFT, TAUGHT_LIFT, RefinerRecipe
 from facekeep.lab.train.refiner.teacher import MeshTeacher
 from facekeep.lab.train.small_run import SmallTrainer, hold_out, train_small
 
@@ -66,8 +69,9 @@ class RefinerTrainer(SmallTrainer[LandmarkRefiner, RefinerRecipe]):
     ) -> None:
         super().__init__(model, folder, recipe)
         self._faces = faces
+        self._changes = (CHANGES, 0.0) if faces.reliefs is None else (HARD_CHANGES, COVERED)
         rng, every = np.random.default_rng((recipe.seed, _HOLDOUT)), np.arange(len(held_out))
-        self._held_out = make_batch(held_out, every, rng, Augment.none(), covered=0)
+        self._held_out = make_batch(held_out, every, rng, Augment.none())
 
     @classmethod
     def prepare(
@@ -92,7 +96,7 @@ class RefinerTrainer(SmallTrainer[LandmarkRefiner, RefinerRecipe]):
         """See `SmallTrainer`: the mean distance along each axis in pixels; all count alike."""
         rng = np.random.default_rng((self.recipe.seed, _TRAINING, step))
         places = rng.integers(len(self._faces), size=self.recipe.batch)
-        crops, landmarks = make_batch(self._faces, places, rng)
+        crops, landmarks = make_batch(self._faces, places, rng, *self._changes)
         off: Tensor = self.model(normalize_crops(crops)) - torch.from_numpy(landmarks)
         return SIDE * off.abs().mean()[None]
 
@@ -109,13 +113,15 @@ def _read_faces(
     recipe: RefinerRecipe, threads: int, watch: Watch
 ) -> tuple[FacePatches, FacePatches]:
     """Cut out the faces to learn from, and those of the people kept out."""
+    usual = LIFT if recipe.teacher is None else TAUGHT_LIFT
+    lift = usual if recipe.lift is None else recipe.lift
     if recipe.teacher is None:
         annotated = open_annotated(recipe.data)
         parts = split_by_person(annotated, holdout=recipe.holdout, seed=recipe.seed)
-        learned, kept_out = (cut_out(part, lift=recipe.lift, watch=watch) for part in parts)
+        learned, kept_out = (cut_out(part, lift=lift, watch=watch) for part in parts)
         return learned, kept_out
     with MeshTeacher(recipe.teacher) as teacher:
-        faces = cut_taught(recipe.data, teacher, lift=recipe.lift, threads=threads, watch=watch)
+        faces = cut_taught(recipe.data, teacher, lift=lift, threads=threads, watch=watch)
     rng = np.random.default_rng((recipe.seed, _WHO))
     learned, kept_out = map(faces.select, hold_out(len(faces), recipe.holdout, rng))
     return learned, kept_out
