@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from facekeep.pipeline.detect import Detector
 from facekeep.pipeline.image import load_image
 from facekeep.pipeline.refine import Refiner
 from facekeep.runtime import RuntimeOptions
+from facekeep.types import Face
 
 Image = NDArray[np.uint8]
 Points = NDArray[np.float64]
@@ -83,25 +85,33 @@ def load(args: argparse.Namespace, wanted: dict[str, str]) -> list[Image]:
     return images
 
 
-def place_all(args: argparse.Namespace, images: list[Image]) -> dict[str, Points]:
-    """Place the landmarks of each image in every way; NaN where no face is found."""
-    names = ["raw", "teacher", *args.refiner]
-    found = {name: np.full((len(images), 5, 2), np.nan) for name in names}
+def find_all(args: argparse.Namespace, images: list[Image]) -> dict[str, Points]:
+    """Find the face of each image, and let the teacher place its landmarks; NaN without one."""
+    raw, taught = np.full((2, len(images), 5, 2), np.nan)
     options = RuntimeOptions(threads=args.threads)
-    refiners = {name: Refiner(name, options=options) for name in args.refiner}
     with (
         Detector(max_faces=1, refiner="none", orienter="none", options=options) as detector,
         MeshTeacher(args.teacher) as teacher,
     ):
         for row, image in enumerate(images):
             for face in detector.detect(image):
-                found["raw"][row] = face.landmarks
+                raw[row] = face.landmarks
                 mesh = teacher.find(image, face.landmarks)
-                if mesh is not None:
-                    found["teacher"][row] = mesh.landmarks
-                for name, refiner in refiners.items():
-                    found[name][row] = refiner.refine(image, [face])[0].landmarks
-    return found
+                taught[row] = np.nan if mesh is None else mesh.landmarks
+    return {"raw": raw, "teacher": taught}
+
+
+def refine_all(
+    args: argparse.Namespace, name: str, images: list[Image], raw: Points
+) -> dict[str, Points]:
+    """Let a refiner place the landmarks of the faces that were found."""
+    placed = np.full(raw.shape, np.nan)
+    box = np.array([0, 0, SIDE, SIDE], np.float32)
+    with Refiner(name, options=RuntimeOptions(threads=args.threads)) as refiner:
+        for row in np.flatnonzero(~np.isnan(raw).any(axis=(1, 2))):
+            face = Face(box, raw[row].astype(np.float32), score=1.0)
+            placed[row] = refiner.refine(images[row], [face])[0].landmarks
+    return {"placed": placed}
 
 
 def distances(points: Points, truth: Points) -> NDArray[np.float64]:
@@ -192,9 +202,12 @@ def main() -> int:
     args = parser.parse_args()
     wanted = chosen(args)
     images = load(args, wanted)
-    weights = [file.sha256 for name in args.refiner for file in entry(name).files]
-    settings = [list(wanted), weights, cropping_code()]
-    found = cached(args.cache, "refiners", settings, lambda: place_all(args, images))
+    settings = [list(wanted), cropping_code()]
+    found = cached(args.cache, "refiners-found", settings, lambda: find_all(args, images))
+    for name in args.refiner:
+        which = [*settings, *(file.sha256 for file in entry(name).files)]
+        place = partial(refine_all, args, name, images, found["raw"])
+        found[name] = cached(args.cache, "refiners-placed", which, place)["placed"]
     uses = list(wanted.values())
     report(args, "Distance from the teacher's landmarks, %", table_of_sets(uses, found))
     report(args, "Recognition, CelebA", table_of_scores(args, images, uses, found))

@@ -57,7 +57,7 @@ def face_mesh(landmarks: NDArray[np.float64], *, depth: float = 0.0) -> bytes:
     """
     points = np.zeros((468, 3), np.float32)
     points[:, :2], points[:, 2] = landmarks.mean(axis=0), depth
-    places = ([33, 133], [362, 263], [1], [61], [291])
+    places = ([33, 133], [362, 263], [1, 4], [61], [291])
     for place, landmark in zip(places, landmarks, strict=True):
         points[place] = [*landmark, 0]
     values = {

@@ -18,7 +18,7 @@ from facekeep.errors import InputError, StorageFull
 from facekeep.lab.train.detector.recipe import DetectorRecipe
 from facekeep.lab.train.orienter.recipe import OrienterRecipe
 from facekeep.lab.train.quality.recipe import QualityRecipe
-from facekeep.lab.train.refiner.recipe import LIFT, TAUGHT_LIFT, RefinerRecipe
+from facekeep.lab.train.refiner.recipe import LIFT, RefinerRecipe
 from facekeep.lab.train.small import SmallRecipe, read_recipe
 
 if TYPE_CHECKING:
@@ -189,7 +189,7 @@ _REFINER_OPTIONS = {
         "--lift",
         "X",
         "Teach landmarks higher than they were placed, by this share of the distance of the eyes."
-        f" [default: {LIFT} for annotated ones, {TAUGHT_LIFT} for those of the teacher]",
+        f" [default: {LIFT} for annotated ones, 0 for those of the teacher]",
     ),
 }
 

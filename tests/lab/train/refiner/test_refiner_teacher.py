@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from facekeep.errors import InputError, ModelCorrupt, ModelError, ModelNotFound
 from facekeep.lab.train.refiner.teacher import MeshTeacher
 
-POSE = np.array([[72.6, 73.2], [118.4, 73.2], [95.5, 102.9], [75.3, 122.7], [115.7, 122.7]])
+POSE = np.array([[72.6, 73.2], [118.4, 73.2], [95.5, 100.5], [75.3, 122.7], [115.7, 122.7]])
 PHOTO = np.full((300, 300, 3), 200, np.uint8)
 TURN = 0.5 * np.array([[0.8, -0.6], [0.6, 0.8]])
 """What turns the pose by 37 degrees and halves it."""

