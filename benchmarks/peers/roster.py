@@ -58,7 +58,7 @@ _FACEKEEP = Peer(
     install=("{wheel}",),
     search="facekeep, 128 numbers a face",
     commercial=True,
-    licence="code Apache-2.0; YuNet MIT, SFace Apache-2.0, refiner for research",
+    licence="code Apache-2.0; YuNet MIT, SFace Apache-2.0, facekeep's own weights free to use",
 )
 
 _OPENCV = Peer(

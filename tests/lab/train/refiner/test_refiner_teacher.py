@@ -62,6 +62,14 @@ def test_it_is_found_in_a_wheel(tmp_path: Path):
         assert teacher.find(PHOTO, place(POSE)) is not None
 
 
+def test_a_network_with_a_zip_at_its_end_is_no_wheel(tmp_path: Path):
+    path = write(tmp_path / "mesh.tflite")
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("labels.txt", "")
+    with MeshTeacher(path) as teacher:
+        assert teacher.find(PHOTO, place(POSE)) is not None
+
+
 def test_what_is_no_teacher_is_refused(tmp_path: Path):
     with pytest.raises(ModelNotFound, match="no model file"):
         MeshTeacher(tmp_path / "none.tflite")
