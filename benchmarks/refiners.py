@@ -201,7 +201,7 @@ def row_of(name: str, mated: NDArray[np.float32], other: NDArray[np.float32]) ->
         row[f"TAR % at {rate:g}"] = 100 * float((mated >= np.quantile(other, 1 - rate)).mean())
     for rate, cosine in entry(default_model("embed")).thresholds[: len(RATES)]:
         row[f"FMR at {rate:g}"] = float((other >= cosine).mean())
-    return row
+    return row | {"lower": None, "one photo": None}
 
 
 def main() -> int:
