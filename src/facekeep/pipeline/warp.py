@@ -28,10 +28,9 @@ _HALVED_AT_ONCE: Final = 1 << 18
 _FINE_BITS: Final = 12
 _BITS: Final = 8
 _ONE: Final = 1 << _BITS
-# A pixel is one number of 32 bits. Red and blue are weighed together, in 16 bits each, and green
-# by itself; weights add up to 256.
+# A pixel is one number of 32 bits. Red and blue are weighed in 16 bits each; what all three colors
+# give together is more by green alone. Weights add up to 256.
 _RED_AND_BLUE: Final = np.uint32(0xFF00FF)
-_GREEN: Final = np.uint32(0xFF00)
 _HALF_RED_AND_BLUE: Final = np.uint32(0x800080)
 _HALF_GREEN: Final = np.uint32(0x8000)
 
@@ -156,17 +155,17 @@ def _bilinear(
     y += width + 1  # of the border
     place = y.astype(np.intp)
     pixels = source.ravel()
-    red_blue = np.full(place.shape, _HALF_RED_AND_BLUE)
-    green = np.full(place.shape, _HALF_GREEN)
+    red_blue, total = np.zeros((2, *place.shape), np.uint32)
     weights = (_ONE - right - below - corner, right, below, corner)
     for step, weight in zip((0, 1, width, width + 1), weights, strict=True):
         seen = pixels[step:].take(place, mode="clip")  # all are inside; this is the fastest mode
-        both = seen & _RED_AND_BLUE
-        both *= weight
-        red_blue += both
-        seen &= _GREEN
+        total += seen * weight  # all three colors, 8 bits apart: below 2 ** 32
+        seen &= _RED_AND_BLUE
         seen *= weight
-        green += seen
+        red_blue += seen
+    green = total - red_blue
+    green += _HALF_GREEN
+    red_blue += _HALF_RED_AND_BLUE
     red_blue >>= _BITS
     red_blue &= _RED_AND_BLUE
     green >>= 2 * _BITS
