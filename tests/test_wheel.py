@@ -137,7 +137,7 @@ def test_the_wheel_alone_runs_the_demo_without_network(
     where = run("-c", "import facekeep; print(facekeep.__file__)").stdout
     assert Path(where).is_relative_to(python.parents[1])
     done = run("-m", "facekeep", "demo", "--out", "shown", "--json", before=before)
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
     expected = cli("demo", "--out", tmp_path / "here", "--json").json
     found = json.loads(done.stdout)
     assert found["trials"] == expected["trials"]
