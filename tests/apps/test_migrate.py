@@ -23,6 +23,7 @@ from facekeep.errors import (
     SpaceMismatch,
 )
 from facekeep.gallery import Consent, Key, NewTemplate
+from facekeep.models import entry, pull
 
 pytestmark = pytest.mark.slow
 
@@ -325,3 +326,24 @@ def test_a_backup_is_the_gallery_as_it_was(
     with Gallery.open(tmp_path / "old.db", key=key) as old:
         assert everything(old) == before
         assert old.check() == []
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("name", ["espressif-mfn", "intel-0095"])
+def test_a_gallery_goes_to_a_network_on_offer(
+    tmp_path: Path, album: Path, shared: Path, monkeypatch: pytest.MonkeyPatch, name: str
+):
+    monkeypatch.setenv("FACEKEEP_MODELS", str(tmp_path / "models"))
+    pull(entry(name), source=shared / "weights" / entry(name).files[0].name)
+    hopper, collins = album / "hopper0.png", album / "2021 août" / "collins\n0.png"
+    file = tmp_path / "people.db"
+    with FaceEngine(file, keep_crops=True, threads=1) as engine:
+        engine.enroll("Grace Hopper", [hopper])
+        engine.enroll("Eileen Collins", [collins])
+    with FaceEngine(embedder=name, threads=1) as new, Gallery.open(file) as gallery:
+        done = migrate_gallery(gallery, new)
+    assert (done.done, done.people, done.from_crops, done.lost) == (True, 2, 2, [])
+    with FaceEngine(file, embedder=name, threads=1) as engine:
+        for photo, who in ((hopper, "Grace Hopper"), (collins, "Eileen Collins")):
+            (found,) = engine.identify(photo)
+            assert found.name == who

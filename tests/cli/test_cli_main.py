@@ -156,6 +156,10 @@ WRONG_USE = [
     ([], "missing command; see 'facekeep --help'"),
     (["nonsense"], "no such command 'nonsense'; see 'facekeep --help'"),
     (["confg"], "no such command 'confg' (did you mean 'config'?); see 'facekeep --help'"),
+    (
+        ["people", "lst"],
+        "no such command 'lst' (did you mean 'list', 'set'?); see 'facekeep people",
+    ),
     (["config"], "missing command; see 'facekeep config --help'"),
     (["config", "show", "x"], "got unexpected extra argument"),
     (["config", "show", "--nope"], "no such option: --nope"),

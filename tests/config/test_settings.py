@@ -164,7 +164,6 @@ BAD_TEXT = [
     ("gallery", "a\0b", "a path"),
     ("embedder", "\udcff", "the name of a recognition model"),
     ("terms", "free;other", "free, research, any or names of models, separated by commas"),
-    ("terms", "", "free, research, any or names of models, separated by commas"),
     ("key", "file:", "file:PATH, env:NAME or keyring:SERVICE/USER"),
 ]
 

@@ -36,7 +36,7 @@ def make(path: Path, key: Key | None = None, **options: Any) -> Gallery:
 
 def search_by_codes(patch: pytest.MonkeyPatch, *, at: int = 0, in_file: bool = True) -> None:
     """Have galleries from a number of people on searched by codes, from a file or without."""
-    patch.setattr("facekeep.gallery.sqlite.index.searcher.EXACT_BELOW", at)
+    patch.setattr("facekeep.gallery.sqlite.index.search_index.EXACT_BELOW", at)
     patch.setattr("facekeep.gallery.sqlite.index.searcher._WRITE_FROM", 1 if in_file else 1_000_000)
 
 

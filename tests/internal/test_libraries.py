@@ -115,3 +115,10 @@ def test_a_part_of_python_that_is_missing_is_not_to_be_installed_with_pip() -> N
     assert found is not None
     assert "this Python lacks a part of itself, _sqlite3" in str(found)
     assert "pip" not in str(found)
+
+
+def test_what_an_extra_brings_is_installed_by_the_extra() -> None:
+    found = broken_library(ModuleNotFoundError("No module named 'cv2'", name="cv2"))
+    assert str(found) == "OpenCV is not installed; install it with: pip install 'facekeep[train]'"
+    found = broken_library(ImportError(REASON, name="cv2"))
+    assert "reinstall it: pip install --force-reinstall opencv-python-headless" in str(found)

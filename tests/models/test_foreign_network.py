@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,14 @@ from msgspec import structs
 from numpy.typing import NDArray
 
 from facekeep import FaceEngine
-from facekeep.errors import FacekeepError, InputError, ModelCorrupt, ModelError, PullError
+from facekeep.errors import (
+    FacekeepError,
+    InputError,
+    ModelCorrupt,
+    ModelError,
+    PullError,
+    RuntimeUnavailable,
+)
 from facekeep.models import entry, import_model, locate, open_model, pull, space_id, verify
 from facekeep.models.catalog import own_folder
 from facekeep.models.foreign_network import convert_network
@@ -265,3 +273,14 @@ def test_people_are_told_apart(shared: Path, name: str) -> None:
             )
             wrong += engine.verify(first, second).match != same
     assert wrong <= 1
+
+
+@pytest.mark.usefixtures("models")
+def test_without_onnx_nothing_is_fetched(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    offer = entry("espressif-mfn")
+    source = UrlSource(hub.url("/net", whole(b"")))
+    files = (structs.replace(offer.files[0], sources=(source,)),)
+    with pytest.raises(RuntimeUnavailable, match=r"pip install 'facekeep\[import\]'"):
+        pull(structs.replace(offer, files=files))
+    assert hub.seen == []

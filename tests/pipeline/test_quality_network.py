@@ -101,6 +101,19 @@ def without_upper_half(image: Image) -> Image:
     return changed
 
 
+def with_a_bar(image: Image) -> Image:
+    changed = image.copy()
+    changed[40:63] = 15
+    return changed
+
+
+def bulged(image: Image) -> Image:
+    """As in a fairground mirror."""
+    y, x = np.mgrid[-56:56, -56:56].astype(np.float32)
+    share = np.minimum(np.hypot(x, y) / 67, 1) ** 0.8
+    return np.asarray(cv2.remap(image, share * x + 56, share * y + 56, cv2.INTER_LINEAR), np.uint8)
+
+
 DAMAGES: dict[str, tuple[Callable[[Image], Image], Reason]] = {
     "blurred": (lambda crop: blurred(crop, 5), Reason.TOO_BLURRY),
     "compressed": (compressed, Reason.TOO_COMPRESSED),
@@ -114,6 +127,12 @@ DAMAGES: dict[str, tuple[Callable[[Image], Image], Reason]] = {
     "squeezed": (squeezed, Reason.UNCLEAR),
     "embossed": (embossed, Reason.UNCLEAR),
     "upper half gone": (without_upper_half, Reason.UNCLEAR),
+    "bar over the eyes": (with_a_bar, Reason.UNCLEAR),
+    "bulged": (bulged, Reason.UNCLEAR),
+    "solarized": (
+        lambda crop: np.where(crop > 127, 255 - crop, crop).astype(np.uint8),
+        Reason.UNCLEAR,
+    ),
     "dark": (lambda crop: (crop * 0.04).astype(np.uint8), Reason.TOO_DARK),
     "nothing": (np.zeros_like, Reason.TOO_DARK),
 }

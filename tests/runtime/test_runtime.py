@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import pytest
-from networks import quantised
+from networks import quantized
 from session_kit import assert_one_line, product, rounding
 
 from facekeep import runtime
@@ -194,7 +194,7 @@ def test_an_error_is_told_as_itself_where_nobody_reads_stderr() -> None:
 def test_weights_that_are_only_stored_in_8_bits_are_computed_while_loading(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kind: str, opened: bool, as_path: bool
 ) -> None:
-    source, weight, bias = quantised()
+    source, weight, bias = quantized()
     content = {
         "weights in blocks": lambda: fold_block_quantized(source, any_size=False, store="int8"),
         "8 bits": lambda: rounding(WEIGHT),

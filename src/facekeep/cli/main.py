@@ -163,7 +163,7 @@ def _usage_message(error: Any) -> str:
     if isinstance(error, _of_click("NoSuchOption")):  # versions of click say it in different words
         similar = f". Did you mean {', '.join(error.possibilities)}?" if error.possibilities else ""
         message = f"No such option: {error.option_name}{similar}"
-    message = re.sub(r"\. Did you mean (.+\?)$", r" (did you mean \1)", message)
+    message = re.sub(r"\. \(?Did you mean (?:one of: )?(.+)\?\)?$", r" (did you mean \1?)", message)
     message = in_words(message[:1].lower() + message[1:])
     context = getattr(error, "ctx", None)
     command = context.command_path if context else "facekeep"

@@ -394,6 +394,13 @@ def remove(run: Run, name: str) -> None:
     run.say(f"{name}: removed")
 
 
+app.add_module(
+    "export",
+    "lab.models",
+    "Write a model in the form of another runtime, after comparing its numbers.",
+)
+
+
 def _with_hint(status: ModelStatus) -> ModelStatus:
     return replace(status, detail=add_hint(status.detail, status.hint))
 

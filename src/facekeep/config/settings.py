@@ -173,8 +173,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     terms: Annotated[
         str,
         about(
-            "Models that may be used: free ones; research or any, for all of these; and, separated"
-            " by commas, the names of others.",
+            "Terms of the models that may be used: free, research or any; and names of others.",
             example='"free"',
             metavar="TERMS",
             expects="free, research, any or names of models, separated by commas",

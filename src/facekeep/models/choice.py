@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Final
 
 from facekeep._internal.child import call
@@ -33,7 +36,8 @@ class Choice:
         size: Bytes of the file that is run.
         seconds: Processor time of one face on one thread, which other programs change little; None
             where it cannot be run.
-        memory: Bytes that the process grew by at most while the network was opened and run.
+        memory: Bytes that the process grew by at most while the network was opened and run; None
+            where the system does not tell.
         failed: Why it cannot be run; empty where it can.
     """
 
@@ -68,7 +72,8 @@ def choose_embedders(found: Sequence[Choice]) -> list[tuple[str, Choice]]:
         chosen.append(("most accurate", max(known, key=lambda each: each.lfw or 0)))
     if usable:
         chosen.append(("fastest", min(usable, key=lambda each: each.seconds or 0)))
-        chosen.append(("least memory", min(usable, key=lambda each: each.memory or 0)))
+    if measured := [each for each in usable if each.memory]:
+        chosen.append(("least memory", min(measured, key=lambda each: each.memory or 0)))
     return chosen
 
 
@@ -78,13 +83,11 @@ def measure(name: str) -> dict[str, Any]:
     Returns:
         ``seconds`` and ``memory``, as `Choice` has them.
     """
-    import resource
-
     import numpy as np
 
     model = entry(name)
     side = model.input_size or 112
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = _peak()
     session = open_model(model, RuntimeOptions(threads=1))
     last = session.inputs[0].channels_last
     shape = (1, side, side, 3) if last else (1, 3, side, side)
@@ -94,8 +97,20 @@ def measure(name: str) -> dict[str, Any]:
     for _ in range(_RUNS):
         session.run(face)
     seconds = (time.process_time() - start) / _RUNS  # whose steps may be longer than one run
-    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return {"seconds": seconds, "memory": 1024 * (after - before)}
+    after = _peak()
+    memory = None if before is None or after is None else after - before
+    return {"seconds": seconds, "memory": memory}
+
+
+def _peak() -> int | None:
+    """Return the most bytes that this process has had in memory; None where no file says it.
+
+    Not by getrusage, which begins with what the parent had.
+    """
+    with contextlib.suppress(OSError):
+        found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text("ascii"))
+        return int(found[1]) * 1024 if found else None
+    return None
 
 
 def _measured(model: ModelEntry) -> Choice:

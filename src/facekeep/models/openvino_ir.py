@@ -19,6 +19,7 @@ from facekeep.errors import ModelCorrupt, ModelError
 __all__ = ["read_openvino"]
 
 _MOST: Final = 16 << 20  # characters of the table of nodes
+_CHANNELS: Final = 65_536  # the most of one layer
 _TYPES: Final = {"f16": "<f2", "f32": "<f4"}
 _SAME: Final = {"Multiply": "Mul", "Add": "Add", "Sigmoid": "Sigmoid", "ReLU": "Relu"}
 
@@ -183,7 +184,7 @@ def _prelu(layer: _Layer, sources: list[str], out: str, values: _Constants) -> l
 
     place = layer.find("input/port")
     sizes = [] if place is None else [int(each.text or "") for each in place.iterfind("dim")]
-    if not 0 < sizes[1] <= len(values) * _MOST:
+    if not 0 < sizes[1] <= _CHANNELS:
         raise ModelCorrupt("a node of the network has no channels")
     slopes = np.broadcast_to(values[sources[1]].reshape(-1), sizes[1])
     name = f"{out}_slopes"

@@ -20,7 +20,7 @@ Pixels = NDArray[np.uint8]
 # At most so many samples a side for each pixel of a crop; bilinear sampling doubles their reach.
 _MAX_SUPERSAMPLING = 4
 # So many values are worked on at once.
-_WARPED_AT_ONCE: Final = 1 << 15
+_WARPED_AT_ONCE: Final = 1 << 14  # more, and the allocator asks the system for memory each time
 _RESIZED_AT_ONCE: Final = 1 << 17
 _HALVED_AT_ONCE: Final = 1 << 18
 
@@ -28,10 +28,9 @@ _HALVED_AT_ONCE: Final = 1 << 18
 _FINE_BITS: Final = 12
 _BITS: Final = 8
 _ONE: Final = 1 << _BITS
-# A pixel is one number of 32 bits. Red and blue are weighed together, in 16 bits each, and green
-# by itself; weights add up to 256.
+# A pixel is one number of 32 bits. Red and blue are weighed in 16 bits each; what all three colors
+# give together is more by green alone. Weights add up to 256.
 _RED_AND_BLUE: Final = np.uint32(0xFF00FF)
-_GREEN: Final = np.uint32(0xFF00)
 _HALF_RED_AND_BLUE: Final = np.uint32(0x800080)
 _HALF_GREEN: Final = np.uint32(0x8000)
 
@@ -139,29 +138,34 @@ def _bilinear(
     height, width = source.shape
     for places, length in ((x, width), (y, height)):
         np.right_shift(places, _FINE_BITS - _BITS, out=places)
-        np.clip(places, -_ONE, (length - 3) * _ONE, out=places)
+        corners = places[:: len(places) - 1 or 1, :: places.shape[1] - 1 or 1]
+        end = (length - 3) * _ONE
+        if corners.min() < -_ONE or corners.max() > end:  # the crop reaches beyond the image
+            np.clip(places, -_ONE, end, out=places)
     right, below = ((places & (_ONE - 1)).view(np.uint32) for places in (x, y))
     corner = right * below
     corner += _ONE // 2
     corner >>= _BITS
     right -= corner
     below -= corner
-    place = (y >> _BITS).astype(np.intp)
-    place *= width
-    place += x >> _BITS
-    place += width + 1  # of the border
+    np.right_shift(x, _BITS, out=x)
+    np.right_shift(y, _BITS, out=y)
+    y *= width
+    y += x
+    y += width + 1  # of the border
+    place = y.astype(np.intp)
     pixels = source.ravel()
-    red_blue = np.full(place.shape, _HALF_RED_AND_BLUE)
-    green = np.full(place.shape, _HALF_GREEN)
+    red_blue, total = np.zeros((2, *place.shape), np.uint32)
     weights = (_ONE - right - below - corner, right, below, corner)
     for step, weight in zip((0, 1, width, width + 1), weights, strict=True):
         seen = pixels[step:].take(place, mode="clip")  # all are inside; this is the fastest mode
-        both = seen & _RED_AND_BLUE
-        both *= weight
-        red_blue += both
-        seen &= _GREEN
+        total += seen * weight  # all three colors, 8 bits apart: below 2 ** 32
+        seen &= _RED_AND_BLUE
         seen *= weight
-        green += seen
+        red_blue += seen
+    green = total - red_blue
+    green += _HALF_GREEN
+    red_blue += _HALF_RED_AND_BLUE
     red_blue >>= _BITS
     red_blue &= _RED_AND_BLUE
     green >>= 2 * _BITS

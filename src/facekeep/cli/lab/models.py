@@ -6,11 +6,12 @@ from pathlib import Path
 
 import click
 
-from facekeep.cli.command import Run, command
+from facekeep.cli.command import Run, command, group
 from facekeep.cli.completion import choices
-from facekeep.cli.models import app
 from facekeep.cli.options import PATH, model_argument
 from facekeep.cli.output import format_value
+
+app = group()
 
 
 @command(

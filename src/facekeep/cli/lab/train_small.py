@@ -19,7 +19,7 @@ from facekeep.errors import InputError, StorageFull
 from facekeep.lab.train.detector.recipe import DetectorRecipe
 from facekeep.lab.train.orienter.recipe import OrienterRecipe
 from facekeep.lab.train.quality.recipe import QualityRecipe
-from facekeep.lab.train.refiner.recipe import RefinerRecipe
+from facekeep.lab.train.refiner.recipe import LIFT, RefinerRecipe
 from facekeep.lab.train.small import SmallRecipe, read_recipe
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ EXAMPLES = {
     ),
     "refiner": (
         "facekeep train refiner --data photos.tar --out run",
+        "facekeep train refiner --data portraits.tar --teacher mediapipe.whl --out run",
         "facekeep train refiner --data photos/ --out run --steps 20000 --name ours",
         "facekeep train refiner --out run --resume",
     ),
@@ -159,10 +160,23 @@ def _describe_detector(summary: dict[str, Any]) -> str:
 
 
 _REFINER_OPTIONS = {
+    "data": (
+        "--data",
+        "PHOTOS",
+        "Annotated photos: pictures, each with a .json; with --teacher any photos of faces, one a"
+        " person; tar or folder.",
+    ),
+    "teacher": (
+        "--teacher",
+        "FILE",
+        "Learn from MediaPipe's face_landmark.tflite, or a wheel of mediapipe that holds it,"
+        " instead of annotations. It needs LiteRT.",
+    ),
     "lift": (
         "--lift",
         "X",
-        "Teach landmarks higher than annotated, by this share of the distance of the eyes.",
+        "Teach landmarks higher than they were placed, by this share of the distance of the eyes."
+        f" [default: {LIFT} for annotated ones, 0 for those of the teacher]",
     ),
 }
 

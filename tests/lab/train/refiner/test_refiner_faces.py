@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from litert_kit import face_mesh
 from numpy.typing import NDArray
 
 from facekeep.errors import InputError
@@ -17,12 +18,15 @@ from facekeep.lab.nn.refiner import SIDE
 from facekeep.lab.train.refiner.faces import (
     CHANGES,
     FacePatches,
+    center_pose,
     cut_out,
+    cut_taught,
     make_batch,
     measure_eye_distance,
 )
+from facekeep.lab.train.refiner.teacher import MeshTeacher
 from facekeep.pipeline.image import save_image
-from facekeep.pipeline.refine import MIRRORED
+from facekeep.pipeline.refine import MIRRORED, pose
 
 MARKS = np.array([[40, 50], [70, 55], [54, 70], [42, 88], [66, 90]])
 
@@ -62,7 +66,9 @@ def test_landmarks_lie_where_they_did(marks: FacePatches):
 
 def test_landmarks_go_with_rough_crops_and_mirror_images(marks: FacePatches):
     places = np.arange(200) % 5
-    crops, landmarks = make_batch(marks, places, np.random.default_rng(0), Augment.none())
+    crops, landmarks = make_batch(
+        marks, places, np.random.default_rng(0), Augment.none(), covered=0
+    )
     mirrored = 0
     for place, crop, points in zip(places, crops, landmarks * SIDE, strict=True):
         here, there = (np.abs(blot(crop) - points[each]).max() for each in (place, MIRRORED[place]))
@@ -97,6 +103,72 @@ def test_changes_touch_pixels_only(marks: FacePatches):
     assert not np.array_equal(plain[0], changed[0])
     assert plain[1].shape == changed[1].shape == (40, 5, 2)
     assert changed[0].dtype == np.uint8
+
+
+def test_a_cover_is_a_piece_of_another_face_and_moves_nothing(marks: FacePatches):
+    patches = np.repeat(np.array([0, 255], np.uint8), 128 * 128 * 3).reshape(2, 128, 128, 3)
+    faces = FacePatches(patches, marks.landmarks[:2])
+    crops, landmarks = make_batch(
+        faces, np.zeros(60, int), np.random.default_rng(0), Augment.none(), covered=1
+    )
+    hidden = (crops == 255).all(axis=3).mean(axis=(1, 2))
+    assert set(np.unique(crops)) == {0, 255}
+    assert 0 < hidden.max() < 0.25
+    assert 15 < (hidden > 0).sum() < 45  # every other time it is the same face
+    assert np.abs(landmarks.mean(axis=0)[:, 0] - pose(SIDE)[:, 0] / SIDE).max() < 0.05
+
+
+def hills(number: int) -> FacePatches:
+    """A flat face but for a nose 20 pixels high, on which there is a blot."""
+    patch = np.zeros((128, 128, 3), np.uint8)
+    patch[62:67, 62:67] = 255
+    relief = np.zeros((32, 32), np.float32)
+    relief[13:19, 13:19] = 20
+    points = center_pose(128, 0.6).astype(np.float32)
+    points[2] = 64
+    return FacePatches(*(np.repeat(each[None], number, 0) for each in (patch, points, relief)))
+
+
+def test_a_nose_goes_farther_than_the_eyes_as_a_face_turns():
+    crops, landmarks = make_batch(
+        hills(200), np.arange(200), np.random.default_rng(0), Augment.none(), covered=0
+    )
+    off = [np.abs(blot(c) - p[2]).max() for c, p in zip(crops, landmarks * SIDE, strict=True)]
+    assert np.mean(off) < 0.7
+    across = landmarks[:, 1] - landmarks[:, 0]
+    across /= np.linalg.norm(across, axis=1)[:, None]
+    middle = (landmarks[:, 0] + landmarks[:, 1]) / 2
+    aside = ((landmarks[:, 2] - middle) * across).sum(axis=1)
+    flat = FacePatches(hills(200).patches, hills(200).landmarks)
+    _, still = make_batch(flat, np.arange(200), np.random.default_rng(0), Augment.none())
+    eyes = measure_eye_distance(still).mean()
+    assert 0.1 < aside.std() / eyes < 0.3
+    assert abs(aside.mean()) / eyes < 0.05
+
+
+def test_a_teacher_places_the_landmarks_of_faces_that_are_found(
+    tmp_path: Path, hopper: NDArray[np.uint8]
+):
+    save_image(tmp_path / "face.png", hopper)
+    save_image(tmp_path / "black.png", np.zeros_like(hopper))
+    points = np.array([[72.6, 73.2], [118.4, 73.2], [95.5, 100.5], [75.3, 122.7], [115.7, 122.7]])
+    network = tmp_path.with_suffix(".tflite")
+    network.write_bytes(face_mesh(points, depth=-10.0))
+    with MeshTeacher(network) as teacher:
+        faces, lifted = (
+            cut_taught(tmp_path, teacher, lift=lift, threads=1, watch=quiet) for lift in (0.0, 0.1)
+        )
+        (tmp_path / "face.png").unlink()
+        with pytest.raises(InputError, match="sees no face"):
+            cut_taught(tmp_path, teacher, lift=0.0, threads=1, watch=quiet)
+    assert len(faces) == 1
+    np.testing.assert_allclose(faces.landmarks[0], center_pose(128, 0.6), atol=4)
+    by = 0.1 * measure_eye_distance(faces.landmarks[0])
+    np.testing.assert_allclose(faces.landmarks - lifted.landmarks, [[[0, by]] * 5], atol=1e-4)
+    assert faces.reliefs is not None
+    assert faces.reliefs.shape == (1, 32, 32)
+    (x, y), *_ = (center_pose(128, 0.6) / 4).astype(int)
+    assert faces.reliefs[0, 17, 15] > faces.reliefs[0, y, x]
 
 
 def test_landmarks_are_taught_higher(tmp_path: Path, marks: FacePatches):

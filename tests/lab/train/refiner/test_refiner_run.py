@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from litert_kit import face_mesh
 
 from facekeep.errors import ConfigError, InputError, ModelCorrupt, ModelError
 from facekeep.lab.train.refiner import run
@@ -18,6 +19,7 @@ from facekeep.lab.train.refiner.run import train_refiner
 from facekeep.lab.train.small import read_recipe, recipe_json
 from facekeep.models import entry
 from facekeep.pipeline.detect import Detector
+from facekeep.pipeline.image import save_image
 from facekeep.pipeline.refine import Refiner
 
 SMALL = {"steps": 10, "batch": 8, "holdout": 2}
@@ -120,6 +122,22 @@ def test_the_command_line_trains_and_names(cli, photos: Path, tmp_path: Path, ho
 
 
 @pytest.mark.slow
+def test_it_learns_from_a_teacher_without_annotations(cli, tmp_path: Path, hopper, collins):
+    photos, teacher, out = tmp_path / "photos", tmp_path / "mesh.tflite", tmp_path / "run"
+    photos.mkdir()
+    for number, portrait in enumerate([hopper, collins, hopper[:, ::-1]]):
+        save_image(photos / f"{number}.png", portrait)
+    points = np.array([[72.6, 73.2], [118.4, 73.2], [95.5, 100.5], [75.3, 122.7], [115.7, 122.7]])
+    teacher.write_bytes(face_mesh(points))
+    words = ["train", "refiner", "--data", photos, "--teacher", teacher, "--holdout", 1]
+    done = cli(*words, "--steps", 4, "--batch", 4, "--out", out, "--threads", "1", "--json")
+    assert done.status == 0, done.err
+    assert (done.json["faces"], done.json["held_out"]) == (2, 1)
+    assert done.json["recipe"]["teacher"] == str(teacher)
+    assert (out / "refiner.onnx").is_file()
+
+
+@pytest.mark.slow
 def test_the_command_line_goes_on(cli, photos: Path, tmp_path: Path):
     folder = tmp_path / "run"
     train_refiner(RefinerRecipe(data=photos, **SMALL), folder, watch=stopping_after(3 * 8))
@@ -146,6 +164,7 @@ def test_the_command_line_goes_on(cli, photos: Path, tmp_path: Path):
             "--holdout must be from 1 to 5",
         ),
         (["--data", "{photos}", "--out", "{new}", "--name", "sface"], "already called"),
+        (["--data", "{photos}", "--out", "{new}", "--teacher", "{new}.whl"], "no model file at"),
     ],
 )
 def test_wrong_use_is_one_clear_line(

@@ -19,7 +19,7 @@ _REPEATED: Final = cv2.BORDER_REPLICATE
 
 
 def damage(crop: Crop, rng: Rng) -> Crop:
-    """Damage a crop in one or two ways, or, one in ten, leave it as it is.
+    """Damage a crop in one or two ways, or, one in five, hardly or not at all.
 
     Args:
         crop: uint8 ``(s, s, 3)`` RGB.

@@ -1,0 +1,24 @@
+"""The picture of the embedders: a circle and a name for each."""
+
+from __future__ import annotations
+
+import runpy
+from pathlib import Path
+from xml.etree import ElementTree
+
+DRAW = runpy.run_path(str(Path(__file__).parents[2] / "scripts" / "draw_choice.py"))["draw"]
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def test_the_more_accurate_is_higher_and_the_slower_further_right() -> None:
+    facts = {"memory": 50_000_000, "terms": "free"}
+    models = [
+        {**facts, "name": "slow&good", "seconds": 0.02, "lfw": 99.5},
+        {**facts, "name": "fast", "seconds": 0.004, "lfw": 98.1},
+    ]
+    root = ElementTree.fromstring(DRAW(models))
+    fast, slow = root.iter(f"{SVG}circle")
+    assert float(slow.attrib["cx"]) > float(fast.attrib["cx"])
+    assert float(slow.attrib["cy"]) < float(fast.attrib["cy"])
+    texts = [each.text for each in root.iter(f"{SVG}text")]
+    assert {"slow&good", "fast", "● free"} <= set(texts)
