@@ -15,8 +15,17 @@ if TYPE_CHECKING:
     from facekeep.engine import FaceEngine
     from facekeep.gallery import Gallery, Key, Space
     from facekeep.models import ModelEntry, Task
+    from facekeep.runtime import RuntimeOptions
 
-__all__ = ["chosen_models", "open_engine", "open_gallery", "open_key", "require_terms", "space_of"]
+__all__ = [
+    "chosen_models",
+    "make_runtime_options",
+    "open_engine",
+    "open_gallery",
+    "open_key",
+    "require_terms",
+    "space_of",
+]
 
 _log = logging.getLogger(__name__)
 
@@ -42,7 +51,6 @@ def open_engine(
         ModelError: A model that the settings name cannot be used.
     """
     from facekeep.engine import FaceEngine
-    from facekeep.runtime import RuntimeOptions
 
     settings = load_settings() if settings is None else settings
     require_terms(settings)
@@ -70,12 +78,19 @@ def open_engine(
         max_pixels=settings.max_pixels,
         max_bytes=settings.max_bytes,
         flip=settings.flip,
-        options=RuntimeOptions(
-            runtime=settings.runtime,
-            device=settings.device,
-            precision=settings.precision,
-            threads=settings.threads,
-        ),
+        options=make_runtime_options(settings, settings.threads),
+    )
+
+
+def make_runtime_options(settings: Settings, threads: int) -> RuntimeOptions:
+    """Make the options of sessions that the settings describe, but with so many threads."""
+    from facekeep.runtime import RuntimeOptions
+
+    return RuntimeOptions(
+        runtime=settings.runtime,
+        device=settings.device,
+        precision=settings.precision,
+        threads=threads,
     )
 
 

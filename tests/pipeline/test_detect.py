@@ -390,18 +390,7 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
     assert int(done.stdout) < 700
 
 
-# Batches and threads
-
-
-def test_a_batch_is_its_singles(detector, hopper, collins, head):
-    images = [hopper, collins, np.zeros((50, 80, 3), np.uint8), head]
-    batch = detector.detect_batch(image for image in images)
-    assert [len(faces) for faces in batch] == [1, 1, 0, 1]
-    for faces, image in zip(batch, images, strict=True):
-        assert [face.bbox.tolist() for face in faces] == [
-            face.bbox.tolist() for face in detector.detect(image)
-        ]
-    assert detector.detect_batch([]) == []
+# Threads
 
 
 @pytest.mark.slow

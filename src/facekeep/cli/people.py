@@ -66,7 +66,12 @@ def list_(run: Run) -> None:
         run.say(f"nobody is enrolled yet; {first_enroll(run.settings.gallery)}")
         return
     rows = [
-        [p.name, _counts(p), p.created_at.date(), p.retain_until and p.retain_until.date()]
+        [
+            p.name,
+            f"{p.template_count}{_against(p)}",
+            p.created_at.date(),
+            p.retain_until and p.retain_until.date(),
+        ]
         for p in people
     ]
     run.table(["name", "templates", "enrolled", "kept until"], rows)
@@ -321,10 +326,6 @@ def _report(run: Run, person: Person, what: str) -> None:
         run.emit(person.to_dict())
     count = format_count(person.template_count, "template")
     run.say(f"{person.name}: {what}, {count}{_against(person)}")
-
-
-def _counts(person: Person) -> str:
-    return f"{person.template_count}{_against(person)}"
 
 
 def _against(person: Person) -> str:

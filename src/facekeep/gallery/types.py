@@ -57,7 +57,6 @@ _UNIT_TOLERANCE = 1e-3
 _STRINGS = re.compile(r'"(?:[^"\\]|\\.)*"')
 _BRACKETS = re.compile(r"[\[\]{}]")
 
-Metadata = Mapping[str, Any]
 OnConflict = Literal["error", "merge", "rename", "skip"]
 FindingKind = Literal["structure", "template", "person", "audit", "key", "unsigned", "erasure"]
 

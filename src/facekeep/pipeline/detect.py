@@ -345,14 +345,6 @@ class Detector(Closing):
         wanted = [face for face in faces if face.size >= (self.min_face or 0)]
         return sorted(wanted, key=lambda face: -face.size)[: self.max_faces]
 
-    def detect_batch(self, images: Iterable[NDArray[np.uint8]]) -> list[list[Face]]:
-        """Find the faces of several images of any sizes: one list for each, in order.
-
-        The images go through the network one after another: on a CPU a stacked run is slower
-        (benchmarks/detect_batch.py), and this way memory stays that of one image.
-        """
-        return [self.detect(image) for image in images]
-
     def refine(self, image: NDArray[np.uint8], faces: Sequence[Face]) -> list[Face]:
         """Look at each face again, upright and near, and place its landmarks better.
 

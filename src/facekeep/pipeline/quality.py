@@ -300,7 +300,7 @@ def assess(
         InputError: The image is not such an array.
     """
     image = check_image(image)
-    crop = _to_scale(_crop(image, face) if crop is None else crop)
+    crop = resize(_crop(image, face) if crop is None else crop, _CROP, _CROP)
     sharpness, brightness, contrast = _light(crop)
     mouth_covered, eyes_covered = covered(crop)
     yaw, pitch, roll = estimate_pose(face.landmarks)
@@ -377,10 +377,6 @@ def _crop(image: NDArray[np.uint8], face: Face) -> NDArray[np.uint8]:
         return align(image, face.landmarks, _CROP)
     except InputError:
         return np.zeros((_CROP, _CROP, 3), np.uint8)
-
-
-def _to_scale(crop: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    return resize(crop, _CROP, _CROP)
 
 
 def _light(crop: NDArray[np.uint8]) -> tuple[float, float, float]:

@@ -346,7 +346,7 @@ def test_the_package_needs_no_pytorch_until_a_batch_is_made(tmp_path: Path) -> N
 import sys
 from facekeep.lab.datasets.augment import Augment
 from facekeep.lab.train.loader import Loader
-from facekeep.lab.train.holdout import hold_out_people
+from facekeep.lab.datasets.source import hold_out_people
 from facekeep.lab.datasets.training_set import open_source
 loader = Loader(open_source(sys.argv[1]), batch=2, augment=Augment())
 hold_out_people(loader.source, people=1)

@@ -14,9 +14,8 @@ import pytest
 from numpy.typing import NDArray
 
 from facekeep import Embedder, save_image
-from facekeep.lab.datasets.source import Source, decode_crop
+from facekeep.lab.datasets.source import Source, decode_crop, hold_out_people
 from facekeep.lab.datasets.training_set import open_source
-from facekeep.lab.train.holdout import hold_out_people
 from facekeep.lab.train.log import read_log
 from facekeep.models import entry
 

@@ -41,11 +41,11 @@ def test_a_full_disk_leaves_the_older_checkpoint(tmp_path: Path):
         "import resource, signal, sys, torch\n"
         "from pathlib import Path\n"
         "from facekeep.errors import StorageFull\n"
-        "from facekeep.lab.train.training_state import save_checkpoint\n"
+        "from facekeep.lab.train.training_state import save_training_state\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
         "try:\n"
-        "    save_checkpoint(Path(sys.argv[1]), {'step': 8, 'big': torch.zeros(100_000)})\n"
+        "    save_training_state(Path(sys.argv[1]), {'step': 8, 'big': torch.zeros(100_000)})\n"
         "except StorageFull as error:\n"
         "    print(error)\n"
     )

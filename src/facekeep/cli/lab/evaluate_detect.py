@@ -19,6 +19,7 @@ from facekeep.cli.lab.evaluate_protocol import (
 )
 from facekeep.cli.options import PATH, argument, out_option
 from facekeep.errors import ImageError, InputError
+from facekeep.factory import make_runtime_options
 
 if TYPE_CHECKING:
     import numpy as np
@@ -156,7 +157,6 @@ def _open_detectors(
     from facekeep.lab.evaluate.detection import LOWEST_SCORE, ComparedDetector
     from facekeep.models import default_model
     from facekeep.pipeline.detect import Detector
-    from facekeep.runtime import RuntimeOptions
 
     settings = run.settings
     names = models or [settings.detector or default_model("detect")]
@@ -166,12 +166,7 @@ def _open_detectors(
                 model,
                 score=LOWEST_SCORE,
                 refiner=settings.refiner,
-                options=RuntimeOptions(
-                    threads=1,
-                    device=settings.device,
-                    precision=settings.precision,
-                    runtime=settings.runtime,
-                ),
+                options=make_runtime_options(settings, 1),
             )
         )
         for model in dict.fromkeys(names)

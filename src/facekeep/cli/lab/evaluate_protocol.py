@@ -19,6 +19,7 @@ from facekeep.cli.completion import model_names
 from facekeep.cli.options import PATH, out_option, parameters_of
 from facekeep.cli.output import to_plain
 from facekeep.errors import InputError, StorageFull
+from facekeep.factory import make_runtime_options
 
 if TYPE_CHECKING:
     from facekeep.lab.datasets.test_sets import PairSet, PersonSet, TemplateSet
@@ -230,7 +231,6 @@ def _evaluate_models(
     from facekeep.lab.evaluate.crops import CropCache, make_cropper
     from facekeep.lab.evaluate.protocols import System
     from facekeep.pipeline.embed import Embedder
-    from facekeep.runtime import RuntimeOptions
 
     settings = run.settings
     # All are opened first: one that cannot be must not waste the work of those before it.
@@ -239,12 +239,7 @@ def _evaluate_models(
             Embedder(
                 model,
                 flip=settings.flip,
-                options=RuntimeOptions(
-                    threads=1,
-                    device=settings.device,
-                    precision=settings.precision,
-                    runtime=settings.runtime,
-                ),
+                options=make_runtime_options(settings, 1),
             )
         )
         for model in models
@@ -276,7 +271,6 @@ def _choose_detector(run: Run, experiment: Experiment, stack: ExitStack) -> Dete
 
 def _open_detector(run: Run, stack: ExitStack) -> Detector:
     from facekeep.pipeline.detect import Detector
-    from facekeep.runtime import RuntimeOptions
 
     settings = run.settings
     return stack.enter_context(
@@ -284,12 +278,7 @@ def _open_detector(run: Run, stack: ExitStack) -> Detector:
             settings.detector,
             refiner=settings.refiner,
             min_face=settings.min_face,
-            options=RuntimeOptions(
-                threads=1,
-                device=settings.device,
-                precision=settings.precision,
-                runtime=settings.runtime,
-            ),
+            options=make_runtime_options(settings, 1),
         )
     )
 

@@ -192,12 +192,9 @@ def refiner(run: Run, *, out: Path, name: str | None, resume: bool, **given: obj
     recipe.json, and checkpoints. Ctrl-C finishes the step and saves a checkpoint; --resume goes on.
     It runs on the CPU.
     """
-    status = _train(
+    return _train(
         run, RefinerRecipe, given, out, resume=resume, name=name, describe=_describe_refiner
     )
-    if name is not None:
-        run.say(f"{name}: in the catalog")
-    return status
 
 
 def _describe_refiner(summary: dict[str, Any]) -> str:
@@ -229,12 +226,9 @@ def quality(run: Run, *, out: Path, name: str | None, resume: bool, **given: obj
     checkpoints. Ctrl-C finishes the step and saves a checkpoint; --resume goes on. It runs on the
     CPU.
     """
-    status = _train(
+    return _train(
         run, QualityRecipe, given, out, resume=resume, name=name, describe=_describe_quality
     )
-    if name is not None:
-        run.say(f"{name}: in the catalog")
-    return status
 
 
 def _describe_quality(summary: dict[str, Any]) -> str:
@@ -261,12 +255,9 @@ def orienter(run: Run, *, out: Path, name: str | None, resume: bool, **given: ob
     log.csv, recipe.json, and checkpoints. Ctrl-C finishes the step and saves a checkpoint; --resume
     goes on. It runs on the CPU.
     """
-    status = _train(
+    return _train(
         run, OrienterRecipe, given, out, resume=resume, name=name, describe=_describe_orienter
     )
-    if name is not None:
-        run.say(f"{name}: in the catalog")
-    return status
 
 
 def _describe_orienter(summary: dict[str, Any]) -> str:

@@ -26,6 +26,7 @@ __all__ = [
     "Strings",
     "WindowedFile",
     "decode_crop",
+    "hold_out_people",
     "name_people",
     "read_span",
     "select",
@@ -181,6 +182,37 @@ def select(source: Source, places: ArrayLike) -> Source:
     kept = np.unique(labels[labels != UNKNOWN])
     renumbered = np.where(labels == UNKNOWN, UNKNOWN, np.searchsorted(kept, labels))
     return _Selection(source, chosen, renumbered, Strings(source.names[each] for each in kept))
+
+
+def hold_out_people(source: Source, *, people: int, seed: int = 0) -> tuple[Source, Source]:
+    """Keep some people out, with all of their images.
+
+    They are drawn at random, those with two or more images first, since a single image has no
+    mate to be compared with. Images without a label stay in training: that they show nobody who
+    is kept out is for the maker of the data to know.
+
+    Args:
+        source: All images.
+        people: How many people to keep out.
+        seed: Who they are; the same for the same source.
+
+    Returns:
+        The source to train on, and that of the people kept out; the classes of each are numbered
+        anew.
+
+    Raises:
+        InputError: Nobody would be left to train on.
+    """
+    if people < 0 or (people and people >= source.classes):
+        raise InputError(
+            f"{source.name}: {people} people cannot be kept out of {source.classes}; "
+            "at least one must be left to train on"
+        )
+    images = np.bincount(source.labels[source.labels != UNKNOWN], minlength=source.classes)
+    drawn = np.random.default_rng(seed).permutation(source.classes)
+    out = drawn[np.argsort(images[drawn] < 2, kind="stable")][:people]
+    held = np.isin(source.labels, out)
+    return select(source, np.flatnonzero(~held)), select(source, np.flatnonzero(held))
 
 
 def name_people(source: Source, people: Mapping[str, str], table: str) -> Source:

@@ -13,7 +13,7 @@ import torch
 
 from facekeep.errors import InputError
 from facekeep.lab.datasets.augment import PRESETS
-from facekeep.lab.datasets.source import Source, select
+from facekeep.lab.datasets.source import Source, hold_out_people, select
 from facekeep.lab.datasets.training_set import open_source
 from facekeep.lab.evaluate.crops import has_face_in_place
 from facekeep.lab.evaluate.plots import require_matplotlib
@@ -21,7 +21,7 @@ from facekeep.lab.evaluate.result import list_points
 from facekeep.lab.train.embedder_loop import EmbedderTrainer
 from facekeep.lab.train.embedding import read_face
 from facekeep.lab.train.folder import KEPT_OUT, begin, require_new
-from facekeep.lab.train.holdout import Holdout, Measured, hold_out_people
+from facekeep.lab.train.holdout import Holdout, Measured
 from facekeep.lab.train.learner import Learner
 from facekeep.lab.train.loader import Loader
 from facekeep.lab.train.loop import Watch, unwatched

@@ -141,9 +141,10 @@ def test_it_learns_from_a_teacher_without_annotations(cli, tmp_path: Path, hoppe
 def test_the_command_line_goes_on(cli, photos: Path, tmp_path: Path):
     folder = tmp_path / "run"
     train_refiner(RefinerRecipe(data=photos, **SMALL), folder, watch=stopping_after(3 * 8))
-    done = cli("train", "refiner", "--resume", "--out", folder, "--threads", "1")
+    done = cli("train", "refiner", "--resume", "--out", folder, "--threads", "1", "--name", "ours")
     assert done.status == 0, done.err
     assert "landmarks of people kept out are off by" in done.out
+    assert done.out.count("ours: in the catalog") == 1
 
 
 @pytest.mark.slow

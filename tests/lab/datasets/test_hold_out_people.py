@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from facekeep.errors import InputError
-from facekeep.lab.datasets.source import Source, select
-from facekeep.lab.train.holdout import hold_out_people
+from facekeep.lab.datasets.source import Source, hold_out_people, select
 
 
 class Listed(Source):
