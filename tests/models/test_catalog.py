@@ -61,7 +61,7 @@ def test_the_builtin_models_state_their_terms_and_sources() -> None:
         "detect",
         "orient",
         "embed",
-        pytest.param("refine", marks=pytest.mark.xfail(strict=True, reason="no free one yet")),
+        "refine",
     ],
 )
 def test_what_is_used_by_default_is_free(task: room.Task) -> None:
