@@ -219,7 +219,7 @@ class ModelEntry(_Table, frozen=True, kw_only=True):
         architecture: The family of networks, which decides how its files are read.
         summary: One line for lists.
         files: Its files; the first is the network.
-        terms: What it may be used for: ``free`` for any use, as the publisher of the weights states;
+        terms: What it may be used for: ``free`` for any use, as its publisher states;
             ``research`` only; ``disputed`` where statements contradict each other or the origin
             is not clear; ``own`` where the user imported it.
         weights_license: The license of the weights.
