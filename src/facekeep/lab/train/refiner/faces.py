@@ -242,7 +242,9 @@ def _crop_roughly(
     turn = np.radians(np.clip(rng.normal(0, (_YAW, _NOD)), -_FARTHEST_TURN, _FARTHEST_TURN))
     if relief is not None:
         points = _turn(points, relief, turn)
-    matrix = _shake(rng) @ np.vstack([similarity_transform(points, upright_landmarks(SIDE)), [0, 0, 1]])
+    matrix = _shake(rng) @ np.vstack(
+        [similarity_transform(points, upright_landmarks(SIDE)), [0, 0, 1]]
+    )
     placed = _move(points, matrix[:2])
     if np.linalg.det(matrix) < 0:
         placed = placed[MIRRORED]
