@@ -113,7 +113,7 @@ def test_the_bundled_weights_are_those_of_the_catalog_and_small() -> None:
     assert set(lying) == set(bundled)
     of_others = {name for name, model in bundled.items() if model.files[0].origin is not None}
     assert of_others == {"sface.onnx", "yunet.onnx"}
-    assert sum(size for name, size in lying.items() if name in of_others) <= 11_000_000
+    assert sum(size for name, size in lying.items() if name in of_others) <= 11_500_000
     assert sum(size for name, size in lying.items() if name not in of_others) <= 6_000_000
     assert {verify(model).state for model in bundled.values()} <= {"ok"}
     terms = [f"| `{name}` | {model.weights_license} |" for name, model in sorted(bundled.items())]
@@ -137,7 +137,7 @@ def test_the_wheel_alone_runs_the_demo_without_network(
     where = run("-c", "import facekeep; print(facekeep.__file__)").stdout
     assert Path(where).is_relative_to(python.parents[1])
     done = run("-m", "facekeep", "demo", "--out", "shown", "--json", before=before)
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
     expected = cli("demo", "--out", tmp_path / "here", "--json").json
     found = json.loads(done.stdout)
     assert found["trials"] == expected["trials"]

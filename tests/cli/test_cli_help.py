@@ -195,14 +195,17 @@ def test_what_is_completed_is_what_there_is(cli, monkeypatch):
     from facekeep import runtime
     from facekeep.lab.bench.stages import STAGES
     from facekeep.lab.export.exporter import TARGETS
-    from facekeep.models.model_entry import EDGEFACE
+    from facekeep.models.model_entry import EDGEFACE, FOREIGN
 
     assert set(RUNTIMES) == {each.runtime for each in runtime.runtimes()}
     assert set(DEVICES) == {each.device for each in runtime.runtimes()}
     for words, found in [
         (("bench", "''"), list(STAGES)),
         (("models", "export", "sface", "--to", "''"), list(TARGETS)),
-        (("models", "import", "x", "--arch", "e"), list(EDGEFACE)),
+        (
+            ("models", "import", "x", "--arch", "''"),
+            ["onnx", "tflite", "ncnn", *FOREIGN, *EDGEFACE],
+        ),
         (("detect", "--runtime", "''"), list(RUNTIMES)),
     ]:
         assert sorted(completed(cli, monkeypatch, "bash", *words)) == sorted(found)

@@ -57,6 +57,7 @@ COMMANDS = {
         models info yunet
         models path yunet
         models pull
+        models pull yunet
         models recommend
         models verify sface
         cache info

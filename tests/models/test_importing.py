@@ -225,7 +225,7 @@ def test_an_unknown_order_of_colors_names_the_known_ones(models: Path, network: 
 
 
 def test_an_unknown_architecture_lists_the_known_ones(models: Path, network: Path) -> None:
-    with pytest.raises(InputError, match="'caffe'; known: onnx, tflite, ncnn, edgeface-base"):
+    with pytest.raises(InputError, match="'caffe'; known: onnx, tflite, ncnn, espdl, openvino"):
         import_model(network, "mine", arch="caffe")
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from facekeep.errors import InputError, ModelError
 from facekeep.models.model_entry import ModelEntry
+from facekeep.models.onnx_folding import join_halves
 from facekeep.models.resolve import locate
 from facekeep.runtime.session import imported
 
@@ -59,6 +60,7 @@ def model_cost(entry: ModelEntry) -> Cost:
     onnx = imported("onnx", "onnx", "import")
     size = entry.input_size or _ANY_SIZE
     model = onnx.load(locate(entry))
+    join_halves(model)
     shapes = _shapes(model, (1, 3, size, size))
     try:
         macs = sum(_macs(node, shapes) for node in _nodes_run(model.graph))

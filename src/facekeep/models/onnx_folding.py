@@ -6,7 +6,8 @@ nodes, in blocks along one axis (ONNX opset 21). ONNX Runtime refuses them: per-
 a block size that the standard forbids, and weights stay listed as graph inputs. What the nodes
 would compute from constants is computed here instead, by the ONNX specification of
 ``DequantizeLinear``: ``(x - zero_point) * scale``; or the weights stay in 8 bits, and the runtime
-computes them, once, while it loads the file.
+computes them, once, while it loads the file. Those of a large matrix product it never computes:
+they are halves of 4 bits each, which ONNX Runtime multiplies as they are (``MatMulNBits``).
 
 PReLU is written as nodes that ONNX Runtime runs faster (benchmarks/prelu.py compares them): its
 kernel branches on the sign of every value, which took half of SFace's time.
@@ -21,12 +22,19 @@ from numpy.typing import NDArray
 
 from facekeep.errors import ModelCorrupt
 
-__all__ = ["fold_block_quantized", "replace_prelu"]
+__all__ = ["fold_block_quantized", "join_halves", "replace_prelu"]
 
 _Constants = dict[str, NDArray[Any]]
 
 # With steeper slopes `slope x + (1 - slope) relu(x)` is a small difference of large numbers.
 _STEEP = 4
+_MICROSOFT = "com.microsoft"  # the domain of ONNX Runtime's own nodes
+_GEMM: dict[str, Any] = {
+    "alpha": 1.0,
+    "beta": 1.0,
+    "transA": 0,
+    "transB": 0,
+}  # what a Gemm does unless told
 
 
 def fold_block_quantized(
@@ -39,7 +47,7 @@ def fold_block_quantized(
         any_size: Whether height and width become free too (a fully convolutional network).
         quick: Whether PReLU is written as ONNX Runtime runs it faster.
         store: What weights of two axes and more are stored in: ``float32``, or ``int8``, the blocks
-            as they are. All other constants become float32.
+            as they are, those of matrix products in halves. All other constants become float32.
 
     Returns:
         An ONNX file; equal input gives equal bytes.
@@ -54,8 +62,11 @@ def fold_block_quantized(
     except Exception as error:
         raise ModelCorrupt("the quantized network cannot be read as ONNX") from error
     graph = model.graph
+    join_halves(model)
     constants, nodes = _compute_constants(graph, in_blocks=store == "int8")
     nodes = _without_dropout(nodes)
+    if store == "int8":
+        nodes = _in_halves(model, nodes, constants)
     if quick:
         nodes = replace_prelu(nodes, constants)
     _keep(graph, constants, nodes)
@@ -107,6 +118,117 @@ def _dequantize(
     values -= zero_point
     values *= scale
     return values
+
+
+def _in_halves(model: Any, nodes: list[Any], constants: _Constants) -> list[Any]:
+    """Write matrix products with weights in blocks as products of the halves of their 8 bits."""
+    from onnx import helper
+
+    blocks = {node.output[0]: node for node in nodes if node.op_type == "DequantizeLinear"}
+    kept: list[Any] = []
+    for node in nodes:
+        source = blocks.get(node.input[1]) if node.op_type == "Gemm" else None
+        found = _halves(node, source, constants) if source is not None else None
+        kept += [node] if found is None else found
+    if kept != nodes:
+        model.opset_import.append(helper.make_opsetid(_MICROSOFT, 1))
+    read = {name for node in kept for name in node.input}
+    return [node for node in kept if node.output[0] not in blocks or node.output[0] in read]
+
+
+def _halves(node: Any, source: Any, constants: _Constants) -> list[Any] | None:
+    """Write ``x (q - z) s`` as ``x (h - zh) 16 s + x (l - zl) s``; None where that is not possible.
+
+    ``q`` is ``16 h + l``, and ``z`` is ``16 zh + zl``, both of them made free of a sign.
+    """
+    from onnx import helper
+
+    data, scale, zero = (constants[name] for name in source.input)
+    block = {each.name: each.i for each in source.attribute}.get("block_size", 0)
+    plain = {each.name: helper.get_attribute_value(each) for each in node.attribute}
+    fitting = block >= 16 and block & (block - 1) == 0 and data.shape[1] % (2 * block) == 0
+    if not fitting or _GEMM | plain != _GEMM | {"transB": 1} or len(node.input) != 3:
+        return None
+    values, zeros = ((each.astype(np.int16) + 128).astype(np.uint8) for each in (data, zero))
+    name, (x, _, bias), (result,) = node.input[1], node.input, node.output
+    made = []
+    for half, shift, factor in (("high", 4, 16), ("low", 0, 1)):
+        names = [f"{name}_{half}", f"{name}_{half}_scale", f"{name}_{half}_zero"]
+        constants[names[0]] = _in_pairs(values >> shift & 15).reshape(len(data), -1, block // 2)
+        constants[names[1]] = (scale * factor).reshape(-1)
+        constants[names[2]] = _in_pairs(zeros >> shift & 15).reshape(-1)
+        sizes = {"K": data.shape[1], "N": len(data), "bits": 4, "block_size": block}
+        made.append(
+            helper.make_node(
+                "MatMulNBits",
+                [x, *names, *(["", bias] if half == "low" else [])],
+                [f"{result}_{half}"],
+                node.name if half == "high" else "",
+                domain=_MICROSOFT,
+                accuracy_level=1,  # all is computed in float32
+                **sizes,
+            )
+        )
+    return [*made, helper.make_node("Add", [each.output[0] for each in made], [result])]
+
+
+def _in_pairs(numbers: NDArray[Any]) -> NDArray[np.uint8]:
+    """Put two numbers of 4 bits into a byte each, the first one low."""
+    packed: NDArray[np.uint8] = (numbers[:, ::2] | numbers[:, 1::2] << 4).astype(np.uint8)
+    return packed
+
+
+def join_halves(model: Any) -> None:
+    """Undo what is done to matrix products with ``int8``: make each a ``Gemm`` of float32 again.
+
+    Args:
+        model: An ``onnx.ModelProto``, which is changed.
+    """
+    from onnx import helper, numpy_helper
+
+    graph = model.graph
+    products = {node.output[0]: node for node in graph.node if node.op_type == "MatMulNBits"}
+    constants = {each.name: each for each in graph.initializer}
+    nodes: list[Any] = []
+    for node in graph.node:
+        high, low = (products.get(name) for name in (*node.input, "", "")[:2])
+        if node.op_type == "Add" and high is not None and low is not None:
+            weights = high.input[1].removesuffix("_high")
+            names = [*high.input[1:4], *low.input[1:4]]
+            value = _joined(*(numpy_helper.to_array(constants[name]) for name in names))
+            graph.initializer.append(numpy_helper.from_array(value, weights))
+            inputs = [high.input[0], weights, low.input[5]]
+            nodes.append(
+                helper.make_node("Gemm", inputs, node.output, high.name, **_GEMM | {"transB": 1})
+            )
+        elif node.op_type != "MatMulNBits":
+            nodes.append(node)
+    if products:
+        _replace(graph.node, nodes)
+        read = {name for node in nodes for name in node.input}
+        _replace(graph.initializer, [each for each in graph.initializer if each.name in read])
+        _replace(model.opset_import, [i for i in model.opset_import if i.domain != _MICROSOFT])
+
+
+def _joined(
+    high: NDArray[Any],
+    _: NDArray[Any],
+    high_zero: NDArray[Any],
+    low: NDArray[Any],
+    scale: NDArray[Any],
+    low_zero: NDArray[Any],
+) -> NDArray[np.float32]:
+    """Compute the weights of a matrix product from what `_halves` made of them."""
+    rows, count, _ = high.shape
+    values = (_apart(high).astype(np.int16) * 16 + _apart(low)).reshape(rows, count, -1)
+    zeros = (_apart(high_zero).astype(np.int16) * 16 + _apart(low_zero)).reshape(rows, count, 1)
+    weights: NDArray[np.float32] = (values - zeros).astype(np.float32)
+    weights *= scale.reshape(rows, count, 1)
+    return weights.reshape(rows, -1)
+
+
+def _apart(pairs: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return np.stack([pairs & 15, pairs >> 4], axis=-1)
 
 
 def _spread(blocks: NDArray[Any], length: int, axis: int, block: int) -> NDArray[Any]:

@@ -139,9 +139,8 @@ class OnnxSession(Opened):
 
 
 # Bytes of a network above which its weights are not kept a second time, rearranged for speed: SFace
-# (39 MB in float32) runs no slower without, and takes 26 MB less (docs/architecture.md).
+# in float32 (39 MB) runs no slower without, and takes 26 MB less (docs/architecture.md).
 _LARGE = 16 * 2**20
-_FLOATS = 4  # how much larger a network is whose weights are stored in 8 bits and run as float32
 
 
 def open_onnx(model: Path | bytes, run_options: RuntimeOptions) -> OnnxSession:
@@ -156,13 +155,12 @@ def open_onnx(model: Path | bytes, run_options: RuntimeOptions) -> OnnxSession:
     source = str(model) if isinstance(model, Path) else model
     options = _options(ort, run_options.threads)
     _arena.share(ort, options)
-    size = model.stat().st_size if isinstance(model, Path) else len(model)
+    loading: AbstractContextManager[None] = nullcontext()
     if _stores_weights_only(model):
         # Otherwise each run would compute the weights again.
         options.add_session_config_entry("session.disable_quant_qdq", "1")
-        size *= _FLOATS
-    loading: AbstractContextManager[None] = nullcontext()
-    if size > _LARGE:
+        loading = large_blocks_apart()
+    if (model.stat().st_size if isinstance(model, Path) else len(model)) > _LARGE:
         options.add_session_config_entry("session.disable_prepacking", "1")
         loading = large_blocks_apart()
     try:

@@ -13,6 +13,7 @@ from fnmatch import fnmatchcase
 from typing import Any, Final
 
 from facekeep.errors import InputError, ModelCorrupt
+from facekeep.models.onnx_folding import join_halves
 from facekeep.runtime import RuntimeOptions, open_session
 
 __all__ = [
@@ -119,6 +120,7 @@ def fold_constants(content: bytes) -> bytes:
     from onnx import numpy_helper
 
     model = load_onnx(content)
+    join_halves(model)
     graph = model.graph
     _drop_constant_inputs(graph)
     constant, remaining = _split_nodes(graph)
