@@ -26,7 +26,7 @@ from facekeep.lab.train.refiner.faces import (
 )
 from facekeep.lab.train.refiner.teacher import MeshTeacher
 from facekeep.pipeline.image import save_image
-from facekeep.pipeline.refine import MIRRORED, pose
+from facekeep.pipeline.refine import MIRRORED, upright_landmarks
 
 MARKS = np.array([[40, 50], [70, 55], [54, 70], [42, 88], [66, 90]])
 
@@ -115,7 +115,7 @@ def test_a_cover_is_a_piece_of_another_face_and_moves_nothing(marks: FacePatches
     assert set(np.unique(crops)) == {0, 255}
     assert 0 < hidden.max() < 0.25
     assert 15 < (hidden > 0).sum() < 45  # every other time it is the same face
-    assert np.abs(landmarks.mean(axis=0)[:, 0] - pose(SIDE)[:, 0] / SIDE).max() < 0.05
+    assert np.abs(landmarks.mean(axis=0)[:, 0] - upright_landmarks(SIDE)[:, 0] / SIDE).max() < 0.05
 
 
 def hills(number: int) -> FacePatches:
