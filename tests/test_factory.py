@@ -11,7 +11,7 @@ from msgspec import structs
 from facekeep import FaceEngine, RuntimeOptions, Settings, load_settings, open_engine
 from facekeep.config.settings import SETTINGS
 from facekeep.errors import ConfigError, GalleryKeyError, GalleryNotFound, ModelNotFound
-from facekeep.factory import chosen_models, open_gallery
+from facekeep.factory import find_chosen_models, open_gallery
 from facekeep.gallery import generate_key
 from facekeep.models import entry
 from facekeep.models.terms import require_allowed
@@ -98,10 +98,12 @@ def test_the_users_own_models_are_always_allowed():
 
 
 def test_chosen_models_are_those_of_the_settings_and_by_default():
-    names = [each.name for each in chosen_models(Settings(refiner="none"))]
+    names = [each.name for each in find_chosen_models(Settings(refiner="none"))]
     assert sorted(names) == ["facekeep-orienter", "facekeep-quality", "sface", "yunet"]
-    assert "facekeep-xs" in {each.name for each in chosen_models(Settings(embedder="facekeep-xs"))}
-    assert "sface" not in {each.name for each in chosen_models(Settings(embedder="nobody"))}
+    assert "facekeep-xs" in {
+        each.name for each in find_chosen_models(Settings(embedder="facekeep-xs"))
+    }
+    assert "sface" not in {each.name for each in find_chosen_models(Settings(embedder="nobody"))}
 
 
 def test_settings_that_are_wrong_are_refused():

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from facekeep.runtime import RuntimeOptions
 
 __all__ = [
-    "chosen_models",
+    "find_chosen_models",
     "make_runtime_options",
     "open_engine",
     "open_gallery",
@@ -83,7 +83,7 @@ def open_engine(
 
 
 def make_runtime_options(settings: Settings, threads: int) -> RuntimeOptions:
-    """Make the options of sessions that the settings describe, but with so many threads."""
+    """Make the options of sessions that the settings describe, with this number of threads."""
     from facekeep.runtime import RuntimeOptions
 
     return RuntimeOptions(
@@ -94,7 +94,7 @@ def make_runtime_options(settings: Settings, threads: int) -> RuntimeOptions:
     )
 
 
-def chosen_models(settings: Settings) -> list[ModelEntry]:
+def find_chosen_models(settings: Settings) -> list[ModelEntry]:
     """Return the models that the settings choose, those by default included.
 
     Those that do not exist, or whose entry is damaged, are left out.
@@ -122,12 +122,12 @@ def _named(settings: Settings) -> dict[Task, str | None]:
 
 
 def require_terms(settings: Settings) -> None:
-    """Refuse models that are named but not allowed; those by default are free."""
+    """Refuse models that the settings name but do not allow; the default models are free."""
     from facekeep.models import entry
     from facekeep.models.terms import require_allowed
 
     for name in _named(settings).values():
-        with suppress(ModelError):  # opening it tells of the error
+        with suppress(ModelError):  # reported when the model is opened
             if name is not None:
                 require_allowed(entry(name), settings.terms)
 

@@ -28,10 +28,11 @@ def give_memory_back() -> None:
 
 @contextlib.contextmanager
 def large_blocks_apart() -> Iterator[None]:
-    """Let large blocks that are freed meanwhile go back to the system at once.
+    """Return large blocks of memory to the system at once when they are freed inside this context.
 
-    Otherwise glibc puts them where they leave gaps. Afterward it keeps blocks of up to 32 MB, which
-    is what it comes to by itself when blocks of that size are freed.
+    Without it glibc would place them in its heap, where they leave gaps. Afterward glibc may keep
+    blocks of up to 32 MB in its heap; it raises its limit to this by itself when such blocks are
+    freed.
     """
     try:
         adjust = ctypes.CDLL(None).mallopt
