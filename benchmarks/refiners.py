@@ -177,29 +177,32 @@ def table_of_scores(
         crops = np.stack([align(images[row], each) for row, each in zip(kept, points, strict=True)])
         return embed_all(args, "refiners-rows", crops)
 
+    model = args.model or default_model("embed")
     ways = [(way, by) for way in found for by in args.lift if by == 0 or way != "raw"]
     rows, embedded = [], {}
     for way, by in ways:
         embedded[way, by] = embed(way, by)
         name = way if by == 0 else f"{way}, {100 * by:g} % higher"
-        rows.append(row_of(name, *score(embedded[way, by], embedded[way, by], people)))
+        rows.append(row_of(model, name, *score(embedded[way, by], embedded[way, by], people)))
     for first, second in zip(args.refiner, args.refiner[1:], strict=False):
         one, two = embedded[first, 0], embedded[second, 0]
         mated, other = score(one, two, people)
-        row = row_of(f"{first}, {second}", mated, other)
+        row = row_of(model, f"{first}, {second}", mated, other)
         row["lower"] = float((score(one, one, people)[0] - mated).mean())
         row["one photo"] = float((one * two).sum(axis=1).mean())
         rows.append(row)
     return rows
 
 
-def row_of(name: str, mated: NDArray[np.float32], other: NDArray[np.float32]) -> dict[str, Any]:
+def row_of(
+    model: str, name: str, mated: NDArray[np.float32], other: NDArray[np.float32]
+) -> dict[str, Any]:
     """Describe scores: d', TAR at some rates, and the rate of false matches at the thresholds."""
     apart = (mated.mean() - other.mean()) / np.sqrt((mated.var() + other.var()) / 2)
     row: dict[str, Any] = {"landmarks": name, "pairs": len(mated), "d'": float(apart)}
     for rate in RATES:
         row[f"TAR % at {rate:g}"] = 100 * float((mated >= np.quantile(other, 1 - rate)).mean())
-    for rate, cosine in entry(default_model("embed")).thresholds[: len(RATES)]:
+    for rate, cosine in entry(model).thresholds[: len(RATES)]:
         row[f"FMR at {rate:g}"] = float((other >= cosine).mean())
     return row | {"lower": None, "one photo": None}
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import onnx
 import pytest
 import torch
 from cutting_kit import SIDE, likeness, lively, smooth_crops
+from msgspec import structs
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional
@@ -86,7 +86,7 @@ def test_fine_tuning_brings_a_network_nearer_to_the_original(faces: Path, tmp_pa
         run(lively(seed=1), OPTIONS)
     for other in ({"heal": 24}, {"batch": 8}, {"lr": 1e-4}):
         with pytest.raises(InputError, match=r"with steps 12, batch 16, lr 0\.0002; ask for"):
-            run(cut, dataclasses.replace(OPTIONS, **other))
+            run(cut, structs.replace(OPTIONS, **other))
 
 
 def test_a_stopped_run_goes_on(
@@ -115,7 +115,7 @@ def test_a_stopped_run_goes_on(
 def test_the_original_sees_what_a_smaller_network_cannot(faces: Path, tmp_path: Path) -> None:
     whole = resize(lively(), 48)
     small = resize(whole, SIDE)
-    options = dataclasses.replace(OPTIONS, heal=2)
+    options = structs.replace(OPTIONS, heal=2)
     fine_tune(small, whole, tmp_path / "run", faces, options, threads=1)
     recipe = (tmp_path / "run" / "run" / "recipe.toml").read_text()
     assert 'teacher_sees = "full"' in recipe
