@@ -164,11 +164,10 @@ def verify(run: Run, names: tuple[str, ...]) -> ExitStatus:
     help="Take the model from this file, or from an archive that holds it.",
 )
 def pull(run: Run, name: str | None, source: Path | None) -> None:
-    """Fetch a model's files, if they are not here; the only command that uses the network.
+    """Download a model's files if they are missing; the only command that uses the network.
 
-    An archive that holds the file is as good as the file. A model that is published for PyTorch is
-    converted once, which needs the extra 'train'. A model in another format than ONNX is converted
-    too, which needs the extra 'import'.
+    A model that is published for PyTorch is converted once, which needs the extra 'train'. A model
+    in another format than ONNX is converted too, which needs the extra 'import'.
     """
     from facekeep.models import entry
     from facekeep.models import pull as fetch
@@ -236,8 +235,8 @@ def _list_offers(run: Run) -> None:
 def recommend(run: Run) -> None:
     """Measure the embedders that are on this machine: time and memory, beside accuracy and terms.
 
-    Each is run in a process of its own, on one thread. The time is that of the processor, for one
-    face; the memory is what the process grows by.
+    Each runs in a process of its own, on one thread. The time is processor time for one face; the
+    memory is what the process needs in addition.
     """
     from facekeep.models import choose_embedders, measure_embedders
 
