@@ -101,9 +101,9 @@ def test_the_sdist_holds_no_weights_and_the_wheel_built_of_it_does(
             assert hashlib.sha256(content).hexdigest() == file["sha256"]
             assert len(content) == file["size"]
         (terms,) = (n for n in archive.namelist() if n.endswith("/THIRD_PARTY_LICENSES"))
-        told = archive.read(terms).decode()
-        assert "Copyright (c) 2020 Shiqi Yu" in told
-        assert "Apache License" in told
+        text = archive.read(terms).decode()
+        assert "Copyright (c) 2020 Shiqi Yu" in text
+        assert "Apache License" in text
         assert wheel.stat().st_size < 17_000_000
 
 

@@ -88,9 +88,9 @@ def test_help_is_in_words_and_fits_eighty_columns_in_a_pipe(cli, path: str, comm
 
 def test_the_help_of_all_tells_of_each_command_what_its_own_help_does():
     groups = [command for _, command in TREE if hasattr(command, "summaries")]
-    told = [(group, name, text) for group in groups for name, text in group.summaries.items()]
-    assert len(told) > len(COMMANDS), "those of groups too"
-    for group, name, text in told:
+    summaries = [(group, name, text) for group in groups for name, text in group.summaries.items()]
+    assert len(summaries) > len(COMMANDS), "those of groups too"
+    for group, name, text in summaries:
         assert text == group.commands[name].get_short_help_str(limit=400)
 
 

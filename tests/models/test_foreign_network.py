@@ -1,4 +1,4 @@
-"""Networks in other formats: what is read is what was written, and damage is told, never obeyed."""
+"""Networks in other formats: what is read is what was written, and damage is reported."""
 
 from __future__ import annotations
 
@@ -148,8 +148,8 @@ def damaged(content: bytes, cases: int) -> list[bytes]:
     return made
 
 
-def told_of(kind: str, files: list[bytes]) -> str:
-    """What is told of files that may be damaged; nothing of those that can be converted."""
+def describe_damage(kind: str, files: list[bytes]) -> str:
+    """What the error says about a file that may be damaged; empty if it can be converted."""
     try:
         assert len(convert_network(kind, files)) < 32 << 20
     except (ModelCorrupt, ModelError) as error:
@@ -160,9 +160,9 @@ def told_of(kind: str, files: list[bytes]) -> str:
 @pytest.mark.parametrize("kind", ["espdl", "openvino"])
 def test_damage_is_told_in_one_line_or_does_no_harm(kind: str) -> None:
     files = [espdl(whole_numbers())] if kind == "espdl" else list(openvino(halves()))
-    told = [told_of(kind, [first, *files[1:]]) for first in damaged(files[0], 300)]
-    assert len(list(filter(None, told))) > 100
-    assert not any("\n" in each for each in told)
+    messages = [describe_damage(kind, [first, *files[1:]]) for first in damaged(files[0], 300)]
+    assert len(list(filter(None, messages))) > 100
+    assert not any("\n" in each for each in messages)
 
 
 def test_a_table_that_can_fill_the_memory_is_refused() -> None:
@@ -240,7 +240,7 @@ def test_damage_of_published_files_is_told(shared: Path, name: str) -> None:
     offer = entry(name)
     content, *rest = [path.read_bytes() for path in published(shared, name)]
     for first in damaged(content, 6):
-        assert "\n" not in told_of(offer.architecture, [first, *rest])
+        assert "\n" not in describe_damage(offer.architecture, [first, *rest])
 
 
 @pytest.mark.shared
