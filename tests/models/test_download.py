@@ -196,9 +196,7 @@ def test_malformed_addresses_are_refused(target: Path, address: str) -> None:
 @pytest.mark.parametrize(
     "address", ["https://" + "a" * 100 + ".com/", "https://a..b/", "https://[::1/"]
 )
-def test_a_redirect_to_what_is_no_address_is_one_line(
-    hub: Hub, target: Path, address: str
-) -> None:
+def test_a_redirect_to_what_is_no_address_is_one_line(hub: Hub, target: Path, address: str) -> None:
     assert "no address that can be used" in refused(hub.url("/f", redirect(address)), target)
     assert left(target) == []
 
