@@ -236,7 +236,7 @@ def test_a_draft_that_cannot_be_written_whole_is_not_left(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(hook.Path, "write_bytes", fill_disk)
-    with pytest.raises(SystemExit, match="cannot write .*: No space left on device"):
+    with pytest.raises(SystemExit, match="No space left on device"):
         hook._keep(tmp_path / "yunet.onnx", b"whole")
     assert list(tmp_path.iterdir()) == []
 
@@ -258,7 +258,10 @@ def test_a_link_in_place_of_a_network_is_replaced(hook: ModuleType, tmp_path: Pa
 def test_drafts_are_not_packed(tree: Path, wheelhouse: Path, target: str) -> None:
     (tree / WEIGHTS / ".sface.onnx.1.draft").write_bytes(b"half")
     made = build(tree, target, PIP_FIND_LINKS=str(wheelhouse))
-    opened = zipfile.ZipFile(made) if target == "wheel" else tarfile.open(made)
-    with opened as archive:
-        names = archive.namelist() if target == "wheel" else archive.getnames()
+    if target == "wheel":
+        with zipfile.ZipFile(made) as wheel:
+            names = wheel.namelist()
+    else:
+        with tarfile.open(made) as sdist:
+            names = sdist.getnames()
     assert not [name for name in names if name.endswith(".draft")]

@@ -107,7 +107,9 @@ def test_a_name_never_becomes_a_command_of_bash(monkeypatch, begun):
     line = " ".join(begun + _for_shell(name) + begun for name in names)
     # History is expanded where somebody types; the name has no such sign left to expand.
     script = f"set -o history; set -o histexpand; printf '%s\\n' {line}\n"
-    done = subprocess.run(["bash", "--norc"], input=script, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["bash", "--norc"], input=script, capture_output=True, text=True, check=False
+    )
     assert done.stdout.splitlines() == names
 
 
