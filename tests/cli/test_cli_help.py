@@ -183,6 +183,8 @@ def test_the_shell_completes_choices_and_names_of_models(cli, monkeypatch):
         return completed(cli, monkeypatch, "bash", *words)
 
     assert complete("detect", "--precision", "fl") == ["float32", "float16"]
+    assert complete("models", "pull", "espressif-mb") == ["espressif-mbf"]
+    assert complete("models", "pull", "sfa") == [], "it is here, and cannot be pulled"
     assert complete("detect", "--detector", "yu") == ["yunet"]
     assert "sface" not in complete("detect", "--detector", "''")
     assert complete("models", "info", "sf") == ["sface"]

@@ -60,13 +60,19 @@ def file_names(
     return [CompletionItem(incomplete, type="file")]
 
 
-def model_names(task: str | None = None) -> Completion:
-    """Complete the name of a model, of those for a task or of all."""
+def model_names(task: str | None = None, *, offered: bool = False) -> Completion:
+    """Complete the name of a model, of those for a task or of all; if asked, of those to pull."""
 
     def complete(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
         from facekeep.models import Task, list_models
 
-        found = _or_nothing(lambda: [m.name for m in list_models(cast("Task | None", task))])
+        found = _or_nothing(
+            lambda: [
+                model.name
+                for model in list_models(cast("Task | None", task))
+                if model.offered or not offered
+            ]
+        )
         return [name for name in found if name.startswith(incomplete)]
 
     return complete
