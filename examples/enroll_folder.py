@@ -8,6 +8,8 @@ from pathlib import Path
 
 from facekeep import FaceEngine, list_images
 
+if len(sys.argv) != 3:
+    sys.exit(__doc__)
 gallery, people = sys.argv[1:]
 
 with FaceEngine(gallery) as engine:

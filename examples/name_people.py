@@ -7,6 +7,8 @@ import sys
 
 from facekeep import FaceEngine, annotate, load_image, save_image
 
+if len(sys.argv) != 4:
+    sys.exit(__doc__)
 gallery, photo, marked = sys.argv[1:]
 
 with FaceEngine(gallery, read_only=True) as engine:

@@ -7,6 +7,8 @@ import sys
 
 from facekeep import FaceEngine, PhotoCache, search_folder
 
+if len(sys.argv) != 3:
+    sys.exit(__doc__)
 photo, folder = sys.argv[1:]
 
 # The cache remembers the faces of each photo, so that the next search takes seconds.

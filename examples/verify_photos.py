@@ -7,6 +7,8 @@ import sys
 
 from facekeep import FaceEngine
 
+if len(sys.argv) != 3:
+    sys.exit(__doc__)
 with FaceEngine(fmr=1e-5) as engine:
     result = engine.verify(sys.argv[1], sys.argv[2])
 

@@ -40,7 +40,10 @@ def pages() -> Iterator[tuple[str, str]]:
 
 def walk(command: Any, path: str, parent: Any) -> Iterator[tuple[str, Any]]:
     """Yield the context of a command and of everything below it that is not hidden."""
-    context = command.context_class(command, info_name=path.rsplit(maxsplit=1)[-1], parent=parent)
+    name = path.rsplit(maxsplit=1)[-1]
+    context = command.context_class(
+        command, info_name=name, parent=parent, **command.context_settings
+    )
     yield path, context
     for name, child in getattr(command, "commands", {}).items():
         if not child.hidden:

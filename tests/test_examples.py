@@ -87,6 +87,16 @@ def test_name_people_in_frames(photos: Path) -> None:
     assert lines[1:] == ["frame 2: Grace Hopper", "frame 3: nobody"]
 
 
+@pytest.mark.parametrize("program", PROGRAMS, ids=lambda each: each.stem)
+def test_without_arguments_an_example_says_how_it_is_run(program: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, program], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 1
+    assert f"python examples/{program.name} " in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_every_example_is_tested_and_short() -> None:
     tests = Path(__file__).read_text()
     for program in PROGRAMS:

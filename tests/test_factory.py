@@ -78,6 +78,12 @@ def test_a_model_that_is_not_free_is_used_only_where_it_is_allowed(setting: str,
         open_engine(Settings(**{setting: name, "terms": terms})).close()
 
 
+def test_terms_hold_for_an_embedder_besides_that_of_the_settings():
+    with pytest.raises(ConfigError, match="for research only"):
+        open_engine(Settings(), embedder="facekeep-xs")
+    open_engine(Settings(terms="facekeep-xs"), embedder="facekeep-xs").close()
+
+
 def test_what_is_named_and_free_or_unknown_needs_no_allowance():
     open_engine(Settings(embedder="sface", detector="yunet", refiner="none")).close()
     with pytest.raises(ModelNotFound):

@@ -44,8 +44,8 @@ def open_engine(
         embedder: Another embedder than theirs.
 
     Raises:
-        ConfigError: A setting cannot be used, or names a model that the setting ``terms`` does not
-            allow.
+        ConfigError: A setting cannot be used, or a model is named that the setting ``terms`` does
+            not allow.
         GalleryNotFound: The gallery is to be read, and there is none.
         GalleryKeyError: The key that the settings name cannot be loaded.
         ModelError: A model that the settings name cannot be used.
@@ -53,7 +53,7 @@ def open_engine(
     from facekeep.engine import FaceEngine
 
     settings = load_settings() if settings is None else settings
-    require_terms(settings)
+    require_terms(settings, embedder)
     if gallery != "none":
         _log.debug("gallery: %s, to %s", settings.gallery, gallery)
     if gallery == "write":
@@ -121,12 +121,20 @@ def _named(settings: Settings) -> dict[Task, str | None]:
     }
 
 
-def require_terms(settings: Settings) -> None:
-    """Refuse models that the settings name but do not allow; the default models are free."""
+def require_terms(settings: Settings, embedder: str | None = None) -> None:
+    """Refuse models that are named but not allowed; those by default are free.
+
+    Args:
+        settings: The settings.
+        embedder: Another one that is used besides theirs.
+
+    Raises:
+        ConfigError: The setting ``terms`` does not allow one.
+    """
     from facekeep.models import entry
     from facekeep.models.terms import require_allowed
 
-    for name in _named(settings).values():
+    for name in (*_named(settings).values(), embedder):
         with suppress(ModelError):  # reported when the model is opened
             if name is not None:
                 require_allowed(entry(name), settings.terms)

@@ -170,7 +170,7 @@ def test_defaults_are_told_by_their_real_values():
 
 def completed(cli, monkeypatch, shell: str, *words: str) -> list[str]:
     monkeypatch.setenv("_FACEKEEP_COMPLETE", f"{shell}_complete")
-    monkeypatch.setenv("COMP_WORDS", "facekeep " + " ".join(words))
+    monkeypatch.setenv("COMP_WORDS", "\n".join(["facekeep", *words]))
     monkeypatch.setenv("COMP_CWORD", str(len(words)))
     outcome = cli()
     assert outcome.err == ""
@@ -183,6 +183,8 @@ def test_the_shell_completes_choices_and_names_of_models(cli, monkeypatch):
         return completed(cli, monkeypatch, "bash", *words)
 
     assert complete("detect", "--precision", "fl") == ["float32", "float16"]
+    assert complete("models", "pull", "espressif-mb") == ["espressif-mbf"]
+    assert complete("models", "pull", "sfa") == [], "it is here, and cannot be pulled"
     assert complete("detect", "--detector", "yu") == ["yunet"]
     assert "sface" not in complete("detect", "--detector", "''")
     assert complete("models", "info", "sf") == ["sface"]
@@ -220,6 +222,9 @@ def test_the_shell_completes_names_of_people(cli, monkeypatch, photo_folder):
         (("people", "show", "-g", "broken.jpg", "Gra"), []),
         (("enroll", "Ei"), ["Eileen\\ Collins"]),
         (("enroll", '"Ei'), ["Eileen Collins"]),
+        (("enroll", "'Ei"), ["Eileen Collins"]),
+        (("enroll", "Eileen\\ Co"), ["Eileen\\ Collins"]),
+        (("people", "merge", '"O\'Brien"', "Ei"), ["Eileen\\ Collins"]),
     ]:
         assert completed(cli, monkeypatch, "bash", *words) == found
     assert sorted(photo_folder.iterdir()) == before

@@ -42,7 +42,8 @@ def test_list(cli):
             "summary",
         }
         assert all(model[key] for key in ("weights_licence", "training_data", "summary"))
-    assert models["yunet"]["default"] is True
+    for name in ("yunet", "facekeep-quality"):
+        assert models[name]["default"] is True
     assert models["yunet"]["weights_licence"] == "MIT"
     lines = cli("models", "list").out.splitlines()
     assert lines[0].split()[:3] == ["name", "task", "state"]
@@ -102,7 +103,7 @@ def test_recommend_measures_what_is_here(cli):
         assert (each["seconds"] > 0, each["memory"] > 0, each["failed"]) == (True, True, "")
     lines = cli("models", "recommend").out.splitlines()
     assert lines[0].split()[:3] == ["name", "terms", "numbers"]
-    assert "most accurate: sface" in lines
+    assert "most accurate of those that are free or yours: sface" in lines
 
 
 def test_a_model_that_is_not_free_is_refused_until_it_is_allowed(cli):

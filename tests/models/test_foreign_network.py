@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+import struct
 import sys
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
 import pytest
-from espdl_kit import espdl, openvino
+from espdl_kit import Writer, espdl, openvino
 from hub import Hub, whole
 from msgspec import structs
 from numpy.typing import NDArray
@@ -179,6 +180,27 @@ def test_a_table_that_can_fill_the_memory_is_refused() -> None:
     deep = b"<net>" + b"<a>" * 100_000 + b"</a>" * 100_000 + b"</net>"
     with pytest.raises(ModelCorrupt):
         convert_network("openvino", [deep, data])
+
+
+def test_many_nodes_that_read_one_constant_do_not_fill_the_memory() -> None:
+    make = Writer()
+    big = make.tensor("big", np.ones(1000, np.int8), 3, [1000], 0)
+    nodes = [make.node("Add", ["in", "big"], f"n{at}") for at in range(50)]
+    graph = make.table(
+        refs_0=nodes,
+        refs_2=[big],
+        refs_4=[make.value("in", [1, 112, 112, 3])],
+        refs_5=[make.value("n49", [1, 1000])],
+    )
+    make.builder.Finish(make.table(ref_7=graph))
+    body = bytes(make.builder.Output())
+    with pytest.raises(ModelCorrupt, match="more numbers than it holds"):
+        convert_network("espdl", [b"EDL2" + struct.pack("<III", 0, len(body), 0) + body])
+    xml, data = openvino(halves())
+    many = xml.replace(b"<layers>", b"<layers>" + b"<layer/>" * 10_001)
+    assert len(many) > len(xml)
+    with pytest.raises(ModelCorrupt, match="no network of OpenVINO"):
+        convert_network("openvino", [many, data])
 
 
 def test_nodes_that_are_not_known_are_named() -> None:

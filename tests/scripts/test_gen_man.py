@@ -33,6 +33,9 @@ def test_every_command_has_a_page(pages: dict[str, str]) -> None:
 def test_a_page_says_what_the_help_says(pages: dict[str, str], cli) -> None:
     text = pages["facekeep-enroll"].replace("\\-", "-").replace("\\&", "")
     words = text.split()
+    assert "-h, --help" in text
+    top = pages["facekeep-identify"].replace("\\-", "-")
+    assert "candidates for each face in the JSON. [default: 5; 1 to 1000]" in " ".join(top.split())
     for line in cli("enroll", "--help").out.splitlines():
         for option in (word for word in line.split() if word.startswith("--")):
             assert option.rstrip(".,;:)") in text

@@ -154,7 +154,7 @@ def verify(run: Run, names: tuple[str, ...]) -> ExitStatus:
     required=False,
     metavar="[NAME]",
     help="A model; without it, list what can be pulled.",
-    shell_complete=model_names(),
+    shell_complete=model_names(offered=True),
 )
 @click.option(
     "source",
@@ -259,7 +259,7 @@ def recommend(run: Run) -> None:
     head = ["name", "terms", "numbers", "LFW", "time of a face", "memory", "file"]
     run.table(head, rows, fold=True)
     for reason, each in choose_embedders(found):
-        run.say(f"{reason}: {each.name}")
+        run.say(f"{reason} of those that are free or yours: {each.name}")
 
 
 @command(

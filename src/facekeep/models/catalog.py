@@ -74,8 +74,14 @@ def default_model(task: Task) -> str:
 
 
 def is_default(model: ModelEntry) -> bool:
-    """Tell whether a model is the one that is used for its task when none is asked for."""
-    return _builtin()[1].get(model.task) == model.name
+    """Tell whether a model is the one that is used for its task when none is asked for.
+
+    For quality, it is the one that belongs to the embedder of that kind.
+    """
+    models, defaults = _builtin()
+    if model.task == "quality":
+        return models[defaults["embed"]].quality == model.name
+    return defaults.get(model.task) == model.name
 
 
 def is_builtin(name: str) -> bool:

@@ -113,7 +113,7 @@ def read_espdl(content: bytes) -> tuple[list[Any], dict[str, NDArray[Any]], int]
         body = content[_HEADER : _HEADER + length]
         graph = _Table(body, *struct.unpack_from("<I", body)).table(7)
         return _read_graph(graph, length)
-    except (struct.error, ValueError, IndexError, OverflowError, KeyError) as error:
+    except (struct.error, ValueError, IndexError, OverflowError, KeyError, TypeError) as error:
         raise ModelCorrupt("the .espdl file is damaged; download it again") from error
 
 
@@ -121,13 +121,13 @@ def _read_graph(graph: _Table, size: int) -> tuple[list[Any], dict[str, NDArray[
     (given,), (output,) = graph.tables(4), graph.tables(5)
     side = _side(given)
     stored = {each.text(6): each for each in graph.tables(2)}
-    if sum(math.prod(_dims(each)) for each in stored.values()) > size:
-        raise ModelCorrupt("the file claims more numbers than it holds")
     constants: dict[str, NDArray[Any]] = {}
     nodes: list[Any] = []
     names = {given.text(0): "faces"}
     for node in graph.tables(0):
         nodes += _convert_node(node, stored, constants, names)
+        if sum(each.size for each in constants.values()) > size:  # one may be read many times
+            raise ModelCorrupt("the file claims more numbers than it holds")
     from onnx import helper
 
     nodes.append(helper.make_node("Flatten", [names[output.text(0)]], ["embedding"], axis=1))

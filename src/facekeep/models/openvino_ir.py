@@ -19,7 +19,8 @@ from facekeep.errors import ModelCorrupt, ModelError
 __all__ = ["read_openvino_ir"]
 
 _MOST: Final = 16 << 20  # characters of the table of nodes
-_CHANNELS: Final = 65_536  # the most of one layer
+_LAYERS: Final = 10_000  # the most of a network
+_CHANNELS: Final = 16_384  # the most of one layer
 _TYPES: Final = {"f16": "<f2", "f32": "<f4"}
 _SAME: Final = {"Multiply": "Mul", "Add": "Add", "Sigmoid": "Sigmoid", "ReLU": "Relu"}
 
@@ -67,7 +68,7 @@ def _parse(xml: bytes) -> _Layer:
         root = ElementTree.fromstring(text)  # noqa: S314 - without entities
     except ElementTree.ParseError as error:
         raise ModelCorrupt("its .xml is no XML; download both files again") from error
-    if root.tag != "net":
+    if root.tag != "net" or len(root.findall("layers/layer")) > _LAYERS:
         raise ModelCorrupt("it is no network of OpenVINO")
     return root
 
