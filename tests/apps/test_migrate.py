@@ -331,11 +331,11 @@ def test_a_backup_is_the_gallery_as_it_was(
 @pytest.mark.shared
 @pytest.mark.parametrize("name", ["espressif-mfn", "intel-0095"])
 def test_a_gallery_goes_to_a_network_on_offer(
-    tmp_path: Path, album: Path, shared: Path, monkeypatch: pytest.MonkeyPatch, name: str
+    tmp_path: Path, photo_folder: Path, shared: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ):
     monkeypatch.setenv("FACEKEEP_MODELS", str(tmp_path / "models"))
     pull(entry(name), source=shared / "weights" / entry(name).files[0].name)
-    hopper, collins = album / "hopper0.png", album / "2021 août" / "collins\n0.png"
+    hopper, collins = photo_folder / "hopper0.png", photo_folder / "2021 août" / "collins\n0.png"
     file = tmp_path / "people.db"
     with FaceEngine(file, keep_crops=True, threads=1) as engine:
         engine.enroll("Grace Hopper", [hopper])

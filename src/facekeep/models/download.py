@@ -202,6 +202,18 @@ def _opened(request: urllib.request.Request) -> Any:
 class _Redirects(urllib.request.HTTPRedirectHandler):
     """Follow redirects to safe addresses only."""
 
+    def http_error_302(
+        self, req: urllib.request.Request, fp: Any, code: int, msg: str, headers: Any
+    ) -> Any:
+        """Close the answer, too, where it leads to an address that cannot be parsed."""
+        try:
+            return super().http_error_302(req, fp, code, msg, headers)
+        except ValueError:
+            fp.close()
+            raise
+
+    http_error_301 = http_error_303 = http_error_307 = http_error_308 = http_error_302
+
     def redirect_request(
         self, req: urllib.request.Request, fp: Any, code: int, msg: str, headers: Any, newurl: str
     ) -> urllib.request.Request | None:
