@@ -121,3 +121,17 @@ def test_a_home_folder_with_an_apostrophe_stays_in_its_quotes(cli, tmp_path, mon
     assert cli("--install-completion", "bash").status == 0
     words = ["bash", "--norc", "-c", ". ~/.bashrc; complete -p facekeep"]
     assert subprocess.run(words, capture_output=True, check=False).returncode == 0
+
+
+def test_fish_takes_names_with_commas_whole(cli):
+    script = cli("--show-completion", "fish").out
+    assert 'string split -m 1 "," $completion' in script
+    assert script.count("string split") == 1
+
+
+def test_without_the_words_of_a_shell_nothing_is_completed(cli, monkeypatch):
+    monkeypatch.setenv("_FACEKEEP_COMPLETE", "bash_complete")
+    monkeypatch.delenv("COMP_WORDS", raising=False)
+    outcome = cli("--version")
+    assert (outcome.status, outcome.err) == (0, "")
+    assert outcome.out.startswith("facekeep ")

@@ -14,6 +14,7 @@ from session_kit import assert_one_line, product, rounding
 from facekeep import runtime
 from facekeep.errors import (
     InputError,
+    ModelCorrupt,
     RuntimeUnavailable,
 )
 from facekeep.models.onnx_folding import fold_block_quantized
@@ -216,3 +217,17 @@ def test_weights_that_are_only_stored_in_8_bits_are_computed_while_loading(
         x = np.random.default_rng(1).normal(size=(2, 10)).astype(np.float32)
         (found,) = session.run({"x": x})
         np.testing.assert_allclose(found, x @ weight.T + bias, rtol=1e-4, atol=1e-4)
+
+
+def test_a_file_that_cannot_be_read_is_an_error_of_facekeep(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def refuse(path: Path, *_: object) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    path = tmp_path / "network.onnx"
+    path.write_bytes(b"secret")
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(ModelCorrupt, match="cannot open network") as caught:
+        open_session(path)
+    assert_one_line(caught.value)

@@ -10,6 +10,7 @@ import click
 from click.shell_completion import (
     BashComplete,
     CompletionItem,
+    FishComplete,
     add_completion_class,
     get_completion_class,
 )
@@ -47,9 +48,17 @@ complete -o default -F %(complete_func)s %(prog_name)s
         return str(item.value) if item.type == "plain" else ""
 
 
+@add_completion_class
+class _Fish(FishComplete):
+    """As click's, but names with commas stay whole."""
+
+    source_template = FishComplete.source_template.replace('split ","', 'split -m 1 ","')
+
+
 def complete(program: click.Command) -> None:
-    """Print what the shell may complete, and exit."""
-    program.main([], prog_name="facekeep", complete_var=COMPLETE)
+    """Print what the shell may complete, and exit; return where no shell asks for it."""
+    if {"COMP_WORDS", "COMP_CWORD"} <= os.environ.keys():
+        program.main([], prog_name="facekeep", complete_var=COMPLETE)
 
 
 def script_for(shell: str, program: click.Command) -> tuple[str, str]:
