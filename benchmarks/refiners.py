@@ -1,17 +1,18 @@
-"""Refiners against the network that taught one, and what recognition makes of their landmarks.
+"""Compare refiners with the network that taught the default one, and recognition with each.
 
 ``refiners.py TEACHER``: TEACHER is MediaPipe's face_landmark.tflite, or a wheel that holds it.
-Aligned faces of training sets, never LFW, are turned and scaled at random, found by the default
-detector, and their landmarks placed by each --refiner and by the teacher.
+Aligned faces of training sets, never LFW, are turned and scaled at random. The default detector
+finds them; each --refiner and the teacher place their landmarks.
 
-First table, for each set: the mean distance of the landmarks from the teacher's, in % of its
-distance of the eyes, what 95 % of the faces are below, and the share of faces in % that the strict
-policy of enrollment refuses as turned.
+First table, for each set: the mean distance of the landmarks from the teacher's, in % of the
+distance between the eyes; the distance that 95 % of the faces are below; and the share of faces
+in % that the strict policy of enrollment refuses as turned.
 
-Second table, people of CelebA, three faces each: d' and TAR with the default embedder, the
-landmarks moved up by some shares of the distance of the eyes. "A, B": faces enrolled with the
-landmarks of A and looked for with those of B; "lower" is how much lower the scores of true pairs
-are in the mean than with A alone, "one photo" the cosine between the two embeddings of one photo.
+Second table, people of CelebA, three faces each: d' and TAR with the default embedder, with the
+landmarks moved up by each --lift, a share of the distance between the eyes. In the rows "A, B",
+faces are enrolled with the landmarks of A and searched for with those of B: "lower" is how much
+lower the scores of true pairs are on average than with A alone, "one photo" is the cosine between
+the two embeddings of one photo.
 """
 
 from __future__ import annotations

@@ -74,8 +74,8 @@ class Strangers:
     def __init__(self, donors: Rows) -> None:
         self.mean = donors.mean(axis=0)
         self.donors = donors - self.mean
-        split_by_block, axes = np.linalg.eigh(np.cov(donors.T))
-        shape = (axes * np.sqrt(np.maximum(split_by_block, 0))).T.astype(np.float32)
+        variances, directions = np.linalg.eigh(np.cov(donors.T))
+        shape = (directions * np.sqrt(np.maximum(variances, 0))).T.astype(np.float32)
         self.noise = np.random.default_rng(0).standard_normal((1 << 16, len(shape)), np.float32)
         self.noise = np.sqrt(1 - LIKENESS**2) * (self.noise @ shape)
 

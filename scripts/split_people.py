@@ -2,10 +2,11 @@
 
     python scripts/split_people.py faces/index.tsv --sets celeba cs389 --faces 3000
     facekeep evaluate calibrate faces/ --labels calibrated.tsv --aligned --no-check-crops --model M --no-write
-    facekeep evaluate folder faces/ --labels kept-out.tsv --aligned --no-check-crops --model M
+    facekeep evaluate folder faces/ --labels kept-out.tsv --aligned --model M
 
-The index has the columns key, set and identity. Of its first faces with an identity, those are kept
-out whose identity has a SHA-256 with a first byte that three divides.
+The index has the columns key, set and identity. The first faces with an identity are used, in the
+order of their keys. A person is kept out if the first byte of the SHA-256 of the identity is a
+multiple of three.
 """  # noqa: E501 - commands are not broken
 
 from __future__ import annotations

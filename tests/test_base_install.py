@@ -18,7 +18,8 @@ from facekeep import save_image
 SOURCE = Path(facekeep.__file__).parent
 # Where OpenCV may be imported: training, which has it by its extra.
 WITH_OPENCV = ("lab/train/", "lab/datasets/augment.py")
-# Runs commands in one process in which OpenCV cannot be imported, and tells who tried.
+ANOTHER = ["--embedder", "facekeep-xs", "--terms", "facekeep-xs"]
+# Runs commands in one process in which OpenCV cannot be imported, and prints who tried.
 WITHOUT_OPENCV = """
 import json, sys
 
@@ -48,9 +49,9 @@ def run(commands: list[list[str]], folder: Path) -> list[int]:
         timeout=280,
     )
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stderr.strip().rpartition("\n")[2])
-    assert told["tried"] == [], done.stderr
-    statuses: list[int] = told["statuses"]
+    printed = json.loads(done.stderr.strip().rpartition("\n")[2])
+    assert printed["tried"] == [], done.stderr
+    statuses: list[int] = printed["statuses"]
     wrong = [
         command for command, status in zip(commands, statuses, strict=True) if status not in (0, 1)
     ]
@@ -81,8 +82,8 @@ def test_every_command_for_faces_and_people_works_without_opencv(photos: Path) -
         ["verify", hopper, again, "--json"],
         ["search", hopper, "people", "--out", "found.png", "--json"],
         ["cluster", "people", "--out", "groups.png", "--json"],
-        ["gallery", "migrate", "--embedder", "facekeep-xs", "--json"],
-        ["identify", again, "--embedder", "facekeep-xs", "--json"],
+        ["gallery", "migrate", *ANOTHER, "--json"],
+        ["identify", again, *ANOTHER, "--json"],
         ["people", "list", "--json"],
         ["doctor", "--json"],
     ]

@@ -11,7 +11,7 @@ from msgspec import structs
 from facekeep import FaceEngine, RuntimeOptions, Settings, load_settings, open_engine
 from facekeep.config.settings import SETTINGS
 from facekeep.errors import ConfigError, GalleryKeyError, GalleryNotFound, ModelNotFound
-from facekeep.factory import chosen_models, open_gallery
+from facekeep.factory import find_chosen_models, open_gallery
 from facekeep.gallery import generate_key
 from facekeep.models import entry
 from facekeep.models.terms import require_allowed
@@ -78,6 +78,12 @@ def test_a_model_that_is_not_free_is_used_only_where_it_is_allowed(setting: str,
         open_engine(Settings(**{setting: name, "terms": terms})).close()
 
 
+def test_terms_hold_for_an_embedder_besides_that_of_the_settings():
+    with pytest.raises(ConfigError, match="for research only"):
+        open_engine(Settings(), embedder="facekeep-xs")
+    open_engine(Settings(terms="facekeep-xs"), embedder="facekeep-xs").close()
+
+
 def test_what_is_named_and_free_or_unknown_needs_no_allowance():
     open_engine(Settings(embedder="sface", detector="yunet", refiner="none")).close()
     with pytest.raises(ModelNotFound):
@@ -98,10 +104,12 @@ def test_the_users_own_models_are_always_allowed():
 
 
 def test_chosen_models_are_those_of_the_settings_and_by_default():
-    names = [each.name for each in chosen_models(Settings(refiner="none"))]
+    names = [each.name for each in find_chosen_models(Settings(refiner="none"))]
     assert sorted(names) == ["facekeep-orienter", "facekeep-quality", "sface", "yunet"]
-    assert "facekeep-xs" in {each.name for each in chosen_models(Settings(embedder="facekeep-xs"))}
-    assert "sface" not in {each.name for each in chosen_models(Settings(embedder="nobody"))}
+    assert "facekeep-xs" in {
+        each.name for each in find_chosen_models(Settings(embedder="facekeep-xs"))
+    }
+    assert "sface" not in {each.name for each in find_chosen_models(Settings(embedder="nobody"))}
 
 
 def test_settings_that_are_wrong_are_refused():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import importlib.util
 import os
@@ -101,9 +102,9 @@ def test_the_sdist_holds_no_weights_and_the_wheel_built_of_it_does(
             assert hashlib.sha256(content).hexdigest() == file["sha256"]
             assert len(content) == file["size"]
         (terms,) = (n for n in archive.namelist() if n.endswith("/THIRD_PARTY_LICENSES"))
-        told = archive.read(terms).decode()
-        assert "Copyright (c) 2020 Shiqi Yu" in told
-        assert "Apache License" in told
+        text = archive.read(terms).decode()
+        assert "Copyright (c) 2020 Shiqi Yu" in text
+        assert "Apache License" in text
         assert wheel.stat().st_size < 17_000_000
 
 
@@ -216,3 +217,51 @@ def test_a_network_that_came_out_otherwise_is_not_kept(
     with pytest.raises(SystemExit, match="build with another version of onnx"):
         hook.lay_weights()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_draft_of_a_build_that_was_killed_goes(hook: ModuleType, tmp_path: Path) -> None:
+    old, young = tmp_path / ".yunet.onnx.1.draft", tmp_path / ".yunet.onnx.2.draft"
+    for draft in (old, young):
+        draft.write_bytes(b"half")
+    os.utime(old, (0, 0))
+    hook._keep(tmp_path / "yunet.onnx", b"whole")
+    assert sorted(each.name for each in tmp_path.iterdir()) == [young.name, "yunet.onnx"]
+
+
+def test_a_draft_that_cannot_be_written_whole_is_not_left(
+    hook: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fill_disk(path: Path, content: bytes) -> None:
+        path.touch()
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(hook.Path, "write_bytes", fill_disk)
+    with pytest.raises(SystemExit, match="No space left on device"):
+        hook._keep(tmp_path / "yunet.onnx", b"whole")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_link_in_place_of_a_network_is_replaced(hook: ModuleType, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.write_bytes(b"network")
+    digest = hashlib.sha256(b"network").hexdigest()
+    target = tmp_path / "yunet.onnx"
+    target.symlink_to(elsewhere)
+    assert not hook._is_there(target, digest)
+    hook._keep(target, b"network")
+    assert hook._is_there(target, digest)
+    assert elsewhere.read_bytes() == b"network"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", ["sdist", "wheel"])
+def test_drafts_are_not_packed(tree: Path, wheelhouse: Path, target: str) -> None:
+    (tree / WEIGHTS / ".sface.onnx.1.draft").write_bytes(b"half")
+    made = build(tree, target, PIP_FIND_LINKS=str(wheelhouse))
+    if target == "wheel":
+        with zipfile.ZipFile(made) as wheel:
+            names = wheel.namelist()
+    else:
+        with tarfile.open(made) as sdist:
+            names = sdist.getnames()
+    assert not [name for name in names if name.endswith(".draft")]

@@ -33,8 +33,8 @@ EXTRAS = (
 
 def test_pyinstaller_is_told_where_the_hook_is() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    told = project["entry-points"]["pyinstaller40"]["hook-dirs"]
-    assert told == f"{hook_dirs.__module__}:{hook_dirs.__name__}"
+    declared = project["entry-points"]["pyinstaller40"]["hook-dirs"]
+    assert declared == f"{hook_dirs.__module__}:{hook_dirs.__name__}"
     (folder,) = hook_dirs()
     assert (Path(folder) / "hook-facekeep.py").is_file()
 
@@ -61,10 +61,10 @@ def test_a_frozen_program_detects_and_embeds(
     names = {path.name for path in frozen.rglob("*")}
     assert names >= {"catalog.toml", "sface.onnx", "yunet.onnx"}
     alone = {"HOME": str(tmp_path / "home"), "OMP_NUM_THREADS": "1"}
-    told = subprocess.run(
+    outcome = subprocess.run(
         [frozen / "program", hopper_path], env=alone, capture_output=True, text=True, check=False
     )
-    assert (told.stdout, told.returncode) == ("(128,) 1.0\n", 0), told.stderr
+    assert (outcome.stdout, outcome.returncode) == ("(128,) 1.0\n", 0), outcome.stderr
 
 
 def test_the_container_file_copies_what_is_there_and_runs_as_a_user() -> None:

@@ -167,6 +167,8 @@ TEXTS = [
     *(page for page in PAGES if page.name != "CHANGELOG.md"),
     *sorted((ROOT / "recipes").glob("*.toml")),
     *sorted((ROOT / "benchmarks").rglob("*.py")),
+    *sorted((ROOT / "scripts").glob("*.py")),
+    ROOT / "src" / "facekeep" / "models" / "catalog.toml",
 ]
 
 
@@ -234,9 +236,12 @@ def command_lines(text: Path) -> Iterator[list[str]]:
     """The words of each command line of facekeep's in a text, after `facekeep`."""
     content = re.sub(r"\\\n\s*", "", text.read_text())
     if text.suffix == ".toml":
-        for command in tomllib.loads(content)["commands"]:
+        for command in tomllib.loads(content).get("commands", []):
             yield list(map(str, command))
-    for words in re.findall(r"(?:`|^ {4}|^)facekeep ([a-z][^`\n]*)", content, re.MULTILINE):
+    found = re.findall(r"^(?: {4})?facekeep ([a-z][^`\n]*)", content, re.MULTILINE)
+    found += re.findall(r"`facekeep ([a-z][^`]*)`", content)  # on several lines, too
+    found += re.findall(r'"facekeep ([a-z][^"\n]*)"', content)
+    for words in found:
         yield re.split(r"\s+#|[|;]", words)[0].split()
 
 

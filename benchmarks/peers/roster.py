@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from facekeep.config import Settings
-from facekeep.factory import chosen_models
+from facekeep.factory import find_chosen_models
 from facekeep.models.terms import describe_terms
 
 __all__ = ["ABSENT", "PEERS", "Peer"]
@@ -58,7 +58,7 @@ _BESIDE = "the weights lie beside it and are counted"
 
 def _terms(embedder: str | None = None) -> dict[str, Any]:
     """Return what the catalog says about the terms of facekeep's networks, with this embedder."""
-    models = chosen_models(Settings(embedder=embedder))
+    models = find_chosen_models(Settings(embedder=embedder))
     return {
         "commercial": all(model.terms == "free" for model in models),
         "license": f"code Apache-2.0; networks {describe_terms(models)}",

@@ -212,20 +212,20 @@ def _wanted_runtimes(settings: Settings) -> set[str]:
 
 
 def _wanted_models(settings: Settings) -> set[str]:
-    from facekeep.factory import chosen_models
+    from facekeep.factory import find_chosen_models
     from facekeep.pipeline.refine import NONE
 
     named = {settings.detector, settings.refiner, settings.orienter, settings.embedder}
     names = {each for each in named if each is not None} - {NONE}
-    return names | {each.name for each in chosen_models(settings)}
+    return names | {each.name for each in find_chosen_models(settings)}
 
 
 def _terms(settings: Settings) -> Check:
     """Say under which terms the models in use stand, and whether the settings allow them."""
-    from facekeep.factory import chosen_models, require_terms
+    from facekeep.factory import find_chosen_models, require_terms
     from facekeep.models.terms import describe_terms
 
-    detail = describe_terms(chosen_models(settings))
+    detail = describe_terms(find_chosen_models(settings))
     try:
         require_terms(settings)
     except ConfigError as error:

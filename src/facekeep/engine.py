@@ -683,7 +683,7 @@ def _facts_of(embedder: str | FaceEmbedder | None) -> tuple[Calibrated, Space, i
 
     Returns:
         What has its thresholds, its space, the size of its crops, and the name of the model that
-        tells unusable faces by its embeddings, or nothing.
+        detects unusable faces by its embeddings, or nothing.
     """
     if isinstance(embedder, FaceEmbedder) and not isinstance(embedder, Embedder):
         space = Space(embedder.space, embedder.name, embedder.width)

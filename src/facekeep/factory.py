@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from facekeep.runtime import RuntimeOptions
 
 __all__ = [
-    "chosen_models",
+    "find_chosen_models",
     "make_runtime_options",
     "open_engine",
     "open_gallery",
@@ -44,8 +44,8 @@ def open_engine(
         embedder: Another embedder than theirs.
 
     Raises:
-        ConfigError: A setting cannot be used, or names a model that the setting ``terms`` does not
-            allow.
+        ConfigError: A setting cannot be used, or a model is named that the setting ``terms`` does
+            not allow.
         GalleryNotFound: The gallery is to be read, and there is none.
         GalleryKeyError: The key that the settings name cannot be loaded.
         ModelError: A model that the settings name cannot be used.
@@ -53,7 +53,7 @@ def open_engine(
     from facekeep.engine import FaceEngine
 
     settings = load_settings() if settings is None else settings
-    require_terms(settings)
+    require_terms(settings, embedder)
     if gallery != "none":
         _log.debug("gallery: %s, to %s", settings.gallery, gallery)
     if gallery == "write":
@@ -83,7 +83,7 @@ def open_engine(
 
 
 def make_runtime_options(settings: Settings, threads: int) -> RuntimeOptions:
-    """Make the options of sessions that the settings describe, but with so many threads."""
+    """Make the options of sessions that the settings describe, with this number of threads."""
     from facekeep.runtime import RuntimeOptions
 
     return RuntimeOptions(
@@ -94,7 +94,7 @@ def make_runtime_options(settings: Settings, threads: int) -> RuntimeOptions:
     )
 
 
-def chosen_models(settings: Settings) -> list[ModelEntry]:
+def find_chosen_models(settings: Settings) -> list[ModelEntry]:
     """Return the models that the settings choose, those by default included.
 
     Those that do not exist, or whose entry is damaged, are left out.
@@ -121,13 +121,21 @@ def _named(settings: Settings) -> dict[Task, str | None]:
     }
 
 
-def require_terms(settings: Settings) -> None:
-    """Refuse models that are named but not allowed; those by default are free."""
+def require_terms(settings: Settings, embedder: str | None = None) -> None:
+    """Refuse models that are named but not allowed; those by default are free.
+
+    Args:
+        settings: The settings.
+        embedder: Another one that is used besides theirs.
+
+    Raises:
+        ConfigError: The setting ``terms`` does not allow one.
+    """
     from facekeep.models import entry
     from facekeep.models.terms import require_allowed
 
-    for name in _named(settings).values():
-        with suppress(ModelError):  # opening it tells of the error
+    for name in (*_named(settings).values(), embedder):
+        with suppress(ModelError):  # reported when the model is opened
             if name is not None:
                 require_allowed(entry(name), settings.terms)
 

@@ -72,7 +72,7 @@ def _blur(image: Pixels) -> Pixels:
 def _blur_rows(values: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
     """Blur values ``(n, m, 3)`` along their first axis by a Gaussian, mirrored at the ends.
 
-    (Pillow's own blur is only nearly one.)
+    Pillow's ``GaussianBlur`` only approximates a Gaussian.
     """
     reach = min(math.ceil(3 * sigma), len(values) - 1)
     weights = np.exp(-(np.arange(-reach, reach + 1) ** 2) / (2 * sigma**2))

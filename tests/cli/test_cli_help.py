@@ -88,9 +88,9 @@ def test_help_is_in_words_and_fits_eighty_columns_in_a_pipe(cli, path: str, comm
 
 def test_the_help_of_all_tells_of_each_command_what_its_own_help_does():
     groups = [command for _, command in TREE if hasattr(command, "summaries")]
-    told = [(group, name, text) for group in groups for name, text in group.summaries.items()]
-    assert len(told) > len(COMMANDS), "those of groups too"
-    for group, name, text in told:
+    summaries = [(group, name, text) for group in groups for name, text in group.summaries.items()]
+    assert len(summaries) > len(COMMANDS), "those of groups too"
+    for group, name, text in summaries:
         assert text == group.commands[name].get_short_help_str(limit=400)
 
 
@@ -170,7 +170,7 @@ def test_defaults_are_told_by_their_real_values():
 
 def completed(cli, monkeypatch, shell: str, *words: str) -> list[str]:
     monkeypatch.setenv("_FACEKEEP_COMPLETE", f"{shell}_complete")
-    monkeypatch.setenv("COMP_WORDS", "facekeep " + " ".join(words))
+    monkeypatch.setenv("COMP_WORDS", "\n".join(["facekeep", *words]))
     monkeypatch.setenv("COMP_CWORD", str(len(words)))
     outcome = cli()
     assert outcome.err == ""
@@ -222,6 +222,9 @@ def test_the_shell_completes_names_of_people(cli, monkeypatch, photo_folder):
         (("people", "show", "-g", "broken.jpg", "Gra"), []),
         (("enroll", "Ei"), ["Eileen\\ Collins"]),
         (("enroll", '"Ei'), ["Eileen Collins"]),
+        (("enroll", "'Ei"), ["Eileen Collins"]),
+        (("enroll", "Eileen\\ Co"), ["Eileen\\ Collins"]),
+        (("people", "merge", '"O\'Brien"', "Ei"), ["Eileen\\ Collins"]),
     ]:
         assert completed(cli, monkeypatch, "bash", *words) == found
     assert sorted(photo_folder.iterdir()) == before

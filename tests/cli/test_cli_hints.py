@@ -19,7 +19,7 @@ from facekeep.cli.hints import (
     _OF_REJECTIONS,
     TEXTS,
     add_hint,
-    explain,
+    explain_error,
     explain_finding,
     explain_rejection,
 )
@@ -124,16 +124,16 @@ def test_hints_by_class_kind_and_reason_are_texts_or_options(known):
 
 def test_an_error_gets_the_option_or_the_command_that_helps():
     image = errors.ImageError("too large: raise max_bytes", "max_bytes")
-    assert explain(image) == "too large: raise max_bytes (--max-bytes)"
+    assert explain_error(image) == "too large: raise max_bytes (--max-bytes)"
     assert str(image) == "too large: raise max_bytes"
     missing = errors.ModelNotFound("not here", Hint("pull", {"model": "a b"}))
-    assert explain(missing) == "not here; run: facekeep models pull 'a b'"
-    assert explain(errors.PersonNotFound("nobody")) == "nobody; see: facekeep people list"
+    assert explain_error(missing) == "not here; run: facekeep models pull 'a b'"
+    assert explain_error(errors.PersonNotFound("nobody")) == "nobody; see: facekeep people list"
     changed = errors.TemplateTampered("changed", person="Ada", template_id="7f")
-    assert explain(changed) == "changed; run: facekeep people remove Ada --template 7f"
+    assert explain_error(changed) == "changed; run: facekeep people remove Ada --template 7f"
     other = errors.SpaceMismatch("other", model="sface")
-    assert "--embedder sface" in explain(other)
-    assert explain(errors.InputError("wrong")) == "wrong"
+    assert "--embedder sface" in explain_error(other)
+    assert explain_error(errors.InputError("wrong")) == "wrong"
     assert add_hint("text", None) == "text"
 
 

@@ -18,7 +18,7 @@ import facekeep
 from facekeep import errors
 from facekeep.cli import main as entry
 from facekeep.cli.command import ExitStatus, Run, command, group
-from facekeep.cli.hints import explain
+from facekeep.cli.hints import explain_error
 from facekeep.cli.options import PATH, argument
 
 HEAVY = ("numpy", "cv2", "PIL", "onnx", "onnxruntime", "cryptography", "rich", "pydantic")
@@ -66,7 +66,7 @@ def test_every_deliberate_error_is_one_line_and_its_own_status(cli, raising, kin
     error = kind("a b: gone; look elsewhere")
     raising(error)
     plain = cli("fail")
-    message = explain(error)
+    message = explain_error(error)
     assert message.startswith("a b: gone; look elsewhere")
     assert plain.err == f"facekeep: error: {message}\n"
     status = 3 if kind.__name__ in FAULTS_OF_THE_MACHINE else 2

@@ -55,6 +55,7 @@ COMMANDS = {
         models list
         models info sface --flops
         models info yunet
+        models info mobilefacenet-fp
         models path yunet
         models pull
         models pull yunet

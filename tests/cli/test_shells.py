@@ -91,3 +91,33 @@ def test_bash_completes_words_and_names_with_blanks(cli, home, photo_folder, tmp
     )
     assert done.stderr == ""
     assert done.stdout.splitlines() == ["show|", "float32|float16|", "Grace\\ Hopper|", "|"]
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="no bash here")
+@pytest.mark.parametrize("begun", ["", '"', "'"])
+def test_a_name_never_becomes_a_command_of_bash(monkeypatch, begun):
+    """What bash reads is the name, letter by letter, however the user has begun to quote it."""
+    from facekeep.cli.completion import _for_shell
+
+    monkeypatch.setenv("_FACEKEEP_COMPLETE", "bash_complete")
+    before = ["facekeep", "people", "merge", '"O\'Brien"', "it\\'s"]
+    monkeypatch.setenv("COMP_WORDS", "\n".join([*before, begun]))
+    monkeypatch.setenv("COMP_CWORD", str(len(before)))
+    names = ["$(id)", "`id`", "A';id;'", 'A";id;"', "a\\", "*", "~", "a!b", "$HOME", "Zoë {a,b} #x"]
+    line = " ".join(begun + _for_shell(name) + begun for name in names)
+    # History is expanded where somebody types; the name has no such sign left to expand.
+    script = f"set -o history; set -o histexpand; printf '%s\\n' {line}\n"
+    done = subprocess.run(
+        ["bash", "--norc"], input=script, capture_output=True, text=True, check=False
+    )
+    assert done.stdout.splitlines() == names
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="no bash here")
+def test_a_home_folder_with_an_apostrophe_stays_in_its_quotes(cli, tmp_path, monkeypatch):
+    home = tmp_path / "o'brien; exit 3"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    assert cli("--install-completion", "bash").status == 0
+    words = ["bash", "--norc", "-c", ". ~/.bashrc; complete -p facekeep"]
+    assert subprocess.run(words, capture_output=True, check=False).returncode == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
@@ -154,3 +155,21 @@ def test_large_blocks_leave_no_gaps_while_they_are_kept_apart() -> None:
     assert kept["apart"] < 4
     if kept["as usual"] < 30:
         pytest.skip("this is not glibc, which would keep the blocks")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("MALLOC_MMAP_THRESHOLD_", "33554432"),
+        ("GLIBC_TUNABLES", "glibc.malloc.mmap_threshold=33554432"),
+    ],
+)
+def test_limits_that_were_set_for_the_whole_program_stay(name: str, value: str) -> None:
+    kept = {}
+    for way in ("apart", "as usual"):
+        command = [sys.executable, "-c", _GAPS, way]
+        environ = {**os.environ, name: value}
+        done = subprocess.run(command, capture_output=True, check=True, env=environ)
+        kept[way] = float(done.stdout)
+    assert kept["apart"] == pytest.approx(kept["as usual"], abs=4)

@@ -193,6 +193,31 @@ def test_malformed_addresses_are_refused(target: Path, address: str) -> None:
     refused(address, target)
 
 
+@pytest.mark.parametrize(
+    "address", ["https://" + "a" * 100 + ".com/", "https://a..b/", "https://[::1/"]
+)
+def test_a_redirect_to_what_is_no_address_is_one_line(hub: Hub, target: Path, address: str) -> None:
+    assert "no address that can be used" in refused(hub.url("/f", redirect(address)), target)
+    assert left(target) == []
+
+
+@pytest.mark.parametrize("number", ["\xb2", "9" * 5000, "-1"])
+def test_headers_without_a_number_are_not_believed(hub: Hub, target: Path, number: str) -> None:
+    def odd_length(request: Any) -> None:
+        request.begin(200, Content_Length=number)
+        request.wfile.write(CONTENT)
+
+    def odd_range(request: Any) -> None:
+        request.begin(206, Content_Range=f"bytes {number}-", Content_Length=0)
+
+    fetch(hub.url("/f", odd_length), target)
+    assert target.read_bytes() == CONTENT
+    target.rename(target.with_name("net.onnx.part"))
+    target.with_name("net.onnx.part").write_bytes(CONTENT[:-1])
+    fetch(hub.url("/g", odd_range, whole(CONTENT)), target)
+    assert target.read_bytes() == CONTENT
+
+
 @pytest.mark.parametrize("scheme", ["https", "http"])
 def test_a_password_in_an_address_is_never_shown(target: Path, scheme: str) -> None:
     problem = refused(f"{scheme}://me:secret@example.org/f", target)

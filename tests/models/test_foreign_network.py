@@ -1,16 +1,17 @@
-"""Networks in other formats: what is read is what was written, and damage is told, never obeyed."""
+"""Networks in other formats: what is read is what was written, and damage is reported."""
 
 from __future__ import annotations
 
 import hashlib
 import shutil
+import struct
 import sys
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
 import pytest
-from espdl_kit import espdl, openvino
+from espdl_kit import Writer, espdl, openvino
 from hub import Hub, whole
 from msgspec import structs
 from numpy.typing import NDArray
@@ -148,8 +149,8 @@ def damaged(content: bytes, cases: int) -> list[bytes]:
     return made
 
 
-def told_of(kind: str, files: list[bytes]) -> str:
-    """What is told of files that may be damaged; nothing of those that can be converted."""
+def describe_damage(kind: str, files: list[bytes]) -> str:
+    """What the error says about a file that may be damaged; empty if it can be converted."""
     try:
         assert len(convert_network(kind, files)) < 32 << 20
     except (ModelCorrupt, ModelError) as error:
@@ -160,9 +161,9 @@ def told_of(kind: str, files: list[bytes]) -> str:
 @pytest.mark.parametrize("kind", ["espdl", "openvino"])
 def test_damage_is_told_in_one_line_or_does_no_harm(kind: str) -> None:
     files = [espdl(whole_numbers())] if kind == "espdl" else list(openvino(halves()))
-    told = [told_of(kind, [first, *files[1:]]) for first in damaged(files[0], 300)]
-    assert len(list(filter(None, told))) > 100
-    assert not any("\n" in each for each in told)
+    messages = [describe_damage(kind, [first, *files[1:]]) for first in damaged(files[0], 300)]
+    assert len(list(filter(None, messages))) > 100
+    assert not any("\n" in each for each in messages)
 
 
 def test_a_table_that_can_fill_the_memory_is_refused() -> None:
@@ -179,6 +180,27 @@ def test_a_table_that_can_fill_the_memory_is_refused() -> None:
     deep = b"<net>" + b"<a>" * 100_000 + b"</a>" * 100_000 + b"</net>"
     with pytest.raises(ModelCorrupt):
         convert_network("openvino", [deep, data])
+
+
+def test_many_nodes_that_read_one_constant_do_not_fill_the_memory() -> None:
+    make = Writer()
+    big = make.tensor("big", np.ones(1000, np.int8), 3, [1000], 0)
+    nodes = [make.node("Add", ["in", "big"], f"n{at}") for at in range(50)]
+    graph = make.table(
+        refs_0=nodes,
+        refs_2=[big],
+        refs_4=[make.value("in", [1, 112, 112, 3])],
+        refs_5=[make.value("n49", [1, 1000])],
+    )
+    make.builder.Finish(make.table(ref_7=graph))
+    body = bytes(make.builder.Output())
+    with pytest.raises(ModelCorrupt, match="more numbers than it holds"):
+        convert_network("espdl", [b"EDL2" + struct.pack("<III", 0, len(body), 0) + body])
+    xml, data = openvino(halves())
+    many = xml.replace(b"<layers>", b"<layers>" + b"<layer/>" * 10_001)
+    assert len(many) > len(xml)
+    with pytest.raises(ModelCorrupt, match="no network of OpenVINO"):
+        convert_network("openvino", [many, data])
 
 
 def test_nodes_that_are_not_known_are_named() -> None:
@@ -240,7 +262,7 @@ def test_damage_of_published_files_is_told(shared: Path, name: str) -> None:
     offer = entry(name)
     content, *rest = [path.read_bytes() for path in published(shared, name)]
     for first in damaged(content, 6):
-        assert "\n" not in told_of(offer.architecture, [first, *rest])
+        assert "\n" not in describe_damage(offer.architecture, [first, *rest])
 
 
 @pytest.mark.shared

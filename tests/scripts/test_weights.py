@@ -43,11 +43,12 @@ def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 
 def bundled() -> list[ModelEntry]:
-    """The models whose files come with facekeep."""
+    """The models that facekeep trained and whose files come with it."""
     return [
         model
         for model in list_models()
         if any(isinstance(source, BundledSource) for source in model.files[0].sources)
+        and model.files[0].origin is None
     ]
 
 

@@ -15,7 +15,7 @@ __all__ = ["Forking", "keep_forever", "watch"]
 
 
 class Forking:
-    """Something that is told when the process forks, as long as it lives."""
+    """Something that is notified when the process forks, as long as it lives."""
 
     __slots__ = ()
 
@@ -27,7 +27,7 @@ class Forking:
 
 
 class _Watch:
-    """All that is to be told."""
+    """All objects that are notified."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -53,7 +53,7 @@ class _Watch:
 
 _watch = _Watch()
 watch = _watch.add
-"""Have something told from now on."""
+"""Notify something of each fork from now on."""
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(

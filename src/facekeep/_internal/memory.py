@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import mmap
+import os
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +14,8 @@ __all__ = ["MemoryBudget", "can_allocate", "free_memory", "give_memory_back", "l
 
 _SMALL = 64 << 20  # bytes that nobody needs to wait for
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # what glibc's mallopt calls them
+_THRESHOLDS = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_")
+_NOT_GLIBC = (OSError, AttributeError, TypeError)  # TypeError: on Windows
 # Of a control group, versions 2 and 1: its limit, what it uses, and what of that is only cache.
 _GROUPS = (
     ("memory.max", "memory.current", "inactive_file"),
@@ -22,20 +25,26 @@ _GROUPS = (
 
 def give_memory_back() -> None:
     """Return to the system what was freed; glibc would keep tens of megabytes."""
-    with contextlib.suppress(OSError, AttributeError):  # another C library
+    with contextlib.suppress(*_NOT_GLIBC):
         ctypes.CDLL(None).malloc_trim(0)
 
 
 @contextlib.contextmanager
 def large_blocks_apart() -> Iterator[None]:
-    """Let large blocks that are freed meanwhile go back to the system at once.
+    """Return large blocks of memory to the system at once when they are freed inside this context.
 
-    Otherwise glibc puts them where they leave gaps. Afterward it keeps blocks of up to 32 MB, which
-    is what it comes to by itself when blocks of that size are freed.
+    Without it glibc would place them in its heap, where they leave gaps. Afterward glibc may keep
+    blocks of up to 32 MB in its heap; it raises its limit to this by itself when such blocks are
+    freed. Nothing changes if the environment of the program sets such limits: they hold for the
+    whole program, and glibc cannot be asked for them.
     """
+    chosen = any(name in os.environ for name in _THRESHOLDS)
+    chosen = chosen or "glibc.malloc." in os.environ.get("GLIBC_TUNABLES", "")
     try:
-        adjust = ctypes.CDLL(None).mallopt
-    except (OSError, AttributeError):  # another C library
+        adjust = None if chosen else ctypes.CDLL(None).mallopt
+    except _NOT_GLIBC:
+        adjust = None
+    if adjust is None:
         yield
         return
     adjust(_MMAP_THRESHOLD, 1 << 20)

@@ -105,7 +105,7 @@ def migrate_gallery(
     backup: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
 ) -> Migration:
-    """Make all templates of a gallery anew with the model of an engine.
+    """Recompute all templates of a gallery with the model of an engine.
 
     A template is made from its crop, where one was kept, or from the photo it came from, which is
     found by the digest that was recorded. All of this happens in one transaction: on any error, and

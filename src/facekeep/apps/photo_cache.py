@@ -38,7 +38,7 @@ from facekeep.apps.photo_cache_file import (
     cache_path,
     clear_cache,
     is_broken,
-    open_cache,
+    open_cache_file,
     patiently,
     transaction,
 )
@@ -155,7 +155,7 @@ class PhotoCache(Closing, Forking):
         """Open the file; where that fails, do without the cache from now on."""
         self._reopens = False
         try:
-            self._connection, self._cipher = open_cache(self.path, self._key)
+            self._connection, self._cipher = open_cache_file(self.path, self._key)
         except (sqlite3.Error, OSError, ValueError, UnusableCacheError) as error:
             self._give_up(error)
 

@@ -29,7 +29,7 @@ __all__ = [
     "cache_path",
     "clear_cache",
     "is_broken",
-    "open_cache",
+    "open_cache_file",
     "patiently",
     "transaction",
 ]
@@ -138,7 +138,7 @@ def clear_cache(path: Path | None = None) -> bool:
     return existed
 
 
-def open_cache(path: Path, key: Key | None) -> tuple[sqlite3.Connection, Cipher]:
+def open_cache_file(path: Path, key: Key | None) -> tuple[sqlite3.Connection, Cipher]:
     """Open or create the cache; a damaged one, or a plain one where there is a key, is replaced.
 
     Raises:

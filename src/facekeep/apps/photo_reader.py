@@ -23,7 +23,7 @@ from facekeep.errors import ImageError
 from facekeep.pipeline.image import content_digest, count_pixels, list_images, load_image
 from facekeep.types import Face
 
-__all__ = ["Photo", "Photos", "Progress", "UnreadableError", "read_folder", "read_photos"]
+__all__ = ["Photo", "Photos", "Progress", "Unreadable", "read_folder", "read_photos"]
 
 _log = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ class Photo:
 
 
 @dataclass(frozen=True, slots=True)
-class UnreadableError:
+class Unreadable:
     """A photo or folder that cannot be read, and why."""
 
     path: Path
@@ -68,9 +68,9 @@ class Photos:
     """
 
     photos: tuple[Photo, ...]
-    unreadable: tuple[UnreadableError, ...]
+    unreadable: tuple[Unreadable, ...]
     analyzed: int
-    skipped: tuple[UnreadableError, ...] = ()
+    skipped: tuple[Unreadable, ...] = ()
 
     @property
     def faces(self) -> int:
@@ -118,10 +118,10 @@ def read_folder(
     Raises:
         ImageError: The folder cannot be read, or holds no pictures.
     """
-    skipped: list[UnreadableError] = []
+    skipped: list[Unreadable] = []
 
     def skip(path: Path, reason: str) -> None:
-        skipped.append(UnreadableError(path, f"the folder cannot be read: {reason}"))
+        skipped.append(Unreadable(path, f"the folder cannot be read: {reason}"))
 
     paths = list_images(folder, on_skip=skip)
     if not paths:
@@ -180,7 +180,7 @@ class _Reader:
         found = [(path, self._found[path]) for path in self._paths if path in self._found]
         return Photos(
             tuple(Photo(path, tuple(each)) for path, each in found if not isinstance(each, str)),
-            tuple(UnreadableError(path, each) for path, each in found if isinstance(each, str)),
+            tuple(Unreadable(path, each) for path, each in found if isinstance(each, str)),
             self._analyzed,
         )
 

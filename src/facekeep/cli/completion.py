@@ -90,7 +90,7 @@ def people_names(ctx: click.Context, parameter: click.Parameter, incomplete: str
             return [person.name for person in gallery.people()]
 
     found = [name for name in _or_nothing(names) if name.startswith(incomplete)]
-    return [_for_shell(name, incomplete) for name in found if name.isprintable()]
+    return [_for_shell(name) for name in found if name.isprintable()]
 
 
 def people_or_file_names(
@@ -119,13 +119,36 @@ def _or_nothing(names: Callable[[], list[str]]) -> list[str]:
         return []
 
 
-def _for_shell(name: str, incomplete: str) -> str:
-    """Escape a name as bash must have it, unless the user has begun a quotation; others do it.
+def _for_shell(name: str) -> str:
+    """Write a name so that bash takes every letter of it as it is; other shells do that themselves.
 
-    What is returned must begin as it was typed.
+    Names come from outside: one such as ``$(date)`` must not become a command, neither as it
+    stands nor in a quotation that the user has begun.
     """
-    bash = os.environ.get(COMPLETE, "").startswith("bash")
-    typed = os.environ.get("COMP_WORDS", "")
-    if not bash or typed.count('"') % 2 or typed.count("'") % 2:
+    if not os.environ.get(COMPLETE, "").startswith("bash"):
         return name
-    return incomplete + re.sub(r"([^\w@%+=:,./-])", r"\\\1", name.removeprefix(incomplete))
+    quotation = _quotation(os.environ.get("COMP_WORDS", ""), int(os.environ.get("COMP_CWORD") or 0))
+    if quotation == '"':
+        return re.sub(r'(["$`\\])', r"\\\1", name).replace("!", '"\\!"')
+    if quotation == "'":
+        return name.replace("'", r"'\''")
+    return re.sub(r"([^\w@%+=:,./-])", r"\\\1", name)
+
+
+def _quotation(words: str, number: int) -> str:
+    """Tell which quotation is open at the end of a word, of words on lines of their own."""
+    quotation, escaped, at = "", False, 0
+    for character in words:
+        if escaped:
+            escaped = False
+        elif character == "\\" and quotation != "'":
+            escaped = True
+        elif quotation:
+            quotation = "" if character == quotation else quotation
+        elif character in "'\"":
+            quotation = character
+        elif character == "\n":
+            at += 1
+            if at > number:
+                break
+    return quotation

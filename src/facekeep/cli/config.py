@@ -23,21 +23,21 @@ app = group(
 )
 def show(run: Run) -> None:
     """Print every setting with its value and where the value came from."""
-    from facekeep.factory import chosen_models
+    from facekeep.factory import find_chosen_models
     from facekeep.models.terms import describe_terms
 
     origins = run.resolved.origins
     values = {name: getattr(run.settings, name) for name in SETTINGS}
     if run.json:
         rows = {n: {"value": v, "origin": str(origins[n])} for n, v in values.items()}
-        words = {model.name: model.terms for model in chosen_models(run.settings)}
+        words = {model.name: model.terms for model in find_chosen_models(run.settings)}
         run.emit({"file": run.resolved.file, "settings": rows, "terms": words})
         return
     run.table(
         ["setting", "value", "from"],
         [[name, _shown(name, value), str(origins[name])] for name, value in values.items()],
     )
-    run.say(f"terms of the models in use: {describe_terms(chosen_models(run.settings))}")
+    run.say(f"terms of the models in use: {describe_terms(find_chosen_models(run.settings))}")
 
 
 @command(app, "path", examples=["facekeep config path"])

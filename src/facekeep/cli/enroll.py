@@ -12,7 +12,7 @@ import click
 
 from facekeep.cli.command import ExitStatus, Run, command, group
 from facekeep.cli.completion import people_or_file_names
-from facekeep.cli.hints import explain, explain_rejection
+from facekeep.cli.hints import explain_error, explain_rejection
 from facekeep.cli.options import ENGINE, GALLERY, PATH, argument
 from facekeep.cli.output import format_count
 from facekeep.errors import InputError
@@ -143,10 +143,12 @@ def _enroll_one(
     try:
         return engine.enroll(person, photos, **facts)
     except NameConflict as error:
-        rejection = Rejection(str(folder), "name_conflict", explain(error))
+        rejection = Rejection(str(folder), "name_conflict", explain_error(error))
         return Enrollment(person, 0, (rejection,), None)
     except ImageError as error:
-        rejections = tuple(Rejection(str(photo), "unreadable", explain(error)) for photo in photos)
+        rejections = tuple(
+            Rejection(str(photo), "unreadable", explain_error(error)) for photo in photos
+        )
         return Enrollment(person, 0, rejections, None)
 
 

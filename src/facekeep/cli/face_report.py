@@ -15,7 +15,7 @@ import click
 from facekeep.cli.command import ExitStatus, Run
 from facekeep.cli.decisions import format_box
 from facekeep.cli.exit_status import status_of
-from facekeep.cli.hints import explain
+from facekeep.cli.hints import explain_error
 from facekeep.cli.inputs import InputImage, InputImages, name_stdin
 from facekeep.cli.options import PATH
 from facekeep.cli.output import format_count
@@ -102,7 +102,7 @@ class FaceReport:
             if not self.images.many:
                 raise
             self.unreadable += 1
-            self.add({"image": image.name, "error": explain(error)})
+            self.add({"image": image.name, "error": explain_error(error)})
             _report_failure(self.run, image.name, error)
             return ExitStatus.YES if image.in_folder else status_of(error)
         self.read += 1
@@ -293,6 +293,6 @@ def _likeness(candidate: Candidate) -> str:
 
 def _report_failure(run: Run, image: str, error: FacekeepError) -> None:
     if run.json:
-        run.emit({"image": image, "error": {"kind": error.kind, "message": explain(error)}})
+        run.emit({"image": image, "error": {"kind": error.kind, "message": explain_error(error)}})
     else:
-        run.say(f"error: {explain(error)}")
+        run.say(f"error: {explain_error(error)}")

@@ -40,8 +40,8 @@ _BRITISH: Final = {"colour": "color", "licence": "license"}
 """Spellings of options that are understood but not shown."""
 
 
-class _Sorted(click.Command):
-    """Help whose options stand in groups, and whose arguments are called as in the usage.
+class _GroupedHelp(click.Command):
+    """A command whose help shows options in groups, and arguments by their names in the usage.
 
     Args:
         name: The verb.
@@ -83,7 +83,7 @@ class _Sorted(click.Command):
             self.format_commands(ctx, formatter)
 
 
-class HelpedCommand(_Sorted):
+class HelpedCommand(_GroupedHelp):
     """A verb."""
 
 
@@ -97,7 +97,7 @@ class _Commands(UserDict[str, Any]):
         return found  # type: ignore[no-any-return]
 
 
-class HelpedGroup(_Sorted, click.Group):
+class HelpedGroup(_GroupedHelp, click.Group):
     """A set of verbs, each with the whole of its first sentence."""
 
     def __init__(self, name: str | None = None, **attributes: Any) -> None:

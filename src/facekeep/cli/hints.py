@@ -26,7 +26,14 @@ if TYPE_CHECKING:
     from facekeep.gallery import Finding
     from facekeep.pipeline.enrollment import Rejection
 
-__all__ = ["TEXTS", "add_hint", "explain", "explain_finding", "explain_rejection", "first_enroll"]
+__all__ = [
+    "TEXTS",
+    "add_hint",
+    "explain_error",
+    "explain_finding",
+    "explain_rejection",
+    "first_enroll",
+]
 
 TEXTS: Final[Mapping[str, str]] = {
     "cache_clear": "run: facekeep cache clear",
@@ -84,7 +91,7 @@ _OF_REJECTIONS: Final[Mapping[str, str]] = {
 }
 
 
-def explain(error: FacekeepError) -> str:
+def explain_error(error: FacekeepError) -> str:
     """Write the message of an error, with the option or the command that helps."""
     return add_hint(str(error), error.hint or _hint_of(error))
 

@@ -14,7 +14,7 @@ from facekeep._internal.files import is_full
 from facekeep._internal.libraries import broken_library
 from facekeep.cli import output
 from facekeep.cli.exit_status import INTERRUPTED, PIPE_CLOSED, ExitStatus, status_of
-from facekeep.cli.hints import explain
+from facekeep.cli.hints import explain_error
 from facekeep.cli.signals import EndSignal, catch_end_signals
 from facekeep.errors import FacekeepError
 
@@ -50,7 +50,9 @@ def main(args: Sequence[str] | None = None) -> int:
 
 def _invoke(words: list[str]) -> int:
     root = build()
-    if "_FACEKEEP_COMPLETE" in os.environ:
+    from facekeep.cli.completion import COMPLETE  # loaded already, by build
+
+    if COMPLETE in os.environ:
         from facekeep.cli.shells import complete
 
         complete(root)
@@ -122,7 +124,7 @@ def _of_click(name: str) -> tuple[type[Any], ...]:
 def _explain(error: BaseException) -> tuple[str, str, int]:
     """Name the kind of an error, its line for people, and the exit status."""
     if isinstance(error, FacekeepError):
-        return error.kind, explain(error), status_of(error)
+        return error.kind, explain_error(error), status_of(error)
     if isinstance(error, _of_click("ClickException")):
         return "usage", _usage_message(error), ExitStatus.MISUSE
     known = (*_OUTSIDE, (_of_click("Abort"), _ABORTED))

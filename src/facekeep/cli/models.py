@@ -27,9 +27,9 @@ app = group(
 
 
 _TERMS = (
-    "terms: free for any use, as who publishes the weights states; for research only; disputed,"
-    " where the statements contradict each other or the origin is not clear; or your own."
-    " All about one: facekeep models info NAME"
+    "terms: free for any use, as the publisher of the weights states; research: for research only;"
+    " disputed: statements contradict each other, or the origin is not clear; own: you imported it."
+    " More about a model: facekeep models info NAME"
 )
 
 # The tasks in the order of the pipeline, which is that of the list.
@@ -164,11 +164,10 @@ def verify(run: Run, names: tuple[str, ...]) -> ExitStatus:
     help="Take the model from this file, or from an archive that holds it.",
 )
 def pull(run: Run, name: str | None, source: Path | None) -> None:
-    """Fetch a model's files, if they are not here; the only command that uses the network.
+    """Download a model's files if they are missing; the only command that uses the network.
 
-    An archive that holds the file is as good as the file. A model that is published for PyTorch is
-    converted once, which needs the extra 'train'; one in another format than ONNX likewise, which
-    needs the extra 'import'.
+    A model that is published for PyTorch is converted once, which needs the extra 'train'. A model
+    in another format than ONNX is converted too, which needs the extra 'import'.
     """
     from facekeep.models import entry
     from facekeep.models import pull as fetch
@@ -225,7 +224,7 @@ def _list_offers(run: Run) -> None:
         for model in offers
     ]
     run.table(["name", "numbers", "terms", "size", "LFW", "weights"], rows, fold=True)
-    run.say("facekeep models pull NAME fetches one; facekeep models info NAME says all about it")
+    run.say("fetch a model: facekeep models pull NAME; more about it: facekeep models info NAME")
 
 
 @command(
@@ -236,8 +235,8 @@ def _list_offers(run: Run) -> None:
 def recommend(run: Run) -> None:
     """Measure the embedders that are on this machine: time and memory, beside accuracy and terms.
 
-    Each is run in a process of its own, on one thread. The time is that of the processor, for one
-    face; the memory is what the process grows by.
+    Each runs in a process of its own, on one thread. The time is processor time for one face; the
+    memory is what the process needs in addition.
     """
     from facekeep.models import choose_embedders, measure_embedders
 

@@ -37,7 +37,7 @@ PLAIN_PROGRESS_SECONDS: Final = 5.0
 """Seconds between lines of progress where no bar can be drawn."""
 
 BYTES: Final = "bytes"
-"""The unit of progress that is told in kB, MB and GB."""
+"""The unit of progress that is shown in kB, MB and GB."""
 
 _BIDI_CONTROLS: Final = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 """They reorder the text around them, so that a name could forge a line."""
@@ -151,7 +151,9 @@ def _column_widths(rows: Sequence[Sequence[str]], room: int) -> list[int]:
     """Choose the widths: as wide as the cells, the widest narrowed until all fit, if they can."""
     columns = list(zip(*rows, strict=True))
     widths = [max(map(_width, column)) for column in columns]
-    least = [max(_width(word) for cell in column for word in _words(cell)) for column in columns]
+    least = [
+        max(_width(word) for cell in column for word in _split_words(cell)) for column in columns
+    ]
     room -= len(_GAP) * (len(columns) - 1)
     while sum(widths) > room:
         spare = [n if n > low else 0 for n, low in zip(widths, least, strict=True)]
@@ -161,14 +163,14 @@ def _column_widths(rows: Sequence[Sequence[str]], room: int) -> list[int]:
     return widths
 
 
-def _words(cell: str) -> list[str]:
+def _split_words(cell: str) -> list[str]:
     return cell.split(" ") or [""]
 
 
 def _folded(cell: str, width: int) -> list[str]:
     """Write a cell on lines of a width, broken between words only."""
     lines = [""]
-    for number, word in enumerate(_words(cell)):
+    for number, word in enumerate(_split_words(cell)):
         longer = f"{lines[-1]} {word}" if number else word
         if number and _width(longer) > width:
             lines.append(word)

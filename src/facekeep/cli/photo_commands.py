@@ -43,7 +43,7 @@ def open_cache(run: Run, wanted: bool) -> AbstractContextManager[PhotoCache | No
 
 @contextmanager
 def photo_progress(run: Run, what: str = "Reading photos") -> Iterator[Callable[[int, int], None]]:
-    """Show how many photos are done, as ``facekeep.apps`` tells it."""
+    """Show how many photos are done, as ``facekeep.apps`` reports it."""
     with ExitStack() as stack:
         bar: list[Callable[..., None]] = []
 

@@ -21,7 +21,7 @@ from facekeep.errors import InputError
 __all__ = ["complete", "install_script", "script_for"]
 
 _PLACES: Final = {
-    "bash": (".bash_completions/facekeep.sh", ".bashrc", "source '{script}'"),
+    "bash": (".bash_completions/facekeep.sh", ".bashrc", "source {script}"),
     "zsh": (".zfunc/_facekeep", ".zshrc", "fpath+=~/.zfunc; autoload -Uz compinit; compinit"),
     "fish": (".config/fish/completions/facekeep.fish", "", ""),
 }
@@ -30,13 +30,15 @@ _PLACES: Final = {
 
 @add_completion_class
 class _Bash(BashComplete):
-    """As click's, but names with blanks keep their escapes, and files complete where none is."""
+    """As click's, but names stay as they are written, and files complete where none is."""
 
     source_template = """\
 %(complete_func)s() {
-    local IFS=$'\\n'
-    COMPREPLY=( $( env COMP_WORDS="${COMP_WORDS[*]}" COMP_CWORD=$COMP_CWORD \\
-                   %(complete_var)s=bash_complete $1 ) )
+    local IFS=$'\\n' line
+    COMPREPLY=()
+    while read -r line; do COMPREPLY+=("$line"); done < <(
+        env COMP_WORDS="${COMP_WORDS[*]}" COMP_CWORD="$COMP_CWORD" \\
+            %(complete_var)s=bash_complete "$1")
 }
 complete -o default -F %(complete_func)s %(prog_name)s
 """
@@ -82,7 +84,8 @@ def install_script(shell: str, script: str) -> Path:
         target.parent.mkdir(parents=True, exist_ok=True)
         write_whole(target, script.encode())
         if startup:
-            _add_line(home / startup, line.format(script=target))
+            quoted = str(target).replace("'", r"'\''")
+            _add_line(home / startup, line.format(script=f"'{quoted}'"))
     except (OSError, RuntimeError) as error:
         reason = why(error) if isinstance(error, OSError) else "there is no home folder"
         raise InputError(
@@ -96,7 +99,7 @@ def _add_line(file: Path, line: str) -> None:
     """Add a line to the end of a file, unless it is there."""
     text = file.read_text(errors="surrogateescape") if file.exists() else ""
     if line not in text.splitlines():
-        with file.open("a") as stream:
+        with file.open("a", errors="surrogateescape") as stream:
             stream.write("\n" * (text != "" and not text.endswith("\n")) + line + "\n")
 
 

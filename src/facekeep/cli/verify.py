@@ -86,10 +86,10 @@ def _why_none(result: Verification, images: tuple[str, str], any_pair: bool) -> 
 
     sides = list(zip(images, result.faces, strict=True))
     without = [image for image, faces in sides if not faces]
-    told = [f"no face was found in {' and in '.join(without)}"] if without else []
-    told += [
+    problems = [f"no face was found in {' and in '.join(without)}"] if without else []
+    problems += [
         f"the face in {image} is unusable ({reason_words(faces[0].reasons)})"
         for image, faces in sides
         if faces and not any(face.usable for face in (faces if any_pair else faces[:1]))
     ]
-    return " and ".join(told)
+    return " and ".join(problems)

@@ -173,7 +173,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     terms: Annotated[
         str,
         about(
-            "Terms of the models that may be used: free, research or any; and names of others.",
+            "Which models may be used: free, research or any; and names of models to allow.",
             example='"free"',
             metavar="TERMS",
             expects="free, research, any or names of models, separated by commas",

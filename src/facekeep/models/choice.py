@@ -1,4 +1,4 @@
-"""What to choose an embedder by: time and memory on this machine, accuracy, terms."""
+"""Facts to choose an embedder by: time and memory on this machine, accuracy, terms."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from facekeep.runtime import RuntimeOptions
 __all__ = ["Choice", "choose_embedders", "measure", "measure_embedders"]
 
 _RUNS: Final = 100
-_USUAL: Final = ("free", "own")
+_UNRESTRICTED: Final = ("free", "own")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +60,18 @@ def measure_embedders() -> Iterator[Choice]:
     """Measure each embedder whose files are on this machine, in a process of its own."""
     for model in list_models("embed"):
         if verify(model).state == "ok":
-            yield _measured(model)
+            yield _measure_apart(model)
 
 
 def choose_embedders(found: Sequence[Choice]) -> list[tuple[str, Choice]]:
-    """Name the best of the calibrated embedders that anybody may use, for each need."""
-    usable = [each for each in found if each.seconds and each.terms in _USUAL and each.calibrated]
+    """Choose the best calibrated embedder for each need.
+
+    Returns:
+        What it is best at, and the embedder. Only free models and the user's own are chosen.
+    """
+    usable = [
+        each for each in found if each.seconds and each.terms in _UNRESTRICTED and each.calibrated
+    ]
     known = [each for each in usable if each.lfw is not None]
     chosen = []
     if known:
@@ -113,7 +119,7 @@ def _peak() -> int | None:
     return None
 
 
-def _measured(model: ModelEntry) -> Choice:
+def _measure_apart(model: ModelEntry) -> Choice:
     choice: dict[str, Any] = {
         "name": model.name,
         "terms": model.terms,

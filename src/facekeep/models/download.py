@@ -26,6 +26,7 @@ PAUSES = (0.5, 1.0, 2.0, 4.0)  # seconds before each new attempt that follows on
 _CHUNK = 1 << 16
 _PAGE_LIMIT = 32 << 20
 _PASSING = (408, 425, 429, 500, 502, 503, 504)
+_NUMBER = "[0-9]{1,18}"  # of bytes, in a header; longer ones are no sizes
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
@@ -151,15 +152,15 @@ def _start(response: Any, asked: int) -> int:
     """Return the position that the answer begins at; a server may ignore the wish to resume."""
     if response.status != http.HTTPStatus.PARTIAL_CONTENT:
         return 0
-    found = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
+    found = re.match(rf"bytes ({_NUMBER})-", response.headers.get("Content-Range", ""))
     if found is None or int(found[1]) != asked:
         raise _RangeRefused("the server gives another part than the one asked for")
     return asked
 
 
 def _announced(response: Any, start: int) -> int | None:
-    length = response.headers.get("Content-Length")
-    return start + int(length) if length and length.isdigit() else None
+    length = response.headers.get("Content-Length", "")
+    return start + int(length) if re.fullmatch(_NUMBER, length) else None
 
 
 def _check_size(url: str, part: Path, found: int | None, size: int) -> None:
@@ -175,7 +176,7 @@ def _reading(url: str, headers: dict[str, str]) -> Iterator[Any]:
     identity = {"User-Agent": f"facekeep/{__version__}", "Accept-Encoding": "identity"}
     request = urllib.request.Request(url, headers=identity | headers)  # noqa: S310 - checked above
     try:
-        with urllib.request.build_opener(_Redirects).open(request, timeout=TIMEOUT) as response:
+        with _opened(request) as response:
             yield response
     except urllib.error.HTTPError as error:
         error.close()
@@ -186,6 +187,16 @@ def _reading(url: str, headers: dict[str, str]) -> Iterator[Any]:
         raise PullError(f"cannot fetch {url}: {error.code} {one_line(error.reason)}") from error
     except (OSError, http.client.HTTPException) as error:
         raise _Interrupted(one_line(getattr(error, "reason", error))) from error
+
+
+def _opened(request: urllib.request.Request) -> Any:
+    try:
+        return urllib.request.build_opener(_Redirects).open(request, timeout=TIMEOUT)
+    except ValueError as error:  # such as a name of a computer that is none, after a redirect
+        raise PullError(
+            f"cannot fetch {request.full_url}: it is, or leads to, no address that can be used"
+            f" ({one_line(error)})"
+        ) from error
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):

@@ -92,9 +92,9 @@ def _check_whole(entry: ModelEntry, where: str) -> None:
     if entry.gamma is not None and entry.architecture not in EDGEFACE:
         raise ModelError(f"{where}: only the architectures {', '.join(EDGEFACE)} have a gamma")
     conversion = entry.files[0].conversion
-    made = conversion.name if conversion is not None and conversion.kept else None
+    kept = conversion.name if conversion is not None and conversion.kept else None
     wanted = {**dict.fromkeys(EDGEFACE, EXPORT), **dict.fromkeys(FOREIGN, IMPORT)}
-    if made != (None if entry.offered else wanted.get(entry.architecture)):
+    if kept != (None if entry.offered else wanted.get(entry.architecture)):
         raise ModelError(
             f"{where}: a pulled or imported EdgeFace is exported, a network in another format"
             " converted, and no other model"

@@ -102,10 +102,10 @@ def read_espdl(content: bytes) -> tuple[list[Any], dict[str, NDArray[Any]], int]
 
     Raises:
         ModelCorrupt: The file is damaged, or no ``.espdl`` file.
-        ModelError: It holds something that is not known here.
+        ModelError: It holds something that facekeep does not support.
     """
     if content[:4] != _MAGIC or len(content) < _HEADER + 4:
-        raise ModelCorrupt("it is no .espdl file of the second edition")
+        raise ModelCorrupt("it is no .espdl file of version 2 (EDL2)")
     (length,) = struct.unpack_from("<8xI", content)
     if not 4 <= length <= len(content) - _HEADER:
         raise ModelCorrupt("the .espdl file is cut short; download it again")
@@ -113,24 +113,24 @@ def read_espdl(content: bytes) -> tuple[list[Any], dict[str, NDArray[Any]], int]
         body = content[_HEADER : _HEADER + length]
         graph = _Table(body, *struct.unpack_from("<I", body)).table(7)
         return _read_graph(graph, length)
-    except (struct.error, ValueError, IndexError, OverflowError, KeyError) as error:
+    except (struct.error, ValueError, IndexError, OverflowError, KeyError, TypeError) as error:
         raise ModelCorrupt("the .espdl file is damaged; download it again") from error
 
 
 def _read_graph(graph: _Table, size: int) -> tuple[list[Any], dict[str, NDArray[Any]], int]:
-    (given,), (made,) = graph.tables(4), graph.tables(5)
+    (given,), (output,) = graph.tables(4), graph.tables(5)
     side = _side(given)
     stored = {each.text(6): each for each in graph.tables(2)}
-    if sum(math.prod(_dims(each)) for each in stored.values()) > size:
-        raise ModelCorrupt("the file claims more numbers than it holds")
     constants: dict[str, NDArray[Any]] = {}
     nodes: list[Any] = []
     names = {given.text(0): "faces"}
     for node in graph.tables(0):
-        nodes += _converted(node, stored, constants, names)
+        nodes += _convert_node(node, stored, constants, names)
+        if sum(each.size for each in constants.values()) > size:  # one may be read many times
+            raise ModelCorrupt("the file claims more numbers than it holds")
     from onnx import helper
 
-    nodes.append(helper.make_node("Flatten", [names[made.text(0)]], ["embedding"], axis=1))
+    nodes.append(helper.make_node("Flatten", [names[output.text(0)]], ["embedding"], axis=1))
     return nodes, constants, side
 
 
@@ -150,7 +150,7 @@ def _shape(given: _Table) -> _Table:
 def _dims(tensor: _Table) -> list[int]:
     dims = [int(each) for each in tensor.numbers(0, "<i8")]
     if len(dims) > 5 or any(each < 1 for each in dims):
-        raise ModelCorrupt("the file holds a constant of no shape")
+        raise ModelCorrupt("the file holds a constant without a shape")
     return dims
 
 
@@ -161,7 +161,7 @@ def _value(tensor: _Table) -> NDArray[np.float32]:
     raw = tensor.numbers(8, "u1", 16).tobytes()
     exponents = tensor.numbers(13, "<i8")
     if len(exponents) > 1 or any(abs(each) > 60 for each in exponents):
-        raise ModelError("this network has exponents that are not known here")
+        raise ModelError("this network has exponents that are not supported")
     whole = np.frombuffer(raw, kind, count).astype(np.float32)
     return whole * np.float32(2.0 ** int(exponents[0] if len(exponents) else 0))
 
@@ -173,7 +173,7 @@ def _weights(tensor: _Table, *, depthwise: bool) -> NDArray[np.float32]:
     lies channel by channel. Depthwise ones have their channels where others have inputs.
     """
     if not tensor.text(7).endswith("N16HWC16"):
-        raise ModelError("this network's weights lie in an order that is not known here")
+        raise ModelError("this network's weights lie in an order that is not supported")
     height, width, inputs, outputs = _dims(tensor)
     if depthwise:
         inputs, outputs = outputs, inputs
@@ -205,7 +205,7 @@ def _attributes(node: _Table) -> dict[str, Any]:
     return found
 
 
-def _converted(
+def _convert_node(
     node: _Table,
     stored: dict[str, _Table],
     constants: dict[str, NDArray[Any]],
@@ -232,8 +232,8 @@ def _converted(
         names[made] = inputs[0]
         return []
     if options.get("activation", "Linear") not in ("Linear", "Relu"):
-        raise ModelError(f"this network has {options['activation']!r}, which is not known here")
-    kept = _kept(kind, options, inputs, constants)
+        raise ModelError(f"this network has {options['activation']!r}, which is not supported")
+    kept = _list_attributes(kind, options, inputs, constants)
     names[made] = out
     if options.get("activation") != "Relu":
         return [helper.make_node(kind, inputs, [out], **kept)]
@@ -241,13 +241,13 @@ def _converted(
     return [middle, helper.make_node("Relu", [f"{out}_linear"], [out])]
 
 
-def _kept(
+def _list_attributes(
     kind: str, options: dict[str, Any], inputs: list[str], constants: dict[str, NDArray[Any]]
 ) -> dict[str, Any]:
     """Return the attributes that a node has in ONNX; the weights of a product change their form."""
     if kind == "Conv":
         if options.get("group", 1) not in (1, len(constants[inputs[1]])):
-            raise ModelError("this network has convolutions in groups, which are not known here")
+            raise ModelError("this network has convolutions in groups, which are not supported")
         keys = ("dilations", "group", "kernel_shape", "pads", "strides")
         return {key: options[key] for key in keys if key in options}
     if kind == "Gemm":  # stored as a convolution of one place
@@ -257,5 +257,5 @@ def _kept(
     if kind == "Concat":
         return {"axis": _CHANNELS[options["axis"]]}
     if kind not in ("PRelu", "Add", "Relu", "Flatten") or options.get("axis", 1) != 1:
-        raise ModelError(f"this network has nodes {kind!r}, which are not known here")
+        raise ModelError(f"this network has nodes {kind!r}, which are not supported")
     return {}

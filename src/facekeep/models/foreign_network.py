@@ -15,11 +15,11 @@ from facekeep.models.espdl import read_espdl
 from facekeep.models.files import keep, read_model
 from facekeep.models.model_entry import IMPORT, LARGEST_INPUT, Conversion, ModelEntry
 from facekeep.models.onnx_folding import replace_prelu
-from facekeep.models.openvino_ir import read_openvino
+from facekeep.models.openvino_ir import read_openvino_ir
 from facekeep.models.weight_packing import pack_weights
 from facekeep.runtime.session import imported
 
-__all__ = ["convert_file", "convert_network", "converted"]
+__all__ = ["convert_file", "convert_network", "record_conversion"]
 
 _OPSET: Final = 17
 _IR: Final = 8  # the version of the file format that goes with it
@@ -40,7 +40,7 @@ def convert_network(architecture: str, contents: list[bytes]) -> bytes:
 
     Raises:
         ModelCorrupt: A file is damaged.
-        ModelError: The network holds something that is not known here.
+        ModelError: The network holds something that facekeep does not support.
         RuntimeUnavailable: onnx is not installed.
     """
     imported("onnx", "onnx", "import")
@@ -49,14 +49,14 @@ def convert_network(architecture: str, contents: list[bytes]) -> bytes:
     else:
         if len(contents) < 2:
             raise ModelError("the .bin of this network is missing; put it beside the .xml")
-        nodes, constants, side = read_openvino(contents[0], contents[1])
+        nodes, constants, side = read_openvino_ir(contents[0], contents[1])
     if not 0 < side <= LARGEST_INPUT:
-        raise ModelCorrupt("the network takes pictures of no size")
+        raise ModelCorrupt("the size of the network's input is missing or too large")
     nodes = replace_prelu(nodes, constants)
     if architecture == "openvino-narrow":
-        nodes = [*_stretched(nodes, constants, side), *nodes]
+        nodes = [*_stretch_columns(nodes, constants, side), *nodes]
         side = _SIDE
-    return pack_weights(_assembled(nodes, constants, side), "float16")
+    return pack_weights(_assemble(nodes, constants, side), "float16")
 
 
 def convert_file(architecture: str, target: str, *files: str) -> None:
@@ -64,15 +64,15 @@ def convert_file(architecture: str, target: str, *files: str) -> None:
     keep(Path(target), convert_network(architecture, [read_model(each) for each in files]))
 
 
-def converted(entry: ModelEntry, content: bytes) -> ModelEntry:
+def record_conversion(entry: ModelEntry, content: bytes) -> ModelEntry:
     """Return an entry that says what its published file became."""
-    made = Conversion(IMPORT, hashlib.sha256(content).hexdigest(), len(content))
+    conversion = Conversion(IMPORT, hashlib.sha256(content).hexdigest(), len(content))
     return structs.replace(
-        entry, files=(structs.replace(entry.files[0], conversion=made), *entry.files[1:])
+        entry, files=(structs.replace(entry.files[0], conversion=conversion), *entry.files[1:])
     )
 
 
-def _stretched(nodes: list[Any], constants: dict[str, NDArray[Any]], side: int) -> list[Any]:
+def _stretch_columns(nodes: list[Any], constants: dict[str, NDArray[Any]], side: int) -> list[Any]:
     """Cut the middle columns out of a face, and stretch them to the square that is read."""
     from onnx import helper
 
@@ -88,7 +88,7 @@ def _stretched(nodes: list[Any], constants: dict[str, NDArray[Any]], side: int) 
     ]
 
 
-def _assembled(nodes: list[Any], constants: dict[str, NDArray[Any]], side: int) -> bytes:
+def _assemble(nodes: list[Any], constants: dict[str, NDArray[Any]], side: int) -> bytes:
     from onnx import TensorProto, helper, numpy_helper
 
     read = {name for node in nodes for name in node.input}

@@ -19,7 +19,7 @@ from facekeep.models.catalog import entry, is_builtin, own_folder
 from facekeep.models.checkpoints import find_converter
 from facekeep.models.entry_file import ENTRY_FILE, check_name, write_entry
 from facekeep.models.files import cannot_write, keep, read_model
-from facekeep.models.foreign_network import converted
+from facekeep.models.foreign_network import record_conversion
 from facekeep.models.model_entry import (
     EDGEFACE,
     FOREIGN,
@@ -107,13 +107,13 @@ def import_model(  # noqa: PLR0913 - what cannot be found out from the file, all
     _check_kind(arch, gamma, input_size, color)
     if output is not None and arch != "onnx":
         raise InputError(f"output is for ONNX networks, not for {arch!r}")
-    contents = _contents(file, name, arch)
+    contents = _read_files(file, name, arch)
     made = ModelEntry(
         name=name,
         task="embed",
         architecture=arch,
         summary=summary,
-        files=tuple(_described(*each) for each in contents.items()),
+        files=tuple(_describe_file(*each) for each in contents.items()),
         weights_license=weights_license,
         training_data=training_data,
         color=color,
@@ -130,11 +130,11 @@ def import_model(  # noqa: PLR0913 - what cannot be found out from the file, all
         ((called, content),) = contents.items()
         if content[4:8] == _TFLITE:
             contents[called] = content = converter.restore_checkpoint(Path(file), made)
-            made = structs.replace(made, files=(_described(called, content),))
+            made = structs.replace(made, files=(_describe_file(called, content),))
     with _scratch(folder) as scratch:
         for called, content in contents.items():
             keep(scratch / called, content)
-        made = _formed(made, scratch, path_text(file), output)
+        made = _complete(made, scratch, path_text(file), output)
         write_entry(made, scratch)
         _publish(scratch, folder)
     return made
@@ -156,7 +156,7 @@ def add_model(content: bytes, made: ModelEntry) -> ModelEntry:
         StorageFull: There is no room for it.
     """
     folder = free_folder(made.name)
-    file = _described(f"{made.name}.onnx", content)
+    file = _describe_file(f"{made.name}.onnx", content)
     made = structs.replace(made, files=(file,), folder=folder)
     with _scratch(folder) as scratch:
         keep(scratch / file.name, content)
@@ -165,7 +165,7 @@ def add_model(content: bytes, made: ModelEntry) -> ModelEntry:
     return made
 
 
-def _contents(file: str | Path, name: str, arch: str) -> dict[str, bytes]:
+def _read_files(file: str | Path, name: str, arch: str) -> dict[str, bytes]:
     """Read the files of a model, and call them by its name; the first is the network."""
     contents = {f"{name}{_KINDS[arch][0]}": read_model(file)}
     if arch in ("ncnn", "openvino", "openvino-narrow"):
@@ -173,7 +173,7 @@ def _contents(file: str | Path, name: str, arch: str) -> dict[str, bytes]:
     return contents
 
 
-def _described(name: str, content: bytes) -> FileEntry:
+def _describe_file(name: str, content: bytes) -> FileEntry:
     return FileEntry(name, hashlib.sha256(content).hexdigest(), len(content))
 
 
@@ -197,7 +197,7 @@ def _check_kind(arch: str, gamma: float | None, input_size: int | None, color: s
         raise InputError(f"color must be {' or '.join(get_args(Color))}, not {color!r}")
 
 
-def _formed(made: ModelEntry, scratch: Path, file: str, output: str | None) -> ModelEntry:
+def _complete(made: ModelEntry, scratch: Path, file: str, output: str | None) -> ModelEntry:
     """Complete an entry by running its network, which is exported first where it is a checkpoint.
 
     Args:
@@ -215,7 +215,7 @@ def _formed(made: ModelEntry, scratch: Path, file: str, output: str | None) -> M
         except ModelError as error:
             raise type(error)(str(error).replace(str(path), shown)) from error
     if made.architecture in FOREIGN:
-        return _converted(made, scratch, shown)
+        return _convert_foreign(made, scratch, shown)
     try:
         if made.runtime != "onnxruntime":
             form = call(shown, "facekeep.models.embedder_form:probe_file", str(path), made.runtime)
@@ -223,7 +223,7 @@ def _formed(made: ModelEntry, scratch: Path, file: str, output: str | None) -> M
             adapted = call(shown, "facekeep.models.onnx_adaptation:adapt", file, str(path), output)
             form = adapted["form"]
             if adapted["changed"]:
-                file_entry = _described(path.name, path.read_bytes())
+                file_entry = _describe_file(path.name, path.read_bytes())
                 made = structs.replace(made, files=(file_entry,), notes=adapted["notes"])
     except ModelCorrupt as error:
         kind = {"onnxruntime": "ONNX", "litert": "LiteRT", "ncnn": "ncnn"}[made.runtime]
@@ -235,7 +235,7 @@ def _formed(made: ModelEntry, scratch: Path, file: str, output: str | None) -> M
     return structs.replace(made, **form)
 
 
-def _converted(made: ModelEntry, scratch: Path, shown: str) -> ModelEntry:
+def _convert_foreign(made: ModelEntry, scratch: Path, shown: str) -> ModelEntry:
     """Convert a network of another format, and run the result once."""
     target = scratch / f"{made.name}.onnx"
     files = [str(scratch / file.name) for file in made.files]
@@ -245,7 +245,7 @@ def _converted(made: ModelEntry, scratch: Path, shown: str) -> ModelEntry:
         form = call(shown, "facekeep.models.embedder_form:probe_file", str(target), made.runtime)
     except ModelCorrupt as error:
         raise ModelCorrupt(f"{shown} is no network that can be run ({error})", "arch") from error
-    return converted(structs.replace(made, **form), target.read_bytes())
+    return record_conversion(structs.replace(made, **form), target.read_bytes())
 
 
 def set_thresholds(

@@ -145,7 +145,7 @@ class Conversion(_Table, frozen=True):
         return self.name in (EXPORT, IMPORT)
 
 
-class Origin(_Table, frozen=True):
+class FileOrigin(_Table, frozen=True):
     """The published file that a bundled one is made of, in the form that runs, by ``hatch_build``.
 
     Attributes:
@@ -180,7 +180,7 @@ class FileEntry(_Table, frozen=True):
     size: _Positive
     sources: tuple[Source, ...] = ()
     conversion: Conversion | None = None
-    origin: Origin | None = None
+    origin: FileOrigin | None = None
 
     @property
     def published(self) -> str:
@@ -214,14 +214,14 @@ class ModelEntry(_Table, frozen=True, kw_only=True):
     Attributes:
         name: The name it is asked for by.
         task: ``detect``; ``refine``, which places the landmarks of a found face better;
-            ``orient``, which tells how far a found face is turned; ``embed``; or ``quality``,
+            ``orient``, which measures how far a face is turned; ``embed``; or ``quality``,
             which tells from an embedding how much of who it is a face shows.
         architecture: The family of networks, which decides how its files are read.
         summary: One line for lists.
         files: Its files; the first is the network.
-        terms: What it may be used for: ``free`` for any use, as who publishes the weights states;
-            ``research`` only; ``disputed``, where the statements contradict each other or the
-            origin is not clear; ``own``, where the user brought it.
+        terms: What it may be used for: ``free`` for any use, as its publisher states;
+            ``research`` only; ``disputed`` where statements contradict each other or the origin
+            is not clear; ``own`` where the user imported it.
         weights_license: The license of the weights.
         training_data: What they were trained on, and on whose terms.
         color: The channel order that the network is fed.
@@ -235,7 +235,7 @@ class ModelEntry(_Table, frozen=True, kw_only=True):
         batch: How many images each run of its network takes, where it takes no other number.
         width: The length of an embedding; None where it does not embed.
         alignment: The template that faces are aligned to before they are embedded.
-        quality: The model that tells unusable faces by its embeddings; empty where there is none.
+        quality: The model that detects unusable faces by its embeddings; empty where there is none.
         params: The number of its parameters.
         thresholds: Pairs (FMR, cosine), from the highest rate to the lowest.
         comparisons: The number of non-mated comparisons behind the thresholds.

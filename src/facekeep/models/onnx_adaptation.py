@@ -93,8 +93,8 @@ def _run_unchanged(content: bytes, output: str | None) -> dict[str, Any]:
     except FacekeepError as error:
         reason = str(error)
     raise RuntimeUnavailable(
-        f"this network cannot be run as it is ({reason}), and onnx, which could change that, is not"
-        " installed; install it with: pip install 'facekeep[import]'"
+        f"this network must be changed before it can be run ({reason}), which needs onnx;"
+        " install it with: pip install 'facekeep[import]'"
     )
 
 

@@ -1,4 +1,4 @@
-"""Bring an ONNX network with block-quantized constants into the form that ONNX Runtime runs.
+"""Convert an ONNX network with block-quantized constants to the form that ONNX Runtime runs.
 
 ``hatch_build.py`` does it for the weights that come with facekeep; it loads this module alone.
 OpenCV's zoo stores some networks with int8 weights behind ``DequantizeLinear`` and ``Reshape``

@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 
 from facekeep.errors import ModelCorrupt, ModelError
 
-__all__ = ["read_openvino"]
+__all__ = ["read_openvino_ir"]
 
 _MOST: Final = 16 << 20  # characters of the table of nodes
-_CHANNELS: Final = 65_536  # the most of one layer
+_LAYERS: Final = 10_000  # the most of a network
+_CHANNELS: Final = 16_384  # the most of one layer
 _TYPES: Final = {"f16": "<f2", "f32": "<f4"}
 _SAME: Final = {"Multiply": "Mul", "Add": "Add", "Sigmoid": "Sigmoid", "ReLU": "Relu"}
 
@@ -28,7 +29,7 @@ _Layer = ElementTree.Element
 _Converter = Callable[[_Layer, list[str], str, _Constants], list[Any]]
 
 
-def read_openvino(xml: bytes, data: bytes) -> tuple[list[Any], _Constants, int]:
+def read_openvino_ir(xml: bytes, data: bytes) -> tuple[list[Any], _Constants, int]:
     """Read a network that embeds faces.
 
     Args:
@@ -41,10 +42,10 @@ def read_openvino(xml: bytes, data: bytes) -> tuple[list[Any], _Constants, int]:
 
     Raises:
         ModelCorrupt: A file is damaged, or no network of OpenVINO.
-        ModelError: The network holds something that is not known here.
+        ModelError: The network holds something that facekeep does not support.
     """
     try:
-        root = _parsed(xml)
+        root = _parse(xml)
         layers = {_text(each, "id"): each for each in root.iterfind("layers/layer")}
         sources: dict[str, list[tuple[int, str]]] = {}
         for edge in root.iterfind("edges/edge"):
@@ -58,7 +59,7 @@ def read_openvino(xml: bytes, data: bytes) -> tuple[list[Any], _Constants, int]:
         ) from error
 
 
-def _parsed(xml: bytes) -> _Layer:
+def _parse(xml: bytes) -> _Layer:
     """Parse the list of nodes; entities, by which a short file can fill the memory, are refused."""
     text = xml.decode()
     if len(text) > _MOST or re.search(r"<!(DOCTYPE|ENTITY)", text, re.IGNORECASE):
@@ -67,7 +68,7 @@ def _parsed(xml: bytes) -> _Layer:
         root = ElementTree.fromstring(text)  # noqa: S314 - without entities
     except ElementTree.ParseError as error:
         raise ModelCorrupt("its .xml is no XML; download both files again") from error
-    if root.tag != "net":
+    if root.tag != "net" or len(root.findall("layers/layer")) > _LAYERS:
         raise ModelCorrupt("it is no network of OpenVINO")
     return root
 
@@ -124,7 +125,7 @@ def _read_constants(layers: dict[str, _Layer], data: bytes) -> _Constants:
         facts = _data(layer)
         if facts["element_type"] not in _TYPES:
             raise ModelError(
-                f"this network has constants of the type {facts['element_type']!r}, not known here"
+                f"this network has constants of the type {facts['element_type']!r}, not supported"
             )
         kind = np.dtype(_TYPES[facts["element_type"]])
         shape = _numbers(facts["shape"])
@@ -137,7 +138,7 @@ def _read_constants(layers: dict[str, _Layer], data: bytes) -> _Constants:
 
 
 def _unknown(layer: _Layer, sources: list[str], out: str, values: _Constants) -> list[Any]:
-    raise ModelError(f"this network has nodes {layer.get('type')!r}, which are not known here")
+    raise ModelError(f"this network has nodes {layer.get('type')!r}, which are not supported")
 
 
 def _same(layer: _Layer, sources: list[str], out: str, _: _Constants) -> list[Any]:
@@ -146,10 +147,10 @@ def _same(layer: _Layer, sources: list[str], out: str, _: _Constants) -> list[An
     return [helper.make_node(_SAME[layer.get("type", "")], sources, [out])]
 
 
-def _placed(facts: dict[str, str]) -> dict[str, Any]:
+def _read_window(facts: dict[str, str]) -> dict[str, Any]:
     """Return where a window goes, for convolutions and pooling."""
     if facts.get("auto_pad", "explicit") != "explicit":
-        raise ModelError("this network pads in a way that is not known here")
+        raise ModelError("this network pads in a way that is not supported")
     pads = _numbers(facts["pads_begin"]) + _numbers(facts["pads_end"])
     return {"strides": _numbers(facts["strides"]), "pads": pads}
 
@@ -161,7 +162,7 @@ def _convolution(layer: _Layer, sources: list[str], out: str, values: _Constants
     if layer.get("type") == "GroupConvolution":
         group = len(weights)
         values[sources[1]] = weights.reshape(-1, *weights.shape[2:])
-    options = {**_placed(facts), "dilations": _numbers(facts["dilations"]), "group": group}
+    options = {**_read_window(facts), "dilations": _numbers(facts["dilations"]), "group": group}
     return [helper.make_node("Conv", sources, [out], **options)]
 
 
@@ -170,13 +171,15 @@ def _average(layer: _Layer, sources: list[str], out: str, _: _Constants) -> list
 
     facts = _data(layer)
     if (facts["exclude-pad"], facts["rounding_type"]) != ("true", "floor"):
-        raise ModelError("this network averages in a way that is not known here")
+        raise ModelError("this network averages in a way that is not supported")
     window = _numbers(facts["kernel"])
     place = layer.find("input/port")
     sizes = [] if place is None else [int(each.text or "") for each in place.iterfind("dim")]
-    if sizes[2:] == window and not any(_placed(facts)["pads"]):
+    if sizes[2:] == window and not any(_read_window(facts)["pads"]):
         return [helper.make_node("GlobalAveragePool", sources, [out])]
-    return [helper.make_node("AveragePool", sources, [out], kernel_shape=window, **_placed(facts))]
+    return [
+        helper.make_node("AveragePool", sources, [out], kernel_shape=window, **_read_window(facts))
+    ]
 
 
 def _prelu(layer: _Layer, sources: list[str], out: str, values: _Constants) -> list[Any]:

@@ -23,7 +23,7 @@ from facekeep.models.checkpoints import find_converter
 from facekeep.models.download import Progress, download, fetch_page
 from facekeep.models.entry_file import write_entry
 from facekeep.models.files import cannot_write, keep, read_model
-from facekeep.models.foreign_network import convert_network, converted
+from facekeep.models.foreign_network import convert_network, record_conversion
 from facekeep.models.model_entry import (
     EDGEFACE,
     FOREIGN,
@@ -36,12 +36,12 @@ from facekeep.models.model_entry import (
 )
 from facekeep.models.paths import models_dir
 from facekeep.models.resolve import (
+    describe_cure,
     describe_damage,
     export_path,
     file_path,
     find,
     locate,
-    mend,
     verify,
 )
 from facekeep.runtime.session import imported
@@ -91,8 +91,10 @@ def pull(
             if not _is_right(entry, file):
                 _discard(file_path(entry, file))
             if not _is_right(entry, file):
-                beside = number and source and Path(source).with_suffix(Path(file.name).suffix)
-                _bring(entry, file, beside or source, progress)
+                copy = source
+                if source is not None and number:  # further files lie beside the first
+                    copy = Path(source).with_suffix(Path(file.name).suffix)
+                _bring(entry, file, copy, progress)
         if entry.offered or entry.architecture in (*EDGEFACE, *FOREIGN):
             entry = _owned(entry)
     return locate(entry)
@@ -132,7 +134,7 @@ def _owned(entry: ModelEntry) -> ModelEntry:
         paths = [cast("Path", find(own, file)) for file in own.files]
         content = convert_network(own.architecture, [read_model(each) for each in paths])
         keep(export_path(own), content)
-        own = converted(own, content)
+        own = record_conversion(own, content)
     write_entry(own, folder)
     return own
 
@@ -161,7 +163,7 @@ def _fetch(entry: ModelEntry, file: FileEntry, progress: Progress | None) -> Non
             _log.info("model %s: %s", entry.name, error)
             failures.append(str(error))
     if not failures:
-        what, hint = mend(entry, file)
+        what, hint = describe_cure(entry, file)
         raise PullError(f"{file.name} of model {entry.name!r} has no source; {what}", hint)
     raise PullError("; ".join(failures))
 

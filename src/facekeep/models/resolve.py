@@ -252,13 +252,13 @@ def _fault(path: Path, sha256: str, size: int) -> str | None:
 def _checked(entry: ModelEntry, file: FileEntry) -> Path:
     path = find(entry, file)
     if path is None:
-        what, hint = mend(entry, file)
+        what, hint = describe_cure(entry, file)
         raise ModelNotFound(
             f"the files of model {entry.name!r} are not on this machine; {what}", hint
         )
     problem = describe_damage(path, file)
     if problem is not None:
-        what, hint = mend(entry, file)
+        what, hint = describe_cure(entry, file)
         raise ModelCorrupt(f"{path} cannot be trusted: {problem}; {what}", hint)
     return path
 
@@ -274,7 +274,7 @@ def _exported(entry: ModelEntry, conversion: Conversion) -> Path:
     return path
 
 
-def mend(entry: ModelEntry, file: FileEntry) -> tuple[str, Hint | None]:
+def describe_cure(entry: ModelEntry, file: FileEntry) -> tuple[str, Hint | None]:
     """Say what to do about a file that is missing or damaged, and give the hint to it."""
     if any(isinstance(source, BundledSource) for source in file.sources):
         return "install facekeep again (pip install .): the file is part of it", None

@@ -33,8 +33,8 @@ def describe_terms(entries: Sequence[ModelEntry]) -> str:
 def require_allowed(entry: ModelEntry, terms: str) -> None:
     """Make sure that a model may be used.
 
-    Free models and the user's own may be always; ``research`` allows those for research too,
-    ``any`` all, and a name that model.
+    Free models and the user's own are always allowed. ``research`` also allows models for research,
+    ``any`` allows all models, and a name allows that model.
 
     Args:
         entry: The model.

@@ -218,7 +218,7 @@ class Detector(Closing):
         turned = {each.quarters for each in seen if each.turned and not each.upright}
         clear = any(each.clear for each in seen)
         for each in seen:
-            # Beside a clear face, one too small to be told is not worth the time.
+            # Beside a clear face, one too small to be recognized is not worth the time.
             if not each.clear and not (clear and each.face.size < SMALLEST_FACE):
                 turned |= self._tried(image, each)
         hints = [each for each in weak if each.turned]
@@ -241,7 +241,7 @@ class Detector(Closing):
         turns: list[int],
         seen: list[Seen],
     ) -> list[Seen]:
-        """Find faces in the image turned as was told; where none is upright so, in other turns."""
+        """Find faces in the image turned by these quarters, or by others where none is upright."""
         upright = any(each.upright for each in seen)
         shown = self._turned(orienter, image, levels, turns, unclear=not upright)
         if upright or any(each.clear for each in shown):

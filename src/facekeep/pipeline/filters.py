@@ -1,4 +1,4 @@
-"""Gray, blur and deviation of pixels, as OpenCV has them."""
+"""Gray, blur and standard deviation of pixels, with the results of OpenCV."""
 
 from __future__ import annotations
 

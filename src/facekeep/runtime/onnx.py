@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import mmap
-import os
 import threading
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -189,12 +188,15 @@ def _stores_weights_only(model: Path | bytes) -> bool:
     """Tell by the names in it whether a network only stores in 8 bits, and computes in float32."""
     if isinstance(model, bytes):
         return b"DequantizeLinear" in model and b"QuantizeLinear" not in model
-    with model.open("rb") as stream:
-        if not os.fstat(stream.fileno()).st_size:
-            return False
-        with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
+    try:
+        with (
+            model.open("rb") as stream,
+            mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content,
+        ):
             dequantized = content.find(b"DequantizeLinear") >= 0
             return dequantized and content.find(b"QuantizeLinear") < 0
+    except (OSError, ValueError):  # it is empty or cannot be read; ONNX Runtime says so
+        return False
 
 
 def device_statuses() -> list[DeviceStatus]:

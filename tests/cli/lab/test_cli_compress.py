@@ -49,7 +49,7 @@ def test_quantize_fine_tunes_and_prints_before_and_after(cli, people: Path, tmp_
     document = outcome.json
     for side in ("before", "after"):
         assert set(document[side]) >= KEYS
-    assert document["steps"][0]["message"].endswith("quantization-aware training for 2 steps")
+    assert document["steps"][0]["told"].endswith("quantization-aware training for 2 steps")
     assert document["after"]["bytes"] < document["before"]["bytes"]
 
 

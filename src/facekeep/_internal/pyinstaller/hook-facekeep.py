@@ -1,6 +1,7 @@
 """What a program that PyInstaller freezes needs of facekeep: the catalog, the weights, all modules.
 
-PyInstaller finds modules by the imports in them; facekeep loads most of its own by name, late.
+PyInstaller finds modules by import statements; facekeep imports most of its own by name, when they
+are needed.
 """
 
 from PyInstaller.utils.hooks import collect_data_files, collect_submodules, copy_metadata

@@ -16,7 +16,7 @@ app = group()
 @command(
     app,
     "align",
-    uses=("detector", "refiner", "min_face", "threads"),
+    uses=("detector", "refiner", "terms", "min_face", "threads"),
     examples=["facekeep align photos/ --out people/"],
 )
 @argument("photos", type=PATH, metavar="DIR", help="A folder that holds a folder for each person.")
@@ -37,6 +37,7 @@ def align(run: Run, photos: Path, out: Path, size: int) -> ExitStatus:
     them before you train: a crop of the wrong person teaches the wrong thing.
     """
     from facekeep.errors import InputError
+    from facekeep.factory import require_terms
     from facekeep.lab.datasets import read_person_folder
     from facekeep.lab.train.photos import crop_people
     from facekeep.pipeline.detect import Detector
@@ -46,6 +47,7 @@ def align(run: Run, photos: Path, out: Path, size: int) -> ExitStatus:
         raise InputError(f"{out} lies in {photos}, whose folders are people; choose another folder")
     data = read_person_folder(photos)
     settings = run.settings
+    require_terms(settings)
     with (
         Detector(
             settings.detector,

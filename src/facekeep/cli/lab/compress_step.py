@@ -144,7 +144,7 @@ def print_step(run: Run, record: StepRecord) -> None:
 
 def print_result(run: Run, result: ChainResult) -> None:
     """Print what was registered; with --json the whole result."""
-    from facekeep.lab.compress.report import HEADERS, format_row, list_remarks
+    from facekeep.lab.compress.report import HEADERS, format_row, list_chain_remarks
 
     if run.json:
         run.emit(result.to_dict())
@@ -152,5 +152,5 @@ def print_result(run: Run, result: ChainResult) -> None:
     if len(result.profiles) > 2:
         rows = [format_row(profile.name, profile) for profile in result.profiles]
         run.table(["model", *HEADERS], rows)
-    for remark in list_remarks(result):
+    for remark in list_chain_remarks(result):
         run.say(remark)

@@ -12,7 +12,7 @@ import click
 from facekeep.cli.command import Run
 from facekeep.cli.completion import model_names
 from facekeep.cli.lab.evaluate_protocol import (
-    check_targets,
+    check_report_targets,
     command_line,
     report_option,
     write_figures,
@@ -100,7 +100,7 @@ def detect(
     from facekeep.lab.datasets.training_set import open_source
     from facekeep.lab.evaluate.detection import MosaicSet, compare_detectors
 
-    check_targets(report, out)
+    check_report_targets(report, out)
     mosaics = MosaicSet(
         _open_photos(photos, holdout, seed), _parse_sizes(sizes), seed=seed, hard=hard
     )

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Experiment",
     "aligned_option",
-    "check_targets",
+    "check_report_targets",
     "command_line",
     "conditions_option",
     "protocol",
@@ -150,7 +150,7 @@ def protocol(
         @wraps(read)
         def evaluate(run: Run, **values: Any) -> None:
             choices = _Choices(**{str(each.name): values.pop(each.name) for each in _SHARED})
-            check_targets(choices.report, choices.out)
+            check_report_targets(choices.report, choices.out)
             _evaluate(run, name, choices, lambda: read(run, **values), command_line())
 
         command(app, name, uses=USES, examples=examples, options=_SHARED)(evaluate)
@@ -159,7 +159,7 @@ def protocol(
     return decorate
 
 
-def check_targets(report: Path | None, out: Path | None) -> None:
+def check_report_targets(report: Path | None, out: Path | None) -> None:
     """Refuse a report and figures that cannot be written before there is anything to write."""
     from facekeep._internal.files import printable
 

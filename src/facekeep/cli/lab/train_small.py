@@ -264,7 +264,7 @@ def _describe_orienter(summary: dict[str, Any]) -> str:
     wrong, angle = 100 * summary["holdout_wrong"], summary["holdout_angle"]
     return (
         f"saw {summary['crops_seen']:,} crops; of damaged crops of people kept out {wrong:.2f} %"
-        f" are told wrong by more than 45 degrees, half of them by less than {angle:.1f}"
+        f" are wrong by more than 45 degrees, half of them by less than {angle:.1f}"
     )
 
 

@@ -95,7 +95,7 @@ def _make_file(setup: Callable[[sqlite3.Connection], None]) -> bytes:
             connection.execute(pragma)
         with _transaction(connection, "IMMEDIATE", 0):
             connection.execute(f"PRAGMA application_id = {schema.APPLICATION_ID}")
-            schema.migrate(connection)
+            schema.upgrade_schema(connection)
             setup(connection)
         (line,) = connection.execute("PRAGMA integrity_check").fetchone()
         if line != "ok":
@@ -342,7 +342,7 @@ class Database(Forking):
         """
         with self.write() as connection:
             if self.version < schema.VERSION:
-                schema.migrate(connection)
+                schema.upgrade_schema(connection)
                 finish(connection)
         with self._read_lock:
             self._compare_schema(self._read_connection())

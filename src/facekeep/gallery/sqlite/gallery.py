@@ -25,7 +25,7 @@ from facekeep.gallery.sqlite.name_index import NameIndex
 from facekeep.gallery.sqlite.row_parser import require_well_formed
 from facekeep.gallery.sqlite.session import (
     GallerySession,
-    open_gallery,
+    open_gallery_session,
     require_file,
     require_space,
 )
@@ -103,7 +103,9 @@ class Gallery(Closing):
         """
         file = resolve_path(path)
         require_file(file, space, key, create=create)
-        return cls(open_gallery(file, space, key, read_only=read_only, busy_timeout=busy_timeout))
+        return cls(
+            open_gallery_session(file, space, key, read_only=read_only, busy_timeout=busy_timeout)
+        )
 
     def close(self) -> None:
         """Close the file and forget the vectors; doing it twice does no harm."""

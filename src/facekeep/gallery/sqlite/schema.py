@@ -23,8 +23,8 @@ __all__ = [
     "PAGE_SIZE",
     "VERSION",
     "compare_schema",
-    "migrate",
     "require_sqlite",
+    "upgrade_schema",
 ]
 
 APPLICATION_ID = 0x464B474C
@@ -130,7 +130,7 @@ def require_sqlite() -> None:
         )
 
 
-def migrate(connection: sqlite3.Connection) -> None:
+def upgrade_schema(connection: sqlite3.Connection) -> None:
     """Bring the schema up to date; call it inside a write transaction."""
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     for step in MIGRATIONS[version:]:

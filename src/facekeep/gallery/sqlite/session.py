@@ -31,7 +31,7 @@ from facekeep.gallery.sqlite.index.index_file import IndexFile
 from facekeep.gallery.sqlite.repository import Meta, Repository, read_meta, write_meta
 from facekeep.gallery.types import Space
 
-__all__ = ["GallerySession", "open_gallery", "require_file", "require_space"]
+__all__ = ["GallerySession", "open_gallery_session", "require_file", "require_space"]
 
 _log = logging.getLogger(__name__)
 
@@ -229,7 +229,7 @@ class GallerySession:
                 _log.warning("an erasure is still unfinished: %s", error)
 
 
-def open_gallery(
+def open_gallery_session(
     file: Path, space: Space | None, key: Key | None, *, read_only: bool, busy_timeout: float
 ) -> GallerySession:
     """Open a gallery that exists; see ``Gallery.open``."""

@@ -27,7 +27,7 @@ __all__ = [
     "draw_tradeoff",
     "find_pareto_front",
     "format_row",
-    "list_remarks",
+    "list_chain_remarks",
     "write_chain_report",
 ]
 
@@ -75,7 +75,7 @@ def format_row(name: str, profile: NetworkProfile) -> list[str]:
     ]
 
 
-def list_remarks(result: ChainResult) -> Iterator[str]:
+def list_chain_remarks(result: ChainResult) -> Iterator[str]:
     """Say what was not measured and how to measure it, and whether the new model can decide."""
     found, entry = result.after.accuracy, result.entry
     if found.cosine is None:
@@ -129,7 +129,7 @@ def write_chain_report(folder: Path, result: ChainResult, command: str) -> Path:
         f'<p class="sub">{escape(" → ".join(each.step.kind for each in result.steps))}</p>',
         "<h2>Figures</h2>",
         format_figures([Table("", ("model", *HEADERS), rows)]),
-        *(f"<p>{escape(printable(remark))}.</p>" for remark in list_remarks(result)),
+        *(f"<p>{escape(printable(remark))}.</p>" for remark in list_chain_remarks(result)),
         f"<p>{escape(_METHOD)}</p>",
         *map(format_picture, pictures),
         "<h2>Steps</h2>",

@@ -35,7 +35,7 @@ OPERATING_KEYS: Final = (
 """What JSON shows of an operating point of verification."""
 
 NEAREST_KEYS: Final = ("tar", "threshold", "fmr")
-"""What JSON shows of an operating point of IJB as it is commonly told."""
+"""What JSON shows of an operating point of IJB as results on it are commonly reported."""
 
 _SEARCH_KEYS: Final = (
     *("fnir", "low", "high", "threshold", "fpir", "fpir_low", "fpir_high"),

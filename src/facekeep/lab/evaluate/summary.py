@@ -90,7 +90,7 @@ _CONDITION: Final = (
 _SEARCH: Final = ("threshold", "FPIR measured", "FNIR", "95 % interval", "supported")
 _RANKS: Final = (1, 5, 10)
 _STATED: Final = "At the thresholds of the model's catalog entry:"
-_NEAREST: Final = "As results on IJB are commonly told, at the FMR nearest to the target:"
+_NEAREST: Final = "As results on IJB are commonly reported, at the FMR nearest to the target:"
 
 
 def list_tables(results: Sequence[Result]) -> Iterator[Table]:

@@ -147,7 +147,7 @@ _LOWEST: Final = -1.5  # below every cosine
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NearestPoint:
-    """TAR as results on IJB are commonly told: at the point of the ROC nearest to the target FMR.
+    """TAR as it is commonly reported for IJB: at the point of the ROC nearest to the target FMR.
 
     Attributes:
         fmr: The target.
@@ -168,7 +168,7 @@ class TemplateVerification:
 
     Attributes:
         strict: TAR at the FMRs, strictly at or below, with intervals.
-        nearest: TAR as it is commonly told; it may be higher.
+        nearest: TAR as it is commonly reported; it may be higher.
         templates: How many templates there are.
         failed: How many of them are zeros: none of their images was acquired.
         people: How many people the compared templates show: templates that mated pairs link are of

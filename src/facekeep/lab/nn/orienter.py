@@ -1,4 +1,4 @@
-"""A network that tells how far a face is turned in its crop: 64 x 64 pixels, 47,000 numbers."""
+"""A network that measures how far a face is turned in its crop: 64 x 64 pixels, 47,000 numbers."""
 
 from __future__ import annotations
 

@@ -132,7 +132,7 @@ def test_a_run_yields_a_network_with_a_name(cli, photos: Path, tmp_path: Path, h
         assert crops.pixels.shape == (0, 64, 64, 3)
     done = cli("train", "orienter", "--resume", "--out", folder, "--threads", "1")
     assert done.status == 0, done.err
-    assert "are told wrong by more than 45 degrees" in done.out
+    assert "are wrong by more than 45 degrees" in done.out
 
 
 @pytest.mark.slow

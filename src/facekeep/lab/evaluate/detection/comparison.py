@@ -71,7 +71,7 @@ def compare_detectors(
         mosaics: The mosaics.
         detectors: The detectors; times are given as multiples of the first one's.
         data: What results call the photos.
-        scenes: Photos without annotations: only how much is reported there can be told.
+        scenes: Photos without annotations: only the number of boxes reported there is measured.
         progress: Called after each mosaic and each scene.
 
     Returns:

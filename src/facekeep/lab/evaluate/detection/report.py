@@ -43,7 +43,7 @@ _LANDMARKS: Final = (
     "The share of the faces whose five landmarks are off by no more than so much on average. A line"
     " further to the left is better; dashed: as detected, whole: refined."
 )
-_FARTHEST: Final = 0.4  # distances of the eyes; beyond nothing can be told apart
+_FARTHEST: Final = 0.4  # distances of the eyes; beyond it curves are not drawn
 
 
 def write_detection_report(folder: Path, results: Sequence[DetectionResult], command: str) -> Path:

@@ -13,7 +13,7 @@ __all__ = ["DetectorRecipe"]
 
 
 class DetectorRecipe(SmallRecipe, frozen=True, kw_only=True):
-    """How a detector is trained; see `SmallRecipe` for what is not told here.
+    """How a detector is trained; see `SmallRecipe` for the other attributes.
 
     Attributes:
         scenes: A tar of photos that nobody annotated: backgrounds, and faces for the teacher.

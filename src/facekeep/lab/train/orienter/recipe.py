@@ -8,7 +8,7 @@ __all__ = ["OrienterRecipe"]
 
 
 class OrienterRecipe(SmallRecipe, frozen=True, kw_only=True):
-    """How an orienter is trained; see `SmallRecipe` for what is not told here.
+    """How an orienter is trained; see `SmallRecipe` for the other attributes.
 
     Attributes:
         data: Upright photos of faces, one a person, as `open_source` takes them.

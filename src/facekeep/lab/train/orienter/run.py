@@ -44,7 +44,7 @@ class OrienterTrainer(SmallTrainer[FaceOrienter, OrienterRecipe]):
     measured = (WRONG, ANGLE)
     panels = {  # noqa: RUF012 - never changed
         "loss": {"loss": "training"},
-        "told wrong": {WRONG: "people kept out"},
+        "wrong by more than 45 degrees": {WRONG: "people kept out"},
         "error, degrees": {ANGLE: "people kept out"},
         "learning rate": {"lr": "rate"},
     }
