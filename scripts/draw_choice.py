@@ -38,15 +38,16 @@ def draw(models: list[dict[str, Any]]) -> str:
     step = next(each for each in (1, 2, 5, 10, 20, 50, 100) if most / each <= 10)
     for tick in range(0, int(most) + 1, step):
         parts.append(_text(across(tick), _HEIGHT - _BOTTOM + 18, str(tick), "middle"))
-    before = (0.0, 0.0)
+    before, below = (0.0, 0.0), False
     for each in sorted(models, key=lambda model: model["seconds"]):
         x, y = across(1e3 * each["seconds"]), down(each["lfw"])
         radius = (each["memory"] / 1e6) ** 0.5
         color = _COLORS[each["terms"]]
         parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius:.1f}" fill="{color}"/>')
         close = x - before[0] < 90 and abs(y - before[1]) < 20
+        below = close and not below  # names of neighbors in turns, so that none covers another
         parts.append(
-            _text(x, y + (radius + 14 if close else -radius - 4), each["name"], "middle", color)
+            _text(x, y + (radius + 14 if below else -radius - 4), each["name"], "middle", color)
         )
         before = (x, y)
     for number, (word, color) in enumerate(_COLORS.items()):

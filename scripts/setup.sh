@@ -21,7 +21,7 @@ if ! "$python" -c 'import ensurepip' 2>/dev/null; then
 fi
 
 case $extra in
-    demo) size="about 0.7 GB" ;;
+    demo) size="about 0.6 GB" ;;
     dev) size="about 2.2 GB, most of it PyTorch" ;;
     *) size="about 0.5 GB" ;;
 esac

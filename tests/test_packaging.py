@@ -83,6 +83,7 @@ def test_the_container_file_copies_what_is_there_and_runs_as_a_user() -> None:
     user = next(i for i, line in enumerate(last) if line.startswith("USER"))
     assert last[user].split()[1] not in ("root", "0")
     assert not any(line.startswith(("RUN", "COPY")) for line in last[user:])
+    assert any("HOME=/tmp" in line for line in last), "whoever runs it, as --user says, can write"
     assert last[-2] == 'ENTRYPOINT ["facekeep"]'
 
 

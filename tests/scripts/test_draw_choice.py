@@ -22,3 +22,22 @@ def test_the_more_accurate_is_higher_and_the_slower_further_right() -> None:
     assert float(slow.attrib["cy"]) < float(fast.attrib["cy"])
     texts = [each.text for each in root.iter(f"{SVG}text")]
     assert {"slow&good", "fast", "● free"} <= set(texts)
+
+
+def test_names_of_neighbors_do_not_cover_each_other() -> None:
+    facts = {"memory": 50_000_000, "terms": "free"}
+    names = ("espressif-mfn", "intel-0095", "espressif-mbf")
+    models = [
+        {**facts, "name": name, "seconds": seconds, "lfw": lfw}
+        for name, seconds, lfw in zip(
+            names, (0.009, 0.0127, 0.0141), (99.4, 99.5, 99.55), strict=True
+        )
+    ]
+    models.append({**facts, "name": "sface", "seconds": 0.0195, "lfw": 98.1})
+    texts = ElementTree.fromstring(DRAW(models)).iter(f"{SVG}text")
+    places = [
+        (float(each.attrib["x"]), float(each.attrib["y"])) for each in texts if each.text in names
+    ]
+    for at, (x, y) in enumerate(places):
+        for other_x, other_y in places[:at]:
+            assert abs(x - other_x) > 80 or abs(y - other_y) > 12
