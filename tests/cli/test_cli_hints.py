@@ -93,7 +93,9 @@ def test_every_hint_of_the_library_is_a_text_or_an_option(known):
             if not isinstance(node, ast.Call):
                 continue
             called = getattr(node.func, "id", "")
-            place = {"Hint": 0, "UnusableError": 1}.get(called, 1 if called in kinds else None)
+            place = {"Hint": 0, "UnusableIndexError": 1, "UnusableCacheError": 1}.get(
+                called, 1 if called in kinds else None
+            )
             if place is not None and len(node.args) > place:
                 key = node.args[place]
                 if isinstance(key, ast.Constant):

@@ -121,7 +121,7 @@ sys.path.insert(0, sys.argv[2])
 import pytest
 from gallery_kit import SPACE, search_by_codes, units
 from facekeep.gallery import Gallery
-from facekeep.gallery.sqlite.index.block_file import BlockFile, UnusableError
+from facekeep.gallery.sqlite.index.block_file import BlockFile, UnusableIndexError
 patch = pytest.MonkeyPatch()
 search_by_codes(patch)
 for module in ("blocks", "block_file", "index_file"):

@@ -142,7 +142,7 @@ def open_cache_file(path: Path, key: Key | None) -> tuple[sqlite3.Connection, Ci
     """Open or create the cache; a damaged one, or a plain one where there is a key, is replaced.
 
     Raises:
-        UnusableError: It is of another version or program, or encrypted with another key.
+        UnusableCacheError: It is of another version or program, or encrypted with another key.
         sqlite3.Error: It cannot be used.
         OSError: It cannot be created.
     """
@@ -219,7 +219,7 @@ def _claim(path: Path) -> None:
     """Create the file, or make sure that it is ours, before SQLite opens it by its name.
 
     Raises:
-        UnusableError: It is another program's, or a link.
+        UnusableCacheError: It is another program's, or a link.
         OSError: It cannot be created or read.
     """
     private_folder(path.parent)

@@ -190,7 +190,7 @@ def _stores_weights_only(model: Path | bytes) -> bool:
         return b"DequantizeLinear" in model and b"QuantizeLinear" not in model
     try:
         with (
-            model.open("rb") as stream,
+            Path(model).open("rb") as stream,
             mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content,
         ):
             dequantized = content.find(b"DequantizeLinear") >= 0

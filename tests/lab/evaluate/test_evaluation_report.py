@@ -299,8 +299,8 @@ def test_the_first_picture_ever_says_nothing(tmp_path: Path) -> None:
     code = (
         "import threading; real = threading.Timer;"
         "threading.Timer = lambda _, function: real(0, function);"
-        "from facekeep.lab.evaluate.plots import encode_png, styled_figure\n"
-        "with styled_figure() as figure: encode_png(figure)"
+        "from facekeep.lab.evaluate.plots import encode_figure, styled_figure\n"
+        "with styled_figure() as figure: encode_figure(figure)"
     )
     environment = os.environ | {"MPLCONFIGDIR": str(tmp_path)}
     command = [sys.executable, "-c", code]

@@ -98,7 +98,7 @@ class BlockFile:
 
     @property
     def header(self) -> bytes:
-        """What the owner wrote down; UnusableError where the file is none of ours, or begun."""
+        """What the owner wrote down; UnusableIndexError if the file is not ours, or only begun."""
         page = os.pread(self._handle, _PAGE, 0)
         if not any(page[: len(_MAGIC)]):
             raise UnusableIndexError("it is being made or taken away")
@@ -117,7 +117,7 @@ class BlockFile:
         """Return the blocks, whose vectors stay in the file.
 
         Raises:
-            UnusableError: The file is damaged, or being overwritten.
+            UnusableIndexError: The file is damaged, or being overwritten.
         """
         size = self._size()
         try:

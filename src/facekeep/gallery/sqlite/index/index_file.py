@@ -57,7 +57,7 @@ class IndexFile:
         """Return the blocks of the file; none where there is no file.
 
         Raises:
-            UnusableError: It cannot be used, or is being made.
+            UnusableIndexError: It cannot be used, or is being made.
             OSError: It cannot be read.
         """
         try:
