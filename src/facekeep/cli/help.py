@@ -36,8 +36,8 @@ PANELS: Final = {
 _SENTENCE: Final = 400
 """Letters of a first sentence; a longer one would be cut off."""
 
-_BRITISH: Final = {"colour": "color", "licence": "license"}
-"""Spellings of options that are understood but not shown."""
+_FORMER_NAMES: Final = {"colour": "color", "licence": "license", "heal": "fine-tune"}
+"""Names of options that are understood but not shown."""
 
 
 class _GroupedHelp(click.Command):
@@ -55,7 +55,7 @@ class _GroupedHelp(click.Command):
         context = {
             "help_option_names": ["-h", "--help"],
             "show_default": True,
-            "token_normalize_func": lambda word: _BRITISH.get(word, word),
+            "token_normalize_func": lambda word: _FORMER_NAMES.get(word, word),
         }
         # The backspace keeps the lines as they are.
         epilog = "\n".join(["\b", "Examples:", *(f"  {line}" for line in examples)])

@@ -43,7 +43,7 @@ def test_quantize_prints_before_and_after(cli, tiny: ModelEntry, people: Path) -
 def test_quantize_fine_tunes_and_prints_before_and_after(cli, people: Path, tmp_path: Path) -> None:
     save_checkpoint(create_model("edgeface-xxs", input_size=32, layer_scale=0.5), tmp_path / "m.pt")
     import_model(tmp_path / "m.pt", "own", arch="edgeface-xxs", input_size=32)
-    words = ["--data", people, "--aligned", "--mode", "dynamic", "--heal", 2, "--batch", 8]
+    words = ["--data", people, "--aligned", "--mode", "dynamic", "--fine-tune", 2, "--batch", 8]
     outcome = cli("compress", "quantize", "own", "--out", "small", *words, "--json")
     assert outcome.status == 0, outcome.err
     document = outcome.json
@@ -54,11 +54,11 @@ def test_quantize_fine_tunes_and_prints_before_and_after(cli, people: Path, tmp_
 
 
 def test_a_foreign_network_cannot_be_fine_tuned(cli, tiny: ModelEntry, people: Path) -> None:
-    words = ["--data", people, "--aligned", "--heal", 2]
+    words = ["--data", people, "--aligned", "--fine-tune", 2]
     outcome = cli("compress", "quantize", "tiny", "--out", "small", *words)
     assert outcome.status == 2
     assert "no EdgeFace that facekeep wrote" in outcome.err
-    assert "or do without (--heal)" in outcome.err
+    assert "or do without (--fine-tune)" in outcome.err
     assert outcome.err.count("\n") == 1
 
 
@@ -80,9 +80,9 @@ def test_without_faces_only_weights_are_rounded_and_that_is_said(cli, tiny: Mode
         (["--target", "mips"], "--target must be one of here"),
         (["--min-cosine", "2"], "--min-cosine must be a number above 0 and below 1, not 2.0"),
         (["--lfw-pairs", "pairs.txt"], "--lfw-images"),
-        (["--mode", "packed", "--heal", "10"], "only static and dynamic can be fine-tuned"),
-        (["--mode", "float16", "--heal", "10"], "only static and dynamic can be fine-tuned"),
-        (["--mode", "dynamic", "--heal", "10"], "--data"),
+        (["--mode", "packed", "--fine-tune", "10"], "only static and dynamic can be fine-tuned"),
+        (["--mode", "float16", "--fine-tune", "10"], "only static and dynamic can be fine-tuned"),
+        (["--mode", "dynamic", "--fine-tune", "10"], "--data"),
         (["--mode", "dynamic", "--skip", "nothing*"], "no layer is called 'nothing*'"),
     ],
 )
@@ -123,7 +123,7 @@ def test_a_foreign_network_cannot_be_reshaped(cli, tiny: ModelEntry) -> None:
     [
         (["prune"], "--macs or --params or --latency or --zeros must say how much is left"),
         (["prune", "--macs", "0.5", "--params", "0.5"], "give only one of them"),
-        (["prune", "--zeros", "0.5", "--heal", "10"], "--zeros cannot be fine-tuned"),
+        (["prune", "--zeros", "0.5", "--fine-tune", "10"], "--zeros cannot be fine-tuned"),
         (["prune", "--macs", "1.7"], "--macs must be a number above 0 and below 1, not 1.7"),
         (["prune", "--latency", "0"], "--latency must be a number above 0 and below 1, not 0.0"),
         (["prune", "--zeros", "3:5"], "--zeros must be a share above 0 and below 1, or 2:4"),
@@ -137,7 +137,7 @@ def test_a_foreign_network_cannot_be_reshaped(cli, tiny: ModelEntry) -> None:
         (["lowrank"], "--gamma or --energy must say how much is left"),
         (["lowrank", "--energy", "2"], "--energy must be a number above 0 and at most 1"),
         (["resize", "--size", "70"], "--size must be a multiple of 16 from 32 to 512, not 70"),
-        (["resize", "--size", "64", "--heal", "10"], "--data"),
+        (["resize", "--size", "64", "--fine-tune", "10"], "--data"),
     ],
 )
 def test_shapes_need_to_be_said(words: list[str], message: str, cli, tiny: ModelEntry) -> None:
@@ -194,7 +194,7 @@ def test_a_recipe_does_its_steps_and_writes_a_report(
         (RECIPE.replace('do = "quantize"', 'do = "shrink"', 1), "step 1: do must be one of prune"),
         (
             RECIPE.replace("dynamic", 'dynamic"\nenergy = "'),
-            "step 2 (quantize): has the unknown key 'energy'; known: heal, batch",
+            "step 2 (quantize): has the unknown key 'energy'; known: fine_tune, batch",
         ),
         (
             RECIPE.replace('quantize"', 'resize"\nsize = 70').replace("mode", "#"),

@@ -45,7 +45,7 @@ from facekeep.runtime import RuntimeOptions, open_session
 
 pytestmark = pytest.mark.slow
 
-OPTIONS = FineTune(heal=12, batch=16, lr=2e-4)
+OPTIONS = FineTune(fine_tune=12, batch=16, lr=2e-4)
 
 
 @pytest.fixture
@@ -84,7 +84,7 @@ def test_fine_tuning_brings_a_network_nearer_to_the_original(faces: Path, tmp_pa
     assert likeness(run(cut, OPTIONS), found) > 0.99999  # it is done
     with pytest.raises(InputError, match="holds the fine-tuning of another network"):
         run(lively(seed=1), OPTIONS)
-    for other in ({"heal": 24}, {"batch": 8}, {"lr": 1e-4}):
+    for other in ({"fine_tune": 24}, {"batch": 8}, {"lr": 1e-4}):
         with pytest.raises(InputError, match=r"with steps 12, batch 16, lr 0\.0002; ask for"):
             run(cut, structs.replace(OPTIONS, **other))
 
@@ -115,7 +115,7 @@ def test_a_stopped_run_goes_on(
 def test_the_original_sees_what_a_smaller_network_cannot(faces: Path, tmp_path: Path) -> None:
     whole = resize(lively(), 48)
     small = resize(whole, SIDE)
-    options = structs.replace(OPTIONS, heal=2)
+    options = structs.replace(OPTIONS, fine_tune=2)
     fine_tune(small, whole, tmp_path / "run", faces, options, threads=1)
     recipe = (tmp_path / "run" / "run" / "recipe.toml").read_text()
     assert 'teacher_sees = "full"' in recipe
@@ -211,7 +211,7 @@ def test_quantization_aware_training_raises_what_a_quantized_network_can_do(
             for name, e in fine.layers.items()
         }
     )
-    options = FineTune(heal=16, batch=16, lr=5e-4)
+    options = FineTune(fine_tune=16, batch=16, lr=5e-4)
 
     def run(quantization: FakeQuantization | None) -> EdgeFace:
         folder = tmp_path / "run"

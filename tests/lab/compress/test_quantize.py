@@ -124,7 +124,7 @@ def test_stopped_training_goes_on(
 
     monkeypatch.setattr(fine_tune, "fine_tune", stopped)
     skip = ("gemm_*", "conv_??*") if mode == "static" else ()  # fewer layers are sooner tried
-    step = Quantize(mode=mode, heal=30, batch=8, min_cosine=0.01, skip=skip)
+    step = Quantize(mode=mode, fine_tune=30, batch=8, min_cosine=0.01, skip=skip)
     with pytest.raises(KeyboardInterrupt):
         run_step(step, model, faces, Evaluator(model, EvaluationData()), tmp_path / "work")
     made = run_step(step, model, faces, Evaluator(model, EvaluationData()), tmp_path / "work")
@@ -139,7 +139,7 @@ def test_stopped_training_goes_on(
 def test_the_network_that_was_trained_is_the_one_quantized(
     model: ModelEntry, faces: FaceSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    step = Quantize(mode="dynamic", heal=1)
+    step = Quantize(mode="dynamic", fine_tune=1)
     made = []
     for trained in (lively(), lively(seed=5)):
         monkeypatch.setattr(fine_tune, "fine_tune", lambda *_, done=trained, **__: done)
@@ -157,7 +157,7 @@ def test_the_bound_is_on_what_quantization_loses_of_the_trained_network(
 ) -> None:
     far = lively(seed=5)
     monkeypatch.setattr(fine_tune, "fine_tune", lambda *_, **__: far)
-    step = Quantize(heal=1, min_cosine=0.99, skip=("gemm_*", "conv_??*"))
+    step = Quantize(fine_tune=1, min_cosine=0.99, skip=("gemm_*", "conv_??*"))
     made = run_step(step, model, faces, Evaluator(model, EvaluationData()), tmp_path)
     assert made.details["spared"] == []
 
@@ -174,28 +174,33 @@ def test_a_great_loss_is_told_with_what_helps(
     made = run_step(
         Quantize(mode="dynamic"), model, None, Evaluator(model, EvaluationData()), tmp_path
     )
-    assert any("1.06 points of TAR" in line and "--heal" in line for line in made.remarks) == warned
+    assert (
+        any("1.06 points of TAR" in line and "--fine-tune" in line for line in made.remarks)
+        == warned
+    )
 
 
 def test_training_says_what_it_lacks(model: ModelEntry, faces: FaceSet, tmp_path: Path) -> None:
     known = Evaluator(model, EvaluationData())
     with pytest.raises(InputError, match="name some"):
-        run_step(Quantize(heal=10), model, None, known, tmp_path)
+        run_step(Quantize(fine_tune=10), model, None, known, tmp_path)
     with pytest.raises(InputError, match="name some"):
-        run_step(Quantize(mode="dynamic", heal=10), model, None, known, tmp_path)
+        run_step(Quantize(mode="dynamic", fine_tune=10), model, None, known, tmp_path)
     raw = read_faces(tmp_path / "people", aligned=False)
     with pytest.raises(InputError, match="aligned face crops"):
-        run_step(Quantize(heal=10), model, raw, known, tmp_path)
+        run_step(Quantize(fine_tune=10), model, raw, known, tmp_path)
     foreign = import_tiny(tmp_path)
     with pytest.raises(ModelError, match="or do without") as caught:
-        run_step(Quantize(heal=10), foreign, faces, Evaluator(foreign, EvaluationData()), tmp_path)
+        run_step(
+            Quantize(fine_tune=10), foreign, faces, Evaluator(foreign, EvaluationData()), tmp_path
+        )
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("mode", ["packed", "float16"])
 def test_networks_that_compute_in_float32_cannot_be_fine_tuned(mode: Any) -> None:
     with pytest.raises(InputError, match="only static and dynamic can be fine-tuned"):
-        Quantize(mode=mode, heal=10)
+        Quantize(mode=mode, fine_tune=10)
 
 
 @pytest.mark.parametrize("first", ["int8", "float16"])

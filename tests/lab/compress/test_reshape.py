@@ -114,15 +114,19 @@ def test_fine_tuning_learns_from_the_original_and_goes_on_where_it_stopped(
         return changed
 
     monkeypatch.setattr(reshape, "fine_tune", fine_tune)
-    step = Resize(size=48, heal=30, batch=8)
+    step = Resize(size=48, fine_tune=30, batch=8)
     with pytest.raises(KeyboardInterrupt):
         run_step(step, model, faces, Evaluator(model, EvaluationData()), tmp_path / "work")
     made = run_step(step, model, faces, Evaluator(model, EvaluationData()), tmp_path / "work")
     assert made.summary == "32 to 48 pixels, fine-tuned for 30 steps"
     assert made.remarks == ()
     first, second = calls
-    assert (first["sizes"], first["folder"], first["data"]) == ((48, SIDE), "healing-1", "people")
-    assert second == {**first, "options": FineTune(heal=30, batch=8, lr=3e-4)}
+    assert (first["sizes"], first["folder"], first["data"]) == (
+        (48, SIDE),
+        "fine-tuning-1",
+        "people",
+    )
+    assert second == {**first, "options": FineTune(fine_tune=30, batch=8, lr=3e-4)}
 
 
 @pytest.mark.slow
@@ -134,18 +138,18 @@ def test_the_rounds_of_pruning_share_the_steps(
     def fine_tune(
         changed: EdgeFace, original: EdgeFace, folder: Path, data: Path, options: FineTune, **_: Any
     ) -> EdgeFace:
-        calls.append((folder.name, options.heal))
+        calls.append((folder.name, options.fine_tune))
         return changed
 
     monkeypatch.setattr(reshape, "fine_tune", fine_tune)
-    step = Prune(params=0.9, rounds=2, heal=40)
+    step = Prune(params=0.9, rounds=2, fine_tune=40)
     run_step(step, model, faces, Evaluator(model, EvaluationData()), tmp_path / "work")
-    assert calls == [("healing-1", 20), ("healing-2", 20)]
+    assert calls == [("fine-tuning-1", 20), ("fine-tuning-2", 20)]
 
 
 @pytest.mark.slow
 def test_fine_tuning_needs_aligned_crops(model: ModelEntry, faces: FaceSet, tmp_path: Path) -> None:
-    step, known = Resize(size=48, heal=10), Evaluator(model, EvaluationData())
+    step, known = Resize(size=48, fine_tune=10), Evaluator(model, EvaluationData())
     with pytest.raises(InputError, match="name some"):
         run_step(step, model, None, known, tmp_path)
     raw = read_faces(tmp_path / "people", aligned=False)

@@ -20,8 +20,8 @@ app = group(
     ],
 )
 
-_heal_option = click.option(
-    "--heal",
+_fine_tune_option = click.option(
+    "--fine-tune",
     type=click.IntRange(0),
     default=0,
     metavar="STEPS",
@@ -48,7 +48,7 @@ def _rate_option(default: float) -> Decorator:
         "facekeep compress quantize edgeface-xs-q --out xs-int8 --data faces.tar --aligned --json",
         "facekeep compress quantize edgeface-xs-q --out xs-int8 --data faces/ --eval-data people/",
         "facekeep compress quantize edgeface-xs-q --out xs-int8 --data faces.tar --aligned"
-        " --heal 300",
+        " --fine-tune 300",
     ],
 )
 @click.option(
@@ -89,7 +89,7 @@ def _rate_option(default: float) -> Decorator:
     help="Where it will run: here, vnni, avx2 (x86 without VNNI: 7-bit weights) or arm.",
 )
 @click.option(
-    "--heal",
+    "--fine-tune",
     type=click.IntRange(0),
     default=0,
     metavar="STEPS",
@@ -102,7 +102,7 @@ def quantize() -> None:
     """Compute a network in 8 bits, or store it in fewer, and register the result.
 
     The most sensitive layers stay float32 until the loss is within the bounds; their weights are
-    still stored in 8 bits. Where too much is lost, --heal does quantization-aware training.
+    still stored in 8 bits. Where too much is lost, --fine-tune does quantization-aware training.
     """
 
 
@@ -154,7 +154,7 @@ def quantize() -> None:
     metavar="N",
     help="Number of rounds of cutting and fine-tuning.",
 )
-@_heal_option
+@_fine_tune_option
 @_batch_option
 @_rate_option(1.5e-4)
 def prune() -> None:
@@ -192,7 +192,7 @@ def prune() -> None:
     metavar="N",
     help="Make all ranks multiples of this number.",
 )
-@_heal_option
+@_fine_tune_option
 @_batch_option
 @_rate_option(1.5e-4)
 def lowrank() -> None:
@@ -206,7 +206,7 @@ def lowrank() -> None:
     app,
     examples=[
         "facekeep compress resize edgeface-xs-q --out xs-64 --size 64 --data faces.tar --aligned"
-        " --heal 1000",
+        " --fine-tune 1000",
     ],
 )
 @click.option(
@@ -216,13 +216,13 @@ def lowrank() -> None:
     metavar="PIXELS",
     help="Side of the crops, in pixels: 96, 80 or 64.",
 )
-@_heal_option
+@_fine_tune_option
 @_batch_option
 @_rate_option(3e-4)
 def resize() -> None:
     """Make a network take smaller crops, and register the result.
 
-    Its embeddings get much worse until it is fine-tuned: give --heal.
+    Its embeddings get much worse until it is fine-tuned: give --fine-tune.
     """
 
 

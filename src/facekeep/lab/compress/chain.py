@@ -192,7 +192,7 @@ def run_step(
         FacekeepError: It cannot be done.
         KeyboardInterrupt: It was stopped, and can go on.
     """
-    if step.heal or not isinstance(step, Quantize):
+    if step.fine_tune or not isinstance(step, Quantize):
         _require_pytorch()
     if isinstance(step, Quantize):
         return quantize_model(model, step, faces, evaluator, folder)

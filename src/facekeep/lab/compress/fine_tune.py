@@ -90,7 +90,7 @@ def fine_tune(
         KeyboardInterrupt: The run was stopped; the same call goes on with it.
     """
     folder = folder.absolute()  # a recipe's relative paths begin at its own folder
-    asked = {"steps": options.heal, "batch": options.batch, "lr": options.lr}
+    asked = {"steps": options.fine_tune, "batch": options.batch, "lr": options.lr}
     resume = (folder / _RUN / RECIPE).is_file()
     if resume:
         recipe = _resume_recipe(folder, network, quantization, asked)
@@ -221,7 +221,7 @@ def train_quantization_aware(
     try:
         network = read_network(model)
     except ModelError as error:
-        raise ModelError(f"it cannot be fine-tuned: {error}; or do without", "heal") from error
+        raise ModelError(f"it cannot be fine-tuned: {error}; or do without", "fine_tune") from error
     source = export_bytes(network)
     if quantize is None:
         skip = match_layers(list_layers(fold_constants(source)), options.skip)
@@ -231,7 +231,7 @@ def train_quantization_aware(
     trained = fine_tune(
         network,
         network,
-        folder / "healing",
+        folder / "fine-tuning",
         data,
         options,
         quantization=quantization,

@@ -39,12 +39,12 @@ class FineTune(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, ta
     """Fine-tuning of a changed network, so that it embeds faces like the original again.
 
     Attributes:
-        heal: The number of training steps; 0 for no fine-tuning.
+        fine_tune: The number of training steps; 0 for no fine-tuning.
         batch: Faces in a step.
         lr: The highest learning rate.
     """
 
-    heal: Annotated[int, Meta(ge=0, title="a number of steps, 0 for none")] = 0
+    fine_tune: Annotated[int, Meta(ge=0, title="a number of steps, 0 for none")] = 0
     batch: Annotated[int, Meta(ge=2)] = 64
     lr: _Rate = 1.5e-4
 
@@ -82,7 +82,7 @@ class Quantize(FineTune, tag="quantize", frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         FineTune.__post_init__(self)
-        if self.heal and self.mode in ("float16", "packed"):
+        if self.fine_tune and self.mode in ("float16", "packed"):
             raise OptionError(
                 ["mode"],
                 f"{self.mode} computes in float32, so that fine-tuning changes nothing;"
@@ -120,7 +120,7 @@ class Prune(FineTune, tag="prune", frozen=True, kw_only=True):
         if self.zeros is not None and not _is_share(self.zeros):
             problem = f"must be a share above 0 and below 1, or 2:4, not {self.zeros!r}"
             raise OptionError(["zeros"], problem)
-        if self.zeros is not None and self.heal:
+        if self.zeros is not None and self.fine_tune:
             raise OptionError(["zeros"], "cannot be fine-tuned: training would fill the zeros")
 
 
@@ -220,6 +220,8 @@ def _read_step(table: object, shown: str) -> Step:
     kind = table.get("do") if isinstance(table, dict) else None
     if not isinstance(table, dict) or kind not in list(STEPS):
         raise ConfigError(f"{shown}: do must be one of {', '.join(STEPS)}")
+    if "heal" in table:  # its name in older recipes
+        table = {"fine_tune": table["heal"]} | {k: v for k, v in table.items() if k != "heal"}
     return convert_table(_wrap_texts(table), STEPS[kind], f"{shown} ({kind})", ConfigError)
 
 

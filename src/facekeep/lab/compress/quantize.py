@@ -54,7 +54,7 @@ _NAMED: Final = 6
 _LARGE_LOSS: Final = 0.3  # points of TAR
 _FINE_TUNE: Final = (
     "{:.2f} points of TAR are lost: quantization-aware training may win some of them back, for an"
-    " EdgeFace network and with aligned --data: --heal STEPS"
+    " EdgeFace network and with aligned --data: --fine-tune STEPS"
 )
 _SEVEN_BITS: Final = (
     "weights are quantized to 7 bits: on x86 processors without VNNI sums of 8-bit products"
@@ -90,7 +90,7 @@ def quantize_model(
     """
     if model.runtime != "onnxruntime":
         raise InputError(f"model {model.name!r} is not an ONNX network; only those are quantized")
-    mode: Mode = options.mode or ("packed" if faces is None and not options.heal else "static")
+    mode: Mode = options.mode or ("packed" if faces is None and not options.fine_tune else "static")
     if mode in ("packed", "float16"):
         return _store_weights(locate(model).read_bytes(), mode, chosen=options.mode is not None)
     if mode == "static" and (faces is None or len(faces.samples) < MIN_CALIBRATION_FACES):
@@ -102,7 +102,7 @@ def quantize_model(
     reduce_range = saturates(options.target)
     calibration = faces if mode == "static" else None
     source = locate(model).read_bytes()
-    if options.heal:
+    if options.fine_tune:
         source = _train(model, options, faces, calibration, evaluator, folder, reduce_range)
     if calibration is None:
         result = _compute_dynamic(source, options.skip, reduce_range)
@@ -110,8 +110,8 @@ def quantize_model(
         mixed = _MixedPrecision(model, source, options, evaluator, reduce_range=reduce_range)
         result = mixed.quantize(calibration)
     remarks = (_SEVEN_BITS,) * reduce_range + result.remarks
-    if options.heal:
-        summary = f"{result.summary}, quantization-aware training for {options.heal} steps"
+    if options.fine_tune:
+        summary = f"{result.summary}, quantization-aware training for {options.fine_tune} steps"
         return replace(result, summary=summary, remarks=remarks)
     loss = evaluator.tar_loss(result.content, model)
     if loss is not None and loss > _LARGE_LOSS:

@@ -30,7 +30,7 @@ from facekeep.runtime import RuntimeOptions
 __all__ = ["reshape_model"]
 
 _NOT_FINE_TUNED: Final = (
-    "not fine-tuned: --heal 1000 trains it for 1000 steps to embed like the original again"
+    "not fine-tuned: --fine-tune 1000 trains it for 1000 steps to embed like the original again"
 )
 _NO_FASTER: Final = "the file is smaller, but no faster: runtimes compute with zeros as with others"
 
@@ -75,7 +75,7 @@ class _Job:
         evaluator: Evaluator,
         folder: Path,
     ) -> None:
-        self._data = require_aligned_data(faces) if step.heal else None
+        self._data = require_aligned_data(faces) if step.fine_tune else None
         self._network = read_network(model)
         self._model, self._step, self._faces = model, step, faces
         self._evaluator, self._folder = evaluator, folder
@@ -99,7 +99,7 @@ class _Job:
                 kinds=cast("tuple[CutKind, ...]", step.kinds),
                 multiple=step.multiple,
                 rounds=step.rounds,
-                fine_tune=self._fine_tune if step.heal else None,
+                fine_tune=self._fine_tune if step.fine_tune else None,
                 progress=advance,
             )
         summary = f"{100 * keep:.0f} % of the {name} left, by {by}"
@@ -138,11 +138,11 @@ class _Job:
 
     def _store(self, network: EdgeFace, summary: str, details: dict[str, Any]) -> StepResult:
         """Store a network in the number format of the model."""
-        heal = self._step.heal
+        steps = self._step.fine_tune
         return StepResult(
             pack_weights(export_bytes(network), _find_numbers(self._model)),
-            f"{summary}, fine-tuned for {heal} steps" if heal else summary,
-            () if heal else (_NOT_FINE_TUNED,),
+            f"{summary}, fine-tuned for {steps} steps" if steps else summary,
+            () if steps else (_NOT_FINE_TUNED,),
             details,
             params=sum(weight.numel() for weight in network.parameters()),
             input_size=network.input_size,
@@ -157,9 +157,9 @@ class _Job:
         return fine_tune(
             network,
             read_network(evaluator.original),
-            self._folder / f"healing-{part}",
+            self._folder / f"fine-tuning-{part}",
             self._data,
-            FineTune(heal=max(1, step.heal // rounds), batch=step.batch, lr=step.lr),
+            FineTune(fine_tune=max(1, step.fine_tune // rounds), batch=step.batch, lr=step.lr),
             threads=evaluator.data.threads,
             watch=evaluator.watch,
         )

@@ -94,7 +94,7 @@ def read_fake_quantization(path: Path) -> FakeQuantization:
         raise InputError(
             f"{printable(path)} does not say what is rounded: give the file that fine-tuning by"
             " quantization wrote",
-            "heal_writes_rounding",
+            "fine_tune_writes_rounding",
         ) from error
 
 

@@ -196,7 +196,7 @@ class Recipe:
         Path | None,
         about(
             "Train with numbers rounded to 8 bits as this file says; facekeep compress"
-            " quantize --heal writes it. Needs fp32.",
+            " quantize --fine-tune writes it. Needs fp32.",
             metavar="FILE",
             default="none are rounded",
             expects="a path of a file",
