@@ -42,8 +42,10 @@ if TYPE_CHECKING:
     from facekeep.draw import annotate, contact_sheet
     from facekeep.engine import FaceEngine
     from facekeep.errors import (
+        CameraError,
         ConfigError,
         DependencyError,
+        EventLogError,
         ExportInvalid,
         ExportKeyMissing,
         FacekeepError,
@@ -71,6 +73,7 @@ if TYPE_CHECKING:
         StorageFull,
         TemplateTampered,
     )
+    from facekeep.events.event import Event
     from facekeep.factory import open_engine
     from facekeep.gallery import Consent, Gallery, NewTemplate, Person, Space, load_key
     from facekeep.gallery.store import GalleryStore
@@ -90,6 +93,7 @@ if TYPE_CHECKING:
         Face,
         FaceDetector,
         FaceEmbedder,
+        Observation,
         Quality,
         Threshold,
         Verification,
@@ -117,8 +121,10 @@ _MODULES = {
     ),
     "engine": ("FaceEngine",),
     "errors": (
+        "CameraError",
         "ConfigError",
         "DependencyError",
+        "EventLogError",
         "ExportInvalid",
         "ExportKeyMissing",
         "FacekeepError",
@@ -146,6 +152,7 @@ _MODULES = {
         "StorageFull",
         "TemplateTampered",
     ),
+    "events.event": ("Event",),
     "factory": ("open_engine",),
     "gallery": (
         "Consent",
@@ -192,6 +199,7 @@ _MODULES = {
         "Face",
         "FaceDetector",
         "FaceEmbedder",
+        "Observation",
         "Quality",
         "Threshold",
         "Verification",
@@ -201,6 +209,7 @@ _MODULE_OF = {name: module for module, names in _MODULES.items() for name in nam
 
 __all__ = [
     "Calibrated",
+    "CameraError",
     "Candidate",
     "Check",
     "ConfigError",
@@ -210,6 +219,8 @@ __all__ = [
     "Detector",
     "Embedder",
     "Enrollment",
+    "Event",
+    "EventLogError",
     "ExportInvalid",
     "ExportKeyMissing",
     "Face",
@@ -236,6 +247,7 @@ __all__ = [
     "NameConflict",
     "NewTemplate",
     "NotAGallery",
+    "Observation",
     "Person",
     "PersonExists",
     "PersonNotFound",

@@ -65,6 +65,18 @@ class ImageError(FacekeepError):
     kind = "image"
 
 
+class CameraError(FacekeepError):
+    """A camera or video cannot be opened or read, or was given up; never names a password."""
+
+    kind = "camera"
+
+
+class EventLogError(FacekeepError):
+    """The event log cannot be opened, read or written."""
+
+    kind = "event_log"
+
+
 class ModelError(FacekeepError):
     """A model cannot be used; the base of the model errors."""
 

@@ -7,6 +7,7 @@ import math
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -19,6 +20,7 @@ __all__ = [
     "Face",
     "FaceDetector",
     "FaceEmbedder",
+    "Observation",
     "Quality",
     "Threshold",
     "Verification",
@@ -247,6 +249,27 @@ class Face:
             "reasons": [str(reason) for reason in self.reasons],
         }
         return shape | (self.decision.to_dict() if self.decision else {})
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Observation:
+    """A face that a camera saw at one moment.
+
+    Attributes:
+        face: The face, in pixels of the camera's picture.
+        track: The number of the track that it belongs to: the faces that are one person's, from
+            when the person is first seen until they are out of sight. Each camera counts its own
+            tracks, from 1.
+        camera: The camera's name.
+        time: When the picture was taken, in UTC.
+        liveness: How likely the face is a living one, 0 to 1; None where nobody asked.
+    """
+
+    face: Face
+    track: int
+    camera: str
+    time: datetime
+    liveness: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
