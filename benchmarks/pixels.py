@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from facekeep._internal.timing import in_turns
 from facekeep.pipeline.filters import blur, to_gray
-from facekeep.pipeline.warp import halve, resize, scale, warp
+from facekeep.pipeline.warp import resize, scale, shrink, warp
 from facekeep.samples import load_portraits
 
 Pixels = NDArray[np.uint8]
@@ -82,7 +82,7 @@ def pairs(portrait: Pixels) -> Iterator[tuple[str, Callable[[], Any], Callable[[
         cut = photo, about(11, zoom, 112, middle), 112
         yield f"crop of 112 at {zoom:g}", partial(warp, *cut), partial(opencv_warp, *cut)
     frame = resize(photo, 960, 720)
-    yield "half of 960 x 720", partial(halve, frame), partial(opencv_half, frame)
+    yield "half of 960 x 720", partial(shrink, frame, 2), partial(opencv_half, frame)
     for size in SIZES:
         what = f"960 x 720 to {size[0]} x {size[1]}"
         yield what, partial(resize, frame, *size), partial(opencv_resize, frame, *size)

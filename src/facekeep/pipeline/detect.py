@@ -20,7 +20,7 @@ from facekeep.models import ModelEntry, default_model, entry, open_model
 from facekeep.pipeline.image import check_image
 from facekeep.pipeline.orientation import Orienter, Seen, moved_back
 from facekeep.pipeline.refine import BATCH, Crops, Refiner, chosen_entry
-from facekeep.pipeline.warp import halve, resize, warp
+from facekeep.pipeline.warp import resize, shrink, warp
 from facekeep.runtime import RuntimeOptions
 from facekeep.types import Face
 
@@ -54,6 +54,8 @@ _PATCH_FACES = 3.0
 _TRIED = 128
 # As an orienter says it: upright, and turned by one to three quarters.
 _QUARTERS = ((1.0, 0.0), (0.0, 1.0), (-1.0, 0.0), (0.0, -1.0))
+# The side of the largest blocks of pixels that are averaged into one.
+_LARGEST_BLOCK = 16
 # The longest side of a working image that goes through the network in one piece.
 _TILE = 2048
 _TILE_OVERLAP = 2 * _PYRAMID_STEP * SMALLEST_FACE
@@ -468,14 +470,24 @@ def _check_range(
 def _resized(image: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
     """Scale an image, without aliasing, to a size of at least one pixel."""
     width, height = max(width, 1), max(height, 1)
-    # Averaging 2 x 2 pixels is several times faster than one step of another ratio.
-    times = 0
-    while times < 4 and all(
-        _can_halve(length >> times, wanted)
-        for length, wanted in zip(image.shape, (height, width), strict=False)
+    return resize(shrink(image, _block(image.shape, (height, width))), width, height)
+
+
+def _block(sides: Sequence[int], wanted: tuple[int, int]) -> int:
+    """Return the side of the blocks whose means are nearest to a size, or are it.
+
+    Averaging blocks is several times faster than one step of another ratio.
+    """
+    for block in range(2, _LARGEST_BLOCK + 1):
+        if all(side == block * length for side, length in zip(sides, wanted, strict=False)):
+            return block
+    block = 1
+    while block < _LARGEST_BLOCK and all(
+        side % (2 * block) == 0 and side >= 2 * block * length
+        for side, length in zip(sides, wanted, strict=False)
     ):
-        times += 1
-    return resize(halve(image, times), width, height)
+        block *= 2
+    return block
 
 
 def _afar(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -483,10 +495,6 @@ def _afar(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     height, width = image.shape[:2]
     scale = min(max(0.5, _GLANCE / max(height, width)), 1.0)
     return _resized(image, round(width * scale), round(height * scale))
-
-
-def _can_halve(length: int, wanted: int) -> bool:
-    return length % 2 == 0 and length >= 2 * wanted
 
 
 def _tiles(image: NDArray[np.uint8]) -> Iterable[tuple[int, int, NDArray[np.uint8]]]:

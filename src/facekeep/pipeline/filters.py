@@ -14,6 +14,8 @@ __all__ = ["blur", "deviation", "to_gray"]
 # Red, green and blue in gray (ITU-R BT.601), of 32768.
 _GRAY = np.array([9798, 19235, 3735], np.float32)
 
+_AT_ONCE = 1 << 14  # so many pixels are worked on at once, for the cache of the processor
+
 
 def to_gray(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Return the brightness of an RGB image (ITU-R BT.601), rounded.
@@ -24,10 +26,19 @@ def to_gray(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     Returns:
         uint8 ``(H, W)``.
     """
-    gray = image.astype(np.float32) @ _GRAY  # whole numbers below 2 ** 24: exact
-    gray += 1 << 14
-    gray *= 1 / (1 << 15)
-    return gray.astype(np.uint8)
+    height, width = image.shape[:2]
+    gray = np.empty((height, width), np.uint8)
+    at_once = min(max(1, _AT_ONCE // max(width, 1)), height)
+    colors, sums = np.empty((at_once, width, 3), np.float32), np.empty((at_once, width), np.float32)
+    for start in range(0, height, max(at_once, 1)):
+        part = gray[start : start + at_once]
+        colors[: len(part)] = image[start : start + at_once]
+        # Whole numbers below 2 ** 24: exact.
+        weighed = np.matmul(colors[: len(part)], _GRAY, out=sums[: len(part)])
+        weighed += 1 << 14
+        weighed *= 1 / (1 << 15)
+        part[...] = weighed
+    return gray
 
 
 def blur(image: NDArray[np.uint8], weights: Sequence[int]) -> NDArray[np.uint8]:

@@ -439,9 +439,17 @@ def _blockiness(image: NDArray[np.uint8], bbox: NDArray[np.float32]) -> float:
     part = image[y1:y2, x1:x2]
     if min(part.shape[:2]) < _LEAST_BLOCKS * _BLOCK:
         return 0.0
-    luma = to_gray(part).astype(np.float32)
-    shown = min(_grid(np.abs(np.diff(luma, axis=axis)).mean(1 - axis)) for axis in (0, 1))
+    gray = to_gray(part)
+    along, down = _differences(gray[:, 1:], gray[:, :-1]), _differences(gray[1:], gray[:-1])
+    shown = min(_grid(along.mean(0)), _grid(down.mean(1)))
     return float(shown * min(1.0, _GRID_SIZE / min(part.shape[:2])))
+
+
+def _differences(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Return how far apart two images are, pixel by pixel."""
+    apart = np.maximum(one, other)
+    apart -= np.minimum(one, other)
+    return apart.astype(np.float32)
 
 
 def _grid(edges: NDArray[np.floating]) -> float:

@@ -8,31 +8,29 @@ some at a time, so that what is in between stays in the cache of the processor.
 from __future__ import annotations
 
 import math
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["halve", "resize", "scale", "warp"]
+__all__ = ["resize", "scale", "shrink", "warp"]
 
 Pixels = NDArray[np.uint8]
 
 # At most so many samples a side for each pixel of a crop; bilinear sampling doubles their reach.
 _MAX_SUPERSAMPLING = 4
 # So many values are worked on at once.
-_WARPED_AT_ONCE: Final = 1 << 14  # more, and the allocator asks the system for memory each time
+_WARPED_AT_ONCE: Final = 1 << 15
 _RESIZED_AT_ONCE: Final = 1 << 17
-_HALVED_AT_ONCE: Final = 1 << 18
+_SHRUNK_AT_ONCE: Final = 1 << 19
 
 # Places in an image as whole numbers: 4096 to a pixel while they are added up, then 256.
 _FINE_BITS: Final = 12
 _BITS: Final = 8
 _ONE: Final = 1 << _BITS
-# A pixel is one number of 32 bits. Red and blue are weighed in 16 bits each; what all three colors
-# give together is more by green alone. Weights add up to 256.
-_RED_AND_BLUE: Final = np.uint32(0xFF00FF)
-_HALF_RED_AND_BLUE: Final = np.uint32(0x800080)
-_HALF_GREEN: Final = np.uint32(0x8000)
+# A pixel is one number of 64 bits, 16 of them for each color. Weights add up to 256.
+_HALVES: Final = np.uint64(0x80_0080_0080)
+_BYTES: Final = np.uint64(0xFF_00FF_00FF)
 
 
 def warp(image: Pixels, matrix: NDArray[np.floating], size: int) -> Pixels:
@@ -52,9 +50,8 @@ def warp(image: Pixels, matrix: NDArray[np.floating], size: int) -> Pixels:
         return np.zeros((size, size, 3), np.uint8)
     step = float(np.hypot(turn[0, 0], turn[1, 0]))  # pixels of the image to one of the crop
     while step > _MAX_SUPERSAMPLING:
-        times = min(math.ceil(math.log2(step / _MAX_SUPERSAMPLING)), 4)
-        block = 1 << times
-        image, turn, step = halve(image, times), turn / block, step / block
+        block = 1 << min(math.ceil(math.log2(step / _MAX_SUPERSAMPLING)), 4)
+        image, turn, step = shrink(image, block), turn / block, step / block
         shift = (shift - (block - 1) / 2) / block  # a pixel covers a block: its center is there
     factor = min(max(int(step), 1), _MAX_SUPERSAMPLING)
     # Scaling about pixel centers, not corners: the center of pixel 0 moves by half the factor.
@@ -92,130 +89,165 @@ def _sample(
     side = np.arange(size * factor)
     columns = np.rint(turn[:, :1] * side * (1 << _FINE_BITS)).astype(np.int32)
     rows = np.rint((turn[:, 1:] * side + shift[:, None]) * (1 << _FINE_BITS)).astype(np.int32)
-    rows += 1 << (_FINE_BITS - _BITS - 1)
+    rows += (1 << _FINE_BITS) + (1 << (_FINE_BITS - _BITS - 1))  # the border; rounding
     crop = np.empty((size, size, 3), np.uint8)
-    at_once = max(1, _WARPED_AT_ONCE // (size * factor * factor))
+    at_once = min(max(1, _WARPED_AT_ONCE // (size * factor * factor)), size)
+    space = _Space.of(at_once * factor, size * factor)
     for start in range(0, size, at_once):
         part = crop[start : start + at_once]
         finer = slice(start * factor, (start + len(part)) * factor)
-        x, y = columns[:, None] + rows[:, finer, None]
-        red_blue, green = _bilinear(source, x, y)
+        colors = _bilinear(source, columns, rows[:, finer, None], space)
         if factor > 1:
-            red_blue, green = (_sums(each, factor) for each in (red_blue, green))
             count = factor * factor
-            part[..., 0] = ((red_blue & 0xFFFF) + count // 2) // count
-            part[..., 1] = (green + count // 2) // count
-            part[..., 2] = ((red_blue >> 16) + count // 2) // count
+            colors >>= _BITS
+            colors &= _BYTES
+            sums = _sums(colors, factor).view("<u2").reshape(*part.shape[:2], 4)
+            sums += count // 2
+            sums //= count
+            part[...] = sums[..., :3]
         else:
-            part[..., 0] = red_blue
-            part[..., 1] = green
-            part[..., 2] = red_blue >> 16
+            part[...] = colors.view(np.uint8).reshape(*part.shape[:2], 8)[..., 1:6:2]
     return crop
 
 
-def _bordered(image: Pixels) -> NDArray[np.uint32]:
+def _bordered(image: Pixels) -> NDArray[np.uint64]:
     """Make one number of each pixel, with a black pixel before and two behind rows and columns."""
     height, width = image.shape[:2]
-    bordered = np.zeros((height + 3, width + 3, 4), np.uint8)
+    bordered = np.zeros((height + 3, width + 3, 4), "<u2")
     for channel in range(3):
         bordered[1:-2, 1:-2, channel] = image[..., channel]
-    return bordered.view("<u4")[..., 0]
+    return bordered.view("<u8")[..., 0]
+
+
+class _Space(NamedTuple):
+    """What places ``(h, w)`` are worked on in; taking it anew each time would cost as much."""
+
+    whole: NDArray[np.int32]  # (5, h, w)
+    colors: NDArray[np.uint64]  # (3, h, w)
+
+    @classmethod
+    def of(cls, height: int, width: int) -> _Space:
+        whole = np.empty((5, height, width), np.int32)
+        return cls(whole, np.empty((3, height, width), "<u8"))
 
 
 def _bilinear(
-    source: NDArray[np.uint32], x: NDArray[np.int32], y: NDArray[np.int32]
-) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
+    source: NDArray[np.uint64],
+    columns: NDArray[np.int32],
+    rows: NDArray[np.int32],
+    space: _Space,
+) -> NDArray[np.uint64]:
     """Interpolate between the four pixels around each place.
 
     Args:
         source: What ``_bordered`` gave.
-        x: Columns, ``(h, w)``, of which 4096 make a pixel; used up.
-        y: Rows likewise.
+        columns: What a step along a row of the crop adds to column and row of the source, of which
+            4096 make a pixel, ``(2, w)``.
+        rows: The same for a step along its columns, ``(2, h, 1)``.
+        space: To work in; at least ``(h, w)``.
 
     Returns:
-        Red, and blue 16 bits higher, ``(h, w)``; and green.
+        Red in the lowest 16 bits, then green and blue, each times 256 and rounded: ``(h, w)``.
     """
     height, width = source.shape
-    for places, length in ((x, width), (y, height)):
-        np.right_shift(places, _FINE_BITS - _BITS, out=places)
+    x, y, right, below, corner = space.whole[:, : rows.shape[1]]
+    for column, row, places, part, length in (
+        (columns[0], rows[0], x, right, width),
+        (columns[1], rows[1], y, below, height),
+    ):
+        np.add(column, row, out=places)
         corners = places[:: len(places) - 1 or 1, :: places.shape[1] - 1 or 1]
-        end = (length - 3) * _ONE
-        if corners.min() < -_ONE or corners.max() > end:  # the crop reaches beyond the image
-            np.clip(places, -_ONE, end, out=places)
-    right, below = ((places & (_ONE - 1)).view(np.uint32) for places in (x, y))
-    corner = right * below
+        end = (length - 2) << _FINE_BITS
+        if corners.min() < 0 or corners.max() > end:  # the crop reaches beyond the image
+            np.clip(places, 0, end, out=places)
+        np.right_shift(places, _FINE_BITS - _BITS, out=part)
+        np.bitwise_and(part, _ONE - 1, out=part)
+        np.right_shift(places, _FINE_BITS, out=places)
+    np.multiply(right, below, out=corner)
     corner += _ONE // 2
     corner >>= _BITS
     right -= corner
     below -= corner
-    np.right_shift(x, _BITS, out=x)
-    np.right_shift(y, _BITS, out=y)
     y *= width
     y += x
-    y += width + 1  # of the border
     place = y.astype(np.intp)
     pixels = source.ravel()
-    red_blue, total = np.zeros((2, *place.shape), np.uint32)
-    weights = (_ONE - right - below - corner, right, below, corner)
-    for step, weight in zip((0, 1, width, width + 1), weights, strict=True):
-        seen = pixels[step:].take(place, mode="clip")  # all are inside; this is the fastest mode
-        total += seen * weight  # all three colors, 8 bits apart: below 2 ** 32
-        seen &= _RED_AND_BLUE
-        seen *= weight
-        red_blue += seen
-    green = total - red_blue
-    green += _HALF_GREEN
-    red_blue += _HALF_RED_AND_BLUE
-    red_blue >>= _BITS
-    red_blue &= _RED_AND_BLUE
-    green >>= 2 * _BITS
-    return red_blue, green
+    here = np.subtract(_ONE, right, out=x)
+    here -= below
+    here -= corner
+    total, seen, factors = space.colors[:, : rows.shape[1]]
+    steps = {0: here, 1: right, width: below, width + 1: corner}
+    for step, weight in steps.items():
+        colors = seen if step else total
+        pixels[step:].take(place, out=colors, mode="clip")  # all are inside; the fastest mode
+        factors[...] = weight
+        colors *= factors
+        if step:
+            total += seen
+    rounded: NDArray[np.uint64] = np.add(total, _HALVES, out=total)
+    return rounded
 
 
-def _sums(values: NDArray[np.uint32], factor: int) -> NDArray[np.uint32]:
+def _sums(values: NDArray[np.uint64], factor: int) -> NDArray[np.uint64]:
     """Add up blocks of ``factor`` x ``factor`` values."""
     height, width = values.shape
     blocks = values.reshape(height // factor, factor, width // factor, factor)
-    rows = sum(blocks[:, place] for place in range(1, factor)) + blocks[:, 0]
-    total: NDArray[np.uint32] = sum(rows[..., p] for p in range(1, factor)) + rows[..., 0]
-    return total
+    rows = blocks[:, 0] + blocks[:, 1]
+    for place in range(2, factor):
+        rows += blocks[:, place]
+    total = rows[..., 0] + rows[..., 1]
+    for place in range(2, factor):
+        total += rows[..., place]
+    return np.asarray(total, np.uint64)
 
 
-def halve(image: Pixels, times: int = 1) -> Pixels:
-    """Average 2 x 2 pixels into one, several times at once.
+def shrink(image: Pixels, block: int) -> Pixels:
+    """Average blocks of pixels into one each.
 
     Rows and columns left over at the end are left out; a side too short is continued in black.
 
     Args:
         image: uint8 ``(H, W, 3)``.
-        times: How often, 0 to 4.
+        block: How many pixels wide and high a block is, 1 to 16.
 
     Returns:
-        uint8 ``(H / 2 ** times, W / 2 ** times, 3)``.
+        uint8 ``(H // block, W // block, 3)``, rounded.
     """
-    if times == 0:
+    if block == 1:
         return image
-    block = 1 << times
     if min(image.shape[:2]) < block:
         image = np.pad(image, [(0, max(block - side, 0)) for side in image.shape[:2]] + [(0, 0)])
     height, width = image.shape[0] // block, image.shape[1] // block
-    half = np.empty((height, width, 3), np.uint8)
-    at_once = max(1, _HALVED_AT_ONCE // (6 * width * block))
+    smaller = np.empty((height, width, 3), np.uint8)
+    at_once = min(max(1, _SHRUNK_AT_ONCE // (6 * width * block)), height)
+    # Along rows, as many neighbors are added everywhere at first as divide a block evenly: what is
+    # left out of later costs less than picking pixels that lie apart.
+    window = min(block & -block, block // 2)
+    some_sums = np.empty((2, at_once, 3 * width * block), np.uint16)
+    some_totals = np.empty((at_once, width, 3), np.uint16)
     for start in range(0, height, at_once):
-        part = half[start : start + at_once]
+        part = smaller[start : start + at_once]
+        (sums, more), totals = some_sums[:, : len(part)], some_totals[: len(part)]
         rows = image[block * start : block * (start + len(part)), : block * width]
-        sums = np.add(rows[::2], rows[1::2], dtype=np.uint16)
-        while len(sums) > len(part):
-            sums = sums[::2] + sums[1::2]
-        sums = sums.reshape(len(part), -1)
-        # Sums from every pixel on, though few of them are wanted: this way none is far from others.
-        for time in range(times):
-            sums = sums[:, : -3 << time] + sums[:, 3 << time :]
-        sums += block * block // 2
-        sums >>= 2 * times
+        rows = rows.reshape(len(part), block, -1)
+        np.add(rows[:, 0], rows[:, 1], out=sums, dtype=np.uint16)
+        for place in range(2, block):
+            np.add(sums, rows[:, place], out=sums)
+        for reach in (1, 2, 4):
+            if reach < window:
+                np.add(sums[:, : -3 * reach], sums[:, 3 * reach :], out=more[:, : -3 * reach])
+                sums, more = more, sums
         for channel in range(3):
-            part[..., channel] = sums[:, channel :: 3 * block]
-    return half
+            first, second, *others = (
+                sums[:, channel + 3 * place :: 3 * block] for place in range(0, block, window)
+            )
+            total = np.add(first, second, out=totals[..., channel])
+            for each in others:
+                total += each
+        totals += block * block // 2
+        totals //= block * block
+        part[...] = totals
+    return smaller
 
 
 def resize(image: Pixels, width: int, height: int) -> Pixels:
@@ -237,19 +269,32 @@ def resize(image: Pixels, width: int, height: int) -> Pixels:
     channels = image.shape[2]
     rows, row_weights = _resizing(image.shape[0], height)
     columns, column_weights = _resizing(image.shape[1], width)
+    columns = (columns[..., None] * channels + np.arange(channels)).reshape(len(columns), -1)
     column_weights = np.repeat(column_weights, channels, axis=1)
     flat = image.reshape(len(image), -1)
-    resized = np.empty((height, width, channels), np.uint8)
-    at_once = max(1, _RESIZED_AT_ONCE // flat.shape[1])
+    resized = np.empty((height, width * channels), np.uint8)
+    at_once = min(max(1, _RESIZED_AT_ONCE // flat.shape[1]), height)
+    seen = np.empty((at_once, flat.shape[1]), np.uint8)
+    wide = np.empty((2, *seen.shape), np.float32)
+    narrow = np.empty((2, at_once, resized.shape[1]), np.float32)
     for start in range(0, height, at_once):
-        part = resized[start : start + at_once].reshape(-1, width * channels)
-        some = slice(start, start + at_once)
-        sums = _weigh(flat, rows[:, some], row_weights[:, some, None], axis=0)
-        sums = sums.reshape(len(part), -1, channels)
-        sums = _weigh(sums, columns, column_weights, axis=1)
+        part = resized[start : start + at_once]
+        (lines, line), (sums, more) = wide[:, : len(part)], narrow[:, : len(part)]
+        for tap, (places, weights) in enumerate(zip(rows, row_weights, strict=True)):
+            flat.take(places[start : start + at_once], 0, seen[: len(part)], "clip")
+            weighed = line if tap else lines
+            weighed[...] = seen[: len(part)]
+            weighed *= weights[start : start + at_once, None]
+            if tap:
+                lines += line
+        for tap, (places, weights) in enumerate(zip(columns, column_weights, strict=True)):
+            weighed = lines.take(places, 1, more if tap else sums, "clip")
+            weighed *= weights
+            if tap:
+                sums += more
         sums += 0.5
         part[...] = sums
-    return resized
+    return resized.reshape(height, width, channels)
 
 
 def scale(image: Pixels, factor: float) -> Pixels:
@@ -261,22 +306,6 @@ def scale(image: Pixels, factor: float) -> Pixels:
     """
     height, width = (max(round(side * factor), 1) for side in image.shape[:2])
     return resize(image, width, height)
-
-
-def _weigh(
-    values: NDArray[np.generic],
-    places: NDArray[np.intp],
-    weights: NDArray[np.float32],
-    axis: int,
-) -> NDArray[np.float32]:
-    """Add up what is at ``places`` ``(n, m)`` of an axis, weighed; two axes stay."""
-    total: NDArray[np.float32] | None = None
-    for place, weight in zip(places, weights, strict=True):
-        part = values.take(place, axis=axis)
-        part = part.reshape(len(part), -1) * weight
-        total = part if total is None else np.add(total, part, out=total)
-    assert total is not None  # noqa: S101 - a pixel is made of at least one
-    return total
 
 
 def _resizing(length: int, wanted: int) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
