@@ -608,3 +608,15 @@ def test_the_default_weights_are_within_a_pixel_of_the_unrounded_ones(shared, mo
     assert np.median(apart) < 0.5
     # The rest: another of several overlapping boxes of nearly equal score is the best.
     assert np.mean(np.array(apart) <= 1) > 0.93
+
+
+def test_the_number_of_threads_changes_nothing_but_the_time(hopper):
+    frame = scaled(hopper, 1.8)[:1080]
+    frame = np.pad(frame, ((0, 1080 - len(frame)), (0, 1920 - frame.shape[1]), (0, 0)))
+    with Detector(options=RuntimeOptions(threads=2)) as two:
+        with Detector(options=RuntimeOptions(threads=1)) as one:
+            for ours, theirs in zip(two._pyramid(frame), one._pyramid(frame), strict=True):
+                np.testing.assert_array_equal(ours, theirs)
+        assert two.find(frame)
+        two.close()
+        assert two._workers._pool is None

@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
+from facekeep._internal.workers import Workers
 from facekeep.pipeline.align import align, template
 from facekeep.pipeline.warp import resize, scale, shrink, warp
 
@@ -162,3 +163,13 @@ def test_the_image_is_left_as_it_was(hopper):
     shrink(hopper, 2)
     scale(hopper, 0.3)
     np.testing.assert_array_equal(hopper, before)
+
+
+@pytest.mark.parametrize("threads", [2, 3, 5])
+def test_threads_give_what_one_thread_gives(threads):
+    noise = np.random.default_rng(2).integers(0, 256, (719, 1283, 3)).astype(np.uint8)
+    with Workers(threads) as workers:
+        for block in (2, 3, 7, 16):
+            np.testing.assert_array_equal(shrink(noise, block, workers), shrink(noise, block))
+        for size in ((640, 360), (1283, 2), (1500, 900), (1, 1)):
+            np.testing.assert_array_equal(resize(noise, *size, workers), resize(noise, *size))

@@ -15,13 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facekeep._internal.closing import Closing
+from facekeep._internal.workers import ALONE, Workers
 from facekeep.errors import InputError, ModelError
 from facekeep.models import ModelEntry, default_model, entry, open_model
 from facekeep.pipeline.image import check_image
 from facekeep.pipeline.orientation import Orienter, Seen, moved_back
 from facekeep.pipeline.refine import BATCH, Crops, Refiner, chosen_entry
 from facekeep.pipeline.warp import resize, shrink, warp
-from facekeep.runtime import RuntimeOptions
+from facekeep.runtime import RuntimeOptions, usable_cores
 from facekeep.types import Face
 
 __all__ = ["SMALLEST_FACE", "Detector"]
@@ -140,6 +141,7 @@ class Detector(Closing):
         self.longest_side = longest_side
         self.overlap = overlap
         self._session = open_model(chosen, options)
+        self._workers = Workers(options.threads or usable_cores())
         second, third = chosen_entry(refiner, "refine"), chosen_entry(orienter, "orient")
         self._refiner = None if second is None else Refiner(second, options=options)
         self._orienter = None if third is None else Orienter(third, options=options)
@@ -248,7 +250,7 @@ class Detector(Closing):
         shown = self._turned(orienter, image, levels, turns, unclear=not upright)
         if upright or any(each.clear for each in shown):
             return shown
-        afar = [_afar(levels[0]), *levels[1:]]
+        afar = [_afar(levels[0], self._workers), *levels[1:]]
         for quarters in _TURNED:
             if quarters not in turns and self._turned(
                 orienter, image, afar, [quarters], _AFAR, unclear=True
@@ -384,9 +386,9 @@ class Detector(Closing):
 
     def close(self) -> None:
         """Let go of the networks."""
-        for network in (self._session, self._refiner, self._orienter):
-            if network is not None:
-                network.close()
+        for part in (self._session, self._refiner, self._orienter, self._workers):
+            if part is not None:
+                part.close()
 
     def _pyramid(self, image: NDArray[np.uint8]) -> Iterable[NDArray[np.uint8]]:
         """Yield the image at the working size, then ever smaller until no face is too large."""
@@ -396,7 +398,7 @@ class Detector(Closing):
         else:
             scale = min(self.longest_side / max(height, width), 1.0)
         while True:
-            image = _resized(image, round(width * scale), round(height * scale))
+            image = _resized(image, round(width * scale), round(height * scale), self._workers)
             yield image
             if max(height, width) * scale <= _LARGEST_FACE:
                 return
@@ -467,10 +469,13 @@ def _check_range(
         raise InputError(f"{name} must be a {noun} from {low:g} to {high:g}, not {value!r}")
 
 
-def _resized(image: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
+def _resized(
+    image: NDArray[np.uint8], width: int, height: int, workers: Workers = ALONE
+) -> NDArray[np.uint8]:
     """Scale an image, without aliasing, to a size of at least one pixel."""
     width, height = max(width, 1), max(height, 1)
-    return resize(shrink(image, _block(image.shape, (height, width))), width, height)
+    block = _block(image.shape, (height, width))
+    return resize(shrink(image, block, workers), width, height, workers)
 
 
 def _block(sides: Sequence[int], wanted: tuple[int, int]) -> int:
@@ -490,11 +495,11 @@ def _block(sides: Sequence[int], wanted: tuple[int, int]) -> int:
     return block
 
 
-def _afar(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def _afar(image: NDArray[np.uint8], workers: Workers) -> NDArray[np.uint8]:
     """Return an image at half its size, but no smaller than what a glance needs."""
     height, width = image.shape[:2]
     scale = min(max(0.5, _GLANCE / max(height, width)), 1.0)
-    return _resized(image, round(width * scale), round(height * scale))
+    return _resized(image, round(width * scale), round(height * scale), workers)
 
 
 def _tiles(image: NDArray[np.uint8]) -> Iterable[tuple[int, int, NDArray[np.uint8]]]:

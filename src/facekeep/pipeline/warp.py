@@ -7,11 +7,15 @@ some at a time, so that what is in between stays in the cache of the processor.
 
 from __future__ import annotations
 
+import itertools
 import math
-from typing import Final, NamedTuple
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from facekeep._internal.workers import ALONE, Workers
 
 __all__ = ["resize", "scale", "shrink", "warp"]
 
@@ -31,6 +35,8 @@ _ONE: Final = 1 << _BITS
 # A pixel is one number of 64 bits, 16 of them for each color. Weights add up to 256.
 _HALVES: Final = np.uint64(0x80_0080_0080)
 _BYTES: Final = np.uint64(0xFF_00FF_00FF)
+
+_SHARED: Final = 1 << 20  # what threads share is of so many values; less is not worth it
 
 
 def warp(image: Pixels, matrix: NDArray[np.floating], size: int) -> Pixels:
@@ -201,7 +207,7 @@ def _sums(values: NDArray[np.uint64], factor: int) -> NDArray[np.uint64]:
     return np.asarray(total, np.uint64)
 
 
-def shrink(image: Pixels, block: int) -> Pixels:
+def shrink(image: Pixels, block: int, workers: Workers = ALONE) -> Pixels:
     """Average blocks of pixels into one each.
 
     Rows and columns left over at the end are left out; a side too short is continued in black.
@@ -209,6 +215,7 @@ def shrink(image: Pixels, block: int) -> Pixels:
     Args:
         image: uint8 ``(H, W, 3)``.
         block: How many pixels wide and high a block is, 1 to 16.
+        workers: Who shares the work on large images.
 
     Returns:
         uint8 ``(H // block, W // block, 3)``, rounded.
@@ -219,6 +226,21 @@ def shrink(image: Pixels, block: int) -> Pixels:
         image = np.pad(image, [(0, max(block - side, 0)) for side in image.shape[:2]] + [(0, 0)])
     height, width = image.shape[0] // block, image.shape[1] // block
     smaller = np.empty((height, width, 3), np.uint8)
+    bands = _bands(image, height, workers)
+    workers.map(lambda band: _average(image[block * band.start :], block, smaller[band]), bands)
+    return smaller
+
+
+def _bands(image: Pixels, rows: int, workers: Workers) -> list[slice]:
+    """Divide the rows that are made of an image among workers."""
+    count = min(workers.threads if image.size >= _SHARED else 1, rows)
+    ends = [rows * part // count for part in range(count + 1)]
+    return [slice(start, end) for start, end in itertools.pairwise(ends)]
+
+
+def _average(image: Pixels, block: int, smaller: Pixels) -> None:
+    """Fill an image with the means of blocks of another one, from its top left corner on."""
+    height, width = smaller.shape[:2]
     at_once = min(max(1, _SHRUNK_AT_ONCE // (6 * width * block)), height)
     # Along rows, as many neighbors are added everywhere at first as divide a block evenly: what is
     # left out of later costs less than picking pixels that lie apart.
@@ -247,10 +269,9 @@ def shrink(image: Pixels, block: int) -> Pixels:
         totals += block * block // 2
         totals //= block * block
         part[...] = totals
-    return smaller
 
 
-def resize(image: Pixels, width: int, height: int) -> Pixels:
+def resize(image: Pixels, width: int, height: int, workers: Workers = ALONE) -> Pixels:
     """Bring an image to another size, without aliasing.
 
     Along a side that shrinks, pixels are averaged by the area that they have in the new ones; along
@@ -260,6 +281,7 @@ def resize(image: Pixels, width: int, height: int) -> Pixels:
         image: uint8 ``(H, W, C)``.
         width: The new width, at least 1.
         height: The new height, at least 1.
+        workers: Who shares the work on large images.
 
     Returns:
         uint8 ``(height, width, C)``; the image itself where it has this size.
@@ -267,34 +289,50 @@ def resize(image: Pixels, width: int, height: int) -> Pixels:
     if (height, width) == image.shape[:2]:
         return image
     channels = image.shape[2]
-    rows, row_weights = _resizing(image.shape[0], height)
-    columns, column_weights = _resizing(image.shape[1], width)
+    rows = _resizing(image.shape[0], height)
+    columns, weights = _resizing(image.shape[1], width)
     columns = (columns[..., None] * channels + np.arange(channels)).reshape(len(columns), -1)
-    column_weights = np.repeat(column_weights, channels, axis=1)
+    weights = np.repeat(weights, channels, axis=1)
     flat = image.reshape(len(image), -1)
     resized = np.empty((height, width * channels), np.uint8)
-    at_once = min(max(1, _RESIZED_AT_ONCE // flat.shape[1]), height)
+
+    def fill(band: slice) -> None:
+        _resample(flat, [each[:, band] for each in rows], (columns, weights), resized[band])
+
+    workers.map(fill, _bands(image, height, workers))
+    return resized.reshape(height, width, channels)
+
+
+def _resample(flat: Pixels, rows: Sequence[Any], columns: Sequence[Any], resized: Pixels) -> None:
+    """Fill an image with weighed sums of rows and columns of another one.
+
+    Args:
+        flat: uint8 ``(H, W * C)``.
+        rows: What ``_resizing`` gave: which rows, and their weights, ``(n, h)`` both.
+        columns: The same for the values of a row, ``(m, w * C)``.
+        resized: uint8 ``(h, w * C)``.
+    """
+    at_once = min(max(1, _RESIZED_AT_ONCE // flat.shape[1]), len(resized))
     seen = np.empty((at_once, flat.shape[1]), np.uint8)
     wide = np.empty((2, *seen.shape), np.float32)
     narrow = np.empty((2, at_once, resized.shape[1]), np.float32)
-    for start in range(0, height, at_once):
+    for start in range(0, len(resized), at_once):
         part = resized[start : start + at_once]
         (lines, line), (sums, more) = wide[:, : len(part)], narrow[:, : len(part)]
-        for tap, (places, weights) in enumerate(zip(rows, row_weights, strict=True)):
+        for tap, (places, weights) in enumerate(zip(*rows, strict=True)):
             flat.take(places[start : start + at_once], 0, seen[: len(part)], "clip")
             weighed = line if tap else lines
             weighed[...] = seen[: len(part)]
             weighed *= weights[start : start + at_once, None]
             if tap:
                 lines += line
-        for tap, (places, weights) in enumerate(zip(columns, column_weights, strict=True)):
+        for tap, (places, weights) in enumerate(zip(*columns, strict=True)):
             weighed = lines.take(places, 1, more if tap else sums, "clip")
             weighed *= weights
             if tap:
                 sums += more
         sums += 0.5
         part[...] = sums
-    return resized.reshape(height, width, channels)
 
 
 def scale(image: Pixels, factor: float) -> Pixels:
