@@ -78,6 +78,12 @@ def test_a_model_that_is_not_free_is_used_only_where_it_is_allowed(setting: str,
         open_engine(Settings(**{setting: name, "terms": terms})).close()
 
 
+@pytest.mark.parametrize("terms", ["nosuch", "free, nosuch", "nosuch, any"])
+def test_terms_that_are_no_word_and_no_model_are_refused(terms: str):
+    with pytest.raises(ConfigError, match=r"'nosuch' are neither free.* known model: .*sface"):
+        open_engine(Settings(terms=terms))
+
+
 def test_terms_hold_for_an_embedder_besides_that_of_the_settings():
     with pytest.raises(ConfigError, match="for research only"):
         open_engine(Settings(), embedder="facekeep-xs")

@@ -129,11 +129,12 @@ def require_terms(settings: Settings, embedder: str | None = None) -> None:
         embedder: Another one that is used besides theirs.
 
     Raises:
-        ConfigError: The setting ``terms`` does not allow one.
+        ConfigError: The setting ``terms`` does not allow one, or names what is no model.
     """
     from facekeep.models import entry
-    from facekeep.models.terms import require_allowed
+    from facekeep.models.terms import require_allowed, require_known_terms
 
+    require_known_terms(settings.terms)
     for name in (*_named(settings).values(), embedder):
         with suppress(ModelError):  # reported when the model is opened
             if name is not None:

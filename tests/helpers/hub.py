@@ -125,6 +125,19 @@ def stalling(content: bytes, count: int, seconds: float) -> Answer:
     return answer
 
 
+def in_drops(content: bytes, size: int) -> Answer:
+    """Give the content so many bytes at a time."""
+
+    def answer(request: Request) -> None:
+        request.begin(200, Content_Length=len(content))
+        for start in range(0, len(content), size):
+            request.wfile.write(content[start : start + size])
+            request.wfile.flush()
+            time.sleep(0.001)
+
+    return answer
+
+
 def status(code: int) -> Answer:
     """Refuse with a status."""
     return lambda request: request.begin(code, Content_Length=0)

@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import itertools
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ import pytest
 from hub import (
     Hub,
     cut_off,
+    in_drops,
     redirect,
     stalling,
     status,
@@ -160,6 +163,39 @@ def test_a_silent_server_is_given_up(
     monkeypatch.setattr("facekeep.models.download.TIMEOUT", 0.3)
     url = hub.url("/f", stalling(CONTENT, 100_000, 3), stalling(CONTENT, 0, 3))
     assert "timed out" in refused(url, target)
+
+
+@pytest.fixture
+def passing(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    """A clock that is looked at every 29 seconds."""
+    times = itertools.count(0, 29)
+    monkeypatch.setattr("facekeep.models.download.clock", lambda: next(times))
+    return times
+
+
+@pytest.mark.usefixtures("passing")
+def test_a_server_that_gives_hardly_anything_is_given_up(hub: Hub, target: Path) -> None:
+    problem = refused(hub.url("/f", in_drops(CONTENT[:500], 1)), target, size=len(CONTENT))
+    assert "gives 500 bytes" in problem
+    problem = refused(hub.url("/g", in_drops(CONTENT[:500], 1)), target, size=500)
+    assert "bytes came in 319 seconds" in problem
+    assert 0 < (target.parent / "net.onnx.part").stat().st_size < 20
+    with pytest.raises(PullError, match="bytes came in"):
+        fetch_page(hub.url("/p", in_drops(CONTENT[:500], 1)), "*/*")
+
+
+def test_answers_that_end_after_a_byte_are_given_up(
+    hub: Hub, target: Path, passing: Iterator[int]
+) -> None:
+    answers = [cut_off(CONTENT, count) for count in range(1, 60)]
+    assert "bytes came in" in refused(hub.url("/f", *answers), target)
+    assert next(passing) < 60 * 29
+
+
+@pytest.mark.usefixtures("passing")
+def test_a_slow_server_that_gives_enough_is_not_given_up(hub: Hub, target: Path) -> None:
+    fetch(hub.url("/f", in_drops(CONTENT, 60_000)), target)
+    assert target.read_bytes() == CONTENT
 
 
 def test_nobody_listening_is_one_line(target: Path) -> None:

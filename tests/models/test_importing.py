@@ -62,6 +62,24 @@ def test_an_imported_model_is_known_from_then_on(models: Path, network: Path) ->
     assert {path.name for path in (models / "mine").iterdir()} == {ENTRY_FILE, "mine.onnx"}
 
 
+@pytest.mark.parametrize(("name", "terms"), [("facekeep-xxs", "research"), ("sface", "free")])
+def test_the_file_of_a_known_model_stays_under_its_terms(
+    models: Path, tmp_path: Path, name: str, terms: str
+) -> None:
+    known = entry(name)
+    copy = tmp_path / "copy.onnx"
+    copy.write_bytes(locate(known).read_bytes())
+    import_model(copy, "mine")
+    made = entry("mine")
+    assert (made.terms, made.weights_license) == (terms, known.weights_license)
+    assert made.training_data == known.training_data
+    assert import_model(copy, "other", weights_license="said").weights_license == "said"
+
+
+def test_a_file_that_nobody_knows_is_the_users_own(models: Path, network: Path) -> None:
+    assert import_model(network, "mine").terms == "own"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("form", "expected"),

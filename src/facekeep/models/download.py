@@ -20,14 +20,43 @@ from facekeep.errors import PullError
 from facekeep.models.files import cannot_write
 
 Progress = Callable[[int, int], None]
+clock = time.monotonic
 
 TIMEOUT = 30.0  # seconds without a single byte
 PAUSES = (0.5, 1.0, 2.0, 4.0)  # seconds before each new attempt that follows one without progress
+# Of the seconds of a download, as many at a time must bring this many bytes each, on average.
+WINDOW = 300.0
+LEAST_RATE = 1000
 _CHUNK = 1 << 16
 _PAGE_LIMIT = 32 << 20
 _PASSING = (408, 425, 429, 500, 502, 503, 504)
 _NUMBER = "[0-9]{1,18}"  # of bytes, in a header; longer ones are no sizes
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
+
+
+class _Pace:
+    """Makes sure that a download comes to an end, however little comes at a time."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._begun, self._came = clock(), 0
+
+    def count(self, size: int) -> None:
+        """Note that so many bytes came.
+
+        Raises:
+            PullError: Too few came for too long.
+        """
+        self._came += size
+        elapsed = clock() - self._begun
+        if elapsed < WINDOW:
+            return
+        if self._came < LEAST_RATE * elapsed:
+            raise PullError(
+                f"cannot fetch {self._url}: only {self._came:,} bytes came in {elapsed:.0f}"
+                " seconds; pull again later, or by a faster connection"
+            )
+        self._begun, self._came = clock(), 0
 
 
 class _Interrupted(Exception):
@@ -51,7 +80,8 @@ def download(
         progress: Called with the bytes fetched so far and ``size``.
 
     Raises:
-        PullError: The server refuses, the connection keeps failing, or the content is wrong.
+        PullError: The server refuses, the connection keeps failing or is too slow, or the content
+            is wrong.
         StorageFull: There is no room for it.
         ModelError: The folder cannot be written.
     """
@@ -84,11 +114,15 @@ def fetch_page(url: str, accept: str) -> bytes:
         PullError: The server refuses, or the connection keeps failing.
     """
     pauses = iter(PAUSES)
+    pace = _Pace(url)
     while True:
+        content = bytearray()
         try:
             with _reading(url, {"Accept": accept}) as response:
-                content: bytes = response.read(_PAGE_LIMIT)
-                return content
+                while chunk := response.read1(_PAGE_LIMIT - len(content)):
+                    content += chunk
+                    pace.count(len(chunk))
+                return bytes(content)
         except _Interrupted as error:
             _pause(pauses, f"cannot fetch {url}: {error}; try again later", error)
 
@@ -104,20 +138,24 @@ def _pause(pauses: Iterator[float], complaint: str, error: _Interrupted) -> None
 def _fetch(url: str, part: Path, size: int, progress: Progress) -> None:
     """Fetch until the part is whole; only attempts that bring nothing count toward giving up."""
     pauses = iter(PAUSES)
+    pace = _Pace(url)
     while (before := _length(part)) != size:
         try:
-            _fetch_rest(url, part, before if before < size else 0, size, progress)
+            _fetch_rest(url, part, before if before < size else 0, size, progress, pace)
         except _Interrupted as error:
             if isinstance(error, _RangeRefused):
                 part.unlink(missing_ok=True)
             done = _length(part)
+            pace.count(0)
             pauses = iter(PAUSES) if done > before else pauses
             again = f"pull again to go on from {done:,} of {size:,} bytes"
             _pause(pauses, f"cannot fetch {url}: {error}; {again}", error)
     progress(size, size)
 
 
-def _fetch_rest(url: str, part: Path, start: int, size: int, progress: Progress) -> None:
+def _fetch_rest(
+    url: str, part: Path, start: int, size: int, progress: Progress, pace: _Pace
+) -> None:
     headers = {"Range": f"bytes={start}-"} if start else {}
     with _reading(url, headers) as response:
         start = _start(response, start)
@@ -129,7 +167,10 @@ def _fetch_rest(url: str, part: Path, start: int, size: int, progress: Progress)
         with stream:
             stream.seek(start)
             stream.truncate()
+            came = start
             for done in _copy(response, stream, part, start):
+                pace.count(done - came)
+                came = done
                 _check_size(url, part, max(done, size), size)
                 progress(done, size)
     if _length(part) < size:

@@ -15,7 +15,7 @@ from facekeep._internal.child import call
 from facekeep._internal.drafts import scratch_folder
 from facekeep._internal.files import path_text, printable, why
 from facekeep.errors import Hint, InputError, ModelCorrupt, ModelError, ModelNotFound
-from facekeep.models.catalog import entry, is_builtin, own_folder
+from facekeep.models.catalog import entry, is_builtin, list_models, own_folder
 from facekeep.models.checkpoints import find_converter
 from facekeep.models.entry_file import ENTRY_FILE, check_name, write_entry
 from facekeep.models.files import cannot_write, keep, read_model
@@ -65,7 +65,8 @@ def import_model(  # noqa: PLR0913 - what cannot be found out from the file, all
     """Make a network of the user's own known by a name, after running it once.
 
     The file is copied. The model has no thresholds until it is calibrated. A foreign network is
-    tried in a process of its own, so that one that crashes or never ends does no harm.
+    tried in a process of its own, so that one that crashes or never ends does no harm. The file of
+    a model of the catalog stays under the terms of that model.
 
     Args:
         file: The network: one that takes aligned faces as float32 N x 3 x S x S, or N x S x S x 3,
@@ -131,6 +132,7 @@ def import_model(  # noqa: PLR0913 - what cannot be found out from the file, all
         if content[4:8] == _TFLITE:
             contents[called] = content = converter.restore_checkpoint(Path(file), made)
             made = structs.replace(made, files=(_describe_file(called, content),))
+    made = _with_known_terms(made)
     with _scratch(folder) as scratch:
         for called, content in contents.items():
             keep(scratch / called, content)
@@ -195,6 +197,22 @@ def _check_kind(arch: str, gamma: float | None, input_size: int | None, color: s
         raise InputError(f"input_size must be from 1 to {LARGEST_INPUT}, not {input_size}")
     if color not in get_args(Color):
         raise InputError(f"color must be {' or '.join(get_args(Color))}, not {color!r}")
+
+
+def _with_known_terms(made: ModelEntry) -> ModelEntry:
+    """Keep the terms of a model of the catalog whose file this is, whatever it is called now."""
+    digests = {file.sha256 for file in made.files}
+    for known in list_models():
+        if not digests.isdisjoint(file.published for file in known.files) or not (
+            digests.isdisjoint(file.sha256 for file in known.files)
+        ):
+            unsaid = {
+                key: getattr(known, key)
+                for key in ("weights_license", "training_data")
+                if getattr(made, key) == _NOT_STATED
+            }
+            return structs.replace(made, terms=known.terms, **unsaid)
+    return made
 
 
 def _complete(made: ModelEntry, scratch: Path, file: str, output: str | None) -> ModelEntry:

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from typing import Final, get_args
 
 from facekeep.errors import ConfigError, Hint
+from facekeep.models.catalog import damaged_models, list_models
 from facekeep.models.model_entry import ModelEntry, Terms
 
-__all__ = ["describe_terms", "require_allowed"]
+__all__ = ["describe_terms", "require_allowed", "require_known_terms"]
 
 _ALLOWED: Final = {
     "free": ("free", "own"),
@@ -42,9 +43,9 @@ def require_allowed(entry: ModelEntry, terms: str) -> None:
             separated by commas.
 
     Raises:
-        ConfigError: The model's terms are not among these.
+        ConfigError: The model's terms are not among these, or one of these is no such word.
     """
-    words = [each.strip() for each in terms.split(",")]
+    words = require_known_terms(terms)
     allowed = {each for word in ("free", *words) for each in _ALLOWED.get(word, ())}
     if entry.terms not in allowed and entry.name not in words:
         raise ConfigError(
@@ -52,3 +53,22 @@ def require_allowed(entry: ModelEntry, terms: str) -> None:
             f' allow it by its name: terms = "{entry.name}"',
             Hint("terms", {}),
         )
+
+
+def require_known_terms(terms: str) -> list[str]:
+    """Split what the user allows into words, each of which is a kind of terms or a known model.
+
+    Raises:
+        ConfigError: There is another one.
+    """
+    words = [each for word in terms.split(",") if (each := word.strip())]
+    if named := [word for word in words if word not in _ALLOWED]:
+        models = [each.name for each in list_models()]
+        models += [each.name for each in damaged_models()]
+        for word in named:
+            if word not in models:
+                raise ConfigError(
+                    f"terms {word!r} are neither {', '.join(_ALLOWED)} nor a known model:"
+                    f" {', '.join(sorted(models))}"
+                )
+    return words

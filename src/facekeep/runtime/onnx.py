@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import mmap
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from types import ModuleType
@@ -186,17 +186,75 @@ def open_onnx(model: Path | bytes, run_options: RuntimeOptions) -> OnnxSession:
 
 def _stores_weights_only(model: Path | bytes) -> bool:
     """Tell by the names in it whether a network only stores in 8 bits, and computes in float32."""
-    if isinstance(model, bytes):
-        return b"DequantizeLinear" in model and b"QuantizeLinear" not in model
     try:
+        if isinstance(model, bytes):
+            return _only_dequantizes(model)
         with (
             Path(model).open("rb") as stream,
             mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content,
         ):
-            dequantized = content.find(b"DequantizeLinear") >= 0
-            return dequantized and content.find(b"QuantizeLinear") < 0
-    except (OSError, ValueError):  # it is empty or cannot be read; ONNX Runtime says so
+            return _only_dequantizes(content)
+    except (OSError, ValueError):  # it is empty, no network, or cannot be read; it will be told
         return False
+
+
+def _only_dequantizes(content: bytes | mmap.mmap) -> bool:
+    names = b"DequantizeLinear", b"QuantizeLinear"
+    found = [False, False]
+    start = 0
+    for end, following in (*_weights(content), (len(content), 0)):
+        if end - start > len(names[1]):
+            for place, name in enumerate(names):
+                found[place] = found[place] or content.find(name, start, end) >= 0
+        start = following
+    return found == [True, False]
+
+
+# Numbers of fields in ONNX's protocol buffers, and how the values of a field are laid out.
+_GRAPH, _WEIGHTS = 7, (5, 15)
+_VARINT, _FIXED, _MESSAGE = 0, {1: 8, 5: 4}, 2
+
+
+def _weights(content: bytes | mmap.mmap) -> Iterator[tuple[int, int]]:
+    """Yield where the weights of a network begin and end, in order."""
+    for start, end, field in _fields(content, 0, len(content)):
+        if field == _GRAPH:
+            inner = _fields(content, start, end)
+            yield from (each[:2] for each in inner if each[2] in _WEIGHTS)
+
+
+def _fields(content: bytes | mmap.mmap, start: int, end: int) -> Iterator[tuple[int, int, int]]:
+    """Yield where the fields of a message begin and end, and their numbers.
+
+    Raises:
+        ValueError: It is no message of protocol buffers.
+    """
+    while start < end:
+        key, start = _number(content, start, end)
+        kind = key & 7
+        if kind == _VARINT:
+            length = _number(content, start, end)[1] - start
+        elif kind in _FIXED:
+            length = _FIXED[kind]
+        elif kind == _MESSAGE:
+            length, start = _number(content, start, end)
+        else:
+            raise ValueError("no protocol buffers")
+        if length > end - start:
+            raise ValueError("no protocol buffers")
+        yield start, start + length, key >> 3
+        start += length
+
+
+def _number(content: bytes | mmap.mmap, start: int, end: int) -> tuple[int, int]:
+    """Read a whole number of variable length; return it, and where it ends."""
+    number = shift = 0
+    for place in range(start, min(end, start + 10)):
+        number |= (content[place] & 0x7F) << shift
+        if content[place] < 0x80:
+            return number, place + 1
+        shift += 7
+    raise ValueError("no protocol buffers")
 
 
 def device_statuses() -> list[DeviceStatus]:
