@@ -24,7 +24,7 @@ Pixels = NDArray[np.uint8]
 # At most so many samples a side for each pixel of a crop; bilinear sampling doubles their reach.
 _MAX_SUPERSAMPLING = 4
 # So many values are worked on at once.
-_WARPED_AT_ONCE: Final = 1 << 15
+_WARPED_AT_ONCE: Final = 1 << 16
 _RESIZED_AT_ONCE: Final = 1 << 17
 _SHRUNK_AT_ONCE: Final = 1 << 19
 
@@ -129,12 +129,12 @@ class _Space(NamedTuple):
     """What places ``(h, w)`` are worked on in; taking it anew each time would cost as much."""
 
     whole: NDArray[np.int32]  # (5, h, w)
-    colors: NDArray[np.uint64]  # (3, h, w)
+    colors: NDArray[np.uint64]  # (2, h, w)
 
     @classmethod
     def of(cls, height: int, width: int) -> _Space:
         whole = np.empty((5, height, width), np.int32)
-        return cls(whole, np.empty((3, height, width), "<u8"))
+        return cls(whole, np.empty((2, height, width), "<u8"))
 
 
 def _bilinear(
@@ -181,13 +181,12 @@ def _bilinear(
     here = np.subtract(_ONE, right, out=x)
     here -= below
     here -= corner
-    total, seen, factors = space.colors[:, : rows.shape[1]]
+    total, seen = space.colors[:, : rows.shape[1]]
     steps = {0: here, 1: right, width: below, width + 1: corner}
     for step, weight in steps.items():
         colors = seen if step else total
         pixels[step:].take(place, out=colors, mode="clip")  # all are inside; the fastest mode
-        factors[...] = weight
-        colors *= factors
+        colors *= weight.view(np.uint32)  # whole numbers without a sign, as the colors
         if step:
             total += seen
     rounded: NDArray[np.uint64] = np.add(total, _HALVES, out=total)
