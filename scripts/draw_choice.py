@@ -15,6 +15,8 @@ from xml.sax.saxutils import escape
 
 _WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 640, 360, 60, 20, 34, 44
 _COLORS = {"free": "#1b6ca8", "research": "#b8860b", "disputed": "#9aa5b1"}
+_LETTER = 6.6  # how wide a letter is, on average
+_Box = tuple[float, float, float, float]
 _FAINT, _TEXT = "#d5dbe1", "#7a8691"  # on light and on dark pages
 
 
@@ -38,18 +40,21 @@ def draw(models: list[dict[str, Any]]) -> str:
     step = next(each for each in (1, 2, 5, 10, 20, 50, 100) if most / each <= 10)
     for tick in range(0, int(most) + 1, step):
         parts.append(_text(across(tick), _HEIGHT - _BOTTOM + 18, str(tick), "middle"))
-    before, below = (0.0, 0.0), False
-    for each in sorted(models, key=lambda model: model["seconds"]):
-        x, y = across(1e3 * each["seconds"]), down(each["lfw"])
-        radius = (each["memory"] / 1e6) ** 0.5
-        color = _COLORS[each["terms"]]
-        parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius:.1f}" fill="{color}"/>')
-        close = x - before[0] < 90 and abs(y - before[1]) < 20
-        below = close and not below  # names of neighbors in turns, so that none covers another
-        parts.append(
-            _text(x, y + (radius + 14 if below else -radius - 4), each["name"], "middle", color)
+    circles = {
+        each["name"]: (
+            across(1e3 * each["seconds"]),
+            down(each["lfw"]),
+            (each["memory"] / 1e6) ** 0.5,
         )
-        before = (x, y)
+        for each in models
+    }
+    taken = [(x - r, y - r, x + r, y + r) for x, y, r in circles.values()]
+    for each in sorted(models, key=lambda model: model["seconds"]):
+        (x, y, radius), color = circles[each["name"]], _COLORS[each["terms"]]
+        parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius:.1f}" fill="{color}"/>')
+        where, baseline, anchor, box = _free_place(each["name"], circles[each["name"]], taken)
+        taken.append(box)
+        parts.append(_text(where, baseline, each["name"], anchor, color))
     for number, (word, color) in enumerate(_COLORS.items()):
         if any(each["terms"] == word for each in models):
             parts.append(_text(_LEFT + 90 * number, 16, f"\u25cf {word}", "start", color))
@@ -57,6 +62,33 @@ def draw(models: list[dict[str, Any]]) -> str:
     parts.append(_text(_WIDTH / 2, _HEIGHT - 8, foot, "middle"))
     head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}"'
     return f'{head} font-family="sans-serif" font-size="12">\n' + "\n".join(parts) + "\n</svg>\n"
+
+
+def _free_place(
+    name: str, circle: tuple[float, float, float], taken: list[_Box]
+) -> tuple[float, float, str, _Box]:
+    """Return where a name stands beside its circle: x, y, its anchor, and its box."""
+    x, y, radius = circle
+    width = _LETTER * len(name)
+    places = []
+    for where, baseline, anchor, left in (
+        (x, y - radius - 4, "middle", x - width / 2),
+        (x, y + radius + 13, "middle", x - width / 2),
+        (x + radius + 4, y + 4, "start", x + radius + 4),
+        (x - radius - 4, y + 4, "end", x - radius - 4 - width),
+    ):
+        box = (left, baseline - 10, left + width, baseline + 3)
+        hidden = sum(_shared(box, other) for other in taken)
+        outside = left < _LEFT or left + width > _WIDTH
+        places.append((hidden + width * outside, (where, baseline, anchor, box)))
+    return min(places, key=lambda each: each[0])[1]
+
+
+def _shared(one: _Box, other: _Box) -> float:
+    """The area that two boxes share."""
+    width = min(one[2], other[2]) - max(one[0], other[0])
+    height = min(one[3], other[3]) - max(one[1], other[1])
+    return max(width, 0.0) * max(height, 0.0)
 
 
 def _text(x: float, y: float, text: str, anchor: str, color: str = _TEXT) -> str:

@@ -237,13 +237,6 @@ def test_shrinking_keeps_the_place_and_the_gray(shape, part):
         np.testing.assert_allclose(found, expected, atol=1.5 + 255 / length / 8)
 
 
-@pytest.mark.parametrize("block", [2, 3, 5, 6, 12])
-def test_a_whole_ratio_gives_the_means_of_blocks(block):
-    noise = np.random.default_rng(1).integers(0, 256, (36 * block, 64 * block, 3), np.uint8)
-    means = noise.reshape(36, block, 64, block, 3).mean(axis=(1, 3))
-    np.testing.assert_array_equal(_resized(noise, 64, 36), np.floor(means + 0.5))
-
-
 # What a face is
 
 

@@ -132,6 +132,16 @@ def test_the_largest_block_of_the_brightest_pixels_does_not_overflow():
     assert shrink(np.full((16, 32, 3), 255, np.uint8), 16).min() == 255
 
 
+@pytest.mark.parametrize("shape", [(540, 960, 3), (3, 6, 3), (33, 300, 1)])
+def test_three_pixels_become_two_by_their_areas(shape):
+    """A pixel of the result is one and a half of the image in both directions."""
+    image = np.random.default_rng(3).integers(0, 256, shape).astype(np.uint8)
+    fine = image.repeat(2, axis=0).repeat(2, axis=1).astype(float)
+    height, width = shape[0] // 3 * 2, shape[1] // 3 * 2
+    means = fine.reshape(height, 3, width, 3, shape[2]).mean(axis=(1, 3))
+    np.testing.assert_array_equal(resize(image, width, height), np.floor(means + 0.5))
+
+
 def test_what_has_the_size_is_left_alone(hopper):
     assert resize(hopper, 512, 600) is hopper
     assert scale(hopper, 1) is hopper
@@ -173,3 +183,5 @@ def test_threads_give_what_one_thread_gives(threads):
             np.testing.assert_array_equal(shrink(noise, block, workers), shrink(noise, block))
         for size in ((640, 360), (1283, 2), (1500, 900), (1, 1)):
             np.testing.assert_array_equal(resize(noise, *size, workers), resize(noise, *size))
+        part = noise[:717, :1281]
+        np.testing.assert_array_equal(resize(part, 854, 478, workers), resize(part, 854, 478))

@@ -41,3 +41,29 @@ def test_names_of_neighbors_do_not_cover_each_other() -> None:
     for at, (x, y) in enumerate(places):
         for other_x, other_y in places[:at]:
             assert abs(x - other_x) > 80 or abs(y - other_y) > 12
+
+
+def test_names_touch_no_circle() -> None:
+    facts = {"memory": 50_000_000, "terms": "free"}
+    models = [
+        {**facts, "name": "intel-0095", "seconds": 0.0139, "lfw": 99.5},
+        {**facts, "name": "espressif-mbf", "seconds": 0.0147, "lfw": 99.55},
+        {**facts, "name": "facekeep-xxs", "seconds": 0.0001, "lfw": 98.1},
+    ]
+    root = ElementTree.fromstring(DRAW(models))
+    circles = [
+        [float(each.attrib[key]) for key in ("cx", "cy", "r")] for each in root.iter(f"{SVG}circle")
+    ]
+    names = {each["name"] for each in models}
+    for each in root.iter(f"{SVG}text"):
+        if each.text in names:
+            x, baseline, width = (
+                float(each.attrib["x"]),
+                float(each.attrib["y"]),
+                6 * len(each.text),
+            )
+            left = x - {"start": 0, "middle": width / 2, "end": width}[each.attrib["text-anchor"]]
+            for cx, cy, radius in circles:
+                away_x = max(left - cx, cx - left - width, 0)
+                away_y = max(baseline - 9 - cy, cy - baseline, 0)
+                assert away_x**2 + away_y**2 > radius**2

@@ -474,25 +474,14 @@ def _resized(
 ) -> NDArray[np.uint8]:
     """Scale an image, without aliasing, to a size of at least one pixel."""
     width, height = max(width, 1), max(height, 1)
-    block = _block(image.shape, (height, width))
-    return resize(shrink(image, block, workers), width, height, workers)
-
-
-def _block(sides: Sequence[int], wanted: tuple[int, int]) -> int:
-    """Return the side of the blocks whose means are nearest to a size, or are it.
-
-    Averaging blocks is several times faster than one step of another ratio.
-    """
-    for block in range(2, _LARGEST_BLOCK + 1):
-        if all(side == block * length for side, length in zip(sides, wanted, strict=False)):
-            return block
+    # Averaging blocks of pixels is several times faster than one step of another ratio.
     block = 1
     while block < _LARGEST_BLOCK and all(
-        side % (2 * block) == 0 and side >= 2 * block * length
-        for side, length in zip(sides, wanted, strict=False)
+        side % (2 * block) == 0 and side >= 2 * block * wanted
+        for side, wanted in zip(image.shape, (height, width), strict=False)
     ):
         block *= 2
-    return block
+    return resize(shrink(image, block, workers), width, height, workers)
 
 
 def _afar(image: NDArray[np.uint8], workers: Workers) -> NDArray[np.uint8]:

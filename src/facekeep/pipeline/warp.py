@@ -288,6 +288,8 @@ def resize(image: Pixels, width: int, height: int, workers: Workers = ALONE) -> 
     if (height, width) == image.shape[:2]:
         return image
     channels = image.shape[2]
+    if (3 * height, 3 * width) == (2 * image.shape[0], 2 * image.shape[1]):
+        return _two_thirds(image, workers)
     rows = _resizing(image.shape[0], height)
     columns, weights = _resizing(image.shape[1], width)
     columns = (columns[..., None] * channels + np.arange(channels)).reshape(len(columns), -1)
@@ -300,6 +302,35 @@ def resize(image: Pixels, width: int, height: int, workers: Workers = ALONE) -> 
 
     workers.map(fill, _bands(image, height, workers))
     return resized.reshape(height, width, channels)
+
+
+def _two_thirds(image: Pixels, workers: Workers) -> Pixels:
+    """Do the same where three pixels become two, as from Full HD: in whole numbers, and faster."""
+    groups, width, channels = len(image) // 3, image.shape[1] // 3 * 2, image.shape[2]
+    resized = np.empty((groups, 2, width // 2, 2, channels), np.uint8)
+    lines = image.reshape(groups, 3, -1)
+
+    def fill(band: slice) -> None:
+        part = resized[band]
+        at_once = min(max(1, 2 * _RESIZED_AT_ONCE // (3 * lines.shape[2])), len(part))
+        some = np.empty((4, at_once, lines.shape[2]), np.uint16)
+        for start in range(0, len(part), at_once):
+            goal, rows = part[start : start + at_once], lines[band][start : start + at_once]
+            first, second, sums, twice = some[:, : len(goal)]
+            np.copyto(second, rows[:, 1])
+            for line, outer in enumerate((0, 2)):
+                np.add(rows[:, outer], rows[:, outer], out=first, dtype=np.uint16)
+                np.add(first, second, out=sums)
+                np.add(sums, sums, out=twice)
+                sums += 4  # the sum of all weights is 9
+                for column, (near, other) in enumerate(((0, 1), (2, 1))):
+                    for channel in range(channels):
+                        total = twice[:, near * channels + channel :: 3 * channels]
+                        total = total + sums[:, other * channels + channel :: 3 * channels]
+                        goal[:, line, :, column, channel] = np.floor_divide(total, 9, out=total)
+
+    workers.map(fill, _bands(image, groups, workers))
+    return resized.reshape(2 * groups, width, channels)
 
 
 def _resample(flat: Pixels, rows: Sequence[Any], columns: Sequence[Any], resized: Pixels) -> None:
