@@ -129,6 +129,59 @@ def test_fish_takes_names_with_commas_whole(cli):
     assert script.count("string split") == 1
 
 
+@pytest.fixture
+def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The command line as shells find it."""
+    program = tmp_path / "bin" / "facekeep"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m facekeep "$@"\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    return program
+
+
+LINES = {
+    "facekeep config sh": ["show"],
+    "facekeep detect --precision fl": ["float32", "float16"],
+    "facekeep people show Gra": ["Grace Hopper"],
+}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("fish") is None, reason="no fish here")
+@pytest.mark.usefixtures("home", "photo_folder", "program")
+@pytest.mark.parametrize("line", LINES)
+def test_fish_completes_words_and_names_with_blanks(cli, line):
+    script = cli("--show-completion", "fish").out
+    done = subprocess.run(
+        ["fish", "--no-config", "-c", f"{script}\ncomplete -C '{line}'"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stderr == ""
+    words = [each.partition("\t")[0] for each in done.stdout.splitlines()]
+    assert words == sorted(LINES[line])  # fish sorts them
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("zsh") is None, reason="no zsh here")
+@pytest.mark.usefixtures("home", "photo_folder", "program")
+@pytest.mark.parametrize("line", LINES)
+def test_zsh_completes_words_and_names_with_blanks(cli, line):
+    """What the function gives to zsh's own, which need a terminal."""
+    script = cli("--show-completion", "zsh").out
+    words = " ".join(line.split())
+    told = (
+        "compdef() { : }; compadd() { print -rl -- ${(P)@[-1]} };"
+        " _describe() { print -rl -- ${${(P)@[-2]}%%:*} };"
+        f" {script}\nwords=({words}); CURRENT=$#words; _facekeep_completion"
+    )
+    done = subprocess.run(["zsh", "-f", "-c", told], capture_output=True, text=True, check=False)
+    assert done.stderr == ""
+    assert done.stdout.splitlines() == LINES[line]
+
+
 def test_without_the_words_of_a_shell_nothing_is_completed(cli, monkeypatch):
     monkeypatch.setenv("_FACEKEEP_COMPLETE", "bash_complete")
     monkeypatch.delenv("COMP_WORDS", raising=False)
