@@ -36,7 +36,7 @@ _ONE: Final = 1 << _BITS
 _HALVES: Final = np.uint64(0x80_0080_0080)
 _BYTES: Final = np.uint64(0xFF_00FF_00FF)
 
-_SHARED: Final = 1 << 20  # what threads share is of so many values; less is not worth it
+_SHARED: Final = 1 << 21  # what threads share is of so many values; less is not worth it
 
 
 def warp(image: Pixels, matrix: NDArray[np.floating], size: int) -> Pixels:
