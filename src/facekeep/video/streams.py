@@ -377,7 +377,7 @@ _REASONS = {
     "HTTPUnauthorizedError": "it wants a user and password, and those of the address are not right",
     "HTTPForbiddenError": "this user may not see it; check the user and the password",
     "HTTPNotFoundError": "the server has no stream at this path; check the address",
-    "HTTPClientError": "the server does not understand the request; check the address",
+    "HTTPClientError": "the server refuses; check the address, and that there is video",
     "HTTPServerError": "the server reports a fault of its own; look at the camera",
     "ConnectionRefusedError": "nobody answers there; check that it is on, its host and its port",
     "ConnectionError": "the connection broke; check the network and the camera",
