@@ -37,6 +37,7 @@ from video_servers import (
 
 import facekeep.video.camera as module
 from facekeep import Camera, CameraError, DependencyError, Frame, InputError
+from facekeep.video import streams
 
 _PASSWORD = "p@ss/w%rd"
 _LOGIN = "ada:p%40ss%2Fw%25rd"
@@ -81,7 +82,8 @@ class FakeContainer:
 
     def demux(self, _: Any) -> Iterator[Any]:
         for frame in self._play():
-            yield SimpleNamespace(decode=lambda frame=frame: [] if frame is None else [frame])
+            frames = [] if frame is None else [frame]
+            yield SimpleNamespace(decode=lambda frames=frames: frames, is_keyframe=True)
 
     def close(self) -> None:
         self.closed = True
@@ -404,19 +406,6 @@ def test_mjpeg_that_stops_is_cut_or_changes_its_size() -> None:
         assert "no frame came" in str(camera.error) or camera.state == "live"
 
 
-def test_old_frames_after_opening_are_dropped() -> None:
-    def play() -> Iterator[Any]:
-        yield from [plain(10)] * 20
-        yield 0.3
-        yield from steady([plain(90)] * 100)
-
-    with MjpegServer(play) as server, Camera(server.url()) as camera:
-        (first,) = some(camera, 1)
-        assert round(first.image.mean()) == 90
-        assert first.number > 15
-        assert camera.dropped > 15
-
-
 @pytest.mark.parametrize("scheme", ["rtsp", "http"])
 @pytest.mark.parametrize(
     "data", [b"", b"garbage\r\n", bytes(range(256)), b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 4096]
@@ -692,6 +681,69 @@ def test_a_conversion_only_for_who_reads() -> None:
         wait_for(lambda: camera.frames >= 50)
         some(camera, 1)
     assert len(converted) == 1
+
+
+class FakeTime:
+    """The clock of ``streams``, which only the test moves."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 100.0
+        monkeypatch.setattr(streams, "time", self)
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def time(self) -> float:
+        return 1e9 + self.now
+
+
+def test_old_frames_after_opening_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = FakeTime(monkeypatch)
+
+    looked, freed = threading.Event(), threading.Event()
+
+    def play() -> Iterator[Any]:
+        for value in range(20):  # they wait in a buffer
+            yield fake_frame(value)
+        yield None
+        looked.wait()
+        clock.now += 0.04
+        yield fake_frame(90)
+        freed.wait()
+
+    with Camera("0", opener=lambda *_, **__: FakeContainer(play)) as camera:
+        camera.start()
+        wait_for(lambda: camera.frames == 20)
+        assert camera.read(0.1) is None
+        assert camera.dropped == 20
+        looked.set()
+        (first,) = some(camera, 1)
+        assert (first.number, int(first.image[0, 0, 0])) == (21, 90)
+        freed.set()
+
+
+def test_who_decodes_too_slowly_decodes_key_frames_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = FakeTime(monkeypatch)
+    decode = streams._decode_packet
+    skipped = []
+
+    def slowly(packet: Any) -> list[Any]:
+        skipped.append(container.streams.video[0].codec_context.skip_frame)
+        clock.now += 0.9
+        return decode(packet)
+
+    def play() -> Iterator[Any]:
+        for _ in range(5):  # the next packet is always there
+            yield fake_frame()
+        clock.now += 0.04
+        yield fake_frame()
+
+    monkeypatch.setattr(streams, "_decode_packet", slowly)
+    container = FakeContainer(play)
+    with Camera("0", opener=lambda *_, **__: container) as camera:
+        camera.start()
+        wait_for(lambda: len(skipped) >= 6)
+    assert skipped[:6] == ["DEFAULT"] * 3 + ["NONKEY"] * 2 + ["DEFAULT"]
 
 
 def test_memory_stays_flat_over_thousands_of_attempts(monkeypatch: pytest.MonkeyPatch) -> None:
