@@ -706,10 +706,10 @@ def test_old_frames_after_opening_are_dropped(monkeypatch: pytest.MonkeyPatch) -
         for value in range(20):  # they wait in a buffer
             yield fake_frame(value)
         yield None
-        looked.wait()
+        looked.wait(60)
         clock.now += 0.04
         yield fake_frame(90)
-        freed.wait()
+        freed.wait(60)
 
     with Camera("0", opener=lambda *_, **__: FakeContainer(play)) as camera:
         camera.start()

@@ -209,8 +209,9 @@ def _decode(container: Any, source: Source, max_pixels: int) -> Iterator[Picture
         if packet is None:
             break
         now = time.monotonic()
-        kept_up = now if now - asked > _WAITED else kept_up
-        fresh = fresh or kept_up == now or now - opened > _LONGEST_BURST
+        waited = now - asked > _WAITED
+        kept_up = now if waited else kept_up
+        fresh = fresh or waited or now - opened > _LONGEST_BURST
         if source.live and packet.is_keyframe:  # where decoding is too slow, only key frames are
             late = now - kept_up > _LONGEST_BURST
             stream.codec_context.skip_frame = "NONKEY" if late else "DEFAULT"
