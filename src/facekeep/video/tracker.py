@@ -203,7 +203,7 @@ def _overlap(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
     """Return the intersection over the union of two boxes."""
     both = _intersection(one, other)
     union = _sides(one) ** 2 + _sides(other) ** 2 - both
-    return both / union if union > 0 else 0.0
+    return float(both / union) if union > 0 else 0.0
 
 
 def _shared(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
