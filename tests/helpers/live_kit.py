@@ -149,7 +149,9 @@ def squares(people: Sequence[tuple[int, float, float]], seed: int = 0) -> Pixels
     visible = []
     for place, (person, x, y) in enumerate(people):
         paste(image, np.clip(COLORS[person] + texture, 0, 255).astype(np.uint8), x, y)
-        hidden = any(abs(x - a) < SIDE * 0.6 and abs(y - b) < SIDE for _, a, b in people[place + 1 :])
+        hidden = any(
+            abs(x - a) < SIDE * 0.6 and abs(y - b) < SIDE for _, a, b in people[place + 1 :]
+        )
         if not hidden and 0 <= x < WIDTH:
             visible.append((x, y))
     image[0, 0] = len(visible)
@@ -196,7 +198,7 @@ class SquareEmbedder:
             noise = np.random.default_rng(int(crop.sum())).normal(0, 0.06, self.width)
             row[:] = noise
             row[person] += 1.0
-            row /= np.linalg.norm(row)
+            row[:] = row / np.linalg.norm(row)
         return rows
 
 
@@ -219,7 +221,9 @@ def played(
         yield squares(where(number / fps), number)
 
 
-def switches(seen: Iterable[Observation], where: Callable[[float], Sequence[tuple[int, float, float]]]) -> int:
+def switches(
+    seen: Iterable[Observation], where: Callable[[float], Sequence[tuple[int, float, float]]]
+) -> int:
     """Count how often a track's person changed, by the truth: whose place each face is nearest."""
     owner: dict[int, int] = {}
     count = 0
