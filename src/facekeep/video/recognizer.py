@@ -73,8 +73,13 @@ class TrackRecognizer:
         return self._evidence[track.number]
 
     def decision(self, track: Track) -> Decision | None:
-        """Return who a track is; None before it is decided, and while it may be somebody else."""
-        return None if track.doubtful else self._evidence[track.number].decision
+        """Return who a track is; None before it is decided, and while it may be somebody else.
+
+        While its box touches another one, it is known only in frames in which it was checked.
+        """
+        evidence = self._evidence[track.number]
+        uncertain = track.doubtful or (track.crossed and evidence.verified < track.last)
+        return None if uncertain else evidence.decision
 
     def unsettled(self, position: float, confirm: int) -> bool:
         """Tell whether any track in the picture needs frequent looks."""
@@ -113,7 +118,7 @@ class TrackRecognizer:
         self._decide(position)
         for track in self.seen:
             evidence = self._evidence[track.number]
-            evidence.sightings += not track.doubtful and evidence.settled(position)
+            evidence.sightings += bool(self.decision(track)) and evidence.settled(position)
         return self.seen
 
     def skip(self, position: float) -> None:
