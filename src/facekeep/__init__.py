@@ -69,13 +69,19 @@ if TYPE_CHECKING:
         PersonNotFound,
         PullError,
         RuntimeUnavailable,
+        SinkError,
+        SinkRefused,
         SpaceMismatch,
         StorageFull,
         TemplateTampered,
     )
+    from facekeep.events.delivery import Delivery
     from facekeep.events.event import Event
     from facekeep.events.event_log import EventLog, default_event_log_path, erase_person_events
+    from facekeep.events.mqtt import MqttSink
+    from facekeep.events.sinks import CommandSink, CsvSink, JsonLinesSink, Sink
     from facekeep.events.visits import Sighting, Visits, expected_false_names
+    from facekeep.events.webhook import WebhookSink
     from facekeep.factory import open_engine
     from facekeep.gallery import Consent, Gallery, NewTemplate, Person, Space, load_key
     from facekeep.gallery.store import GalleryStore
@@ -150,21 +156,32 @@ _MODULES = {
         "PersonNotFound",
         "PullError",
         "RuntimeUnavailable",
+        "SinkError",
+        "SinkRefused",
         "SpaceMismatch",
         "StorageFull",
         "TemplateTampered",
     ),
+    "events.delivery": ("Delivery",),
     "events.event": ("Event",),
     "events.event_log": (
         "EventLog",
         "default_event_log_path",
         "erase_person_events",
     ),
+    "events.mqtt": ("MqttSink",),
+    "events.sinks": (
+        "CommandSink",
+        "CsvSink",
+        "JsonLinesSink",
+        "Sink",
+    ),
     "events.visits": (
         "Sighting",
         "Visits",
         "expected_false_names",
     ),
+    "events.webhook": ("WebhookSink",),
     "factory": ("open_engine",),
     "gallery": (
         "Consent",
@@ -224,9 +241,12 @@ __all__ = [
     "CameraError",
     "Candidate",
     "Check",
+    "CommandSink",
     "ConfigError",
     "Consent",
+    "CsvSink",
     "Decision",
+    "Delivery",
     "DependencyError",
     "Detector",
     "Embedder",
@@ -254,9 +274,11 @@ __all__ = [
     "Hint",
     "ImageError",
     "InputError",
+    "JsonLinesSink",
     "ModelCorrupt",
     "ModelError",
     "ModelNotFound",
+    "MqttSink",
     "NameConflict",
     "NewTemplate",
     "NotAGallery",
@@ -273,6 +295,9 @@ __all__ = [
     "RuntimeUnavailable",
     "Settings",
     "Sighting",
+    "Sink",
+    "SinkError",
+    "SinkRefused",
     "Space",
     "SpaceMismatch",
     "StorageFull",
@@ -280,6 +305,7 @@ __all__ = [
     "Threshold",
     "Verification",
     "Visits",
+    "WebhookSink",
     "__version__",
     "align_batch",
     "annotate",
