@@ -1,9 +1,8 @@
-"""Real receivers of events for tests: an HTTP server and an MQTT broker, each in its own process."""
+"""Real receivers of events for tests: an HTTP server and an MQTT broker, as processes."""
 
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
 import socket
@@ -202,8 +201,10 @@ class Subscriber:
         self.heard: list[tuple[str, str, bool]] = []
         self._topics = topics or ("#",)
         self._ready = False
-        self._client = Client(CallbackAPIVersion.VERSION2, client_id=f"test{os.getpid()}")
-        self._client.on_connect = lambda client, *_: client.subscribe([(t, 1) for t in self._topics])
+        self._client = Client(CallbackAPIVersion.VERSION2, client_id=f"test{id(self)}")
+        self._client.on_connect = lambda client, *_: client.subscribe(
+            [(t, 1) for t in self._topics]
+        )
         self._client.on_subscribe = self._subscribed
         self._client.on_message = self._hear
         if tls is not None:
@@ -211,6 +212,9 @@ class Subscriber:
         self._client.connect("127.0.0.1", port, 60)
         self._client.loop_start()
         wait_until(lambda: self._ready)
+
+    def _subscribe(self, client: Any, *_: object) -> None:
+        client.subscribe([(topic, 1) for topic in self._topics])
 
     def _subscribed(self, *_: object) -> None:
         self._ready = True
