@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facekeep.pipeline.decide import once_each
-from facekeep.types import Candidate, Decision, Face
+from facekeep.types import Decision, Face
 
 __all__ = ["Evidence", "share_names"]
 
@@ -133,16 +133,15 @@ class Evidence:
         return match.name if match else None
 
     @property
+    def person_id(self) -> str | None:
+        """The person's UUID, where the track has a name."""
+        match = self.decision.match if self.decision else None
+        return match.person_id if match else None
+
+    @property
     def usable(self) -> bool:
         """Whether any face shows enough to be recognized."""
         return bool(self.faces)
-
-    @property
-    def best(self) -> Candidate | None:
-        """Who matched, or else the most similar person."""
-        if self.decision is None:
-            return None
-        return self.decision.match or next(iter(self.decision.candidates), None)
 
     def settled(self, position: float) -> bool:
         """Tell whether the decision is known: a person, or unknown or unusable after some time."""

@@ -53,6 +53,8 @@ class TrackRecognizer:
         pool: How many faces of a track are pooled at most.
         tracker: The tracks.
         counts: What was decided so far.
+        withdrawn: The UUIDs of people whose names were withdrawn, because the gallery has changed;
+            who has seen to it empties the set.
     """
 
     engine: FaceEngine
@@ -60,6 +62,7 @@ class TrackRecognizer:
     pool: int = 5
     tracker: Tracker = field(default_factory=Tracker)
     counts: Counts = field(default_factory=Counts)
+    withdrawn: set[str] = field(default_factory=set)
     _evidence: dict[int, Evidence] = field(default_factory=dict)
     _shape: tuple[int, ...] = ()
 
@@ -211,8 +214,11 @@ class TrackRecognizer:
         usable = [x for x in evidences if x.faces and (x.due(position) or x.refreshes(position))]
         rows = [each.rows_to_compare(position) for each in usable]
         for evidence, decision in zip(usable, self.engine.match_pooled(rows), strict=True):
+            before = evidence.person_id
             self._count(evidence, decision)
             evidence.decide(decision)
+            if before and evidence.person_id is None:
+                self.withdrawn.add(before)
         share_names(evidences)
         for track in self.seen:
             evidence = self.evidence(track)
