@@ -154,36 +154,38 @@ class _Watch:
     frames: int = 0
     looks: int = 0
     skipped: int = 0
+    stretch: float = 1.0
+    position: float = 0.0
     looked: float = -1e9
     checked: float = -1e9
     times: deque[float] = field(default_factory=lambda: deque(maxlen=128))
     latencies: deque[float] = field(default_factory=lambda: deque(maxlen=512))
 
-    def take(self, frame: Frame) -> None:
-        """Take a frame that came."""
-        self.frame = frame
+    def wants(self, position: float) -> bool:
+        """Take note of a frame that came, and tell whether its picture should be seen."""
+        self.position = position
         self.frames += 1
-        self.times.append(time.monotonic())
-
-    def is_due(self, frame: Frame, stretch: float) -> bool:
-        """Tell whether faces are to be looked for in a frame."""
         self.skipped += 1
+        self.times.append(time.monotonic())
         if self.options.detect_every is not None:
             return self.skipped >= self.options.detect_every
         recognizer = self.recognizer
-        unsettled = recognizer.unsettled(frame.position, self.options.confirm)
+        unsettled = recognizer.unsettled(position, self.options.confirm)
         wait = _UNSETTLED if unsettled else _SETTLED if recognizer.seen else _EMPTY
         # Time stamps are not exact: what is nearly due is due.
-        if frame.position - self.checked < stretch * wait - 0.01:
-            return False
-        self.checked = frame.position
-        return unsettled or self._moves(frame)
+        due = position - self.checked >= self.stretch * wait - 0.01
+        self.checked = position if due else self.checked
+        return due
+
+    def is_due(self, frame: Frame) -> bool:
+        """Tell whether faces are to be looked for in a frame that is seen."""
+        every = self.options.detect_every
+        unsettled = self.recognizer.unsettled(frame.position, self.options.confirm)
+        return every is not None or unsettled or self._moves(frame)
 
     def stay(self, frame: Frame) -> list[Event]:
         """Go on with who is there in a frame that is not looked at because nothing moved."""
-        if self.checked != frame.position or not self.recognizer.seen:
-            return []
-        return self._visit(frame)
+        return self._visit(frame) if self.recognizer.seen else []
 
     def _forget_erased(self) -> list[Event]:
         """End the visits of people who are not in the gallery any more."""
@@ -216,14 +218,14 @@ class _Watch:
     def silence(self, now: float) -> list[Event]:
         """See nobody while a live camera gives no frames."""
         frame = self.frame
-        if frame is None or not self.camera.live or now - frame.received < _SILENT:
+        if frame is None or not self.camera.live or now - self.times[-1] < _SILENT:
             return []
-        if now - frame.received < self.checked - frame.position + _STILL:
+        position = self.position + now - self.times[-1]
+        if position - self.checked < _SILENT:
             return []
-        position = frame.position + now - frame.received
         self.checked = position
         self.recognizer.skip(position)
-        moment = frame.time + timedelta(seconds=now - frame.received)
+        moment = frame.time + timedelta(seconds=position - frame.position)
         return self.visits.update([], position, moment, frame.clock)
 
     def end(self) -> list[Event]:
@@ -354,7 +356,6 @@ class LiveSession(Closing):
         self._on_frame = on_frame
         self._counts = Counts()
         self._watches = [self._watch(camera, options) for camera in cameras]
-        self._stretch = 1.0
         self._stopping = False
         self._running = False
         self._turns = 0
@@ -448,21 +449,27 @@ class LiveSession(Closing):
         """Let each camera give its newest frame."""
         idle = True
         for watch in self._active():
-            frame = watch.camera.read(0)
-            idle = idle and frame is None
-            yield from self._handle(watch, frame)
+            frames = watch.frames
+            yield from self._read(watch, 0)
+            idle = idle and watch.frames == frames
             if self._stopping:
                 return
         if idle and (active := self._active()):
             # Each in turn is waited for; the others wait no longer than that.
             self._turns += 1
             watch = active[self._turns % len(active)]
-            yield from self._handle(watch, watch.camera.read(_WAIT if active[1:] else _ALONE))
+            yield from self._read(watch, _WAIT if active[1:] else _ALONE)
         self._judge_load()
 
-    def _handle(self, watch: _Watch, frame: Frame | None) -> Iterator[_Step]:
-        if frame is not None:
-            watch.take(frame)
+    def _read(self, watch: _Watch, timeout: float) -> Iterator[_Step]:
+        """Handle the next frame of a camera, or that there is none."""
+        if self._on_frame is None:
+            frame = watch.camera.read(timeout, watch.wants)
+            wanted = frame is not None
+        else:
+            frame = watch.camera.read(timeout)
+            wanted = frame is not None and watch.wants(frame.position)
+        watch.frame = frame or watch.frame
         events = watch.change(frame=frame is not None)
         if frame is None:
             quiet = watch.end() if watch.state == "ended" else watch.silence(time.monotonic())
@@ -470,7 +477,7 @@ class LiveSession(Closing):
             if events:
                 yield _Step([], self._keep(events))
             return
-        if watch.is_due(frame, self._stretch if watch.camera.live else 1.0):
+        if wanted and watch.is_due(frame):
             began = time.monotonic()
             observations, found = watch.look(frame)
             step = _Step(observations, self._keep(events + found))
@@ -480,7 +487,7 @@ class LiveSession(Closing):
                 self._on_frame(frame, observations)
             yield step
             return
-        events += watch.stay(frame)
+        events += watch.stay(frame) if wanted else []
         if self._on_frame is not None:
             self._on_frame(frame, watch.predict(frame))
         if events:
@@ -492,10 +499,11 @@ class LiveSession(Closing):
         if now - self._judged < _JUDGED:
             return
         share = self._busy / (now - self._judged)
-        if share > _BUSY:
-            self._stretch = min(self._stretch * 1.3, _RAREST)
-        elif share < _IDLE:
-            self._stretch = max(self._stretch / 1.15, 1.0)
+        for watch in self._watches:
+            if watch.camera.live and share > _BUSY:
+                watch.stretch = min(watch.stretch * 1.3, _RAREST)
+            elif share < _IDLE:
+                watch.stretch = max(watch.stretch / 1.15, 1.0)
         self._busy, self._judged = 0.0, now
 
     def _end(self) -> _Step:
