@@ -53,12 +53,12 @@ def pool(rows: Rows, members: Sequence[NDArray[np.intp]]) -> Rows:
     return np.asarray(means / np.linalg.norm(means, axis=1, keepdims=True), np.float32)
 
 
-def drawn(
-    owners: NDArray[np.intp], count: int, rng: np.random.Generator
+def shuffle(
+    owners: NDArray[np.intp], least: int, rng: np.random.Generator
 ) -> dict[int, NDArray[np.intp]]:
-    """Return the places of all rows of each person who has so many, shuffled."""
-    often = np.flatnonzero(np.bincount(owners) >= count)
-    return {int(who): rng.permutation(np.flatnonzero(owners == who)) for who in often}
+    """Return the places of all rows of each person who has so many, in one order for one seed."""
+    places = [rng.permutation(np.flatnonzero(owners == who)) for who in range(owners.max() + 1)]
+    return {who: mine for who, mine in enumerate(places) if len(mine) >= least}
 
 
 def one_person(first: Rows, firsts: NDArray[np.intp], second: Rows, seconds: NDArray[np.intp]):
@@ -79,12 +79,12 @@ class Draw:
 
     def probes(self, faces: Sequence[int], least: int) -> tuple[list[int], Rows]:
         """Pool these faces of everybody in the videos who has at least so many."""
-        mine = drawn(self.owners, least, np.random.default_rng(self.seed))
+        mine = shuffle(self.owners, least, np.random.default_rng(self.seed))
         return list(mine), pool(self.rows, [places[list(faces)] for places in mine.values()])
 
     def templates(self, rows: Rows, owners: NDArray[np.intp], count: int) -> tuple[list[int], Rows]:
         """Pool so many other faces of everybody who has them: what the gallery compares with."""
-        mine = drawn(owners, count, np.random.default_rng(self.seed))
+        mine = shuffle(owners, count, np.random.default_rng(self.seed))
         return list(mine), pool(rows, [places[::-1][:count] for places in mine.values()])
 
 
@@ -106,11 +106,9 @@ def single_decisions(args, model, video, enrolled, same) -> Iterator[dict[str, o
             bounds = limits(model, templates, faces)
             wrong += [(scores >= bound).sum() for bound in bounds]
             mated_of, mated = draw.probes(range(faces), faces + templates)
-            _, own = draw.templates(*video, faces + templates)
-            own = draw.templates(*video, templates)
-            row_of = {who: place for place, who in enumerate(own[0])}
-            cosines = [float(mated[n] @ own[1][row_of[who]]) for n, who in enumerate(mated_of)]
-            missed.append([np.mean(np.array(cosines) < bound) for bound in bounds])
+            own_of, own = draw.templates(*video, templates)
+            cosines = (mated * own[np.searchsorted(own_of, mated_of)]).sum(axis=1)
+            missed.append([(cosines < bound).mean() for bound in bounds])
         rate = wrong / comparisons
         misses = np.mean(missed, axis=0)
         yield {

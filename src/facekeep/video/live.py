@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -356,6 +358,8 @@ class LiveSession(Closing):
         self._on_frame = on_frame
         self._counts = Counts()
         self._watches = [self._watch(camera, options) for camera in cameras]
+        # Held while a frame is worked through; what is called there may ask for the status.
+        self._lock = threading.RLock()
         self._stopping = False
         self._running = False
         self._turns = 0
@@ -403,15 +407,9 @@ class LiveSession(Closing):
 
     def status(self) -> LiveStatus:
         """Return what the session does; any thread may ask."""
-        counts = self._counts
-        return LiveStatus(
-            cameras=tuple(watch.status() for watch in self._watches),
-            decisions=counts.decisions,
-            named=counts.named,
-            unknown=counts.unknown,
-            unusable=counts.unusable,
-            expected_false_names=counts.expected_false_names,
-        )
+        with self._lock:
+            cameras = tuple(watch.status() for watch in self._watches)
+            return LiveStatus(cameras, **dataclasses.asdict(self._counts))
 
     def stop(self) -> None:
         """End within a second; for other threads and handlers of signals."""
@@ -429,8 +427,8 @@ class LiveSession(Closing):
         if self._running:
             raise InputError("the session runs already: ask it once, for events or observations")
         self._running = True
-        self._engine.gallery  # noqa: B018 - nobody enrolled is an error before any camera starts
         try:
+            self._engine.gallery  # noqa: B018 - nobody enrolled is an error before cameras start
             for watch in self._watches:
                 watch.camera.start()
             while not self._stopping and self._active():
@@ -450,7 +448,7 @@ class LiveSession(Closing):
         idle = True
         for watch in self._active():
             frames = watch.frames
-            yield from self._read(watch, 0)
+            yield self._read(watch, 0)
             idle = idle and watch.frames == frames
             if self._stopping:
                 return
@@ -458,10 +456,10 @@ class LiveSession(Closing):
             # Each in turn is waited for; the others wait no longer than that.
             self._turns += 1
             watch = active[self._turns % len(active)]
-            yield from self._read(watch, _WAIT if active[1:] else _ALONE)
+            yield self._read(watch, _WAIT if active[1:] else _ALONE)
         self._judge_load()
 
-    def _read(self, watch: _Watch, timeout: float) -> Iterator[_Step]:
+    def _read(self, watch: _Watch, timeout: float) -> _Step:
         """Handle the next frame of a camera, or that there is none."""
         if self._on_frame is None:
             frame = watch.camera.read(timeout, watch.wants)
@@ -469,29 +467,28 @@ class LiveSession(Closing):
         else:
             frame = watch.camera.read(timeout)
             wanted = frame is not None and watch.wants(frame.position)
-        watch.frame = frame or watch.frame
-        events = watch.change(frame=frame is not None)
-        if frame is None:
-            quiet = watch.end() if watch.state == "ended" else watch.silence(time.monotonic())
-            events = quiet + events
-            if events:
-                yield _Step([], self._keep(events))
-            return
+        with self._lock:
+            watch.frame = frame or watch.frame
+            events = watch.change(frame=frame is not None)
+            if frame is None:
+                now = time.monotonic()
+                events = (watch.end() if watch.state == "ended" else watch.silence(now)) + events
+                return _Step([], self._keep(events))
+            return self._handle(watch, frame, events, wanted=wanted)
+
+    def _handle(self, watch: _Watch, frame: Frame, events: list[Event], *, wanted: bool) -> _Step:
+        began = time.monotonic()
         if wanted and watch.is_due(frame):
-            began = time.monotonic()
             observations, found = watch.look(frame)
             step = _Step(observations, self._keep(events + found))
-            self._busy += time.monotonic() - began
             watch.latencies.append(time.monotonic() - frame.received)
-            if self._on_frame is not None:
-                self._on_frame(frame, observations)
-            yield step
-            return
-        events += watch.stay(frame) if wanted else []
+        else:
+            observations = [] if self._on_frame is None else watch.predict(frame)
+            step = _Step([], self._keep(events + (watch.stay(frame) if wanted else [])))
+        self._busy += time.monotonic() - began
         if self._on_frame is not None:
-            self._on_frame(frame, watch.predict(frame))
-        if events:
-            yield _Step([], self._keep(events))
+            self._on_frame(frame, observations)
+        return step
 
     def _judge_load(self) -> None:
         """Look less often where the engine has more to do than time."""
@@ -507,7 +504,9 @@ class LiveSession(Closing):
         self._busy, self._judged = 0.0, now
 
     def _end(self) -> _Step:
-        return _Step([], self._keep([event for watch in self._watches for event in watch.end()]))
+        with self._lock:
+            events = [event for watch in self._watches for event in watch.end()]
+            return _Step([], self._keep(events))
 
     def _keep(self, events: list[Event]) -> list[Event]:
         """Log events, without the names of people who were erased meanwhile."""
