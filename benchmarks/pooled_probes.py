@@ -25,8 +25,11 @@ from numpy.typing import NDArray
 from person_score import FMR, SAME_PERSON, Rows
 
 from facekeep import FaceEngine
-from facekeep.models import default_model, entry
+from facekeep.models import ModelEntry, default_model, entry
 from facekeep.pipeline.decide import threshold
+
+Faces = tuple[Rows, NDArray[np.intp]]
+Same = NDArray[np.bool_]
 
 # The faces of each decision of a track that is decided several times.
 AGAIN = (range(3), range(5), range(3, 8))
@@ -61,7 +64,9 @@ def shuffle(
     return {who: mine for who, mine in enumerate(places) if len(mine) >= least}
 
 
-def one_person(first: Rows, firsts: NDArray[np.intp], second: Rows, seconds: NDArray[np.intp]):
+def one_person(
+    first: Rows, firsts: NDArray[np.intp], second: Rows, seconds: NDArray[np.intp]
+) -> Same:
     """Return which people of two sets may be the same, as a matrix."""
     same = np.zeros((firsts.max() + 1, seconds.max() + 1), np.bool_)
     for at in range(0, len(first), 512):
@@ -73,7 +78,7 @@ def one_person(first: Rows, firsts: NDArray[np.intp], second: Rows, seconds: NDA
 class Draw:
     """The probes and the enrolled people of one draw."""
 
-    def __init__(self, video: tuple[Rows, NDArray[np.intp]], seed: int) -> None:
+    def __init__(self, video: Faces, seed: int) -> None:
         self.rows, self.owners = video
         self.seed = seed
 
@@ -88,12 +93,15 @@ class Draw:
         return list(mine), pool(rows, [places[::-1][:count] for places in mine.values()])
 
 
-def limits(model, templates: int, faces: int) -> list[float]:
-    """Return the thresholds of FMR that templates share, and that templates and faces share."""
-    return [threshold(model, FMR, templates=templates, faces=k).cosine for k in (1, faces)]
+def limits(model: ModelEntry, templates: int, faces: int, number: int = 1) -> list[float]:
+    """Return the thresholds for FMR that templates share, that faces share too, and decisions."""
+    shares = ({}, {"faces": faces}, {"faces": faces, "decisions": number})
+    return [threshold(model, FMR, templates=templates, **share).cosine for share in shares]
 
 
-def single_decisions(args, model, video, enrolled, same) -> Iterator[dict[str, object]]:
+def single_decisions(
+    args: argparse.Namespace, model: ModelEntry, video: Faces, enrolled: Faces, same: Same
+) -> Iterator[dict[str, object]]:
     """Yield a line for each number of faces and templates."""
     for faces, templates in product(args.faces, args.templates):
         wrong, missed, comparisons = np.zeros(2), [], 0
@@ -103,7 +111,7 @@ def single_decisions(args, model, video, enrolled, same) -> Iterator[dict[str, o
             person_of, people = draw.templates(*enrolled, templates)
             scores = np.where(same[np.ix_(probe_of, person_of)], -1, probes @ people.T)
             comparisons += int((scores > -1).sum())
-            bounds = limits(model, templates, faces)
+            bounds = limits(model, templates, faces)[:2]
             wrong += [(scores >= bound).sum() for bound in bounds]
             mated_of, mated = draw.probes(range(faces), faces + templates)
             own_of, own = draw.templates(*video, templates)
@@ -122,18 +130,20 @@ def single_decisions(args, model, video, enrolled, same) -> Iterator[dict[str, o
         }
 
 
-def repeated_decisions(args, model, video, enrolled, same) -> Iterator[dict[str, object]]:
+def repeated_decisions(
+    args: argparse.Namespace, model: ModelEntry, video: Faces, enrolled: Faces, same: Same
+) -> Iterator[dict[str, object]]:
     """Yield a line for each number of templates: tracks that are decided three times."""
     for templates in args.templates:
-        wrong, comparisons = np.zeros((2, len(AGAIN))), 0
+        wrong, comparisons = np.zeros((3, len(AGAIN))), 0
         for seed in range(args.draws):
             draw = Draw(video, seed)
             person_of, people = draw.templates(*enrolled, templates)
-            matched = np.zeros(2, object)
+            matched = np.zeros(3, object)
             for number, faces in enumerate(AGAIN):
                 probe_of, probes = draw.probes(faces, 8)
                 scores = np.where(same[np.ix_(probe_of, person_of)], -1, probes @ people.T)
-                bounds = limits(model, templates, len(faces))
+                bounds = limits(model, templates, len(faces), number + 1)
                 matched = [old | (scores >= x) for old, x in zip(matched, bounds, strict=True)]
                 wrong[:, number] += [each.sum() for each in matched]
             comparisons += int((scores > -1).sum())
@@ -144,10 +154,13 @@ def repeated_decisions(args, model, video, enrolled, same) -> Iterator[dict[str,
                 "comparisons": comparisons,
                 "FMR, templates": wrong[0, number] / comparisons,
                 "FMR, both": wrong[1, number] / comparisons,
+                "FMR, decisions too": wrong[2, number] / comparisons,
             }
 
 
-def checks(args, model, video) -> Iterator[dict[str, object]]:
+def checks(
+    args: argparse.Namespace, model: ModelEntry, video: Faces
+) -> Iterator[dict[str, object]]:
     """Yield a line for each rate: how often one more face is not taken for the same person."""
     for faces, rate in product(args.faces, (1e-2, 1e-3, 1e-4)):
         cosines = []
