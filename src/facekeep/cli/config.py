@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 from facekeep.cli import output
 from facekeep.cli.command import ExitStatus, Run, command, group
 from facekeep.cli.options import default_of
-from facekeep.cli.output import format_value
+from facekeep.cli.output import format_value, to_plain
+from facekeep.config.live import describe_table
 from facekeep.config.settings import SETTINGS, config_path, default_config_path, example_toml
 
 app = group(
@@ -28,15 +31,24 @@ def show(run: Run) -> None:
 
     origins = run.resolved.origins
     values = {name: getattr(run.settings, name) for name in SETTINGS}
+    live = describe_table(run.resolved.live)
+    cameras = {name: describe_table(each) for name, each in run.resolved.cameras.items()}
     if run.json:
         rows = {n: {"value": v, "origin": str(origins[n])} for n, v in values.items()}
         words = {model.name: model.terms for model in find_chosen_models(run.settings)}
-        run.emit({"file": run.resolved.file, "settings": rows, "terms": words})
+        run.emit(
+            {"file": run.resolved.file, "settings": rows, "terms": words}
+            | {"live": live, "cameras": cameras}
+        )
         return
     run.table(
         ["setting", "value", "from"],
         [[name, _shown(name, value), str(origins[name])] for name, value in values.items()],
     )
+    for name, table in [("live", live), *((f"camera.{name}", cameras[name]) for name in cameras)]:
+        if table:
+            facts = (f"{key} = {json.dumps(to_plain(table[key]))}" for key in table)
+            run.say(f"[{name}] {', '.join(facts)}")
     run.say(f"terms of the models in use: {describe_terms(find_chosen_models(run.settings))}")
 
 

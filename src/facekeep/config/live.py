@@ -26,6 +26,7 @@ __all__ = [
     "CameraTable",
     "LiveTable",
     "add_password",
+    "describe_table",
     "hide_password",
     "locate_secret",
     "parse_polygon",
@@ -337,3 +338,16 @@ def hide_password(url: str) -> str:
     place, question, _ = host.partition("?")
     hidden = f"{user.partition(':')[0]}@" if at else ""
     return f"{scheme}://{hidden}{place}{'?...' if question else ''}"
+
+
+def describe_table(table: CameraTable | LiveTable) -> dict[str, Any]:
+    """Return what a table sets, by its keys, to be shown: URLs without what may be a secret."""
+    fields = LIVE if isinstance(table, LiveTable) else CAMERA
+    found = {name: getattr(table, each.attribute) for name, each in fields.items()}
+    given = {name: value for name, value in found.items() if value != fields[name].default}
+    for name in given.keys() & {"source", "mqtt", "webhook"}:
+        given[name] = hide_password(given[name])
+    if "webhook" in given:  # the path of a webhook is often what keeps others from using it
+        scheme, _, rest = given["webhook"].partition("://")
+        given["webhook"] = f"{scheme}://{rest.partition('/')[0]}/..."
+    return given
