@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from facekeep.config.live import CAMERA, LIVE, LiveTable, hide_password
+from facekeep.config.live import CAMERA, LIVE, LiveTable
 from facekeep.config.settings import (
     SETTINGS,
     Resolved,
@@ -347,19 +347,6 @@ def test_cameras_keep_their_order_and_find_secrets_beside_the_file(toml, tmp_pat
 @pytest.mark.parametrize("name", ["password", "source"])
 def test_a_secret_in_a_table_is_not_repeated(toml, name: str):
     assert "hunter2" not in fails(file=toml(f'[camera.door]\n{name} = ["hunter2"]'))
-
-
-@pytest.mark.parametrize(
-    ("url", "shown"),
-    [
-        ("rtsp://ada:s3/cr@t@host:554/stream", "rtsp://ada@host:554/stream"),
-        ("http://host/video?user=a&pwd=s3cret", "http://host/video?..."),
-        ("rtsp://host/stream", "rtsp://host/stream"),
-        ("/dev/video0", "/dev/video0"),
-    ],
-)
-def test_a_url_is_shown_without_its_password(url: str, shown: str):
-    assert hide_password(url) == shown
 
 
 def test_every_setting_has_a_row_of_the_table():

@@ -26,8 +26,6 @@ __all__ = [
     "CameraTable",
     "LiveTable",
     "add_password",
-    "describe_table",
-    "hide_password",
     "locate_secret",
     "parse_polygon",
     "read_cameras",
@@ -222,7 +220,7 @@ class LiveTable(Struct, frozen=True, kw_only=True, rename={"exec_": "exec"}):
             "End with an error when a camera was lost for so long.",
             example="600",
             default="it is tried again for ever",
-            ge=0,
+            gt=0,
         ),
     ] = None
     confirm: Annotated[
@@ -239,7 +237,9 @@ class LiveTable(Struct, frozen=True, kw_only=True, rename={"exec_": "exec"}):
     ] = 3.0
     cooldown: Annotated[
         float,
-        _Seconds("Time after a visit in which the same person begins no new one.", example="10"),
+        _Seconds(
+            "Time after a visit in which the same person begins no new one.", example="10", ge=0
+        ),
     ] = 10.0
     keep_days: Annotated[
         int, about("Number of days after which events are erased.", example="30", ge=1, le=36500)
@@ -324,30 +324,3 @@ def add_password(url: str, password: str) -> str:
             " rtsp://user@host/stream"
         )
     return parts._replace(netloc=f"{user}:{quote(password, safe='')}@{host}").geturl()
-
-
-def hide_password(url: str) -> str:
-    """Return a URL, or what else names a source, without its password and its query's values.
-
-    A password may hold any letter, ``/`` and ``@`` too, so that all up to the last ``@`` counts.
-    """
-    scheme, found, rest = url.partition("://")
-    if not found:
-        return url
-    user, at, host = rest.rpartition("@")
-    place, question, _ = host.partition("?")
-    hidden = f"{user.partition(':')[0]}@" if at else ""
-    return f"{scheme}://{hidden}{place}{'?...' if question else ''}"
-
-
-def describe_table(table: CameraTable | LiveTable) -> dict[str, Any]:
-    """Return what a table sets, by its keys, to be shown: URLs without what may be a secret."""
-    fields = LIVE if isinstance(table, LiveTable) else CAMERA
-    found = {name: getattr(table, each.attribute) for name, each in fields.items()}
-    given = {name: value for name, value in found.items() if value != fields[name].default}
-    for name in given.keys() & {"source", "mqtt", "webhook"}:
-        given[name] = hide_password(given[name])
-    if "webhook" in given:  # the path of a webhook is often what keeps others from using it
-        scheme, _, rest = given["webhook"].partition("://")
-        given["webhook"] = f"{scheme}://{rest.partition('/')[0]}/..."
-    return given
