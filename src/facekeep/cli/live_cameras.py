@@ -17,13 +17,13 @@ from facekeep.config.live import (
     add_password,
     parse_polygon,
 )
-from facekeep.errors import ConfigError, GalleryKeyError, InputError
+from facekeep.errors import ConfigError, InputError
 
 if TYPE_CHECKING:
     from facekeep.video.camera import Camera
     from facekeep.video.live import LiveOptions
 
-__all__ = ["choose_cameras", "live_options", "load_reference", "open_camera", "read_options"]
+__all__ = ["choose_cameras", "live_options", "open_camera", "read_options"]
 
 
 def read_options(run: Run, given: Mapping[str, Any]) -> LiveTable:
@@ -70,20 +70,16 @@ def open_camera(name: str | None, table: CameraTable, **options: Any) -> Camera:
 
     Raises:
         CameraError: There is no such file.
-        ConfigError: The password cannot be found.
-        InputError: The source is none.
+        InputError: The source is none, or its password cannot be found.
     """
     from facekeep.video.camera import Camera
 
-    where = f"camera.{name}" if name else "the source"
+    where = f"the camera {name}" if name else "the camera"
     source = table.source
     if source.startswith("env:") and not os.path.lexists(source):
-        source = load_reference(source, where)
+        source = _load_secret(source, f"the source of {where}")
     if table.password is not None:
-        try:
-            source = add_password(source, load_reference(table.password, f"{where}: password"))
-        except ConfigError as error:
-            raise ConfigError(f"{where}: {error}") from error
+        source = add_password(source, _load_secret(table.password, f"the password of {where}"))
     return Camera(
         source,
         name=name,
@@ -94,18 +90,10 @@ def open_camera(name: str | None, table: CameraTable, **options: Any) -> Camera:
     )
 
 
-def load_reference(spec: str, where: str) -> str:
-    """Load the text that ``file:PATH``, ``env:NAME`` or ``keyring:SERVICE/USER`` names.
+def _load_secret(spec: str, what: str) -> str:
+    from facekeep.events.sinks import load_secret
 
-    Raises:
-        ConfigError: There is none; ``where`` says what needs it.
-    """
-    from facekeep.gallery.keys import load_secret
-
-    try:
-        return load_secret(spec)
-    except GalleryKeyError as error:
-        raise ConfigError(f"{where}: {error}") from error
+    return load_secret(spec, what)
 
 
 def live_options(live: LiveTable, camera: CameraTable) -> LiveOptions:

@@ -37,7 +37,7 @@ Polygons = tuple[tuple[tuple[float, float], ...], ...]
 CAMERA_NAME: Final = r"\w[\w .-]{0,63}"
 """What a camera may be called, as a regular expression."""
 
-_REFERENCE = r"^((file|keyring):(?=.*\S)|env:[A-Za-z_]\w*\Z)"
+_REFERENCE = r"^(file:(?=.*\S)|env:[A-Za-z_]\w*\Z)"
 
 
 def locate_secret(reference: str, folder: Path | None) -> str:
@@ -52,7 +52,7 @@ def _about_secret(doc: str) -> Any:
         example='"env:PASSWORD"',
         default="none",
         metavar="SPEC",
-        expects="file:PATH, env:NAME or keyring:SERVICE/USER",
+        expects="file:PATH or env:NAME",
         pattern=_REFERENCE,
         finish=locate_secret,
         secret=True,

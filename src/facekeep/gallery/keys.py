@@ -14,7 +14,7 @@ from pathlib import Path
 from facekeep._internal.files import is_full, one_line, open_regular, printable, replacing, why
 from facekeep.errors import GalleryKeyError, StorageFull
 
-__all__ = ["Key", "generate_key", "holds_key", "load_key", "load_secret"]
+__all__ = ["Key", "generate_key", "holds_key", "load_key"]
 
 _log = logging.getLogger(__name__)
 _BYTES = 32
@@ -54,22 +54,6 @@ def load_key(spec: str) -> Key:
     """
     kind, value = _parse(spec)
     return _decode(_LOADERS[kind](value), spec)
-
-
-def load_secret(spec: str) -> str:
-    """Load a text that is kept as keys are, such as the password of a camera.
-
-    Args:
-        spec: ``file:PATH``, ``env:NAME`` or ``keyring:SERVICE/USER``; the text is one line.
-
-    Raises:
-        GalleryKeyError: It is missing or unreadable.
-    """
-    kind, value = _parse(spec)
-    text = _LOADERS[kind](value).strip()
-    if not text or not text.isprintable():
-        raise GalleryKeyError("what is kept there is not one line of text")
-    return text
 
 
 def generate_key(spec: str) -> Key:
@@ -149,8 +133,8 @@ def _read_file(value: str) -> str:
         raise GalleryKeyError(f"cannot read the key file {shown}: {why(error)}") from error
     if stat.S_IMODE(mode) & 0o077:
         _log.warning("the key file %s can be read by others; run: chmod 600 %s", shown, shown)
-    # What is no text is no key either, which the decoding of the key will find.
-    return content.decode("utf-8", "replace")
+    # What is no ASCII is no key either, which the decoding of the key will find.
+    return content.decode("ascii", "replace")
 
 
 def _expand_home(value: str) -> Path:
