@@ -36,8 +36,8 @@ def say_expectation(run: Run, engine: FaceEngine) -> None:
     people = engine.gallery.count()
     expected = _EXAMPLE * false_name_share(run.settings, people)
     run.say(
-        f"{format_count(people, 'person', 'people')} enrolled; of {_EXAMPLE:.0f} strangers"
-        f"  who come about {_short(expected)} are expected to get a wrong name"
+        f"{format_count(people, 'person', 'people')} enrolled; of {_EXAMPLE:.0f} strangers who come"
+        f" about {_short(expected)} are expected to get a wrong name"
     )
 
 
