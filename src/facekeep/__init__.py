@@ -69,13 +69,19 @@ if TYPE_CHECKING:
         PersonNotFound,
         PullError,
         RuntimeUnavailable,
+        SinkError,
+        SinkRefused,
         SpaceMismatch,
         StorageFull,
         TemplateTampered,
     )
+    from facekeep.events.delivery import Delivery
     from facekeep.events.event import Event
     from facekeep.events.event_log import EventLog, default_event_log_path, erase_person_events
+    from facekeep.events.mqtt import MqttSink
+    from facekeep.events.sinks import CommandSink, CsvSink, JsonLinesSink, Sink
     from facekeep.events.visits import Sighting, Visits, expected_false_names
+    from facekeep.events.webhook import WebhookSink
     from facekeep.factory import open_engine
     from facekeep.gallery import Consent, Gallery, NewTemplate, Person, Space, load_key
     from facekeep.gallery.store import GalleryStore
@@ -153,21 +159,32 @@ _MODULES = {
         "PersonNotFound",
         "PullError",
         "RuntimeUnavailable",
+        "SinkError",
+        "SinkRefused",
         "SpaceMismatch",
         "StorageFull",
         "TemplateTampered",
     ),
+    "events.delivery": ("Delivery",),
     "events.event": ("Event",),
     "events.event_log": (
         "EventLog",
         "default_event_log_path",
         "erase_person_events",
     ),
+    "events.mqtt": ("MqttSink",),
+    "events.sinks": (
+        "CommandSink",
+        "CsvSink",
+        "JsonLinesSink",
+        "Sink",
+    ),
     "events.visits": (
         "Sighting",
         "Visits",
         "expected_false_names",
     ),
+    "events.webhook": ("WebhookSink",),
     "factory": ("open_engine",),
     "gallery": (
         "Consent",
@@ -243,9 +260,12 @@ __all__ = [
     "CameraStatus",
     "Candidate",
     "Check",
+    "CommandSink",
     "ConfigError",
     "Consent",
+    "CsvSink",
     "Decision",
+    "Delivery",
     "DependencyError",
     "Detector",
     "Embedder",
@@ -274,12 +294,14 @@ __all__ = [
     "Hint",
     "ImageError",
     "InputError",
+    "JsonLinesSink",
     "LiveOptions",
     "LiveSession",
     "LiveStatus",
     "ModelCorrupt",
     "ModelError",
     "ModelNotFound",
+    "MqttSink",
     "NameConflict",
     "NewTemplate",
     "NotAGallery",
@@ -296,6 +318,9 @@ __all__ = [
     "RuntimeUnavailable",
     "Settings",
     "Sighting",
+    "Sink",
+    "SinkError",
+    "SinkRefused",
     "Space",
     "SpaceMismatch",
     "StorageFull",
@@ -305,6 +330,7 @@ __all__ = [
     "Tracker",
     "Verification",
     "Visits",
+    "WebhookSink",
     "__version__",
     "align_batch",
     "annotate",

@@ -102,6 +102,7 @@ def enroll(
     retain_days: int | None,
     largest: bool,
     new_person: bool,
+    *,
     camera: str | None,
     timeout: float,
     yes: bool,

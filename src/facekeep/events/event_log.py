@@ -323,23 +323,26 @@ class EventLog(Closing):
         self.expire_if_due()
         return stored
 
-    def wait(self, sequence: int, timeout: float) -> None:
+    @property
+    def last(self) -> int:
+        """The sequence of the latest event there was; 0 before the first."""
+        with self._read() as (connection, _):
+            return int(connection.execute("SELECT last FROM meta").fetchone()[0])
+
+    def wait(self, sequence: int, timeout: float, stop: threading.Event) -> None:
         """Wait until there is an event after ``sequence``, for ``timeout`` seconds at most.
 
-        Events of other processes are noticed when the time is over.
+        Events of other processes are noticed when the time is over. ``wake`` ends it early, where
+        ``stop`` was set before.
         """
         with self._appended:
-            if self._last() <= sequence:
+            if self.last <= sequence and not stop.is_set():
                 self._appended.wait(timeout)
 
     def wake(self) -> None:
         """End all waiting."""
         with self._appended:
             self._appended.notify_all()
-
-    def _last(self) -> int:
-        with self._read() as (connection, _):
-            return int(connection.execute("SELECT last FROM meta").fetchone()[0])
 
     def events(
         self,

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from facekeep.engine import FaceEngine
 from facekeep.pipeline.enrollment_rules import choose_main_face
 from facekeep.pipeline.quality import POLICIES, explain, reason_words, review
-from facekeep.types import Face
+from facekeep.types import Face, Quality
 from facekeep.video.tracker import Tracker
 
 if TYPE_CHECKING:
@@ -107,32 +107,31 @@ class GuidedEnrollment:
         self._looked = position
         faces = self._engine.find(frame.image)
         tracks = self._tracker.update(faces, position)
-        if not faces:
-            return Guidance("no face is seen: come before the camera")
         main = choose_main_face(faces, frame.image.shape, POLICIES["strict"])
-        if main is None:
-            return Guidance("several people are seen: only one, please")
-        face = faces[main]
-        quality = face.quality
+        if not faces or main is None:
+            seen = "several people are seen: only one, please"
+            return Guidance(seen if faces else "no face is seen: come before the camera")
+        early = tracks[main].hits < _STEADY or position - self._taken_at < _APART
+        fault = self._find_fault(faces[main].quality) or ("hold still" if early else None)
+        return Guidance(fault) if fault else self._take(frame, faces[main])
+
+    def _find_fault(self, quality: Quality | None) -> str | None:
+        """Say what the person should do before a picture can be taken."""
         if quality is None:
-            return Guidance("hold still")
+            return "hold still"
         if reasons := review(quality, _POLICY):
-            return Guidance(explain(reasons[0], quality, _POLICY).partition(":")[0])
-        view = self._view(quality.yaw)
-        if view is None:
-            return Guidance(_TURN[self.wanted[0]])
-        if tracks[main].hits < _STEADY or position - self._taken_at < _APART:
-            return Guidance("hold still")
-        return self._take(frame, face, view)
+            return explain(reasons[0], quality, _POLICY).partition(":")[0]
+        return None if self._view(quality.yaw) else _TURN[self.wanted[0]]
 
     def _view(self, yaw: float) -> View | None:
         """Return the view of a face, if one like it is still wanted."""
         found = (view for view, (low, high) in _VIEWS.items() if low <= yaw <= high)
         return next((view for view in found if view in self.wanted), None)
 
-    def _take(self, frame: Frame, face: Face, view: View) -> Guidance:
+    def _take(self, frame: Frame, face: Face) -> Guidance:
         (face,) = self._engine.embed([face])
-        if not face.usable or face.embedding is None:
+        view = self._view(face.quality.yaw) if face.quality else None
+        if not face.usable or face.embedding is None or view is None:
             return Guidance(f"the face is not usable: {reason_words(face.reasons)}")
         if self.shots and not self._agrees(face.embedding):
             return self._see_other(frame.position)
