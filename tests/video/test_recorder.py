@@ -7,7 +7,6 @@ import signal
 import stat
 import subprocess
 import sys
-import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -44,10 +43,7 @@ def noise(seed: int, height: int = 120, width: int = 160) -> Any:
 
 
 def add(recorder: Recorder, frame: Frame, observations: tuple[Observation, ...] = ()) -> None:
-    """Add a frame that the writer is not too busy for."""
-    while recorder._queue.full():
-        time.sleep(0.01)
-    recorder.add(frame, observations)  # type: ignore[arg-type]
+    recorder.add(frame, observations, wait=True)  # type: ignore[arg-type]
 
 
 def films(folder: Path) -> list[Path]:

@@ -214,8 +214,9 @@ class _Watch:
             from facekeep.video.recorder import Recorder
 
             size = self._options.record_size
-            recorder = Recorder(self._options.record, max_bytes=size)
-            found.append(stack.enter_context(recorder).add)
+            recorder = stack.enter_context(Recorder(self._options.record, max_bytes=size))
+            patient = {camera.name for camera in cameras if not camera.live}
+            found.append(lambda f, seen: recorder.add(f, seen, wait=f.camera in patient))
         if self._options.view is not None:
             from facekeep.video.page import LivePage
 

@@ -52,7 +52,7 @@ _HTML: Final = """<!doctype html>
 """
 
 _CSS: Final = """body{font:16px/1.4 system-ui,sans-serif;margin:1rem;background:#fff;color:#111}
-main{display:grid;grid-template-columns:repeat(auto-fit,minmax(20rem,1fr));gap:1rem}
+main{display:grid;grid-template-columns:repeat(auto-fit,minmax(18rem,40rem));gap:1rem}
 figure{margin:0}img{width:100%;min-height:8rem;background:#ddd;display:block}
 figcaption{padding:.25rem 0}td{padding:.1rem 1rem .1rem 0}
 @media(prefers-color-scheme:dark){body{background:#111;color:#eee}img{background:#333}}

@@ -67,10 +67,10 @@ class Recorder(Closing):
         self._thread = threading.Thread(target=self._work, name="facekeep-recorder", daemon=True)
         self._thread.start()
 
-    def add(self, frame: Frame, observations: Sequence[Observation]) -> None:
-        """Record a frame, as far as the writer is not behind; never waits."""
+    def add(self, frame: Frame, observations: Sequence[Observation], *, wait: bool = False) -> None:
+        """Record a frame, as far as the writer is not behind, or else ``wait`` for the writer."""
         try:
-            self._queue.put_nowait((frame, observations))
+            self._queue.put((frame, observations), block=wait)
         except queue.Full:
             self.dropped += 1
 
