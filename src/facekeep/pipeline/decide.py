@@ -36,17 +36,20 @@ _CONSISTENT = 0.03
 _MOST_CHANCES = 5
 
 
-def threshold(model: Calibrated, fmr: float, *, templates: int = 1) -> Threshold:
+def threshold(model: Calibrated, fmr: float, *, templates: int = 1, faces: int = 1) -> Threshold:
     """Find the cosine for a false-match rate from the model's calibration.
 
     Between calibrated rates the cosine is interpolated over the logarithm of the rate. Above the
     highest calibrated rate that rate's cosine is used: it errs toward fewer false matches. Several
-    templates of a person share the rate, so that a comparison with the person keeps to it.
+    templates of a person share the rate, so that a comparison with the person keeps to it. So do
+    several faces whose mean is compared, twice where both sides are means
+    (benchmarks/group_score.py, benchmarks/pooled_probes.py).
 
     Args:
         model: An embedder, or its entry in the catalog.
         fmr: The false-match rate asked for, such as 1e-4.
         templates: How many templates the person has whom a face is compared with.
+        faces: Of how many faces of one person the mean is compared.
 
     Raises:
         InputError: The rate is no probability, or lower than anything that was calibrated.
@@ -54,6 +57,7 @@ def threshold(model: Calibrated, fmr: float, *, templates: int = 1) -> Threshold
     """
     require_rate("a false-match rate", fmr, "1e-4")
     require_count("templates", templates, 0)
+    require_count("faces", faces)
     if not model.thresholds:
         raise ModelError(
             f"model {model.name} has no calibrated thresholds, so nothing can be decided with it;"
@@ -66,8 +70,16 @@ def threshold(model: Calibrated, fmr: float, *, templates: int = 1) -> Threshold
             f"model {model.name} is calibrated down to a false-match rate of {rates[0]:g}; "
             f"{fmr:g} cannot be promised; ask for {rates[0]:g} or more"
         )
-    share = math.log10(fmr / min(max(templates, 1), _MOST_CHANCES))
-    return Threshold(_interpolate_cosine(share, np.log10(rates), cosines), fmr, model.comparisons)
+    one, several, pooled = (
+        _interpolate_cosine(math.log10(fmr / _chances(count)), np.log10(rates), cosines)
+        for count in (1, templates, faces)
+    )
+    pooled = (pooled - one) * (2 if templates > 1 else 1)
+    return Threshold(several + pooled, fmr, model.comparisons)
+
+
+def _chances(count: int) -> int:
+    return min(max(count, 1), _MOST_CHANCES)
 
 
 def fmr_among(share: float, chances: int) -> float:
@@ -91,7 +103,7 @@ def lowest_fmr(model: Calibrated) -> float:
 
 
 def threshold_among(
-    model: Calibrated, fpir: float, people: int, *, templates: int = 1
+    model: Calibrated, fpir: float, people: int, *, templates: int = 1, faces: int = 1
 ) -> Threshold:
     """Find the cosine at which at most a share of all strangers gets a name among so many people.
 
@@ -100,6 +112,7 @@ def threshold_among(
         fpir: The share of strangers, such as 0.01 (the false-positive identification rate).
         people: How many people each face is compared with.
         templates: How many templates the person has whom a face is compared with.
+        faces: Of how many faces of one person the mean is compared; see ``threshold``.
 
     Raises:
         InputError: The share is no probability, or takes a lower false-match rate than anything
@@ -111,7 +124,7 @@ def threshold_among(
     rate = _share_rate(
         model, fpir, people, f"name at most {fpir:g} of all strangers among {people:,} people"
     )
-    return threshold(model, rate, templates=templates)
+    return threshold(model, rate, templates=templates, faces=faces)
 
 
 def threshold_of_pairs(model: Calibrated, fmr: float, pairs: int) -> Threshold:
