@@ -74,6 +74,8 @@ if TYPE_CHECKING:
         TemplateTampered,
     )
     from facekeep.events.event import Event
+    from facekeep.events.event_log import EventLog, default_event_log_path, erase_person_events
+    from facekeep.events.visits import Sighting, Visits, expected_false_names
     from facekeep.factory import open_engine
     from facekeep.gallery import Consent, Gallery, NewTemplate, Person, Space, load_key
     from facekeep.gallery.store import GalleryStore
@@ -154,6 +156,16 @@ _MODULES = {
         "TemplateTampered",
     ),
     "events.event": ("Event",),
+    "events.event_log": (
+        "EventLog",
+        "default_event_log_path",
+        "erase_person_events",
+    ),
+    "events.visits": (
+        "Sighting",
+        "Visits",
+        "expected_false_names",
+    ),
     "factory": ("open_engine",),
     "gallery": (
         "Consent",
@@ -226,6 +238,7 @@ __all__ = [
     "Embedder",
     "Enrollment",
     "Event",
+    "EventLog",
     "EventLogError",
     "ExportInvalid",
     "ExportKeyMissing",
@@ -266,21 +279,26 @@ __all__ = [
     "RuntimeOptions",
     "RuntimeUnavailable",
     "Settings",
+    "Sighting",
     "Space",
     "SpaceMismatch",
     "StorageFull",
     "TemplateTampered",
     "Threshold",
     "Verification",
+    "Visits",
     "__version__",
     "align_batch",
     "annotate",
     "assess",
     "cluster_folder",
     "contact_sheet",
+    "default_event_log_path",
     "detect",
     "doctor",
     "enroll",
+    "erase_person_events",
+    "expected_false_names",
     "from_bgr",
     "identify",
     "list_images",
