@@ -41,7 +41,7 @@ def test_the_same_seed_gives_the_same_pixels(people: list[Person]) -> None:
 def test_faces_are_where_the_truth_says(people: list[Person]) -> None:
     footage = draw_scene("cross", people)
     with Detector(options=RuntimeOptions(threads=1)) as detector:
-        for number in (65, 375):
+        for number in (65, 600):
             truth = [box for box in footage.boxes(number) if box.visible > 0.9]
             found = detector.find(footage.frame(number))
             assert len(found) == len(truth) == 2

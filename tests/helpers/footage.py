@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageFilter
 
 Pixels = NDArray[np.uint8]
 
@@ -316,16 +316,17 @@ class Footage:
     def frame(self, number: int) -> Pixels:
         """Draw a frame, from 0: uint8 ``(H, W, 3)`` RGB."""
         time = number / self.fps
-        picture = self.background.copy()
+        picture = Image.fromarray(self.background)
         for walk, point in self._order(time):
             _paste(picture, walk, point)
-        picture = _soften(picture, self.blur)
+        if self.blur:
+            picture = picture.filter(ImageFilter.GaussianBlur(self.blur))
         times, gains = zip(*self.light, strict=True)
         gain = float(np.interp(time, times, gains))
         if gain != 1:
-            table = np.clip(np.rint(np.arange(256) * gain), 0, 255).astype(np.uint8)
-            picture = table[picture]
-        return self._add_noise(picture, number) if self.noise else picture
+            picture = picture.point([min(round(level * gain), 255) for level in range(256)] * 3)
+        pixels = np.asarray(picture)
+        return self._add_noise(pixels, number) if self.noise else pixels
 
     def boxes(self, number: int) -> list[Box]:
         """Say where each face is in a frame, from 0; faces outside the picture are left out."""
@@ -391,70 +392,42 @@ class Footage:
         return noisy
 
 
-def _paste(picture: Pixels, walk: Walk, point: Point) -> None:
+def _paste(picture: Image.Image, walk: Walk, point: Point) -> None:
     """Draw a head into a picture, between two photos while it changes."""
     heads, since = walk.person.heads, point.time - walk.path[0].time
     step, into = divmod(since, walk.change)
-    start = sum(map(ord, walk.person.name))  # so that not all visits begin with the first photo
-    now = heads[(start + int(step)) % len(heads)]
-    patch = _place(now, point, picture.shape[:2])
+    place = sum(map(ord, walk.person.name)) + int(step)  # visits begin with different photos
+    reach = round(1.2 * point.width), round(1.5 * point.width)
+    corner = int(point.x) - reach[0], int(point.y) - reach[1]
+    middle = point.x - corner[0], point.y - corner[1]
+    patch = _turn_head(heads[place % len(heads)], point, reach, middle)
     share = (into - (walk.change - walk.blend)) / walk.blend
     if share > 0 and len(heads) > 1:
-        following = _place(heads[(start + int(step) + 1) % len(heads)], point, picture.shape[:2])
-        patch = _mix(patch, following, share)
-    if patch is None:
-        return
-    (left, top), pixels = patch
-    target = picture[top : top + pixels.shape[0], left : left + pixels.shape[1]]
-    alpha = pixels[..., 3:].astype(np.uint16)
-    mixed = target * (255 - alpha) + pixels[..., :3] * alpha
-    target[:] = (mixed + 127) // 255
+        following = _turn_head(heads[(place + 1) % len(heads)], point, reach, middle)
+        patch = Image.blend(patch, following, share)
+    picture.paste(patch, corner, patch)
 
 
-_Patch = tuple[tuple[int, int], Pixels]
-
-
-def _place(head: Head, point: Point, shape: tuple[int, ...]) -> _Patch | None:
-    """Scale, turn and move a head: the part inside the picture, and its corner there."""
+def _turn_head(
+    head: Head, point: Point, reach: tuple[int, int], middle: tuple[float, float]
+) -> Image.Image:
+    """Scale, turn and move a head: the face lies in the middle of a picture of twice the reach."""
     factor = point.width / (head.box[2] - head.box[0])
     turn = math.radians(point.angle)
     cosine, sine = math.cos(turn) / factor, math.sin(turn) / factor
-    # A square for all photos of a person, so that two of them can be mixed.
-    reach = 1.6 * point.width
-    left, top = max(0, int(point.x - reach)), max(0, int(point.y - reach))
-    right = min(shape[1], math.ceil(point.x + reach))
-    bottom = min(shape[0], math.ceil(point.y + reach))
-    if right <= left or bottom <= top:
-        return None
     x, y = (head.box[:2] + head.box[2:]) / 2
-    away_x, away_y = left - point.x, top - point.y
     numbers = (
         cosine,
         sine,
-        x + cosine * away_x + sine * away_y,
+        x - cosine * middle[0] - sine * middle[1],
         -sine,
         cosine,
-        y - sine * away_x + cosine * away_y,
+        y + sine * middle[0] - cosine * middle[1],
     )
-    turned = Image.fromarray(head.pixels).transform(
-        (right - left, bottom - top), Image.Transform.AFFINE, numbers, Image.Resampling.BILINEAR
+    size = 2 * reach[0], 2 * reach[1]
+    return Image.fromarray(head.pixels).transform(
+        size, Image.Transform.AFFINE, numbers, Image.Resampling.BILINEAR
     )
-    return (left, top), np.asarray(turned)
-
-
-def _mix(one: _Patch | None, other: _Patch | None, share: float) -> _Patch | None:
-    if one is None or other is None:
-        return one
-    mixed = one[1] * np.float32(1 - share) + other[1] * np.float32(share)
-    return one[0], np.rint(mixed).astype(np.uint8)
-
-
-def _soften(picture: Pixels, sigma: float) -> Pixels:
-    if not sigma:
-        return picture
-    from PIL import ImageFilter
-
-    return np.asarray(Image.fromarray(picture).filter(ImageFilter.GaussianBlur(sigma)))
 
 
 def _face_box(walk: Walk, point: Point) -> tuple[float, float, float, float]:
@@ -567,10 +540,10 @@ def _cross(people: Sequence[Person]) -> Footage:
     walks = (
         cross_picture(first, 1, 6, y=215, width=100, front=1),
         cross_picture(second, 1, 6, y=225, width=92, back=True),
-        cross_picture(first, 13, 6, y=215, width=90, back=True),
-        cross_picture(second, 13, 6, y=230, width=108),
+        cross_picture(first, 22, 6, y=215, width=90, back=True),  # visits of their own
+        cross_picture(second, 22, 6, y=230, width=108),
     )
-    return Footage(21, walks, plain_background())
+    return Footage(29, walks, plain_background())
 
 
 def _return(people: Sequence[Person]) -> Footage:
