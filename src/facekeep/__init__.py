@@ -101,6 +101,8 @@ if TYPE_CHECKING:
         Verification,
     )
     from facekeep.video.camera import Camera, Frame
+    from facekeep.video.live import CameraStatus, LiveOptions, LiveSession, LiveStatus
+    from facekeep.video.tracker import Track, Tracker
 
 _MODULES = {
     "apps.migrate": ("migrate_gallery",),
@@ -221,6 +223,16 @@ _MODULES = {
         "Camera",
         "Frame",
     ),
+    "video.live": (
+        "CameraStatus",
+        "LiveOptions",
+        "LiveSession",
+        "LiveStatus",
+    ),
+    "video.tracker": (
+        "Track",
+        "Tracker",
+    ),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 
@@ -228,6 +240,7 @@ __all__ = [
     "Calibrated",
     "Camera",
     "CameraError",
+    "CameraStatus",
     "Candidate",
     "Check",
     "ConfigError",
@@ -261,6 +274,9 @@ __all__ = [
     "Hint",
     "ImageError",
     "InputError",
+    "LiveOptions",
+    "LiveSession",
+    "LiveStatus",
     "ModelCorrupt",
     "ModelError",
     "ModelNotFound",
@@ -285,6 +301,8 @@ __all__ = [
     "StorageFull",
     "TemplateTampered",
     "Threshold",
+    "Track",
+    "Tracker",
     "Verification",
     "Visits",
     "__version__",

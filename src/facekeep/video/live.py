@@ -231,9 +231,9 @@ class _Watch:
         if state == self.state:
             return None
         self.state = state
-        moment, clock = datetime.now(UTC), "system"
-        if self.frame is not None and not self.camera.live:
-            moment, clock = self.frame.time, self.frame.clock
+        if self.frame is None or self.camera.live:
+            return Event("camera", self.camera.name, datetime.now(UTC), state=state)
+        moment, clock = self.frame.time, self.frame.clock
         return Event("camera", self.camera.name, moment, state=state, clock=clock)
 
     def _sighting(self, track: Track, position: float) -> Sighting:

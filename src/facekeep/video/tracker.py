@@ -195,8 +195,9 @@ def _sides(bbox: NDArray[np.float32]) -> float:
 
 
 def _intersection(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
-    width, height = (np.minimum(one[2:], other[2:]) - np.maximum(one[:2], other[:2])).tolist()
-    return max(width, 0.0) * max(height, 0.0)
+    corner = np.maximum(one[:2], other[:2])
+    width, height = (np.minimum(one[2:], other[2:]) - corner).tolist()
+    return float(max(width, 0.0) * max(height, 0.0))
 
 
 def _overlap(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
