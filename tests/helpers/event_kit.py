@@ -203,7 +203,9 @@ class Subscriber:
         self._topics = topics or ("#",)
         self._ready = False
         self._client = Client(CallbackAPIVersion.VERSION2, client_id=f"test{os.getpid()}")
-        self._client.on_connect = lambda client, *_: client.subscribe([(t, 1) for t in self._topics])
+        self._client.on_connect = lambda client, *_: client.subscribe(
+            [(t, 1) for t in self._topics]
+        )
         self._client.on_subscribe = self._subscribed
         self._client.on_message = self._hear
         if tls is not None:

@@ -272,12 +272,13 @@ class _Server6(_Server):
 
 def _listen(host: str, port: int, page: LivePage) -> _Server:
     kind = _Server6 if ":" in host else _Server
+    server = kind((host, port), _Handler, bind_and_activate=False)
+    server.page = page
     try:
-        server = kind((host, port), _Handler, bind_and_activate=False)
-        server.page = page
         server.server_bind()
         server.server_activate()
     except (OSError, OverflowError, UnicodeError) as error:
+        server.server_close()
         reason = why(error) if isinstance(error, OSError) else str(error)
         raise InputError(f"cannot show the page at {host}:{port}: {reason}") from error
     return server
