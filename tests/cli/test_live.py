@@ -316,9 +316,10 @@ class Program:
             self.lines.append(line)
             if text in line:
                 return line
-        raise AssertionError(f"it ended without {text!r}: {self.error()}")
+        raise AssertionError(f"it ended without {text!r}")
 
     def error(self) -> str:
+        """What it printed on stderr; ask once, after the end."""
         assert self.process.stderr is not None
         return self.process.stderr.read()
 
