@@ -1,9 +1,8 @@
-"""Real receivers of events for tests: an HTTP server and an MQTT broker, each in its own process."""
+"""Real receivers of events for tests: an HTTP server and an MQTT broker, as processes."""
 
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
 import socket
@@ -195,24 +194,26 @@ class Broker(Server):
 class Subscriber:
     """Hears what a broker gives out, as another program does."""
 
-    def __init__(self, port: int, *topics: str, tls: Any = None) -> None:
+    def __init__(self, port: int, *topics: str, qos: int = 1) -> None:
         from paho.mqtt.client import Client
         from paho.mqtt.enums import CallbackAPIVersion
 
         self.heard: list[tuple[str, str, bool]] = []
         self._topics = topics or ("#",)
+        self._qos = qos
         self._ready = False
-        self._client = Client(CallbackAPIVersion.VERSION2, client_id=f"test{os.getpid()}")
+        self._client = Client(CallbackAPIVersion.VERSION2, client_id=f"test{id(self)}")
         self._client.on_connect = lambda client, *_: client.subscribe(
             [(t, 1) for t in self._topics]
         )
         self._client.on_subscribe = self._subscribed
         self._client.on_message = self._hear
-        if tls is not None:
-            self._client.tls_set_context(tls)
         self._client.connect("127.0.0.1", port, 60)
         self._client.loop_start()
         wait_until(lambda: self._ready)
+
+    def _subscribe(self, client: Any, *_: object) -> None:
+        client.subscribe([(topic, self._qos) for topic in self._topics])
 
     def _subscribed(self, *_: object) -> None:
         self._ready = True

@@ -185,7 +185,8 @@ class _Worker(threading.Thread):
         waiting = log.pending(sink.name)
         if not waiting:
             self.state = "idle"
-            self._recovered()
+            if self._failures:
+                self._recovered()
             log.expire_if_due()
             log.wait(last, _POLL, self._delivery._stop)
             return
@@ -211,7 +212,7 @@ class _Worker(threading.Thread):
 
     def _refused(self, event: Event, error: SinkError) -> None:
         self._delivery._log.delivered(self.sink.name, event.sequence, refused=True)
-        self.error = str(error)
+        self._failures, self.error = 0, str(error)
         _log.warning("event %d was not delivered and will not be: %s", event.sequence, error)
 
     def _recovered(self) -> None:

@@ -202,7 +202,8 @@ class MqttSink(Closing):
 
     def _who(self, event: Event) -> str:
         """Note who is before the camera, and return the last who arrived and is still there."""
-        who = event.name or ("unknown person" if event.usable else "unusable face")
+        stranger = "unknown person" if event.usable else "unusable face"
+        who = stranger if event.name is None else event.name
         key = f"{event.person_id or event.track} {who}"
         there = self._present.get(event.camera, [])
         if event.event == "arrived":
@@ -215,7 +216,8 @@ class MqttSink(Closing):
 
     def _as_peers(self, event: Event) -> list[_Message]:
         """Return a face as Frigate and Double Take publish it."""
-        name, score = event.name or "unknown", event.similarity
+        name = "unknown" if event.name is None else event.name
+        score = event.similarity
         messages: list[_Message] = []
         if "frigate" in self._peers:
             update = {

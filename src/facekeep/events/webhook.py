@@ -107,8 +107,8 @@ class WebhookSink(Closing):
         try:
             with self._connect() as connection:
                 connection.request("POST", self._target, body, headers)
-                answer = connection.getresponse()
-                status, wait = answer.status, answer.getheader("retry-after")
+                with connection.getresponse() as answer:
+                    status, wait = answer.status, answer.getheader("retry-after")
         # The texts of these errors may hold the URL, and of some the header with the password.
         except (OSError, http.client.HTTPException, ValueError) as error:
             raise SinkError(f"{self.name} does not answer: {explain_network(error)}") from None
@@ -138,7 +138,13 @@ class WebhookSink(Closing):
             if self._closed:
                 raise ConnectionAbortedError("closed")
             self._connection = connection
-        timer = threading.Timer(self._timeout, self._cut)
+        late = threading.Event()
+
+        def cut() -> None:
+            late.set()
+            self._cut()
+
+        timer = threading.Timer(self._timeout, cut)
         timer.daemon = True
         timer.start()
         try:
@@ -148,6 +154,8 @@ class WebhookSink(Closing):
             with self._lock:
                 self._connection = None
             connection.close()
+            if late.is_set():  # an answer that was cut may look like a whole one
+                raise TimeoutError
 
     def _cut(self) -> None:
         with self._lock:
