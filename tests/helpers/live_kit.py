@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cache
 
 import numpy as np
 from memory_store import MemoryStore
@@ -95,6 +96,11 @@ class MadeCamera:
 
 def background(seed: int = 0) -> Pixels:
     """A wall with a little noise, the same for the same seed."""
+    return _wall(seed).copy()
+
+
+@cache
+def _wall(seed: int) -> Pixels:
     rng = np.random.default_rng(seed)
     wall = np.linspace(70, 130, WIDTH)[None, :, None] + rng.normal(0, 2, (HEIGHT, WIDTH, 3))
     return np.clip(wall, 0, 255).astype(np.uint8)

@@ -225,16 +225,16 @@ class _Watch:
         self.recognizer.forget()
         return self.visits.end()
 
-    def change(self) -> Event | None:
-        """Return an event where the camera's state has changed."""
-        state = self.camera.state
+    def change(self, *, frame: bool) -> list[Event]:
+        """Return an event where the camera's state has changed; it ends after its last frame."""
+        state = "live" if frame else self.camera.state
         if state == self.state:
-            return None
+            return []
         self.state = state
         if self.frame is None or self.camera.live:
-            return Event("camera", self.camera.name, datetime.now(UTC), state=state)
+            return [Event("camera", self.camera.name, datetime.now(UTC), state=state)]
         moment, clock = self.frame.time, self.frame.clock
-        return Event("camera", self.camera.name, moment, state=state, clock=clock)
+        return [Event("camera", self.camera.name, moment, state=state, clock=clock)]
 
     def _sighting(self, track: Track, position: float) -> Sighting:
         evidence = self.recognizer.evidence(track)
@@ -449,8 +449,7 @@ class LiveSession(Closing):
     def _handle(self, watch: _Watch, frame: Frame | None) -> Iterator[_Step]:
         if frame is not None:
             watch.take(frame)
-        # Its state is asked after the frame: it ends when the last one was read.
-        events = [event] if (event := watch.change()) else []
+        events = watch.change(frame=frame is not None)
         if frame is None:
             quiet = watch.end() if watch.state == "ended" else watch.silence(time.monotonic())
             events = quiet + events
