@@ -683,6 +683,7 @@ def write_video(
     import av
 
     options = {"preset": "ultrafast", "crf": str(quality), "tune": "zerolatency", "threads": "1"}
+    options["g"] = str(2 * fps)  # a key frame each two seconds, as cameras have
     name, layout = ("libx264", "yuv420p") if codec == "h264" else ("mjpeg", "yuvj420p")
     with av.open(os.fspath(path), "w") as container:
         stream: Any = None
