@@ -177,7 +177,8 @@ def _parse_standard_input(text: str) -> Source:
             " or -:FORMAT:WIDTHxHEIGHT@FPS, such as -:rgb24:640x480@25"
         )
     options = {"pixel_format": raw["format"], "video_size": raw["size"]}
-    options["framerate"] = raw["rate"] or "25"
+    if raw["rate"]:
+        options["framerate"] = raw["rate"]
     return Source(
         "pipe", text, "stdin", live=False, address="-", format="rawvideo", options=options
     )
