@@ -180,8 +180,8 @@ class _Watch:
             session = LiveSession(engine, cameras, rules, log=log, on_frame=on_frame)
             stack.enter_context(session)
             shown += self._open_pictures(stack, session, cameras)
-            stack.enter_context(self._deliver(log))
-            view = stack.enter_context(open_view(run, session))
+            delivery = stack.enter_context(self._deliver(log))
+            view = stack.enter_context(open_view(run, session, delivery))
             stack.enter_context(self._beside(session, view))
             for event in session.events():
                 self._recent.append(event)
@@ -241,18 +241,18 @@ class _Watch:
         }
 
     @contextmanager
-    def _deliver(self, log: EventLog) -> Iterator[None]:
+    def _deliver(self, log: EventLog) -> Iterator[Delivery | None]:
         """Bring events to where they are to go, from now until a while after the end."""
         sinks = make_sinks(self._options)
         if not sinks:
-            yield
+            yield None
             return
         from facekeep.events.delivery import Delivery
 
         delivery = Delivery(log, sinks)
         try:
             delivery.start()
-            yield
+            yield delivery
         finally:
             hurry = self._asked.end is not None
             delivery.flush(_HURRY if hurry else _DRAIN)

@@ -13,6 +13,7 @@ from facekeep.cli.command import Run
 from facekeep.cli.output import escape_line, format_time
 
 if TYPE_CHECKING:
+    from facekeep.events.delivery import Delivery
     from facekeep.events.event import Event
     from facekeep.video.live import CameraStatus, LiveSession
 
@@ -32,7 +33,7 @@ class View(Protocol):
 
 
 @contextmanager
-def open_view(run: Run, session: LiveSession) -> Iterator[View]:
+def open_view(run: Run, session: LiveSession, delivery: Delivery | None) -> Iterator[View]:
     """Choose what shows the session: JSON lines, a table on a terminal, or plain lines."""
     if run.json or not sys.stdout.isatty():
         yield _Lines(run)
@@ -42,7 +43,7 @@ def open_view(run: Run, session: LiveSession) -> Iterator[View]:
 
     console = Console()
     with Live(console=console, auto_refresh=False, redirect_stdout=True) as screen:
-        view = _Screen(session, screen)
+        view = _Screen(session, delivery, screen)
         yield view
         view.refresh()
 
@@ -101,8 +102,8 @@ class _Lines:
 class _Screen:
     """Tables that are drawn again twice a second."""
 
-    def __init__(self, session: LiveSession, screen: Any) -> None:
-        self._session, self._screen = session, screen
+    def __init__(self, session: LiveSession, delivery: Delivery | None, screen: Any) -> None:
+        self._session, self._delivery, self._screen = session, delivery, screen
         self._events: deque[Event] = deque(maxlen=_EVENTS)
         self._drawn = 0.0
 
@@ -135,6 +136,11 @@ class _Screen:
             _table(["where", "present", "since"], present or [["", "nobody", ""]]),
             _table(["time", "camera", "last events"], map(describe_event, list(self._events))),
         ]
+        if self._delivery is not None:
+            sinks = [
+                [each.name, str(each.pending), each.error or ""] for each in self._delivery.status()
+            ]
+            parts.insert(1, _table(["delivered to", "waiting", "why"], sinks))
         return Group(*parts)
 
 
