@@ -61,6 +61,7 @@ class _Time(click.ParamType):  # type: ignore[type-arg,unused-ignore]
 @click.option(
     "--kind",
     type=click.Choice(["arrived", "left", "camera"]),
+    metavar="arrived|left|camera",
     help="Only such events.",
     shell_complete=choices("arrived", "left", "camera"),
 )
