@@ -16,13 +16,13 @@ from facekeep.cli.hints import explain_finding
 from facekeep.cli.options import ENGINE, GALLERY, PATH, argument
 from facekeep.cli.output import format_count, format_size
 from facekeep.cli.photo_commands import photo_progress
-from facekeep.errors import GalleryKeyError, InputError
+from facekeep.errors import InputError
 from facekeep.factory import open_engine, open_gallery, open_key
 
 if TYPE_CHECKING:
     from facekeep.apps.migrate import Migration
     from facekeep.engine import FaceEngine
-    from facekeep.gallery import Key, Space
+    from facekeep.gallery import Space
     from facekeep.gallery.types import AuditEntry
 
 app = group(
@@ -121,12 +121,9 @@ def compact(run: Run) -> None:
 
 @command(app, "purge", uses=GALLERY, examples=["facekeep gallery purge"])
 def purge(run: Run) -> None:
-    """Erase everybody whose time of retention has passed, also from the event log."""
-    from facekeep.events.event_log import erase_person_events
-
+    """Erase everybody whose time of retention has passed."""
     with open_gallery(run.settings) as gallery:
         erased = gallery.purge(datetime.now(UTC))
-        erase_person_events(run.settings.gallery, [person.id for person in erased])
     if run.json:
         run.emit({"erased": [person.name for person in erased]})
     run.say(f"{format_count(len(erased), 'person', 'people')} erased")
@@ -167,37 +164,18 @@ def keygen(run: Run, spec: str) -> None:
 def rekey(run: Run, new_key: str | None, plain: bool) -> None:
     """Encrypt templates and crops with another key, at once; the old key opens nothing any more.
 
-    Names and your own facts about people stay readable without the key. The event log is encrypted
-    with the new key, too: its names and crops.
+    Names and your own facts about people stay readable without the key.
     """
     from facekeep.gallery import load_key
 
     if (new_key is None) == (not plain):
         raise InputError("say either --new-key SPEC or --plain")
-    key = load_key(new_key) if new_key else None
     with open_gallery(run.settings) as gallery:
-        _rekey_events(run, key)
-        gallery.rekey(key)
+        gallery.rekey(load_key(new_key) if new_key else None)
         encrypted = gallery.info().encrypted
     if run.json:
         run.emit({"encrypted": encrypted})
     run.say("encrypted with the new key" if encrypted else "no longer encrypted")
-
-
-def _rekey_events(run: Run, key: Key | None) -> None:
-    """Encrypt the event log with another key, unless that was done in a run that was cut off."""
-    from facekeep.events.event_log import EventLog, default_event_log_path
-
-    path = default_event_log_path(run.settings.gallery)
-    if not path.exists():
-        return
-    try:
-        log = EventLog.open(path, key=open_key(run.settings))
-    except GalleryKeyError:
-        EventLog.open(path, key=key, read_only=True).close()
-        return
-    with log:
-        log.rekey(key)
 
 
 @command(

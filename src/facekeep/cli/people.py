@@ -151,14 +151,8 @@ def merge(run: Run, names: tuple[str, ...]) -> None:
     """Make one person of several: the templates of all go to the last one named."""
     if len(names) < 2:
         raise InputError("merging takes two names or more: those to merge, then the one that stays")
-    from facekeep.events.event_log import erase_person_events
-
     with open_gallery(run.settings) as gallery:
-        merged = [gallery.person(name).id for name in names[:-1]]
-        person = gallery.merge(names[:-1], names[-1])
-        former = [each for each in merged if each != person.id]
-        erase_person_events(run.settings.gallery, former, into=person.id)
-        _report(run, person, "merged")
+        _report(run, gallery.merge(names[:-1], names[-1]), "merged")
 
 
 @command(
@@ -206,31 +200,21 @@ def split(run: Run, name: str, new_name: str, templates: tuple[str, ...], new_pe
 def remove(run: Run, name: str, templates: tuple[str, ...], yes: bool) -> None:
     """Erase a person: templates, crops and name leave the file; nothing can bring them back.
 
-    The events of the person lose the name and the crop. With --template only the templates named
-    are erased and the person stays, which takes at least one other template.
+    With --template only the templates named are erased and the person stays, which takes at least
+    one other template.
     """
-    from facekeep.events.event_log import erase_person_events
-
     with open_gallery(run.settings) as gallery:
-        known = gallery.person(name)
-        name = known.name
+        name = gallery.person(name).name
         if not yes:
             some = format_count(len(set(templates)), "template") + " of " if templates else ""
             _confirm(f"Erase {some}{name} for good?")
         if templates:
             _report(run, gallery.remove_templates(name, templates), "still enrolled")
             return
-        # First the events: where this fails the person is still there to be erased once more.
-        erased = erase_person_events(run.settings.gallery, [known.id])
         person = gallery.remove(name)
     if run.json:
-        run.emit(
-            {"removed": person.name, "template_count": person.template_count}
-            | {"events": erased.names, "crops": erased.crops}
-        )
-    seen = f", the name from {format_count(erased.names, 'event')}" if erased.names else ""
-    seen += f", {format_count(erased.crops, 'crop')}" if erased.crops else ""
-    run.say(f"{person.name}: erased, {format_count(person.template_count, 'template')}{seen}")
+        run.emit({"removed": person.name, "template_count": person.template_count})
+    run.say(f"{person.name}: erased, {format_count(person.template_count, 'template')}")
 
 
 @command(
