@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 from video_servers import (
     MjpegServer,
@@ -59,6 +60,11 @@ def some(camera: Camera, count: int) -> list[Frame]:
     found = [frame for frame in frames if frame is not None]
     assert len(found) == count, camera.error
     return found
+
+
+def noise(seed: int = 0) -> NDArray[np.uint8]:
+    """Return a picture that takes many bytes."""
+    return np.random.default_rng(seed).integers(0, 255, (240, 320, 3), np.uint8)
 
 
 class FakeContainer:
@@ -291,19 +297,25 @@ def test_standard_input_as_mjpeg_and_raw() -> None:
     raw = plain(9, (16, 12)).tobytes()
     found = _stdin("print([f.position for f in Camera('-:rgb24:16x12@5')])", raw * 3)
     assert found == "[0.0, 0.2, 0.4]\n"
-    found = _stdin("print([f.image.mean() for f in Camera('-:rgb24:16x12')])", raw * 2)
+    found = _stdin("print([float(f.image.mean()) for f in Camera('-:rgb24:16x12')])", raw * 2)
     assert found == "[9.0, 9.0]\n"
 
 
 def test_a_pipe_that_stays_silent_keeps_nobody_from_ending() -> None:
-    reader, writer = os.pipe()
-    os.write(writer, jpeg(plain(9)) * 3)
-    code = "from facekeep import Camera\nc = Camera('-')\nprint(c.read().number, flush=True)"
-    with subprocess.Popen([sys.executable, "-c", code], stdin=reader, stderr=-1) as child:
-        os.close(reader)
-        _, errors = child.communicate(timeout=60)
-        assert (child.returncode, errors) == (0, b"")
-    os.close(writer)
+    code = (
+        "from facekeep import Camera\nc = Camera('-')\nprint(c.read().number, flush=True)\n"
+        "while c.read(1): pass"
+    )
+    words = [sys.executable, "-c", code]
+    child = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=-1)
+    try:
+        assert child.stdin is not None
+        child.stdin.write(jpeg(noise()) * 20)
+        child.stdin.flush()  # and it stays open
+        assert child.wait(60) == 0
+        assert child.communicate() == (b"1\n", b"")
+    finally:
+        child.kill()
 
 
 def test_a_named_pipe(tmp_path: Path) -> None:

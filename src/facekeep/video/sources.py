@@ -30,6 +30,8 @@ _RAW = re.compile(
 )
 # Fast opening, and no frames that waited in a buffer: a stream's own header says what it is.
 _LIVE = {"fflags": "nobuffer", "probesize": "65536", "analyzeduration": "500000"}
+# As little as possible is read of a pipe before its first picture is given.
+_PIPE = {"probesize": "262144", "analyzeduration": "500000"}
 # Values of a query that name a stream; whatever else stands there may be a password or a token.
 _PLAIN = re.compile(
     r"(channel|subtype|stream|profile|camera|resolution|width|height|fps|rate|quality|unicast"
@@ -86,7 +88,7 @@ def parse_source(
             kind = type(source).__name__
             raise InputError(f"a camera's source cannot be of type {kind}; give an address or path")
         name = printable(getattr(source, "name", "stream"))
-        return Source("pipe", name, name, live=False, address=source)
+        return Source("pipe", name, name, live=False, address=source, options=_PIPE)
     text = path_text(source)
     if not text or "\0" in text:
         raise InputError("a camera's source is empty or holds a NUL byte; give an address or path")
@@ -169,7 +171,7 @@ def _parse_device(text: str) -> Source:
 
 def _parse_standard_input(text: str) -> Source:
     if text == "-":
-        return Source("pipe", "-", "stdin", live=False, address="-")
+        return Source("pipe", "-", "stdin", live=False, address="-", options=_PIPE)
     raw = _RAW.fullmatch(text)
     if raw is None:
         raise InputError(
@@ -194,4 +196,6 @@ def _parse_path(text: str) -> Source:
     kind = "pipe" if stat.S_ISFIFO(mode) else kind
     if kind is None:
         raise CameraError(f"{shown}: is no file, folder, pipe or camera; check the path")
-    return Source(kind, shown, printable(Path(text).name or text), live=False, address=text)
+    name = printable(Path(text).name or text)
+    options = _PIPE if kind == "pipe" else {}
+    return Source(kind, shown, name, live=False, address=text, options=options)
