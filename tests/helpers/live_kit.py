@@ -230,13 +230,18 @@ def played(
 def switches(
     seen: Iterable[Observation], where: Callable[[float], Sequence[tuple[int, float, float]]]
 ) -> int:
-    """Count how often a track's person changed, by the truth: whose place each face is nearest."""
+    """Count how often the person of a track changed, by the truth: whose place a face is nearest.
+
+    Only where the session says that it knows who the track is.
+    """
     owner: dict[int, int] = {}
     count = 0
     for each in seen:
+        if each.face.decision is None:
+            continue
         moment = (each.time - START).total_seconds()
         x, y = (each.face.bbox[:2] + each.face.bbox[2:]) / 2
-        person = min(where(moment), key=lambda p: abs(p[1] - x) + abs(p[2] - y))[0]
+        person = min(reversed(where(moment)), key=lambda p: abs(p[1] - x) + abs(p[2] - y))[0]
         count += owner.setdefault(each.track, person) != person
         owner[each.track] = person
     return count

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facekeep.pipeline.decide import once_each
-from facekeep.types import Candidate, Decision, Face
+from facekeep.types import Decision, Face
 
 __all__ = ["Evidence", "share_names"]
 
@@ -54,6 +54,8 @@ class Evidence:
         decision: Who it is; None before the first decision.
         decisions: How often it was compared with the gallery by new evidence.
         sightings: In how many frames it was seen since it was settled.
+        reasons: Why the latest face that was looked at is unusable; empty where it is not.
+        verified: When a face was last found to be the track's person.
     """
 
     first: float
@@ -63,6 +65,7 @@ class Evidence:
     decisions: int = 0
     sightings: int = 0
     reasons: tuple[str, ...] = ()
+    verified: float = -1e9
     _began: float = 0.0
     _looked: float = -1e9
     _added: float = -1e9
@@ -103,7 +106,7 @@ class Evidence:
 
     def add(self, face: Face, position: float) -> None:
         """Take a face that is the track's person, where it is among the best."""
-        self._mistakes = 0
+        self._mistakes, self.verified = 0, position
         if not self._improves(face, position):
             return
         if not self.faces:
@@ -130,16 +133,15 @@ class Evidence:
         return match.name if match else None
 
     @property
+    def person_id(self) -> str | None:
+        """The person's UUID, where the track has a name."""
+        match = self.decision.match if self.decision else None
+        return match.person_id if match else None
+
+    @property
     def usable(self) -> bool:
         """Whether any face shows enough to be recognized."""
         return bool(self.faces)
-
-    @property
-    def best(self) -> Candidate | None:
-        """Who matched, or else the most similar person."""
-        if self.decision is None:
-            return None
-        return self.decision.match or next(iter(self.decision.candidates), None)
 
     def settled(self, position: float) -> bool:
         """Tell whether the decision is known: a person, or unknown or unusable after some time."""

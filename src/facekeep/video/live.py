@@ -185,6 +185,12 @@ class _Watch:
             return []
         return self._visit(frame)
 
+    def _forget_erased(self) -> list[Event]:
+        """End the visits of people who are not in the gallery any more."""
+        withdrawn, self.recognizer.withdrawn = self.recognizer.withdrawn, set()
+        gone = [each for each in withdrawn if _find_name(self.recognizer.engine, each) is None]
+        return [event for each in gone for event in self.visits.forget(each)]
+
     def _visit(self, frame: Frame) -> list[Event]:
         position = frame.position
         sightings = [self._sighting(track, position) for track in self.recognizer.seen]
@@ -204,7 +210,7 @@ class _Watch:
         rows, columns = self.recognizer.scene.part(*frame.image.shape[:2])
         self.recognizer.scene.look(frame.image[rows, columns])
         tracks = self.recognizer.look(frame.image, frame.position)
-        events = self._visit(frame)
+        events = self._forget_erased() + self._visit(frame)
         return [self._observation(track, frame) for track in tracks], events
 
     def silence(self, now: float) -> list[Event]:
@@ -290,6 +296,14 @@ class _Watch:
             faces=len(self.recognizer.seen),
             present=tuple(self.visits.present()),
         )
+
+
+def _find_name(engine: FaceEngine, person_id: str) -> str | None:
+    """Return the name of somebody of the gallery by UUID; None where they were erased."""
+    try:
+        return engine.gallery.person(person_id).name
+    except PersonNotFound:
+        return None
 
 
 class _Step(NamedTuple):
@@ -496,12 +510,9 @@ class LiveSession(Closing):
         return events if self._log is None else [self._log.append(event) for event in events]
 
     def _without_erased(self, event: Event) -> Event:
-        if event.person_id is None:
+        if event.person_id is None or _find_name(self._engine, event.person_id) is not None:
             return event
-        try:
-            return replace(event, name=self._engine.gallery.person(event.person_id).name)
-        except PersonNotFound:
-            return replace(event, name=None, person_id=None, crop=None)
+        return replace(event, name=None, person_id=None, crop=None)
 
     def _raise_failure(self) -> None:
         for watch in self._watches:
