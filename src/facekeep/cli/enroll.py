@@ -168,11 +168,10 @@ def _enroll_seen(
         open_engine(run.settings, gallery="write") as engine,
         take_pictures(run, engine, name, sitting) as pictures,
     ):
-        if not pictures:
-            enrollment = Enrollment(name, 0, (), None)
-        else:
+        enrollment = Enrollment(name, 0, (), None)
+        if pictures:
             enrollment = add_hints(engine.enroll(name, pictures, **facts))
-    _print(run, enrollment)
+            _print(run, enrollment)
     if run.json:
         run.emit(enrollment.to_dict())
     return ExitStatus.YES if served(enrollment) else ExitStatus.NO
