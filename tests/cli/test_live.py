@@ -208,6 +208,13 @@ def test_what_cannot_be_done_is_one_line(
     assert "hunter2" not in done.err.replace("--webhook ...", "")
 
 
+def test_a_camera_that_is_given_up_is_an_error(cli, place: Path) -> None:
+    done = cli("live", "http://ada:hunter2@127.0.0.1:1/video", "--give-up", "0.5")
+    assert done.status == 2
+    assert "camera 127.0.0.1:1: " in done.err
+    assert "hunter2" not in done.err
+
+
 def test_without_pyav_the_extra_is_named(cli, place: Path, monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "av", None)
     done = cli("live", "film.mp4")
@@ -447,7 +454,9 @@ def test_enrolling_from_a_camera(cli, place: Path) -> None:
     assert "the pictures: s.png" in lines
     assert lines[-1] == "Ada: 2 photos enrolled"
     assert (place / "s.png").stat().st_size > 1000
-    document = cli("enroll", "Bob", "--camera", "film.mp4", "--yes", "--json").json
+    again = cli("enroll", "Bob", "--camera", "film.mp4", "--yes", "--json")
+    document = again.json
+    assert "picture 1 of 4: straight" in again.err
     assert document["enrolled"] == 0
     assert {each["reason"] for each in document["rejected"]} == {"identity_conflict"}
 

@@ -15,7 +15,7 @@ import click
 
 from facekeep.cli.command import Run
 from facekeep.cli.live_cameras import choose_cameras, open_camera
-from facekeep.cli.output import format_count
+from facekeep.cli.output import format_count, say
 from facekeep.errors import CameraError, InputError
 
 if TYPE_CHECKING:
@@ -107,6 +107,8 @@ class _Guide:
         waited = time.monotonic() - self._said
         if now or (waited > 1.0 and advice != self._last) or waited > _REPEAT:
             self._last, self._said = advice, time.monotonic()
+            if self._run.json and not self._run.quiet:
+                say(advice, sys.stderr)
             self._run.say(advice)
             sys.stdout.flush()
 

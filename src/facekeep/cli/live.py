@@ -42,7 +42,7 @@ app = group()
 
 _TICK: Final = 0.25  # seconds between two looks at what goes on around the session
 _DRAIN: Final = 5.0  # seconds at the end of all sources in which events are still delivered
-_HURRY: Final = 0.4  # the same after a signal
+_HURRY: Final = 0.2  # the same after a signal
 _RECENT: Final = 20  # events on the page
 
 _OnFrame = Callable[["Frame", "list[Observation]"], None]
@@ -182,7 +182,7 @@ class _Watch:
             shown += self._open_pictures(stack, session, cameras)
             delivery = stack.enter_context(self._deliver(log))
             view = stack.enter_context(open_view(run, session, delivery))
-            stack.enter_context(self._beside(session, view))
+            stack.enter_context(self._beside(session, view, log))
             for event in session.events():
                 self._recent.append(event)
                 view.show(event)
@@ -266,11 +266,11 @@ class _Watch:
                 self._run.warn(f"{what} until facekeep live runs again with it")
 
     @contextmanager
-    def _beside(self, session: LiveSession, view: View) -> Iterator[None]:
+    def _beside(self, session: LiveSession, view: View, log: EventLog) -> Iterator[None]:
         """Do what goes on around the session, in a thread: the view, the deadline, the service."""
         ended = threading.Event()
         ticker = threading.Thread(
-            target=self._tick, args=(session, view, ended), name="facekeep-live", daemon=True
+            target=self._tick, args=(session, view, log, ended), name="facekeep-live", daemon=True
         )
         self._asked.stop = session.stop
         ticker.start()
@@ -282,12 +282,15 @@ class _Watch:
             ended.set()
             ticker.join()
 
-    def _tick(self, session: LiveSession, view: View, ended: threading.Event) -> None:
+    def _tick(
+        self, session: LiveSession, view: View, log: EventLog, ended: threading.Event
+    ) -> None:
         health = _Health(session)
         notify_service("READY=1")
         while not ended.wait(_TICK):
             view.refresh()
             health.report()
+            log.expire_if_due()
             if self._plan.deadline is not None and time.monotonic() > self._plan.deadline:
                 session.stop()
             if self._asked.reload:
