@@ -38,7 +38,7 @@ cluster people --out groups.jpg
 cache info
 cache clear
 live people/Grace --json
-live people/Grace --record films --view :0 --csv events.csv --once
+live people/Grace --record films --csv events.csv --once
 live --status
 enroll Visitor --camera people/Grace --yes --new-person
 events list

@@ -164,6 +164,8 @@ class _Watch:
         self._plan, self._run, self._asked = plan, plan.run, asked
         self._options = read_options(plan.run, plan.given)
         self._recent: deque[Event] = deque(maxlen=_RECENT)
+        self._cameras: list[Camera] = []
+        self._closing: list[threading.Thread] = []
 
     def work(self) -> None:
         """Watch until all sources have ended, or somebody asks for the end."""
@@ -178,7 +180,6 @@ class _Watch:
             shown: list[_OnFrame] = []
             on_frame = _Frames(shown) if self._options.view or self._options.record else None
             session = LiveSession(engine, cameras, rules, log=log, on_frame=on_frame)
-            stack.enter_context(session)
             shown += self._open_pictures(stack, session, cameras)
             delivery = stack.enter_context(self._deliver(log))
             view = stack.enter_context(open_view(run, session, delivery))
@@ -191,19 +192,29 @@ class _Watch:
                     session.stop()
 
     def _open_cameras(self, stack: ExitStack) -> tuple[list[Camera], dict[str, LiveOptions]]:
-        cameras: list[Camera] = []
+        """Make the cameras, which are closed at the end, and the options of each."""
+        cameras: list[Camera] = self._cameras
+        stack.callback(self._close_cameras)
         rules: dict[str, LiveOptions] = {}
         for name, table in choose_cameras(self._run, self._plan.sources):
             camera = open_camera(
                 name, table, realtime=self._plan.realtime, give_up=self._options.give_up
             )
-            stack.callback(camera.close)
             base, number = camera.name, 2
             while camera.name in rules:
                 camera.name, number = f"{base}-{number}", number + 1
             rules[camera.name] = live_options(self._options, table)
             cameras.append(camera)
         return cameras, rules
+
+    def _close_cameras(self, *, wait: bool = True) -> None:
+        """Close the cameras at the same time: one that hangs takes a moment."""
+        if not self._closing:
+            self._closing = [threading.Thread(target=each.close) for each in self._cameras]
+            for thread in self._closing:
+                thread.start()
+        for thread in self._closing if wait else ():
+            thread.join()
 
     def _open_pictures(
         self, stack: ExitStack, session: LiveSession, cameras: Sequence[Camera]
@@ -279,6 +290,7 @@ class _Watch:
         finally:
             notify_service("STOPPING=1")
             self._asked.stop = lambda: None
+            self._close_cameras(wait=False)
             ended.set()
             ticker.join()
 

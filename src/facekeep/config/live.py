@@ -99,6 +99,7 @@ class CameraTable(Struct, frozen=True, kw_only=True):
             "What it is read from: a URL, a device such as 0 or /dev/video0, a file, a folder; or"
             " env:NAME, a variable that holds it.",
             example='"rtsp://ada@192.0.2.7/stream"',
+            default="it must be given",
             metavar="SOURCE",
             expects='a text: a URL, a device such as "0", a file or a folder',
             secret=True,
