@@ -107,7 +107,10 @@ if TYPE_CHECKING:
         Verification,
     )
     from facekeep.video.camera import Camera, Frame
+    from facekeep.video.guided_enrollment import Guidance, GuidedEnrollment, Shot
     from facekeep.video.live import CameraStatus, LiveOptions, LiveSession, LiveStatus
+    from facekeep.video.page import LivePage
+    from facekeep.video.recorder import Recorder
     from facekeep.video.tracker import Track, Tracker
 
 _MODULES = {
@@ -240,12 +243,15 @@ _MODULES = {
         "Camera",
         "Frame",
     ),
+    "video.guided_enrollment": ("Guidance", "GuidedEnrollment", "Shot"),
     "video.live": (
         "CameraStatus",
         "LiveOptions",
         "LiveSession",
         "LiveStatus",
     ),
+    "video.page": ("LivePage",),
+    "video.recorder": ("Recorder",),
     "video.tracker": (
         "Track",
         "Tracker",
@@ -291,11 +297,14 @@ __all__ = [
     "GalleryReadOnly",
     "GalleryStore",
     "GalleryVersion",
+    "Guidance",
+    "GuidedEnrollment",
     "Hint",
     "ImageError",
     "InputError",
     "JsonLinesSink",
     "LiveOptions",
+    "LivePage",
     "LiveSession",
     "LiveStatus",
     "ModelCorrupt",
@@ -313,10 +322,12 @@ __all__ = [
     "PullError",
     "Quality",
     "Reason",
+    "Recorder",
     "Rejection",
     "RuntimeOptions",
     "RuntimeUnavailable",
     "Settings",
+    "Shot",
     "Sighting",
     "Sink",
     "SinkError",

@@ -10,7 +10,9 @@ from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import event_kit
 import pytest
+from event_kit import START, STRANGER
 
 from facekeep.errors import EventLogError, GalleryKeyError, InputError
 from facekeep.events.event import Event
@@ -22,28 +24,14 @@ from facekeep.events.event_log import (
 )
 from facekeep.gallery import Key
 
-START = datetime(2026, 1, 31, 12, tzinfo=UTC)
 KEY = Key(b"k" * 32)
 OTHER_KEY = Key(b"o" * 32)
 CROP = b"\xff\xd8crop of Ada" * 50
 
 
 def make_event(number: int = 0, **facts: object) -> Event:
-    defaults: dict[str, object] = {
-        "name": "Ada Lovelace",
-        "person_id": "id-ada",
-        "usable": True,
-        "similarity": 0.7,
-        "threshold": 0.4,
-        "fmr": 1e-4,
-        "track": number,
-        "crop": CROP,
-    }
-    moment = START + timedelta(seconds=number)
-    return Event("arrived", "door", moment, **(defaults | facts))  # type: ignore[arg-type]
-
-
-STRANGER = {"name": None, "person_id": None, "similarity": 0.1}
+    """An event with a crop."""
+    return event_kit.make_event(number, **({"crop": CROP} | facts))
 
 
 @pytest.fixture

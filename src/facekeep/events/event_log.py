@@ -48,6 +48,7 @@ __all__ = [
     "SinkStatus",
     "default_event_log_path",
     "erase_person_events",
+    "rekey_event_log",
 ]
 
 _log = logging.getLogger(__name__)
@@ -663,17 +664,36 @@ def erase_person_events(
     path = default_event_log_path(gallery)
     if not person_ids or not os.path.lexists(path):
         return Erased(0, 0)
-    names = crops = 0
-    file = _open_file(path, None, read_only=False, busy_timeout=30.0)
-    with _WithoutKey(file, None, timedelta.max, 2**62, timedelta.max) as log:
-        for person_id in person_ids:
-            if into is not None:
-                log.merge_person(person_id, into)
-                continue
-            erased = log.erase_person(person_id)
-            names += erased.names
-            crops += erased.crops
-    return Erased(names, crops)
+    try:
+        file = _open_file(path, None, read_only=False, busy_timeout=30.0)
+        with _WithoutKey(file, None, timedelta.max, 2**62, timedelta.max) as log:
+            if into is None:
+                erased = [log.erase_person(each) for each in person_ids]
+                return Erased(sum(e.names for e in erased), sum(e.crops for e in erased))
+            for each in person_ids:
+                log.merge_person(each, into)
+            return Erased(0, 0)
+    except (EventLogError, StorageFull) as error:
+        raise type(error)(f"names may be left in the events of {path}: {error}") from error
+
+
+def rekey_event_log(gallery: str | os.PathLike[str], old: Key | None, new: Key | None) -> None:
+    """Encrypt the event log beside a gallery with another key, if there is one; see ``rekey``.
+
+    One that has the new key already is left as it is, so that this may be done again.
+
+    Raises:
+        GalleryKeyError: The log has neither key.
+        EventLogError: There is a log, and it cannot be changed.
+    """
+    path = default_event_log_path(gallery)
+    if not os.path.lexists(path):
+        return
+    try:
+        with EventLog.open(path, key=old) as log:
+            log.rekey(new)
+    except GalleryKeyError:
+        EventLog.open(path, key=new).close()
 
 
 class _WithoutKey(EventLog):

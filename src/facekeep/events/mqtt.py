@@ -54,7 +54,7 @@ class MqttSink(Closing):
     """
 
     fresh = False
-    tries = None
+    tries: int | None = None
 
     def __init__(
         self,

@@ -148,7 +148,7 @@ class JsonLinesSink(Closing):
     """Writes each event as a line of JSON to a stream that is open, such as standard output."""
 
     fresh = True
-    tries = None
+    tries: int | None = None
 
     def __init__(self, stream: TextIO, *, name: str = "stdout") -> None:
         """Take the stream, which is not closed at the end."""
@@ -180,7 +180,7 @@ class CsvSink(Closing):
     """
 
     fresh = False
-    tries = None
+    tries: int | None = None
 
     def __init__(self, path: str | os.PathLike[str], *, name: str | None = None) -> None:
         """Check the file.

@@ -45,7 +45,7 @@ class WebhookSink(Closing):
     """
 
     fresh = False
-    tries = None
+    tries: int | None = None
 
     def __init__(
         self,

@@ -246,6 +246,7 @@ class Camera(Closing, Forking):
         until = time.monotonic() + _PATIENCE
         for thread in threads:
             thread.join(max(until - time.monotonic(), 0.0))
+        _started.discard(self)
         self._set_state("ended")
 
     def _stop(self) -> list[threading.Thread]:

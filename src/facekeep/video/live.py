@@ -6,7 +6,7 @@ import dataclasses
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
@@ -332,7 +332,7 @@ class LiveSession(Closing):
     Args:
         engine: The engine, with a gallery; it stays open.
         cameras: The cameras; ``close`` closes them.
-        options: How they are watched.
+        options: How they are watched; or how each one is, by its name.
         log: Where events are kept before they are given out.
         on_frame: Called in the same thread with each frame and the faces in it; between two looks
             these are where they are expected.
@@ -345,7 +345,7 @@ class LiveSession(Closing):
         self,
         engine: FaceEngine,
         cameras: Sequence[Camera],
-        options: LiveOptions = LiveOptions(),
+        options: LiveOptions | Mapping[str, LiveOptions] = LiveOptions(),
         *,
         log: EventLog | None = None,
         on_frame: Callable[[Frame, list[Observation]], None] | None = None,
@@ -357,7 +357,10 @@ class LiveSession(Closing):
         self._log = log
         self._on_frame = on_frame
         self._counts = Counts()
-        self._watches = [self._watch(camera, options) for camera in cameras]
+        self._watches = [
+            self._watch(each, options if isinstance(options, LiveOptions) else options[each.name])
+            for each in cameras
+        ]
         # Held while a frame is worked through; what is called there may ask for the status.
         self._lock = threading.RLock()
         self._stopping = False
