@@ -176,9 +176,7 @@ def sign(secret: bytes, event_id: str, timestamp: int, body: bytes) -> str:
     return f"v1,{base64.b64encode(digest).decode()}"
 
 
-def make_tls(
-    ca_file: str | None, cert_file: str | None = None, key_file: str | None = None
-) -> ssl.SSLContext:
+def make_tls(ca_file: str | None, client_cert: tuple[str, str] | None = None) -> ssl.SSLContext:
     """Return what checks the other side's certificate, and has one of its own where it is given.
 
     Raises:
@@ -186,8 +184,8 @@ def make_tls(
     """
     try:
         context = ssl.create_default_context(cafile=ca_file)
-        if cert_file is not None:
-            context.load_cert_chain(cert_file, key_file)
+        if client_cert is not None:
+            context.load_cert_chain(*client_cert)
     except (OSError, ValueError) as error:
         reason = error.reason if isinstance(error, ssl.SSLError) else why(error)
         raise InputError(f"the certificates for TLS cannot be used: {reason}") from None
