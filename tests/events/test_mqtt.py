@@ -216,13 +216,14 @@ def test_a_broker_that_goes_away_and_comes_back(
 
 @needs_mosquitto
 def test_a_frozen_broker_is_noticed(broker: Broker) -> None:
-    sink = MqttSink(broker.url, timeout=0.5)
+    sink = MqttSink(broker.url, timeout=2)
     sink.open()
     broker.freeze()
     with pytest.raises(SinkError, match="no answer in time"):
         sink.deliver(make_event(1))
     broker.thaw()
-    MqttSink(broker.url).open()
+    with MqttSink(broker.url) as again:
+        again.open()
     sink.close()
 
 

@@ -157,6 +157,7 @@ class EventLog(Closing):
         self._stranger_age = stranger_age
         self._ciphers: dict[bytes | None, Cipher] = {}
         self._appended = threading.Condition()
+        self._latest = 0
         self._next_expiry = time.monotonic() + _EXPIRE_EVERY
 
     def __repr__(self) -> str:
@@ -258,6 +259,7 @@ class EventLog(Closing):
             expired = self._trim(connection)
         self._announce(expired)
         with self._appended:
+            self._latest = stored.sequence
             self._appended.notify_all()
         self.expire_if_due()
         return stored
@@ -275,7 +277,7 @@ class EventLog(Closing):
         ``stop`` was set before.
         """
         with self._appended:
-            if self.last <= sequence and not stop.is_set():
+            if self._latest <= sequence and not stop.is_set():
                 self._appended.wait(timeout)
 
     def wake(self) -> None:
