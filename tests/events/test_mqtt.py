@@ -27,7 +27,7 @@ from facekeep.errors import InputError, SinkError
 from facekeep.events.delivery import Delivery
 from facekeep.events.event import Event
 from facekeep.events.event_log import EventLog
-from facekeep.events.mqtt import MqttSink, topic_part
+from facekeep.events.mqtt import MqttSink, make_topic_part
 
 pytest.importorskip("paho.mqtt.client", reason="no paho-mqtt")
 
@@ -166,9 +166,9 @@ def test_any_name_makes_one_topic(
 
 
 def test_topic_part() -> None:
-    assert topic_part("\u00c5sa Lovelace 2") == "\u00c5sa-Lovelace-2"
-    assert topic_part("a/b+c#d\0") == "a-b-c-d-"
-    assert len(topic_part("x" * 10_000)) == 100
+    assert make_topic_part("\u00c5sa Lovelace 2") == "\u00c5sa-Lovelace-2"
+    assert make_topic_part("a/b+c#d\0") == "a-b-c-d-"
+    assert len(make_topic_part("x" * 10_000)) == 100
 
 
 @needs_mosquitto

@@ -31,7 +31,7 @@ from facekeep.events.log_file import (
     COLUMNS,
     LogFile,
     insert_event,
-    log_scope,
+    make_log_scope,
     open_log_file,
     read_event,
     seal_part,
@@ -232,7 +232,7 @@ class EventLog(Closing):
             raise GalleryCorrupt("its description is missing")
         log, check = row
         if check not in self._ciphers:
-            self._ciphers[check] = make_cipher(self._key, log_scope(log), check, self.path)
+            self._ciphers[check] = make_cipher(self._key, make_log_scope(log), check, self.path)
         return self._ciphers[check]
 
     # Events
@@ -449,7 +449,8 @@ class EventLog(Closing):
         done = Expired(strangers, old, trimmed.oversize, lost)
         self._announce(done)
         if strangers or old:
-            self._file.empty_log()
+            with translate_log_errors(self.path):
+                self._file.empty_log()
         return done
 
     def expire_if_due(self) -> None:
@@ -470,7 +471,7 @@ class EventLog(Closing):
         removed, lost = 0, dict[str, int]()
         while _used_bytes(connection) > self._max_bytes:
             (count,) = connection.execute("SELECT count(*) FROM events").fetchone()
-            if not count:
+            if count <= 1:  # the latest stays, however large it is
                 break
             removed += _remove(
                 connection,
@@ -533,7 +534,7 @@ class EventLog(Closing):
         """Encrypt names and crops with another key, or no longer; the old one opens nothing."""
         with self._write() as (connection, old):
             (log,) = connection.execute("SELECT log FROM meta").fetchone()
-            new = Cipher(key, log_scope(log))
+            new = Cipher(key, make_log_scope(log))
             sealed = connection.execute(
                 "SELECT sequence, id, name, crop FROM events"
                 " WHERE name IS NOT NULL OR crop IS NOT NULL"

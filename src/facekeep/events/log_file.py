@@ -35,7 +35,7 @@ __all__ = [
     "COLUMNS",
     "LogFile",
     "insert_event",
-    "log_scope",
+    "make_log_scope",
     "open_log_file",
     "read_event",
     "seal_part",
@@ -153,11 +153,11 @@ def _has_log(path: Path) -> bool:
 
 def _set_up(connection: sqlite3.Connection, key: Key | None) -> None:
     log = str(uuid.uuid4())
-    check = Cipher(key, log_scope(log)).check
+    check = Cipher(key, make_log_scope(log)).check
     connection.execute("INSERT INTO meta (one, log, key_check) VALUES (1, ?, ?)", (log, check))
 
 
-def log_scope(log: str) -> str:
+def make_log_scope(log: str) -> str:
     """Return what the key of a log is used for."""
     return f"event log {log}"
 

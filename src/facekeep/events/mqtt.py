@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any, Literal
 from facekeep._internal.closing import Closing
 from facekeep.errors import DependencyError, InputError, SinkError
 from facekeep.events.event import Event, format_time
-from facekeep.events.sinks import event_json, load_secret, require_timeout, split_url
-from facekeep.events.webhook import explain_network, make_tls
+from facekeep.events.sinks import encode_event, load_secret, require_timeout, split_url
+from facekeep.events.webhook import explain_network_error, make_tls
 
 if TYPE_CHECKING:
     from paho.mqtt.client import Client
 
-__all__ = ["MqttSink", "topic_part"]
+__all__ = ["MqttSink", "make_topic_part"]
 
 _SCHEMES = {"mqtt": 1883, "mqtts": 8883}
 _KEEPALIVE = 15
@@ -192,8 +192,8 @@ class MqttSink(Closing):
     # Messages
 
     def _messages(self, event: Event) -> list[_Message]:
-        camera = f"{self._prefix}/cameras/{topic_part(event.camera)}"
-        text = event_json(event)
+        camera = f"{self._prefix}/cameras/{make_topic_part(event.camera)}"
+        text = encode_event(event)
         messages = [(f"{self._prefix}/events", text, False), (f"{camera}/event", text, False)]
         if event.event == "camera":
             return messages
@@ -243,7 +243,7 @@ class MqttSink(Closing):
                 "camera": event.camera,
                 "match" if event.name is not None else "unknown": face,
             }
-            part = "unknown" if event.name is None else topic_part(name)
+            part = "unknown" if event.name is None else make_topic_part(name)
             messages.append((f"double-take/matches/{part}", json.dumps(match), False))
         return messages
 
@@ -256,7 +256,7 @@ class MqttSink(Closing):
 
     def _describe(self, camera: str) -> _Message:
         """Return what makes Home Assistant show the camera."""
-        part = topic_part(camera)
+        part = make_topic_part(camera)
         number = blake2b(camera.encode("utf-8", "replace"), digest_size=4).hexdigest()
         base = re.sub(r"\W", "_", self._prefix, flags=re.ASCII)
         sensor: dict[str, Any] = {
@@ -277,7 +277,7 @@ class MqttSink(Closing):
         return topic, json.dumps(sensor), True
 
 
-def topic_part(text: str) -> str:
+def make_topic_part(text: str) -> str:
     """Return a name as one level of a topic: letters and digits of any script, ``_``, ``.``, ``-``.
 
     Everything else becomes ``-``; long names are cut. ``unknown`` is for strangers alone.
@@ -314,7 +314,7 @@ class _Session:
         try:
             self._client.connect(host, port, _KEEPALIVE)
         except (OSError, ValueError) as error:
-            raise _BrokerError(explain_network(error)) from None
+            raise _BrokerError(explain_network_error(error)) from None
         self._client.loop_start()
         self._wait(lambda: self._connected, self._timeout)
 
