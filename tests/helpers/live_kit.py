@@ -70,7 +70,9 @@ class MadeCamera:
     def start(self) -> None:
         pass
 
-    def read(self, timeout: float | None = None) -> MadeFrame | None:
+    def read(
+        self, timeout: float | None = None, wanted: Callable[[float], bool] | None = None
+    ) -> MadeFrame | None:
         self.reads += 1
         self.threads.add(threading.get_ident())
         image = next(self._images, "end") if not self.closed else "end"
@@ -85,6 +87,8 @@ class MadeCamera:
         if self._at is not None:
             self._at(self.frames)
         position = (self.frames - 1) / self._fps
+        if wanted is not None and not wanted(position):
+            return None
         moment = START + timedelta(seconds=position)
         now = time.monotonic()
         return MadeFrame(image, moment, position, self.frames, self.name, "source", now)

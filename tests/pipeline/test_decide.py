@@ -61,6 +61,8 @@ def test_several_pooled_faces_share_the_rate_twice_against_several_templates(
     several = threshold(model, 1e-3, templates=2)
     both = threshold(model, 1e-3, templates=2, faces=3)
     assert both.cosine == pytest.approx(several.cosine + 2 * more)
+    again = threshold(model, 1e-3, templates=2, faces=3, decisions=2)
+    assert again.cosine == pytest.approx(both.cosine + several.cosine - alone.cosine)
     assert threshold(model, 1e-3, faces=5) == threshold(model, 1e-3, faces=50)
     with pytest.raises(InputError, match="faces"):
         threshold(model, 1e-3, faces=0)

@@ -524,6 +524,27 @@ def test_stop_from_another_thread_ends_at_once_and_everybody_leaves() -> None:
     assert camera.reads == read
 
 
+def test_other_threads_may_ask_for_the_status_all_the_time() -> None:
+    session = LiveSession(square_engine(), [MadeCamera(played(10, crowd))])
+    done = threading.Event()
+    failures: list[BaseException] = []
+
+    def ask() -> None:
+        try:
+            while not done.is_set():
+                session.status()
+        except BaseException as error:  # noqa: BLE001 - the test says what it was
+            failures.append(error)
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    for _ in session.events():
+        session.status()
+    done.set()
+    thread.join()
+    assert failures == []
+
+
 def test_what_a_session_keeps_is_bounded() -> None:
     rng = np.random.default_rng(0)
     places = rng.uniform(50, 400, (200, 2))

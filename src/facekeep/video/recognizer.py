@@ -213,7 +213,8 @@ class TrackRecognizer:
         evidences = [self.evidence(track) for track in self.seen if not track.doubtful]
         usable = [x for x in evidences if x.faces and (x.due(position) or x.refreshes(position))]
         rows = [each.rows_to_compare(position) for each in usable]
-        for evidence, decision in zip(usable, self.engine.match_pooled(rows), strict=True):
+        found = self.engine.match_pooled(rows, decisions=[each.decisions for each in usable])
+        for evidence, decision in zip(usable, found, strict=True):
             before = evidence.person_id
             self._count(evidence, decision)
             evidence.decide(decision)
