@@ -142,9 +142,14 @@ class _Screen:
         ]
         if self._delivery is not None:
             sinks = [
-                [each.name, str(each.pending), each.error or ""] for each in self._delivery.status()
+                [
+                    str(each.pending),
+                    each.name,
+                    (each.error or "").removeprefix(each.name).lstrip(": "),
+                ]
+                for each in self._delivery.status()
             ]
-            parts.insert(1, _table(["delivered to", "waiting", "why"], sinks))
+            parts.insert(1, _table(["waiting", "for", "because"], sinks))
         return Group(*parts)
 
 
