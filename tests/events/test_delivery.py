@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from event_kit import STRANGER, HttpServer, make_event, wait_until
 
-from facekeep.errors import EventLogError, InputError, SinkError, SinkRefused
+from facekeep.errors import EventLogError, InputError, SinkError, SinkRefused, StorageFull
 from facekeep.events.delivery import Delivery
 from facekeep.events.event import Event
 from facekeep.events.event_log import EventLog
@@ -164,6 +164,26 @@ def test_pauses_grow_are_spread_and_heed_what_the_sink_asks(
     for count, pause in enumerate(pauses):
         assert pause == 99 if count == 3 else 0.5 <= pause / min(2**count, 16) <= 1
     assert len({round(pause / min(2**count, 16), 6) for count, pause in enumerate(pauses)}) > 5
+
+
+def test_a_full_disk_doubles_nothing(log: EventLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was delivered is not delivered again because that could not be noted."""
+    sink = Listing()
+    sink.fail = lambda event: SinkRefused("no") if event.track == 1 else None
+    note, failures = log.delivered, iter(range(8))
+
+    def delivered(name: str, sequence: int, *, refused: bool = False) -> None:
+        if next(failures, None) is not None:
+            raise StorageFull("no room to write the log")
+        note(name, sequence, refused=refused)
+
+    monkeypatch.setattr(log, "delivered", delivered)
+    with run(log, sink) as delivery:
+        for number in range(3):
+            log.append(make_event(number))
+        assert delivery.flush(60)
+        assert delivery.status()[0].refused == 1
+    assert (tracks(sink.got), sink.offered) == ([0, 2], 3)
 
 
 def test_events_wait_while_nobody_delivers_them(log: EventLog) -> None:

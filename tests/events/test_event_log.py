@@ -15,6 +15,7 @@ import pytest
 from event_kit import START, STRANGER
 
 from facekeep.errors import EventLogError, GalleryKeyError, InputError
+from facekeep.events.delivery import Delivery
 from facekeep.events.event import Event
 from facekeep.events.event_log import (
     Erased,
@@ -58,6 +59,14 @@ def test_what_is_appended_comes_back_equal_and_numbered(path: Path, key: Key | N
         assert list(log.events()) == stored
         assert log.append(make_event(4)).sequence == 4
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_nobody_else_may_read_any_of_the_files(path: Path) -> None:
+    with EventLog.open(path) as log, Delivery(log, []):
+        log.append(make_event(1))
+        modes = {each.name: stat.S_IMODE(each.stat().st_mode) for each in path.parent.iterdir()}
+    ends = ("", "-wal", "-shm", "-sinks")
+    assert modes == {f"{path.name}{end}": 0o600 for end in ends}
 
 
 def test_an_event_appended_again_is_stored_once(path: Path) -> None:
@@ -164,7 +173,9 @@ def test_the_size_is_bounded_and_the_loss_counted(
         (sink,) = log.sinks()
         assert (sink.pending, sink.lost) == (len(kept), 40 - len(kept))
         assert "never delivered to hook" in caplog.text
-    assert path.stat().st_size < 2 * 2**18
+        last = log.append(make_event(41, crop=os.urandom(2**19)))
+        assert list(log.events()) == [last]
+    assert path.stat().st_size < 4 * 2**18
 
 
 def test_a_clock_that_was_set_back_changes_neither_order_nor_ages(path: Path) -> None:

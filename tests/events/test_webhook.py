@@ -110,7 +110,7 @@ def test_a_server_that_is_away_or_frozen(server: HttpServer) -> None:
     with pytest.raises(SinkError, match="refused or cut"):
         sink.deliver(make_event(2))
     server.start()
-    sink.deliver(make_event(3))
+    WebhookSink(server.url).deliver(make_event(3))
     assert server.events()[-1]["track"] == 3
 
 

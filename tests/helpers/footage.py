@@ -109,7 +109,10 @@ def _soft_mask(shape: tuple[int, int], box: NDArray[np.float64]) -> Pixels:
 
 
 def find_heads(photos: Sequence[Pixels]) -> list[Head]:
-    """Cut out of each photo the head nearest to its center; photos without a face are left out."""
+    """Cut out of each photo the head nearest to its center.
+
+    Photos without a face are left out, and those in which another face would be cut out too.
+    """
     from facekeep import Detector, RuntimeOptions
 
     heads = []
@@ -117,10 +120,17 @@ def find_heads(photos: Sequence[Pixels]) -> list[Head]:
         for photo in photos:
             center = np.array(photo.shape[1::-1]) / 2
             boxes = [face.bbox.astype(np.float64) for face in detector.find(photo)]
-            if boxes:
-                box = min(boxes, key=lambda box: np.hypot(*((box[:2] + box[2:]) / 2 - center)))
-                heads.append(cut_head(photo, box.tolist()))
+            boxes.sort(key=lambda box: float(np.hypot(*((box[:2] + box[2:]) / 2 - center))))
+            if boxes and not any(_is_near(boxes[0], other) for other in boxes[1:]):
+                heads.append(cut_head(photo, boxes[0].tolist()))
     return heads
+
+
+def _is_near(face: NDArray[np.float64], other: NDArray[np.float64]) -> bool:
+    """Tell whether another face would be seen beside this one when its head is cut out."""
+    away = np.abs((face[:2] + face[2:]) / 2 - (other[:2] + other[2:]) / 2)
+    reach = 1.1 * (face[2:] - face[:2]) + (other[2:] - other[:2]) / 2
+    return bool((away < reach).all())
 
 
 def portrait_people(known: Sequence[str] = ("Grace Hopper", "Eileen Collins")) -> list[Person]:

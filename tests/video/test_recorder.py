@@ -7,6 +7,7 @@ import signal
 import stat
 import subprocess
 import sys
+import threading
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -145,6 +146,26 @@ def test_what_a_killed_process_leaves_is_kept_as_far_as_it_plays(tmp_path: Path)
     (film,) = films(tmp_path)
     assert len(frames_of(film)) > 20
     assert not list(tmp_path.glob(".*.part"))
+
+
+def test_frames_are_left_out_while_the_writer_is_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on = threading.Event()
+    write = Recorder._write
+
+    def write_late(*arguments: Any) -> None:
+        go_on.wait(60)
+        write(*arguments)
+
+    monkeypatch.setattr(Recorder, "_write", write_late)
+    with Recorder(tmp_path) as recorder:
+        for number in range(30):
+            recorder.add(Frame(noise(number), number / 10), ())  # type: ignore[arg-type]
+        go_on.set()
+    (film,) = films(tmp_path)
+    assert recorder.dropped >= 20
+    assert len(frames_of(film)) == 30 - recorder.dropped
 
 
 def test_a_disk_that_is_full_is_told_and_stops_nobody(

@@ -18,8 +18,12 @@ from facekeep.cli.command import ExitStatus, Run, command, group
 from facekeep.cli.completion import file_names
 from facekeep.cli.hints import explain_error
 from facekeep.cli.live_cameras import choose_cameras, live_options, open_camera, read_options
-from facekeep.cli.live_service import notify_service, watchdog_seconds
-from facekeep.cli.live_signals import Asked, catch_live_signals
+from facekeep.cli.live_process import (
+    Asked,
+    catch_live_signals,
+    notify_service,
+    watchdog_seconds,
+)
 from facekeep.cli.live_status import print_status, say_expectation
 from facekeep.cli.live_view import describe_camera, describe_event, open_view
 from facekeep.cli.options import ENGINE, GALLERY, argument, table_option

@@ -45,7 +45,7 @@ def open_view(run: Run, session: LiveSession, delivery: Delivery | None) -> Iter
     with Live(console=console, auto_refresh=False, redirect_stdout=True) as screen:
         view = _Screen(session, delivery, screen)
         yield view
-        view.refresh()
+        view.draw()
 
 
 def describe_event(event: Event) -> list[str]:
@@ -112,10 +112,14 @@ class _Screen:
 
     def refresh(self) -> None:
         if time.monotonic() - self._drawn >= 0.5:
-            self._drawn = time.monotonic()
-            self._screen.update(self._draw(), refresh=True)
+            self.draw()
 
-    def _draw(self) -> Any:
+    def draw(self) -> None:
+        """Draw the present state."""
+        self._drawn = time.monotonic()
+        self._screen.update(self._tables(), refresh=True)
+
+    def _tables(self) -> Any:
         from rich.console import Group
 
         cameras = self._session.status().cameras
@@ -138,9 +142,14 @@ class _Screen:
         ]
         if self._delivery is not None:
             sinks = [
-                [each.name, str(each.pending), each.error or ""] for each in self._delivery.status()
+                [
+                    str(each.pending),
+                    each.name,
+                    (each.error or "").removeprefix(each.name).lstrip(": "),
+                ]
+                for each in self._delivery.status()
             ]
-            parts.insert(1, _table(["delivered to", "waiting", "why"], sinks))
+            parts.insert(1, _table(["waiting", "for", "because"], sinks))
         return Group(*parts)
 
 

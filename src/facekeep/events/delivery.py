@@ -157,6 +157,7 @@ class _Worker(threading.Thread):
         self._rng = rng
         self._failures = 0
         self._tries = (0, 0)
+        self._settled: tuple[int, bool] | None = None
 
     def run(self) -> None:
         """Serve until the delivery stops."""
@@ -180,6 +181,7 @@ class _Worker(threading.Thread):
     def _step(self) -> None:
         """Deliver the next event, or wait for one."""
         log, sink = self._delivery._log, self.sink
+        self._settle()
         sink.open()
         last = log.last
         waiting = log.pending(sink.name)
@@ -201,8 +203,19 @@ class _Worker(threading.Thread):
                 raise
             self._refused(event, error)
         else:
-            log.delivered(sink.name, event.sequence)
+            self._settled = (event.sequence, False)
+            self._settle()
             self._recovered()
+
+    def _settle(self) -> None:
+        """Note what is settled; tried again where the log cannot be written, as on a full disk.
+
+        So that the sink does not get the event once more for that.
+        """
+        if self._settled is not None:
+            sequence, refused = self._settled
+            self._delivery._log.delivered(self.sink.name, sequence, refused=refused)
+            self._settled = None
 
     def _is_last_try(self, event: Event) -> bool:
         sequence, count = self._tries
@@ -211,9 +224,10 @@ class _Worker(threading.Thread):
         return self.sink.tries is not None and count >= self.sink.tries
 
     def _refused(self, event: Event, error: SinkError) -> None:
-        self._delivery._log.delivered(self.sink.name, event.sequence, refused=True)
-        self._failures, self.error = 0, str(error)
         _log.warning("event %d was not delivered and will not be: %s", event.sequence, error)
+        self._settled = (event.sequence, True)
+        self._settle()
+        self._failures, self.error = 0, str(error)
 
     def _recovered(self) -> None:
         if self._failures:

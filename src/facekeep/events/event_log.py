@@ -5,40 +5,43 @@ from __future__ import annotations
 import logging
 import os
 import sqlite3
-import stat
 import threading
 import time
-import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self, cast
+from typing import Any, Self, cast
 
 from facekeep._internal.arguments import require_count
 from facekeep._internal.closing import Closing
-from facekeep._internal.files import one_line, printable, why
+from facekeep._internal.files import printable
 from facekeep.errors import (
     EventLogError,
     FacekeepError,
     GalleryCorrupt,
-    GalleryError,
     GalleryKeyError,
-    GalleryNotFound,
     InputError,
-    NotAGallery,
     StorageFull,
-    TemplateTampered,
 )
 from facekeep.events.event import Event, EventKind
+from facekeep.events.log_file import (
+    COLUMNS,
+    LogFile,
+    insert_event,
+    make_log_scope,
+    open_log_file,
+    read_event,
+    seal_part,
+    translate_log_errors,
+    unseal_part,
+)
 from facekeep.gallery.crypto import Cipher, make_cipher
 from facekeep.gallery.file_errors import resolve_path
 from facekeep.gallery.keys import Key
-from facekeep.gallery.sqlite.database import Database
-from facekeep.gallery.sqlite.schema import Migrations, require_sqlite
-from facekeep.gallery.types import from_stamp, to_stamp
+from facekeep.gallery.types import to_stamp
 
 __all__ = [
     "Erased",
@@ -61,71 +64,6 @@ _HURRY = 0.2
 """Seconds that opening a log may wait to finish an erasure that was cut off."""
 _FORMER_AGE = timedelta(days=1)
 """How long a log knows who was erased or merged: a visit that was going on then is over."""
-_COLUMNS = (
-    "sequence, id, kind, time, camera, track, name, person, usable, similarity, threshold, fmr,"
-    " duration, state, clock, crop"
-)
-
-_V1 = (
-    """CREATE TABLE meta (
-        one INTEGER PRIMARY KEY CHECK (one = 1),
-        log TEXT NOT NULL,
-        key_check BLOB,
-        last INTEGER NOT NULL DEFAULT 0,
-        unswept INTEGER NOT NULL DEFAULT 0
-    ) STRICT""",
-    """CREATE TABLE events (
-        sequence INTEGER PRIMARY KEY,
-        id TEXT NOT NULL UNIQUE,
-        kind TEXT NOT NULL,
-        time TEXT NOT NULL,
-        camera TEXT NOT NULL,
-        track INTEGER,
-        name BLOB,
-        person TEXT,
-        usable INTEGER,
-        similarity REAL,
-        threshold REAL,
-        fmr REAL,
-        duration REAL,
-        state TEXT,
-        clock TEXT NOT NULL,
-        crop BLOB,
-        added TEXT NOT NULL
-    ) STRICT""",
-    "CREATE INDEX events_by_person ON events (person)",
-    """CREATE TABLE sinks (
-        name TEXT PRIMARY KEY,
-        delivered INTEGER NOT NULL,
-        lost INTEGER NOT NULL DEFAULT 0,
-        refused INTEGER NOT NULL DEFAULT 0
-    ) STRICT""",
-    """CREATE TABLE former_people (
-        person TEXT PRIMARY KEY,
-        became TEXT,
-        at TEXT NOT NULL
-    ) STRICT""",
-)
-
-
-def _to_v1(connection: sqlite3.Connection) -> None:
-    for statement in _V1:
-        connection.execute(statement)
-
-
-_MIGRATIONS: Migrations = (_to_v1,)
-
-
-class _LogFile(Database):
-    """The file of an event log, which is kept as a gallery's is."""
-
-    APPLICATION_ID: ClassVar[int] = 0x464B4556  # FKEV
-    WHAT: ClassVar[str] = "event log"
-
-    @classmethod
-    def migrations(cls) -> Migrations:
-        """Return what makes the tables, version by version."""
-        return _MIGRATIONS
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +143,7 @@ class EventLog(Closing):
 
     def __init__(
         self,
-        file: _LogFile,
+        file: LogFile,
         key: Key | None,
         max_age: timedelta,
         max_bytes: int,
@@ -219,6 +157,7 @@ class EventLog(Closing):
         self._stranger_age = stranger_age
         self._ciphers: dict[bytes | None, Cipher] = {}
         self._appended = threading.Condition()
+        self._latest = 0
         self._next_expiry = time.monotonic() + _EXPIRE_EVERY
 
     def __repr__(self) -> str:
@@ -254,7 +193,7 @@ class EventLog(Closing):
         """
         if max_bytes < 2**16 or min(max_age, stranger_age) <= timedelta(0):
             raise InputError("an event log needs ages above 0 and 65536 bytes or more")
-        file = _open_file(path, key, read_only=read_only, busy_timeout=busy_timeout)
+        file = open_log_file(path, key, read_only=read_only, busy_timeout=busy_timeout)
         log = cls(file, key, max_age, max_bytes, stranger_age)
         try:
             with log._read() as (_, cipher):
@@ -278,12 +217,12 @@ class EventLog(Closing):
 
     @contextmanager
     def _read(self) -> Iterator[tuple[sqlite3.Connection, Cipher]]:
-        with _translate_errors(self.path), self._file.read() as connection:
+        with translate_log_errors(self.path), self._file.read() as connection:
             yield connection, self._cipher(connection)
 
     @contextmanager
     def _write(self) -> Iterator[tuple[sqlite3.Connection, Cipher]]:
-        with _translate_errors(self.path), self._file.write() as connection:
+        with translate_log_errors(self.path), self._file.write() as connection:
             yield connection, self._cipher(connection)
 
     def _cipher(self, connection: sqlite3.Connection) -> Cipher:
@@ -293,7 +232,7 @@ class EventLog(Closing):
             raise GalleryCorrupt("its description is missing")
         log, check = row
         if check not in self._ciphers:
-            self._ciphers[check] = make_cipher(self._key, _scope(log), check, self.path)
+            self._ciphers[check] = make_cipher(self._key, make_log_scope(log), check, self.path)
         return self._ciphers[check]
 
     # Events
@@ -307,19 +246,20 @@ class EventLog(Closing):
         """
         with self._write() as (connection, cipher):
             known = connection.execute(
-                f"SELECT {_COLUMNS} FROM events WHERE id = ?",  # noqa: S608 - no foreign text
+                f"SELECT {COLUMNS} FROM events WHERE id = ?",  # noqa: S608 - no foreign text
                 (event.id,),
             ).fetchone()
             if known is not None:
-                return _to_event(known, cipher)
+                return read_event(known, cipher)
             (last,) = connection.execute(
                 "UPDATE meta SET last = last + 1 RETURNING last"
             ).fetchone()
             stored = _follow_person(connection, replace(event, sequence=last))
-            _insert(connection, cipher, stored)
+            insert_event(connection, cipher, stored)
             expired = self._trim(connection)
         self._announce(expired)
         with self._appended:
+            self._latest = stored.sequence
             self._appended.notify_all()
         self.expire_if_due()
         return stored
@@ -337,7 +277,7 @@ class EventLog(Closing):
         ``stop`` was set before.
         """
         with self._appended:
-            if self.last <= sequence and not stop.is_set():
+            if self._latest <= sequence and not stop.is_set():
                 self._appended.wait(timeout)
 
     def wake(self) -> None:
@@ -392,13 +332,13 @@ class EventLog(Closing):
         order, beyond = ("DESC", "<") if newest_first else ("ASC", ">")
         place = 2**62 if newest_first else 0
         query = (
-            f"SELECT {_COLUMNS} FROM events WHERE {' AND '.join((*terms, f'sequence {beyond} ?'))}"  # noqa: S608
+            f"SELECT {COLUMNS} FROM events WHERE {' AND '.join((*terms, f'sequence {beyond} ?'))}"  # noqa: S608
             f" ORDER BY sequence {order} LIMIT {_PAGE}"
         )
         while True:
             with self._read() as (connection, cipher):
                 rows = connection.execute(query, (*values, place)).fetchall()
-                page = [_to_event(row, cipher) for row in rows]
+                page = [read_event(row, cipher) for row in rows]
             yield from page
             if len(page) < _PAGE:
                 return
@@ -439,10 +379,10 @@ class EventLog(Closing):
             if row is None:
                 raise EventLogError(f"{self.path} knows no sink {printable(sink)!r}: add it first")
             rows = connection.execute(
-                f"SELECT {_COLUMNS} FROM events WHERE sequence > ? ORDER BY sequence LIMIT ?",  # noqa: S608
+                f"SELECT {COLUMNS} FROM events WHERE sequence > ? ORDER BY sequence LIMIT ?",  # noqa: S608
                 (*row, limit),
             ).fetchall()
-            return [_to_event(row, cipher) for row in rows]
+            return [read_event(row, cipher) for row in rows]
 
     def delivered(self, sink: str, sequence: int, *, refused: bool = False) -> None:
         """Note that a sink is done with all events up to ``sequence``.
@@ -509,7 +449,8 @@ class EventLog(Closing):
         done = Expired(strangers, old, trimmed.oversize, lost)
         self._announce(done)
         if strangers or old:
-            self._file.empty_log()
+            with translate_log_errors(self.path):
+                self._file.empty_log()
         return done
 
     def expire_if_due(self) -> None:
@@ -530,7 +471,7 @@ class EventLog(Closing):
         removed, lost = 0, dict[str, int]()
         while _used_bytes(connection) > self._max_bytes:
             (count,) = connection.execute("SELECT count(*) FROM events").fetchone()
-            if not count:
+            if count <= 1:  # the latest stays, however large it is
                 break
             removed += _remove(
                 connection,
@@ -593,15 +534,15 @@ class EventLog(Closing):
         """Encrypt names and crops with another key, or no longer; the old one opens nothing."""
         with self._write() as (connection, old):
             (log,) = connection.execute("SELECT log FROM meta").fetchone()
-            new = Cipher(key, _scope(log))
+            new = Cipher(key, make_log_scope(log))
             sealed = connection.execute(
                 "SELECT sequence, id, name, crop FROM events"
                 " WHERE name IS NOT NULL OR crop IS NOT NULL"
             )
             for sequence, event, name, crop in sealed.fetchall():
                 blobs = (
-                    _seal(new, event, "name", _unseal(old, event, "name", name)),
-                    _seal(new, event, "crop", _unseal(old, event, "crop", crop)),
+                    seal_part(new, event, "name", unseal_part(old, event, "name", name)),
+                    seal_part(new, event, "crop", unseal_part(old, event, "crop", crop)),
                 )
                 connection.execute(
                     "UPDATE events SET name = ?, crop = ? WHERE sequence = ?", (*blobs, sequence)
@@ -618,7 +559,7 @@ class EventLog(Closing):
         if not unswept:
             return
         try:
-            with _translate_errors(self.path):
+            with translate_log_errors(self.path):
                 self._file.compact()
         except (EventLogError, StorageFull) as error:
             raise type(error)(
@@ -665,7 +606,7 @@ def erase_person_events(
     if not person_ids or not os.path.lexists(path):
         return Erased(0, 0)
     try:
-        file = _open_file(path, None, read_only=False, busy_timeout=30.0)
+        file = open_log_file(path, None, read_only=False, busy_timeout=30.0)
         with _WithoutKey(file, None, timedelta.max, 2**62, timedelta.max) as log:
             if into is None:
                 erased = [log.erase_person(each) for each in person_ids]
@@ -703,84 +644,6 @@ class _WithoutKey(EventLog):
         return Cipher(None, "")
 
 
-# The file
-
-
-def _open_file(
-    path: str | os.PathLike[str], key: Key | None, *, read_only: bool, busy_timeout: float
-) -> _LogFile:
-    place = Path(os.path.abspath(path))  # noqa: PTH100 - the last part must not be resolved
-    place = resolve_path(place.parent) / place.name
-    with _translate_errors(place):
-        require_sqlite()
-        if not _has_log(place):
-            if read_only:
-                raise EventLogError(f"there is no event log at {place}: nothing was logged yet")
-            _LogFile.create(place, lambda connection: _set_up(connection, key))
-        file = _LogFile(place, read_only=read_only, busy_timeout=busy_timeout)
-        if not read_only and file.version < len(_MIGRATIONS):
-            file.upgrade(lambda _: None)
-        return file
-
-
-def _has_log(path: Path) -> bool:
-    """Whether there is a file; what is no regular file, or empty, is refused."""
-    for each in (path, *(Path(f"{path}{end}") for end in ("-wal", "-shm", "-journal"))):
-        try:
-            status = each.lstat()
-        except FileNotFoundError:
-            if each is path and not path.parent.is_dir():
-                raise EventLogError(
-                    f"there is no folder {path.parent} for the event log: create it first"
-                ) from None
-            continue
-        except (OSError, ValueError) as error:
-            raise EventLogError(f"cannot use {printable(each)}: {why(error)}") from error
-        if not stat.S_ISREG(status.st_mode):
-            raise EventLogError(
-                f"{each} is a folder, a link or a device, which is never followed: name another"
-                " file"
-            )
-        if each is path and not status.st_size:
-            raise EventLogError(f"{path} is empty, not an event log: remove it")
-    return os.path.lexists(path)
-
-
-def _set_up(connection: sqlite3.Connection, key: Key | None) -> None:
-    log = str(uuid.uuid4())
-    check = Cipher(key, _scope(log)).check
-    connection.execute("INSERT INTO meta (one, log, key_check) VALUES (1, ?, ?)", (log, check))
-
-
-def _scope(log: str) -> str:
-    return f"event log {log}"
-
-
-@contextmanager
-def _translate_errors(path: Path) -> Iterator[None]:
-    """Turn errors about galleries into those about event logs; keys and room stay what they are."""
-    try:
-        yield
-    except (GalleryKeyError, StorageFull, EventLogError):
-        raise
-    except GalleryError as error:
-        raise EventLogError(_explain(error, path)) from error
-
-
-def _explain(error: GalleryError, path: Path) -> str:
-    if isinstance(error, GalleryNotFound):
-        return f"there is no event log at {path}: check the path"
-    if isinstance(error, NotAGallery):
-        return f"{path} is not an event log of facekeep, and is left alone: name another file"
-    if isinstance(error, GalleryCorrupt | TemplateTampered):
-        cause = one_line(error.__cause__ or error)
-        return (
-            f"the event log {path} is damaged ({cause}): move it away with its -wal and -shm, a new"
-            " one is made"
-        )
-    return str(error).replace("the gallery ", "the event log ")
-
-
 def _used_bytes(connection: sqlite3.Connection) -> int:
     pages, free, size = (
         connection.execute(f"PRAGMA {name}").fetchone()[0]
@@ -800,75 +663,6 @@ def _remove(connection: sqlite3.Connection, lost: dict[str, int], term: str, val
             lost[name] = lost.get(name, 0) + count
             connection.execute("UPDATE sinks SET lost = lost + ? WHERE name = ?", (count, name))
     return connection.execute(f"DELETE FROM events WHERE {term}", (value,)).rowcount  # noqa: S608
-
-
-# Rows
-
-
-def _insert(connection: sqlite3.Connection, cipher: Cipher, event: Event) -> None:
-    name = None if event.name is None else event.name.encode("utf-8", "surrogatepass")
-    values = (
-        event.sequence,
-        event.id,
-        event.event,
-        to_stamp(event.time, "the time of an event"),
-        printable(event.camera),
-        event.track,
-        _seal(cipher, event.id, "name", name),
-        event.person_id,
-        None if event.usable is None else int(event.usable),
-        *map(_number, (event.similarity, event.threshold, event.fmr, event.duration)),
-        event.state,
-        event.clock,
-        _seal(cipher, event.id, "crop", event.crop),
-    )
-    # The age of an event never is above that of an earlier one, however the clock was set.
-    connection.execute(
-        f"INSERT INTO events ({_COLUMNS}, added) VALUES ({', '.join('?' * len(values))},"  # noqa: S608
-        " max(?, coalesce((SELECT added FROM events ORDER BY sequence DESC LIMIT 1), '')))",
-        (*values, to_stamp(datetime.now(UTC), "the present")),
-    )
-
-
-def _to_event(row: tuple[Any, ...], cipher: Cipher) -> Event:
-    sequence, event_id, kind, when, camera, track, name, person, usable = row[:9]
-    similarity, threshold, fmr, duration, state, clock, crop = row[9:]
-    text = _unseal(cipher, event_id, "name", name)
-    try:
-        time_ = from_stamp(when)
-        shown = None if text is None else text.decode("utf-8", "surrogatepass")
-    except (ValueError, TypeError) as error:
-        raise GalleryCorrupt(f"event {sequence} cannot be read") from error
-    return Event(
-        cast(EventKind, kind),
-        camera,
-        time_,
-        id=event_id,
-        sequence=sequence,
-        track=track,
-        name=shown,
-        person_id=person,
-        usable=None if usable is None else bool(usable),
-        similarity=similarity,
-        threshold=threshold,
-        fmr=fmr,
-        duration=duration,
-        state=state,
-        clock=cast(Literal["source", "system"], clock),
-        crop=_unseal(cipher, event_id, "crop", crop),
-    )
-
-
-def _seal(cipher: Cipher, event: str, what: str, data: bytes | None) -> bytes | None:
-    return None if data is None else cipher.seal(data, f"event {event} {what}")
-
-
-def _unseal(cipher: Cipher, event: str, what: str, blob: bytes | None) -> bytes | None:
-    return None if blob is None else cipher.unseal(blob, f"event {event} {what}")
-
-
-def _number(value: float | None) -> float | None:
-    return None if value is None else float(value)
 
 
 def _is_about(event: Event, person: str) -> bool:

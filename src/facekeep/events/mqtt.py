@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any, Literal
 from facekeep._internal.closing import Closing
 from facekeep.errors import DependencyError, InputError, SinkError
 from facekeep.events.event import Event, format_time
-from facekeep.events.sinks import event_json, load_secret, require_timeout, split_url
-from facekeep.events.webhook import explain_network, make_tls
+from facekeep.events.sinks import encode_event, load_secret, require_timeout, split_url
+from facekeep.events.webhook import explain_network_error, make_tls
 
 if TYPE_CHECKING:
     from paho.mqtt.client import Client
 
-__all__ = ["MqttSink", "topic_part"]
+__all__ = ["MqttSink", "make_topic_part"]
 
 _SCHEMES = {"mqtt": 1883, "mqtts": 8883}
 _KEEPALIVE = 15
@@ -63,10 +63,10 @@ class MqttSink(Closing):
         password: str | None = None,
         prefix: str = "facekeep",
         home_assistant: str | None = "homeassistant",
+        cameras: Collection[str] = (),
         peers: Collection[Peer] = ("frigate", "double-take"),
         ca_file: str | None = None,
-        cert_file: str | None = None,
-        key_file: str | None = None,
+        client_cert: tuple[str, str] | None = None,
         timeout: float = 10.0,
         name: str | None = None,
     ) -> None:
@@ -77,10 +77,12 @@ class MqttSink(Closing):
             password: Where the password is, if not in the URL: ``env:NAME`` or ``file:PATH``.
             prefix: What our own topics begin with; two programs at one broker need two.
             home_assistant: What Home Assistant's discovery topics begin with; None: no discovery.
+            cameras: Cameras that Home Assistant is to know from the start; others it gets to know
+                with their first event.
             peers: Which programs' topics faces are published under, too.
             ca_file: Certificates that are trusted, in place of the system's.
-            cert_file: The certificate of this client, where the broker asks for one.
-            key_file: Its key.
+            client_cert: The files of this client's certificate and of its key, where the broker
+                asks for one.
             timeout: Seconds for the broker to answer.
             name: The sink's name; ``mqtt:``, host, port and prefix, if None.
 
@@ -101,7 +103,7 @@ class MqttSink(Closing):
                 raise InputError(f"{option} takes letters, digits, _, - and /; got {value!r}")
         self._tls = None
         if parts.scheme == "mqtts":
-            self._tls = make_tls(ca_file, cert_file, key_file)
+            self._tls = make_tls(ca_file, client_cert)
         self._prefix = prefix
         self._home_assistant = home_assistant
         self._peers = frozenset(peers)
@@ -110,7 +112,7 @@ class MqttSink(Closing):
         self._session: _Session | None = None
         self._lock = threading.Lock()
         self._closed = False
-        self._described: set[str] = set()
+        self._described = dict.fromkeys(cameras)
         self._present: dict[str, list[str]] = {}
 
     def __repr__(self) -> str:
@@ -130,10 +132,10 @@ class MqttSink(Closing):
             if self._closed:
                 raise SinkError(f"{self.name} was closed")
             self._session = session
-        self._described.clear()
         try:
             session.connect(self._host, self._port)
             session.publish((self._availability, "online", True))
+            self._describe_all(session, tuple(self._described))
         except _BrokerError as error:
             self._drop()
             raise SinkError(f"{self.name}: {error}") from None
@@ -143,14 +145,14 @@ class MqttSink(Closing):
         session = self._session
         if session is None:
             raise SinkError(f"{self.name} is not connected")
-        messages = self._describe(event.camera) + self._messages(event)
         try:
-            for message in messages:
+            if event.camera not in self._described:
+                self._describe_all(session, (event.camera,))
+            for message in self._messages(event):
                 session.publish(message)
         except _BrokerError as error:
             self._drop()
             raise SinkError(f"{self.name}: {error}") from None
-        self._described.add(event.camera)
 
     def close(self) -> None:
         """Say that we are offline, and disconnect."""
@@ -190,8 +192,8 @@ class MqttSink(Closing):
     # Messages
 
     def _messages(self, event: Event) -> list[_Message]:
-        camera = f"{self._prefix}/cameras/{topic_part(event.camera)}"
-        text = event_json(event)
+        camera = f"{self._prefix}/cameras/{make_topic_part(event.camera)}"
+        text = encode_event(event)
         messages = [(f"{self._prefix}/events", text, False), (f"{camera}/event", text, False)]
         if event.event == "camera":
             return messages
@@ -241,15 +243,20 @@ class MqttSink(Closing):
                 "camera": event.camera,
                 "match" if event.name is not None else "unknown": face,
             }
-            part = "unknown" if event.name is None else topic_part(name)
+            part = "unknown" if event.name is None else make_topic_part(name)
             messages.append((f"double-take/matches/{part}", json.dumps(match), False))
         return messages
 
-    def _describe(self, camera: str) -> list[_Message]:
-        """Return what makes Home Assistant show the camera, once a connection."""
-        if self._home_assistant is None or camera in self._described:
-            return []
-        part = topic_part(camera)
+    def _describe_all(self, session: _Session, cameras: Collection[str]) -> None:
+        """Make cameras known; at each connection, as a broker may have forgotten them."""
+        for camera in cameras:
+            if self._home_assistant is not None:
+                session.publish(self._describe(camera))
+            self._described[camera] = None
+
+    def _describe(self, camera: str) -> _Message:
+        """Return what makes Home Assistant show the camera."""
+        part = make_topic_part(camera)
         number = blake2b(camera.encode("utf-8", "replace"), digest_size=4).hexdigest()
         base = re.sub(r"\W", "_", self._prefix, flags=re.ASCII)
         sensor: dict[str, Any] = {
@@ -267,10 +274,10 @@ class MqttSink(Closing):
             },
         }
         topic = f"{self._home_assistant}/sensor/{base}_{number}/config"
-        return [(topic, json.dumps(sensor), True)]
+        return topic, json.dumps(sensor), True
 
 
-def topic_part(text: str) -> str:
+def make_topic_part(text: str) -> str:
     """Return a name as one level of a topic: letters and digits of any script, ``_``, ``.``, ``-``.
 
     Everything else becomes ``-``; long names are cut. ``unknown`` is for strangers alone.
@@ -307,7 +314,7 @@ class _Session:
         try:
             self._client.connect(host, port, _KEEPALIVE)
         except (OSError, ValueError) as error:
-            raise _BrokerError(explain_network(error)) from None
+            raise _BrokerError(explain_network_error(error)) from None
         self._client.loop_start()
         self._wait(lambda: self._connected, self._timeout)
 

@@ -28,7 +28,7 @@ __all__ = [
     "CsvSink",
     "JsonLinesSink",
     "Sink",
-    "event_json",
+    "encode_event",
     "load_secret",
     "require_timeout",
     "split_url",
@@ -74,7 +74,7 @@ class Sink(Protocol):
         """Let go for good, from any thread; a ``deliver`` that is going on ends soon."""
 
 
-def event_json(event: Event) -> str:
+def encode_event(event: Event) -> str:
     """Return an event as JSON on one line, in ASCII."""
     return json.dumps(event.to_dict(), separators=(",", ":"))
 
@@ -161,7 +161,7 @@ class JsonLinesSink(Closing):
     def deliver(self, event: Event) -> None:
         """Write a line and flush it."""
         try:
-            self._stream.write(event_json(event) + "\n")
+            self._stream.write(encode_event(event) + "\n")
             self._stream.flush()
         except (OSError, ValueError) as error:
             raise SinkError(f"{self.name} cannot be written: {why(error)}") from error
@@ -318,7 +318,7 @@ class CommandSink(Closing):
         except (OSError, ValueError) as error:
             raise SinkError(f"{self.name} cannot be run: {why(error)}") from error
         try:
-            process.communicate(event_json(event).encode(), self._timeout)
+            process.communicate(encode_event(event).encode(), self._timeout)
         except subprocess.TimeoutExpired:
             raise SinkError(f"{self.name} was killed after {self._timeout:g} seconds") from None
         finally:

@@ -23,9 +23,9 @@ from facekeep._internal.files import why
 from facekeep._version import __version__
 from facekeep.errors import InputError, SinkError, SinkRefused
 from facekeep.events.event import Event
-from facekeep.events.sinks import event_json, load_secret, require_timeout, split_url
+from facekeep.events.sinks import encode_event, load_secret, require_timeout, split_url
 
-__all__ = ["WebhookSink", "explain_network", "make_tls", "sign"]
+__all__ = ["WebhookSink", "explain_network_error", "make_tls", "sign"]
 
 _SCHEMES = {"https": 443, "http": 80}
 _RETRY = frozenset((408, 425, 429))
@@ -99,7 +99,7 @@ class WebhookSink(Closing):
 
     def deliver(self, event: Event) -> None:
         """Post an event and read the answer."""
-        body = event_json(event).encode()
+        body = encode_event(event).encode()
         now = int(time.time())
         headers = self._headers | {"webhook-id": event.id, "webhook-timestamp": str(now)}
         if self._secret is not None:
@@ -111,7 +111,9 @@ class WebhookSink(Closing):
                     status, wait = answer.status, answer.getheader("retry-after")
         # The texts of these errors may hold the URL, and of some the header with the password.
         except (OSError, http.client.HTTPException, ValueError) as error:
-            raise SinkError(f"{self.name} does not answer: {explain_network(error)}") from None
+            raise SinkError(
+                f"{self.name} does not answer: {explain_network_error(error)}"
+            ) from None
         self._judge(status, wait)
 
     def _judge(self, status: int, wait: str | None) -> None:
@@ -176,9 +178,7 @@ def sign(secret: bytes, event_id: str, timestamp: int, body: bytes) -> str:
     return f"v1,{base64.b64encode(digest).decode()}"
 
 
-def make_tls(
-    ca_file: str | None, cert_file: str | None = None, key_file: str | None = None
-) -> ssl.SSLContext:
+def make_tls(ca_file: str | None, client_cert: tuple[str, str] | None = None) -> ssl.SSLContext:
     """Return what checks the other side's certificate, and has one of its own where it is given.
 
     Raises:
@@ -186,15 +186,15 @@ def make_tls(
     """
     try:
         context = ssl.create_default_context(cafile=ca_file)
-        if cert_file is not None:
-            context.load_cert_chain(cert_file, key_file)
+        if client_cert is not None:
+            context.load_cert_chain(*client_cert)
     except (OSError, ValueError) as error:
         reason = error.reason if isinstance(error, ssl.SSLError) else why(error)
         raise InputError(f"the certificates for TLS cannot be used: {reason}") from None
     return context
 
 
-def explain_network(error: Exception) -> str:
+def explain_network_error(error: Exception) -> str:
     """Say in a few words why the network failed, without what was sent or where."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"its certificate is not trusted ({error.verify_message})"

@@ -326,12 +326,14 @@ class Camera(Closing, Forking):
         """Wait until a connection has ended, or gives no frames; return why."""
         with self._lock:
             while not (reader.done or self._stopping):
-                left = self._deadline(reader, alive) - time.monotonic()
+                now = time.monotonic()
+                left = self._deadline(reader, alive) - now
                 if left <= 0:
                     self._reader = None
                     self._stuck.append(reader)
-                    waited = time.monotonic() - (reader.last or reader.begun)
-                    return f"no frame came for {waited:.1f} s"
+                    if reader.last is None:
+                        return (self.error if now >= self._last_moment(alive) else None) or _SILENT
+                    return f"no frame came for {now - reader.last:.1f} s"
                 self._changed.wait(None if left == math.inf else left)
         silent = reader.last is None and time.monotonic() - reader.begun >= self._connect_timeout
         return _SILENT if silent and self._source.live else reader.error

@@ -45,8 +45,8 @@ _UNSTAMPED = (
     "rawvideo",
 )  # no times in them
 _NO_VIDEO = ("tty",)  # FFmpeg draws texts as pictures
-_LONGEST_BURST = 2.0  # seconds in which old frames are dropped after a live source was opened
-_WAITED = 0.004  # seconds: a packet that took longer was not waiting in a buffer
+_LONGEST_BURST = 2.0  # seconds in which packets of a live source may come without a wait
+_WAITED = 0.008  # seconds: a packet that took longer was not waiting in a buffer
 _POLL = 0.2  # seconds after which a pipe is asked whether anybody still reads it
 _OLDEST, _NEWEST = 60.0, 2.0  # seconds that a camera's clock may differ from this machine's
 _ATTACHED_PICTURE = 0x400  # FFmpeg's AV_DISPOSITION_ATTACHED_PIC: the cover of a song
@@ -199,7 +199,7 @@ def _decode(container: Any, source: Source, max_pixels: int) -> Iterator[Picture
     form = container.format.name
     unstamped = source.kind == "pipe" and form in _UNSTAMPED and "framerate" not in source.options
     clock = _Clock(container, stream, source.live or unstamped)
-    opened = time.monotonic()
+    opened = kept_up = time.monotonic()
     fresh = not source.live
     packets = container.demux(stream)
     empty = True
@@ -209,7 +209,12 @@ def _decode(container: Any, source: Source, max_pixels: int) -> Iterator[Picture
         if packet is None:
             break
         now = time.monotonic()
-        fresh = fresh or now - asked > _WAITED or now - opened > _LONGEST_BURST
+        waited = now - asked > _WAITED
+        kept_up = now if waited else kept_up
+        fresh = fresh or waited or now - opened > _LONGEST_BURST
+        if source.live and packet.is_keyframe:  # where decoding is too slow, only key frames are
+            late = now - kept_up > _LONGEST_BURST
+            stream.codec_context.skip_frame = "NONKEY" if late else "DEFAULT"
         for frame in _decode_packet(packet):
             if frame.width * frame.height > max_pixels:
                 raise CameraError(_too_large(frame, max_pixels))
@@ -377,7 +382,7 @@ _REASONS = {
     "HTTPUnauthorizedError": "it wants a user and password, and those of the address are not right",
     "HTTPForbiddenError": "this user may not see it; check the user and the password",
     "HTTPNotFoundError": "the server has no stream at this path; check the address",
-    "HTTPClientError": "the server does not understand the request; check the address",
+    "HTTPClientError": "the server refuses; check the address, and that there is video",
     "HTTPServerError": "the server reports a fault of its own; look at the camera",
     "ConnectionRefusedError": "nobody answers there; check that it is on, its host and its port",
     "ConnectionError": "the connection broke; check the network and the camera",

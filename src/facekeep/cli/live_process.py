@@ -1,17 +1,18 @@
-"""What signals ask of ``facekeep live``: to end in order, or to read the configuration again."""
+"""What the system asks of ``facekeep live`` by signals, and what systemd is told."""
 
 from __future__ import annotations
 
 import os
 import signal
+import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
-__all__ = ["Asked", "catch_live_signals"]
+__all__ = ["Asked", "catch_live_signals", "notify_service", "watchdog_seconds"]
 
 
 def _interrupt() -> None:
@@ -80,3 +81,24 @@ def _has_terminal() -> bool:
     except OSError:
         return False
     return True
+
+
+def notify_service(state: str) -> None:
+    """Tell the service manager, if it started us, as ``sd_notify`` does: ``READY=1``, ..."""
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    if not address:
+        return
+    address = f"\0{address[1:]}" if address.startswith("@") else address
+    with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as stream:
+        stream.connect(address)
+        stream.sendall(state.encode())
+
+
+def watchdog_seconds() -> float | None:
+    """How often the service manager wants to hear from us; None where it does not."""
+    try:
+        seconds = int(os.environ.get("WATCHDOG_USEC", "")) / 1e6
+    except ValueError:
+        return None
+    mine = os.environ.get("WATCHDOG_PID") in (None, str(os.getpid()))
+    return seconds / 2 if mine and seconds > 0 else None
