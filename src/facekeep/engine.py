@@ -52,6 +52,7 @@ from facekeep.pipeline.refine import chosen_entry
 from facekeep.runtime import RuntimeOptions
 from facekeep.types import (
     Calibrated,
+    Decision,
     Face,
     FaceDetector,
     FaceEmbedder,
@@ -268,6 +269,32 @@ class FaceEngine(Closing, Forking):
         """
         return self._analyzer.embed(faces)
 
+    def locate(self, image: ImageSource) -> list[Face]:
+        """Find only where the upright faces of an image are, the largest first: a quick look.
+
+        Each has its box, its score and rough landmarks. It is for the frames of a video, in which
+        most faces are known already; ``describe`` makes of them what ``find`` gives. Unlike
+        ``find`` it does not look for faces that are turned.
+
+        Raises:
+            ImageError: The image cannot be read.
+            ModelError: The detector cannot be loaded, or failed.
+        """
+        return self._analyzer.locate(self._analyzer.load(image))
+
+    def describe(self, image: ImageSource, faces: Sequence[Face]) -> list[Face]:
+        """Add exact landmarks, quality, reasons and crops to faces that ``locate`` found.
+
+        Args:
+            image: The same image.
+            faces: Some or all of its faces.
+
+        Raises:
+            ImageError: The image cannot be read.
+            ModelError: The detector cannot be loaded, or failed.
+        """
+        return self._analyzer.describe(self._analyzer.load(image), faces)
+
     def match(
         self,
         faces: Sequence[Face],
@@ -294,6 +321,52 @@ class FaceEngine(Closing, Forking):
         """
         limit = self._limits(fmr, fpir)
         return self._match(self.gallery, list(faces), limit, top_k, collage=collage)
+
+    def match_pooled(
+        self,
+        groups: Sequence[NDArray[np.float32]],
+        *,
+        decisions: Sequence[int] | None = None,
+        fmr: float | None = None,
+        fpir: float | None = None,
+        top_k: int = 5,
+    ) -> list[Decision]:
+        """Find out who people are of whom there are several faces each, by one decision each.
+
+        What is compared is the mean of a person's faces. The faces share the rate as the templates
+        do, see ``facekeep.threshold``. Nobody is kept from matching twice.
+
+        Args:
+            groups: The embeddings of usable faces, float32 ``(k, d)`` of unit length, for each.
+            decisions: The number of the decision on each, from 1; None: the first. Deciding again,
+                by more faces, is another chance to err, for which the threshold rises.
+            fmr: The false-match rate to decide at; the engine's own by default.
+            fpir: Instead of it, the share of strangers that may be given a name.
+            top_k: The maximum number of candidates of each.
+
+        Raises:
+            GalleryNotFound: Nobody was ever enrolled.
+            InputError: A group has no faces, or the model cannot promise the rate.
+            SpaceMismatch: The gallery was made with another model.
+        """
+        require_count("top_k", top_k)
+        if not all(len(group) for group in groups):
+            raise InputError("a group without faces cannot be compared")
+        if not groups:
+            return []
+        gallery = self.gallery
+        people = gallery.count()
+        means = np.stack([group.mean(axis=0) for group in groups])
+        means /= np.linalg.norm(means, axis=1, keepdims=True)
+        hits = gallery.search(means, max(top_k, CANDIDATES))
+        numbers = [1] * len(groups) if decisions is None else decisions
+        limits = [
+            partial(self._limits(fmr, fpir, faces=len(group), decisions=number), people)
+            for group, number in zip(groups, numbers, strict=True)
+        ]
+        return [
+            decide(found, limit, people, top_k) for found, limit in zip(hits, limits, strict=True)
+        ]
 
     def detect(self, image: ImageSource) -> list[Face]:
         """Find the faces of an image as ``find`` does, without their crops."""
@@ -359,6 +432,8 @@ class FaceEngine(Closing, Forking):
         fpir: float | None = None,
         people: int | None = None,
         templates: int = 1,
+        faces: int = 1,
+        decisions: int = 1,
     ) -> Threshold:
         """Return the cosine to decide by, at the engine's own rate by default.
 
@@ -369,6 +444,9 @@ class FaceEngine(Closing, Forking):
                 which may follow an FPIR. None for a comparison of two faces.
             templates: How many templates the person has whom a face is compared with; against
                 several the threshold is higher, see ``facekeep.threshold``.
+            faces: Of how many faces of one person the mean is compared; it is higher for several,
+                too.
+            decisions: The number of the decision on this person, from 1; it rises with it, too.
 
         Raises:
             InputError: Both rates are given, or the model cannot promise the rate.
@@ -379,8 +457,11 @@ class FaceEngine(Closing, Forking):
         if people is not None:
             require_count("people", people, 0)
         if people is not None and share is not None:
-            return threshold_among(self.model, share, people, templates=templates)
-        return threshold(self.model, self.fmr if fmr is None else fmr, templates=templates)
+            return threshold_among(
+                self.model, share, people, templates=templates, faces=faces, decisions=decisions
+            )
+        rate = self.fmr if fmr is None else fmr
+        return threshold(self.model, rate, templates=templates, faces=faces, decisions=decisions)
 
     # People
 
@@ -596,11 +677,11 @@ class FaceEngine(Closing, Forking):
         return gallery.name_for(name, new_person=new_person) if gallery else new_name(name)
 
     def _limits(
-        self, fmr: float | None, fpir: float | None = None
+        self, fmr: float | None, fpir: float | None = None, *, faces: int = 1, decisions: int = 1
     ) -> Callable[[int, int], Threshold]:
         """What to decide by among so many people, for a person of so many templates."""
         return lambda people, templates: self.threshold(
-            fmr, fpir=fpir, people=people, templates=templates
+            fmr, fpir=fpir, people=people, templates=templates, faces=faces, decisions=decisions
         )
 
     def _identification_fmr(self, people: int) -> float:

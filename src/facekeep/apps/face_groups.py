@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -157,25 +158,11 @@ def _decisions(
     means /= np.linalg.norm(means, axis=1, keepdims=True)
     people = gallery.count()
     found = zip(map(len, groups), gallery.search(means, CANDIDATES), strict=True)
-    return [decide(hits, _limit(engine, fmr, people, faces), people) for faces, hits in found]
 
+    def limit(faces: int, templates: int) -> Threshold:
+        return engine.threshold(fmr, people=people, templates=templates, faces=faces)
 
-def _limit(
-    engine: FaceEngine, fmr: float | None, people: int, faces: int
-) -> Callable[[int], Threshold]:
-    """Return what gives the threshold between a group and a person of so many templates.
-
-    Faces and templates are both chances for a stranger to match and share the rate, the faces twice
-    where both sides are means (benchmarks/group_score.py).
-    """
-    one = engine.threshold(fmr, people=people).cosine
-    more = engine.threshold(fmr, people=people, templates=faces).cosine - one
-
-    def limit(templates: int) -> Threshold:
-        alone = engine.threshold(fmr, people=people, templates=templates)
-        return replace(alone, cosine=alone.cosine + more * (1 if templates == 1 else 2))
-
-    return limit
+    return [decide(hits, partial(limit, faces), people) for faces, hits in found]
 
 
 def _similarity(decision: Decision) -> float:

@@ -16,6 +16,7 @@ from facekeep._internal.closing import Closing
 from facekeep._internal.fork import Forking, watch
 from facekeep.errors import FacekeepError, InputError, ModelError
 from facekeep.pipeline.align import align_batch
+from facekeep.pipeline.detect import Detector
 from facekeep.pipeline.embed import Embedder
 from facekeep.pipeline.image import MAX_BYTES, ImageSource, Reduced, load_image
 from facekeep.pipeline.quality import POLICIES, USABLE, assess, with_reasons
@@ -161,10 +162,30 @@ class Analyzer:
         Raises:
             ModelError: The detector gave something that is no face.
         """
-        factor = image.factor if isinstance(image, Reduced) else 1
         faces = self._select(self._detector.get().find(image))
         if len(faces) == self._max_faces and len(faces) >= _MANY:
             _log.warning("only the %d largest faces of a picture were looked at", len(faces))
+        return self._measure(image, faces)
+
+    def locate(self, image: NDArray[np.uint8]) -> list[Face]:
+        """Find only where the upright faces of a loaded image are, the largest first.
+
+        A detector object of another class has only ``find``.
+        """
+        detector = self._detector.get()
+        look = detector.detect if isinstance(detector, Detector) else detector.find
+        return self._select(look(image))
+
+    def describe(self, image: NDArray[np.uint8], faces: Sequence[Face]) -> list[Face]:
+        """Add to faces that ``locate`` found what ``find`` would give them."""
+        detector = self._detector.get()
+        if isinstance(detector, Detector):
+            faces = detector.refine(image, faces)
+        return self._measure(image, faces)
+
+    def _measure(self, image: NDArray[np.uint8], faces: Sequence[Face]) -> list[Face]:
+        """Add quality, reasons and the aligned crops."""
+        factor = image.factor if isinstance(image, Reduced) else 1
         crops = align_batch(image, [face.landmarks for face in faces], self._size)
         measured = [
             face.replace(quality=assess(image, face, crop=crop), crop=crop)

@@ -36,17 +36,24 @@ _CONSISTENT = 0.03
 _MOST_CHANCES = 5
 
 
-def threshold(model: Calibrated, fmr: float, *, templates: int = 1) -> Threshold:
+def threshold(
+    model: Calibrated, fmr: float, *, templates: int = 1, faces: int = 1, decisions: int = 1
+) -> Threshold:
     """Find the cosine for a false-match rate from the model's calibration.
 
     Between calibrated rates the cosine is interpolated over the logarithm of the rate. Above the
     highest calibrated rate that rate's cosine is used: it errs toward fewer false matches. Several
-    templates of a person share the rate, so that a comparison with the person keeps to it.
+    templates of a person share the rate, so that a comparison with the person keeps to it. So do
+    several faces whose mean is compared, twice where both sides are means, and repeated decisions
+    (benchmarks/group_score.py, benchmarks/pooled_probes.py).
 
     Args:
         model: An embedder, or its entry in the catalog.
         fmr: The false-match rate asked for, such as 1e-4.
         templates: How many templates the person has whom a face is compared with.
+        faces: Of how many faces of one person the mean is compared.
+        decisions: The number of the decision on these faces, from 1, where more are added and
+            decided again.
 
     Raises:
         InputError: The rate is no probability, or lower than anything that was calibrated.
@@ -54,6 +61,8 @@ def threshold(model: Calibrated, fmr: float, *, templates: int = 1) -> Threshold
     """
     require_rate("a false-match rate", fmr, "1e-4")
     require_count("templates", templates, 0)
+    require_count("faces", faces)
+    require_count("decisions", decisions)
     if not model.thresholds:
         raise ModelError(
             f"model {model.name} has no calibrated thresholds, so nothing can be decided with it;"
@@ -66,8 +75,13 @@ def threshold(model: Calibrated, fmr: float, *, templates: int = 1) -> Threshold
             f"model {model.name} is calibrated down to a false-match rate of {rates[0]:g}; "
             f"{fmr:g} cannot be promised; ask for {rates[0]:g} or more"
         )
-    share = math.log10(fmr / min(max(templates, 1), _MOST_CHANCES))
-    return Threshold(_interpolate_cosine(share, np.log10(rates), cosines), fmr, model.comparisons)
+    counts = (1, templates, faces, decisions)
+    shares = [math.log10(fmr / min(max(count, 1), _MOST_CHANCES)) for count in counts]
+    one, several, pooled, again = (
+        _interpolate_cosine(share, np.log10(rates), cosines) for share in shares
+    )
+    more = (pooled - one) * (2 if templates > 1 else 1) + again - one
+    return Threshold(several + more, fmr, model.comparisons)
 
 
 def fmr_among(share: float, chances: int) -> float:
@@ -91,7 +105,13 @@ def lowest_fmr(model: Calibrated) -> float:
 
 
 def threshold_among(
-    model: Calibrated, fpir: float, people: int, *, templates: int = 1
+    model: Calibrated,
+    fpir: float,
+    people: int,
+    *,
+    templates: int = 1,
+    faces: int = 1,
+    decisions: int = 1,
 ) -> Threshold:
     """Find the cosine at which at most a share of all strangers gets a name among so many people.
 
@@ -100,6 +120,8 @@ def threshold_among(
         fpir: The share of strangers, such as 0.01 (the false-positive identification rate).
         people: How many people each face is compared with.
         templates: How many templates the person has whom a face is compared with.
+        faces: Of how many faces of one person the mean is compared; see ``threshold``.
+        decisions: The number of the decision on this person; see ``threshold``.
 
     Raises:
         InputError: The share is no probability, or takes a lower false-match rate than anything
@@ -111,7 +133,7 @@ def threshold_among(
     rate = _share_rate(
         model, fpir, people, f"name at most {fpir:g} of all strangers among {people:,} people"
     )
-    return threshold(model, rate, templates=templates)
+    return threshold(model, rate, templates=templates, faces=faces, decisions=decisions)
 
 
 def threshold_of_pairs(model: Calibrated, fmr: float, pairs: int) -> Threshold:

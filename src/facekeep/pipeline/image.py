@@ -63,6 +63,7 @@ __all__ = [
     "content_digest",
     "count_pixels",
     "elsewhere",
+    "encode_jpeg",
     "encode_png",
     "from_bgr",
     "is_picture",
@@ -258,6 +259,19 @@ def save_image(path: str | os.PathLike[str], rgb: object, *, quality: int = 92) 
         write_whole(target, encoded)
     except (OSError, ValueError) as error:
         raise _explain_write_error(target, error) from error
+
+
+def encode_jpeg(rgb: NDArray[np.uint8]) -> bytes:
+    """Encode an image as a JPEG file of quality 90.
+
+    Args:
+        rgb: uint8 ``(H, W, 3)`` RGB.
+    """
+    from PIL import Image
+
+    encoded = io.BytesIO()
+    Image.fromarray(rgb).save(encoded, "JPEG", quality=90)
+    return encoded.getvalue()
 
 
 def encode_png(rgb: NDArray[np.uint8]) -> bytes:

@@ -23,6 +23,7 @@ from facekeep.lab.evaluate import (
     measure_folds,
     measure_tar,
 )
+from facekeep.lab.evaluate.metrics import bound_share
 
 # Few distinct values, so that many scores tie.
 SCORES = st.one_of(
@@ -281,3 +282,21 @@ def test_only_people_who_are_compared_are_counted():
 def test_rates_of_several_targets_keep_their_order():
     scores = build_unnamed_scores([0.5], np.linspace(-1, 1, 1000))
     assert [point.fmr for point in measure_at_rates(scores, (1e-2, 1e-1))] == [1e-2, 1e-1]
+
+
+@pytest.mark.parametrize(
+    ("count", "total", "low", "high"),
+    [  # of tables of the exact interval
+        (0, 10, 0.0, 0.3085),
+        (10, 10, 0.6915, 1.0),
+        (1, 20, 0.0013, 0.2487),
+        (7, 100, 0.0286, 0.1389),
+        (500, 1000, 0.4686, 0.5314),
+    ],
+)
+def test_the_exact_interval_of_a_share(count: int, total: int, low: float, high: float) -> None:
+    assert bound_share(count, total) == pytest.approx((low, high), abs=1e-4)
+
+
+def test_no_trials_have_no_interval() -> None:
+    assert bound_share(0, 0) is None

@@ -10,13 +10,14 @@ import click
 
 from facekeep.cli.command import Run, command, group
 from facekeep.cli.lab.evaluate_detect import detect
+from facekeep.cli.lab.evaluate_live import live
 from facekeep.cli.lab.evaluate_protocol import (
     Experiment,
     aligned_option,
     conditions_option,
     protocol,
 )
-from facekeep.cli.options import PATH, argument
+from facekeep.cli.options import ENGINE, GALLERY, PATH, argument
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -327,6 +328,16 @@ command(
         "facekeep evaluate detect photos/ --model yunet --model mine --hard --scenes scenes.tar",
     ],
 )(detect)
+
+command(
+    app,
+    "live",
+    uses=(*GALLERY, "fmr", "fpir", *ENGINE),
+    examples=[
+        "facekeep evaluate live door.mp4 door.csv --gallery people.db --json",
+        "facekeep evaluate live door.mp4 door.csv --boxes door.boxes.csv",
+    ],
+)(live)
 
 
 def _require_own_model(models: Sequence[str]) -> None:

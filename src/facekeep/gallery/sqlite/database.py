@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from facekeep._internal.files import replacing
 from facekeep._internal.fork import Forking, keep_forever, watch
@@ -31,7 +31,7 @@ from facekeep.gallery.sqlite import schema
 from facekeep.gallery.sqlite.file_locks import lock_to_open, register_use, wait_for
 from facekeep.gallery.sqlite.sqlite_errors import is_busy, translate_errors
 
-__all__ = ["LOG_VERSIONS", "Database", "create_file"]
+__all__ = ["LOG_VERSIONS", "Database"]
 
 LOG_VERSIONS = slice(18, 20)
 """Bytes of a SQLite file that say by 2 that changes go to a write-ahead log."""
@@ -66,43 +66,6 @@ def _connect(path: Path, options: str, timeout: float) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
-
-
-def create_file(path: Path, setup: Callable[[sqlite3.Connection], None]) -> None:
-    """Create a gallery file with permissions 0600; it appears at ``path`` whole or not at all.
-
-    If somebody else creates it in the meantime theirs stays. The file is made in memory, looked
-    through, and written to the disk before it gets its name.
-
-    Args:
-        path: Where it is to stand.
-        setup: Fills the tables, inside the transaction that makes them.
-    """
-    with translate_errors(path):
-        data = _make_file(setup)
-    try:
-        with replacing(path, private=True, new=True) as file:
-            file.write(data)
-    except FileExistsError:
-        return
-    except OSError as error:
-        raise translate_os_error(error, path) from error
-
-
-def _make_file(setup: Callable[[sqlite3.Connection], None]) -> bytes:
-    with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
-        for pragma in (*_PRAGMAS, f"PRAGMA page_size = {schema.PAGE_SIZE}"):
-            connection.execute(pragma)
-        with _transaction(connection, "IMMEDIATE", 0):
-            connection.execute(f"PRAGMA application_id = {schema.APPLICATION_ID}")
-            schema.upgrade_schema(connection)
-            setup(connection)
-        (line,) = connection.execute("PRAGMA integrity_check").fetchone()
-        if line != "ok":
-            raise GalleryError(f"SQLite made a new gallery that is damaged ({line}): try again")
-        data = bytearray(connection.serialize())
-    data[LOG_VERSIONS] = b"\2\2"
-    return bytes(data)
 
 
 @contextmanager
@@ -167,9 +130,58 @@ def _may_write(path: Path) -> bool:
 class Database(Forking):
     """A gallery file that exists; may be shared by threads, and used on in a forked process.
 
+    A child class may keep another kind of file, told by its ``APPLICATION_ID`` and ``migrations``.
+
     SQLite must not be carried across a fork: so the connections are closed before one, and opened
     again when they are needed next, in the parent as in the child.
     """
+
+    APPLICATION_ID: ClassVar[int] = schema.APPLICATION_ID
+    WHAT: ClassVar[str] = "gallery"
+
+    @classmethod
+    def migrations(cls) -> schema.Migrations:
+        """Return what makes the tables of such a file, version by version."""
+        return schema.MIGRATIONS
+
+    @classmethod
+    def create(cls, path: Path, setup: Callable[[sqlite3.Connection], None]) -> None:
+        """Create a file with permissions 0600; it appears at ``path`` whole or not at all.
+
+        If somebody else creates it in the meantime theirs stays. The file is made in memory, looked
+        through, and written to the disk before it gets its name.
+
+        Args:
+            path: Where it is to stand.
+            setup: Fills the tables, inside the transaction that makes them.
+        """
+        with translate_errors(path):
+            data = cls._make_file(setup)
+        try:
+            with replacing(path, private=True, new=True) as file:
+                file.write(data)
+        except FileExistsError:
+            return
+        except OSError as error:
+            raise translate_os_error(error, path) from error
+
+    @classmethod
+    def _make_file(cls, setup: Callable[[sqlite3.Connection], None]) -> bytes:
+        with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+            for pragma in (*_PRAGMAS, f"PRAGMA page_size = {schema.PAGE_SIZE}"):
+                connection.execute(pragma)
+            with _transaction(connection, "IMMEDIATE", 0):
+                connection.execute(f"PRAGMA application_id = {cls.APPLICATION_ID}")
+                schema.upgrade_schema(connection, cls.migrations())
+                setup(connection)
+            (line,) = connection.execute("PRAGMA integrity_check").fetchone()
+            if line != "ok":
+                raise GalleryError(
+                    f"SQLite made a new {cls.WHAT} that is damaged ({line}): try again"
+                )
+            data = bytearray(connection.serialize())
+        data[LOG_VERSIONS] = b"\2\2"
+        return bytes(data)
 
     def __init__(self, path: Path, *, read_only: bool, busy_timeout: float) -> None:
         """Connect and make sure that the file is a gallery of a version we know.
@@ -312,11 +324,12 @@ class Database(Forking):
     def _check_state(self, reader: sqlite3.Connection) -> None:
         (application,) = reader.execute("PRAGMA application_id").fetchone()
         (version,) = reader.execute("PRAGMA user_version").fetchone()
-        if application != schema.APPLICATION_ID or version < 1:
-            raise NotAGallery(f"{self.path} is not a facekeep gallery: give the path of one")
-        if version > schema.VERSION:
+        if application != self.APPLICATION_ID or version < 1:
+            raise NotAGallery(f"{self.path} is not a facekeep {self.WHAT}: give the path of one")
+        newest = len(self.migrations())
+        if version > newest:
             raise GalleryVersion(
-                f"{self.path} has format {version}, this facekeep knows up to {schema.VERSION}:"
+                f"{self.path} has format {version}, this facekeep knows up to {newest}:"
                 " install a newer facekeep"
             )
         self.version = version
@@ -328,7 +341,7 @@ class Database(Forking):
         if cookie == self._cookie:
             return
         (version,) = connection.execute("PRAGMA user_version").fetchone()
-        strange = schema.compare_schema(connection, version)
+        strange = schema.compare_schema(connection, self.migrations()[:version])
         if strange:
             raise GalleryCorrupt(f"{self.path} was changed outside facekeep: {strange}; {RESTORE}")
         self.version = version
@@ -341,8 +354,8 @@ class Database(Forking):
             finish: Fills what is new, inside the transaction; called only where it was older.
         """
         with self.write() as connection:
-            if self.version < schema.VERSION:
-                schema.upgrade_schema(connection)
+            if self.version < len(self.migrations()):
+                schema.upgrade_schema(connection, self.migrations())
                 finish(connection)
         with self._read_lock:
             self._compare_schema(self._read_connection())
@@ -396,6 +409,11 @@ class Database(Forking):
                 self.timeout,
                 f"another program is reading {self.path}: close it",
             )
+
+    def empty_log(self) -> bool:
+        """Move the write-ahead log into the file; False where somebody reads an older state."""
+        with self._write_lock, self._translate_errors():
+            return _empty_log(self._write_connection())
 
     def size(self) -> int:
         """Bytes that the gallery takes on disk, its write-ahead log included."""

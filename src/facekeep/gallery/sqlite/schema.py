@@ -22,6 +22,7 @@ __all__ = [
     "OLDEST_SQLITE",
     "PAGE_SIZE",
     "VERSION",
+    "Migrations",
     "compare_schema",
     "require_sqlite",
     "upgrade_schema",
@@ -113,7 +114,9 @@ def _to_v2(connection: sqlite3.Connection) -> None:
         connection.execute(f"ALTER TABLE meta ADD COLUMN {column} BLOB")
 
 
-MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_to_v1, _to_v2)
+Migrations = tuple[Callable[[sqlite3.Connection], None], ...]
+
+MIGRATIONS: Migrations = (_to_v1, _to_v2)
 VERSION = len(MIGRATIONS)
 
 DIGESTS_SINCE = 2
@@ -130,17 +133,17 @@ def require_sqlite() -> None:
         )
 
 
-def upgrade_schema(connection: sqlite3.Connection) -> None:
+def upgrade_schema(connection: sqlite3.Connection, migrations: Migrations) -> None:
     """Bring the schema up to date; call it inside a write transaction."""
     (version,) = connection.execute("PRAGMA user_version").fetchone()
-    for step in MIGRATIONS[version:]:
+    for step in migrations[version:]:
         step(connection)
-    connection.execute(f"PRAGMA user_version = {VERSION}")
+    connection.execute(f"PRAGMA user_version = {len(migrations)}")
 
 
-def compare_schema(connection: sqlite3.Connection, version: int) -> str:
-    """Say what of the schema is not as facekeep makes it in this version; "" where all is."""
-    found, expected = _read_shape(connection), _make_shape(MIGRATIONS[:version])
+def compare_schema(connection: sqlite3.Connection, migrations: Migrations) -> str:
+    """Say what of the schema is not as these migrations make it; "" where all is."""
+    found, expected = _read_shape(connection), _make_shape(migrations)
     strange = [
         f"the {kind} {printable(name)!r} is not facekeep's"
         for kind, name in sorted(found.keys() - expected.keys())
@@ -166,7 +169,7 @@ def _read_shape(connection: sqlite3.Connection) -> _Shape:
 
 
 @cache
-def _make_shape(steps: tuple[Callable[[sqlite3.Connection], None], ...]) -> _Shape:
+def _make_shape(steps: Migrations) -> _Shape:
     with closing(sqlite3.connect(":memory:")) as connection:
         for step in steps:
             step(connection)

@@ -26,7 +26,7 @@ from facekeep.gallery.file_errors import RESTORE, has_file, translate_os_error
 from facekeep.gallery.keys import Key
 from facekeep.gallery.leftovers import find_leftovers
 from facekeep.gallery.sqlite import schema
-from facekeep.gallery.sqlite.database import Database, create_file
+from facekeep.gallery.sqlite.database import Database
 from facekeep.gallery.sqlite.index.index_file import IndexFile
 from facekeep.gallery.sqlite.repository import Meta, Repository, read_meta, write_meta
 from facekeep.gallery.types import Space
@@ -274,7 +274,7 @@ def _create(path: Path, space: Space | None, key: Key | None) -> None:
         repo.record("created", None, encrypted=key is not None)
         repo.seal(sound=True, signed=True)
 
-    create_file(path, setup)
+    Database.create(path, setup)
 
 
 def _changed_description(path: Path) -> GalleryCorrupt:

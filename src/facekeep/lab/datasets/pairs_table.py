@@ -23,7 +23,7 @@ from facekeep.lab.datasets.text_lists import (
     require_folder,
 )
 
-__all__ = ["read_pairs_table"]
+__all__ = ["read_cells", "read_pairs_table"]
 
 _NEEDED = ("left", "right", "mated")
 _YES_NO = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
@@ -65,7 +65,7 @@ def read_pairs_table(
     path = Path(path_text(file))
     folder = require_folder(path.parent if root is None else root, "the images")
     named, table = NamedImages(path), _Table()
-    rows = _read_cells(path)
+    rows = read_cells(path)
     header = next(rows, (1, []))[1]
     columns = _find_columns(path, header)
     for number, cells in rows:
@@ -83,7 +83,7 @@ def read_pairs_table(
     return PairSet(path.stem, samples, left, right, np.array(table.mated), fold)
 
 
-def _read_cells(path: Path) -> Iterator[tuple[int, list[str]]]:
+def read_cells(path: Path) -> Iterator[tuple[int, list[str]]]:
     """Yield the cells of each line with its number."""
     delimiter = ""
     for number, text in read_lines(path):

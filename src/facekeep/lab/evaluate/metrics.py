@@ -5,7 +5,8 @@ The terms are those of ISO/IEC 19795-1: FMR and FNMR are shares of comparisons, 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -28,6 +29,7 @@ __all__ = [
     "FMRS",
     "FoldResult",
     "OperatingPoint",
+    "bound_share",
     "measure_at_rates",
     "measure_at_thresholds",
     "measure_best_accuracy",
@@ -297,3 +299,44 @@ def _best_threshold(scores: Floats, mated: NDArray[np.bool_], chosen: NDArray[np
     best = np.flatnonzero(parting)[::-1]
     k = int(best[np.argmin(errors[best])])
     return float((edges[k] + edges[k + 1]) / 2)
+
+
+def bound_share(count: int, total: int, confidence: float = 0.95) -> tuple[float, float] | None:
+    """Return the exact interval of a share, Clopper and Pearson's: 0 of n may be 3.7/n.
+
+    Args:
+        count: How often it happened, 0 to ``total``.
+        total: Of how many independent trials; None is returned for 0.
+        confidence: How surely the interval holds the share.
+    """
+    if not total:
+        return None
+    tail = (1 - confidence) / 2
+    low = 0.0 if not count else _solve(lambda p: 1 - _at_most(count - 1, total, p) - tail)
+    high = 1.0 if count == total else _solve(lambda p: tail - _at_most(count, total, p))
+    return low, high
+
+
+def _solve(rising: Callable[[float], float]) -> float:
+    """Find the zero of a function that rises between 0 and 1."""
+    low, high = 0.0, 1.0
+    while high - low > 1e-12:
+        middle = (low + high) / 2
+        low, high = (middle, high) if rising(middle) < 0 else (low, middle)
+    return (low + high) / 2
+
+
+def _at_most(count: int, total: int, share: float) -> float:
+    """Return how likely ``count`` or fewer of ``total`` trials succeed."""
+    odds = math.log(share), math.log1p(-share)
+    whole = math.lgamma(total + 1)
+    return math.fsum(
+        math.exp(
+            whole
+            - math.lgamma(k + 1)
+            - math.lgamma(total - k + 1)
+            + k * odds[0]
+            + (total - k) * odds[1]
+        )
+        for k in range(count + 1)
+    )
