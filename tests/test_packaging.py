@@ -28,6 +28,7 @@ with FaceEngine(threads=1) as engine:
 EXTRAS = (
     *("torch", "onnx", "onnxscript", "matplotlib", "skimage", "sklearn", "scipy", "openvino"),
     *("ncnn", "pnnx", "ai_edge_litert", "faiss", "hypothesis", "pytest", "cv2", "keyring"),
+    *("av", "paho"),
 )
 
 
