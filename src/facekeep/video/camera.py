@@ -24,7 +24,7 @@ from facekeep._internal.closing import Closing
 from facekeep._internal.fork import Forking, keep_forever, watch
 from facekeep.errors import CameraError, FacekeepError, InputError
 from facekeep.video.sources import Transport, parse_source
-from facekeep.video.streams import Opener, Picture, load_pyav, read_pictures
+from facekeep.video.streams import Opener, Picture, interrupt_openings, load_pyav, read_pictures
 
 __all__ = ["Camera", "CameraState", "Frame"]
 
@@ -34,6 +34,7 @@ CameraState = Literal["connecting", "live", "lost", "ended"]
 
 _MAX_PIXELS = 36_000_000  # 8K is 33 million
 _FIRST_WAIT, _LONGEST_WAIT = 0.5, 30.0  # seconds before the next attempt
+_SILENT = "it does not answer; check that it is on, and the network"
 _STEADY = 10.0  # seconds after which a connection counts as a good one
 _MOST_STUCK = 2  # readers that hang in the system or a server; no more are begun meanwhile
 _PATIENCE = 0.4  # seconds that the end waits for a thread that hangs
@@ -80,11 +81,9 @@ class _Reader:
 
     def __init__(self, camera: Camera) -> None:
         self.begun = time.monotonic()
-        self.opened: float | None = None
         self.last: float | None = None
         self.done = False
         self.error: str | None = None
-        self.cancelled = False
         self.thread = threading.Thread(
             target=camera._read, args=(self,), daemon=True, name=f"facekeep camera {camera.name}"
         )
@@ -216,7 +215,7 @@ class Camera(Closing, Forking):
                 taken, self._slot = self._slot, None
                 if taken is None:
                     return None
-                if not self.live:
+                if not self._source.live:
                     self._changed.notify_all()
             with contextlib.suppress(ValueError, OSError, MemoryError):  # a damaged frame
                 return self._convert(taken)
@@ -248,10 +247,10 @@ class Camera(Closing, Forking):
         with self._lock:
             self._stopping = True
             self._slot = None
-            reader = self._reader.thread if self._reader else None
+            readers = [each.thread for each in (self._reader, *self._stuck) if each]
             self._arrived.notify_all()
             self._changed.notify_all()
-        threads = (self._supervisor, reader)
+        threads = (self._supervisor, *readers)
         return [each for each in threads if each and each is not threading.current_thread()]
 
     def before_fork(self) -> None:
@@ -270,7 +269,7 @@ class Camera(Closing, Forking):
         self.state, self.error = "ended", "the process was forked; open the camera again"
 
     def _make_locks(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal's handler may close what its thread reads
         self._arrived = threading.Condition(self._lock)  # a frame is there, or the end
         self._changed = threading.Condition(self._lock)  # a reader ended, a frame was taken
 
@@ -305,6 +304,8 @@ class Camera(Closing, Forking):
             if self._stopping:
                 return None
             if time.monotonic() < self._last_moment(alive):
+                self.dropped += self._slot is not None
+                self._slot = None  # what nobody read before the loss is old
                 reader = self._reader = _Reader(self)
                 reader.thread.start()
                 return reader
@@ -320,14 +321,17 @@ class Camera(Closing, Forking):
         """Wait until a connection has ended, or gives no frames; return why."""
         with self._lock:
             while not (reader.done or self._stopping):
-                left = self._deadline(reader, alive) - time.monotonic()
+                now = time.monotonic()
+                left = self._deadline(reader, alive) - now
                 if left <= 0:
                     self._reader = None
                     self._stuck.append(reader)
-                    waited = time.monotonic() - (reader.last or reader.begun)
-                    return f"no frame came for {waited:.1f} s"
+                    if reader.last is None:
+                        return (self.error if now >= self._last_moment(alive) else None) or _SILENT
+                    return f"no frame came for {now - reader.last:.1f} s"
                 self._changed.wait(None if left == math.inf else left)
-        return reader.error
+        silent = reader.last is None and time.monotonic() - reader.begun >= self._connect_timeout
+        return _SILENT if silent and self._source.live else reader.error
 
     def _deadline(self, reader: _Reader, alive: float) -> float:
         if not self._source.live:
@@ -358,11 +362,13 @@ class Camera(Closing, Forking):
 
     def _read(self, reader: _Reader) -> None:
         """Read one connection to its end; what the reader's thread does."""
-
-        def unwanted() -> bool:
-            return self._stopping or self._reader is not reader
-
-        pictures = read_pictures(self._source, self._opener, self._max_pixels, unwanted)
+        pictures = read_pictures(
+            self._source,
+            self._opener,
+            self._max_pixels,
+            self._connect_timeout,
+            lambda: self._is_unwanted(reader),
+        )
         error = None
         try:
             with contextlib.closing(pictures):
@@ -380,7 +386,10 @@ class Camera(Closing, Forking):
         with self._lock:
             if not self._wait_for_turn(reader, picture):
                 return False
-            now = reader.last = time.monotonic()
+            now = time.monotonic()
+            if reader.last is None:
+                self._changed.notify_all()  # from now on each frame has less time
+            reader.last = now
             self.frames += 1
             if picture.stale:
                 self.dropped += 1
@@ -388,49 +397,57 @@ class Camera(Closing, Forking):
             self.dropped += self._slot is not None
             position = now if picture.position is None else picture.position
             self._slot = _Taken(picture, position, self.frames, now, *self._date(picture))
+            changed = self._change_state("live")
             self._arrived.notify_all()
-        self._set_state("live")
+        if changed:
+            self._announce()
         return True
 
     def _wait_for_turn(self, reader: _Reader, picture: Picture) -> bool:
         """Wait until a picture of a file is due or may be read; tell whether it is wanted."""
-
-        def unwanted() -> bool:
-            return self._stopping or self._reader is not reader
-
         if not self.live:
-            self._changed.wait_for(lambda: unwanted() or self._slot is None)
+            self._changed.wait_for(lambda: self._is_unwanted(reader) or self._slot is None)
         elif not self._source.live:
-            due = reader.begun + (picture.position or 0.0)
-            self._changed.wait_for(unwanted, max(due - time.monotonic(), 0.0))
-        return not unwanted()
+            due = reader.begun + (picture.position or 0.0) - time.monotonic()
+            self._changed.wait_for(lambda: self._is_unwanted(reader), max(due, 0.0))
+        return not self._is_unwanted(reader)
+
+    def _is_unwanted(self, reader: _Reader) -> bool:
+        return self._stopping or self._reader is not reader
 
     def _date(self, picture: Picture) -> tuple[float, Literal["source", "system"]]:
         """Return when a picture was taken, in seconds since 1970, and by which clock."""
-        if self._start is not None and not self._source.live:
-            return self._start.timestamp() + (picture.position or 0.0), "source"
+        if self._start is not None and picture.position is not None:
+            return self._start.timestamp() + picture.position, "source"
         if picture.taken is not None:
             return picture.taken, "source"
-        if self._source.live:
+        if picture.position is None:
             return time.time(), "system"
         if self._base is None:
             self._base = time.time()
-        return self._base + (picture.position or 0.0), "system"
+        return self._base + picture.position, "system"
 
     def _set_state(self, state: CameraState, error: str | None = None) -> None:
         with self._lock:
-            before = self.state
-            if before == "ended" or (self._stopping and state != "ended"):
-                return
-            self.state = state
-            self.error = error
+            changed = self._change_state(state, error)
             self._arrived.notify_all()
-        if state == before:
-            return
-        if state == "lost":
-            _log.warning("camera %s is lost: %s: %s", self.name, self.source, error)
+        if changed:
+            self._announce()
+
+    def _change_state(self, state: CameraState, error: str | None = None) -> bool:
+        """Set the state, except after the end; tell whether it is another one."""
+        before = self.state
+        if before == "ended" or (self._stopping and state != "ended"):
+            return False
+        self.state, self.error = state, error
+        return state != before
+
+    def _announce(self) -> None:
+        """Say that the state is another one, without the lock."""
+        if self.state == "lost":
+            _log.warning("camera %s is lost: %s: %s", self.name, self.source, self.error)
         else:
-            _log.info("camera %s is %s", self.name, state)
+            _log.info("camera %s is %s", self.name, self.state)
         if self._on_state is not None:
             try:
                 self._on_state(self)
@@ -444,8 +461,8 @@ _started: weakref.WeakSet[Camera] = weakref.WeakSet()
 @atexit.register
 def _close_all() -> None:
     """End the threads of all cameras before Python ends under them."""
-    cameras = list(_started)
-    threads = [thread for camera in cameras for thread in camera._stop()]
+    threads = [thread for camera in list(_started) for thread in camera._stop()]
+    interrupt_openings()
     until = time.monotonic() + _PATIENCE
     for thread in threads:
         thread.join(max(until - time.monotonic(), 0.0))

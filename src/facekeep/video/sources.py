@@ -30,10 +30,12 @@ _RAW = re.compile(
 )
 # Fast opening, and no frames that waited in a buffer: a stream's own header says what it is.
 _LIVE = {"fflags": "nobuffer", "probesize": "65536", "analyzeduration": "500000"}
+# As little as possible is read of a pipe before its first picture is given.
+_PIPE = {"probesize": "262144", "analyzeduration": "500000"}
 # Values of a query that name a stream; whatever else stands there may be a password or a token.
 _PLAIN = re.compile(
     r"(channel|subtype|stream|profile|camera|resolution|width|height|fps|rate|quality|unicast"
-    r"|proto|videocodec|compression|subtype)=[\w.-]{1,12}",
+    r"|proto|videocodec|compression)=[\w.-]{1,12}",
     re.IGNORECASE,
 )
 _SECRET_IN_PATH = re.compile(
@@ -86,7 +88,7 @@ def parse_source(
             kind = type(source).__name__
             raise InputError(f"a camera's source cannot be of type {kind}; give an address or path")
         name = printable(getattr(source, "name", "stream"))
-        return Source("pipe", name, name, live=False, address=source)
+        return Source("pipe", name, name, live=False, address=source, options=_PIPE)
     text = path_text(source)
     if not text or "\0" in text:
         raise InputError("a camera's source is empty or holds a NUL byte; give an address or path")
@@ -107,8 +109,8 @@ def hide_password(text: str) -> str:
     values that are known to name a stream are left.
     """
     address = _ADDRESS.fullmatch(text)
-    if address is None:
-        return printable(text)
+    if address is None:  # a path, or an address without its beginning
+        return printable(re.sub(r"^([^:@]*):.*@", r"\1:***@", text, flags=re.DOTALL))
     login, at, rest = address[2].rpartition("@")
     path, mark, query = re.fullmatch(r"([^?#]*)([?#]?)(.*)", rest, re.DOTALL).groups()  # type: ignore[union-attr]
     user, colon, _ = login.partition(":")
@@ -169,7 +171,7 @@ def _parse_device(text: str) -> Source:
 
 def _parse_standard_input(text: str) -> Source:
     if text == "-":
-        return Source("pipe", "-", "stdin", live=False, address="-")
+        return Source("pipe", "-", "stdin", live=False, address="-", options=_PIPE)
     raw = _RAW.fullmatch(text)
     if raw is None:
         raise InputError(
@@ -177,20 +179,23 @@ def _parse_standard_input(text: str) -> Source:
             " or -:FORMAT:WIDTHxHEIGHT@FPS, such as -:rgb24:640x480@25"
         )
     options = {"pixel_format": raw["format"], "video_size": raw["size"]}
-    options["framerate"] = raw["rate"] or "25"
+    if raw["rate"]:
+        options["framerate"] = raw["rate"]
     return Source(
         "pipe", text, "stdin", live=False, address="-", format="rawvideo", options=options
     )
 
 
 def _parse_path(text: str) -> Source:
-    shown = printable(text)
+    shown = hide_password(text)
     try:
         mode = Path(text).stat().st_mode
     except (OSError, ValueError) as error:
-        raise CameraError(f"{shown}: cannot be opened: {why(error)}") from error
+        raise CameraError(f"{shown}: cannot be opened: {why(error)}") from None
     kind: Kind | None = "folder" if stat.S_ISDIR(mode) else "file" if stat.S_ISREG(mode) else None
     kind = "pipe" if stat.S_ISFIFO(mode) else kind
     if kind is None:
         raise CameraError(f"{shown}: is no file, folder, pipe or camera; check the path")
-    return Source(kind, shown, printable(Path(text).name or text), live=False, address=text)
+    name = printable(Path(text).name or text)
+    options = _PIPE if kind == "pipe" else {}
+    return Source(kind, shown, name, live=False, address=text, options=options)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
+import math
 import os
 import re
 import select
@@ -13,6 +15,7 @@ from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, BinaryIO, cast
 
 import numpy as np
@@ -24,7 +27,7 @@ from facekeep.errors import CameraError, DependencyError, FacekeepError
 from facekeep.pipeline.image import load_image
 from facekeep.video.sources import Source
 
-__all__ = ["Opener", "Picture", "load_pyav", "read_pictures"]
+__all__ = ["Opener", "Picture", "interrupt_openings", "load_pyav", "read_pictures"]
 
 _log = logging.getLogger(__name__)
 
@@ -32,9 +35,18 @@ Opener = Callable[..., Any]
 """Opens a container as ``av.open`` does: ``opener(address, format=..., options=...)``."""
 
 _FPS = 25.0  # of pictures that do not say when they were taken
+_UNSTAMPED = (
+    "mjpeg",
+    "mpjpeg",
+    "jpeg_pipe",
+    "png_pipe",
+    "h264",
+    "hevc",
+    "rawvideo",
+)  # no times in them
 _NO_VIDEO = ("tty",)  # FFmpeg draws texts as pictures
-_LONGEST_BURST = 2.0  # seconds in which old frames are dropped after a live source was opened
-_WAITED = 0.004  # seconds: a packet that took longer was not waiting in a buffer
+_LONGEST_BURST = 2.0  # seconds in which packets of a live source may come without a wait
+_WAITED = 0.008  # seconds: a packet that took longer was not waiting in a buffer
 _POLL = 0.2  # seconds after which a pipe is asked whether anybody still reads it
 _OLDEST, _NEWEST = 60.0, 2.0  # seconds that a camera's clock may differ from this machine's
 _ATTACHED_PICTURE = 0x400  # FFmpeg's AV_DISPOSITION_ATTACHED_PIC: the cover of a song
@@ -48,7 +60,8 @@ class Picture:
 
     Attributes:
         convert: Returns it as RGB, height x width x 3, uint8, turned upright.
-        position: Seconds since the first one, by the source's own time stamps; None: it has none.
+        position: Seconds since the first one, by the source's own time stamps; None: it has none,
+            or is live.
         taken: When it was taken, in seconds since 1970, by the source's clock; None: it says not.
         stale: Whether it waited in a buffer while a live source was opened.
     """
@@ -76,8 +89,23 @@ def load_pyav() -> Opener:
     return opener
 
 
+def interrupt_openings() -> None:
+    """Have PyAV end each opening that still waits; for the end of the process only.
+
+    While it waits PyAV calls into Python ten times a second, to compare its clock with the
+    time-out. Once Python has ended, that call would crash.
+    """
+    core = sys.modules.get("av.container.core")
+    if core is not None and hasattr(core, "time"):
+        core.time = SimpleNamespace(monotonic=lambda: math.inf)  # type: ignore[attr-defined]
+
+
 def read_pictures(
-    source: Source, opener: Opener | None, max_pixels: int, stopping: Callable[[], bool]
+    source: Source,
+    opener: Opener | None,
+    max_pixels: int,
+    timeout: float,
+    stopping: Callable[[], bool],
 ) -> Generator[Picture, None, None]:
     """Open a source and yield its pictures; the first ``next`` opens it.
 
@@ -85,6 +113,7 @@ def read_pictures(
         source: What to read.
         opener: Opens what FFmpeg reads; a folder needs none.
         max_pixels: Larger pictures are refused.
+        timeout: Seconds in which a live source must be open.
         stopping: Tells whether nobody wants pictures any more.
 
     Raises:
@@ -100,9 +129,11 @@ def read_pictures(
             options = dict(source.options) | {"max_pixels": str(max_pixels)}
             if not isinstance(address, str):
                 options["protocol_whitelist"] = "none"  # a playlist must not open other files
-            container = opener(address, format=source.format, options=options)
+            # None for reading: PyAV would compare its clock, by a call into Python, at each step.
+            limits = (timeout, None) if source.live else None
+            container = opener(address, format=source.format, options=options, timeout=limits)
             stack.callback(container.close)
-            for picture in _decode(container, source.live, max_pixels):
+            for picture in _decode(container, source, max_pixels):
                 messages.clear()
                 yield picture
     except FacekeepError:
@@ -110,7 +141,7 @@ def read_pictures(
     except MemoryError:
         raise CameraError("there is not enough memory for its pictures") from None
     except Exception as error:  # noqa: BLE001 - PyAV's own texts hold the password
-        raise CameraError(_explain(error)) from None
+        raise CameraError(_explain(error, source.live)) from None
 
 
 def _silence(stack: contextlib.ExitStack) -> list[Any]:
@@ -131,17 +162,25 @@ def _open_address(
             raise CameraError(f"it cannot be opened: {why(error)}") from None
     if source.kind != "pipe":
         return address
+    if address == "-" and sys.stdin is None:
+        raise CameraError("standard input is closed; pipe a video into it")
     if address == "-":
-        return cast(BinaryIO, _Pipe(sys.stdin.fileno(), stopping))
-    if isinstance(address, str):
+        handle = sys.stdin.fileno()
+    elif isinstance(address, str):
         handle = os.open(address, os.O_RDONLY | os.O_NONBLOCK)
         stack.callback(os.close, handle)
-        return cast(BinaryIO, _Pipe(handle, stopping))
-    return address
+    elif isinstance(address, io.BufferedReader) and not address.seekable():
+        handle = address.fileno()
+    else:
+        return address
+    return cast(BinaryIO, _Pipe(handle, stopping))
 
 
 class _Pipe:
-    """A pipe that is read without a lock of Python, and no longer when nobody wants pictures."""
+    """A pipe that is read until nobody wants pictures.
+
+    Python's own reader would be locked meanwhile, and crash Python when that ends.
+    """
 
     def __init__(self, handle: int, stopping: Callable[[], bool]) -> None:
         self._handle = handle
@@ -155,24 +194,35 @@ class _Pipe:
         return b""
 
 
-def _decode(container: Any, live: bool, max_pixels: int) -> Iterator[Picture]:
+def _decode(container: Any, source: Source, max_pixels: int) -> Iterator[Picture]:
     stream = _choose_stream(container, max_pixels)
-    clock = _Clock(container, stream, live)
-    opened = time.monotonic()
-    fresh = not live
+    form = container.format.name
+    unstamped = source.kind == "pipe" and form in _UNSTAMPED and "framerate" not in source.options
+    clock = _Clock(container, stream, source.live or unstamped)
+    opened = kept_up = time.monotonic()
+    fresh = not source.live
     packets = container.demux(stream)
+    empty = True
     while True:
         asked = time.monotonic()
         packet = next(packets, None)
         if packet is None:
-            return
+            break
         now = time.monotonic()
-        fresh = fresh or now - asked > _WAITED or now - opened > _LONGEST_BURST
+        waited = now - asked > _WAITED
+        kept_up = now if waited else kept_up
+        fresh = fresh or waited or now - opened > _LONGEST_BURST
+        if source.live and packet.is_keyframe:  # where decoding is too slow, only key frames are
+            late = now - kept_up > _LONGEST_BURST
+            stream.codec_context.skip_frame = "NONKEY" if late else "DEFAULT"
         for frame in _decode_packet(packet):
             if frame.width * frame.height > max_pixels:
                 raise CameraError(_too_large(frame, max_pixels))
             position, taken = clock.read(frame)
+            empty = False
             yield Picture(_Conversion(frame), position, taken, stale=not fresh)
+    if empty:
+        raise CameraError("none of its pictures can be decoded")
 
 
 def _choose_stream(container: Any, max_pixels: int) -> Any:
@@ -318,20 +368,21 @@ def _natural_key(path: Path) -> list[tuple[int, str]]:
     return [(int(part), part) if part.isdecimal() else (-1, part) for part in parts]
 
 
-def _explain(error: Exception) -> str:
+def _explain(error: Exception, live: bool) -> str:
     """Say why a source cannot be read, in own words: FFmpeg's hold the address."""
     for kind in type(error).__mro__:
-        if kind.__name__ in _REASONS:
+        if kind.__name__ in _REASONS and (live or kind.__name__ not in _DAMAGED):
             return _REASONS[kind.__name__]
-    return f"it cannot be read ({type(error).__name__})"
+    what = "it cannot be read" if live else "this is no video, or it is damaged"
+    return f"{what} ({type(error).__name__})"
 
 
-_DAMAGED = ("InvalidDataError", "ArgumentError", "UndefinedError", "UnknownError")
+_DAMAGED = ("InvalidDataError", "ArgumentError", "UndefinedError", "UnknownError", "OSError")
 _REASONS = {
     "HTTPUnauthorizedError": "it wants a user and password, and those of the address are not right",
     "HTTPForbiddenError": "this user may not see it; check the user and the password",
     "HTTPNotFoundError": "the server has no stream at this path; check the address",
-    "HTTPClientError": "the server does not understand the request; check the address",
+    "HTTPClientError": "the server refuses; check the address, and that there is video",
     "HTTPServerError": "the server reports a fault of its own; look at the camera",
     "ConnectionRefusedError": "nobody answers there; check that it is on, its host and its port",
     "ConnectionError": "the connection broke; check the network and the camera",
@@ -339,7 +390,7 @@ _REASONS = {
     "TimeoutError": "it does not answer; check that it is on, and the network",
     "ExitError": "it does not answer; check that it is on, and the network",
     "EOFError": "it ended before a picture came",
-    "InvalidDataError": "this is no video that can be read",
+    "InvalidDataError": "what it sends is no video that can be read",
     "FileNotFoundError": "there is no such device or file; check its name",
     "PermissionError": "permission denied; check who may use it",
     "BlockingIOError": "another program uses it; end that first",
