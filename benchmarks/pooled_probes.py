@@ -25,8 +25,11 @@ from numpy.typing import NDArray
 from person_score import FMR, SAME_PERSON, Rows
 
 from facekeep import FaceEngine
-from facekeep.models import default_model, entry
+from facekeep.models import ModelEntry, default_model, entry
 from facekeep.pipeline.decide import threshold
+
+Faces = tuple[Rows, NDArray[np.intp]]
+Same = NDArray[np.bool_]
 
 # The faces of each decision of a track that is decided several times.
 AGAIN = (range(3), range(5), range(3, 8))
@@ -53,15 +56,17 @@ def pool(rows: Rows, members: Sequence[NDArray[np.intp]]) -> Rows:
     return np.asarray(means / np.linalg.norm(means, axis=1, keepdims=True), np.float32)
 
 
-def drawn(
-    owners: NDArray[np.intp], count: int, rng: np.random.Generator
+def shuffle(
+    owners: NDArray[np.intp], least: int, rng: np.random.Generator
 ) -> dict[int, NDArray[np.intp]]:
-    """Return the places of all rows of each person who has so many, shuffled."""
-    often = np.flatnonzero(np.bincount(owners) >= count)
-    return {int(who): rng.permutation(np.flatnonzero(owners == who)) for who in often}
+    """Return the places of all rows of each person who has so many, in one order for one seed."""
+    places = [rng.permutation(np.flatnonzero(owners == who)) for who in range(owners.max() + 1)]
+    return {who: mine for who, mine in enumerate(places) if len(mine) >= least}
 
 
-def one_person(first: Rows, firsts: NDArray[np.intp], second: Rows, seconds: NDArray[np.intp]):
+def one_person(
+    first: Rows, firsts: NDArray[np.intp], second: Rows, seconds: NDArray[np.intp]
+) -> Same:
     """Return which people of two sets may be the same, as a matrix."""
     same = np.zeros((firsts.max() + 1, seconds.max() + 1), np.bool_)
     for at in range(0, len(first), 512):
@@ -73,27 +78,30 @@ def one_person(first: Rows, firsts: NDArray[np.intp], second: Rows, seconds: NDA
 class Draw:
     """The probes and the enrolled people of one draw."""
 
-    def __init__(self, video: tuple[Rows, NDArray[np.intp]], seed: int) -> None:
+    def __init__(self, video: Faces, seed: int) -> None:
         self.rows, self.owners = video
         self.seed = seed
 
     def probes(self, faces: Sequence[int], least: int) -> tuple[list[int], Rows]:
         """Pool these faces of everybody in the videos who has at least so many."""
-        mine = drawn(self.owners, least, np.random.default_rng(self.seed))
+        mine = shuffle(self.owners, least, np.random.default_rng(self.seed))
         return list(mine), pool(self.rows, [places[list(faces)] for places in mine.values()])
 
     def templates(self, rows: Rows, owners: NDArray[np.intp], count: int) -> tuple[list[int], Rows]:
         """Pool so many other faces of everybody who has them: what the gallery compares with."""
-        mine = drawn(owners, count, np.random.default_rng(self.seed))
+        mine = shuffle(owners, count, np.random.default_rng(self.seed))
         return list(mine), pool(rows, [places[::-1][:count] for places in mine.values()])
 
 
-def limits(model, templates: int, faces: int) -> list[float]:
-    """Return the thresholds of FMR that templates share, and that templates and faces share."""
-    return [threshold(model, FMR, templates=templates, faces=k).cosine for k in (1, faces)]
+def limits(model: ModelEntry, templates: int, faces: int, number: int = 1) -> list[float]:
+    """Return the thresholds for FMR that templates share, that faces share too, and decisions."""
+    shares = ({}, {"faces": faces}, {"faces": faces, "decisions": number})
+    return [threshold(model, FMR, templates=templates, **share).cosine for share in shares]
 
 
-def single_decisions(args, model, video, enrolled, same) -> Iterator[dict[str, object]]:
+def single_decisions(
+    args: argparse.Namespace, model: ModelEntry, video: Faces, enrolled: Faces, same: Same
+) -> Iterator[dict[str, object]]:
     """Yield a line for each number of faces and templates."""
     for faces, templates in product(args.faces, args.templates):
         wrong, missed, comparisons = np.zeros(2), [], 0
@@ -103,14 +111,12 @@ def single_decisions(args, model, video, enrolled, same) -> Iterator[dict[str, o
             person_of, people = draw.templates(*enrolled, templates)
             scores = np.where(same[np.ix_(probe_of, person_of)], -1, probes @ people.T)
             comparisons += int((scores > -1).sum())
-            bounds = limits(model, templates, faces)
+            bounds = limits(model, templates, faces)[:2]
             wrong += [(scores >= bound).sum() for bound in bounds]
             mated_of, mated = draw.probes(range(faces), faces + templates)
-            _, own = draw.templates(*video, faces + templates)
-            own = draw.templates(*video, templates)
-            row_of = {who: place for place, who in enumerate(own[0])}
-            cosines = [float(mated[n] @ own[1][row_of[who]]) for n, who in enumerate(mated_of)]
-            missed.append([np.mean(np.array(cosines) < bound) for bound in bounds])
+            own_of, own = draw.templates(*video, templates)
+            cosines = (mated * own[np.searchsorted(own_of, mated_of)]).sum(axis=1)
+            missed.append([(cosines < bound).mean() for bound in bounds])
         rate = wrong / comparisons
         misses = np.mean(missed, axis=0)
         yield {
@@ -124,18 +130,20 @@ def single_decisions(args, model, video, enrolled, same) -> Iterator[dict[str, o
         }
 
 
-def repeated_decisions(args, model, video, enrolled, same) -> Iterator[dict[str, object]]:
+def repeated_decisions(
+    args: argparse.Namespace, model: ModelEntry, video: Faces, enrolled: Faces, same: Same
+) -> Iterator[dict[str, object]]:
     """Yield a line for each number of templates: tracks that are decided three times."""
     for templates in args.templates:
-        wrong, comparisons = np.zeros((2, len(AGAIN))), 0
+        wrong, comparisons = np.zeros((3, len(AGAIN))), 0
         for seed in range(args.draws):
             draw = Draw(video, seed)
             person_of, people = draw.templates(*enrolled, templates)
-            matched = np.zeros(2, object)
+            matched = np.zeros(3, object)
             for number, faces in enumerate(AGAIN):
                 probe_of, probes = draw.probes(faces, 8)
                 scores = np.where(same[np.ix_(probe_of, person_of)], -1, probes @ people.T)
-                bounds = limits(model, templates, len(faces))
+                bounds = limits(model, templates, len(faces), number + 1)
                 matched = [old | (scores >= x) for old, x in zip(matched, bounds, strict=True)]
                 wrong[:, number] += [each.sum() for each in matched]
             comparisons += int((scores > -1).sum())
@@ -146,10 +154,13 @@ def repeated_decisions(args, model, video, enrolled, same) -> Iterator[dict[str,
                 "comparisons": comparisons,
                 "FMR, templates": wrong[0, number] / comparisons,
                 "FMR, both": wrong[1, number] / comparisons,
+                "FMR, decisions too": wrong[2, number] / comparisons,
             }
 
 
-def checks(args, model, video) -> Iterator[dict[str, object]]:
+def checks(
+    args: argparse.Namespace, model: ModelEntry, video: Faces
+) -> Iterator[dict[str, object]]:
     """Yield a line for each rate: how often one more face is not taken for the same person."""
     for faces, rate in product(args.faces, (1e-2, 1e-3, 1e-4)):
         cosines = []

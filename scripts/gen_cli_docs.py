@@ -21,6 +21,7 @@ import facekeep
 from facekeep.cli.help import PANELS, in_words, placeholder
 from facekeep.cli.main import build
 from facekeep.cli.options import default_of
+from facekeep.config.live import CAMERA, LIVE
 from facekeep.config.settings import SETTINGS, example_toml
 
 PACKAGE = Path(facekeep.__file__).parent
@@ -224,6 +225,10 @@ def default(option: Any) -> str:
     return "" if value in (None, False, ()) else in_words(f" [default: {value}]")
 
 
+LIVE_HEAD = "The options of `facekeep live`; given on the command line they come before the file."
+CAMERA_HEAD = "A camera that `facekeep live` watches; NAME is what events call it."
+
+
 def configuration_page() -> str:
     """Render docs/configuration.md."""
     lines = [CONFIGURATION_HEAD, "## Settings", ""]
@@ -235,6 +240,14 @@ def configuration_page() -> str:
             f"Default: {default_of(setting)}. Option `{setting.option}`, variable `{setting.env}`.",
             "",
         ]
+    for name, title, fields in (("live", LIVE_HEAD, LIVE), ("camera.NAME", CAMERA_HEAD, CAMERA)):
+        lines += [f"## The table `[{name}]`", "", title, "", "| key | what it is |", "|---|---|"]
+        for each in fields.values():
+            takes = each.expects.replace("|", "\\|")
+            lines.append(
+                f"| `{each.name}` | {each.doc} Takes {takes}. Default: {default_of(each)}. |"
+            )
+        lines.append("")
     lines += [VARIABLES, "## The file, with everything explained", ""]
     lines += ["`facekeep config example` prints it.", "", "```toml", example_toml() + "```", ""]
     return "\n".join(lines)

@@ -169,6 +169,42 @@ def test_each_step_says_what_it_adds_and_keeps_the_crop(models: FaceEngine, hopp
     assert models.embed([]) == []
 
 
+def test_a_quick_look_and_a_description_find_what_find_does(
+    models: FaceEngine, hopper: Image
+) -> None:
+    (located,) = models.locate(hopper)
+    assert located.quality is located.crop is None
+    (described,), (found,) = models.describe(hopper, [located]), models.find(hopper)
+    assert np.allclose(described.bbox, found.bbox)
+    assert np.allclose(described.landmarks, found.landmarks, atol=0.01)
+    assert described.reasons == found.reasons == ()
+    assert described.crop is not None
+    assert models.describe(hopper, []) == []
+
+
+def test_pooled_faces_are_compared_once_by_their_mean(
+    tmp_path: Path, hopper: Image, collins: Image
+) -> None:
+    with FaceEngine(tmp_path / "people.db") as engine:
+        engine.enroll("Grace Hopper", hopper)
+        (one,), (other,) = engine.analyze(hopper), engine.analyze(collins)
+        assert one.embedding is not None
+        assert other.embedding is not None
+        tilted = one.embedding + 0.5 * other.embedding
+        tilted /= np.linalg.norm(tilted)
+        rows = np.stack([one.embedding, tilted])
+        mean = rows.mean(axis=0) / np.linalg.norm(rows.mean(axis=0))
+        both, stranger = engine.match_pooled([rows, other.embedding[None]])
+        assert both.match is not None
+        assert both.match.name == "Grace Hopper"
+        assert both.match.similarity == pytest.approx(float(one.embedding @ mean), abs=1e-5)
+        assert both.match.threshold == engine.threshold(people=1, faces=2).cosine
+        assert stranger.match is None
+        assert engine.match_pooled([]) == []
+        with pytest.raises(InputError, match="without faces"):
+            engine.match_pooled([rows[:0]])
+
+
 def test_steps_that_were_left_out_are_errors(
     tmp_path: Path, models: FaceEngine, hopper: Image
 ) -> None:

@@ -10,8 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from video_servers import write_video
 
 from facekeep import load_image, save_image
+from facekeep.pipeline.warp import resize
 
 pytestmark = pytest.mark.slow
 
@@ -85,6 +87,15 @@ def test_name_people_in_frames(photos: Path) -> None:
     lines = run("camera_loop.py", "people.db", "photos", folder=photos)
     assert re.fullmatch("frame 1: (Grace Hopper, Eileen Collins|Eileen Collins, .*)", lines[0])
     assert lines[1:] == ["frame 2: Grace Hopper", "frame 3: nobody"]
+
+
+def test_say_who_comes_and_leaves(photos: Path, hopper: NDArray[np.uint8]) -> None:
+    enroll(photos)
+    video = photos / "film.mp4"
+    picture = resize(np.ascontiguousarray(hopper[:480, :480]), 320, 320)
+    write_video(video, [picture] * 30, fps=10)
+    lines = run("watch_camera.py", "people.db", video, folder=photos)
+    assert lines == ["Grace Hopper arrived", "Grace Hopper left"]
 
 
 @pytest.mark.parametrize("program", PROGRAMS, ids=lambda each: each.stem)

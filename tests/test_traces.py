@@ -37,6 +37,13 @@ search people/Grace/0.jpg people --out found.jpg
 cluster people --out groups.jpg
 cache info
 cache clear
+live people/Grace --json
+live people/Grace --record films --csv events.csv --once
+live --status
+enroll Visitor --camera people/Grace --yes --new-person
+events list
+events status
+events expire
 people list
 people show Grace
 people rename Grace Hopper

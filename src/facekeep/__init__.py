@@ -69,13 +69,19 @@ if TYPE_CHECKING:
         PersonNotFound,
         PullError,
         RuntimeUnavailable,
+        SinkError,
+        SinkRefused,
         SpaceMismatch,
         StorageFull,
         TemplateTampered,
     )
+    from facekeep.events.delivery import Delivery
     from facekeep.events.event import Event
     from facekeep.events.event_log import EventLog, default_event_log_path, erase_person_events
+    from facekeep.events.mqtt import MqttSink
+    from facekeep.events.sinks import CommandSink, CsvSink, JsonLinesSink, Sink
     from facekeep.events.visits import Sighting, Visits, expected_false_names
+    from facekeep.events.webhook import WebhookSink
     from facekeep.factory import open_engine
     from facekeep.gallery import Consent, Gallery, NewTemplate, Person, Space, load_key
     from facekeep.gallery.store import GalleryStore
@@ -101,7 +107,10 @@ if TYPE_CHECKING:
         Verification,
     )
     from facekeep.video.camera import Camera, Frame
+    from facekeep.video.guided_enrollment import Guidance, GuidedEnrollment, Shot
     from facekeep.video.live import CameraStatus, LiveOptions, LiveSession, LiveStatus
+    from facekeep.video.page import LivePage
+    from facekeep.video.recorder import Recorder
     from facekeep.video.tracker import Track, Tracker
 
 _MODULES = {
@@ -153,21 +162,32 @@ _MODULES = {
         "PersonNotFound",
         "PullError",
         "RuntimeUnavailable",
+        "SinkError",
+        "SinkRefused",
         "SpaceMismatch",
         "StorageFull",
         "TemplateTampered",
     ),
+    "events.delivery": ("Delivery",),
     "events.event": ("Event",),
     "events.event_log": (
         "EventLog",
         "default_event_log_path",
         "erase_person_events",
     ),
+    "events.mqtt": ("MqttSink",),
+    "events.sinks": (
+        "CommandSink",
+        "CsvSink",
+        "JsonLinesSink",
+        "Sink",
+    ),
     "events.visits": (
         "Sighting",
         "Visits",
         "expected_false_names",
     ),
+    "events.webhook": ("WebhookSink",),
     "factory": ("open_engine",),
     "gallery": (
         "Consent",
@@ -223,12 +243,15 @@ _MODULES = {
         "Camera",
         "Frame",
     ),
+    "video.guided_enrollment": ("Guidance", "GuidedEnrollment", "Shot"),
     "video.live": (
         "CameraStatus",
         "LiveOptions",
         "LiveSession",
         "LiveStatus",
     ),
+    "video.page": ("LivePage",),
+    "video.recorder": ("Recorder",),
     "video.tracker": (
         "Track",
         "Tracker",
@@ -243,9 +266,12 @@ __all__ = [
     "CameraStatus",
     "Candidate",
     "Check",
+    "CommandSink",
     "ConfigError",
     "Consent",
+    "CsvSink",
     "Decision",
+    "Delivery",
     "DependencyError",
     "Detector",
     "Embedder",
@@ -271,15 +297,20 @@ __all__ = [
     "GalleryReadOnly",
     "GalleryStore",
     "GalleryVersion",
+    "Guidance",
+    "GuidedEnrollment",
     "Hint",
     "ImageError",
     "InputError",
+    "JsonLinesSink",
     "LiveOptions",
+    "LivePage",
     "LiveSession",
     "LiveStatus",
     "ModelCorrupt",
     "ModelError",
     "ModelNotFound",
+    "MqttSink",
     "NameConflict",
     "NewTemplate",
     "NotAGallery",
@@ -291,11 +322,16 @@ __all__ = [
     "PullError",
     "Quality",
     "Reason",
+    "Recorder",
     "Rejection",
     "RuntimeOptions",
     "RuntimeUnavailable",
     "Settings",
+    "Shot",
     "Sighting",
+    "Sink",
+    "SinkError",
+    "SinkRefused",
     "Space",
     "SpaceMismatch",
     "StorageFull",
@@ -305,6 +341,7 @@ __all__ = [
     "Tracker",
     "Verification",
     "Visits",
+    "WebhookSink",
     "__version__",
     "align_batch",
     "annotate",

@@ -326,6 +326,7 @@ class FaceEngine(Closing, Forking):
         self,
         groups: Sequence[NDArray[np.float32]],
         *,
+        decisions: Sequence[int] | None = None,
         fmr: float | None = None,
         fpir: float | None = None,
         top_k: int = 5,
@@ -337,6 +338,8 @@ class FaceEngine(Closing, Forking):
 
         Args:
             groups: The embeddings of usable faces, float32 ``(k, d)`` of unit length, for each.
+            decisions: The number of the decision on each, from 1; None: the first. Deciding again,
+                by more faces, is another chance to err, for which the threshold rises.
             fmr: The false-match rate to decide at; the engine's own by default.
             fpir: Instead of it, the share of strangers that may be given a name.
             top_k: The maximum number of candidates of each.
@@ -356,9 +359,13 @@ class FaceEngine(Closing, Forking):
         means = np.stack([group.mean(axis=0) for group in groups])
         means /= np.linalg.norm(means, axis=1, keepdims=True)
         hits = gallery.search(means, max(top_k, CANDIDATES))
+        numbers = [1] * len(groups) if decisions is None else decisions
+        limits = [
+            partial(self._limits(fmr, fpir, faces=len(group), decisions=number), people)
+            for group, number in zip(groups, numbers, strict=True)
+        ]
         return [
-            decide(found, partial(self._limits(fmr, fpir, faces=len(group)), people), people, top_k)
-            for group, found in zip(groups, hits, strict=True)
+            decide(found, limit, people, top_k) for found, limit in zip(hits, limits, strict=True)
         ]
 
     def detect(self, image: ImageSource) -> list[Face]:
@@ -426,6 +433,7 @@ class FaceEngine(Closing, Forking):
         people: int | None = None,
         templates: int = 1,
         faces: int = 1,
+        decisions: int = 1,
     ) -> Threshold:
         """Return the cosine to decide by, at the engine's own rate by default.
 
@@ -438,6 +446,7 @@ class FaceEngine(Closing, Forking):
                 several the threshold is higher, see ``facekeep.threshold``.
             faces: Of how many faces of one person the mean is compared; it is higher for several,
                 too.
+            decisions: The number of the decision on this person, from 1; it rises with it, too.
 
         Raises:
             InputError: Both rates are given, or the model cannot promise the rate.
@@ -448,9 +457,11 @@ class FaceEngine(Closing, Forking):
         if people is not None:
             require_count("people", people, 0)
         if people is not None and share is not None:
-            return threshold_among(self.model, share, people, templates=templates, faces=faces)
+            return threshold_among(
+                self.model, share, people, templates=templates, faces=faces, decisions=decisions
+            )
         rate = self.fmr if fmr is None else fmr
-        return threshold(self.model, rate, templates=templates, faces=faces)
+        return threshold(self.model, rate, templates=templates, faces=faces, decisions=decisions)
 
     # People
 
@@ -666,11 +677,11 @@ class FaceEngine(Closing, Forking):
         return gallery.name_for(name, new_person=new_person) if gallery else new_name(name)
 
     def _limits(
-        self, fmr: float | None, fpir: float | None = None, *, faces: int = 1
+        self, fmr: float | None, fpir: float | None = None, *, faces: int = 1, decisions: int = 1
     ) -> Callable[[int, int], Threshold]:
         """What to decide by among so many people, for a person of so many templates."""
         return lambda people, templates: self.threshold(
-            fmr, fpir=fpir, people=people, templates=templates, faces=faces
+            fmr, fpir=fpir, people=people, templates=templates, faces=faces, decisions=decisions
         )
 
     def _identification_fmr(self, people: int) -> float:

@@ -77,6 +77,26 @@ class EventLogError(FacekeepError):
     kind = "event_log"
 
 
+class SinkError(FacekeepError):
+    """A sink did not take an event; it gets it again later.
+
+    Attributes:
+        retry_after: Seconds to wait before that, where the sink said so.
+    """
+
+    kind = "sink"
+
+    def __init__(self, message: str = "", *, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class SinkRefused(SinkError):
+    """A sink did not take an event and never will."""
+
+    kind = "sink_refused"
+
+
 class ModelError(FacekeepError):
     """A model cannot be used; the base of the model errors."""
 

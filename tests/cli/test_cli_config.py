@@ -72,3 +72,18 @@ def test_path_says_whether_the_file_exists(cli):
 def test_example_prints_the_file(cli):
     assert cli("config", "example").out == example_toml()
     assert cli("config", "example", "--json").json == {"toml": example_toml()}
+
+
+def test_show_prints_cameras_and_live_options_without_secrets(cli, tmp_path: Path):
+    file = tmp_path / "c.toml"
+    file.write_text(
+        '[live]\nmqtt = "mqtt://ada:hunter2@localhost"\nwebhook = "https://h.example/hunter2"\n'
+        '[camera.door]\nsource = "rtsp://ada:hunter2@192.0.2.7/s?pwd=hunter2"\n'
+        '[camera.yard]\nsource = "0"\npassword = "env:YARD"\n'
+    )
+    words = ("config", "show", "--config", file)
+    text, document = cli(*words).out, cli(*words, "--json").json
+    assert "hunter2" not in text + str(document)
+    assert '[live] mqtt = "mqtt://ada:***@localhost", webhook = "https://h.example/..."' in text
+    assert '[camera.yard] source = "0", password = "env:YARD"' in text
+    assert document["cameras"]["door"] == {"source": "rtsp://ada:***@192.0.2.7/s?pwd=***"}

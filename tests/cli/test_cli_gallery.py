@@ -9,8 +9,9 @@ from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from event_kit import make_event
 
-from facekeep import Gallery
+from facekeep import EventLog, Gallery, load_key
 
 pytestmark = pytest.mark.usefixtures("photo_folder")
 
@@ -76,8 +77,15 @@ def test_purge(cli):
         yesterday = datetime.now(UTC) - timedelta(days=1)
         gallery.update("Grace Hopper", retain_until=yesterday)
     assert cli("gallery", "info", "--json").json["expired"] == 1
+    with Gallery.open("people.db") as gallery:
+        person = gallery.person("Grace Hopper").id
+    with EventLog.open("people.events.db") as log:
+        log.append(make_event(1, name="Grace Hopper", person_id=person))
     outcome = cli("gallery", "purge", "--json")
-    assert (outcome.status, outcome.json) == (0, {"erased": ["Grace Hopper"]})
+    assert (outcome.status, outcome.json) == (
+        0,
+        {"erased": ["Grace Hopper"], "events": 1, "event_crops": 0},
+    )
     again = cli("gallery", "purge")
     assert (again.status, again.out) == (0, "0 people erased\n")
     assert cli("people", "show", "Eileen Collins").status == 0
@@ -96,8 +104,12 @@ def test_rekey(cli, photo_folder, key):
     info = cli("gallery", "info", "--json").json
     assert info["encrypted"] is True
     cli("gallery", "keygen", "file:h.key")
+    with EventLog.open("people.events.db", key=load_key("file:g.key")) as log:
+        event = log.append(make_event(1))
     outcome = cli("gallery", "rekey", *key, "--new-key", "file:h.key")
     assert (outcome.status, outcome.out) == (0, "encrypted with the new key\n")
+    with EventLog.open("people.events.db", key=load_key("file:h.key")) as log:
+        assert list(log.events()) == [event]
     assert cli("identify", "hopper.jpg", *key).status == 2
     assert cli("identify", "hopper.jpg", "--key", "file:h.key").status == 0
     outcome = cli("gallery", "rekey", "--key", "file:h.key", "--plain", "--json")
@@ -266,9 +278,14 @@ def test_migrate_drops_whom_it_is_told_to(cli, key):
     assert cli(*words, "--drop", "Grace Hopper").status == 1
     assert cli(*words, "--drop", "Nobody").status == 2
     cli("enroll", "Ada", "hopper.jpg", "--review", "off", "--keep-crops", *key)
+    with EventLog.open("people.events.db", key=load_key("file:g.key")) as log:
+        person = cli("people", "show", "Grace Hopper", "--json").json["id"]
+        log.append(make_event(1, name="Grace Hopper", person_id=person))
     done = cli(*words, "--drop", "Grace Hopper", "--drop", "Eileen Collins", "--json")
     assert done.status == 0
     assert done.json["erased"] == ["Eileen Collins", "Grace Hopper"]
+    with EventLog.open("people.events.db", key=load_key("file:g.key")) as log:
+        assert [each.name for each in log.events()] == [None]
     people = cli("people", "list", "--json").json["people"]
     assert [(person["name"], person["template_count"]) for person in people] == [("Ada", 1)]
     assert cli("gallery", "info", "--json").json["encrypted"] is True

@@ -5,8 +5,9 @@ from __future__ import annotations
 import io
 
 import pytest
+from event_kit import make_event
 
-from facekeep import Gallery
+from facekeep import EventLog, Gallery
 
 pytestmark = pytest.mark.usefixtures("photo_folder")
 
@@ -104,13 +105,50 @@ def test_merge_then_split(cli):
 
 def test_remove(cli, photo_folder):
     outcome = cli("people", "remove", "Grace Hopper", "--yes", "--json")
-    assert (outcome.status, outcome.json) == (0, {"removed": "Grace Hopper", "template_count": 1})
+    assert (outcome.status, outcome.json) == (
+        0,
+        {"removed": "Grace Hopper", "template_count": 1, "events": 0, "event_crops": 0},
+    )
     assert names(cli) == ["Eileen Collins"]
     assert b"Grace Hopper" not in (photo_folder / "people.db").read_bytes()
     assert cli("identify", "hopper.jpg").status == 1
     assert cli("people", "remove", "Eileen Collins", "-y").out == (
         "Eileen Collins: erased, 1 template\n"
     )
+
+
+def test_remove_erases_the_person_from_the_event_log(cli, photo_folder):
+    person = shown(cli, "Grace Hopper")["id"]
+    path = photo_folder / "people.events.db"
+    with EventLog.open(path) as log:
+        log.append(make_event(1, name="Grace Hopper", person_id=person, crop=b"jpeg"))
+        log.append(make_event(2, name="Grace Hopper", person_id=person))
+        outcome = cli("people", "remove", "Grace Hopper", "--yes")
+        assert outcome.out == (
+            "Grace Hopper: erased, 1 template, the name in 2 events, the crop in 1 event\n"
+        )
+        assert [each.name for each in log.events()] == [None, None]
+    assert b"Grace Hopper" not in path.read_bytes()
+
+
+def test_a_person_stays_whose_events_cannot_be_erased(cli, photo_folder):
+    (photo_folder / "people.events.db").write_bytes(b"something else " * 99)
+    outcome = cli("people", "remove", "Grace Hopper", "--yes")
+    assert outcome.status == 2
+    assert "is not an event log of facekeep, and is left alone" in outcome.err
+    assert "Grace Hopper" in names(cli)
+
+
+@pytest.mark.slow
+def test_events_of_a_merged_person_are_erased_with_the_other(cli, photo_folder):
+    cli("enroll", "Grace", "hopper2.jpg", "--review", "off")
+    with EventLog.open(photo_folder / "people.events.db") as log:
+        log.append(make_event(1, name="Grace", person_id=shown(cli, "Grace")["id"]))
+        assert cli("people", "merge", "Grace", "Grace Hopper").status == 0
+        assert [each.name for each in log.events()] == ["Grace"]
+        outcome = cli("people", "remove", "Grace Hopper", "--yes", "--json")
+        assert outcome.json["events"] == 1
+        assert [each.name for each in log.events()] == [None]
 
 
 @pytest.mark.slow

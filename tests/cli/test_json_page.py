@@ -40,6 +40,13 @@ COMMANDS = {
         people remove "Eileen Collins" --yes
         cluster photos --min-size 1 --name GROUP=New --sort-into sorted --new-person --no-cache
         """,
+    "cameras": """
+        live photos --csv events.csv
+        live --status
+        events list
+        events status
+        events expire
+        """,
     "gallery": """
         gallery info
         gallery audit

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 import os
+import re
 import tomllib
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from facekeep.config.live import CAMERA, LIVE, LiveTable
 from facekeep.config.settings import (
     SETTINGS,
     Resolved,
@@ -289,8 +291,15 @@ def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path):
 def test_the_example_file_explains_every_key_and_is_valid(toml):
     text = example_toml()
     assert tomllib.loads(text) == {}, "as printed, everything is commented out"
-    lines = [line.removeprefix("# ") for line in text.splitlines() if " = " in line]
-    assert [line.split(" = ")[0] for line in lines] == list(SETTINGS)
+    form = r"# (\w+ = .*|\[[\w.]+\])"
+    lines = [found[1] for line in text.splitlines() if (found := re.fullmatch(form, line))]
+    names = [line.split(" = ")[0] for line in lines]
+    assert names == [*SETTINGS, "[live]", *LIVE, "[camera.door]", *CAMERA]
+    tables = resolve(environ={}, file=toml("\n".join(line for line in lines if "fpir" not in line)))
+    assert list(tables.cameras) == ["door"]
+    for name, field in LIVE.items():
+        value = getattr(tables.live, field.attribute)
+        assert field.default_text or value == getattr(LiveTable(), field.attribute), name
     values = read_toml(toml("\n".join(lines)))
     for setting in SETTINGS.values():
         assert setting.env in text
@@ -298,6 +307,46 @@ def test_the_example_file_explains_every_key_and_is_valid(toml):
         assert setting.default_text or values[setting.name] == default, (
             "the example shows the default"
         )
+
+
+BAD_TABLES = [
+    ('[live]\nmqt = "x"', "live: unknown key mqt; did you mean mqtt?"),
+    ("live = 3", "live: expected a table"),
+    ("[live]\nunknown = 3", "live: unknown = 3: expected true or false"),
+    ('[live]\nview = "8080"', "expected an address such as :8080"),
+    ("[live]\nregion = [[[0, 0], [2, 0], [1, 1]]]", "expected corners as shares of the picture"),
+    ("[live]\nregion = [[[0, 0], [1, 1]]]", "expected corners as shares of the picture"),
+    ("[camera]\ndoor = 1", "camera.door: expected a table"),
+    ("[camera.door]\n", "camera.door: lacks the key source"),
+    ('[camera.door]\nsorce = "0"', "camera.door: unknown key sorce; did you mean source?"),
+    ("[camera.door]\nsource = 0", 'expected a text: a URL, a device such as "0"'),
+    ('[camera."a/b"]\nsource = "0"', "expected a name of letters"),
+]
+
+
+@pytest.mark.parametrize(("content", "message"), BAD_TABLES)
+def test_wrong_tables_are_told_with_their_place(toml, content: str, message: str):
+    assert message in fails(file=toml(content))
+
+
+def test_cameras_keep_their_order_and_find_secrets_beside_the_file(toml, tmp_path: Path):
+    found = resolve(
+        environ={},
+        file=toml(
+            '[live]\nmqtt = "mqtt://localhost"\nexec = "notify -q"\n'
+            '[camera.yard]\nsource = "rtsp://ada@192.0.2.7/s"\npassword = "file:pw"\n'
+            '[camera."Back door"]\nsource = "0"\nmask = [[[0, 0], [1, 0], [1, 0.5]]]'
+        ),
+    )
+    assert list(found.cameras) == ["yard", "Back door"]
+    assert found.cameras["yard"].password == f"file:{tmp_path / 'pw'}"
+    assert found.cameras["Back door"].mask == (((0, 0), (1, 0), (1, 0.5)),)
+    assert (found.live.mqtt, found.live.exec_) == ("mqtt://localhost", "notify -q")
+
+
+@pytest.mark.parametrize("name", ["password", "source"])
+def test_a_secret_in_a_table_is_not_repeated(toml, name: str):
+    assert "hunter2" not in fails(file=toml(f'[camera.door]\n{name} = ["hunter2"]'))
 
 
 def test_every_setting_has_a_row_of_the_table():

@@ -6,13 +6,17 @@ import logging
 import os
 import sqlite3
 import stat
-from contextlib import closing
+from collections.abc import Iterable
+from contextlib import AbstractContextManager, closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import event_kit
 import pytest
+from event_kit import START, STRANGER
 
-from facekeep.errors import EventLogError, GalleryKeyError, InputError
+from facekeep.errors import EventLogError, GalleryKeyError, InputError, StorageFull
+from facekeep.events.delivery import Delivery
 from facekeep.events.event import Event
 from facekeep.events.event_log import (
     Erased,
@@ -20,30 +24,17 @@ from facekeep.events.event_log import (
     default_event_log_path,
     erase_person_events,
 )
+from facekeep.events.log_file import LogFile
 from facekeep.gallery import Key
 
-START = datetime(2026, 1, 31, 12, tzinfo=UTC)
 KEY = Key(b"k" * 32)
 OTHER_KEY = Key(b"o" * 32)
 CROP = b"\xff\xd8crop of Ada" * 50
 
 
 def make_event(number: int = 0, **facts: object) -> Event:
-    defaults: dict[str, object] = {
-        "name": "Ada Lovelace",
-        "person_id": "id-ada",
-        "usable": True,
-        "similarity": 0.7,
-        "threshold": 0.4,
-        "fmr": 1e-4,
-        "track": number,
-        "crop": CROP,
-    }
-    moment = START + timedelta(seconds=number)
-    return Event("arrived", "door", moment, **(defaults | facts))  # type: ignore[arg-type]
-
-
-STRANGER = {"name": None, "person_id": None, "similarity": 0.1}
+    """An event with a crop."""
+    return event_kit.make_event(number, **({"crop": CROP} | facts))
 
 
 @pytest.fixture
@@ -70,6 +61,14 @@ def test_what_is_appended_comes_back_equal_and_numbered(path: Path, key: Key | N
         assert list(log.events()) == stored
         assert log.append(make_event(4)).sequence == 4
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_nobody_else_may_read_any_of_the_files(path: Path) -> None:
+    with EventLog.open(path) as log, Delivery(log, []):
+        log.append(make_event(1))
+        modes = {each.name: stat.S_IMODE(each.stat().st_mode) for each in path.parent.iterdir()}
+    ends = ("", "-wal", "-shm", "-sinks")
+    assert modes == {f"{path.name}{end}": 0o600 for end in ends}
 
 
 def test_an_event_appended_again_is_stored_once(path: Path) -> None:
@@ -176,7 +175,9 @@ def test_the_size_is_bounded_and_the_loss_counted(
         (sink,) = log.sinks()
         assert (sink.pending, sink.lost) == (len(kept), 40 - len(kept))
         assert "never delivered to hook" in caplog.text
-    assert path.stat().st_size < 2 * 2**18
+        last = log.append(make_event(41, crop=os.urandom(2**19)))
+        assert list(log.events()) == [last]
+    assert path.stat().st_size < 4 * 2**18
 
 
 def test_a_clock_that_was_set_back_changes_neither_order_nor_ages(path: Path) -> None:
@@ -188,6 +189,47 @@ def test_a_clock_that_was_set_back_changes_neither_order_nor_ages(path: Path) ->
         assert log.expire(long_ago).old == 0
         assert log.expire(long_ago + timedelta(days=29)).old == 0
         assert log.expire(long_ago + timedelta(days=31)).old == 2
+
+
+# A full disk
+
+
+def test_events_wait_in_memory_while_the_disk_is_full(
+    path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    full = False
+    write = LogFile.write
+
+    def refuse(file: LogFile) -> AbstractContextManager[sqlite3.Connection]:
+        if full:
+            raise StorageFull("no room")
+        return write(file)
+
+    monkeypatch.setattr(LogFile, "write", refuse)
+    monkeypatch.setattr("facekeep.events.event_log._MAX_HELD", 3)
+
+    def tracks(events: Iterable[Event]) -> list[int | None]:
+        return [each.track for each in events]
+
+    with EventLog.open(path) as log:
+        assert tracks(log.keep([make_event(0)])) == [0]
+        full = True
+        assert log.keep([make_event(1), make_event(2)]) == []
+        assert log.keep([make_event(3)]) == []
+        assert caplog.text.count("no room; events wait in memory") == 1
+        full = False
+        assert tracks(log.keep([make_event(4)])) == [1, 2, 3, 4]
+        assert [each.sequence for each in log.events()] == [1, 2, 3, 4, 5]
+        full = True
+        for number in range(5, 10):
+            assert log.keep([make_event(number)]) == []
+        assert caplog.text.count("1 events are lost") == 2
+        full = False
+    with EventLog.open(path) as log:  # closing stored what was held
+        assert tracks(log.events()) == [0, 1, 2, 3, 4, 7, 8, 9]
+        full = True
+        log.keep([make_event(10)])
+    assert caplog.text.count("1 events are lost") == 3
 
 
 # Erasure

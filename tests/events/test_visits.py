@@ -149,6 +149,16 @@ def test_an_unusable_face_is_told_as_such() -> None:
     ]
 
 
+def test_who_is_erased_leaves_without_a_name_and_is_somebody_unknown_from_then_on() -> None:
+    film = Film().show(0, 5, ADA)
+    (left,) = film.visits.forget("id-ada")
+    assert (left.event, left.name, left.person_id, left.duration) == ("left", None, None, 5)
+    assert film.visits.present() == []
+    assert film.visits.forget("id-ada") == []
+    film.show(5.5, 10, UNKNOWN)
+    assert film.told[1:] == [(6.5, "arrived", None)]
+
+
 def test_a_source_that_begins_anew_ends_the_visits() -> None:
     film = Film().show(50, 52, ADA).show(0, 2, ADA)
     assert film.told == [(51, "arrived", "Ada"), (0, "left", "Ada"), (1, "arrived", "Ada")]

@@ -70,7 +70,9 @@ class MadeCamera:
     def start(self) -> None:
         pass
 
-    def read(self, timeout: float | None = None) -> MadeFrame | None:
+    def read(
+        self, timeout: float | None = None, wanted: Callable[[float], bool] | None = None
+    ) -> MadeFrame | None:
         self.reads += 1
         self.threads.add(threading.get_ident())
         image = next(self._images, "end") if not self.closed else "end"
@@ -85,6 +87,8 @@ class MadeCamera:
         if self._at is not None:
             self._at(self.frames)
         position = (self.frames - 1) / self._fps
+        if wanted is not None and not wanted(position):
+            return None
         moment = START + timedelta(seconds=position)
         now = time.monotonic()
         return MadeFrame(image, moment, position, self.frames, self.name, "source", now)
@@ -230,13 +234,18 @@ def played(
 def switches(
     seen: Iterable[Observation], where: Callable[[float], Sequence[tuple[int, float, float]]]
 ) -> int:
-    """Count how often a track's person changed, by the truth: whose place each face is nearest."""
+    """Count how often the person of a track changed, by the truth: whose place a face is nearest.
+
+    Only where the session says that it knows who the track is.
+    """
     owner: dict[int, int] = {}
     count = 0
     for each in seen:
+        if each.face.decision is None:
+            continue
         moment = (each.time - START).total_seconds()
         x, y = (each.face.bbox[:2] + each.face.bbox[2:]) / 2
-        person = min(where(moment), key=lambda p: abs(p[1] - x) + abs(p[2] - y))[0]
+        person = min(reversed(where(moment)), key=lambda p: abs(p[1] - x) + abs(p[2] - y))[0]
         count += owner.setdefault(each.track, person) != person
         owner[each.track] = person
     return count

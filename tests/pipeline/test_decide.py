@@ -50,6 +50,24 @@ def test_several_templates_share_the_rate(model: ModelEntry) -> None:
     assert threshold(model, 1e-4, templates=5).fmr == 1e-4
 
 
+def test_several_pooled_faces_share_the_rate_twice_against_several_templates(
+    model: ModelEntry,
+) -> None:
+    alone = threshold(model, 1e-3)
+    pooled = threshold(model, 1e-3, faces=3)
+    assert pooled.cosine == pytest.approx(threshold(model, 1e-3, templates=3).cosine)
+    assert (pooled.fmr, pooled.comparisons) == (alone.fmr, alone.comparisons)
+    more = pooled.cosine - alone.cosine
+    several = threshold(model, 1e-3, templates=2)
+    both = threshold(model, 1e-3, templates=2, faces=3)
+    assert both.cosine == pytest.approx(several.cosine + 2 * more)
+    again = threshold(model, 1e-3, templates=2, faces=3, decisions=2)
+    assert again.cosine == pytest.approx(both.cosine + several.cosine - alone.cosine)
+    assert threshold(model, 1e-3, faces=5) == threshold(model, 1e-3, faces=50)
+    with pytest.raises(InputError, match="faces"):
+        threshold(model, 1e-3, faces=0)
+
+
 def test_the_lowest_rate_can_be_shared_too(model: ModelEntry) -> None:
     shared = threshold(model, 1e-5, templates=5).cosine
     assert shared == pytest.approx(0.5 + 0.1 * np.log10(5))

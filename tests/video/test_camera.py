@@ -902,3 +902,19 @@ def test_without_pyav(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_arguments_that_cannot_be(words: Any) -> None:
     with pytest.raises(InputError):
         Camera("0", **words)
+
+
+def test_frames_that_nobody_wants_are_passed_over_unconverted(tmp_path: Path) -> None:
+    path = tmp_path / "gray.mp4"
+    write_video(path, [plain(20 * number) for number in range(10)], fps=10)
+    seen: list[float] = []
+
+    def wanted(position: float) -> bool:
+        seen.append(position)
+        return len(seen) % 4 == 0
+
+    with Camera(path) as camera:
+        frames = [camera.read(30, wanted) for _ in range(3)]
+    assert [frame and frame.number for frame in frames] == [4, 8, None]
+    assert seen == pytest.approx([number / 10 for number in range(10)])
+    assert camera.dropped == 0

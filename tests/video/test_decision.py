@@ -106,7 +106,7 @@ def test_the_gallery_is_asked_again_with_the_same_faces_only() -> None:
     evidence = gathered(3)
     first = evidence.rows_to_compare(0.3)
     evidence.decide(decision(None))
-    evidence.add(face(0.9, 5), 0.6)
+    evidence.add(face(0.5, 5), 0.6)
     assert not evidence.refreshes(1.2)
     assert evidence.refreshes(1.3)
     assert evidence.rows_to_compare(1.3) is first

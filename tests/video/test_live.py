@@ -37,6 +37,7 @@ from facekeep import (
     ModelError,
     NewTemplate,
     Observation,
+    StorageFull,
 )
 
 Where = Callable[[float], Sequence[tuple[int, float, float]]]
@@ -57,7 +58,7 @@ def wrong_names(seen: Sequence[Observation], where: Where) -> list[float]:
     for each in seen:
         moment = (each.time - START).total_seconds()
         x, y = (each.face.bbox[:2] + each.face.bbox[2:]) / 2
-        who = min(where(moment), key=lambda p: abs(p[1] - x) + abs(p[2] - y))[0]
+        who = min(reversed(where(moment)), key=lambda p: abs(p[1] - x) + abs(p[2] - y))[0]
         if each.face.name not in (None, NAMES[who]):
             wrong.append(moment)
     return wrong
@@ -101,13 +102,13 @@ def test_people_who_cross_keep_their_names_and_nobody_gets_anothers(
     last = {each.track: each.face.name for each in seen}
     assert {"Ada", "Ben"} <= set(last.values())
     assert wrong_names(seen, where) == []
-    # Where boxes touch, position alone may err for a moment; then the embeddings put it right.
-    assert switches(seen, where) <= 4
+    assert switches(seen, where) == 0
 
 
 def test_strangers_stay_unknown_also_when_they_cross() -> None:
     seen, _ = watch(crossing, 5, enrolled=(4, 5))
     assert names(seen) == {1: {None}, 2: {None}}
+    assert switches(seen, crossing) == 0
 
 
 def test_who_leaves_and_returns_to_the_same_place_at_once_is_the_same_track() -> None:
@@ -270,6 +271,32 @@ def test_with_a_log_events_are_in_it_and_numbered(tmp_path: Path) -> None:
         assert list(log.events()) == events
 
 
+def test_a_full_disk_does_not_end_the_session(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with EventLog.open(tmp_path / "events.db") as log:
+        real, full = log.append, [True]
+
+        def append(event: Event) -> Event:
+            if full[0]:
+                raise StorageFull("there is no room")
+            return real(event)
+
+        def free(number: int) -> None:
+            full[0] = number < 100
+
+        monkeypatch.setattr(log, "append", append)
+        camera = MadeCamera(played(5, lambda t: [(0, 160, 240)]), at=free)
+        events = list(LiveSession(square_engine(), [camera], log=log).events())
+        assert kinds(events) == [
+            ("camera", "live"),
+            ("arrived", "Ada"),
+            ("left", "Ada"),
+            ("camera", "ended"),
+        ]
+        assert list(log.events()) == events
+
+
 def test_what_is_not_read_on_is_logged_all_the_same(tmp_path: Path) -> None:
     with EventLog.open(tmp_path / "events.db") as log:
         camera = MadeCamera(played(20, lambda t: [(0, 160, 240)]))
@@ -310,27 +337,28 @@ def test_each_frame_is_shown_with_the_faces_where_they_are() -> None:
 
 
 def test_a_fast_a_slow_and_a_dead_camera_take_turns() -> None:
-    walker = lambda t: [(0, 100 + 40 * t, 240)]  # noqa: E731
-    fast = MadeCamera(played(8, walker), name="fast")
-    slow_images = (each for image in played(2, walker) for each in (None, None, None, image))
-    slow = MadeCamera(slow_images, name="slow")
-    dead = MadeCamera(iter(lambda: None, "never"), name="dead", live=True)
-    engine = square_engine()
-    session = LiveSession(engine, [fast, slow, dead])
-    seen: Counter[str] = Counter()
-    for each in session.observations():
-        seen[each.camera] += 1
-        # While the fast one still has frames, each read of one is followed by one of the others.
-        assert abs(fast.reads - dead.reads) <= 250
-        if fast.state == slow.state == "ended":
-            break
-        if fast.frames == 200 and slow.frames == 50:
-            break
+    def walker(t: float) -> list[tuple[int, float, float]]:
+        return [(0, 100 + 40 * t, 240)]
+
+    def nothing() -> Iterator[None]:
+        while not fast.state == slow.state == "ended":
+            yield None
+        session.stop()
+        yield None
+
+    order: list[str] = []
+    fast = MadeCamera(played(8, walker), name="fast", at=lambda n: order.append("fast"))
+    images = (each for image in played(2, walker) for each in (None, None, None, image))
+    slow = MadeCamera(images, name="slow", at=lambda n: order.append("slow"))
+    dead = MadeCamera(nothing(), name="dead", live=True)
+    session = LiveSession(square_engine(), [fast, slow, dead])
+    seen = Counter(each.camera for each in session.observations())
     session.close()
-    assert fast.frames == 200
-    assert slow.frames == 50
+    assert (fast.frames, slow.frames, dead.frames) == (200, 50, 0)
+    # Each turn asks every camera once: the slow one has a frame in each fourth turn.
+    together = order[: order.index("slow") * 50]
+    assert 3 <= together.count("fast") / together.count("slow") <= 5
     assert seen["fast"] > 10 < seen["slow"]
-    assert seen["dead"] == 0
     assert dead.reads >= 200
     assert dead.closed
 
@@ -437,9 +465,10 @@ def test_events_do_not_give_the_name_of_who_was_erased_meanwhile() -> None:
 
     camera = MadeCamera(played(8, lambda t: [(0, 160, 240)]), at=change)
     events = list(LiveSession(engine, [camera]).events())
-    later = [each for each in events if (each.time - START).total_seconds() > 4]
-    assert later
-    assert all(each.name is None and each.person_id is None for each in later)
+    visits = [(each.event, each.name) for each in events if each.event != "camera"]
+    # The visit ends when the change is noticed, and somebody unknown is there.
+    assert visits == [("arrived", "Ada"), ("left", None), ("arrived", None), ("left", None)]
+    assert all(each.person_id is None for each in events if each.name is None)
 
 
 def test_errors_of_the_engine_come_out_and_nothing_is_lost(tmp_path: Path) -> None:
@@ -520,6 +549,27 @@ def test_stop_from_another_thread_ends_at_once_and_everybody_leaves() -> None:
     read = camera.reads
     time.sleep(0.05)
     assert camera.reads == read
+
+
+def test_other_threads_may_ask_for_the_status_all_the_time() -> None:
+    session = LiveSession(square_engine(), [MadeCamera(played(10, crowd))])
+    done = threading.Event()
+    failures: list[BaseException] = []
+
+    def ask() -> None:
+        try:
+            while not done.is_set():
+                session.status()
+        except BaseException as error:  # noqa: BLE001 - the test says what it was
+            failures.append(error)
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    for _ in session.events():
+        session.status()
+    done.set()
+    thread.join()
+    assert failures == []
 
 
 def test_what_a_session_keeps_is_bounded() -> None:

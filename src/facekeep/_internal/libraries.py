@@ -17,7 +17,11 @@ __all__ = ["MODULES", "broken_library"]
 MODULES: Final = {"opencv-python-headless": "cv2", "pillow": "PIL", "protobuf": "google"}
 """What the packages are imported as that do not say it by their own names."""
 
-_EXTRAS: Final = {"cv2": ("OpenCV", "train")}
+_EXTRAS: Final = {
+    "av": ("PyAV", "video"),
+    "cv2": ("OpenCV", "train"),
+    "paho": ("Paho", "mqtt"),
+}
 """What only an extra brings, and is imported where it is used: its name and the extra."""
 
 _OWN: Final = ("facekeep", "__main__")

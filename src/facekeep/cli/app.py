@@ -28,6 +28,8 @@ COMMANDS: Final = {
     ),
     "search": ("search", "Find the photos of a folder that show a face, or an enrolled person."),
     "cluster": ("cluster", "Group the faces of a folder of photos by person."),
+    "live": ("live", "Watch cameras, and say who comes and leaves."),
+    "events": ("events", "The event log: who came and left, and what waits to be delivered."),
     "people": ("people", "The people of a gallery."),
     "gallery": ("gallery", "The gallery's file: facts, checks, encryption, retention, audit."),
     "models": (

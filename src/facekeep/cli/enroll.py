@@ -12,8 +12,9 @@ import click
 
 from facekeep.cli.command import ExitStatus, Run, command, group
 from facekeep.cli.completion import people_or_file_names
+from facekeep.cli.enroll_camera import Sitting, take_pictures
 from facekeep.cli.hints import explain_error, explain_rejection
-from facekeep.cli.options import ENGINE, GALLERY, PATH, argument
+from facekeep.cli.options import ENGINE, GALLERY, PATH, argument, out_option
 from facekeep.cli.output import format_count
 from facekeep.errors import InputError
 from facekeep.factory import open_engine
@@ -63,6 +64,7 @@ new_person_option = click.option(
         'facekeep enroll "Ada Lovelace" ada1.jpg ada2.jpg',
         'facekeep enroll "Ada Lovelace" ada/ --consent "signed form 12" --retain-days 365',
         "facekeep enroll people/  # a folder for each person, named after the person",
+        'facekeep enroll "Ada Lovelace" --camera 0',
     ],
 )
 @argument(
@@ -77,6 +79,20 @@ new_person_option = click.option(
 @retain_option
 @largest_option
 @new_person_option
+@click.option(
+    "--camera",
+    metavar="SOURCE",
+    help="Take the photos with a camera, which guides the person: a source as for 'facekeep live'.",
+)
+@click.option(
+    "--timeout",
+    type=click.FloatRange(0, min_open=True),
+    default=60.0,
+    metavar="SECONDS",
+    help="With --camera: take what there is after so many seconds.",
+)
+@click.option("--yes", is_flag=True, help="With --camera: store the pictures without asking.")
+@out_option
 def enroll(
     run: Run,
     name: str,
@@ -86,6 +102,11 @@ def enroll(
     retain_days: int | None,
     largest: bool,
     new_person: bool,
+    *,
+    camera: str | None,
+    timeout: float,
+    yes: bool,
+    out: Path | None,
 ) -> ExitStatus:
     """Enroll a person from photos; one template for each photo that passes the review.
 
@@ -93,11 +114,23 @@ def enroll(
     a photo shows several faces, one must plainly be the main one. --review off skips these checks.
     Given a folder alone, every folder in it is a person: its name is the person's name, its
     pictures are the photos. Each person is stored at once or not at all, so an interrupted run can
-    simply be started again: photos that are enrolled already are not stored twice. Exit status: 0
+    simply be started again: photos that are enrolled already are not stored twice. With --camera
+    pictures are taken while the person is guided, from the front and turned to either side; they
+    are shown, in a picture that --out keeps, and stored once you have agreed. Exit status: 0
     when everybody has been enrolled, 1 when somebody had no photo that could be used.
     """
     from facekeep.pipeline.image import is_picture
 
+    if camera is not None:
+        return _enroll_seen(
+            run,
+            name,
+            images,
+            facts_of(meta, consent, retain_days) | {"new_person": new_person},
+            Sitting(camera, timeout, yes, out),
+        )
+    if yes or out is not None:
+        raise InputError("--yes and --out belong to --camera")
     if images and is_picture(name):
         raise InputError(f"{name} looks like a picture, not a name: give the person's name first")
     facts = facts_of(meta, consent, retain_days) | {"largest": largest, "new_person": new_person}
@@ -119,6 +152,29 @@ def enroll(
     if run.json:
         run.emit(documents[0] if images else {"people": documents})
     return ExitStatus.YES if all(map(served, done)) else ExitStatus.NO
+
+
+def _enroll_seen(
+    run: Run, name: str, images: Sequence[Path], facts: dict[str, Any], sitting: Sitting
+) -> ExitStatus:
+    """Enroll one person from a camera."""
+    from facekeep.gallery.names import new_name
+    from facekeep.pipeline.enrollment import Enrollment
+
+    if images:
+        raise InputError("give photos or --camera, not both")
+    new_name(name)
+    with (
+        open_engine(run.settings, gallery="write") as engine,
+        take_pictures(run, engine, name, sitting) as pictures,
+    ):
+        enrollment = Enrollment(name, 0, (), None)
+        if pictures:
+            enrollment = add_hints(engine.enroll(name, pictures, **facts))
+            _print(run, enrollment)
+    if run.json:
+        run.emit(enrollment.to_dict())
+    return ExitStatus.YES if served(enrollment) else ExitStatus.NO
 
 
 def _enroll_one(

@@ -121,12 +121,18 @@ def compact(run: Run) -> None:
 
 @command(app, "purge", uses=GALLERY, examples=["facekeep gallery purge"])
 def purge(run: Run) -> None:
-    """Erase everybody whose time of retention has passed."""
+    """Erase everybody whose time of retention has passed, also from the event log."""
+    from facekeep.cli.people import format_erased_events
+    from facekeep.events.event_log import erase_person_events
+
     with open_gallery(run.settings) as gallery:
         erased = gallery.purge(datetime.now(UTC))
+    events = erase_person_events(run.settings.gallery, [person.id for person in erased])
     if run.json:
-        run.emit({"erased": [person.name for person in erased]})
-    run.say(f"{format_count(len(erased), 'person', 'people')} erased")
+        names = [person.name for person in erased]
+        run.emit({"erased": names, "events": events.names, "event_crops": events.crops})
+    people = format_count(len(erased), "person", "people")
+    run.say(f"{people} erased{format_erased_events(events)}")
 
 
 @command(
@@ -164,14 +170,18 @@ def keygen(run: Run, spec: str) -> None:
 def rekey(run: Run, new_key: str | None, plain: bool) -> None:
     """Encrypt templates and crops with another key, at once; the old key opens nothing any more.
 
-    Names and your own facts about people stay readable without the key.
+    The event log beside the gallery gets the key, too. Names and your own facts about people stay
+    readable without the key.
     """
+    from facekeep.events.event_log import rekey_event_log
     from facekeep.gallery import load_key
 
     if (new_key is None) == (not plain):
         raise InputError("say either --new-key SPEC or --plain")
+    key = load_key(new_key) if new_key else None
     with open_gallery(run.settings) as gallery:
-        gallery.rekey(load_key(new_key) if new_key else None)
+        rekey_event_log(run.settings.gallery, open_key(run.settings), key)
+        gallery.rekey(key)
         encrypted = gallery.info().encrypted
     if run.json:
         run.emit({"encrypted": encrypted})
@@ -215,6 +225,7 @@ def migrate(
     the new model, 1 when it stays as it was.
     """
     from facekeep.apps.migrate import migrate_gallery
+    from facekeep.events.event_log import erase_person_events
 
     with (
         open_gallery(run.settings) as gallery,
@@ -232,6 +243,9 @@ def migrate(
             backup=backup,
             progress=show,
         )
+    if result.done:
+        left = {each.person_id for each in result.lost if each.person in result.erased}
+        erase_person_events(run.settings.gallery, sorted(left))
     _print_migration(run, result)
     return ExitStatus.YES if result.done else ExitStatus.NO
 

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import click
 
+from facekeep._internal.tables import unwrap
 from facekeep.cli.completion import completion_of, file_names, model_names
 from facekeep.config.fields import Field
 from facekeep.config.settings import SETTINGS
@@ -29,6 +30,7 @@ __all__ = [
     "out_option",
     "parameters_of",
     "setting_option",
+    "table_option",
 ]
 
 ENGINE: Final = (
@@ -139,6 +141,22 @@ def setting_option(name: str) -> click.Option:
     names = [setting.option, *([_SHORT[name]] if name in _SHORT else [])]
     return click.Option(
         names, metavar=setting.metavar, help=text, shell_complete=completion_of(setting)
+    )
+
+
+def table_option(field: Field) -> click.Option:
+    """The option for a key of a table of the configuration file; None or () is "not given"."""
+    text = f"{field.doc} [default: {default_of(field)}]"
+    if not field.metavar:
+        flags = f"{field.option}/--no-{field.option.removeprefix('--')}"
+        return click.Option([flags], default=None, help=text)
+    several = getattr(unwrap(field.hint)[0], "__origin__", None) is tuple
+    return click.Option(
+        [field.option],
+        metavar=field.metavar,
+        help=text,
+        multiple=several,
+        shell_complete=completion_of(field),
     )
 
 

@@ -28,6 +28,7 @@ from facekeep.errors import InputError, SpaceMismatch
 from facekeep.factory import open_engine, open_gallery, open_key, space_of
 
 if TYPE_CHECKING:
+    from facekeep.events.event_log import Erased
     from facekeep.gallery import Key, Person
     from facekeep.gallery.types import OnConflict
 
@@ -151,8 +152,13 @@ def merge(run: Run, names: tuple[str, ...]) -> None:
     """Make one person of several: the templates of all go to the last one named."""
     if len(names) < 2:
         raise InputError("merging takes two names or more: those to merge, then the one that stays")
+    from facekeep.events.event_log import erase_person_events
+
     with open_gallery(run.settings) as gallery:
-        _report(run, gallery.merge(names[:-1], names[-1]), "merged")
+        merged = [gallery.person(name).id for name in names[:-1]]
+        person = gallery.merge(names[:-1], names[-1])
+        erase_person_events(run.settings.gallery, merged, into=person.id)
+        _report(run, person, "merged")
 
 
 @command(
@@ -200,21 +206,34 @@ def split(run: Run, name: str, new_name: str, templates: tuple[str, ...], new_pe
 def remove(run: Run, name: str, templates: tuple[str, ...], yes: bool) -> None:
     """Erase a person: templates, crops and name leave the file; nothing can bring them back.
 
-    With --template only the templates named are erased and the person stays, which takes at least
-    one other template.
+    The person's name and crops leave the event log beside the gallery, too. With --template only
+    the templates named are erased and the person stays, which takes at least one other template.
     """
+    from facekeep.events.event_log import erase_person_events
+
     with open_gallery(run.settings) as gallery:
-        name = gallery.person(name).name
+        person = gallery.person(name)
+        name = person.name
         if not yes:
             some = format_count(len(set(templates)), "template") + " of " if templates else ""
             _confirm(f"Erase {some}{name} for good?")
         if templates:
             _report(run, gallery.remove_templates(name, templates), "still enrolled")
             return
+        # First, as it is found by the person's id: if it fails all can be done again.
+        events = erase_person_events(run.settings.gallery, [person.id])
         person = gallery.remove(name)
     if run.json:
-        run.emit({"removed": person.name, "template_count": person.template_count})
-    run.say(f"{person.name}: erased, {format_count(person.template_count, 'template')}")
+        run.emit(
+            {
+                "removed": person.name,
+                "template_count": person.template_count,
+                "events": events.names,
+                "event_crops": events.crops,
+            }
+        )
+    count = format_count(person.template_count, "template")
+    run.say(f"{person.name}: erased, {count}{format_erased_events(events)}")
 
 
 @command(
@@ -331,6 +350,12 @@ def _report(run: Run, person: Person, what: str) -> None:
 def _against(person: Person) -> str:
     """How many templates say "this is not the person", if any do."""
     return f" + {person.negative_count} refused" if person.negative_count else ""
+
+
+def format_erased_events(events: Erased) -> str:
+    """How many events of the log lost a name and a crop, if any did."""
+    names = f", the name in {format_count(events.names, 'event')}" if events.names else ""
+    return names + (f", the crop in {format_count(events.crops, 'event')}" if events.crops else "")
 
 
 def _source(source: str | None) -> str:

@@ -13,8 +13,17 @@ from typing import Annotated, Any, Final, Literal
 from msgspec import Struct, field
 
 from facekeep._internal.files import user_folder, why
-from facekeep._internal.tables import expand_path, shorten
+from facekeep._internal.tables import shorten
 from facekeep.config.fields import Field, about, list_fields, read_document
+from facekeep.config.live import (
+    CAMERA,
+    LIVE,
+    CameraTable,
+    LiveTable,
+    locate_secret,
+    read_cameras,
+    read_live,
+)
 from facekeep.errors import ConfigError
 
 __all__ = [
@@ -33,6 +42,7 @@ __all__ = [
 
 ENV_PREFIX: Final = "FACEKEEP_"
 _NO_GALLERY: Final = Path()
+_TABLES: Final = ("live", "camera")
 
 
 def default_gallery_path() -> Path:
@@ -59,12 +69,6 @@ def _default_gallery() -> Path:
         return default_gallery_path()
     except ConfigError:
         return _NO_GALLERY
-
-
-def _locate_key(reference: str, folder: Path | None) -> str:
-    """Make the path of a key file absolute."""
-    scheme, _, rest = reference.partition(":")
-    return f"file:{expand_path(rest, folder)}" if scheme == "file" else reference
 
 
 _TERMS = r"^[a-z0-9][a-z0-9._-]{0,63}(, ?[a-z0-9][a-z0-9._-]{0,63}){0,99}\Z"
@@ -96,7 +100,7 @@ class Settings(Struct, frozen=True, kw_only=True):
             metavar="SPEC",
             expects="file:PATH, env:NAME or keyring:SERVICE/USER",
             pattern=_KEY,
-            finish=_locate_key,
+            finish=locate_secret,
             secret=True,
         ),
     ] = None
@@ -276,11 +280,17 @@ class Origin(Struct, frozen=True):
 
 
 class Resolved(Struct, frozen=True):
-    """The settings in force, the origin of each, and the file that was read, if any."""
+    """The settings in force, the origin of each, and the file that was read, if any.
+
+    Of the file's tables, ``live`` holds the options of ``facekeep live``, ``cameras`` the cameras
+    by name.
+    """
 
     settings: Settings
     origins: Mapping[str, Origin]
     file: Path | None
+    live: LiveTable = LiveTable()
+    cameras: Mapping[str, CameraTable] = {}
 
 
 def load_settings(file: str | os.PathLike[str] | None = None, **changes: object) -> Settings:
@@ -322,7 +332,9 @@ def resolve(
     environ = os.environ if environ is None else environ
     values: dict[str, Any] = {}
     origins = {name: Origin("default") for name in SETTINGS}
-    for name, value in (read_toml(file) if file else {}).items():
+    document = read_document(file, "a configuration file") if file else {}
+    live, cameras = _read_tables(document, file)
+    for name, value in (_read_settings(document, file) if file else {}).items():
         values[name], origins[name] = value, Origin("file", str(file))
     for name, setting in SETTINGS.items():
         if text := environ.get(setting.env):
@@ -335,7 +347,7 @@ def resolve(
             values[name] = setting.parse(given, f"{called}{_shown(given, setting)}")
             origins[name] = Origin("flag", called.rstrip(" ="))
     _choose_rate(values, origins)
-    return Resolved(Settings(**values), origins, file)
+    return Resolved(Settings(**values), origins, file, live, cameras)
 
 
 def _choose_rate(values: dict[str, Any], origins: dict[str, Origin]) -> None:
@@ -390,14 +402,30 @@ def read_toml(path: Path) -> dict[str, Any]:
     Raises:
         ConfigError: The file cannot be read or is not TOML, or holds unknown keys or bad values.
     """
+    document = read_document(path, "a configuration file")
+    _read_tables(document, path)
+    return _read_settings(document, path)
+
+
+def _read_settings(document: Mapping[str, Any], path: Path) -> dict[str, Any]:
     values = {}
-    for name, value in read_document(path, "a configuration file").items():
+    for name, value in document.items():
+        if name in _TABLES:
+            continue
         if name not in SETTINGS:
             raise _unknown(f"{path}: ", name)
         setting = SETTINGS[name]
         shown = f"{path}: {name} = {_shown(value, setting)}"
         values[name] = setting.check(value, shown, path.parent)
     return values
+
+
+def _read_tables(
+    document: Mapping[str, Any], path: Path | None
+) -> tuple[LiveTable, dict[str, CameraTable]]:
+    folder = path.parent if path else None
+    live = read_live(document.get("live", {}), f"{path}: live", folder)
+    return live, read_cameras(document.get("camera", {}), f"{path}: camera", folder)
 
 
 def example_toml() -> str:
@@ -413,7 +441,18 @@ def example_toml() -> str:
             f"# Takes {setting.expects}. Variable: {setting.env}",
             f"# {setting.name} = {setting.example}",
         ]
+    parts += _example_table("live", "The options of facekeep live.", LIVE)
+    parts += _example_table("camera.door", "A camera of facekeep live, called door.", CAMERA)
     return "\n".join(parts) + "\n"
+
+
+def _example_table(name: str, doc: str, fields: Mapping[str, Field]) -> list[str]:
+    parts = ["", "", f"# {doc}", f"# [{name}]"]
+    for each in fields.values():
+        default = f" Default: {each.default_text}." if each.default_text else ""
+        parts += ["", f"# {each.doc}{default}", f"# Takes {each.expects}."]
+        parts.append(f"# {each.name} = {each.example}")
+    return parts
 
 
 def _unknown(where: str, name: str) -> ConfigError:

@@ -5,40 +5,44 @@ from __future__ import annotations
 import logging
 import os
 import sqlite3
-import stat
 import threading
 import time
-import uuid
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self, cast
+from typing import Any, Self, cast
 
 from facekeep._internal.arguments import require_count
 from facekeep._internal.closing import Closing
-from facekeep._internal.files import one_line, printable, why
+from facekeep._internal.files import printable
 from facekeep.errors import (
     EventLogError,
     FacekeepError,
     GalleryCorrupt,
-    GalleryError,
     GalleryKeyError,
-    GalleryNotFound,
     InputError,
-    NotAGallery,
     StorageFull,
-    TemplateTampered,
 )
 from facekeep.events.event import Event, EventKind
+from facekeep.events.log_file import (
+    COLUMNS,
+    LogFile,
+    insert_event,
+    make_log_scope,
+    open_log_file,
+    read_event,
+    seal_part,
+    translate_log_errors,
+    unseal_part,
+)
 from facekeep.gallery.crypto import Cipher, make_cipher
 from facekeep.gallery.file_errors import resolve_path
 from facekeep.gallery.keys import Key
-from facekeep.gallery.sqlite.database import Database
-from facekeep.gallery.sqlite.schema import Migrations, require_sqlite
-from facekeep.gallery.types import from_stamp, to_stamp
+from facekeep.gallery.types import to_stamp
 
 __all__ = [
     "Erased",
@@ -48,6 +52,7 @@ __all__ = [
     "SinkStatus",
     "default_event_log_path",
     "erase_person_events",
+    "rekey_event_log",
 ]
 
 _log = logging.getLogger(__name__)
@@ -56,75 +61,12 @@ _PAGE = 500
 """Events read together, to bound memory and the time that erasing may have to wait."""
 _EXPIRE_EVERY = 600.0
 """Seconds after which an open log looks for what has expired."""
+_MAX_HELD = 1000
+"""Events that wait in memory while there is no room on the disk."""
 _HURRY = 0.2
 """Seconds that opening a log may wait to finish an erasure that was cut off."""
 _FORMER_AGE = timedelta(days=1)
 """How long a log knows who was erased or merged: a visit that was going on then is over."""
-_COLUMNS = (
-    "sequence, id, kind, time, camera, track, name, person, usable, similarity, threshold, fmr,"
-    " duration, state, clock, crop"
-)
-
-_V1 = (
-    """CREATE TABLE meta (
-        one INTEGER PRIMARY KEY CHECK (one = 1),
-        log TEXT NOT NULL,
-        key_check BLOB,
-        last INTEGER NOT NULL DEFAULT 0,
-        unswept INTEGER NOT NULL DEFAULT 0
-    ) STRICT""",
-    """CREATE TABLE events (
-        sequence INTEGER PRIMARY KEY,
-        id TEXT NOT NULL UNIQUE,
-        kind TEXT NOT NULL,
-        time TEXT NOT NULL,
-        camera TEXT NOT NULL,
-        track INTEGER,
-        name BLOB,
-        person TEXT,
-        usable INTEGER,
-        similarity REAL,
-        threshold REAL,
-        fmr REAL,
-        duration REAL,
-        state TEXT,
-        clock TEXT NOT NULL,
-        crop BLOB,
-        added TEXT NOT NULL
-    ) STRICT""",
-    "CREATE INDEX events_by_person ON events (person)",
-    """CREATE TABLE sinks (
-        name TEXT PRIMARY KEY,
-        delivered INTEGER NOT NULL,
-        lost INTEGER NOT NULL DEFAULT 0,
-        refused INTEGER NOT NULL DEFAULT 0
-    ) STRICT""",
-    """CREATE TABLE former_people (
-        person TEXT PRIMARY KEY,
-        became TEXT,
-        at TEXT NOT NULL
-    ) STRICT""",
-)
-
-
-def _to_v1(connection: sqlite3.Connection) -> None:
-    for statement in _V1:
-        connection.execute(statement)
-
-
-_MIGRATIONS: Migrations = (_to_v1,)
-
-
-class _LogFile(Database):
-    """The file of an event log, which is kept as a gallery's is."""
-
-    APPLICATION_ID: ClassVar[int] = 0x464B4556  # FKEV
-    WHAT: ClassVar[str] = "event log"
-
-    @classmethod
-    def migrations(cls) -> Migrations:
-        """Return what makes the tables, version by version."""
-        return _MIGRATIONS
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +146,7 @@ class EventLog(Closing):
 
     def __init__(
         self,
-        file: _LogFile,
+        file: LogFile,
         key: Key | None,
         max_age: timedelta,
         max_bytes: int,
@@ -218,6 +160,9 @@ class EventLog(Closing):
         self._stranger_age = stranger_age
         self._ciphers: dict[bytes | None, Cipher] = {}
         self._appended = threading.Condition()
+        self._latest = 0
+        self._holding = threading.Lock()
+        self._held: deque[Event] = deque()
         self._next_expiry = time.monotonic() + _EXPIRE_EVERY
 
     def __repr__(self) -> str:
@@ -253,7 +198,7 @@ class EventLog(Closing):
         """
         if max_bytes < 2**16 or min(max_age, stranger_age) <= timedelta(0):
             raise InputError("an event log needs ages above 0 and 65536 bytes or more")
-        file = _open_file(path, key, read_only=read_only, busy_timeout=busy_timeout)
+        file = open_log_file(path, key, read_only=read_only, busy_timeout=busy_timeout)
         log = cls(file, key, max_age, max_bytes, stranger_age)
         try:
             with log._read() as (_, cipher):
@@ -266,6 +211,9 @@ class EventLog(Closing):
 
     def close(self) -> None:
         """Close the file; doing it twice does no harm."""
+        if self._held:
+            self.keep([])
+            self._drop_held(0)
         self._file.close()
 
     @property
@@ -277,12 +225,12 @@ class EventLog(Closing):
 
     @contextmanager
     def _read(self) -> Iterator[tuple[sqlite3.Connection, Cipher]]:
-        with _translate_errors(self.path), self._file.read() as connection:
+        with translate_log_errors(self.path), self._file.read() as connection:
             yield connection, self._cipher(connection)
 
     @contextmanager
     def _write(self) -> Iterator[tuple[sqlite3.Connection, Cipher]]:
-        with _translate_errors(self.path), self._file.write() as connection:
+        with translate_log_errors(self.path), self._file.write() as connection:
             yield connection, self._cipher(connection)
 
     def _cipher(self, connection: sqlite3.Connection) -> Cipher:
@@ -292,7 +240,7 @@ class EventLog(Closing):
             raise GalleryCorrupt("its description is missing")
         log, check = row
         if check not in self._ciphers:
-            self._ciphers[check] = make_cipher(self._key, _scope(log), check, self.path)
+            self._ciphers[check] = make_cipher(self._key, make_log_scope(log), check, self.path)
         return self._ciphers[check]
 
     # Events
@@ -306,40 +254,75 @@ class EventLog(Closing):
         """
         with self._write() as (connection, cipher):
             known = connection.execute(
-                f"SELECT {_COLUMNS} FROM events WHERE id = ?",  # noqa: S608 - no foreign text
+                f"SELECT {COLUMNS} FROM events WHERE id = ?",  # noqa: S608 - no foreign text
                 (event.id,),
             ).fetchone()
             if known is not None:
-                return _to_event(known, cipher)
+                return read_event(known, cipher)
             (last,) = connection.execute(
                 "UPDATE meta SET last = last + 1 RETURNING last"
             ).fetchone()
             stored = _follow_person(connection, replace(event, sequence=last))
-            _insert(connection, cipher, stored)
+            insert_event(connection, cipher, stored)
             expired = self._trim(connection)
         self._announce(expired)
         with self._appended:
+            self._latest = stored.sequence
             self._appended.notify_all()
         self.expire_if_due()
         return stored
 
-    def wait(self, sequence: int, timeout: float) -> None:
+    def keep(self, events: Sequence[Event]) -> list[Event]:
+        """Append events, or hold them in memory while the disk is full, so that cameras go on.
+
+        What is held is appended first, by the next call that can: so call it for each frame. 1,000
+        events are held at most; beyond, and if the log is closed while there is still no room, the
+        oldest are lost, which is logged.
+
+        Returns:
+            The events that are stored now, also those of earlier calls.
+        """
+        stored: list[Event] = []
+        with self._holding:
+            first = not self._held
+            self._held += events
+            try:
+                while self._held:
+                    stored.append(self.append(self._held[0]))
+                    self._held.popleft()
+            except StorageFull as error:
+                if first:
+                    _log.warning("%s; events wait in memory", error)
+                self._drop_held(_MAX_HELD)
+        return stored
+
+    def _drop_held(self, most: int) -> None:
+        lost = max(0, len(self._held) - most)
+        for _ in range(lost):
+            self._held.popleft()
+        if lost:
+            _log.error("%d events are lost, as there was no room to store them", lost)
+
+    @property
+    def last(self) -> int:
+        """The sequence of the latest event there was; 0 before the first."""
+        with self._read() as (connection, _):
+            return int(connection.execute("SELECT last FROM meta").fetchone()[0])
+
+    def wait(self, sequence: int, timeout: float, stop: threading.Event) -> None:
         """Wait until there is an event after ``sequence``, for ``timeout`` seconds at most.
 
-        Events of other processes are noticed when the time is over.
+        Events of other processes are noticed when the time is over. ``wake`` ends it early, where
+        ``stop`` was set before.
         """
         with self._appended:
-            if self._last() <= sequence:
+            if self._latest <= sequence and not stop.is_set():
                 self._appended.wait(timeout)
 
     def wake(self) -> None:
         """End all waiting."""
         with self._appended:
             self._appended.notify_all()
-
-    def _last(self) -> int:
-        with self._read() as (connection, _):
-            return int(connection.execute("SELECT last FROM meta").fetchone()[0])
 
     def events(
         self,
@@ -388,13 +371,13 @@ class EventLog(Closing):
         order, beyond = ("DESC", "<") if newest_first else ("ASC", ">")
         place = 2**62 if newest_first else 0
         query = (
-            f"SELECT {_COLUMNS} FROM events WHERE {' AND '.join((*terms, f'sequence {beyond} ?'))}"  # noqa: S608
+            f"SELECT {COLUMNS} FROM events WHERE {' AND '.join((*terms, f'sequence {beyond} ?'))}"  # noqa: S608
             f" ORDER BY sequence {order} LIMIT {_PAGE}"
         )
         while True:
             with self._read() as (connection, cipher):
                 rows = connection.execute(query, (*values, place)).fetchall()
-                page = [_to_event(row, cipher) for row in rows]
+                page = [read_event(row, cipher) for row in rows]
             yield from page
             if len(page) < _PAGE:
                 return
@@ -435,10 +418,10 @@ class EventLog(Closing):
             if row is None:
                 raise EventLogError(f"{self.path} knows no sink {printable(sink)!r}: add it first")
             rows = connection.execute(
-                f"SELECT {_COLUMNS} FROM events WHERE sequence > ? ORDER BY sequence LIMIT ?",  # noqa: S608
+                f"SELECT {COLUMNS} FROM events WHERE sequence > ? ORDER BY sequence LIMIT ?",  # noqa: S608
                 (*row, limit),
             ).fetchall()
-            return [_to_event(row, cipher) for row in rows]
+            return [read_event(row, cipher) for row in rows]
 
     def delivered(self, sink: str, sequence: int, *, refused: bool = False) -> None:
         """Note that a sink is done with all events up to ``sequence``.
@@ -505,7 +488,8 @@ class EventLog(Closing):
         done = Expired(strangers, old, trimmed.oversize, lost)
         self._announce(done)
         if strangers or old:
-            self._file.empty_log()
+            with translate_log_errors(self.path):
+                self._file.empty_log()
         return done
 
     def expire_if_due(self) -> None:
@@ -526,7 +510,7 @@ class EventLog(Closing):
         removed, lost = 0, dict[str, int]()
         while _used_bytes(connection) > self._max_bytes:
             (count,) = connection.execute("SELECT count(*) FROM events").fetchone()
-            if not count:
+            if count <= 1:  # the latest stays, however large it is
                 break
             removed += _remove(
                 connection,
@@ -589,15 +573,15 @@ class EventLog(Closing):
         """Encrypt names and crops with another key, or no longer; the old one opens nothing."""
         with self._write() as (connection, old):
             (log,) = connection.execute("SELECT log FROM meta").fetchone()
-            new = Cipher(key, _scope(log))
+            new = Cipher(key, make_log_scope(log))
             sealed = connection.execute(
                 "SELECT sequence, id, name, crop FROM events"
                 " WHERE name IS NOT NULL OR crop IS NOT NULL"
             )
             for sequence, event, name, crop in sealed.fetchall():
                 blobs = (
-                    _seal(new, event, "name", _unseal(old, event, "name", name)),
-                    _seal(new, event, "crop", _unseal(old, event, "crop", crop)),
+                    seal_part(new, event, "name", unseal_part(old, event, "name", name)),
+                    seal_part(new, event, "crop", unseal_part(old, event, "crop", crop)),
                 )
                 connection.execute(
                     "UPDATE events SET name = ?, crop = ? WHERE sequence = ?", (*blobs, sequence)
@@ -614,7 +598,7 @@ class EventLog(Closing):
         if not unswept:
             return
         try:
-            with _translate_errors(self.path):
+            with translate_log_errors(self.path):
                 self._file.compact()
         except (EventLogError, StorageFull) as error:
             raise type(error)(
@@ -660,17 +644,36 @@ def erase_person_events(
     path = default_event_log_path(gallery)
     if not person_ids or not os.path.lexists(path):
         return Erased(0, 0)
-    names = crops = 0
-    file = _open_file(path, None, read_only=False, busy_timeout=30.0)
-    with _WithoutKey(file, None, timedelta.max, 2**62, timedelta.max) as log:
-        for person_id in person_ids:
-            if into is not None:
-                log.merge_person(person_id, into)
-                continue
-            erased = log.erase_person(person_id)
-            names += erased.names
-            crops += erased.crops
-    return Erased(names, crops)
+    try:
+        file = open_log_file(path, None, read_only=False, busy_timeout=30.0)
+        with _WithoutKey(file, None, timedelta.max, 2**62, timedelta.max) as log:
+            if into is None:
+                erased = [log.erase_person(each) for each in person_ids]
+                return Erased(sum(e.names for e in erased), sum(e.crops for e in erased))
+            for each in person_ids:
+                log.merge_person(each, into)
+            return Erased(0, 0)
+    except (EventLogError, StorageFull) as error:
+        raise type(error)(f"names may be left in the events of {path}: {error}") from error
+
+
+def rekey_event_log(gallery: str | os.PathLike[str], old: Key | None, new: Key | None) -> None:
+    """Encrypt the event log beside a gallery with another key, if there is one; see ``rekey``.
+
+    One that has the new key already is left as it is, so that this may be done again.
+
+    Raises:
+        GalleryKeyError: The log has neither key.
+        EventLogError: There is a log, and it cannot be changed.
+    """
+    path = default_event_log_path(gallery)
+    if not os.path.lexists(path):
+        return
+    try:
+        with EventLog.open(path, key=old) as log:
+            log.rekey(new)
+    except GalleryKeyError:
+        EventLog.open(path, key=new).close()
 
 
 class _WithoutKey(EventLog):
@@ -678,84 +681,6 @@ class _WithoutKey(EventLog):
 
     def _cipher(self, connection: sqlite3.Connection) -> Cipher:
         return Cipher(None, "")
-
-
-# The file
-
-
-def _open_file(
-    path: str | os.PathLike[str], key: Key | None, *, read_only: bool, busy_timeout: float
-) -> _LogFile:
-    place = Path(os.path.abspath(path))  # noqa: PTH100 - the last part must not be resolved
-    place = resolve_path(place.parent) / place.name
-    with _translate_errors(place):
-        require_sqlite()
-        if not _has_log(place):
-            if read_only:
-                raise EventLogError(f"there is no event log at {place}: nothing was logged yet")
-            _LogFile.create(place, lambda connection: _set_up(connection, key))
-        file = _LogFile(place, read_only=read_only, busy_timeout=busy_timeout)
-        if not read_only and file.version < len(_MIGRATIONS):
-            file.upgrade(lambda _: None)
-        return file
-
-
-def _has_log(path: Path) -> bool:
-    """Whether there is a file; what is no regular file, or empty, is refused."""
-    for each in (path, *(Path(f"{path}{end}") for end in ("-wal", "-shm", "-journal"))):
-        try:
-            status = each.lstat()
-        except FileNotFoundError:
-            if each is path and not path.parent.is_dir():
-                raise EventLogError(
-                    f"there is no folder {path.parent} for the event log: create it first"
-                ) from None
-            continue
-        except (OSError, ValueError) as error:
-            raise EventLogError(f"cannot use {printable(each)}: {why(error)}") from error
-        if not stat.S_ISREG(status.st_mode):
-            raise EventLogError(
-                f"{each} is a folder, a link or a device, which is never followed: name another"
-                " file"
-            )
-        if each is path and not status.st_size:
-            raise EventLogError(f"{path} is empty, not an event log: remove it")
-    return os.path.lexists(path)
-
-
-def _set_up(connection: sqlite3.Connection, key: Key | None) -> None:
-    log = str(uuid.uuid4())
-    check = Cipher(key, _scope(log)).check
-    connection.execute("INSERT INTO meta (one, log, key_check) VALUES (1, ?, ?)", (log, check))
-
-
-def _scope(log: str) -> str:
-    return f"event log {log}"
-
-
-@contextmanager
-def _translate_errors(path: Path) -> Iterator[None]:
-    """Turn errors about galleries into those about event logs; keys and room stay what they are."""
-    try:
-        yield
-    except (GalleryKeyError, StorageFull, EventLogError):
-        raise
-    except GalleryError as error:
-        raise EventLogError(_explain(error, path)) from error
-
-
-def _explain(error: GalleryError, path: Path) -> str:
-    if isinstance(error, GalleryNotFound):
-        return f"there is no event log at {path}: check the path"
-    if isinstance(error, NotAGallery):
-        return f"{path} is not an event log of facekeep, and is left alone: name another file"
-    if isinstance(error, GalleryCorrupt | TemplateTampered):
-        cause = one_line(error.__cause__ or error)
-        return (
-            f"the event log {path} is damaged ({cause}): move it away with its -wal and -shm, a new"
-            " one is made"
-        )
-    return str(error).replace("the gallery ", "the event log ")
 
 
 def _used_bytes(connection: sqlite3.Connection) -> int:
@@ -777,75 +702,6 @@ def _remove(connection: sqlite3.Connection, lost: dict[str, int], term: str, val
             lost[name] = lost.get(name, 0) + count
             connection.execute("UPDATE sinks SET lost = lost + ? WHERE name = ?", (count, name))
     return connection.execute(f"DELETE FROM events WHERE {term}", (value,)).rowcount  # noqa: S608
-
-
-# Rows
-
-
-def _insert(connection: sqlite3.Connection, cipher: Cipher, event: Event) -> None:
-    name = None if event.name is None else event.name.encode("utf-8", "surrogatepass")
-    values = (
-        event.sequence,
-        event.id,
-        event.event,
-        to_stamp(event.time, "the time of an event"),
-        printable(event.camera),
-        event.track,
-        _seal(cipher, event.id, "name", name),
-        event.person_id,
-        None if event.usable is None else int(event.usable),
-        *map(_number, (event.similarity, event.threshold, event.fmr, event.duration)),
-        event.state,
-        event.clock,
-        _seal(cipher, event.id, "crop", event.crop),
-    )
-    # The age of an event never is above that of an earlier one, however the clock was set.
-    connection.execute(
-        f"INSERT INTO events ({_COLUMNS}, added) VALUES ({', '.join('?' * len(values))},"  # noqa: S608
-        " max(?, coalesce((SELECT added FROM events ORDER BY sequence DESC LIMIT 1), '')))",
-        (*values, to_stamp(datetime.now(UTC), "the present")),
-    )
-
-
-def _to_event(row: tuple[Any, ...], cipher: Cipher) -> Event:
-    sequence, event_id, kind, when, camera, track, name, person, usable = row[:9]
-    similarity, threshold, fmr, duration, state, clock, crop = row[9:]
-    text = _unseal(cipher, event_id, "name", name)
-    try:
-        time_ = from_stamp(when)
-        shown = None if text is None else text.decode("utf-8", "surrogatepass")
-    except (ValueError, TypeError) as error:
-        raise GalleryCorrupt(f"event {sequence} cannot be read") from error
-    return Event(
-        cast(EventKind, kind),
-        camera,
-        time_,
-        id=event_id,
-        sequence=sequence,
-        track=track,
-        name=shown,
-        person_id=person,
-        usable=None if usable is None else bool(usable),
-        similarity=similarity,
-        threshold=threshold,
-        fmr=fmr,
-        duration=duration,
-        state=state,
-        clock=cast(Literal["source", "system"], clock),
-        crop=_unseal(cipher, event_id, "crop", crop),
-    )
-
-
-def _seal(cipher: Cipher, event: str, what: str, data: bytes | None) -> bytes | None:
-    return None if data is None else cipher.seal(data, f"event {event} {what}")
-
-
-def _unseal(cipher: Cipher, event: str, what: str, blob: bytes | None) -> bytes | None:
-    return None if blob is None else cipher.unseal(blob, f"event {event} {what}")
-
-
-def _number(value: float | None) -> float | None:
-    return None if value is None else float(value)
 
 
 def _is_about(event: Event, person: str) -> bool:

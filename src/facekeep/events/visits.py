@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal
 
@@ -173,6 +173,24 @@ class Visits:
         events = [self._left(each) for each in _by_time(self._visits.values()) if each.since]
         self._reset()
         return events
+
+    def forget(self, person_id: str) -> list[Event]:
+        """End the visit of somebody who was erased from the gallery: their tracks are nobody's.
+
+        Args:
+            person_id: The person's UUID.
+
+        Returns:
+            ``left`` without the name, where there was a visit.
+        """
+        key = "person", person_id
+        for track in self._tracks.values():
+            track.key = None if track.key == key else track.key
+        self._quiet_until.pop(key, None)
+        if key in self._visits:
+            visit = self._visits[key]
+            visit.latest = replace(visit.latest, name=None, person_id=None, crop=None)
+        return self._leave(key)
 
     def present(self) -> list[Presence]:
         """Return who is there: those whose ``arrived`` was given and ``left`` was not."""

@@ -36,13 +36,15 @@ _CONSISTENT = 0.03
 _MOST_CHANCES = 5
 
 
-def threshold(model: Calibrated, fmr: float, *, templates: int = 1, faces: int = 1) -> Threshold:
+def threshold(
+    model: Calibrated, fmr: float, *, templates: int = 1, faces: int = 1, decisions: int = 1
+) -> Threshold:
     """Find the cosine for a false-match rate from the model's calibration.
 
     Between calibrated rates the cosine is interpolated over the logarithm of the rate. Above the
     highest calibrated rate that rate's cosine is used: it errs toward fewer false matches. Several
     templates of a person share the rate, so that a comparison with the person keeps to it. So do
-    several faces whose mean is compared, twice where both sides are means
+    several faces whose mean is compared, twice where both sides are means, and repeated decisions
     (benchmarks/group_score.py, benchmarks/pooled_probes.py).
 
     Args:
@@ -50,6 +52,8 @@ def threshold(model: Calibrated, fmr: float, *, templates: int = 1, faces: int =
         fmr: The false-match rate asked for, such as 1e-4.
         templates: How many templates the person has whom a face is compared with.
         faces: Of how many faces of one person the mean is compared.
+        decisions: The number of the decision on these faces, from 1, where more are added and
+            decided again.
 
     Raises:
         InputError: The rate is no probability, or lower than anything that was calibrated.
@@ -58,6 +62,7 @@ def threshold(model: Calibrated, fmr: float, *, templates: int = 1, faces: int =
     require_rate("a false-match rate", fmr, "1e-4")
     require_count("templates", templates, 0)
     require_count("faces", faces)
+    require_count("decisions", decisions)
     if not model.thresholds:
         raise ModelError(
             f"model {model.name} has no calibrated thresholds, so nothing can be decided with it;"
@@ -70,16 +75,13 @@ def threshold(model: Calibrated, fmr: float, *, templates: int = 1, faces: int =
             f"model {model.name} is calibrated down to a false-match rate of {rates[0]:g}; "
             f"{fmr:g} cannot be promised; ask for {rates[0]:g} or more"
         )
-    one, several, pooled = (
-        _interpolate_cosine(math.log10(fmr / _chances(count)), np.log10(rates), cosines)
-        for count in (1, templates, faces)
+    counts = (1, templates, faces, decisions)
+    shares = [math.log10(fmr / min(max(count, 1), _MOST_CHANCES)) for count in counts]
+    one, several, pooled, again = (
+        _interpolate_cosine(share, np.log10(rates), cosines) for share in shares
     )
-    pooled = (pooled - one) * (2 if templates > 1 else 1)
-    return Threshold(several + pooled, fmr, model.comparisons)
-
-
-def _chances(count: int) -> int:
-    return min(max(count, 1), _MOST_CHANCES)
+    more = (pooled - one) * (2 if templates > 1 else 1) + again - one
+    return Threshold(several + more, fmr, model.comparisons)
 
 
 def fmr_among(share: float, chances: int) -> float:
@@ -103,7 +105,13 @@ def lowest_fmr(model: Calibrated) -> float:
 
 
 def threshold_among(
-    model: Calibrated, fpir: float, people: int, *, templates: int = 1, faces: int = 1
+    model: Calibrated,
+    fpir: float,
+    people: int,
+    *,
+    templates: int = 1,
+    faces: int = 1,
+    decisions: int = 1,
 ) -> Threshold:
     """Find the cosine at which at most a share of all strangers gets a name among so many people.
 
@@ -113,6 +121,7 @@ def threshold_among(
         people: How many people each face is compared with.
         templates: How many templates the person has whom a face is compared with.
         faces: Of how many faces of one person the mean is compared; see ``threshold``.
+        decisions: The number of the decision on this person; see ``threshold``.
 
     Raises:
         InputError: The share is no probability, or takes a lower false-match rate than anything
@@ -124,7 +133,7 @@ def threshold_among(
     rate = _share_rate(
         model, fpir, people, f"name at most {fpir:g} of all strangers among {people:,} people"
     )
-    return threshold(model, rate, templates=templates, faces=faces)
+    return threshold(model, rate, templates=templates, faces=faces, decisions=decisions)
 
 
 def threshold_of_pairs(model: Calibrated, fmr: float, pairs: int) -> Threshold:

@@ -194,11 +194,15 @@ class Camera(Closing, Forking):
             self._supervisor.start()
         _started.add(self)
 
-    def read(self, timeout: float | None = None) -> Frame | None:
+    def read(
+        self, timeout: float | None = None, wanted: Callable[[float], bool] | None = None
+    ) -> Frame | None:
         """Return the newest frame that was not read yet; start if that was not done.
 
         Args:
             timeout: Seconds to wait for it; None: until there is one, or the source has ended.
+            wanted: Asked with the position of each frame; where it says no, the frame is passed
+                over, which saves its conversion to RGB.
 
         Returns:
             The frame; None where none came, or the source has ended, which ``state`` tells.
@@ -217,6 +221,8 @@ class Camera(Closing, Forking):
                     return None
                 if not self._source.live:
                     self._changed.notify_all()
+            if wanted is not None and not wanted(taken.position):
+                continue
             with contextlib.suppress(ValueError, OSError, MemoryError):  # a damaged frame
                 return self._convert(taken)
             with self._lock:
@@ -240,6 +246,7 @@ class Camera(Closing, Forking):
         until = time.monotonic() + _PATIENCE
         for thread in threads:
             thread.join(max(until - time.monotonic(), 0.0))
+        _started.discard(self)
         self._set_state("ended")
 
     def _stop(self) -> list[threading.Thread]:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facekeep.pipeline.decide import once_each
-from facekeep.types import Candidate, Decision, Face
+from facekeep.types import Decision, Face
 
 __all__ = ["Evidence", "share_names"]
 
@@ -31,9 +31,10 @@ _BETTER = 1.2
 # How often a track is decided at most, and by how much the sum of the qualities must have grown.
 _MOST_DECISIONS = 3
 _STRONGER = 1.5
-# Seconds between two looks at a track: while it is not decided; while it touches another one, or is
-# unknown in its first seconds; and then, to see that nobody else has taken the place.
+# Seconds between two looks at a track: while it is not decided; while it touches another one; while
+# it is unknown, in its first seconds; and then, to see that nobody else has taken the place.
 _LOOK_UNDECIDED = 0.08
+_LOOK_CROSSED = 0.24
 _LOOK_UNKNOWN = 0.5
 _EARLY = 5.0
 _LOOK_DECIDED = 2.0
@@ -54,6 +55,8 @@ class Evidence:
         decision: Who it is; None before the first decision.
         decisions: How often it was compared with the gallery by new evidence.
         sightings: In how many frames it was seen since it was settled.
+        reasons: Why the latest face that was looked at is unusable; empty where it is not.
+        verified: When a face was last found to be the track's person.
     """
 
     first: float
@@ -63,6 +66,7 @@ class Evidence:
     decisions: int = 0
     sightings: int = 0
     reasons: tuple[str, ...] = ()
+    verified: float = -1e9
     _began: float = 0.0
     _looked: float = -1e9
     _added: float = -1e9
@@ -80,7 +84,9 @@ class Evidence:
         early = self._person is None and position - self._began < _EARLY
         if not self.settled(position) or doubtful:
             wait = _LOOK_UNDECIDED
-        elif crossed or early:
+        elif crossed:
+            wait = _LOOK_CROSSED
+        elif early:
             wait = _LOOK_UNKNOWN
         else:
             wait = _LOOK_DECIDED
@@ -103,7 +109,7 @@ class Evidence:
 
     def add(self, face: Face, position: float) -> None:
         """Take a face that is the track's person, where it is among the best."""
-        self._mistakes = 0
+        self._mistakes, self.verified = 0, position
         if not self._improves(face, position):
             return
         if not self.faces:
@@ -130,16 +136,15 @@ class Evidence:
         return match.name if match else None
 
     @property
+    def person_id(self) -> str | None:
+        """The person's UUID, where the track has a name."""
+        match = self.decision.match if self.decision else None
+        return match.person_id if match else None
+
+    @property
     def usable(self) -> bool:
         """Whether any face shows enough to be recognized."""
         return bool(self.faces)
-
-    @property
-    def best(self) -> Candidate | None:
-        """Who matched, or else the most similar person."""
-        if self.decision is None:
-            return None
-        return self.decision.match or next(iter(self.decision.candidates), None)
 
     def settled(self, position: float) -> bool:
         """Tell whether the decision is known: a person, or unknown or unusable after some time."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
@@ -154,36 +156,44 @@ class _Watch:
     frames: int = 0
     looks: int = 0
     skipped: int = 0
+    stretch: float = 1.0
+    position: float = 0.0
     looked: float = -1e9
     checked: float = -1e9
     times: deque[float] = field(default_factory=lambda: deque(maxlen=128))
     latencies: deque[float] = field(default_factory=lambda: deque(maxlen=512))
 
-    def take(self, frame: Frame) -> None:
-        """Take a frame that came."""
-        self.frame = frame
+    def wants(self, position: float) -> bool:
+        """Take note of a frame that came, and tell whether its picture should be seen."""
+        self.position = position
         self.frames += 1
-        self.times.append(time.monotonic())
-
-    def is_due(self, frame: Frame, stretch: float) -> bool:
-        """Tell whether faces are to be looked for in a frame."""
         self.skipped += 1
+        self.times.append(time.monotonic())
         if self.options.detect_every is not None:
             return self.skipped >= self.options.detect_every
         recognizer = self.recognizer
-        unsettled = recognizer.unsettled(frame.position, self.options.confirm)
+        unsettled = recognizer.unsettled(position, self.options.confirm)
         wait = _UNSETTLED if unsettled else _SETTLED if recognizer.seen else _EMPTY
         # Time stamps are not exact: what is nearly due is due.
-        if frame.position - self.checked < stretch * wait - 0.01:
-            return False
-        self.checked = frame.position
-        return unsettled or self._moves(frame)
+        due = position - self.checked >= self.stretch * wait - 0.01
+        self.checked = position if due else self.checked
+        return due
+
+    def is_due(self, frame: Frame) -> bool:
+        """Tell whether faces are to be looked for in a frame that is seen."""
+        every = self.options.detect_every
+        unsettled = self.recognizer.unsettled(frame.position, self.options.confirm)
+        return every is not None or unsettled or self._moves(frame)
 
     def stay(self, frame: Frame) -> list[Event]:
         """Go on with who is there in a frame that is not looked at because nothing moved."""
-        if self.checked != frame.position or not self.recognizer.seen:
-            return []
-        return self._visit(frame)
+        return self._visit(frame) if self.recognizer.seen else []
+
+    def _forget_erased(self) -> list[Event]:
+        """End the visits of people who are not in the gallery any more."""
+        withdrawn, self.recognizer.withdrawn = self.recognizer.withdrawn, set()
+        gone = [each for each in withdrawn if _find_name(self.recognizer.engine, each) is None]
+        return [event for each in gone for event in self.visits.forget(each)]
 
     def _visit(self, frame: Frame) -> list[Event]:
         position = frame.position
@@ -204,20 +214,20 @@ class _Watch:
         rows, columns = self.recognizer.scene.part(*frame.image.shape[:2])
         self.recognizer.scene.look(frame.image[rows, columns])
         tracks = self.recognizer.look(frame.image, frame.position)
-        events = self._visit(frame)
+        events = self._forget_erased() + self._visit(frame)
         return [self._observation(track, frame) for track in tracks], events
 
     def silence(self, now: float) -> list[Event]:
         """See nobody while a live camera gives no frames."""
         frame = self.frame
-        if frame is None or not self.camera.live or now - frame.received < _SILENT:
+        if frame is None or not self.camera.live or now - self.times[-1] < _SILENT:
             return []
-        if now - frame.received < self.checked - frame.position + _STILL:
+        position = self.position + now - self.times[-1]
+        if position - self.checked < _SILENT:
             return []
-        position = frame.position + now - frame.received
         self.checked = position
         self.recognizer.skip(position)
-        moment = frame.time + timedelta(seconds=now - frame.received)
+        moment = frame.time + timedelta(seconds=position - frame.position)
         return self.visits.update([], position, moment, frame.clock)
 
     def end(self) -> list[Event]:
@@ -292,6 +302,14 @@ class _Watch:
         )
 
 
+def _find_name(engine: FaceEngine, person_id: str) -> str | None:
+    """Return the name of somebody of the gallery by UUID; None where they were erased."""
+    try:
+        return engine.gallery.person(person_id).name
+    except PersonNotFound:
+        return None
+
+
 class _Step(NamedTuple):
     """What one frame, or the lack of one, gave."""
 
@@ -314,7 +332,7 @@ class LiveSession(Closing):
     Args:
         engine: The engine, with a gallery; it stays open.
         cameras: The cameras; ``close`` closes them.
-        options: How they are watched.
+        options: How they are watched; or how each one is, by its name.
         log: Where events are kept before they are given out.
         on_frame: Called in the same thread with each frame and the faces in it; between two looks
             these are where they are expected.
@@ -327,7 +345,7 @@ class LiveSession(Closing):
         self,
         engine: FaceEngine,
         cameras: Sequence[Camera],
-        options: LiveOptions = LiveOptions(),
+        options: LiveOptions | Mapping[str, LiveOptions] = LiveOptions(),
         *,
         log: EventLog | None = None,
         on_frame: Callable[[Frame, list[Observation]], None] | None = None,
@@ -339,8 +357,12 @@ class LiveSession(Closing):
         self._log = log
         self._on_frame = on_frame
         self._counts = Counts()
-        self._watches = [self._watch(camera, options) for camera in cameras]
-        self._stretch = 1.0
+        self._watches = [
+            self._watch(each, options if isinstance(options, LiveOptions) else options[each.name])
+            for each in cameras
+        ]
+        # Held while a frame is worked through; what is called there may ask for the status.
+        self._lock = threading.RLock()
         self._stopping = False
         self._running = False
         self._turns = 0
@@ -375,8 +397,8 @@ class LiveSession(Closing):
     def events(self) -> Iterator[Event]:
         """Yield who came and left, and changes of the cameras' states, until all cameras ended.
 
-        With a log, events are in it, with their numbers, before they are given. At the end, and
-        after ``stop``, everybody who is there leaves.
+        With a log, events are in it, with their numbers, before they are given; while the disk is
+        full they wait in memory. At the end, and after ``stop``, everybody who is there leaves.
 
         Raises:
             CameraError: All cameras have ended, one of them by an error.
@@ -388,15 +410,9 @@ class LiveSession(Closing):
 
     def status(self) -> LiveStatus:
         """Return what the session does; any thread may ask."""
-        counts = self._counts
-        return LiveStatus(
-            cameras=tuple(watch.status() for watch in self._watches),
-            decisions=counts.decisions,
-            named=counts.named,
-            unknown=counts.unknown,
-            unusable=counts.unusable,
-            expected_false_names=counts.expected_false_names,
-        )
+        with self._lock:
+            cameras = tuple(watch.status() for watch in self._watches)
+            return LiveStatus(cameras, **dataclasses.asdict(self._counts))
 
     def stop(self) -> None:
         """End within a second; for other threads and handlers of signals."""
@@ -414,8 +430,8 @@ class LiveSession(Closing):
         if self._running:
             raise InputError("the session runs already: ask it once, for events or observations")
         self._running = True
-        self._engine.gallery  # noqa: B018 - nobody enrolled is an error before any camera starts
         try:
+            self._engine.gallery  # noqa: B018 - nobody enrolled is an error before cameras start
             for watch in self._watches:
                 watch.camera.start()
             while not self._stopping and self._active():
@@ -434,43 +450,48 @@ class LiveSession(Closing):
         """Let each camera give its newest frame."""
         idle = True
         for watch in self._active():
-            frame = watch.camera.read(0)
-            idle = idle and frame is None
-            yield from self._handle(watch, frame)
+            frames = watch.frames
+            yield self._read(watch, 0)
+            idle = idle and watch.frames == frames
             if self._stopping:
                 return
         if idle and (active := self._active()):
             # Each in turn is waited for; the others wait no longer than that.
             self._turns += 1
             watch = active[self._turns % len(active)]
-            yield from self._handle(watch, watch.camera.read(_WAIT if active[1:] else _ALONE))
+            yield self._read(watch, _WAIT if active[1:] else _ALONE)
         self._judge_load()
 
-    def _handle(self, watch: _Watch, frame: Frame | None) -> Iterator[_Step]:
-        if frame is not None:
-            watch.take(frame)
-        events = watch.change(frame=frame is not None)
-        if frame is None:
-            quiet = watch.end() if watch.state == "ended" else watch.silence(time.monotonic())
-            events = quiet + events
-            if events:
-                yield _Step([], self._keep(events))
-            return
-        if watch.is_due(frame, self._stretch if watch.camera.live else 1.0):
-            began = time.monotonic()
+    def _read(self, watch: _Watch, timeout: float) -> _Step:
+        """Handle the next frame of a camera, or that there is none."""
+        if self._on_frame is None:
+            frame = watch.camera.read(timeout, watch.wants)
+            wanted = frame is not None
+        else:
+            frame = watch.camera.read(timeout)
+            wanted = frame is not None and watch.wants(frame.position)
+        with self._lock:
+            watch.frame = frame or watch.frame
+            events = watch.change(frame=frame is not None)
+            if frame is None:
+                now = time.monotonic()
+                events = (watch.end() if watch.state == "ended" else watch.silence(now)) + events
+                return _Step([], self._keep(events))
+            return self._handle(watch, frame, events, wanted=wanted)
+
+    def _handle(self, watch: _Watch, frame: Frame, events: list[Event], *, wanted: bool) -> _Step:
+        began = time.monotonic()
+        if wanted and watch.is_due(frame):
             observations, found = watch.look(frame)
             step = _Step(observations, self._keep(events + found))
-            self._busy += time.monotonic() - began
             watch.latencies.append(time.monotonic() - frame.received)
-            if self._on_frame is not None:
-                self._on_frame(frame, observations)
-            yield step
-            return
-        events += watch.stay(frame)
+        else:
+            observations = [] if self._on_frame is None else watch.predict(frame)
+            step = _Step([], self._keep(events + (watch.stay(frame) if wanted else [])))
+        self._busy += time.monotonic() - began
         if self._on_frame is not None:
-            self._on_frame(frame, watch.predict(frame))
-        if events:
-            yield _Step([], self._keep(events))
+            self._on_frame(frame, observations)
+        return step
 
     def _judge_load(self) -> None:
         """Look less often where the engine has more to do than time."""
@@ -478,27 +499,31 @@ class LiveSession(Closing):
         if now - self._judged < _JUDGED:
             return
         share = self._busy / (now - self._judged)
-        if share > _BUSY:
-            self._stretch = min(self._stretch * 1.3, _RAREST)
-        elif share < _IDLE:
-            self._stretch = max(self._stretch / 1.15, 1.0)
+        for watch in self._watches:
+            if watch.camera.live and share > _BUSY:
+                watch.stretch = min(watch.stretch * 1.3, _RAREST)
+            elif share < _IDLE:
+                watch.stretch = max(watch.stretch / 1.15, 1.0)
         self._busy, self._judged = 0.0, now
 
     def _end(self) -> _Step:
-        return _Step([], self._keep([event for watch in self._watches for event in watch.end()]))
+        with self._lock:
+            events = [event for watch in self._watches for event in watch.end()]
+            return _Step([], self._keep(events))
 
     def _keep(self, events: list[Event]) -> list[Event]:
-        """Log events, without the names of people who were erased meanwhile."""
+        """Log events, without the names of people who were erased meanwhile.
+
+        Returns:
+            The events that are in the log now: where the disk was full, those of before, too.
+        """
         events = [self._without_erased(event) for event in events]
-        return events if self._log is None else [self._log.append(event) for event in events]
+        return events if self._log is None else self._log.keep(events)
 
     def _without_erased(self, event: Event) -> Event:
-        if event.person_id is None:
+        if event.person_id is None or _find_name(self._engine, event.person_id) is not None:
             return event
-        try:
-            return replace(event, name=self._engine.gallery.person(event.person_id).name)
-        except PersonNotFound:
-            return replace(event, name=None, person_id=None, crop=None)
+        return replace(event, name=None, person_id=None, crop=None)
 
     def _raise_failure(self) -> None:
         for watch in self._watches:

@@ -53,6 +53,8 @@ class TrackRecognizer:
         pool: How many faces of a track are pooled at most.
         tracker: The tracks.
         counts: What was decided so far.
+        withdrawn: The UUIDs of people whose names were withdrawn, because the gallery has changed;
+            who has seen to it empties the set.
     """
 
     engine: FaceEngine
@@ -60,6 +62,7 @@ class TrackRecognizer:
     pool: int = 5
     tracker: Tracker = field(default_factory=Tracker)
     counts: Counts = field(default_factory=Counts)
+    withdrawn: set[str] = field(default_factory=set)
     _evidence: dict[int, Evidence] = field(default_factory=dict)
     _shape: tuple[int, ...] = ()
 
@@ -73,8 +76,13 @@ class TrackRecognizer:
         return self._evidence[track.number]
 
     def decision(self, track: Track) -> Decision | None:
-        """Return who a track is; None before it is decided, and while it may be somebody else."""
-        return None if track.doubtful else self._evidence[track.number].decision
+        """Return who a track is; None before it is decided, and while it may be somebody else.
+
+        While its box touches another one, it is known only in frames in which it was checked.
+        """
+        evidence = self._evidence[track.number]
+        uncertain = track.doubtful or (track.crossed and evidence.verified < track.last)
+        return None if uncertain else evidence.decision
 
     def unsettled(self, position: float, confirm: int) -> bool:
         """Tell whether any track in the picture needs frequent looks."""
@@ -113,7 +121,7 @@ class TrackRecognizer:
         self._decide(position)
         for track in self.seen:
             evidence = self._evidence[track.number]
-            evidence.sightings += not track.doubtful and evidence.settled(position)
+            evidence.sightings += bool(self.decision(track)) and evidence.settled(position)
         return self.seen
 
     def skip(self, position: float) -> None:
@@ -205,9 +213,13 @@ class TrackRecognizer:
         evidences = [self.evidence(track) for track in self.seen if not track.doubtful]
         usable = [x for x in evidences if x.faces and (x.due(position) or x.refreshes(position))]
         rows = [each.rows_to_compare(position) for each in usable]
-        for evidence, decision in zip(usable, self.engine.match_pooled(rows), strict=True):
+        found = self.engine.match_pooled(rows, decisions=[each.decisions for each in usable])
+        for evidence, decision in zip(usable, found, strict=True):
+            before = evidence.person_id
             self._count(evidence, decision)
             evidence.decide(decision)
+            if before and evidence.person_id is None:
+                self.withdrawn.add(before)
         share_names(evidences)
         for track in self.seen:
             evidence = self.evidence(track)
