@@ -79,7 +79,7 @@ if TYPE_CHECKING:
     from facekeep.events.event import Event
     from facekeep.events.event_log import EventLog, default_event_log_path, erase_person_events
     from facekeep.events.mqtt import MqttSink
-    from facekeep.events.sinks import CommandSink, CsvSink, JsonLinesSink, Sink
+    from facekeep.events.sinks import CommandSink, CsvSink, Sink
     from facekeep.events.visits import Sighting, Visits, expected_false_names
     from facekeep.events.webhook import WebhookSink
     from facekeep.factory import open_engine
@@ -179,7 +179,6 @@ _MODULES = {
     "events.sinks": (
         "CommandSink",
         "CsvSink",
-        "JsonLinesSink",
         "Sink",
     ),
     "events.visits": (
@@ -302,7 +301,6 @@ __all__ = [
     "Hint",
     "ImageError",
     "InputError",
-    "JsonLinesSink",
     "LiveOptions",
     "LivePage",
     "LiveSession",

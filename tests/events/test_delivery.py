@@ -18,7 +18,7 @@ from facekeep.errors import EventLogError, InputError, SinkError, SinkRefused, S
 from facekeep.events.delivery import Delivery
 from facekeep.events.event import Event
 from facekeep.events.event_log import EventLog
-from facekeep.events.sinks import CommandSink, JsonLinesSink
+from facekeep.events.sinks import CommandSink
 from facekeep.events.webhook import WebhookSink
 
 KIT = str(Path(__file__).parents[1] / "helpers")
@@ -26,8 +26,6 @@ KIT = str(Path(__file__).parents[1] / "helpers")
 
 class Listing:
     """A sink that keeps what it gets, and fails as it is told."""
-
-    fresh = False
 
     def __init__(self, name: str = "list", *, tries: int | None = None) -> None:
         self.name = name
@@ -195,18 +193,6 @@ def test_events_wait_while_nobody_delivers_them(log: EventLog) -> None:
     with run(log, sink) as delivery:
         assert delivery.flush(60)
     assert tracks(sink.got) == [0, 1, 2]
-
-
-def test_a_fresh_sink_gets_only_what_comes(log: EventLog, tmp_path: Path) -> None:
-    with (tmp_path / "out").open("w") as stream:
-        with run(log, JsonLinesSink(stream)):
-            pass
-        log.append(make_event(0))
-        with run(log, JsonLinesSink(stream)) as delivery:
-            log.append(make_event(1))
-            assert delivery.flush(60)
-    assert (tmp_path / "out").read_text().count('"track":1') == 1
-    assert (tmp_path / "out").read_text().count("\n") == 1
 
 
 def test_who_is_erased_while_an_event_waits_is_not_named(log: EventLog) -> None:

@@ -98,8 +98,9 @@ def test_an_event_is_published_as_itself_and_as_other_programs_do(
 def test_home_assistant_finds_a_sensor_for_each_camera(
     broker: Broker, hear: Callable[..., Subscriber]
 ) -> None:
-    with MqttSink(broker.url, cameras=["door"]) as sink:
+    with MqttSink(broker.url) as sink:
         sink.open()
+        sink.deliver(replace(make_event(0), camera="door"))
         sink.deliver(replace(make_event(1), camera="back yard"))
         later = hear()
         wait_until(lambda: len(later.heard) == 3)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 import json
 import os
 import stat
@@ -16,7 +15,7 @@ import pytest
 from event_kit import STRANGER, make_event, wait_until
 
 from facekeep.errors import InputError, SinkError
-from facekeep.events.sinks import CommandSink, CsvSink, JsonLinesSink, Sink, load_secret
+from facekeep.events.sinks import CommandSink, CsvSink, load_secret
 
 EVIL = '=cmd|"/C calc"!A1\n\x00,x'
 
@@ -24,24 +23,6 @@ EVIL = '=cmd|"/C calc"!A1\n\x00,x'
 def rows(path: Path) -> list[dict[str, str]]:
     with path.open(newline="") as file:
         return list(csv.DictReader(file))
-
-
-# A stream
-
-
-def test_json_lines() -> None:
-    stream = io.StringIO()
-    sink = JsonLinesSink(stream)
-    events = [make_event(1, name=EVIL), make_event(2, **STRANGER)]
-    for event in events:
-        sink.deliver(event)
-    assert [json.loads(line) for line in stream.getvalue().splitlines()] == [
-        event.to_dict() for event in events
-    ]
-    assert isinstance(sink, Sink)
-    stream.close()
-    with pytest.raises(SinkError, match="stdout cannot be written"):
-        sink.deliver(events[0])
 
 
 # CSV

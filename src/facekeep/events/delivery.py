@@ -9,18 +9,17 @@ import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import replace
 from hashlib import blake2b
 from pathlib import Path
-from typing import Literal
 
 from facekeep._internal.closing import Closing
 from facekeep.errors import EventLogError, FacekeepError, InputError, SinkError, SinkRefused
 from facekeep.events.event import Event
-from facekeep.events.event_log import EventLog
+from facekeep.events.event_log import DeliveryState, EventLog, SinkStatus
 from facekeep.events.sinks import Sink
 
-__all__ = ["Delivery", "DeliveryStatus"]
+__all__ = ["Delivery"]
 
 _log = logging.getLogger(__name__)
 
@@ -28,30 +27,6 @@ _POLL = 1.0
 """Seconds after which events of other processes are noticed."""
 _GRACE = 0.3
 """Seconds that a delivery which is going on may take when all is to end."""
-
-_State = Literal["starting", "idle", "delivering", "retrying", "elsewhere", "stopped"]
-
-
-@dataclass(frozen=True, slots=True)
-class DeliveryStatus:
-    """How a sink fares.
-
-    Attributes:
-        name: The sink's name.
-        state: ``idle``, ``delivering``, ``retrying`` after an error, ``elsewhere`` while another
-            process serves the sink, ``starting`` or ``stopped``.
-        pending: Events that wait for it.
-        lost: Events that were removed from the log before they could be delivered.
-        refused: Events that it will never take.
-        error: Why the last try failed; None once one succeeded.
-    """
-
-    name: str
-    state: _State
-    pending: int
-    lost: int
-    refused: int
-    error: str | None
 
 
 class Delivery(Closing):
@@ -94,7 +69,7 @@ class Delivery(Closing):
         self._stop = threading.Event()
         self._claims = _Claims(log.path)
         for sink in sinks:
-            log.add_sink(sink.name, fresh=sink.fresh)
+            log.add_sink(sink.name)
         self._workers = [_Worker(self, sink, random.Random(seed)) for sink in sinks]  # noqa: S311
 
     def start(self) -> None:
@@ -103,18 +78,13 @@ class Delivery(Closing):
             if worker.ident is None:
                 worker.start()
 
-    def status(self) -> list[DeliveryStatus]:
+    def status(self) -> list[SinkStatus]:
         """Return how each sink fares."""
-        known = {each.name: each for each in self._log.sinks()}
-        found = []
-        for worker in self._workers:
-            sink = known[worker.sink.name]
-            found.append(
-                DeliveryStatus(
-                    sink.name, worker.state, sink.pending, sink.lost, sink.refused, worker.error
-                )
-            )
-        return found
+        known = {each.name: each for each in self._log.status().sinks}
+        return [
+            replace(known[worker.sink.name], state=worker.state, error=worker.error)
+            for worker in self._workers
+        ]
 
     def flush(self, timeout: float) -> bool:
         """Wait until every sink has all events, for ``timeout`` seconds; whether it has."""
@@ -151,7 +121,7 @@ class _Worker(threading.Thread):
     def __init__(self, delivery: Delivery, sink: Sink, rng: random.Random) -> None:
         super().__init__(name=f"facekeep {sink.name}", daemon=True)
         self.sink = sink
-        self.state: _State = "starting"
+        self.state: DeliveryState = "starting"
         self.error: str | None = None
         self._delivery = delivery
         self._rng = rng

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
-from typing import Any, Self, cast
+from typing import Any, Literal, Self, cast
 
 from facekeep._internal.arguments import require_count
 from facekeep._internal.closing import Closing
@@ -45,6 +45,7 @@ from facekeep.gallery.keys import Key
 from facekeep.gallery.types import to_stamp
 
 __all__ = [
+    "DeliveryState",
     "Erased",
     "EventLog",
     "Expired",
@@ -56,6 +57,8 @@ __all__ = [
 ]
 
 _log = logging.getLogger(__name__)
+
+DeliveryState = Literal["starting", "idle", "delivering", "retrying", "elsewhere", "stopped"]
 
 _PAGE = 500
 """Events read together, to bound memory and the time that erasing may have to wait."""
@@ -104,6 +107,10 @@ class SinkStatus:
         pending: Events that wait for it.
         lost: Events that were removed from the log before they could be delivered.
         refused: Events that it will never take.
+        state: What its ``Delivery`` does: ``idle``, ``delivering``, ``retrying`` after an error,
+            ``elsewhere`` while another process serves the sink, ``starting`` or ``stopped``; None
+            where the log alone was asked.
+        error: Why the last try failed; None once one succeeded.
     """
 
     name: str
@@ -111,6 +118,8 @@ class SinkStatus:
     pending: int
     lost: int
     refused: int
+    state: DeliveryState | None = None
+    error: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -385,21 +394,16 @@ class EventLog(Closing):
 
     # Sinks
 
-    def add_sink(self, name: str, *, fresh: bool = False) -> None:
+    def add_sink(self, name: str) -> None:
         """Make a sink known; it gets the events from now on, or goes on where it was.
 
         Args:
             name: The sink's name, which must not hold a secret.
-            fresh: What was appended while it was away is not for it.
         """
         with self._write() as (connection, _):
             connection.execute(
                 "INSERT OR IGNORE INTO sinks (name, delivered) SELECT ?, last FROM meta", (name,)
             )
-            if fresh:
-                connection.execute(
-                    "UPDATE sinks SET delivered = (SELECT last FROM meta) WHERE name = ?", (name,)
-                )
 
     def remove_sink(self, name: str) -> None:
         """Forget a sink that will not come back."""
@@ -437,10 +441,6 @@ class EventLog(Closing):
                 " WHERE name = ?3 AND delivered < ?1",
                 (sequence, int(refused), sink),
             )
-
-    def sinks(self) -> tuple[SinkStatus, ...]:
-        """Return how far each sink is."""
-        return self.status().sinks
 
     def status(self) -> LogStatus:
         """Return what the log holds."""

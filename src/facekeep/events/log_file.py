@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, ClassVar, Literal, cast
+from typing import Any, ClassVar
 
 from facekeep._internal.files import one_line, printable, why
 from facekeep.errors import (
@@ -23,7 +23,7 @@ from facekeep.errors import (
     StorageFull,
     TemplateTampered,
 )
-from facekeep.events.event import Event, EventKind
+from facekeep.events.event import Event
 from facekeep.gallery.crypto import Cipher
 from facekeep.gallery.file_errors import resolve_path
 from facekeep.gallery.keys import Key
@@ -47,6 +47,7 @@ COLUMNS = (
     "sequence, id, kind, time, camera, track, name, person, usable, similarity, threshold, fmr,"
     " duration, state, clock, crop"
 )
+_FIELDS = COLUMNS.replace("kind", "event").replace("person", "person_id").split(", ")
 
 _V1 = (
     """CREATE TABLE meta (
@@ -217,33 +218,17 @@ def insert_event(connection: sqlite3.Connection, cipher: Cipher, event: Event) -
 
 
 def read_event(row: tuple[Any, ...], cipher: Cipher) -> Event:
-    """Return the event that a row holds."""
-    sequence, event_id, kind, when, camera, track, name, person, usable = row[:9]
-    similarity, threshold, fmr, duration, state, clock, crop = row[9:]
-    text = unseal_part(cipher, event_id, "name", name)
+    """Return the event that a row of ``COLUMNS`` holds."""
+    values = dict(zip(_FIELDS, row, strict=True))
+    name = unseal_part(cipher, values["id"], "name", values["name"])
+    values["crop"] = unseal_part(cipher, values["id"], "crop", values["crop"])
     try:
-        time_ = from_stamp(when)
-        shown = None if text is None else text.decode("utf-8", "surrogatepass")
+        values["time"] = from_stamp(values["time"])
+        values["name"] = None if name is None else name.decode("utf-8", "surrogatepass")
     except (ValueError, TypeError) as error:
-        raise GalleryCorrupt(f"event {sequence} cannot be read") from error
-    return Event(
-        cast(EventKind, kind),
-        camera,
-        time_,
-        id=event_id,
-        sequence=sequence,
-        track=track,
-        name=shown,
-        person_id=person,
-        usable=None if usable is None else bool(usable),
-        similarity=similarity,
-        threshold=threshold,
-        fmr=fmr,
-        duration=duration,
-        state=state,
-        clock=cast(Literal["source", "system"], clock),
-        crop=unseal_part(cipher, event_id, "crop", crop),
-    )
+        raise GalleryCorrupt(f"event {values['sequence']} cannot be read") from error
+    values["usable"] = None if values["usable"] is None else bool(values["usable"])
+    return Event(**values)
 
 
 def seal_part(cipher: Cipher, event: str, what: str, data: bytes | None) -> bytes | None:

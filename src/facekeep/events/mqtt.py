@@ -11,10 +11,9 @@ from collections.abc import Callable, Collection
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Literal
 
-from facekeep._internal.closing import Closing
 from facekeep.errors import DependencyError, InputError, SinkError
 from facekeep.events.event import Event, format_time
-from facekeep.events.sinks import encode_event, load_secret, require_timeout, split_url
+from facekeep.events.sinks import Sink, encode_event, load_secret, require_timeout, split_url
 from facekeep.events.webhook import explain_network_error, make_tls
 
 if TYPE_CHECKING:
@@ -36,7 +35,7 @@ _Message = tuple[str, str, bool]
 """Topic, payload, and whether the broker keeps it."""
 
 
-class MqttSink(Closing):
+class MqttSink(Sink):
     """Publishes each event to an MQTT broker, with quality of service 1.
 
     The topics, below ``facekeep`` unless another prefix is given:
@@ -53,9 +52,6 @@ class MqttSink(Closing):
     confirmed all of its messages, which are sent one at a time.
     """
 
-    fresh = False
-    tries: int | None = None
-
     def __init__(
         self,
         url: str,
@@ -63,7 +59,6 @@ class MqttSink(Closing):
         password: str | None = None,
         prefix: str = "facekeep",
         home_assistant: str | None = "homeassistant",
-        cameras: Collection[str] = (),
         peers: Collection[Peer] = ("frigate", "double-take"),
         ca_file: str | None = None,
         client_cert: tuple[str, str] | None = None,
@@ -77,8 +72,6 @@ class MqttSink(Closing):
             password: Where the password is, if not in the URL: ``env:NAME`` or ``file:PATH``.
             prefix: What our own topics begin with; two programs at one broker need two.
             home_assistant: What Home Assistant's discovery topics begin with; None: no discovery.
-            cameras: Cameras that Home Assistant is to know from the start; others it gets to know
-                with their first event.
             peers: Which programs' topics faces are published under, too.
             ca_file: Certificates that are trusted, in place of the system's.
             client_cert: The files of this client's certificate and of its key, where the broker
@@ -112,7 +105,7 @@ class MqttSink(Closing):
         self._session: _Session | None = None
         self._lock = threading.Lock()
         self._closed = False
-        self._described = dict.fromkeys(cameras)
+        self._described: dict[str, None] = {}
         self._present: dict[str, list[str]] = {}
 
     def __repr__(self) -> str:

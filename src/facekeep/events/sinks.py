@@ -1,4 +1,4 @@
-"""Where events go: what a sink is, and those on this machine: a stream, a CSV file, a command."""
+"""Where events go: what a sink is, and those on this machine: a CSV file, a command."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol, TextIO, runtime_checkable
+from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from facekeep._internal.closing import Closing
@@ -26,7 +26,6 @@ from facekeep.events.event import Event
 __all__ = [
     "CommandSink",
     "CsvSink",
-    "JsonLinesSink",
     "Sink",
     "encode_event",
     "load_secret",
@@ -39,21 +38,18 @@ _MAX_SECRET = 4096
 _FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 
-@runtime_checkable
-class Sink(Protocol):
+class Sink(Closing):
     """Takes events, one at a time and in order. ``Delivery`` calls it from one thread.
 
     Attributes:
         name: Tells the sink from others, also after a restart, when it goes on where it was; never
             holds a secret.
-        fresh: It only wants events from its start on, not those that waited for it.
         tries: How often an event is offered before it counts as refused; None for as often as it
             takes.
     """
 
     name: str
-    fresh: bool
-    tries: int | None
+    tries: int | None = None
 
     def open(self) -> None:
         """Connect, unless that is done already; called before each event and now and then.
@@ -69,6 +65,7 @@ class Sink(Protocol):
             SinkRefused: It never will.
             SinkError: It may later.
         """
+        raise NotImplementedError
 
     def close(self) -> None:
         """Let go for good, from any thread; a ``deliver`` that is going on ends soon."""
@@ -144,33 +141,7 @@ def require_timeout(value: float) -> float:
     return value
 
 
-class JsonLinesSink(Closing):
-    """Writes each event as a line of JSON to a stream that is open, such as standard output."""
-
-    fresh = True
-    tries: int | None = None
-
-    def __init__(self, stream: TextIO, *, name: str = "stdout") -> None:
-        """Take the stream, which is not closed at the end."""
-        self.name = name
-        self._stream = stream
-
-    def open(self) -> None:
-        """Do nothing: the stream is open."""
-
-    def deliver(self, event: Event) -> None:
-        """Write a line and flush it."""
-        try:
-            self._stream.write(encode_event(event) + "\n")
-            self._stream.flush()
-        except (OSError, ValueError) as error:
-            raise SinkError(f"{self.name} cannot be written: {why(error)}") from error
-
-    def close(self) -> None:
-        """Do nothing: the stream belongs to somebody else."""
-
-
-class CsvSink(Closing):
+class CsvSink(Sink):
     """Appends each event as a row to a CSV file, with a header row where the file is new.
 
     The columns are the keys of the events' JSON. Texts that a spreadsheet would run as a formula
@@ -178,9 +149,6 @@ class CsvSink(Closing):
     and may be moved away at any time. A row that was cut off, as by a loss of power, is removed
     before the next one.
     """
-
-    fresh = False
-    tries: int | None = None
 
     def __init__(self, path: str | os.PathLike[str], *, name: str | None = None) -> None:
         """Check the file.
@@ -203,9 +171,6 @@ class CsvSink(Closing):
         except SinkError as error:
             raise InputError(str(error)) from None
 
-    def open(self) -> None:
-        """Do nothing: the file is opened for each event."""
-
     def deliver(self, event: Event) -> None:
         """Append a row; when this returns it is on the disk."""
         try:
@@ -217,9 +182,6 @@ class CsvSink(Closing):
         except OSError as error:
             mend = "no room is left; free some space" if is_full(error) else why(error)
             raise SinkError(f"{printable(self._path)} cannot be written: {mend}") from error
-
-    def close(self) -> None:
-        """Do nothing: no file is open between events."""
 
     def _open_end(self) -> int:
         """Open the file at the end of its last whole row."""
@@ -255,7 +217,7 @@ class CsvSink(Closing):
             os.ftruncate(handle, end)
 
 
-class CommandSink(Closing):
+class CommandSink(Sink):
     """Runs a command for each event.
 
     The command gets the event as JSON on its standard input, and each fact that applies as an
@@ -263,8 +225,6 @@ class CommandSink(Closing):
     keys of the JSON; its output goes nowhere. It is no line for a shell, so that nothing in a name
     can be run.
     """
-
-    fresh = False
 
     def __init__(
         self,
@@ -291,15 +251,12 @@ class CommandSink(Closing):
         program = shutil.which(self._command[0])
         if program is None:
             raise InputError(f"there is no program {printable(self._command[0])}: check the path")
-        self.tries: int | None = max(int(tries), 1)
+        self.tries = max(int(tries), 1)
         self.name = name or f"exec:{printable(self._command[0])}"
         self._timeout = require_timeout(timeout)
         self._lock = threading.Lock()
         self._running: subprocess.Popen[bytes] | None = None
         self._closed = False
-
-    def open(self) -> None:
-        """Do nothing: a command is run for each event."""
 
     def deliver(self, event: Event) -> None:
         """Run the command, which must end with status 0."""

@@ -18,12 +18,11 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from hashlib import blake2b
 
-from facekeep._internal.closing import Closing
 from facekeep._internal.files import why
 from facekeep._version import __version__
 from facekeep.errors import InputError, SinkError, SinkRefused
 from facekeep.events.event import Event
-from facekeep.events.sinks import encode_event, load_secret, require_timeout, split_url
+from facekeep.events.sinks import Sink, encode_event, load_secret, require_timeout, split_url
 
 __all__ = ["WebhookSink", "explain_network_error", "make_tls", "sign"]
 
@@ -34,7 +33,7 @@ _MAX_WAIT = 3600.0
 _SECRET_BYTES = range(16, 129)
 
 
-class WebhookSink(Closing):
+class WebhookSink(Sink):
     """Posts each event as JSON to a URL.
 
     The requests keep the specification of Standard Webhooks (https://www.standardwebhooks.com):
@@ -43,9 +42,6 @@ class WebhookSink(Closing):
     425, 429, a redirect, which is never followed, and 500 or more, it is offered again; any other
     status refuses it.
     """
-
-    fresh = False
-    tries: int | None = None
 
     def __init__(
         self,
@@ -93,9 +89,6 @@ class WebhookSink(Closing):
 
     def __repr__(self) -> str:
         return f"<WebhookSink {self.name}>"
-
-    def open(self) -> None:
-        """Do nothing: each event has its own connection."""
 
     def deliver(self, event: Event) -> None:
         """Post an event and read the answer."""
