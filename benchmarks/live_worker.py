@@ -140,7 +140,7 @@ def watch(
                 "latency": each.latency,
                 "error": each.error,
             }
-            for each in status.cameras
+            for each in status
         ],
     }
     print(json.dumps(answer), flush=True)

@@ -108,7 +108,7 @@ if TYPE_CHECKING:
     )
     from facekeep.video.camera import Camera, Frame
     from facekeep.video.guided_enrollment import Guidance, GuidedEnrollment, Shot
-    from facekeep.video.live import CameraStatus, LiveOptions, LiveSession, LiveStatus
+    from facekeep.video.live import CameraStatus, LiveOptions, LiveSession
     from facekeep.video.page import LivePage
     from facekeep.video.recorder import Recorder
     from facekeep.video.tracker import Track, Tracker
@@ -247,7 +247,6 @@ _MODULES = {
         "CameraStatus",
         "LiveOptions",
         "LiveSession",
-        "LiveStatus",
     ),
     "video.page": ("LivePage",),
     "video.recorder": ("Recorder",),
@@ -304,7 +303,6 @@ __all__ = [
     "LiveOptions",
     "LivePage",
     "LiveSession",
-    "LiveStatus",
     "ModelCorrupt",
     "ModelError",
     "ModelNotFound",

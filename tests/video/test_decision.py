@@ -42,10 +42,16 @@ def decided(evidence: Evidence, position: float, name: str | None) -> Decision |
 
 
 def test_the_best_by_quality_are_kept_whatever_they_resemble() -> None:
-    evidence = Evidence(0.0, pool=3)
+    evidence = Evidence(0.0)
     for number, overall in enumerate([0.2, 0.5, 0.3, 0.6, 0.1, 0.4]):
         evidence.add(face(overall, number), number * 0.1)
-    assert [each.quality.overall for each in evidence.faces if each.quality] == [0.6, 0.5, 0.4]
+    assert [each.quality.overall for each in evidence.faces if each.quality] == [
+        0.6,
+        0.5,
+        0.4,
+        0.3,
+        0.2,
+    ]
 
 
 def test_faces_of_one_moment_count_once_unless_one_is_clearly_better() -> None:

@@ -249,9 +249,8 @@ class _Watch:
 
     def _page(self, session: LiveSession) -> dict[str, Any]:
         """What stands on the page."""
-        status = session.status()
         return {
-            "cameras": [{"name": c.name, "text": describe_camera(c)} for c in status.cameras],
+            "cameras": [{"name": c.name, "text": describe_camera(c)} for c in session.status()],
             "events": [describe_event(event) for event in reversed(list(self._recent))],
         }
 
@@ -347,7 +346,7 @@ class _Health:
         """Tell it, when it is time, and there were frames since or no camera gives any."""
         if self._period is None or time.monotonic() - self._told < self._period:
             return
-        cameras = self._session.status().cameras
+        cameras = self._session.status()
         frames = sum(camera.frames for camera in cameras)
         if frames != self._frames or all(camera.state != "live" for camera in cameras):
             self._told, self._frames = time.monotonic(), frames

@@ -122,7 +122,7 @@ class _Screen:
     def _tables(self) -> Any:
         from rich.console import Group
 
-        cameras = self._session.status().cameras
+        cameras = self._session.status()
         present = [
             [
                 camera.name,

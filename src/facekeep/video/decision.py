@@ -20,8 +20,10 @@ __all__ = ["Evidence", "share_names"]
 
 Row = NDArray[np.float32]
 
-# So many faces are enough to decide by, and after so many seconds fewer are.
+# So many faces are enough to decide by, so many are kept at most, and after so many seconds fewer
+# are enough.
 _ENOUGH = 3
+_POOL = 5
 _PATIENCE = 1.0
 # A track without a usable face for so many seconds is unusable.
 _UNUSABLE = 2.0
@@ -50,7 +52,6 @@ class Evidence:
 
     Attributes:
         first: When the track began, in seconds.
-        pool: How many faces are kept at most.
         faces: Embedded, usable faces, the best first.
         decision: Who it is; None before the first decision.
         decisions: How often it was compared with the gallery by new evidence.
@@ -60,7 +61,6 @@ class Evidence:
     """
 
     first: float
-    pool: int = 5
     faces: tuple[Face, ...] = ()
     decision: Decision | None = None
     decisions: int = 0
@@ -105,7 +105,7 @@ class Evidence:
         best = _quality(self.faces[0]) if self.faces else 0.0
         if position - self._added < _SPACING - 1e-3 and quality < _BETTER * best:
             return False
-        return len(self.faces) < self.pool or quality > _quality(self.faces[-1])
+        return len(self.faces) < _POOL or quality > _quality(self.faces[-1])
 
     def add(self, face: Face, position: float) -> None:
         """Take a face that is the track's person, where it is among the best."""
@@ -115,7 +115,7 @@ class Evidence:
         if not self.faces:
             self._began = position
         self._added = position
-        kept = sorted([*self.faces, face], key=_quality, reverse=True)[: self.pool]
+        kept = sorted([*self.faces, face], key=_quality, reverse=True)[:_POOL]
         self.faces = tuple(kept)
 
     def similarity(self, faces: Sequence[Face]) -> float:
@@ -150,7 +150,7 @@ class Evidence:
         """Tell whether the decision is known: a person, or unknown or unusable after some time."""
         if self.decision is None:
             return False
-        waited = position - self._began >= _PATIENCE or len(self.faces) >= self.pool
+        waited = position - self._began >= _PATIENCE or len(self.faces) >= _POOL
         return self.name is not None or not self.faces or waited
 
     def due(self, position: float) -> bool:

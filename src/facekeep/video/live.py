@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import threading
 import time
 from collections import deque
@@ -21,7 +20,7 @@ from facekeep.events.event import Event
 from facekeep.events.visits import Presence, Sighting, Visits
 from facekeep.pipeline.image import encode_jpeg
 from facekeep.types import Observation
-from facekeep.video.recognizer import Counts, TrackRecognizer
+from facekeep.video.recognizer import TrackRecognizer
 from facekeep.video.scene import Exposure, Polygon, Scene, check_polygons
 from facekeep.video.tracker import Track
 
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
     from facekeep.events.event_log import EventLog
     from facekeep.video.camera import Camera, Frame
 
-__all__ = ["CameraStatus", "LiveOptions", "LiveSession", "LiveStatus"]
+__all__ = ["CameraStatus", "LiveOptions", "LiveSession"]
 
 # Seconds between two looks for faces: while somebody is not decided or confirmed yet, while there
 # are only people who are, and while there is nobody.
@@ -57,7 +56,6 @@ class LiveOptions:
     Attributes:
         detect_every: Look for faces in every n-th frame; None: as often as the tracks need and the
             load allows.
-        pool: How many faces of a track are pooled for its decision, at most.
         confirm: Frames in which somebody must be seen, and decided, before a visit begins.
         absence: Seconds after the last of them until the visit has ended.
         cooldown: Seconds after a visit in which the same person gives no new event.
@@ -73,7 +71,6 @@ class LiveOptions:
     """
 
     detect_every: int | None = None
-    pool: int = 5
     confirm: int = 3
     absence: float = 3.0
     cooldown: float = 10.0
@@ -86,7 +83,6 @@ class LiveOptions:
     def __post_init__(self) -> None:
         if self.detect_every is not None:
             require_count("detect_every", self.detect_every)
-        require_count("pool", self.pool)
         check_polygons("region", self.region)
         check_polygons("mask", self.mask)
 
@@ -120,27 +116,6 @@ class CameraStatus(NamedTuple):
     exposure: Exposure | None
     faces: int
     present: tuple[Presence, ...]
-
-
-class LiveStatus(NamedTuple):
-    """What a session does.
-
-    Attributes:
-        cameras: Each camera.
-        decisions: How many tracks were decided.
-        named: How many of them got a name.
-        unknown: How many did not.
-        unusable: How many tracks showed no usable face.
-        expected_false_names: How many of the tracks would have got a wrong name by the stated rate,
-            if all were of strangers.
-    """
-
-    cameras: tuple[CameraStatus, ...]
-    decisions: int
-    named: int
-    unknown: int
-    unusable: int
-    expected_false_names: float
 
 
 @dataclass(slots=True, eq=False)
@@ -356,7 +331,6 @@ class LiveSession(Closing):
         self._engine = engine
         self._log = log
         self._on_frame = on_frame
-        self._counts = Counts()
         self._watches = [
             self._watch(each, options if isinstance(options, LiveOptions) else options[each.name])
             for each in cameras
@@ -371,7 +345,7 @@ class LiveSession(Closing):
 
     def _watch(self, camera: Camera, options: LiveOptions) -> _Watch:
         scene = Scene(options.region, options.mask)
-        recognizer = TrackRecognizer(self._engine, scene, options.pool, counts=self._counts)
+        recognizer = TrackRecognizer(self._engine, scene)
         visits = Visits(
             camera.name,
             confirm=options.confirm,
@@ -408,11 +382,10 @@ class LiveSession(Closing):
         for step in self._run():
             yield from step.events
 
-    def status(self) -> LiveStatus:
-        """Return what the session does; any thread may ask."""
+    def status(self) -> tuple[CameraStatus, ...]:
+        """Return what each camera does; any thread may ask."""
         with self._lock:
-            cameras = tuple(watch.status() for watch in self._watches)
-            return LiveStatus(cameras, **dataclasses.asdict(self._counts))
+            return tuple(watch.status() for watch in self._watches)
 
     def stop(self) -> None:
         """End within a second; for other threads and handlers of signals."""

@@ -15,32 +15,12 @@ from facekeep.video.decision import Evidence, share_names
 from facekeep.video.scene import Scene
 from facekeep.video.tracker import Track, Tracker
 
-__all__ = ["Counts", "TrackRecognizer"]
+__all__ = ["TrackRecognizer"]
 
 # The false-match rate at which a face is taken for the person of the track that it continues, and
 # for that of another track, whose name it would inherit.
 _SAME = 1e-3
 _OTHER = 1e-4
-
-
-@dataclass(slots=True)
-class Counts:
-    """What was decided so far.
-
-    Attributes:
-        decisions: How many tracks were decided.
-        named: How many of them got a name at any time.
-        unknown: How many were somebody unknown when they were decided first.
-        unusable: How many showed no usable face.
-        expected_false_names: How many tracks of strangers would have got a name by the stated
-            rate, if all tracks were of strangers.
-    """
-
-    decisions: int = 0
-    named: int = 0
-    unknown: int = 0
-    unusable: int = 0
-    expected_false_names: float = 0.0
 
 
 @dataclass(slots=True, eq=False)
@@ -50,18 +30,14 @@ class TrackRecognizer:
     Attributes:
         engine: The engine, of which only the public steps are used.
         scene: Which faces are wanted.
-        pool: How many faces of a track are pooled at most.
         tracker: The tracks.
-        counts: What was decided so far.
         withdrawn: The UUIDs of people whose names were withdrawn, because the gallery has changed;
             who has seen to it empties the set.
     """
 
     engine: FaceEngine
     scene: Scene
-    pool: int = 5
     tracker: Tracker = field(default_factory=Tracker)
-    counts: Counts = field(default_factory=Counts)
     withdrawn: set[str] = field(default_factory=set)
     _evidence: dict[int, Evidence] = field(default_factory=dict)
     _shape: tuple[int, ...] = ()
@@ -116,7 +92,7 @@ class TrackRecognizer:
         self.tracker.update(self.scene.keep(located, height, width), position)
         self._forget_ended()
         for track in self.seen:
-            self._evidence.setdefault(track.number, Evidence(position, self.pool))
+            self._evidence.setdefault(track.number, Evidence(position))
         self._gather(part, corner, position)
         self._decide(position)
         for track in self.seen:
@@ -178,7 +154,7 @@ class TrackRecognizer:
         track.doubtful = True
         if evidence.mistake() and not self._resume(track, (track.face,)):
             new = self.tracker.replace(track)
-            self._evidence[new.number] = Evidence(position, self.pool)
+            self._evidence[new.number] = Evidence(position)
             self._evidence[new.number].add(new.face, position)
 
     def _resume(self, track: Track, faces: Sequence[Face]) -> bool:
@@ -216,7 +192,6 @@ class TrackRecognizer:
         found = self.engine.match_pooled(rows, decisions=[each.decisions for each in usable])
         for evidence, decision in zip(usable, found, strict=True):
             before = evidence.person_id
-            self._count(evidence, decision)
             evidence.decide(decision)
             if before and evidence.person_id is None:
                 self.withdrawn.add(before)
@@ -224,20 +199,9 @@ class TrackRecognizer:
         for track in self.seen:
             evidence = self.evidence(track)
             if not evidence.faces and evidence.due(position):
-                self.counts.unusable += 1
                 reasons = evidence.reasons or track.face.reasons or ("unclear",)
                 (face,) = self.engine.match([track.face.replace(reasons=reasons)])
                 evidence.decision = face.decision
-
-    def _count(self, evidence: Evidence, decision: Decision) -> None:
-        counts = self.counts
-        if evidence.decision is None or not evidence.decision.candidates:
-            counts.decisions += 1
-            counts.expected_false_names += decision.expected_fpir
-            counts.named += decision.match is not None
-            counts.unknown += decision.match is None
-        elif evidence.decision.match is None and decision.match is not None:
-            counts.named += 1
 
 
 def _moved(face: Face, by: NDArray[np.float32]) -> Face:

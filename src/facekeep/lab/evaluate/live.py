@@ -524,7 +524,6 @@ def evaluate_live(
                 "confirm": options.confirm,
                 "absence": options.absence,
                 "cooldown": options.cooldown,
-                "pool": options.pool,
                 "detect_every": options.detect_every,
             },
         },
