@@ -261,16 +261,17 @@ def save_image(path: str | os.PathLike[str], rgb: object, *, quality: int = 92) 
         raise _explain_write_error(target, error) from error
 
 
-def encode_jpeg(rgb: NDArray[np.uint8]) -> bytes:
-    """Encode an image as a JPEG file of quality 90.
+def encode_jpeg(rgb: NDArray[np.uint8], quality: int = 90) -> bytes:
+    """Encode an image as a JPEG file.
 
     Args:
         rgb: uint8 ``(H, W, 3)`` RGB.
+        quality: As Pillow counts it, 1 to 95.
     """
     from PIL import Image
 
     encoded = io.BytesIO()
-    Image.fromarray(rgb).save(encoded, "JPEG", quality=90)
+    Image.fromarray(rgb).save(encoded, "JPEG", quality=quality)
     return encoded.getvalue()
 
 

@@ -21,7 +21,7 @@ from facekeep.events.visits import Presence, Sighting, Visits
 from facekeep.pipeline.image import encode_jpeg
 from facekeep.types import Observation
 from facekeep.video.recognizer import TrackRecognizer
-from facekeep.video.scene import Exposure, Polygon, Scene, check_polygons
+from facekeep.video.scene import Exposure, Polygon, Scene
 from facekeep.video.tracker import Track
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class LiveOptions:
         motion: Look less often while nothing moves.
 
     Raises:
-        InputError: A number or a polygon is out of range.
+        InputError: ``detect_every`` is below 1.
     """
 
     detect_every: int | None = None
@@ -83,8 +83,6 @@ class LiveOptions:
     def __post_init__(self) -> None:
         if self.detect_every is not None:
             require_count("detect_every", self.detect_every)
-        check_polygons("region", self.region)
-        check_polygons("mask", self.mask)
 
 
 class CameraStatus(NamedTuple):
@@ -179,15 +177,13 @@ class _Watch:
         """Tell whether anything moved since the last look, or it was long ago."""
         if not self.options.motion:
             return True
-        rows, columns = self.recognizer.scene.part(*frame.image.shape[:2])
-        moves = self.recognizer.scene.moves(frame.image[rows, columns])
-        return moves or frame.position - self.looked >= _STILL
+        still = frame.position - self.looked < _STILL
+        return not still or self.recognizer.scene.moves(frame.image)
 
     def look(self, frame: Frame) -> tuple[list[Observation], list[Event]]:
         """Look for faces in a frame."""
         self.looked, self.skipped, self.looks = frame.position, 0, self.looks + 1
-        rows, columns = self.recognizer.scene.part(*frame.image.shape[:2])
-        self.recognizer.scene.look(frame.image[rows, columns])
+        self.recognizer.scene.look(frame.image)
         tracks = self.recognizer.look(frame.image, frame.position)
         events = self._forget_erased() + self._visit(frame)
         return [self._observation(track, frame) for track in tracks], events
@@ -313,7 +309,7 @@ class LiveSession(Closing):
             these are where they are expected.
 
     Raises:
-        InputError: There is no camera, or two have one name.
+        InputError: There is no camera, two have one name, or an option is out of range.
     """
 
     def __init__(

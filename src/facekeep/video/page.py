@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import ipaddress
 import json
 import logging
@@ -22,6 +21,7 @@ from facekeep._internal.closing import Closing
 from facekeep._internal.files import why
 from facekeep.draw import annotate
 from facekeep.errors import InputError
+from facekeep.pipeline.image import encode_jpeg
 from facekeep.types import Observation
 
 if TYPE_CHECKING:
@@ -217,7 +217,7 @@ class LivePage(Closing):
             return seen, b""
         with picture.drawing:
             if picture.drawn < number:
-                picture.jpeg = _compress(annotate(frame.image, [each.face for each in faces]))
+                picture.jpeg = encode_jpeg(annotate(frame.image, [each.face for each in faces]), 75)
                 picture.drawn = number
             return picture.drawn, picture.jpeg
 
@@ -310,11 +310,3 @@ def _send_head(request: BaseHTTPRequestHandler, status: int, headers: Mapping[st
 def _send(request: BaseHTTPRequestHandler, status: int, kind: str, data: bytes) -> None:
     _send_head(request, status, {"Content-Type": kind, "Content-Length": str(len(data))})
     request.wfile.write(data)
-
-
-def _compress(image: Any) -> bytes:
-    from PIL import Image
-
-    stream = io.BytesIO()
-    Image.fromarray(image).save(stream, "JPEG", quality=75)
-    return stream.getvalue()

@@ -12,7 +12,7 @@ from facekeep.errors import InputError
 from facekeep.pipeline.filters import to_gray
 from facekeep.types import Face
 
-__all__ = ["Exposure", "Polygon", "Scene", "check_polygons"]
+__all__ = ["Exposure", "Polygon", "Scene"]
 
 Exposure = Literal["day", "night", "dark"]
 Polygon = Sequence[tuple[float, float]]
@@ -45,8 +45,8 @@ class Scene:
 
     def __init__(self, region: Sequence[Polygon] = (), mask: Sequence[Polygon] = ()) -> None:
         self.exposure: Exposure | None = None
-        self._region = check_polygons("region", region)
-        self._mask = check_polygons("mask", mask)
+        self._region = _check_polygons("region", region)
+        self._mask = _check_polygons("mask", mask)
         self._seen: NDArray[np.float32] | None = None
 
     def part(self, height: int, width: int) -> tuple[slice, slice]:
@@ -75,17 +75,21 @@ class Scene:
         """Tell whether a picture differs from the last one that was looked at.
 
         Args:
-            image: uint8 ``(H, W, 3)`` RGB, the part that is looked at.
+            image: uint8 ``(H, W, 3)`` RGB, the whole picture.
         """
-        now = _shrink(image)
+        now = self._shrink(image)
         if self._seen is None or self._seen.shape != now.shape:
             return True
         return int((np.abs(now - self._seen) > _LEVELS).sum()) >= _MOVED
 
     def look(self, image: NDArray[np.uint8]) -> None:
         """Remember a picture that is looked at: what ``moves`` compares with, and its exposure."""
-        self._seen = _shrink(image)
+        self._seen = self._shrink(image)
         self.exposure = _expose(float(self._seen.mean()) / 255, self.exposure)
+
+    def _shrink(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return a small gray picture of the part that is looked at."""
+        return _shrink(image[self.part(*image.shape[:2])])
 
 
 def _expose(light: float, before: Exposure | None) -> Exposure:
@@ -108,7 +112,7 @@ def _shrink(image: NDArray[np.uint8]) -> NDArray[np.float32]:
     return np.asarray(blocks.mean(axis=(1, 3)), np.float32)
 
 
-def check_polygons(name: str, polygons: Sequence[Polygon]) -> tuple[Polygon, ...]:
+def _check_polygons(name: str, polygons: Sequence[Polygon]) -> tuple[Polygon, ...]:
     """Return polygons as they are used.
 
     Raises:

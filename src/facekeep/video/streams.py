@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, BinaryIO, cast
@@ -220,7 +221,7 @@ def _decode(container: Any, source: Source, max_pixels: int) -> Iterator[Picture
                 raise CameraError(_too_large(frame, max_pixels))
             position, taken = clock.read(frame)
             empty = False
-            yield Picture(_Conversion(frame), position, taken, stale=not fresh)
+            yield Picture(partial(_convert, frame), position, taken, stale=not fresh)
     if empty:
         raise CameraError("none of its pictures can be decoded")
 
@@ -262,18 +263,11 @@ def _too_large(picture: Any, max_pixels: int) -> str:
     )
 
 
-class _Conversion:
-    """Converts one decoded frame into an upright RGB array, when somebody wants it."""
-
-    __slots__ = ("_frame",)
-
-    def __init__(self, frame: Any) -> None:
-        self._frame = frame
-
-    def __call__(self) -> NDArray[np.uint8]:
-        rgb: NDArray[np.uint8] = self._frame.to_ndarray(format="rgb24")
-        turns = round(self._frame.rotation / 90) % 4
-        return np.ascontiguousarray(np.rot90(rgb, turns)) if turns else rgb
+def _convert(frame: Any) -> NDArray[np.uint8]:
+    """Convert a decoded frame into an upright RGB array."""
+    rgb: NDArray[np.uint8] = frame.to_ndarray(format="rgb24")
+    turns = round(frame.rotation / 90) % 4
+    return np.ascontiguousarray(np.rot90(rgb, turns)) if turns else rgb
 
 
 class _Clock:
@@ -349,17 +343,7 @@ def _read_folder(source: Source, max_pixels: int) -> Iterator[Picture]:
         except FacekeepError as error:
             _log.warning("left out a picture: %s", error)
             continue
-        yield Picture(_Loaded(image), number / _FPS)
-
-
-class _Loaded:
-    __slots__ = ("_image",)
-
-    def __init__(self, image: NDArray[np.uint8]) -> None:
-        self._image = image
-
-    def __call__(self) -> NDArray[np.uint8]:
-        return self._image
+        yield Picture(partial(np.asarray, image), number / _FPS)
 
 
 def _natural_key(path: Path) -> list[tuple[int, str]]:
