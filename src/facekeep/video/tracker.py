@@ -181,7 +181,8 @@ class Tracker:
         touching = {
             number
             for (one, box), (two, other) in combinations(boxes, 2)
-            if _intersection(box, other) > _TOUCH * min(_area(box), _area(other))
+            if (shared := _intersection(box, other))
+            and shared > _TOUCH * min(_area(box), _area(other))
             for number in (one, two)
         }
         for number, track in enumerate(self.tracks):
