@@ -6,7 +6,8 @@ import logging
 import os
 import sqlite3
 import stat
-from contextlib import closing
+from collections.abc import Iterable
+from contextlib import AbstractContextManager, closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import event_kit
 import pytest
 from event_kit import START, STRANGER
 
-from facekeep.errors import EventLogError, GalleryKeyError, InputError
+from facekeep.errors import EventLogError, GalleryKeyError, InputError, StorageFull
 from facekeep.events.delivery import Delivery
 from facekeep.events.event import Event
 from facekeep.events.event_log import (
@@ -23,6 +24,7 @@ from facekeep.events.event_log import (
     default_event_log_path,
     erase_person_events,
 )
+from facekeep.events.log_file import LogFile
 from facekeep.gallery import Key
 
 KEY = Key(b"k" * 32)
@@ -187,6 +189,47 @@ def test_a_clock_that_was_set_back_changes_neither_order_nor_ages(path: Path) ->
         assert log.expire(long_ago).old == 0
         assert log.expire(long_ago + timedelta(days=29)).old == 0
         assert log.expire(long_ago + timedelta(days=31)).old == 2
+
+
+# A full disk
+
+
+def test_events_wait_in_memory_while_the_disk_is_full(
+    path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    full = False
+    write = LogFile.write
+
+    def refuse(file: LogFile) -> AbstractContextManager[sqlite3.Connection]:
+        if full:
+            raise StorageFull("no room")
+        return write(file)
+
+    monkeypatch.setattr(LogFile, "write", refuse)
+    monkeypatch.setattr("facekeep.events.event_log._MAX_HELD", 3)
+
+    def tracks(events: Iterable[Event]) -> list[int | None]:
+        return [each.track for each in events]
+
+    with EventLog.open(path) as log:
+        assert tracks(log.keep([make_event(0)])) == [0]
+        full = True
+        assert log.keep([make_event(1), make_event(2)]) == []
+        assert log.keep([make_event(3)]) == []
+        assert caplog.text.count("no room; events wait in memory") == 1
+        full = False
+        assert tracks(log.keep([make_event(4)])) == [1, 2, 3, 4]
+        assert [each.sequence for each in log.events()] == [1, 2, 3, 4, 5]
+        full = True
+        for number in range(5, 10):
+            assert log.keep([make_event(number)]) == []
+        assert caplog.text.count("1 events are lost") == 2
+        full = False
+    with EventLog.open(path) as log:  # closing stored what was held
+        assert tracks(log.events()) == [0, 1, 2, 3, 4, 7, 8, 9]
+        full = True
+        log.keep([make_event(10)])
+    assert caplog.text.count("1 events are lost") == 3
 
 
 # Erasure

@@ -37,6 +37,7 @@ from facekeep import (
     ModelError,
     NewTemplate,
     Observation,
+    StorageFull,
 )
 
 Where = Callable[[float], Sequence[tuple[int, float, float]]]
@@ -267,6 +268,32 @@ def test_with_a_log_events_are_in_it_and_numbered(tmp_path: Path) -> None:
         camera = MadeCamera(played(4, lambda t: [(0, 160, 240)]))
         events = list(LiveSession(square_engine(), [camera], log=log).events())
         assert [each.sequence for each in events] == list(range(1, len(events) + 1))
+        assert list(log.events()) == events
+
+
+def test_a_full_disk_does_not_end_the_session(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with EventLog.open(tmp_path / "events.db") as log:
+        real, full = log.append, [True]
+
+        def append(event: Event) -> Event:
+            if full[0]:
+                raise StorageFull("there is no room")
+            return real(event)
+
+        def free(number: int) -> None:
+            full[0] = number < 100
+
+        monkeypatch.setattr(log, "append", append)
+        camera = MadeCamera(played(5, lambda t: [(0, 160, 240)]), at=free)
+        events = list(LiveSession(square_engine(), [camera], log=log).events())
+        assert kinds(events) == [
+            ("camera", "live"),
+            ("arrived", "Ada"),
+            ("left", "Ada"),
+            ("camera", "ended"),
+        ]
         assert list(log.events()) == events
 
 

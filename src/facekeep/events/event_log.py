@@ -7,6 +7,7 @@ import os
 import sqlite3
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -60,6 +61,8 @@ _PAGE = 500
 """Events read together, to bound memory and the time that erasing may have to wait."""
 _EXPIRE_EVERY = 600.0
 """Seconds after which an open log looks for what has expired."""
+_MAX_HELD = 1000
+"""Events that wait in memory while there is no room on the disk."""
 _HURRY = 0.2
 """Seconds that opening a log may wait to finish an erasure that was cut off."""
 _FORMER_AGE = timedelta(days=1)
@@ -158,6 +161,8 @@ class EventLog(Closing):
         self._ciphers: dict[bytes | None, Cipher] = {}
         self._appended = threading.Condition()
         self._latest = 0
+        self._holding = threading.Lock()
+        self._held: deque[Event] = deque()
         self._next_expiry = time.monotonic() + _EXPIRE_EVERY
 
     def __repr__(self) -> str:
@@ -206,6 +211,9 @@ class EventLog(Closing):
 
     def close(self) -> None:
         """Close the file; doing it twice does no harm."""
+        if self._held:
+            self.keep([])
+            self._drop_held(0)
         self._file.close()
 
     @property
@@ -263,6 +271,37 @@ class EventLog(Closing):
             self._appended.notify_all()
         self.expire_if_due()
         return stored
+
+    def keep(self, events: Sequence[Event]) -> list[Event]:
+        """Append events, or hold them in memory while the disk is full, so that cameras go on.
+
+        What is held is appended first, by the next call that can: so call it for each frame. 1,000
+        events are held at most; beyond, and if the log is closed while there is still no room, the
+        oldest are lost, which is logged.
+
+        Returns:
+            The events that are stored now, also those of earlier calls.
+        """
+        stored: list[Event] = []
+        with self._holding:
+            first = not self._held
+            self._held += events
+            try:
+                while self._held:
+                    stored.append(self.append(self._held[0]))
+                    self._held.popleft()
+            except StorageFull as error:
+                if first:
+                    _log.warning("%s; events wait in memory", error)
+                self._drop_held(_MAX_HELD)
+        return stored
+
+    def _drop_held(self, most: int) -> None:
+        lost = max(0, len(self._held) - most)
+        for _ in range(lost):
+            self._held.popleft()
+        if lost:
+            _log.error("%d events are lost, as there was no room to store them", lost)
 
     @property
     def last(self) -> int:

@@ -31,9 +31,10 @@ _BETTER = 1.2
 # How often a track is decided at most, and by how much the sum of the qualities must have grown.
 _MOST_DECISIONS = 3
 _STRONGER = 1.5
-# Seconds between two looks at a track: while it is not decided; while it touches another one, or is
-# unknown in its first seconds; and then, to see that nobody else has taken the place.
+# Seconds between two looks at a track: while it is not decided; while it touches another one; while
+# it is unknown, in its first seconds; and then, to see that nobody else has taken the place.
 _LOOK_UNDECIDED = 0.08
+_LOOK_CROSSED = 0.24
 _LOOK_UNKNOWN = 0.5
 _EARLY = 5.0
 _LOOK_DECIDED = 2.0
@@ -83,7 +84,9 @@ class Evidence:
         early = self._person is None and position - self._began < _EARLY
         if not self.settled(position) or doubtful:
             wait = _LOOK_UNDECIDED
-        elif crossed or early:
+        elif crossed:
+            wait = _LOOK_CROSSED
+        elif early:
             wait = _LOOK_UNKNOWN
         else:
             wait = _LOOK_DECIDED

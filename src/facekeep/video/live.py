@@ -397,8 +397,8 @@ class LiveSession(Closing):
     def events(self) -> Iterator[Event]:
         """Yield who came and left, and changes of the cameras' states, until all cameras ended.
 
-        With a log, events are in it, with their numbers, before they are given. At the end, and
-        after ``stop``, everybody who is there leaves.
+        With a log, events are in it, with their numbers, before they are given; while the disk is
+        full they wait in memory. At the end, and after ``stop``, everybody who is there leaves.
 
         Raises:
             CameraError: All cameras have ended, one of them by an error.
@@ -512,9 +512,13 @@ class LiveSession(Closing):
             return _Step([], self._keep(events))
 
     def _keep(self, events: list[Event]) -> list[Event]:
-        """Log events, without the names of people who were erased meanwhile."""
+        """Log events, without the names of people who were erased meanwhile.
+
+        Returns:
+            The events that are in the log now: where the disk was full, those of before, too.
+        """
         events = [self._without_erased(event) for event in events]
-        return events if self._log is None else [self._log.append(event) for event in events]
+        return events if self._log is None else self._log.keep(events)
 
     def _without_erased(self, event: Event) -> Event:
         if event.person_id is None or _find_name(self._engine, event.person_id) is not None:
