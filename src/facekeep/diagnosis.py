@@ -256,6 +256,7 @@ def _models(settings: Settings) -> Iterator[Check]:
 
 def _extras(settings: Settings) -> Iterator[Check]:
     yield _extra("heic", "pillow_heif", "HEIC pictures cannot be read")
+    yield _installed("video", "av", "cameras and videos cannot be read")
     yield _installed("import", "onnx", "networks can only be imported in the form that runs")
     yield _installed("evaluate", "matplotlib", "reports have no plots")
     yield _installed("train", "torch", "no network can be trained, no checkpoint be converted")

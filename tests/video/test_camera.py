@@ -614,6 +614,35 @@ def test_a_device_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
         freed.set()
 
 
+def test_a_frame_from_before_a_loss_is_not_given_after_it() -> None:
+    opened, freed = [], threading.Event()
+
+    def play() -> Iterator[Any]:
+        yield None
+        time.sleep(0.02)
+        yield fake_frame()
+
+    def opener(*_: Any, **__: Any) -> Any:
+        opened.append(1)
+        if len(opened) > 1:
+            freed.wait(60)
+        return FakeContainer(play)
+
+    with Camera("0", opener=opener) as camera:
+        camera.start()
+        wait_for(lambda: len(opened) == 2)
+        assert camera.read(0.05) is None
+        assert (camera.frames, camera.dropped) == (1, 1)
+        freed.set()
+
+
+def test_a_signal_that_closes_what_its_own_thread_reads() -> None:
+    camera = Camera("0", opener=lambda *_, **__: FakeContainer(lambda: iter([])))
+    with camera._lock:  # where the signal may find the thread
+        camera.close()
+    assert camera.state == "ended"
+
+
 def test_a_source_is_given_up() -> None:
     with Camera(f"rtsp://127.0.0.1:{free_port()}/x", give_up=0.5) as camera:
         with pytest.raises(CameraError, match=r"^rtsp://127.0.0.1:\d+/x: nobody answers"):

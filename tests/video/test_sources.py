@@ -87,6 +87,9 @@ def test_the_transport_and_time_out_reach_ffmpeg() -> None:
         ("http://cam/v?channel=a%20secret%20text#secret", "http://cam/v?channel=***&***"),
         ("rtsp://cam/user=ada&password=secret&channel=1", "rtsp://cam/user=***"),
         ("rtsp://cam/user=ada_password=secret_channel=1.sdp", "rtsp://cam/user=***"),
+        ("ada:secret@cam/x", "ada:***@cam/x"),
+        ("rtsp:/ada:secret@cam/x", "rtsp:***@cam/x"),
+        ("videos/a.mp4", "videos/a.mp4"),
         ("rtsp://cam/a\nb", "rtsp://cam/a\\nb"),
     ],
 )
@@ -128,5 +131,7 @@ def test_what_cannot_be_opened(tmp_path: Path) -> None:
         parse_source(tmp_path / "missing.mp4")
     with pytest.raises(CameraError, match="no such file"):
         parse_source("video.mp4:rtsp")
+    with pytest.raises(CameraError, match=r"^ada:\*\*\*@cam/x: cannot be opened: no such file"):
+        parse_source("ada:secret@cam/x")
     with pytest.raises(CameraError, match="no file, folder, pipe or camera"):
         parse_source("/dev/null")

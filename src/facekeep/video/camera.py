@@ -276,7 +276,7 @@ class Camera(Closing, Forking):
         self.state, self.error = "ended", "the process was forked; open the camera again"
 
     def _make_locks(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal's handler may close what its thread reads
         self._arrived = threading.Condition(self._lock)  # a frame is there, or the end
         self._changed = threading.Condition(self._lock)  # a reader ended, a frame was taken
 
@@ -311,6 +311,8 @@ class Camera(Closing, Forking):
             if self._stopping:
                 return None
             if time.monotonic() < self._last_moment(alive):
+                self.dropped += self._slot is not None
+                self._slot = None  # what nobody read before the loss is old
                 reader = self._reader = _Reader(self)
                 reader.thread.start()
                 return reader
@@ -367,12 +369,12 @@ class Camera(Closing, Forking):
 
     def _read(self, reader: _Reader) -> None:
         """Read one connection to its end; what the reader's thread does."""
-
-        def unwanted() -> bool:
-            return self._stopping or self._reader is not reader
-
         pictures = read_pictures(
-            self._source, self._opener, self._max_pixels, self._connect_timeout, unwanted
+            self._source,
+            self._opener,
+            self._max_pixels,
+            self._connect_timeout,
+            lambda: self._is_unwanted(reader),
         )
         error = None
         try:
@@ -402,22 +404,23 @@ class Camera(Closing, Forking):
             self.dropped += self._slot is not None
             position = now if picture.position is None else picture.position
             self._slot = _Taken(picture, position, self.frames, now, *self._date(picture))
+            changed = self._change_state("live")
             self._arrived.notify_all()
-        self._set_state("live")
+        if changed:
+            self._announce()
         return True
 
     def _wait_for_turn(self, reader: _Reader, picture: Picture) -> bool:
         """Wait until a picture of a file is due or may be read; tell whether it is wanted."""
-
-        def unwanted() -> bool:
-            return self._stopping or self._reader is not reader
-
         if not self.live:
-            self._changed.wait_for(lambda: unwanted() or self._slot is None)
+            self._changed.wait_for(lambda: self._is_unwanted(reader) or self._slot is None)
         elif not self._source.live:
-            due = reader.begun + (picture.position or 0.0)
-            self._changed.wait_for(unwanted, max(due - time.monotonic(), 0.0))
-        return not unwanted()
+            due = reader.begun + (picture.position or 0.0) - time.monotonic()
+            self._changed.wait_for(lambda: self._is_unwanted(reader), max(due, 0.0))
+        return not self._is_unwanted(reader)
+
+    def _is_unwanted(self, reader: _Reader) -> bool:
+        return self._stopping or self._reader is not reader
 
     def _date(self, picture: Picture) -> tuple[float, Literal["source", "system"]]:
         """Return when a picture was taken, in seconds since 1970, and by which clock."""
@@ -433,18 +436,25 @@ class Camera(Closing, Forking):
 
     def _set_state(self, state: CameraState, error: str | None = None) -> None:
         with self._lock:
-            before = self.state
-            if before == "ended" or (self._stopping and state != "ended"):
-                return
-            self.state = state
-            self.error = error
+            changed = self._change_state(state, error)
             self._arrived.notify_all()
-        if state == before:
-            return
-        if state == "lost":
-            _log.warning("camera %s is lost: %s: %s", self.name, self.source, error)
+        if changed:
+            self._announce()
+
+    def _change_state(self, state: CameraState, error: str | None = None) -> bool:
+        """Set the state, except after the end; tell whether it is another one."""
+        before = self.state
+        if before == "ended" or (self._stopping and state != "ended"):
+            return False
+        self.state, self.error = state, error
+        return state != before
+
+    def _announce(self) -> None:
+        """Say that the state is another one, without the lock."""
+        if self.state == "lost":
+            _log.warning("camera %s is lost: %s: %s", self.name, self.source, self.error)
         else:
-            _log.info("camera %s is %s", self.name, state)
+            _log.info("camera %s is %s", self.name, self.state)
         if self._on_state is not None:
             try:
                 self._on_state(self)

@@ -35,7 +35,7 @@ _PIPE = {"probesize": "262144", "analyzeduration": "500000"}
 # Values of a query that name a stream; whatever else stands there may be a password or a token.
 _PLAIN = re.compile(
     r"(channel|subtype|stream|profile|camera|resolution|width|height|fps|rate|quality|unicast"
-    r"|proto|videocodec|compression|subtype)=[\w.-]{1,12}",
+    r"|proto|videocodec|compression)=[\w.-]{1,12}",
     re.IGNORECASE,
 )
 _SECRET_IN_PATH = re.compile(
@@ -109,8 +109,8 @@ def hide_password(text: str) -> str:
     values that are known to name a stream are left.
     """
     address = _ADDRESS.fullmatch(text)
-    if address is None:
-        return printable(text)
+    if address is None:  # a path, or an address without its beginning
+        return printable(re.sub(r"^([^:@]*):.*@", r"\1:***@", text, flags=re.DOTALL))
     login, at, rest = address[2].rpartition("@")
     path, mark, query = re.fullmatch(r"([^?#]*)([?#]?)(.*)", rest, re.DOTALL).groups()  # type: ignore[union-attr]
     user, colon, _ = login.partition(":")
@@ -187,11 +187,11 @@ def _parse_standard_input(text: str) -> Source:
 
 
 def _parse_path(text: str) -> Source:
-    shown = printable(text)
+    shown = hide_password(text)
     try:
         mode = Path(text).stat().st_mode
     except (OSError, ValueError) as error:
-        raise CameraError(f"{shown}: cannot be opened: {why(error)}") from error
+        raise CameraError(f"{shown}: cannot be opened: {why(error)}") from None
     kind: Kind | None = "folder" if stat.S_ISDIR(mode) else "file" if stat.S_ISREG(mode) else None
     kind = "pipe" if stat.S_ISFIFO(mode) else kind
     if kind is None:
