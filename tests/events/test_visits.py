@@ -217,3 +217,10 @@ def test_expected_false_names() -> None:
     for fmr, people, visits in ((1.0, 1, 1), (-0.1, 1, 1), (0.1, -1, 1), (0.1, 1, float("nan"))):
         with pytest.raises(InputError):
             expected_false_names(fmr, people, visits)
+
+
+def test_a_visit_lasts_as_long_as_it_is_certain_who_is_there() -> None:
+    """A track that may be somebody else by now does not make the visit longer."""
+    film = Film().show(0, 5, ADA).show(5.5, 7, Sighting(ADA.track)).show(7.5, 12)
+    (left,) = [each for each in film.events if each.event == "left"]
+    assert left.duration == pytest.approx(5)

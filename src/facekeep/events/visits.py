@@ -248,7 +248,8 @@ class Visits:
         visit = self._visits.get(key)
         if visit is None:
             visit = self._visits[key] = _Visit(sighting, track.first, position, time, clock)
-        visit.last, visit.last_time, visit.clock = position, time, clock
+        if sighting.decided:  # else it may be somebody else
+            visit.last, visit.last_time, visit.clock = position, time, clock
         if sighting.decided and _key_of(sighting) == key:
             visit.latest = sighting
             seen[key] = sighting
