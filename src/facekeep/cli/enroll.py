@@ -12,7 +12,7 @@ import click
 
 from facekeep.cli.command import ExitStatus, Run, command, group
 from facekeep.cli.completion import people_or_file_names
-from facekeep.cli.enroll_camera import Sitting, take_pictures
+from facekeep.cli.enroll_camera import CaptureOptions, take_pictures
 from facekeep.cli.hints import explain_error, explain_rejection
 from facekeep.cli.options import ENGINE, GALLERY, PATH, argument, out_option
 from facekeep.cli.output import format_count
@@ -127,7 +127,7 @@ def enroll(
             name,
             images,
             facts_of(meta, consent, retain_days) | {"new_person": new_person},
-            Sitting(camera, timeout, yes, out),
+            CaptureOptions(camera, timeout, yes, out),
         )
     if yes or out is not None:
         raise InputError("--yes and --out belong to --camera")
@@ -155,7 +155,7 @@ def enroll(
 
 
 def _enroll_seen(
-    run: Run, name: str, images: Sequence[Path], facts: dict[str, Any], sitting: Sitting
+    run: Run, name: str, images: Sequence[Path], facts: dict[str, Any], capture: CaptureOptions
 ) -> ExitStatus:
     """Enroll one person from a camera."""
     from facekeep.gallery.names import new_name
@@ -166,7 +166,7 @@ def _enroll_seen(
     new_name(name)
     with (
         open_engine(run.settings, gallery="write") as engine,
-        take_pictures(run, engine, name, sitting) as pictures,
+        take_pictures(run, engine, name, capture) as pictures,
     ):
         enrollment = Enrollment(name, 0, (), None)
         if pictures:

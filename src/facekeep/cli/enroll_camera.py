@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     from facekeep.video.camera import Camera
     from facekeep.video.guided_enrollment import Shot
 
-__all__ = ["Sitting", "take_pictures"]
+__all__ = ["CaptureOptions", "take_pictures"]
 
 _REPEAT: Final = 5.0  # seconds after which the same advice is given once more
 
 
 @dataclass(frozen=True)
-class Sitting:
+class CaptureOptions:
     """How pictures are taken.
 
     Attributes:
@@ -47,7 +47,7 @@ class Sitting:
 
 @contextmanager
 def take_pictures(
-    run: Run, engine: FaceEngine, name: str, sitting: Sitting
+    run: Run, engine: FaceEngine, name: str, capture: CaptureOptions
 ) -> Iterator[Sequence[Any]]:
     """Take pictures of a person, show them, and ask; yields none where there are none to store.
 
@@ -55,18 +55,18 @@ def take_pictures(
         CameraError: The camera gives no pictures.
         InputError: Nobody is there to ask.
     """
-    if not sitting.yes and (sys.stdin is None or not sys.stdin.isatty()):
+    if not capture.yes and (sys.stdin is None or not sys.stdin.isatty()):
         raise InputError("nobody is there to ask whether the pictures are good: add --yes")
-    ((named, table),) = choose_cameras(run, [sitting.source])
+    ((named, table),) = choose_cameras(run, [capture.source])
     with open_camera(named, table) as camera:
-        shots = _watch(run, engine, camera, sitting.timeout)
+        shots = _watch(run, engine, camera, capture.timeout)
     if not shots:
         run.say("no picture could be taken, so nobody was enrolled")
         yield []
         return
-    with _show(run, name, shots, sitting.out):
+    with _show(run, name, shots, capture.out):
         question = f"Store {format_count(len(shots), 'picture')} as {name}?"
-        if sitting.yes or click.confirm(question, err=True):
+        if capture.yes or click.confirm(question, err=True):
             yield [shot.image for shot in shots]
         else:
             run.say("nothing was stored")

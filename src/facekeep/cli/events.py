@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
@@ -10,11 +11,11 @@ import click
 
 from facekeep.cli.command import Run, command, group
 from facekeep.cli.completion import choices, people_names
+from facekeep.cli.live import open_log
 from facekeep.cli.live_view import describe_event
 from facekeep.cli.options import GALLERY
 from facekeep.cli.output import format_count, format_size
 from facekeep.errors import EventLogError
-from facekeep.factory import open_key
 
 if TYPE_CHECKING:
     from facekeep.events.event_log import EventLog
@@ -75,10 +76,7 @@ def list_(run: Run, **chosen: Any) -> None:
             if run.json:
                 run.emit(event.to_dict())
             else:
-                when = f"{event.time.astimezone():%Y-%m-%d}"
-                run.say(
-                    "  ".join([f"{when} {describe_event(event)[0]}", *describe_event(event)[1:]])
-                )
+                run.say(f"{event.time.astimezone():%Y-%m-%d} {'  '.join(describe_event(event))}")
 
 
 @command(app, "status", uses=GALLERY, examples=["facekeep events status"])
@@ -125,14 +123,7 @@ def expire(run: Run) -> None:
         done = log.expire()
     lost = sum(done.lost.values())
     if run.json:
-        run.emit(
-            {
-                "strangers": done.strangers,
-                "old": done.old,
-                "oversize": done.oversize,
-                "lost": dict(done.lost),
-            }
-        )
+        run.emit(asdict(done))
         return
     run.say(
         f"erased: {format_count(done.strangers, 'event')} of strangers, {done.old} by age,"
@@ -148,16 +139,9 @@ def _open_log(run: Run, *, read_only: bool) -> EventLog:
     Raises:
         EventLogError: There is none, or it cannot be used.
     """
-    from facekeep.events.event_log import EventLog, default_event_log_path
+    from facekeep.events.event_log import default_event_log_path
 
-    options = run.resolved.live
     path = default_event_log_path(run.settings.gallery)
     if not path.exists():
         raise EventLogError(f"there is no event log at {path}: facekeep live makes it")
-    return EventLog.open(
-        path,
-        key=open_key(run.settings),
-        max_age=timedelta(days=options.keep_days),
-        stranger_age=timedelta(days=options.keep_strangers_days),
-        read_only=read_only,
-    )
+    return open_log(run.settings, run.resolved.live, read_only=read_only)

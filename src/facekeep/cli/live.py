@@ -182,7 +182,12 @@ class _Watch:
             say_expectation(run, engine)
             log = stack.enter_context(open_log(run.settings, self._options))
             shown: list[_OnFrame] = []
-            on_frame = _Frames(shown) if self._options.view or self._options.record else None
+
+            def show(frame: Frame, observations: list[Observation]) -> None:
+                for each in shown:
+                    each(frame, observations)
+
+            on_frame = show if self._options.view or self._options.record else None
             session = LiveSession(engine, cameras, rules, log=log, on_frame=on_frame)
             shown += self._open_pictures(stack, session, cameras)
             delivery = stack.enter_context(self._deliver(log))
@@ -322,17 +327,6 @@ class _Watch:
             session.stop()
 
 
-class _Frames:
-    """Hands each frame to all that show or record it."""
-
-    def __init__(self, shown: Sequence[_OnFrame]) -> None:
-        self._shown = shown
-
-    def __call__(self, frame: Frame, observations: list[Observation]) -> None:
-        for each in self._shown:
-            each(frame, observations)
-
-
 class _Health:
     """Tells the service manager that the session goes on: while frames are worked through."""
 
@@ -353,7 +347,7 @@ class _Health:
             notify_service("WATCHDOG=1")
 
 
-def open_log(settings: Settings, options: LiveTable) -> EventLog:
+def open_log(settings: Settings, options: LiveTable, *, read_only: bool = False) -> EventLog:
     """Open the event log beside the settings' gallery; it is made where there is none.
 
     Raises:
@@ -368,6 +362,7 @@ def open_log(settings: Settings, options: LiveTable) -> EventLog:
         key=open_key(settings),
         max_age=timedelta(days=options.keep_days),
         stranger_age=timedelta(days=options.keep_strangers_days),
+        read_only=read_only,
     )
 
 

@@ -72,14 +72,15 @@ def open_camera(name: str | None, table: CameraTable, **options: Any) -> Camera:
         CameraError: There is no such file.
         InputError: The source is none, or its password cannot be found.
     """
+    from facekeep.events.sinks import load_secret
     from facekeep.video.camera import Camera
 
     where = f"the camera {name}" if name else "the camera"
     source = table.source
     if source.startswith("env:") and not os.path.lexists(source):
-        source = _load_secret(source, f"the source of {where}")
+        source = load_secret(source, f"the source of {where}")
     if table.password is not None:
-        source = add_password(source, _load_secret(table.password, f"the password of {where}"))
+        source = add_password(source, load_secret(table.password, f"the password of {where}"))
     return Camera(
         source,
         name=name,
@@ -88,12 +89,6 @@ def open_camera(name: str | None, table: CameraTable, **options: Any) -> Camera:
         read_timeout=table.read_timeout,
         **options,
     )
-
-
-def _load_secret(spec: str, what: str) -> str:
-    from facekeep.events.sinks import load_secret
-
-    return load_secret(spec, what)
 
 
 def live_options(live: LiveTable, camera: CameraTable) -> LiveOptions:

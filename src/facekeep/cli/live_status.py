@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
@@ -10,11 +11,8 @@ from facekeep.cli.output import format_count, format_value
 from facekeep.factory import open_gallery, open_key
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from facekeep.config.settings import Settings
     from facekeep.engine import FaceEngine
-    from facekeep.events.event import Event
 
 __all__ = ["print_status", "say_expectation"]
 
@@ -48,59 +46,45 @@ def print_status(run: Run) -> ExitStatus:
     with open_gallery(run.settings, read_only=True) as gallery:
         people = gallery.count()
     path = default_event_log_path(run.settings.gallery)
-    now = datetime.now(UTC)
-    seen = _Seen(now)
+    now = first = datetime.now(UTC)
+    seen = Counter[str]()
     if path.exists():
         with EventLog.open(path, key=open_key(run.settings), read_only=True) as log:
-            seen.count(log.events(since=now - timedelta(days=_DAYS), kind="arrived"))
+            for event in log.events(since=now - timedelta(days=_DAYS), kind="arrived"):
+                seen["named" if event.name else "unknown" if event.usable else "unusable"] += 1
+                first = min(first, event.time)
+    days = max(1.0, (now - first) / timedelta(days=1))
+    visits = seen.total()
     share = false_name_share(run.settings, people)
-    a_day = seen.visits / seen.days
+    a_day = visits / days
     facts = {
         "people": people,
         "false_name_share": share,
-        "days": seen.days,
-        "visits": seen.visits,
-        "named": seen.named,
-        "unknown": seen.unknown,
-        "unusable": seen.unusable,
+        "days": days,
+        "visits": visits,
+        "named": seen["named"],
+        "unknown": seen["unknown"],
+        "unusable": seen["unusable"],
         "visits_a_day": a_day,
-        "expected_false_names_a_day": share * (a_day if seen.visits else _EXAMPLE),
+        "expected_false_names_a_day": share * (a_day if visits else _EXAMPLE),
     }
     if run.json:
         run.emit(facts)
         return ExitStatus.YES
     run.say(f"{format_count(people, 'person', 'people')} enrolled")
     run.say(f"share of strangers' visits that are given a wrong name: {_short(share)}")
-    if not seen.visits:
+    if not visits:
         run.say(f"no visit in the last {_DAYS} days")
     else:
         run.say(
-            f"last {_short(seen.days)} days: {format_count(seen.visits, 'visit')},"
-            f" {seen.named} named, {seen.unknown} unknown, {seen.unusable} not recognizable"
+            f"last {_short(days)} days: {format_count(visits, 'visit')},"
+            f" {seen['named']} named, {seen['unknown']} unknown,"
+            f" {seen['unusable']} not recognizable"
         )
-    basis = f"{_short(a_day)} visits a day" if seen.visits else f"{_EXAMPLE:.0f} visits a day"
+    basis = f"{_short(a_day)} visits a day" if visits else f"{_EXAMPLE:.0f} visits a day"
     expected = _short(facts["expected_false_names_a_day"])
     run.say(f"expected: {expected} wrong names a day, if all of {basis} were of strangers")
     return ExitStatus.YES
-
-
-class _Seen:
-    """The visits of the last days."""
-
-    def __init__(self, now: datetime) -> None:
-        self.visits = self.named = self.unknown = self.unusable = 0
-        self.days = 1.0
-        self._now = now
-
-    def count(self, events: Iterable[Event]) -> None:
-        """Count visits; the days are those since the first of them, one at least."""
-        for event in events:
-            self.visits += 1
-            self.named += event.name is not None
-            self.unusable += event.usable is False
-            age = (self._now - event.time) / timedelta(days=1)
-            self.days = max(self.days, age)
-        self.unknown = self.visits - self.named - self.unusable
 
 
 def _short(number: float) -> str:

@@ -133,7 +133,7 @@ class LiveTable(Struct, frozen=True, kw_only=True, rename={"exec_": "exec"}):
             example='"mqtt://localhost"',
             default="none",
             metavar="URL",
-            expects="a URL such as mqtt://localhost or mqtts://user@host:8883/topic",
+            expects="a URL such as mqtt://localhost or mqtts://user@host:8883",
             secret=True,
         ),
     ] = None
