@@ -116,7 +116,9 @@ _NAMES = {
 _MARK, _SLICE = pickletools.markobject, pickletools.stackslice
 _LARGEST_PICKLE = 1 << 20
 _LARGEST_TUPLE = 100  # entries, those of tuples in it too
-_OLD = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # a pickle of the number that old files begin with
+_OLD = (
+    b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # a pickle of the number that old files begin with
+)
 _OLD_PICKLES = 5  # that number, the version, facts about the machine, the tensors, their storages
 
 

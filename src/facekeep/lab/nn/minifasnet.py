@@ -8,7 +8,7 @@ Silent-Face-Anti-Spoofing (Apache-2.0): all widths are read from the tensors.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, cast
+from typing import Final, cast
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from facekeep.errors import ModelError
 from facekeep.lab.nn.graph import Graph, as_array
 
-__all__ = ["SIDE", "MiniFasNet", "export_pair", "minifasnet_of"]
+__all__ = ["SIDE", "MiniFasNet", "export_minifasnet", "minifasnet_of"]
 
 SIDE: Final = 80
 """Side of the crops in pixels."""
@@ -144,24 +144,25 @@ class MiniFasNet(nn.Module):
             crops: float32 ``(n, 3, 80, 80)`` BGR, 0 to 255.
         """
         x: Tensor = self.conv2_dw(self.conv1(crops))
-        for block in self._blocks():
+        for block in self._list_blocks():
             x = block(x)
         x = self.conv_6_dw(self.conv_6_sep(x)).flatten(1)
         return cast(Tensor, self.prob(self.bn(self.linear(x))))
 
     def add_to(self, graph: Graph, x: str) -> str:
         """Add the network to a graph; return the name of its scores."""
-        layers = (self.conv1, self.conv2_dw, *self._blocks(), self.conv_6_sep, self.conv_6_dw)
+        first, last = (self.conv1, self.conv2_dw), (self.conv_6_sep, self.conv_6_dw)
+        layers: list[_Convolution | _Bottleneck] = [*first, *self._list_blocks(), *last]
         for layer in layers:
             x = layer.add_to(graph, x)
         x = graph.add("Flatten", x, axis=1)
         factor = self.bn.weight / (cast(Tensor, self.bn.running_var) + self.bn.eps).sqrt()
         bias = self.bn.bias - cast(Tensor, self.bn.running_mean) * factor
-        last = cast(Tensor, self.prob.weight)
-        weight, rest = last @ (self.linear.weight * factor[:, None]), last @ bias
+        classes: Tensor = self.prob.weight
+        weight, rest = classes @ (self.linear.weight * factor[:, None]), classes @ bias
         return graph.add("Gemm", x, *(graph.constant(as_array(each)) for each in (weight.T, rest)))
 
-    def _blocks(self) -> list[_Bottleneck]:
+    def _list_blocks(self) -> list[_Bottleneck]:
         stages = [getattr(self, stage) for stage in _STAGES]
         return [
             cast(_Bottleneck, block)
@@ -209,7 +210,7 @@ def minifasnet_of(state: Mapping[str, Tensor], shown: str) -> MiniFasNet:
 
 
 @torch.no_grad()
-def export_pair(networks: Sequence[MiniFasNet]) -> bytes:
+def export_minifasnet(networks: Sequence[MiniFasNet]) -> bytes:
     """Make one ONNX file of networks that look at the same face.
 
     Returns:
@@ -227,6 +228,4 @@ def export_pair(networks: Sequence[MiniFasNet]) -> bytes:
         looks.append(graph.add("Gather", shares, graph.numbers(LIVE), axis=1))
     graph.rename(graph.add("Concat", *looks, axis=1), "live")
     count = len(networks)
-    return graph.serialize(
-        ("crops", ["batch", 3 * count, SIDE, SIDE]), ("live", ["batch", count])
-    )
+    return graph.serialize(("crops", ["batch", 3 * count, SIDE, SIDE]), ("live", ["batch", count]))

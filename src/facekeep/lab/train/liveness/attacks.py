@@ -47,8 +47,9 @@ def photograph(photo: Pixels, bbox: NDArray[np.floating], rng: np.random.Generat
         bbox: The face's box in it.
         rng: Decides.
     """
-    matrix = _place(photo.shape, rng, share=(1.0, 1.5), tilt=0.0)
-    return _take(_warp(photo, matrix, "mirror"), _moved(bbox, matrix), rng)
+    face, box = _enlarge(photo, np.asarray(bbox, np.float64))
+    matrix = _place(face.shape, rng, share=(0.55, 1.6), tilt=0.03)
+    return _take(_warp(face, matrix, "mirror"), _moved(box, matrix), rng)
 
 
 def simulate(
@@ -79,13 +80,11 @@ def simulate(
     matrix = _place(medium.shape, rng, share=share, tilt=0.04 if close else 0.12)
     scene = _backdrop(background, rng).astype(np.float32)
     shown = _warp(medium, matrix, "mirror" if close else "black").astype(np.float32)
-    if species == "screen" or species == "close-screen":
+    if "screen" in species:
         shown = _interfere(shown, rng)
     if species in ("glossy", "screen", "close-screen") and rng.random() < 0.8:
         shown = _shine(shown, rng, hard=species == "glossy")
-    cover = np.ones(scene.shape[:2], np.float32)
-    if not close:
-        cover = _warp(opaque, matrix, "black").astype(np.float32) / 255
+    cover = _warp(opaque, matrix, "mirror" if close else "black").astype(np.float32) / 255
     mixed = scene + (shown - scene) * cover[..., None]
     return _take(mixed.clip(0, 255).astype(np.uint8), _moved(box, matrix), rng)
 
@@ -94,24 +93,28 @@ def _crop(
     photo: Pixels, bbox: NDArray[np.float64], rng: np.random.Generator
 ) -> tuple[Pixels, NDArray[np.float64]]:
     """Cut more or less of what surrounds the face off, and bring the rest to 256 pixels."""
-    import cv2
-
     height, width = photo.shape[:2]
     keep = rng.uniform(0.0, 1.0, 4)
     x1, y1 = (bbox[:2] * 0.9 * keep[:2]).astype(int)
     x2, y2 = np.ceil([width, height] - ([width, height] - bbox[2:]) * 0.9 * keep[2:]).astype(int)
     part = photo[y1 : max(y2, y1 + 8), x1 : max(x2, x1 + 8)]
+    return _enlarge(part, bbox - [x1, y1, x1, y1])
+
+
+def _enlarge(part: Pixels, bbox: NDArray[np.float64]) -> tuple[Pixels, NDArray[np.float64]]:
+    import cv2
+
     factor = 256 / max(part.shape[:2])
     sides = [max(8, round(side * factor)) for side in part.shape[1::-1]]
     resized = cv2.resize(part, sides, interpolation=cv2.INTER_CUBIC)
-    return np.asarray(resized, np.uint8), (bbox - [x1, y1, x1, y1]) * factor
+    return np.asarray(resized, np.uint8), bbox * factor
 
 
 def _print(medium: Pixels, rng: np.random.Generator) -> Pixels:
     """Print: fewer colors, paler blacks, a dot screen, and the grain of paper."""
     import cv2
 
-    pixels = medium.astype(np.float32)
+    pixels: Any = medium.astype(np.float32)
     black, white = rng.uniform(10, 45), rng.uniform(205, 250)
     tint = rng.uniform(0.9, 1.06, 3)
     gray = pixels.mean(axis=2, keepdims=True)
@@ -124,10 +127,9 @@ def _print(medium: Pixels, rng: np.random.Generator) -> Pixels:
         across = columns * np.sin(angle) - rows * np.cos(angle)
         dots = np.cos(2 * np.pi * along / period) + np.cos(2 * np.pi * across / period)
         pixels += rng.uniform(2, 14) * dots[..., None]
-    pixels += cv2.GaussianBlur(rng.normal(0, 1, pixels.shape[:2]), (0, 0), 1.0)[
-        ..., None
-    ] * rng.uniform(2, 10)
-    return pixels.clip(0, 255).astype(np.uint8)
+    grain = np.asarray(cv2.GaussianBlur(rng.normal(0, 1, pixels.shape[:2]), (0, 0), 1.0))
+    pixels = pixels + rng.uniform(2, 10) * grain[..., None]
+    return np.asarray(pixels.clip(0, 255), np.uint8)
 
 
 def _display(medium: Pixels, rng: np.random.Generator) -> Pixels:
@@ -173,8 +175,8 @@ def _bend(
     along, side = (columns, width) if upright else (rows, height)
     place = (along / (side - 1) * 2 - 1) * np.sin(half)
     source = ((np.arcsin(place) / half + 1) / 2 * (side - 1)).astype(np.float32)
-    maps = (source, rows) if upright else (columns, source)
-    bent = np.asarray(cv2.remap(medium, *maps, cv2.INTER_LINEAR), np.float32)
+    across, down = (source, rows) if upright else (columns, source)
+    bent = np.asarray(cv2.remap(medium, across, down, cv2.INTER_LINEAR), np.float32)
     light = 1 - rng.uniform(0, 0.5) * np.abs(place + rng.uniform(-0.5, 0.5))
     axis = 0 if upright else 1
     places = box[[axis, axis + 2]] / (side - 1) * 2 - 1
@@ -191,8 +193,8 @@ def _cut_out(
 
     opaque = np.zeros_like(opaque)
     middle, half = (box[:2] + box[2:]) / 2, (box[2:] - box[:2]) / 2 * rng.uniform(1.0, 1.25)
-    axes = [tuple(each.astype(int).tolist()) for each in (middle, half)]
-    cv2.ellipse(opaque, *axes, 0, 0, 360, 255, -1)
+    (x, y), (wide, high) = (each.astype(int).tolist() for each in (middle, half))
+    cv2.ellipse(opaque, (x, y), (wide, high), 0, 0, 360, 255, -1)
     return medium, opaque, box
 
 
@@ -274,9 +276,7 @@ def _place(
     middle = np.array([width, height]) / 2
     moved = (corners - middle) @ turn.T + _SIDE / 2 + rng.normal(0, 0.02, 2) * _SIDE
     moved = moved + rng.uniform(-tilt, tilt, (4, 2)) * scale * [width, height]
-    return np.asarray(
-        cv2.getPerspectiveTransform(corners, moved.astype(np.float32)), np.float64
-    )
+    return np.asarray(cv2.getPerspectiveTransform(corners, moved.astype(np.float32)), np.float64)
 
 
 def _warp(pixels: Pixels, matrix: _Matrix, beyond: str) -> Pixels:
