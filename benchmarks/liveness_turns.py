@@ -5,7 +5,7 @@
 FACES68 is a tar of annotated frames of people in motion (``points68`` and ``person`` in a .json
 beside each). The landmarks are those of facekeep's own detector and refiner, as they run. Living:
 every frame of a person against the most frontal one. Pictures: the most frontal frame, moved,
-tilted by up to 50 degrees, and bent around a cylinder besides. Bounds are chosen on one half of the people and reported on the other.
+tilted by up to 50 degrees, and bent around a cylinder besides.
 """
 
 from __future__ import annotations

@@ -36,7 +36,10 @@ class StreamCheck:
     def __init__(self) -> None:
         self._position: float | None = None
         self._still: tuple[float, NDArray[np.float32]] | None = None
-        self._seen: deque[tuple[float, NDArray[np.float32]]] = deque(maxlen=_KEPT)
+        self._count = 0  # of the pictures before
+        self._times = np.full(_KEPT, np.inf)
+        self._seen = np.empty((_KEPT, _ROWS * _COLUMNS), np.float32)
+        self._means = np.zeros(_KEPT, np.float32)
         self._runs: dict[int, int] = {}  # how many pictures in a row came again so many later
         self._motion: deque[float] = deque(maxlen=_LOOP_FRAMES)
 
@@ -65,19 +68,18 @@ class StreamCheck:
         return position - self._still[0] >= _FROZEN_AFTER
 
     def _is_looped(self, cells: NDArray[np.float32], position: float) -> bool:
-        if self._seen:
-            self._motion.append(_apart(cells, self._seen[-1][1]))
-        runs = {}
-        if len(self._seen) and self._seen[0][0] <= position - _LOOP_AFTER:
-            old = [each for time, each in self._seen if time <= position - _LOOP_AFTER]
-            apart = np.abs(np.stack(old) - cells).max(axis=(1, 2))
-            for place in np.flatnonzero(apart <= _ALIKE).tolist():
-                later = len(self._seen) - place
-                runs[later] = self._runs.get(later, 0) + 1
-        self._runs = runs
-        self._seen.append((position, cells))
-        moving = float(np.mean(self._motion)) >= _MOTION if self._motion else False
-        return moving and max(runs.values(), default=0) >= _LOOP_FRAMES
+        now, before = self._count % _KEPT, (self._count - 1) % _KEPT
+        if self._count:
+            self._motion.append(_apart(cells, self._seen[before]))
+        near = np.abs(self._means - cells.mean()) <= _ALIKE  # few need to be compared in full
+        places = np.flatnonzero((self._times <= position - _LOOP_AFTER) & near)
+        apart = np.abs(self._seen[places] - cells).max(axis=1)
+        later = (now - places[apart <= _ALIKE]) % _KEPT
+        self._runs = {each: self._runs.get(each, 0) + 1 for each in later.tolist()}
+        self._times[now], self._seen[now], self._means[now] = position, cells, cells.mean()
+        self._count += 1
+        moving = bool(self._motion) and float(np.mean(self._motion)) >= _MOTION
+        return moving and max(self._runs.values(), default=0) >= _LOOP_FRAMES
 
 
 def _apart(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
@@ -85,9 +87,9 @@ def _apart(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
 
 
 def _cells_of(image: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Return the mean gray of some pixels of each cell of a picture, ``(24, 32)``."""
+    """Return the mean gray of some pixels of each cell of a picture, ``(768,)``."""
     height, width = image.shape[:2]
     rows = (np.arange(_ROWS * _SAMPLES) * height) // (_ROWS * _SAMPLES)
     columns = (np.arange(_COLUMNS * _SAMPLES) * width) // (_COLUMNS * _SAMPLES)
     green = image[rows[:, None], columns, 1].astype(np.float32)
-    return np.asarray(green.reshape(_ROWS, _SAMPLES, _COLUMNS, _SAMPLES).mean(axis=(1, 3)))
+    return np.asarray(green.reshape(_ROWS, _SAMPLES, _COLUMNS, _SAMPLES).mean(axis=(1, 3)).ravel())
