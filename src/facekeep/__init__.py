@@ -98,6 +98,7 @@ if TYPE_CHECKING:
         Threshold,
         Verification,
     )
+    from facekeep.video.camera import Camera, Frame
 
 _MODULES = {
     "apps.migrate": ("migrate_gallery",),
@@ -204,11 +205,16 @@ _MODULES = {
         "Threshold",
         "Verification",
     ),
+    "video.camera": (
+        "Camera",
+        "Frame",
+    ),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 
 __all__ = [
     "Calibrated",
+    "Camera",
     "CameraError",
     "Candidate",
     "Check",
@@ -228,6 +234,7 @@ __all__ = [
     "FaceEmbedder",
     "FaceEngine",
     "FacekeepError",
+    "Frame",
     "Gallery",
     "GalleryBusy",
     "GalleryCorrupt",

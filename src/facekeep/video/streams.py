@@ -1,0 +1,349 @@
+"""What is read from a source: pictures, as PyAV decodes them or as files of a folder hold them."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import re
+import select
+import sys
+import time
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facekeep._internal.files import open_regular, why
+from facekeep._internal.listing import list_images
+from facekeep.errors import CameraError, DependencyError, FacekeepError
+from facekeep.pipeline.image import load_image
+from facekeep.video.sources import Source
+
+__all__ = ["Opener", "Picture", "load_pyav", "read_pictures"]
+
+_log = logging.getLogger(__name__)
+
+Opener = Callable[..., Any]
+"""Opens a container as ``av.open`` does: ``opener(address, format=..., options=...)``."""
+
+_FPS = 25.0  # of pictures that do not say when they were taken
+_NO_VIDEO = ("tty",)  # FFmpeg draws texts as pictures
+_LONGEST_BURST = 2.0  # seconds in which old frames are dropped after a live source was opened
+_WAITED = 0.004  # seconds: a packet that took longer was not waiting in a buffer
+_POLL = 0.2  # seconds after which a pipe is asked whether anybody still reads it
+_OLDEST, _NEWEST = 60.0, 2.0  # seconds that a camera's clock may differ from this machine's
+_ATTACHED_PICTURE = 0x400  # FFmpeg's AV_DISPOSITION_ATTACHED_PIC: the cover of a song
+_DISORDER, _LONGEST_GAP = 1.0, 86400.0  # seconds; beyond them the time stamps began anew
+_YEARS = range(1990, 2200)  # what a file may say about when it was taken
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """One picture of a source, not yet converted.
+
+    Attributes:
+        convert: Returns it as RGB, height x width x 3, uint8, turned upright.
+        position: Seconds since the first one, by the source's own time stamps; None: it has none.
+        taken: When it was taken, in seconds since 1970, by the source's clock; None: it says not.
+        stale: Whether it waited in a buffer while a live source was opened.
+    """
+
+    convert: Callable[[], NDArray[np.uint8]]
+    position: float | None = None
+    taken: float | None = None
+    stale: bool = False
+
+
+def load_pyav() -> Opener:
+    """Return what opens containers.
+
+    Raises:
+        DependencyError: PyAV is not installed.
+    """
+    try:
+        import av
+    except ModuleNotFoundError as error:
+        raise DependencyError(
+            "PyAV, which reads cameras and videos, is not installed;"
+            " install it with: pip install 'facekeep[video]'"
+        ) from error
+    opener: Opener = av.open
+    return opener
+
+
+def read_pictures(
+    source: Source, opener: Opener | None, max_pixels: int, stopping: Callable[[], bool]
+) -> Generator[Picture, None, None]:
+    """Open a source and yield its pictures; the first ``next`` opens it.
+
+    Args:
+        source: What to read.
+        opener: Opens what FFmpeg reads; a folder needs none.
+        max_pixels: Larger pictures are refused.
+        stopping: Tells whether nobody wants pictures any more.
+
+    Raises:
+        CameraError: It cannot be opened or read; the message does not name the source.
+    """
+    if opener is None:
+        yield from _read_folder(source, max_pixels)
+        return
+    try:
+        with contextlib.ExitStack() as stack:
+            messages = _silence(stack)
+            address = _open_address(source, stack, stopping)
+            options = dict(source.options) | {"max_pixels": str(max_pixels)}
+            if not isinstance(address, str):
+                options["protocol_whitelist"] = "none"  # a playlist must not open other files
+            container = opener(address, format=source.format, options=options)
+            stack.callback(container.close)
+            for picture in _decode(container, source.live, max_pixels):
+                messages.clear()
+                yield picture
+    except FacekeepError:
+        raise
+    except MemoryError:
+        raise CameraError("there is not enough memory for its pictures") from None
+    except Exception as error:  # noqa: BLE001 - PyAV's own texts hold the password
+        raise CameraError(_explain(error)) from None
+
+
+def _silence(stack: contextlib.ExitStack) -> list[Any]:
+    """Keep FFmpeg's messages of this thread from Python's logs: they hold addresses."""
+    logs = sys.modules.get("av.logging")
+    messages: list[Any] = stack.enter_context(logs.Capture()) if logs is not None else []
+    return messages
+
+
+def _open_address(
+    source: Source, stack: contextlib.ExitStack, stopping: Callable[[], bool]
+) -> str | BinaryIO:
+    address = source.address
+    if source.kind == "file":
+        try:
+            return stack.enter_context(open_regular(cast(str, address)))
+        except (OSError, ValueError) as error:
+            raise CameraError(f"it cannot be opened: {why(error)}") from None
+    if source.kind != "pipe":
+        return address
+    if address == "-":
+        return cast(BinaryIO, _Pipe(sys.stdin.fileno(), stopping))
+    if isinstance(address, str):
+        handle = os.open(address, os.O_RDONLY | os.O_NONBLOCK)
+        stack.callback(os.close, handle)
+        return cast(BinaryIO, _Pipe(handle, stopping))
+    return address
+
+
+class _Pipe:
+    """A pipe that is read without a lock of Python, and no longer when nobody wants pictures."""
+
+    def __init__(self, handle: int, stopping: Callable[[], bool]) -> None:
+        self._handle = handle
+        self._stopping = stopping
+
+    def read(self, size: int) -> bytes:
+        while not self._stopping():
+            if select.select([self._handle], [], [], _POLL)[0]:
+                with contextlib.suppress(BlockingIOError):
+                    return os.read(self._handle, size)
+        return b""
+
+
+def _decode(container: Any, live: bool, max_pixels: int) -> Iterator[Picture]:
+    stream = _choose_stream(container, max_pixels)
+    clock = _Clock(container, stream, live)
+    opened = time.monotonic()
+    fresh = not live
+    packets = container.demux(stream)
+    while True:
+        asked = time.monotonic()
+        packet = next(packets, None)
+        if packet is None:
+            return
+        now = time.monotonic()
+        fresh = fresh or now - asked > _WAITED or now - opened > _LONGEST_BURST
+        for frame in _decode_packet(packet):
+            if frame.width * frame.height > max_pixels:
+                raise CameraError(_too_large(frame, max_pixels))
+            position, taken = clock.read(frame)
+            yield Picture(_Conversion(frame), position, taken, stale=not fresh)
+
+
+def _choose_stream(container: Any, max_pixels: int) -> Any:
+    """Choose the first stream of moving pictures, and have it decoded by one thread."""
+    moving = [
+        stream
+        for stream in container.streams.video
+        if not int(getattr(stream, "disposition", 0)) & _ATTACHED_PICTURE
+    ]
+    if not moving or container.format.name in _NO_VIDEO:
+        raise CameraError("it has no video")
+    stream = moving[0]
+    context = stream.codec_context
+    if context is None:
+        raise CameraError("its video is coded in a way that cannot be decoded here")
+    if context.width * context.height > max_pixels:
+        raise CameraError(_too_large(context, max_pixels))
+    context.thread_count = 1
+    context.options = {"max_pixels": str(max_pixels)}
+    return stream
+
+
+def _decode_packet(packet: Any) -> list[Any]:
+    """Decode a packet; a damaged one has no pictures, and whether others come the time tells."""
+    try:
+        return list(packet.decode())
+    except (ValueError, OSError) as error:
+        if type(error).__name__ in _DAMAGED:
+            return []
+        raise
+
+
+def _too_large(picture: Any, max_pixels: int) -> str:
+    return (
+        f"its pictures of {picture.width} x {picture.height} have more than {max_pixels} pixels;"
+        " choose a stream of lower resolution"
+    )
+
+
+class _Conversion:
+    """Converts one decoded frame into an upright RGB array, when somebody wants it."""
+
+    __slots__ = ("_frame",)
+
+    def __init__(self, frame: Any) -> None:
+        self._frame = frame
+
+    def __call__(self) -> NDArray[np.uint8]:
+        rgb: NDArray[np.uint8] = self._frame.to_ndarray(format="rgb24")
+        turns = round(self._frame.rotation / 90) % 4
+        return np.ascontiguousarray(np.rot90(rgb, turns)) if turns else rgb
+
+
+class _Clock:
+    """What the time stamps of a stream say."""
+
+    def __init__(self, container: Any, stream: Any, live: bool) -> None:
+        self._container = container
+        self._live = live
+        rate = stream.average_rate
+        self._step = 1 / float(rate) if rate else 1 / _FPS
+        self._created = None if live else _creation_time(container.metadata)
+        self._origin = 0.0
+        self._last: float | None = None
+
+    def read(self, frame: Any) -> tuple[float | None, float | None]:
+        """Return a frame's position and when it was taken, as ``Picture`` has them."""
+        known = frame.pts is not None and frame.time_base
+        stamp = float(frame.pts * frame.time_base) if known else None
+        if self._live:
+            return None, self._sender_time(stamp)
+        position = self._position(stamp)
+        return position, None if self._created is None else self._created + position
+
+    def _position(self, stamp: float | None) -> float:
+        """Return seconds since the first frame, which never run back."""
+        last = self._last
+        after = 0.0 if last is None else last + self._step
+        if stamp is None:
+            position = after
+        elif last is None or not -_DISORDER <= stamp - self._origin - last <= _LONGEST_GAP:
+            self._origin = stamp - after
+            position = after
+        else:
+            position = max(last, stamp - self._origin)
+        self._last = position
+        return position
+
+    def _sender_time(self, stamp: float | None) -> float | None:
+        """Return when a camera says it took a frame, where its clock agrees with ours."""
+        start = getattr(self._container, "start_time_realtime", None)
+        if not start or stamp is None:
+            return None
+        taken = start / 1e6 + stamp
+        return taken if -_NEWEST <= time.time() - taken <= _OLDEST else None
+
+
+def _creation_time(metadata: dict[str, str]) -> float | None:
+    """Return when a file says it was taken, in seconds since 1970."""
+    text = metadata.get("com.apple.quicktime.creationdate") or metadata.get("creation_time")
+    try:
+        time_of_file = datetime.fromisoformat(text or "")
+    except ValueError:
+        return None
+    if time_of_file.year not in _YEARS:
+        return None
+    if time_of_file.tzinfo is None:
+        time_of_file = time_of_file.replace(tzinfo=UTC)
+    return time_of_file.timestamp()
+
+
+def _read_folder(source: Source, max_pixels: int) -> Iterator[Picture]:
+    """Yield the pictures of a folder in the natural order of their names, 25 a second."""
+    folder = Path(cast(str, source.address))
+    try:
+        paths = sorted(list_images(folder, recursive=False), key=_natural_key)
+    except FacekeepError as error:
+        raise CameraError("the folder cannot be read") from error
+    if not paths:
+        raise CameraError("the folder holds no pictures")
+    for number, path in enumerate(paths):
+        try:
+            image = load_image(path, max_pixels=max_pixels)
+        except FacekeepError as error:
+            _log.warning("left out a picture: %s", error)
+            continue
+        yield Picture(_Loaded(image), number / _FPS)
+
+
+class _Loaded:
+    __slots__ = ("_image",)
+
+    def __init__(self, image: NDArray[np.uint8]) -> None:
+        self._image = image
+
+    def __call__(self) -> NDArray[np.uint8]:
+        return self._image
+
+
+def _natural_key(path: Path) -> list[tuple[int, str]]:
+    """Sort img2 before img10."""
+    parts = re.split(r"([0-9]+)", path.name.casefold())
+    return [(int(part), part) if part.isdecimal() else (-1, part) for part in parts]
+
+
+def _explain(error: Exception) -> str:
+    """Say why a source cannot be read, in own words: FFmpeg's hold the address."""
+    for kind in type(error).__mro__:
+        if kind.__name__ in _REASONS:
+            return _REASONS[kind.__name__]
+    return f"it cannot be read ({type(error).__name__})"
+
+
+_DAMAGED = ("InvalidDataError", "ArgumentError", "UndefinedError", "UnknownError")
+_REASONS = {
+    "HTTPUnauthorizedError": "it wants a user and password, and those of the address are not right",
+    "HTTPForbiddenError": "this user may not see it; check the user and the password",
+    "HTTPNotFoundError": "the server has no stream at this path; check the address",
+    "HTTPClientError": "the server does not understand the request; check the address",
+    "HTTPServerError": "the server reports a fault of its own; look at the camera",
+    "ConnectionRefusedError": "nobody answers there; check that it is on, its host and its port",
+    "ConnectionError": "the connection broke; check the network and the camera",
+    "BrokenPipeError": "the connection broke; check the network and the camera",
+    "TimeoutError": "it does not answer; check that it is on, and the network",
+    "ExitError": "it does not answer; check that it is on, and the network",
+    "EOFError": "it ended before a picture came",
+    "InvalidDataError": "this is no video that can be read",
+    "FileNotFoundError": "there is no such device or file; check its name",
+    "PermissionError": "permission denied; check who may use it",
+    "BlockingIOError": "another program uses it; end that first",
+    "DemuxerNotFoundError": "PyAV does not know this kind of source on this system",
+    "ProtocolNotFoundError": "PyAV does not know this kind of address on this system",
+    "OSError": "it cannot be reached or read; check the address and the network",
+}
