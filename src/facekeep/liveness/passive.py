@@ -83,9 +83,9 @@ class LivenessNetwork(Closing):
         image = check_image(image)
         scales = self.entry.crop_scales
         cut = [cut_crops(image, face.bbox, scales, self._size) for face in faces]
+        most = min(self.entry.max_batch or _BATCH, _BATCH)
         parts = [
-            self.look_at(np.stack(cut[start : start + _BATCH]))
-            for start in range(0, len(cut), _BATCH)
+            self.look_at(np.stack(cut[start : start + most])) for start in range(0, len(cut), most)
         ]
         return np.concatenate(parts) if parts else np.empty((0, len(scales)), np.float32)
 

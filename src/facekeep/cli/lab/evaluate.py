@@ -10,6 +10,7 @@ import click
 
 from facekeep.cli.command import Run, command, group
 from facekeep.cli.lab.evaluate_detect import detect
+from facekeep.cli.lab.evaluate_liveness import EXAMPLES, liveness
 from facekeep.cli.lab.evaluate_protocol import (
     Experiment,
     aligned_option,
@@ -327,6 +328,14 @@ command(
         "facekeep evaluate detect photos/ --model yunet --model mine --hard --scenes scenes.tar",
     ],
 )(detect)
+
+
+command(
+    app,
+    "liveness",
+    uses=("detector", "refiner", "orienter", "threads", "runtime", "device", "precision"),
+    examples=EXAMPLES,
+)(liveness)
 
 
 def _require_own_model(models: Sequence[str]) -> None:

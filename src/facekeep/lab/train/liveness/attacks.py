@@ -39,16 +39,24 @@ class Frame(NamedTuple):
     bbox: NDArray[np.float32]
 
 
-def photograph(photo: Pixels, bbox: NDArray[np.floating], rng: np.random.Generator) -> Frame:
+def photograph(
+    photo: Pixels,
+    bbox: NDArray[np.floating],
+    rng: np.random.Generator,
+    *,
+    share: tuple[float, float] = (0.55, 1.6),
+) -> Frame:
     """Show the face of a photo as if it were before the camera: as it is, but for the camera.
 
     Args:
         photo: uint8 ``(H, W, 3)`` RGB, at least 2 x 2.
         bbox: The face's box in it.
         rng: Decides.
+        share: What the photo's longer side is of the picture's, from and to; where it is less than
+            the whole, the picture is filled with its mirror image.
     """
     face, box = _enlarge(photo, np.asarray(bbox, np.float64))
-    matrix = _place(face.shape, rng, share=(0.55, 1.6), tilt=0.03)
+    matrix = _place(face.shape, rng, share=share, tilt=0.03)
     return _take(_warp(face, matrix, "mirror"), _moved(box, matrix), rng)
 
 
