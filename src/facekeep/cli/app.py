@@ -28,6 +28,10 @@ COMMANDS: Final = {
     ),
     "search": ("search", "Find the photos of a folder that show a face, or an enrolled person."),
     "cluster": ("cluster", "Group the faces of a folder of photos by person."),
+    "liveness": (
+        "liveness",
+        "Ask a person before a camera to move, and say whether it is a living one.",
+    ),
     "people": ("people", "The people of a gallery."),
     "gallery": ("gallery", "The gallery's file: facts, checks, encryption, retention, audit."),
     "models": (

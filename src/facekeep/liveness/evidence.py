@@ -13,7 +13,15 @@ from numpy.typing import NDArray
 from facekeep.pipeline.filters import to_gray
 from facekeep.types import Face
 
-__all__ = ["POOR", "LivenessResult", "Verdict", "describe_evidence", "eye_distance", "weightiest"]
+__all__ = [
+    "POOR",
+    "LivenessResult",
+    "Verdict",
+    "combine_results",
+    "describe_evidence",
+    "eye_distance",
+    "weightiest",
+]
 
 Verdict = Literal["live", "not live", "cannot tell"]
 
@@ -51,6 +59,19 @@ class LivenessResult:
         """Return verdict, reasons and score, for JSON."""
         score = None if self.score is None else round(self.score, 4)
         return {"verdict": self.verdict, "reasons": list(self.reasons), "score": score}
+
+
+def combine_results(results: Sequence[LivenessResult]) -> LivenessResult:
+    """Put judgments of several kinds about one person together, at least one.
+
+    Who is denied by one is denied; who cannot be judged by one is not judged; what the others
+    confirm never counts against that.
+    """
+    verdicts: tuple[Verdict, ...] = ("not live", "cannot tell", "live")
+    verdict = min((each.verdict for each in results), key=verdicts.index)
+    reasons = [reason for each in results if each.verdict == verdict for reason in each.reasons]
+    scores = [each.score for each in results if each.score is not None]
+    return LivenessResult(verdict, tuple(dict.fromkeys(reasons)), min(scores, default=None))
 
 
 def eye_distance(face: Face) -> float:
