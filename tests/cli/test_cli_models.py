@@ -271,7 +271,7 @@ def test_a_damaged_entry_is_listed_as_such(cli, network, photo_folder):
 def test_the_list_is_in_the_order_of_the_pipeline_with_the_defaults_first(cli):
     models = cli("models", "list", "--json").json["models"]
     tasks = list(dict.fromkeys(model["task"] for model in models))
-    assert tasks == ["detect", "orient", "refine", "quality", "embed"]
+    assert tasks == ["detect", "orient", "refine", "quality", "embed", "liveness"]
     assert [each["task"] for each in models] == sorted(
         (each["task"] for each in models), key=tasks.index
     )

@@ -46,7 +46,7 @@ app = group()
 )
 @click.option(
     "--deadline",
-    type=click.FloatRange(0, 120, min_open=True),
+    type=click.FloatRange(0.5, 120),
     default=6.0,
     metavar="SECONDS",
     help="Time to answer each prompt.",
@@ -71,10 +71,14 @@ def liveness(
     from facekeep.liveness.active import PROMPTS, ActiveLiveness
     from facekeep.liveness.checking import SAME_PERSON_FMR, check_liveness
     from facekeep.liveness.passive import LivenessNetwork, PassiveLiveness
+    from facekeep.models import entry
+    from facekeep.models.terms import require_allowed
     from facekeep.video.camera import Camera
 
     options = make_runtime_options(run.settings, run.settings.threads)
     moves: Any = None if challenge is None else [each.strip() for each in challenge.split(",")]
+    for name in models:
+        require_allowed(entry(name), run.settings.terms)
     with ExitStack() as stack:
         engine = stack.enter_context(open_engine(run.settings))
         networks = [stack.enter_context(LivenessNetwork(name, options=options)) for name in models]

@@ -44,7 +44,7 @@ EXAMPLES = [
 )
 @click.option(
     "--bpcer",
-    type=click.FloatRange(0, 1, max_open=True),
+    type=click.FloatRange(0, 0.99),
     default=0.05,
     metavar="SHARE",
     help="Share of living faces that may be refused; it sets the threshold.",
