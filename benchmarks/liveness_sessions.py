@@ -12,6 +12,7 @@ all of it through the pipeline as it runs.
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from collections import Counter, defaultdict
 from pathlib import Path
@@ -52,6 +53,7 @@ def main() -> None:
                 found[kind][" ".join((result.verdict, *result.reasons))] += 1
                 if kind == "living" and result.live:
                     seconds.append(footage.count / RATE)
+            print(number + 1, {kind: dict(found[kind]) for kind in KINDS}, file=sys.stderr)
     for kind in KINDS:
         print(f"{kind}: {dict(found[kind].most_common())}")
     print(f"until live: median {np.median(seconds):.1f} s; {1000 * spent / frames:.0f} ms a frame")
