@@ -192,9 +192,11 @@ def verdict(name: str, made: Path, data: Path) -> str:
         return f"{about}; none is bundled under this name"
     if digest == known.files[0].sha256:
         return f"{about}; the same bytes as the bundled file"
-    if known.task == "quality":
-        fed = evidence(data, known)
-        ours, before = (1 / (1 + np.exp(-outputs(path, fed))) for path in (made, bundled))
+    if known.task in ("quality", "liveness"):
+        fed = evidence(data, known) if known.task == "quality" else pixels(data, known)
+        ours, before = (outputs(path, fed) for path in (made, bundled))
+        if known.task == "quality":
+            ours, before = (1 / (1 + np.exp(-each)) for each in (ours, before))
         off = np.abs(ours - before)
         return (
             f"{about}; not the bundled bytes: on {off.size} faces the answers, 0 to 1, differ by"

@@ -85,6 +85,10 @@ if TYPE_CHECKING:
     from facekeep.factory import open_engine
     from facekeep.gallery import Consent, Gallery, NewTemplate, Person, Space, load_key
     from facekeep.gallery.store import GalleryStore
+    from facekeep.liveness.active import ActiveLiveness
+    from facekeep.liveness.checking import check_liveness
+    from facekeep.liveness.evidence import LivenessResult
+    from facekeep.liveness.passive import LivenessNetwork, PassiveLiveness
     from facekeep.pipeline.align import align_batch, similarity_transform
     from facekeep.pipeline.decide import threshold
     from facekeep.pipeline.detect import Detector
@@ -197,6 +201,13 @@ _MODULES = {
         "load_key",
     ),
     "gallery.store": ("GalleryStore",),
+    "liveness.active": ("ActiveLiveness",),
+    "liveness.checking": ("check_liveness",),
+    "liveness.evidence": ("LivenessResult",),
+    "liveness.passive": (
+        "LivenessNetwork",
+        "PassiveLiveness",
+    ),
     "pipeline.align": (
         "align_batch",
         "similarity_transform",
@@ -258,6 +269,7 @@ _MODULES = {
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 
 __all__ = [
+    "ActiveLiveness",
     "Calibrated",
     "Camera",
     "CameraError",
@@ -303,6 +315,8 @@ __all__ = [
     "LiveOptions",
     "LivePage",
     "LiveSession",
+    "LivenessNetwork",
+    "LivenessResult",
     "ModelCorrupt",
     "ModelError",
     "ModelNotFound",
@@ -311,6 +325,7 @@ __all__ = [
     "NewTemplate",
     "NotAGallery",
     "Observation",
+    "PassiveLiveness",
     "Person",
     "PersonExists",
     "PersonNotFound",
@@ -342,6 +357,7 @@ __all__ = [
     "align_batch",
     "annotate",
     "assess",
+    "check_liveness",
     "cluster_folder",
     "contact_sheet",
     "default_event_log_path",

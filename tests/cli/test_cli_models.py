@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from litert_kit import means
+from liveness_kit import brightness_network
 
 pytestmark = pytest.mark.usefixtures("photo_folder")
 
@@ -271,9 +272,20 @@ def test_a_damaged_entry_is_listed_as_such(cli, network, photo_folder):
 def test_the_list_is_in_the_order_of_the_pipeline_with_the_defaults_first(cli):
     models = cli("models", "list", "--json").json["models"]
     tasks = list(dict.fromkeys(model["task"] for model in models))
-    assert tasks == ["detect", "orient", "refine", "quality", "embed"]
+    assert tasks == ["detect", "orient", "refine", "quality", "embed", "liveness"]
     assert [each["task"] for each in models] == sorted(
         (each["task"] for each in models), key=tasks.index
     )
     for task in ("detect", "orient", "refine", "embed"):
         assert next(each for each in models if each["task"] == task)["default"] is True
+
+
+@pytest.mark.slow
+def test_a_liveness_network_is_imported_with_its_crops(cli, tmp_path: Path):
+    source = brightness_network(tmp_path / "spoof.onnx")
+    words = ("models", "import", source, "--name", "spoof")
+    assert cli(*words, "--live-class", 1).status == 2
+    assert cli(*words, "--crop-scale", 1.8, "--arch", "onnx").status == 2
+    made = cli(*words, "--crop-scale", 1.8, "--json").json
+    assert (made["task"], made["input_size"], made["crop_scales"]) == ("liveness", 80, [1.8])
+    assert "spoof" in cli("models", "list").out

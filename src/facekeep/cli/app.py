@@ -30,6 +30,10 @@ COMMANDS: Final = {
     "cluster": ("cluster", "Group the faces of a folder of photos by person."),
     "live": ("live", "Watch cameras, and say who comes and leaves."),
     "events": ("events", "The event log: who came and left, and what waits to be delivered."),
+    "liveness": (
+        "liveness",
+        "Ask a person before a camera to move, and say whether it is a living one.",
+    ),
     "people": ("people", "The people of a gallery."),
     "gallery": ("gallery", "The gallery's file: facts, checks, encryption, retention, audit."),
     "models": (

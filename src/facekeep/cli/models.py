@@ -13,6 +13,7 @@ from facekeep.cli.completion import choices, model_names
 from facekeep.cli.hints import add_hint
 from facekeep.cli.options import PATH, argument, model_argument
 from facekeep.cli.output import BYTES, format_size, format_value
+from facekeep.errors import InputError
 
 if TYPE_CHECKING:
     from facekeep.models import ModelEntry
@@ -33,7 +34,7 @@ _TERMS = (
 )
 
 # The tasks in the order of the pipeline, which is that of the list.
-_TASKS = ("detect", "orient", "refine", "quality", "embed")
+_TASKS = ("detect", "orient", "refine", "quality", "embed", "liveness")
 
 _CALIBRATE = (
     "it cannot decide before it is calibrated on photos of many people, a folder each:"
@@ -272,9 +273,15 @@ def recommend(run: Run) -> None:
         "facekeep models import mine.tflite --arch tflite --name mine",
         "facekeep models import mine.ncnn.param --name mine",
         "facekeep models import mine.espdl --name mine",
+        "facekeep models import spoof.onnx --name spoof --crop-scale 2.7 --live-class 1",
     ],
 )
-@argument("file", type=PATH, metavar="FILE", help="The file of a network that embeds faces.")
+@argument(
+    "file",
+    type=PATH,
+    metavar="FILE",
+    help="The file of a network that embeds faces, or tells whether they live.",
+)
 @click.option("--name", required=True, metavar="NAME", help="Name of the new model.")
 @click.option(
     "--arch",
@@ -342,6 +349,21 @@ def recommend(run: Run) -> None:
     metavar="NAME",
     help="Name of the ONNX output that is the embedding, if there are several.",
 )
+@click.option(
+    "crop_scales",
+    "--crop-scale",
+    type=float,
+    multiple=True,
+    metavar="X",
+    help="For a liveness network (ONNX, or the .pth of a MiniFASNet): the size of its crop in boxes"
+    " of the face; give it once for each crop.",
+)
+@click.option(
+    "--live-class",
+    type=click.IntRange(0, 100),
+    metavar="N",
+    help="For a liveness network that scores classes: the class of living faces, from 0.",
+)
 def import_(
     run: Run,
     file: Path,
@@ -356,10 +378,34 @@ def import_(
     license_: str,
     trained_on: str,
     output: str | None,
+    crop_scales: tuple[float, ...],
+    live_class: int | None,
 ) -> None:
-    """Add an embedder of your own under a name, after running it once; the file is copied."""
-    from facekeep.models import import_model
+    """Add a network of your own under a name, after running it once; the file is copied."""
+    from facekeep.models import import_liveness_network, import_model
 
+    if crop_scales:
+        if (arch, gamma, input_size, output) != (None,) * 4:
+            raise InputError(
+                "a liveness network takes no --arch, --gamma, --input-size or --output"
+            )
+        made = import_liveness_network(
+            file,
+            name,
+            crop_scales=crop_scales,
+            live_class=live_class,
+            color=cast("Color", color),
+            mean=mean,
+            scale=scale,
+            weights_license=license_,
+            training_data=trained_on,
+        )
+        if run.json:
+            run.emit(_facts(made))
+        run.say(f"{name}: imported; measure it with: facekeep evaluate liveness DIR --model {name}")
+        return
+    if live_class is not None:
+        raise InputError("--live-class is for liveness networks, which need --crop-scale")
     made = import_model(
         file,
         name,

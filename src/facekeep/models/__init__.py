@@ -28,7 +28,12 @@ from facekeep.models.resolve import (
 if TYPE_CHECKING:
     from facekeep.models.choice import Choice, choose_embedders, measure_embedders
     from facekeep.models.cost import Cost, model_cost
-    from facekeep.models.importing import import_model, remove_model, set_thresholds
+    from facekeep.models.importing import (
+        import_liveness_network,
+        import_model,
+        remove_model,
+        set_thresholds,
+    )
     from facekeep.models.pulling import pull
 
 __all__ = [
@@ -45,6 +50,7 @@ __all__ = [
     "damaged_models",
     "default_model",
     "entry",
+    "import_liveness_network",
     "import_model",
     "is_default",
     "list_models",
@@ -65,6 +71,7 @@ _LATE = {
     "Cost": "cost",
     "model_cost": "cost",
     "choose_embedders": "choice",
+    "import_liveness_network": "importing",
     "import_model": "importing",
     "measure_embedders": "choice",
     "pull": "pulling",

@@ -16,6 +16,7 @@ from facekeep._internal.tables import convert_table
 from facekeep.errors import InputError, ModelError
 from facekeep.models.files import keep
 from facekeep.models.model_entry import (
+    CHECKPOINTS,
     EDGEFACE,
     EXPORT,
     FOREIGN,
@@ -93,10 +94,10 @@ def _check_whole(entry: ModelEntry, where: str) -> None:
         raise ModelError(f"{where}: only the architectures {', '.join(EDGEFACE)} have a gamma")
     conversion = entry.files[0].conversion
     kept = conversion.name if conversion is not None and conversion.kept else None
-    wanted = {**dict.fromkeys(EDGEFACE, EXPORT), **dict.fromkeys(FOREIGN, IMPORT)}
+    wanted = {**dict.fromkeys(CHECKPOINTS, EXPORT), **dict.fromkeys(FOREIGN, IMPORT)}
     if kept != (None if entry.offered else wanted.get(entry.architecture)):
         raise ModelError(
-            f"{where}: a pulled or imported EdgeFace is exported, a network in another format"
+            f"{where}: a pulled or imported checkpoint is exported, a network in another format"
             " converted, and no other model"
         )
     if not all(a[0] > b[0] and a[1] <= b[1] for a, b in pairwise(entry.thresholds)):
@@ -118,6 +119,13 @@ def _check_task(entry: ModelEntry, where: str) -> None:
         )
     if entry.task in ("refine", "orient") and entry.input_size is None:
         raise ModelError(f"{where}: a model to {entry.task} faces needs input_size")
+    live = entry.task == "liveness"
+    if live != bool(entry.crop_scales) or (live and entry.input_size is None):
+        raise ModelError(
+            f"{where}: a liveness network, and no other, needs crop_scales, and an input_size"
+        )
+    if not live and entry.live_class is not None:
+        raise ModelError(f"{where}: only a liveness network has a live_class")
     if entry.task == "detect" and (set(entry.mean), set(entry.scale)) != ({0}, {1}):
         raise ModelError(f"{where}: a detector is fed pixels as they are: mean 0 and scale 1")
 

@@ -24,6 +24,7 @@ from facekeep.models.model_entry import (
     EDGEFACE,
     FOREIGN,
     LARGEST_INPUT,
+    MINIFASNET,
     Color,
     FileEntry,
     ModelEntry,
@@ -137,6 +138,77 @@ def import_model(  # noqa: PLR0913 - what cannot be found out from the file, all
         for called, content in contents.items():
             keep(scratch / called, content)
         made = _complete(made, scratch, path_text(file), output)
+        write_entry(made, scratch)
+        _publish(scratch, folder)
+    return made
+
+
+def import_liveness_network(
+    file: str | Path,
+    name: str,
+    *,
+    crop_scales: Sequence[float],
+    live_class: int | None = None,
+    color: Color = "rgb",
+    mean: float | Sequence[float] = 127.5,
+    scale: float | Sequence[float] = 1 / 127.5,
+    weights_license: str = _NOT_STATED,
+    training_data: str = _NOT_STATED,
+) -> ModelEntry:
+    """Make a network of the user's own that tells living faces from pictures known by a name.
+
+    The file is copied, and run once in a process of its own.
+
+    Args:
+        file: An ONNX network from float32 N x 3 k x S x S, the k crops of a face one after the
+            other; or the PyTorch checkpoint of a MiniFASNet (``.pth``), of whose arguments only
+            the scale of its one crop counts.
+        name: What it will be called; see `import_model`.
+        crop_scales: How many times the size of a face's box each crop is.
+        live_class: Which of the classes that it scores is a living face, from 0; None where it
+            gives how likely each crop shows one, N x k.
+        color: The channel order it expects.
+        mean: What is subtracted from the pixel values 0 to 255: one number, or one a channel.
+        scale: What they are multiplied by afterward.
+        weights_license: The license of the weights.
+        training_data: What they were trained on, and on whose terms.
+
+    Raises:
+        InputError: The name is taken or malformed, or another argument makes no sense.
+        ModelNotFound: There is no such file.
+        ModelCorrupt: The file is not a network that can be run.
+        ModelError: It is no such network, or its folder cannot be written.
+        RuntimeUnavailable: PyTorch is needed and not installed.
+        StorageFull: There is no room for it.
+    """
+    folder, shown = free_folder(name), printable(path_text(file))
+    published = Path(path_text(file)).suffix.lower() in (".pt", ".pth")
+    ending = ".pth" if published else ".onnx"
+    if published and len(crop_scales) != 1:
+        raise InputError("a checkpoint of a MiniFASNet takes one crop: give one scale")
+    content = read_model(file)
+    made = ModelEntry(
+        name=name,
+        task="liveness",
+        architecture=MINIFASNET if published else "onnx",
+        files=(_describe_file(name + ending, content),),
+        weights_license=weights_license,
+        training_data=training_data,
+        color="bgr" if published else color,
+        mean=_triple("mean", 0 if published else mean),
+        scale=_triple("scale", 1 if published else scale),
+        crop_scales=tuple(float(each) for each in crop_scales),
+        live_class=None if published else live_class,
+        folder=folder,
+    )
+    with _scratch(folder) as scratch:
+        path = scratch / made.files[0].name
+        keep(path, content)
+        if published:
+            made = find_converter(name).export_checkpoint(made, path, scratch / f"{name}.onnx")
+        probe = "facekeep.models.liveness_form:probe_liveness_network"
+        form = call(shown, probe, str(scratch / f"{name}.onnx"), len(crop_scales), made.live_class)
+        made = structs.replace(made, **form)
         write_entry(made, scratch)
         _publish(scratch, folder)
     return made

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final, Literal
 
 from msgspec import Meta, Struct, structs
 
-Task = Literal["detect", "refine", "orient", "quality", "embed"]
+Task = Literal["detect", "refine", "orient", "quality", "embed", "liveness"]
 """What a model does; each task has a default model."""
 
 Color = Literal["rgb", "bgr"]
@@ -18,7 +18,13 @@ Runtime = Literal["onnxruntime", "litert", "ncnn"]
 Terms = Literal["free", "research", "disputed", "own"]
 
 EDGEFACE = ("edgeface-base", "edgeface-s", "edgeface-xs", "edgeface-xxs")
-"""Architectures whose published file is a PyTorch checkpoint, exported to ONNX on this machine."""
+"""Architectures of embedders, which state dicts of PyTorch hold."""
+
+MINIFASNET = "minifasnet"
+"""The architecture of the published pair of liveness networks, PyTorch checkpoints too."""
+
+CHECKPOINTS = (*EDGEFACE, MINIFASNET)
+"""Architectures whose published files are PyTorch checkpoints, exported to ONNX on this machine."""
 
 FOREIGN = ("espdl", "openvino", "openvino-narrow")
 """Architectures whose published files are of another format, converted to ONNX on this machine."""
@@ -53,6 +59,7 @@ _Sha256 = Annotated[
 ]
 _Positive = Annotated[int, Meta(ge=1)]
 _Side = Annotated[int, Meta(ge=1, le=LARGEST_INPUT)]
+_CropScale = Annotated[float, Meta(ge=1, le=10)]
 _Rate = Annotated[float, Meta(gt=0, lt=1)]
 _Cosine = Annotated[float, Meta(ge=-1, le=1)]
 _Number = Annotated[float, Meta(ge=-_MOST, le=_MOST, title="a number")]  # neither NaN nor infinite
@@ -214,8 +221,9 @@ class ModelEntry(_Table, frozen=True, kw_only=True):
     Attributes:
         name: The name it is asked for by.
         task: ``detect``; ``refine``, which places the landmarks of a found face better;
-            ``orient``, which measures how far a face is turned; ``embed``; or ``quality``,
-            which tells from an embedding how much of who it is a face shows.
+            ``orient``, which measures how far a face is turned; ``embed``; ``quality``,
+            which tells from an embedding how much of who it is a face shows; or ``liveness``,
+            which tells living faces from pictures of faces.
         architecture: The family of networks, which decides how its files are read.
         summary: One line for lists.
         files: Its files; the first is the network.
@@ -231,6 +239,10 @@ class ModelEntry(_Table, frozen=True, kw_only=True):
         gamma: The share of the full rank that an EdgeFace's linear layers keep; None where they are
             full.
         runtime: What its network is made for: ``onnxruntime``, ``litert`` or ``ncnn``.
+        crop_scales: Of a liveness network: how many times the size of a face's box each of its
+            crops is.
+        live_class: Of a liveness network that gives scores of classes: which one is a living face,
+            from 0; None where it gives how likely each crop shows a living face.
         max_batch: How many images one run is given at most; None where any number will do.
         batch: How many images each run of its network takes, where it takes no other number.
         width: The length of an embedding; None where it does not embed.
@@ -261,6 +273,8 @@ class ModelEntry(_Table, frozen=True, kw_only=True):
     input_size: _Side | None = None
     gamma: Annotated[float, Meta(gt=0, le=1)] | None = None
     runtime: Runtime = "onnxruntime"
+    crop_scales: tuple[_CropScale, ...] = ()
+    live_class: Annotated[int, Meta(ge=0, le=100)] | None = None
     max_batch: _Positive | None = None
     batch: Annotated[int, Meta(ge=1, le=256)] | None = None
     width: Annotated[int, Meta(ge=1, le=65536)] | None = None
@@ -279,7 +293,9 @@ class ModelEntry(_Table, frozen=True, kw_only=True):
     @property
     def verb(self) -> str:
         """What it does to faces, in a word, for messages."""
-        return "rate" if self.task == "quality" else self.task
+        return {"quality": "rate", "liveness": "tell living from pictured"}.get(
+            self.task, self.task
+        )
 
     @property
     def lfw(self) -> float | None:

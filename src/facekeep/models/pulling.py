@@ -25,7 +25,7 @@ from facekeep.models.entry_file import write_entry
 from facekeep.models.files import cannot_write, keep, read_model
 from facekeep.models.foreign_network import convert_network, record_conversion
 from facekeep.models.model_entry import (
-    EDGEFACE,
+    CHECKPOINTS,
     FOREIGN,
     ArchiveSource,
     FileEntry,
@@ -80,7 +80,7 @@ def pull(
     """
     if verify(entry).state == "ok":
         return locate(entry)
-    if entry.architecture in EDGEFACE:
+    if entry.architecture in CHECKPOINTS:
         find_converter(entry.name)
     elif entry.architecture in FOREIGN:
         imported("onnx", "onnx", "import")
@@ -93,11 +93,24 @@ def pull(
             if not _is_right(entry, file):
                 copy = source
                 if source is not None and number:  # further files lie beside the first
-                    copy = Path(source).with_suffix(Path(file.name).suffix)
+                    copy = _beside(Path(source), entry, file)
                 _bring(entry, file, copy, progress)
-        if entry.offered or entry.architecture in (*EDGEFACE, *FOREIGN):
+        if entry.offered or entry.architecture in (*CHECKPOINTS, *FOREIGN):
             entry = _owned(entry)
     return locate(entry)
+
+
+def _beside(source: Path, entry: ModelEntry, file: FileEntry) -> Path:
+    """Return where a further file of a model lies beside a copy of the first.
+
+    It is called as in the catalog; or as the copy, where the two differ in their ending alone.
+    """
+    first, other = Path(entry.files[0].name), Path(file.name)
+    return (
+        source.with_suffix(other.suffix)
+        if first.stem == other.stem
+        else source.with_name(other.name)
+    )
 
 
 def _bring(
@@ -126,7 +139,7 @@ def _owned(entry: ModelEntry) -> ModelEntry:
     """Record a model in an entry of the user's own; make the ONNX first, if need be."""
     folder = entry.folder or models_dir() / entry.name
     own = structs.replace(entry, folder=folder)
-    if entry.architecture in EDGEFACE:
+    if entry.architecture in CHECKPOINTS:
         own = find_converter(own.name).export_checkpoint(
             own, file_path(own, own.files[0]), export_path(own)
         )

@@ -11,6 +11,7 @@ import click
 from facekeep.cli.command import Run, command, group
 from facekeep.cli.lab.evaluate_detect import detect
 from facekeep.cli.lab.evaluate_live import live
+from facekeep.cli.lab.evaluate_liveness import EXAMPLES, liveness
 from facekeep.cli.lab.evaluate_protocol import (
     Experiment,
     aligned_option,
@@ -338,6 +339,14 @@ command(
         "facekeep evaluate live door.mp4 door.csv --boxes door.boxes.csv",
     ],
 )(live)
+
+
+command(
+    app,
+    "liveness",
+    uses=("detector", "refiner", "orienter", "threads", "runtime", "device", "precision"),
+    examples=EXAMPLES,
+)(liveness)
 
 
 def _require_own_model(models: Sequence[str]) -> None:

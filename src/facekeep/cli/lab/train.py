@@ -182,7 +182,13 @@ def _percent(share: float | None) -> str:
     return "" if share is None else f"{100 * share:.2f} %"
 
 
-for _each in (train_small.detector, train_small.refiner, train_small.quality, train_small.orienter):
+for _each in (
+    train_small.detector,
+    train_small.refiner,
+    train_small.quality,
+    train_small.orienter,
+    train_small.liveness,
+):
     command(app, _each.__name__, uses=("threads",), examples=train_small.EXAMPLES[_each.__name__])(
         _each
     )

@@ -1,4 +1,4 @@
-"""``facekeep train detector``, ``refiner``, ``quality`` and ``orienter``: the small networks."""
+"""``facekeep train detector``, ``refiner`` and so on: the small networks."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from facekeep.cli.command import INTERRUPTED, ExitStatus, Run
 from facekeep.cli.options import PATH, Decorator
 from facekeep.errors import InputError, StorageFull
 from facekeep.lab.train.detector.recipe import DetectorRecipe
+from facekeep.lab.train.liveness.recipe import LivenessRecipe
 from facekeep.lab.train.orienter.recipe import OrienterRecipe
 from facekeep.lab.train.quality.recipe import QualityRecipe
 from facekeep.lab.train.refiner.recipe import LIFT, RefinerRecipe
@@ -29,6 +30,7 @@ __all__ = [
     "EXAMPLES",
     "advise_resuming",
     "detector",
+    "liveness",
     "orienter",
     "quality",
     "refiner",
@@ -57,6 +59,11 @@ EXAMPLES = {
         "facekeep train orienter --data portraits.tar --out run",
         "facekeep train orienter --data photos/ --out run --steps 20000 --name ours",
         "facekeep train orienter --out run --resume",
+    ),
+    "liveness": (
+        "facekeep train liveness --data portraits.tar --out run",
+        "facekeep train liveness --data photos/ --out run --teacher mine --name ours",
+        "facekeep train liveness --out run --resume",
     ),
 }
 
@@ -265,6 +272,41 @@ def _describe_orienter(summary: dict[str, Any]) -> str:
     return (
         f"saw {summary['crops_seen']:,} crops; of damaged crops of people kept out {wrong:.2f} %"
         f" are wrong by more than 45 degrees, half of them by less than {angle:.1f}"
+    )
+
+
+_LIVENESS_OPTIONS = {
+    "data": ("--data", "PHOTOS", "Photos of faces, one for each person; tar or folder."),
+    "teacher": ("--teacher", "NAME", "Liveness network to learn from, which chooses the photos."),
+    "attacks": ("--attacks", "N", "Attacks to make from each photo."),
+    "trust": ("--trust", "SHARE", "Weight of the teacher's answers beside what is known."),
+    "holdout": ("--holdout", "N", "Photos kept out to measure with."),
+}
+
+
+@out_option
+@_recipe_options(LivenessRecipe, "Crops", _LIVENESS_OPTIONS)
+@name_option
+@resume_option
+def liveness(run: Run, *, out: Path, name: str | None, resume: bool, **given: object) -> int:
+    """Train a network that tells living faces from pictures of faces, on attacks made by a script.
+
+    Photos that the teacher takes for living faces are shown as prints, on screens and as masks.
+    Two species of attack are kept out to measure with. The results are in RUN:
+    liveness.onnx, liveness.pt, curves.png, summary.json, log.csv, recipe.json, and checkpoints.
+    Ctrl-C finishes the step and saves a checkpoint; --resume goes on. It runs on the CPU.
+    """
+    return _train(
+        run, LivenessRecipe, given, out, resume=resume, name=name, describe=_describe_liveness
+    )
+
+
+def _describe_liveness(summary: dict[str, Any]) -> str:
+    known, unknown = (100 * summary[key] for key in ("holdout_auc", "holdout_auc_kept_out"))
+    return (
+        f"saw {summary['crops_seen']:,} crops; a living face of people kept out scores above an"
+        f" attack in {known:.1f} % of pairs, and above one of the worst species kept out in"
+        f" {unknown:.1f} %"
     )
 
 

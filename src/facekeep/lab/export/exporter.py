@@ -21,7 +21,7 @@ from facekeep.lab.export.ncnn import write_ncnn
 from facekeep.models import ModelEntry, entry, open_model, weights
 from facekeep.models.entry_file import format_entry, parse_entry
 from facekeep.models.files import cannot_write, keep
-from facekeep.models.model_entry import EDGEFACE
+from facekeep.models.model_entry import CHECKPOINTS
 from facekeep.runtime import RuntimeOptions, Session, open_session
 from facekeep.runtime.openvino import import_openvino, read_openvino
 from facekeep.runtime.session import failing_as, imported
@@ -239,7 +239,7 @@ def _convert_safely(model: ModelEntry, target: str, draft: Path) -> float | None
     Returns:
         The largest difference; None where the result cannot be run here.
     """
-    if model.folder is None or model.architecture in EDGEFACE:
+    if model.folder is None or model.architecture in CHECKPOINTS:
         return _convert(model, target, draft)
     found: float | None = call(
         f"model {model.name!r}",

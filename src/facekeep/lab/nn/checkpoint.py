@@ -116,6 +116,10 @@ _NAMES = {
 _MARK, _SLICE = pickletools.markobject, pickletools.stackslice
 _LARGEST_PICKLE = 1 << 20
 _LARGEST_TUPLE = 100  # entries, those of tuples in it too
+_OLD = (
+    b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # a pickle of the number that old files begin with
+)
+_OLD_PICKLES = 5  # that number, the version, facts about the machine, the tensors, their storages
 
 
 class UnreadableError(Exception):
@@ -123,7 +127,7 @@ class UnreadableError(Exception):
 
 
 def load_tensors(stream: BinaryIO) -> dict[str, Any]:
-    """Return what a checkpoint of PyTorch 1.6 or later holds by name.
+    """Return what a checkpoint holds by name; those older than PyTorch 1.6 hold plain tensors only.
 
     Tensors, also those in tuples, are float32 on the CPU; quantized ones are dequantized. What is
     no tensor becomes None.
@@ -135,7 +139,8 @@ def load_tensors(stream: BinaryIO) -> dict[str, Any]:
         size = stream.seek(0, 2)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of PyTorch's plans with quantized tensors
-            content = torch.load(_checked_copy(stream, size), "cpu", weights_only=True)
+            copy = _checked_old(stream) if _is_old(stream) else _checked_copy(stream, size)
+            content = torch.load(copy, "cpu", weights_only=True)
     except UnreadableError:
         raise
     except Exception as error:  # a damaged file can make PyTorch raise nearly anything
@@ -169,6 +174,29 @@ def _checked_copy(stream: BinaryIO, size: int) -> BinaryIO:
                 _check_pickle(archive.read(info))
             if name in ("data.pkl", "byteorder") or name.startswith("data/"):
                 target.writestr(f"archive/{name}", archive.read(info))
+    copy.seek(0)
+    return copy
+
+
+def _is_old(stream: BinaryIO) -> bool:
+    """Whether PyTorch wrote it before 1.6: pickles one after the other, and the numbers behind."""
+    stream.seek(0)
+    start = stream.read(len(_OLD))
+    stream.seek(0)
+    return start == _OLD
+
+
+def _checked_old(stream: BinaryIO) -> BinaryIO:
+    """Check the pickles of an old checkpoint, of which the fourth lists the tensors."""
+    content = stream.read()
+    copy = io.BytesIO(content)
+    for number in range(_OLD_PICKLES):
+        start = copy.tell()
+        claims = [argument for _, argument, _ in pickletools.genops(copy)]
+        _check_pickle(content[start : copy.tell()])
+        sizes = [each for each in claims if isinstance(each, int)] if number else []
+        if max(sizes, default=0) > len(content):
+            raise UnreadableError("a tensor claims more numbers than there are")
     copy.seek(0)
     return copy
 
