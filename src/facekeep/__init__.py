@@ -80,7 +80,7 @@ if TYPE_CHECKING:
     from facekeep.events.event_log import EventLog, default_event_log_path, erase_person_events
     from facekeep.events.mqtt import MqttSink
     from facekeep.events.sinks import CommandSink, CsvSink, Sink
-    from facekeep.events.visits import Sighting, Visits, expected_false_names
+    from facekeep.events.visits import TrackSighting, Visits, expected_false_names
     from facekeep.events.webhook import WebhookSink
     from facekeep.factory import open_engine
     from facekeep.gallery import Consent, Gallery, NewTemplate, Person, Space, load_key
@@ -186,7 +186,7 @@ _MODULES = {
         "Sink",
     ),
     "events.visits": (
-        "Sighting",
+        "TrackSighting",
         "Visits",
         "expected_false_names",
     ),
@@ -339,7 +339,6 @@ __all__ = [
     "RuntimeUnavailable",
     "Settings",
     "Shot",
-    "Sighting",
     "Sink",
     "SinkError",
     "SinkRefused",
@@ -349,6 +348,7 @@ __all__ = [
     "TemplateTampered",
     "Threshold",
     "Track",
+    "TrackSighting",
     "Tracker",
     "Verification",
     "Visits",

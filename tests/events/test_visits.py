@@ -9,12 +9,12 @@ import pytest
 
 from facekeep.errors import InputError
 from facekeep.events.event import Event
-from facekeep.events.visits import Sighting, Visits, expected_false_names
+from facekeep.events.visits import TrackSighting, Visits, expected_false_names
 
 START = datetime(2026, 1, 31, 12, tzinfo=UTC)
-ADA = Sighting(1, "Ada", "id-ada", decided=True, similarity=0.7, threshold=0.4, fmr=1e-4)
-UNKNOWN = Sighting(1, decided=True, similarity=0.2, threshold=0.4, fmr=1e-4)
-UNSETTLED = Sighting(1)
+ADA = TrackSighting(1, "Ada", "id-ada", decided=True, similarity=0.7, threshold=0.4, fmr=1e-4)
+UNKNOWN = TrackSighting(1, decided=True, similarity=0.2, threshold=0.4, fmr=1e-4)
+UNSETTLED = TrackSighting(1)
 
 
 class Film:
@@ -25,7 +25,7 @@ class Film:
         self.events: list[Event] = []
         self.told: list[tuple[float, str, str | None]] = []
 
-    def show(self, first: float, last: float, *sightings: Sighting, step: float = 0.5) -> Film:
+    def show(self, first: float, last: float, *sightings: TrackSighting, step: float = 0.5) -> Film:
         position = first
         while position <= last + 1e-9:
             self._take(self.visits.update(sightings, position, at(position), "source"), position)
@@ -129,7 +129,7 @@ def test_who_is_named_before_the_unknown_visit_began_gives_no_unknown_event() ->
 
 
 @pytest.mark.parametrize("other", [UNKNOWN, replace(ADA, name="Bob", person_id="id-bob")])
-def test_a_track_keeps_its_name(other: Sighting) -> None:
+def test_a_track_keeps_its_name(other: TrackSighting) -> None:
     film = Film().show(0, 2, ADA).show(2.5, 9, other).end()
     assert film.told == [(1, "arrived", "Ada"), (-1, "left", "Ada")]
     assert film.events[-1].duration == 9
@@ -142,7 +142,7 @@ def test_without_unknown_only_people_give_events() -> None:
 
 
 def test_an_unusable_face_is_told_as_such() -> None:
-    film = Film().show(0, 2, Sighting(1, decided=True, usable=False)).end()
+    film = Film().show(0, 2, TrackSighting(1, decided=True, usable=False)).end()
     assert [(each.event, each.usable, each.name) for each in film.events] == [
         ("arrived", False, None),
         ("left", False, None),
@@ -221,6 +221,6 @@ def test_expected_false_names() -> None:
 
 def test_a_visit_lasts_as_long_as_it_is_certain_who_is_there() -> None:
     """A track that may be somebody else by now does not make the visit longer."""
-    film = Film().show(0, 5, ADA).show(5.5, 7, Sighting(ADA.track)).show(7.5, 12)
+    film = Film().show(0, 5, ADA).show(5.5, 7, TrackSighting(ADA.track)).show(7.5, 12)
     (left,) = [each for each in film.events if each.event == "left"]
     assert left.duration == pytest.approx(5)

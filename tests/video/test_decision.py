@@ -9,7 +9,7 @@ import pytest
 from live_kit import square_engine
 
 from facekeep import Candidate, Decision, Face, Quality, Threshold
-from facekeep.video.decision import Evidence, share_names
+from facekeep.video.decision import TrackEvidence, share_names
 
 LIMIT = Threshold(0.5, 1e-4, 1_000_000)
 GOOD = Quality(80, 30, 0.3, 0.5, 0.2, 0, 0, 0, 0.9, 0, 0, 0, 0, 1, 0.5)
@@ -28,21 +28,21 @@ def decision(name: str | None, similarity: float = 0.8, *, other: str = "Zoe") -
     return Decision(who if name else None, (who,), LIMIT, 10)
 
 
-def gathered(count: int, overall: float = 0.5) -> Evidence:
-    evidence = Evidence(0.0)
+def gathered(count: int, overall: float = 0.5) -> TrackEvidence:
+    evidence = TrackEvidence(0.0)
     for number in range(count):
         evidence.add(face(overall), number * 0.1)
     return evidence
 
 
-def decided(evidence: Evidence, position: float, name: str | None) -> Decision | None:
+def decided(evidence: TrackEvidence, position: float, name: str | None) -> Decision | None:
     evidence.rows_to_compare(position)
     evidence.decide(decision(name))
     return evidence.decision
 
 
 def test_the_best_by_quality_are_kept_whatever_they_resemble() -> None:
-    evidence = Evidence(0.0)
+    evidence = TrackEvidence(0.0)
     for number, overall in enumerate([0.2, 0.5, 0.3, 0.6, 0.1, 0.4]):
         evidence.add(face(overall, number), number * 0.1)
     assert [each.quality.overall for each in evidence.faces if each.quality] == [
@@ -55,7 +55,7 @@ def test_the_best_by_quality_are_kept_whatever_they_resemble() -> None:
 
 
 def test_faces_of_one_moment_count_once_unless_one_is_clearly_better() -> None:
-    evidence = Evidence(0.0)
+    evidence = TrackEvidence(0.0)
     evidence.add(face(0.5), 0.0)
     assert not evidence.wants_embedding(face(0.5), 0.04, doubtful=False)
     assert evidence.wants_embedding(face(0.7), 0.04, doubtful=False)
@@ -65,7 +65,7 @@ def test_faces_of_one_moment_count_once_unless_one_is_clearly_better() -> None:
 
 
 def test_unusable_faces_are_not_embedded() -> None:
-    evidence = Evidence(0.0)
+    evidence = TrackEvidence(0.0)
     assert not evidence.wants_embedding(face(reasons=("too_dark",)), 0.0, doubtful=True)
     assert evidence.reasons == ("too_dark",)
 
@@ -74,8 +74,8 @@ def test_three_faces_are_decided_at_once_and_fewer_after_a_second() -> None:
     assert not gathered(2).due(0.2)
     assert gathered(3).due(0.2)
     assert gathered(1).due(1.0)
-    assert not Evidence(0.0).due(1.9)
-    assert Evidence(0.0).due(2.0)
+    assert not TrackEvidence(0.0).due(1.9)
+    assert TrackEvidence(0.0).due(2.0)
 
 
 def test_a_named_track_is_not_decided_again_by_more_evidence() -> None:
@@ -164,7 +164,7 @@ def test_two_mistakes_in_a_row_end_a_track_and_one_does_not() -> None:
 
 
 def test_similarity_is_that_of_the_pools() -> None:
-    evidence = Evidence(0.0)
+    evidence = TrackEvidence(0.0)
     evidence.add(face(vector=0), 0.0)
     evidence.add(face(vector=1), 0.1)
     assert evidence.similarity([face(vector=0)]) == pytest.approx(0.5**0.5)

@@ -109,7 +109,7 @@ def live(
     plan = _Plan(run, sources, given, once=once, realtime=realtime, deadline=deadline)
     with catch_live_signals() as asked:
         while True:
-            watch = _Watch(plan, asked)
+            watch = _LiveRun(plan, asked)
             try:
                 watch.work()
             except KeyboardInterrupt:
@@ -156,7 +156,7 @@ class _Plan:
         return replace(self, run=run)
 
 
-class _Watch:
+class _LiveRun:
     """One session, from opening everything until it ends or is to begin anew.
 
     Attributes:

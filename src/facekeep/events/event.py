@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from facekeep.types import round_number
 
-__all__ = ["Event", "EventKind", "format_time"]
+__all__ = ["Event", "EventKind", "format_utc"]
 
 EventKind = Literal["arrived", "left", "camera"]
 
@@ -62,7 +62,7 @@ class Event:
             "event": self.event,
             "id": self.id,
             "sequence": self.sequence,
-            "time": format_time(self.time),
+            "time": format_utc(self.time),
             "camera": self.camera,
             "track": self.track,
             "name": self.name,
@@ -76,7 +76,7 @@ class Event:
         }
 
 
-def format_time(time: datetime) -> str:
+def format_utc(time: datetime) -> str:
     """Write a time in UTC with milliseconds, such as ``2026-01-31T12:00:00.000Z``."""
     return time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 

@@ -12,7 +12,7 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Literal
 
 from facekeep.errors import DependencyError, InputError, SinkError
-from facekeep.events.event import Event, format_time
+from facekeep.events.event import Event, format_utc
 from facekeep.events.sinks import Sink, encode_event, load_secret, require_timeout, split_url
 from facekeep.events.webhook import explain_network_error, make_tls
 
@@ -102,7 +102,7 @@ class MqttSink(Sink):
         self._peers = frozenset(peers)
         self._timeout = require_timeout(timeout)
         self.name = name or f"mqtt:{parts.scheme}://{self._host}:{self._port}/{prefix}"
-        self._session: _Session | None = None
+        self._session: _Connection | None = None
         self._lock = threading.Lock()
         self._closed = False
         self._described: dict[str, None] = {}
@@ -120,7 +120,7 @@ class MqttSink(Sink):
         if self._session is not None and self._session.alive:
             return
         self._drop()
-        session = _Session(self._make_client(), self._timeout)
+        session = _Connection(self._make_client(), self._timeout)
         with self._lock:
             if self._closed:
                 raise SinkError(f"{self.name} was closed")
@@ -232,7 +232,7 @@ class MqttSink(Sink):
             }
             match = {
                 "id": event.id,
-                "timestamp": format_time(event.time),
+                "timestamp": format_utc(event.time),
                 "camera": event.camera,
                 "match" if event.name is not None else "unknown": face,
             }
@@ -240,7 +240,7 @@ class MqttSink(Sink):
             messages.append((f"double-take/matches/{part}", json.dumps(match), False))
         return messages
 
-    def _describe_all(self, session: _Session, cameras: Collection[str]) -> None:
+    def _describe_all(self, session: _Connection, cameras: Collection[str]) -> None:
         """Make cameras known; at each connection, as a broker may have forgotten them."""
         for camera in cameras:
             if self._home_assistant is not None:
@@ -283,7 +283,7 @@ class _BrokerError(Exception):
     """What went wrong with a broker, in a few words."""
 
 
-class _Session:
+class _Connection:
     """One connection of one client, with one message under way."""
 
     def __init__(self, client: Client, timeout: float) -> None:

@@ -12,7 +12,7 @@ from facekeep._internal.arguments import require_count
 from facekeep.errors import InputError
 from facekeep.events.event import Event
 
-__all__ = ["Presence", "Sighting", "Visits", "expected_false_names"]
+__all__ = ["Presence", "TrackSighting", "Visits", "expected_false_names"]
 
 _Clock = Literal["source", "system"]
 _Key = tuple[str, str | int]
@@ -22,7 +22,7 @@ _RESTART = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Sighting:
+class TrackSighting:
     """A track in one frame, with what is known about it so far.
 
     Attributes:
@@ -80,7 +80,7 @@ class _Track:
 class _Visit:
     """Somebody who is there, with or without the event that says so."""
 
-    latest: Sighting
+    latest: TrackSighting
     first: float
     last: float
     last_time: datetime
@@ -140,7 +140,7 @@ class Visits:
         self._quiet_until: dict[_Key, float] = {}
 
     def update(
-        self, sightings: Sequence[Sighting], position: float, time: datetime, clock: _Clock
+        self, sightings: Sequence[TrackSighting], position: float, time: datetime, clock: _Clock
     ) -> list[Event]:
         """Take what one frame shows; call it for each frame, those without faces too.
 
@@ -157,7 +157,7 @@ class Visits:
         events = self.end() if position < self._position - _RESTART else []
         position = self._position = max(position, self._position)
         events += self._end_absent(position)
-        seen: dict[_Key, Sighting] = {}
+        seen: dict[_Key, TrackSighting] = {}
         for sighting in sightings:
             events += self._see(sighting, position, time, clock, seen)
         for key, sighting in seen.items():
@@ -227,11 +227,11 @@ class Visits:
 
     def _see(
         self,
-        sighting: Sighting,
+        sighting: TrackSighting,
         position: float,
         time: datetime,
         clock: _Clock,
-        seen: dict[_Key, Sighting],
+        seen: dict[_Key, TrackSighting],
     ) -> list[Event]:
         """Put a track of the frame to its visit; return ``left`` of who it turns out not to be."""
         track = self._tracks.setdefault(sighting.track, _Track(position, position))
@@ -321,13 +321,13 @@ def expected_false_names(fmr: float, people: int, visits: float) -> float:
     return visits * -math.expm1(people * math.log1p(-fmr))
 
 
-def _key_of(sighting: Sighting) -> _Key:
+def _key_of(sighting: TrackSighting) -> _Key:
     if sighting.name is None:
         return "track", sighting.track
     return "person", sighting.person_id or sighting.name
 
 
-def _crop(sighting: Sighting) -> bytes | None:
+def _crop(sighting: TrackSighting) -> bytes | None:
     return None if sighting.crop is None else sighting.crop()
 
 

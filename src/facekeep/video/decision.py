@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from facekeep.pipeline.decide import once_each
 from facekeep.types import Decision, Face
 
-__all__ = ["Evidence", "share_names"]
+__all__ = ["TrackEvidence", "share_names"]
 
 Row = NDArray[np.float32]
 
@@ -47,7 +47,7 @@ _MISTAKES = 2
 
 
 @dataclass(slots=True, eq=False)
-class Evidence:
+class TrackEvidence:
     """The best faces of a track, and the decision on them.
 
     Attributes:
@@ -193,7 +193,7 @@ class Evidence:
         self.decision = decision
 
 
-def share_names(tracks: Sequence[Evidence]) -> None:
+def share_names(tracks: Sequence[TrackEvidence]) -> None:
     """Let nobody be two tracks of one camera at one moment: only the most similar keeps the name.
 
     Args:

@@ -17,7 +17,7 @@ from facekeep._internal.closing import Closing
 from facekeep.engine import FaceEngine
 from facekeep.errors import CameraError, InputError, PersonNotFound
 from facekeep.events.event import Event
-from facekeep.events.visits import Presence, Sighting, Visits
+from facekeep.events.visits import Presence, TrackSighting, Visits
 from facekeep.pipeline.image import encode_jpeg
 from facekeep.types import Observation
 from facekeep.video.recognizer import TrackRecognizer
@@ -117,7 +117,7 @@ class CameraStatus(NamedTuple):
 
 
 @dataclass(slots=True, eq=False)
-class _Watch:
+class _WatchedCamera:
     """One camera, with its tracks, its visits, and when it is looked at next."""
 
     camera: Camera
@@ -217,16 +217,16 @@ class _Watch:
         moment, clock = self.frame.time, self.frame.clock
         return [Event("camera", self.camera.name, moment, state=state, clock=clock)]
 
-    def _sighting(self, track: Track, position: float) -> Sighting:
+    def _sighting(self, track: Track, position: float) -> TrackSighting:
         evidence = self.recognizer.evidence(track)
         decision = self.recognizer.decision(track)
         settled = decision is not None and evidence.settled(position)
         if decision is None or not settled:
-            return Sighting(track.number, usable=evidence.usable or evidence.decision is None)
+            return TrackSighting(track.number, usable=evidence.usable or evidence.decision is None)
         match, best = decision.match, decision.match or next(iter(decision.candidates), None)
         crop = evidence.faces[0].crop if evidence.faces else track.face.crop
         wanted = self.options.crops and crop is not None
-        return Sighting(
+        return TrackSighting(
             track.number,
             match.name if match else None,
             match.person_id if match else None,
@@ -339,7 +339,7 @@ class LiveSession(Closing):
         self._busy = 0.0
         self._judged = time.monotonic()
 
-    def _watch(self, camera: Camera, options: LiveOptions) -> _Watch:
+    def _watch(self, camera: Camera, options: LiveOptions) -> _WatchedCamera:
         scene = Scene(options.region, options.mask)
         recognizer = TrackRecognizer(self._engine, scene)
         visits = Visits(
@@ -349,7 +349,7 @@ class LiveSession(Closing):
             cooldown=options.cooldown,
             unknown=options.unknown,
         )
-        return _Watch(camera, options, recognizer, visits)
+        return _WatchedCamera(camera, options, recognizer, visits)
 
     def observations(self) -> Iterator[Observation]:
         """Yield each face of each frame in which faces were looked for, until all cameras ended.
@@ -412,7 +412,7 @@ class LiveSession(Closing):
             self._running = False
         self._raise_failure()
 
-    def _active(self) -> list[_Watch]:
+    def _active(self) -> list[_WatchedCamera]:
         return [watch for watch in self._watches if watch.state != "ended"]
 
     def _turn(self) -> Iterator[_Step]:
@@ -431,7 +431,7 @@ class LiveSession(Closing):
             yield self._read(watch, _WAIT if active[1:] else _ALONE)
         self._judge_load()
 
-    def _read(self, watch: _Watch, timeout: float) -> _Step:
+    def _read(self, watch: _WatchedCamera, timeout: float) -> _Step:
         """Handle the next frame of a camera, or that there is none."""
         if self._on_frame is None:
             frame = watch.camera.read(timeout, watch.wants)
@@ -448,7 +448,9 @@ class LiveSession(Closing):
                 return _Step([], self._keep(events))
             return self._handle(watch, frame, events, wanted=wanted)
 
-    def _handle(self, watch: _Watch, frame: Frame, events: list[Event], *, wanted: bool) -> _Step:
+    def _handle(
+        self, watch: _WatchedCamera, frame: Frame, events: list[Event], *, wanted: bool
+    ) -> _Step:
         began = time.monotonic()
         if wanted and watch.is_due(frame):
             observations, found = watch.look(frame)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from facekeep.engine import FaceEngine
 from facekeep.pipeline.decide import lowest_fmr
 from facekeep.types import Decision, Face
-from facekeep.video.decision import Evidence, share_names
+from facekeep.video.decision import TrackEvidence, share_names
 from facekeep.video.scene import Scene
 from facekeep.video.tracker import Track, Tracker
 
@@ -39,7 +39,7 @@ class TrackRecognizer:
     scene: Scene
     tracker: Tracker = field(default_factory=Tracker)
     withdrawn: set[str] = field(default_factory=set)
-    _evidence: dict[int, Evidence] = field(default_factory=dict)
+    _evidence: dict[int, TrackEvidence] = field(default_factory=dict)
     _shape: tuple[int, ...] = ()
 
     @property
@@ -47,7 +47,7 @@ class TrackRecognizer:
         """The tracks that the latest picture shows."""
         return [track for track in self.tracker.tracks if track not in self.tracker.lost]
 
-    def evidence(self, track: Track) -> Evidence:
+    def evidence(self, track: Track) -> TrackEvidence:
         """Return what is known of a track."""
         return self._evidence[track.number]
 
@@ -92,7 +92,7 @@ class TrackRecognizer:
         self.tracker.update(self.scene.keep(located, height, width), position)
         self._forget_ended()
         for track in self.seen:
-            self._evidence.setdefault(track.number, Evidence(position))
+            self._evidence.setdefault(track.number, TrackEvidence(position))
         self._gather(part, corner, position)
         self._decide(position)
         for track in self.seen:
@@ -154,7 +154,7 @@ class TrackRecognizer:
         track.doubtful = True
         if evidence.mistake() and not self._resume(track, (track.face,)):
             new = self.tracker.replace(track)
-            self._evidence[new.number] = Evidence(position)
+            self._evidence[new.number] = TrackEvidence(position)
             self._evidence[new.number].add(new.face, position)
 
     def _resume(self, track: Track, faces: Sequence[Face]) -> bool:
@@ -172,7 +172,7 @@ class TrackRecognizer:
                 return True
         return False
 
-    def _are_same(self, evidence: Evidence, faces: Sequence[Face], rate: float) -> bool:
+    def _are_same(self, evidence: TrackEvidence, faces: Sequence[Face], rate: float) -> bool:
         """Compare the faces of a track with others, pool with pool, at a false-match rate."""
         rate = max(rate, lowest_fmr(self.engine.model))
         sizes = {"templates": len(evidence.faces), "faces": len(faces)}
