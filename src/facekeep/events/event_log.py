@@ -129,7 +129,6 @@ class LogStatus:
     Attributes:
         path: Its file.
         events: How many events it holds.
-        last: The sequence of the latest event there was.
         size: Bytes on the disk.
         encrypted: Whether names and crops are encrypted.
         sinks: How far each sink is.
@@ -137,7 +136,6 @@ class LogStatus:
 
     path: Path
     events: int
-    last: int
     size: int
     encrypted: bool
     sinks: tuple[SinkStatus, ...]
@@ -445,7 +443,6 @@ class EventLog(Closing):
     def status(self) -> LogStatus:
         """Return what the log holds."""
         with self._read() as (connection, cipher):
-            (last,) = connection.execute("SELECT last FROM meta").fetchone()
             (count,) = connection.execute("SELECT count(*) FROM events").fetchone()
             rows = connection.execute(
                 "SELECT name, delivered, (SELECT count(*) FROM events WHERE sequence > delivered),"
@@ -453,7 +450,7 @@ class EventLog(Closing):
             ).fetchall()
         sinks = tuple(SinkStatus(*row) for row in rows)
         size = self._file.size()
-        return LogStatus(self.path, count, last, size, cipher.check is not None, sinks)
+        return LogStatus(self.path, count, size, cipher.check is not None, sinks)
 
     # Retention
 

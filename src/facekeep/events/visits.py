@@ -165,7 +165,8 @@ class Visits:
             visit.frames += 1
             if self._arrives(key, visit, position):
                 visit.since = time
-                events.append(self._event("arrived", visit, time, clock, _crop(sighting)))
+                crop = None if sighting.crop is None else sighting.crop()
+                events.append(self._event("arrived", visit, time, clock, crop))
         return events
 
     def end(self) -> list[Event]:
@@ -325,10 +326,6 @@ def _key_of(sighting: TrackSighting) -> _Key:
     if sighting.name is None:
         return "track", sighting.track
     return "person", sighting.person_id or sighting.name
-
-
-def _crop(sighting: TrackSighting) -> bytes | None:
-    return None if sighting.crop is None else sighting.crop()
 
 
 def _by_time(visits: Iterable[_Visit]) -> list[_Visit]:
