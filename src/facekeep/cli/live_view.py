@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 from facekeep.cli.command import Run
 from facekeep.cli.output import escape_line, format_time
@@ -22,21 +22,11 @@ __all__ = ["View", "describe_camera", "describe_event", "open_view"]
 _EVENTS: Final = 10  # that the terminal shows
 
 
-class View(Protocol):
-    """What shows events as they come."""
-
-    def show(self, event: Event) -> None:
-        """Show an event."""
-
-    def refresh(self) -> None:
-        """Show the present state; called now and then, from another thread."""
-
-
 @contextmanager
 def open_view(run: Run, session: LiveSession, delivery: Delivery | None) -> Iterator[View]:
     """Choose what shows the session: JSON lines, a table on a terminal, or plain lines."""
     if run.json or not sys.stdout.isatty():
-        yield _Lines(run)
+        yield View(run)
         return
     from rich.console import Console
     from rich.live import Live
@@ -82,13 +72,14 @@ def _camera_cells(camera: CameraStatus) -> list[str]:
     ]
 
 
-class _Lines:
-    """Events line by line, as text or as JSON."""
+class View:
+    """Shows events as they come: line by line, as text or as JSON."""
 
     def __init__(self, run: Run) -> None:
         self._run = run
 
     def show(self, event: Event) -> None:
+        """Show an event."""
         if self._run.json:
             self._run.emit(event.to_dict())
         else:
@@ -96,10 +87,10 @@ class _Lines:
             sys.stdout.flush()
 
     def refresh(self) -> None:
-        """Do nothing: lines stay as they are."""
+        """Show the present state; called now and then, from another thread."""
 
 
-class _Screen:
+class _Screen(View):
     """Tables that are drawn again twice a second."""
 
     def __init__(self, session: LiveSession, delivery: Delivery | None, screen: Any) -> None:
