@@ -87,6 +87,7 @@ def test_other_errors_of_ours_refuse_the_event(server: HttpServer, status: int) 
         ("-5", 0, 0),
         ("nan", None, None),
         ("soon", None, None),
+        ("Mon, 01 Jan 99999999999 00:00:00 GMT", None, None),
         (format_datetime(datetime.now(UTC) + timedelta(seconds=1800), usegmt=True), 1, 1800),
         (format_datetime(datetime.now(UTC) - timedelta(days=1)), 0, 0),
     ],
