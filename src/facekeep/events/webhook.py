@@ -150,6 +150,9 @@ class WebhookSink(Closing):
         timer.daemon = True
         timer.start()
         try:
+            connection.connect()
+            if late.is_set():  # there was nothing yet that could be cut
+                raise TimeoutError
             yield connection
         finally:
             timer.cancel()
