@@ -7,6 +7,7 @@ import shutil
 import sqlite3
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from event_kit import make_event
@@ -81,6 +82,12 @@ def test_purge(cli):
         person = gallery.person("Grace Hopper").id
     with EventLog.open("people.events.db") as log:
         log.append(make_event(1, name="Grace Hopper", person_id=person))
+    whole = Path("people.events.db").read_bytes()
+    Path("people.events.db").write_bytes(b"damaged" * 100)
+    assert cli("gallery", "purge").status != 0
+    info = cli("gallery", "info", "--json").json
+    assert info["expired"] == 1  # nobody is gone: it can be done again
+    Path("people.events.db").write_bytes(whole)
     outcome = cli("gallery", "purge", "--json")
     assert (outcome.status, outcome.json) == (
         0,

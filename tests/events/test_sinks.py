@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from event_kit import STRANGER, make_event, wait_until
 
+import facekeep.events.sinks as module
 from facekeep.errors import InputError, SinkError
 from facekeep.events.sinks import CommandSink, CsvSink, load_secret
 
@@ -63,6 +64,25 @@ def test_csv_goes_on_after_a_cut_at_any_byte(tmp_path: Path) -> None:
         assert found[-1]["track"] == "3"
         assert [row["track"] for row in found] == ["1", "3"][-len(found) :]
         assert len(found) == (2 if cut >= second else 1)
+
+
+def test_csv_row_that_another_process_is_writing_is_not_cut_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fcntl = pytest.importorskip("fcntl")
+    monkeypatch.setattr(module, "_LOCKED", 0.05)
+    path = tmp_path / "events.csv"
+    sink = CsvSink(path)
+    with path.open("ab") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        other.write(b"arrived,half a row")
+        other.flush()
+        before = path.read_bytes()
+        with pytest.raises(SinkError, match="locked"):
+            sink.deliver(make_event())
+        assert path.read_bytes() == before
+    sink.deliver(make_event())
+    assert len(path.read_text().splitlines()) == 2
 
 
 def test_csv_moved_away_is_begun_anew(tmp_path: Path) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+import http.client
 import json
 import logging
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -87,6 +89,7 @@ def test_other_errors_of_ours_refuse_the_event(server: HttpServer, status: int) 
         ("-5", 0, 0),
         ("nan", None, None),
         ("soon", None, None),
+        ("Mon, 01 Jan 99999999999 00:00:00 GMT", None, None),
         (format_datetime(datetime.now(UTC) + timedelta(seconds=1800), usegmt=True), 1, 1800),
         (format_datetime(datetime.now(UTC) - timedelta(days=1)), 0, 0),
     ],
@@ -112,6 +115,22 @@ def test_a_server_that_is_away_or_frozen(server: HttpServer) -> None:
     server.start()
     WebhookSink(server.url).deliver(make_event(3))
     assert server.events()[-1]["track"] == 3
+
+
+def test_a_connection_that_stands_too_late_is_not_used(
+    server: HttpServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As nothing would cut it any more."""
+    connect = http.client.HTTPConnection.connect
+
+    def connect_late(connection: http.client.HTTPConnection) -> None:
+        time.sleep(0.4)
+        connect(connection)
+
+    monkeypatch.setattr(http.client.HTTPConnection, "connect", connect_late)
+    with pytest.raises(SinkError, match="no answer in time"):
+        WebhookSink(server.url, timeout=0.05).deliver(make_event())
+    assert server.events() == []
 
 
 @pytest.mark.parametrize("answer", [b"", b"garbage\r\n\r\n", b"HTTP/1.1 200 OK\r\nx: " + b"y" * 99])

@@ -464,6 +464,43 @@ def test_a_codec_that_is_not_known_or_not_the_one_announced() -> None:
         assert (camera.frames, bool(camera.error)) == (0, True)
 
 
+@pytest.mark.parametrize(
+    ("head", "body"),
+    [
+        ("302 Found\r\nLocation: {}", ""),
+        (
+            "200 OK\r\nContent-Type: application/vnd.apple.mpegurl",
+            "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{}\n#EXT-X-ENDLIST\n",
+        ),
+    ],
+)
+def test_a_server_leads_to_no_other_one(head: str, body: str) -> None:
+    with MjpegServer(lambda: steady([plain(3)] * 1000)) as other:
+        head, body = head.format(other.url("/a.ts")), body.format(other.url("/a.ts"))
+        data = f"HTTP/1.0 {head}\r\nContent-Length: {len(body)}\r\n\r\n{body}"
+        with RawServer(data.encode()) as server:
+            camera = Camera(f"http://127.0.0.1:{server.port}/video", give_up=1.0)
+            with camera, pytest.raises(CameraError):
+                list(camera)
+            assert server.count > 1
+        assert (other.requests, camera.frames) == ([], 0)
+
+
+def test_a_picture_without_an_end() -> None:
+    def play() -> Iterator[Any]:
+        yield from steady([plain(3)] * 5)
+        yield bytes(20_000_000)
+        yield math.inf
+
+    with (
+        MjpegServer(play) as server,
+        Camera(server.url(), read_timeout=60.0, max_pixels=100_000) as camera,
+    ):
+        some(camera, 1)
+        wait_for(lambda: camera.state == "lost")
+        assert "without a picture" in str(camera.error)
+
+
 @pytest.mark.parametrize("kind", ["rtsp", "http"])
 def test_passwords(
     kind: str, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]

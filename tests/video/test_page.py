@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import io
 import json
 import re
 import socket
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +18,7 @@ import pytest
 from PIL import Image
 from video_servers import wait_for
 
+import facekeep.video.page as module
 from facekeep import InputError
 from facekeep.video.page import LivePage
 
@@ -148,6 +151,30 @@ def test_no_client_makes_the_session_wait(page: LivePage) -> None:
     for client in silent:
         client.close()
     wait_for(lambda: _answers(page))
+
+
+def test_slow_requests_keep_nobody_out(page: LivePage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_PATIENCE", 0.3)
+    slow = [socket.create_connection(("127.0.0.1", port_of(page)), 60) for _ in range(24)]
+    ended = threading.Event()
+
+    def drip() -> None:
+        while not ended.wait(0.05):
+            for client in slow:
+                with contextlib.suppress(OSError):
+                    client.sendall(b"GET / HTTP/1.1\r\n" if first else b"X: y\r\n")
+            first.clear()
+
+    first = [True]
+    thread = threading.Thread(target=drip)
+    thread.start()
+    try:
+        wait_for(lambda: _answers(page))
+    finally:
+        ended.set()
+        thread.join()
+        for client in slow:
+            client.close()
 
 
 def _answers(page: LivePage) -> bool:

@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 import threading
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -134,6 +135,24 @@ for number in range(10**6):
 
 
 @pytest.mark.slow
+def test_files_of_others_stay_as_they_are(tmp_path: Path) -> None:
+    folder, precious = tmp_path / "films", tmp_path / "precious.txt"
+    folder.mkdir(0o700)
+    precious.write_text("keep me")
+    name = "door-20260102T030405.000Z.mkv"
+    for link in (".lock", f".{name}.part"):
+        (folder / link).symlink_to(precious)
+        refused = pytest.raises(InputError) if link == ".lock" else nullcontext()
+        with refused, Recorder(folder) as recorder:
+            add(recorder, Frame(noise(1), 0.0))
+        assert precious.read_text() == "keep me"
+        (folder / link).unlink(missing_ok=True)
+    (folder / name).symlink_to(tmp_path / "nowhere")
+    os.mkfifo(folder / f".{name}.part")
+    with Recorder(folder):
+        pass
+
+
 def test_what_a_killed_process_leaves_is_kept_as_far_as_it_plays(tmp_path: Path) -> None:
     code = CHILD.format(helpers=str(Path(__file__).parent), folder=str(tmp_path))
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as child:

@@ -125,9 +125,12 @@ def purge(run: Run) -> None:
     from facekeep.cli.people import format_erased_events
     from facekeep.events.event_log import erase_person_events
 
+    now = datetime.now(UTC)
     with open_gallery(run.settings) as gallery:
-        erased = gallery.purge(datetime.now(UTC))
-    events = erase_person_events(run.settings.gallery, [person.id for person in erased])
+        due = [p.id for p in gallery.people() if p.retain_until and p.retain_until <= now]
+        # First, as they are found by the people's ids: if it fails all can be done again.
+        events = erase_person_events(run.settings.gallery, due)
+        erased = gallery.purge(now)
     if run.json:
         names = [person.name for person in erased]
         run.emit({"erased": names, "events": events.names, "event_crops": events.crops})

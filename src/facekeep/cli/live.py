@@ -396,4 +396,4 @@ def _split_command(line: str) -> list[str]:
     try:
         return shlex.split(line)
     except ValueError as error:
-        raise ConfigError(f"--exec: the quotation marks do not match: {line!r}") from error
+        raise ConfigError("--exec: the quotation marks do not match") from error

@@ -11,6 +11,7 @@ import signal
 import stat
 import subprocess
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -34,6 +35,8 @@ __all__ = [
 ]
 
 _MAX_SECRET = 4096
+_LOCKED = 5.0
+"""Seconds to wait for another process that writes to the same file."""
 # A cell that begins with one of these is run as a formula by spreadsheets.
 _FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
@@ -192,11 +195,29 @@ class CsvSink(Sink):
         try:
             if not stat.S_ISREG(os.fstat(handle).st_mode):
                 raise SinkError(f"{printable(self._path)} is no regular file: name another one")
+            self._lock(handle)
             self._mend(handle)
         except BaseException:
             os.close(handle)
             raise
         return handle
+
+    def _lock(self, handle: int) -> None:
+        """Keep other processes out until the file is closed: a row they write is no half row."""
+        try:
+            import fcntl
+        except ImportError:
+            return
+        until = time.monotonic() + _LOCKED
+        while True:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() > until:
+                    raise SinkError(f"{printable(self._path)} is locked by a process") from None
+                time.sleep(0.01)
+            else:
+                return
 
     def _mend(self, handle: int) -> None:
         """Write the header, or cut off the half row that a killed process left."""

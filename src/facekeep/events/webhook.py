@@ -143,6 +143,9 @@ class WebhookSink(Sink):
         timer.daemon = True
         timer.start()
         try:
+            connection.connect()
+            if late.is_set():  # there was nothing yet that could be cut
+                raise TimeoutError
             yield connection
         finally:
             timer.cancel()
@@ -228,7 +231,7 @@ def _parse_retry_after(text: str | None) -> float | None:
     except ValueError:
         try:
             moment = parsedate_to_datetime(text)
-        except ValueError:
+        except (ValueError, OverflowError):
             return None
         moment = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
         seconds = (moment - datetime.now(UTC)).total_seconds()

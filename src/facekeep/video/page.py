@@ -32,7 +32,7 @@ __all__ = ["LivePage"]
 _log = logging.getLogger(__name__)
 _CLIENTS: Final = 24  # connections at once
 _PERIOD: Final = 0.1  # seconds between two pictures of a stream, at least
-_PATIENCE: Final = 10.0  # seconds that a client may take for a picture
+_PATIENCE: Final = 10.0  # seconds that a client may take for its request, and for a picture
 _BOUNDARY: Final = "facekeep"
 _HEADERS: Final = {
     "Cache-Control": "no-store",
@@ -227,6 +227,10 @@ class _Server(ThreadingHTTPServer):
     block_on_close = False
     page: LivePage
 
+    def __init__(self, *args: Any, **words: Any) -> None:
+        super().__init__(*args, **words)
+        self.asking: dict[Any, float] = {}  # connections without a whole request, until when
+
     def server_bind(self) -> None:
         """Bind without asking the network for this machine's name, as HTTPServer does."""
         socketserver.TCPServer.server_bind(self)
@@ -235,6 +239,7 @@ class _Server(ThreadingHTTPServer):
     def process_request(self, request: Any, client_address: Any) -> None:
         """Serve a client, unless there are too many."""
         if self.page._places.acquire(blocking=False):
+            self.asking[request] = time.monotonic() + _PATIENCE
             super().process_request(request, client_address)
             return
         request.settimeout(0.1)
@@ -246,7 +251,16 @@ class _Server(ThreadingHTTPServer):
         try:
             super().process_request_thread(request, client_address)
         finally:
+            self.asking.pop(request, None)
             self.page._places.release()
+
+    def service_actions(self) -> None:
+        """Cut those who send their request too slowly: they would keep others out."""
+        now = time.monotonic()
+        for request, until in list(self.asking.items()):
+            if now > until:
+                with suppress(OSError):
+                    request.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Clients go away as they like."""
@@ -260,6 +274,7 @@ class _Handler(BaseHTTPRequestHandler):
     sys_version = ""
 
     def do_GET(self) -> None:
+        self.server.asking.pop(self.connection, None)
         self.server.page.answer(self)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - of the base class

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import queue
 import re
+import stat
 import threading
 import time
 from collections.abc import Sequence
@@ -120,7 +122,7 @@ class Recorder(Closing):
     def _make_room(self) -> None:
         """Delete the oldest recordings until one more file of each camera finds room."""
         found = [(_NAME.fullmatch(path.name), path) for path in self._folder.iterdir()]
-        kept = sorted((name[1], path) for name, path in found if name)
+        kept = sorted((name[1], path) for name, path in found if name and not path.is_symlink())
         sizes = [path.stat().st_size for _, path in kept]
         room = self._max_bytes - len(self._segments) * self._max_bytes // _SEGMENTS
         for (_, path), size in zip(kept, list(sizes), strict=True):
@@ -192,11 +194,20 @@ class _Segment:
 
 
 def _open_locked(path: Path) -> BinaryIO:
+    """Open a file that is ours alone, and empty it; a link is never followed."""
     import fcntl
 
-    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    return os.fdopen(handle, "w+b")
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    file = os.fdopen(os.open(path, flags, 0o600), "w+b")
+    try:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, f"{path.name} is no regular file")
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        file.truncate(0)
+    except BaseException:
+        file.close()
+        raise
+    return file
 
 
 def _lock_folder(folder: Path) -> BinaryIO:
@@ -217,10 +228,10 @@ def _keep_playable(folder: Path) -> None:
 
     for draft in folder.glob(".*.mkv.part"):
         with suppress(OSError), abandoned(draft) as left:
-            if not left:
+            if not left or not draft.is_file():  # to open a pipe would wait for ever
                 continue
             try:
-                with av.open(str(draft)) as container:
+                with av.open(str(draft), format="matroska") as container:
                     next(container.decode(video=0))
             except (av.error.FFmpegError, StopIteration, IndexError):
                 draft.unlink()

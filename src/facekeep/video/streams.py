@@ -11,7 +11,7 @@ import re
 import select
 import sys
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -50,6 +50,7 @@ _LONGEST_BURST = 2.0  # seconds in which packets of a live source may come witho
 _WAITED = 0.008  # seconds: a packet that took longer was not waiting in a buffer
 _POLL = 0.2  # seconds after which a pipe is asked whether anybody still reads it
 _OLDEST, _NEWEST = 60.0, 2.0  # seconds that a camera's clock may differ from this machine's
+_LEAST_BYTES = 16_000_000  # that a server may send before a picture is whole
 _ATTACHED_PICTURE = 0x400  # FFmpeg's AV_DISPOSITION_ATTACHED_PIC: the cover of a song
 _DISORDER, _LONGEST_GAP = 1.0, 86400.0  # seconds; beyond them the time stamps began anew
 _YEARS = range(1990, 2200)  # what a file may say about when it was taken
@@ -126,16 +127,22 @@ def read_pictures(
     try:
         with contextlib.ExitStack() as stack:
             messages = _silence(stack)
-            address = _open_address(source, stack, stopping)
-            options = dict(source.options) | {"max_pixels": str(max_pixels)}
-            if not isinstance(address, str):
-                options["protocol_whitelist"] = "none"  # a playlist must not open other files
             # None for reading: PyAV would compare its clock, by a call into Python, at each step.
             limits = (timeout, None) if source.live else None
+            address = _open_address(source, stack, stopping)
+            options = dict(source.options) | {"max_pixels": str(max_pixels)}
+            if source.kind == "http":
+                most = max(max_pixels, _LEAST_BYTES)
+                fetch = partial(opener, timeout=limits)
+                address = _Download(cast(str, address), options, fetch, stack, stopping, most)
+            if not isinstance(address, str):
+                options["protocol_whitelist"] = "none"  # a playlist must not open other files
             container = opener(address, format=source.format, options=options, timeout=limits)
             stack.callback(container.close)
             for picture in _decode(container, source, max_pixels):
                 messages.clear()
+                if isinstance(address, _Download):
+                    address.came = 0
                 yield picture
     except FacekeepError:
         raise
@@ -154,7 +161,7 @@ def _silence(stack: contextlib.ExitStack) -> list[Any]:
 
 def _open_address(
     source: Source, stack: contextlib.ExitStack, stopping: Callable[[], bool]
-) -> str | BinaryIO:
+) -> str | BinaryIO | _Download:
     address = source.address
     if source.kind == "file":
         try:
@@ -193,6 +200,51 @@ class _Pipe:
                 with contextlib.suppress(BlockingIOError):
                     return os.read(self._handle, size)
         return b""
+
+
+class _Download:
+    """What a server sends, as FFmpeg fetches it, until nobody wants pictures.
+
+    So a playlist in it opens nothing, it leads to no other server, and the memory for a picture
+    without an end is bounded.
+
+    Attributes:
+        came: Bytes since the last picture.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        options: Mapping[str, str],
+        opener: Opener,
+        stack: contextlib.ExitStack,
+        stopping: Callable[[], bool],
+        most: int,
+    ) -> None:
+        raw = {"max_redirects": "0", "raw_packet_size": "32768"}
+        container = opener(address, format="data", options=dict(options) | raw)
+        stack.callback(container.close)
+        self._packets = container.demux()
+        self._stopping = stopping
+        self._most = most
+        self._rest = b""
+        self._begun = False
+        self.came = 0
+
+    def read(self, size: int) -> bytes:
+        while not (self._rest or self._stopping()):
+            packet = next(self._packets, None)
+            if packet is None:
+                return b""
+            self._rest = bytes(packet)
+            self.came += len(self._rest)
+            if self.came > self._most:
+                raise CameraError(f"it sent more than {self._most} bytes without a picture")
+            if not self._begun:  # line breaks may stand before the first part
+                self._rest = self._rest.lstrip(b"\r\n")
+                self._begun = bool(self._rest)
+        part, self._rest = self._rest[:size], self._rest[size:]
+        return part
 
 
 def _decode(container: Any, source: Source, max_pixels: int) -> Iterator[Picture]:
@@ -380,5 +432,6 @@ _REASONS = {
     "BlockingIOError": "another program uses it; end that first",
     "DemuxerNotFoundError": "PyAV does not know this kind of source on this system",
     "ProtocolNotFoundError": "PyAV does not know this kind of address on this system",
-    "OSError": "it cannot be reached or read; check the address and the network",
+    "OSError": "it cannot be reached or read, or it redirects, which is not followed; check the"
+    " address and the network",
 }
