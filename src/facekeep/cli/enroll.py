@@ -14,8 +14,9 @@ from facekeep.cli.command import ExitStatus, Run, command, group
 from facekeep.cli.completion import people_or_file_names
 from facekeep.cli.enroll_camera import Sitting, take_pictures
 from facekeep.cli.hints import explain_error, explain_rejection
-from facekeep.cli.options import ENGINE, GALLERY, PATH, argument, out_option
+from facekeep.cli.options import ENGINE, GALLERY, PATH, argument, out_option, table_option
 from facekeep.cli.output import format_count
+from facekeep.config.live import CAMERA
 from facekeep.errors import InputError
 from facekeep.factory import open_engine
 
@@ -66,6 +67,7 @@ new_person_option = click.option(
         "facekeep enroll people/  # a folder for each person, named after the person",
         'facekeep enroll "Ada Lovelace" --camera 0',
     ],
+    options=[table_option(CAMERA["rotate"])],
 )
 @argument(
     "name",
@@ -107,6 +109,7 @@ def enroll(
     timeout: float,
     yes: bool,
     out: Path | None,
+    rotate: str | None,
 ) -> ExitStatus:
     """Enroll a person from photos; one template for each photo that passes the review.
 
@@ -127,10 +130,10 @@ def enroll(
             name,
             images,
             facts_of(meta, consent, retain_days) | {"new_person": new_person},
-            Sitting(camera, timeout, yes, out),
+            Sitting(camera, timeout, yes, rotate, out),
         )
-    if yes or out is not None:
-        raise InputError("--yes and --out belong to --camera")
+    if yes or out is not None or rotate is not None:
+        raise InputError("--yes, --out and --rotate belong to --camera")
     if images and is_picture(name):
         raise InputError(f"{name} looks like a picture, not a name: give the person's name first")
     facts = facts_of(meta, consent, retain_days) | {"largest": largest, "new_person": new_person}

@@ -75,7 +75,8 @@ def print_status(run: Run) -> ExitStatus:
         run.say(f"no visit in the last {_DAYS} days")
     else:
         run.say(
-            f"last {_short(seen.days)} days: {format_count(seen.visits, 'visit')},"
+            f"last {_short(seen.days)} day{'s' * (seen.days > 1)}:"
+            f" {format_count(seen.visits, 'visit')},"
             f" {seen.named} named, {seen.unknown} unknown, {seen.unusable} not recognizable"
         )
     basis = f"{_short(a_day)} visits a day" if seen.visits else f"{_EXAMPLE:.0f} visits a day"

@@ -77,6 +77,18 @@ def _check_polygons(polygons: Polygons, folder: Path | None) -> Polygons:
     return polygons
 
 
+def _check_address(address: str, folder: Path | None) -> str:
+    if int(address.rpartition(":")[2]) > 65535:
+        raise ValueError
+    return address
+
+
+def _check_rotation(degrees: int, folder: Path | None) -> int:
+    if degrees not in (0, 90, 180, 270):
+        raise ValueError
+    return degrees
+
+
 def parse_polygon(text: str) -> tuple[tuple[float, float], ...]:
     """Read a polygon of the command line, ``x,y x,y x,y``.
 
@@ -115,6 +127,17 @@ class CameraTable(Struct, frozen=True, kw_only=True):
     read_timeout: Annotated[
         float, _Seconds("Time without a picture after which it counts as lost.", example="5", gt=0)
     ] = 5.0
+    rotate: Annotated[
+        int,
+        about(
+            "Degrees, clockwise, to turn pictures by, if the camera hangs upside down or sideways.",
+            example="180",
+            default="0",
+            metavar="DEGREES",
+            expects="0, 90, 180 or 270",
+            finish=_check_rotation,
+        ),
+    ] = 0
     region: Annotated[
         Polygons, _about_polygons("Look for faces only inside these; in place of that of [live].")
     ] = ()
@@ -199,6 +222,7 @@ class LiveTable(Struct, frozen=True, kw_only=True, rename={"exec_": "exec"}):
             metavar="[HOST]:PORT",
             expects="an address such as :8080 or 192.0.2.7:8080",
             pattern=r"^[^\s/@]*:[0-9]{1,5}\Z",
+            finish=_check_address,
         ),
     ] = None
     region: Annotated[
