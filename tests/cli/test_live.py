@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import io
 import itertools
 import json
 import os
@@ -22,9 +23,11 @@ import pytest
 from event_kit import MOSQUITTO, Broker, HttpServer, Subscriber, wait_until
 from footage import Footage, Walk, plain_background, portrait_people, stay, write_video
 from PIL import Image
+from rich.console import Console
 from video_servers import MjpegServer, jpeg, steady
 
 from facekeep import FaceEngine
+from facekeep.cli.live_view import _table
 from facekeep.cli.main import main
 from facekeep.video.page import LivePage
 
@@ -409,6 +412,28 @@ def test_a_signal_does_not_count_as_somebody_who_came(place: Path, server: Mjpeg
 
 
 @pytest.mark.slow
+def test_hang_up_does_not_call_events_late_that_go_on_at_once(
+    place: Path, server: MjpegServer
+) -> None:
+    config = place / "live.toml"
+    config.write_text(f'[camera.door]\nsource = "{url_of(server)}"\n')
+    with Program("--config", config, "--json", "--webhook", "http://127.0.0.1:1/") as program:
+        program.wait_for('"arrived"')
+        config.write_text(f'[camera.gate]\nsource = "{url_of(server)}"\n')
+        program.process.send_signal(signal.SIGHUP)
+        program.wait_for('"gate"')
+        assert program.end() == 0
+        error = program.error()
+    assert error.count("until facekeep live runs again with it") == 1
+
+
+def test_headers_of_the_terminal_view_are_whole_beside_long_cells() -> None:
+    out = io.StringIO()
+    rows = [["0", "mqtt:mqtt://localhost:18883/facekeep", "the connection was refused or cut"]]
+    Console(file=out, width=80).print(_table(["waiting", "for", "because"], rows))
+    assert out.getvalue().split()[:3] == ["waiting", "for", "because"]
+
+
 def test_hang_up_reads_the_configuration_again(place: Path, server: MjpegServer) -> None:
     config = place / "live.toml"
 

@@ -292,9 +292,11 @@ class _Watch:
             delivery.start()
             yield delivery
         finally:
-            hurry = self._asked.end is not None
+            again = self._asked.next is not None and self._asked.end is None
+            hurry = again or self._asked.end is not None
             delivery.flush(_HURRY if hurry else _DRAIN)
-            self._say_waiting(delivery)
+            if not again:  # else they are delivered in a moment
+                self._say_waiting(delivery)
             delivery.stop(_HURRY)
 
     def _say_waiting(self, delivery: Delivery) -> None:
