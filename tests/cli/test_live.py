@@ -192,6 +192,7 @@ def test_once_gives_up_after_its_time(cli, place: Path, server: MjpegServer) -> 
         (("nothing.mp4",), 2, "nothing.mp4: cannot be opened: no such file"),
         (("film.mp4", "--region", "0,0 1,1"), 2, "--region 0,0 1,1: expected corners"),
         (("film.mp4", "--region", "0,0 1,0 2,2"), 2, "--region 0,0 1,0 2,2: expected corners"),
+        (("film.mp4", "--region", "0,0 1,1 0.5,0.5"), 2, "they must enclose an area"),
         (("film.mp4", "--mask", "a b c"), 2, "--mask a b c: expected corners as shares"),
         (("film.mp4", "--view", "8080"), 2, "expected an address such as :8080"),
         (("film.mp4", "--view", ":99999"), 2, "--view :99999: expected an address such as :8080"),
@@ -249,6 +250,8 @@ def test_cameras_come_from_the_configuration(
     assert {each["camera"] for each in done.json_lines} == {"door", "archive"}
     assert "hunter2" not in done.out + done.err
     one = cli("live", "archive", "--config", "live.toml", "--json")
+    other = cli("live", "attic", "--config", "live.toml")
+    assert "attic is no camera of the configuration file, which has door, archive" in other.err
     assert {each["camera"] for each in one.json_lines} == {"archive"}
     monkeypatch.delenv("DOOR")
     assert "the password of the camera door is missing" in cli("live", "--config", "live.toml").err
@@ -272,6 +275,11 @@ def test_a_camera_that_hangs_upside_down(cli, place: Path, visits: list[Any]) ->
     words = ("enroll", "Ada", "--camera", "turned.mp4", "--yes", "--new-person", "--timeout", "60")
     assert cli(*words).status == 1
     assert cli(*words, "--rotate", "180").status == 0
+
+
+def test_an_empty_gallery_is_told(cli, place: Path) -> None:
+    assert cli("people", "remove", GRACE, "--yes").status == 0
+    assert "nobody is enrolled: everybody will be unknown" in cli("live", "film.mp4").out
 
 
 def test_a_photo_is_no_film(cli, place: Path, hopper: Any) -> None:

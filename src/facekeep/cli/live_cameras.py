@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from facekeep._internal.tables import shorten
 from facekeep.cli.command import Run
 from facekeep.config.live import (
     CAMERA,
+    CAMERA_NAME,
     LIVE,
     CameraTable,
     LiveTable,
@@ -70,6 +72,13 @@ def choose_cameras(
             " describe cameras in the configuration file, as [camera.door]"
         )
     chosen = words or tuple(known)
+    for word in chosen:
+        named = re.fullmatch(CAMERA_NAME, word) and not word.isdecimal()
+        if known and word not in known and named and not os.path.lexists(word):
+            raise InputError(
+                f"{word} is no camera of the configuration file, which has {', '.join(known)}, and"
+                " no file"
+            )
     found: list[tuple[str | None, CameraTable]]
     found = [(w, known[w]) if w in known else (None, CameraTable(source=w)) for w in chosen]
     if rotate is None:

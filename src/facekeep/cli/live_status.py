@@ -34,6 +34,9 @@ def say_expectation(run: Run, engine: FaceEngine) -> None:
     if run.quiet or run.json:
         return
     people = engine.gallery.count()
+    if people == 0:
+        run.say("nobody is enrolled: everybody will be unknown")
+        return
     expected = _EXAMPLE * false_name_share(run.settings, people)
     run.say(
         f"{format_count(people, 'person', 'people')} enrolled; of {_EXAMPLE:.0f} strangers who come"
