@@ -543,6 +543,10 @@ def test_enrolling_from_a_camera_asks_first(cli, place: Path) -> None:
     both = cli("enroll", "Ada", "photo.jpg", "--camera", "film.mp4", "--yes")
     assert "give photos or --camera, not both" in both.err
     assert "belong to --camera" in cli("enroll", "Ada", "photo.jpg", "--yes").err
+    words = ("enroll", "Ada", "--camera", "film.mp4", "--yes", "--new-person")
+    other = cli(*words, "--embedder", "facekeep-xs", "--terms", "any")
+    assert "the gallery holds templates of sface" in other.err
+    assert other.out == "", "before anybody poses"
     assert cli("enroll", "Ada", "--camera", "none.mp4", "--yes").status == 2
 
 

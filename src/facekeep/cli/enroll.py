@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,7 +18,7 @@ from facekeep.cli.hints import explain_error, explain_rejection
 from facekeep.cli.options import ENGINE, GALLERY, PATH, argument, out_option, table_option
 from facekeep.cli.output import format_count
 from facekeep.config.live import CAMERA
-from facekeep.errors import InputError
+from facekeep.errors import GalleryNotFound, InputError
 from facekeep.factory import open_engine
 
 if TYPE_CHECKING:
@@ -167,10 +168,10 @@ def _enroll_seen(
     if images:
         raise InputError("give photos or --camera, not both")
     new_name(name)
-    with (
-        open_engine(run.settings, gallery="write") as engine,
-        take_pictures(run, engine, name, sitting) as pictures,
-    ):
+    with open_engine(run.settings, gallery="write") as engine, ExitStack() as stack:
+        with suppress(GalleryNotFound):  # the first person makes it
+            engine.gallery  # noqa: B018 - what keeps it from being used is told before anybody poses
+        pictures = stack.enter_context(take_pictures(run, engine, name, sitting))
         enrollment = Enrollment(name, 0, (), None)
         if pictures:
             enrollment = add_hints(engine.enroll(name, pictures, **facts))

@@ -449,7 +449,8 @@ class LiveSession(Closing):
             raise InputError("the session runs already: ask it once, for events or observations")
         self._running = True
         try:
-            self._engine.gallery  # noqa: B018 - nobody enrolled is an error before cameras start
+            # Nobody enrolled, or a rate that cannot be promised, is an error before cameras start.
+            self._engine.threshold(people=self._engine.gallery.count())
             for watch in self._watches:
                 watch.camera.start()
             while not self._stopping and self._active():
