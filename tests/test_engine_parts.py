@@ -182,6 +182,24 @@ def test_a_quick_look_and_a_description_find_what_find_does(
     assert models.describe(hopper, []) == []
 
 
+@pytest.mark.parametrize("quarters", [1, 2, 3])
+def test_a_description_notices_that_a_face_is_turned(
+    models: FaceEngine, hopper: Image, quarters: int
+) -> None:
+    (face,) = models.locate(hopper)
+    turned = np.rot90(hopper, -quarters)
+    # What a detector gives there that takes every face for upright.
+    width, height = (hopper.shape[1], hopper.shape[0])
+    x, y = ((face.bbox[:2] + face.bbox[2:]) / 2).tolist()
+    there = {1: (height - y, x), 2: (width - x, height - y), 3: (y, width - x)}[quarters]
+    by = np.array(there, np.float32) - np.array([x, y], np.float32)
+    seen = face.replace(bbox=face.bbox + np.tile(by, 2), landmarks=face.landmarks + by)
+    (described,) = models.describe(turned, [seen])
+    assert described.reasons[0] == "extreme_pose"
+    assert described.quality is not None
+    assert round(described.quality.roll / 90) % 4 == quarters
+
+
 def test_pooled_faces_are_compared_once_by_their_mean(
     tmp_path: Path, hopper: Image, collins: Image
 ) -> None:

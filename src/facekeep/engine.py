@@ -285,6 +285,9 @@ class FaceEngine(Closing, Forking):
     def describe(self, image: ImageSource, faces: Sequence[Face]) -> list[Face]:
         """Add exact landmarks, quality, reasons and crops to faces that ``locate`` found.
 
+        A face that is turned by more than 60 degrees is unusable (``extreme_pose``): ``locate``
+        looks for upright ones.
+
         Args:
             image: The same image.
             faces: Some or all of its faces.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import io
 import itertools
 import json
 import os
@@ -17,12 +18,16 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from event_kit import MOSQUITTO, Broker, HttpServer, Subscriber, wait_until
 from footage import Footage, Walk, plain_background, portrait_people, stay, write_video
+from PIL import Image
+from rich.console import Console
 from video_servers import MjpegServer, jpeg, steady
 
 from facekeep import FaceEngine
+from facekeep.cli.live_view import _table
 from facekeep.cli.main import main
 from facekeep.video.page import LivePage
 
@@ -158,7 +163,7 @@ def test_status_says_what_to_expect_and_what_was_seen(cli, place: Path) -> None:
     after = cli("live", "--status", "--json").json
     assert (after["visits"], after["named"], after["unknown"], after["unusable"]) == (2, 1, 1, 0)
     assert after["expected_false_names_a_day"] == pytest.approx(2e-4)
-    assert "last 1 days: 2 visits, 1 named, 1 unknown" in cli("live", "--status").out
+    assert "last 1 day: 2 visits, 1 named, 1 unknown" in cli("live", "--status").out
 
 
 def test_once_ends_with_the_first_person_or_says_that_there_was_none(
@@ -185,9 +190,13 @@ def test_once_gives_up_after_its_time(cli, place: Path, server: MjpegServer) -> 
     [
         ((), 2, "no camera is named: give a source"),
         (("nothing.mp4",), 2, "nothing.mp4: cannot be opened: no such file"),
-        (("film.mp4", "--region", "0,0 1,1"), 2, "--region ('0,0 1,1',): expected corners"),
-        (("film.mp4", "--mask", "a b c"), 2, "expected corners as shares"),
+        (("film.mp4", "--region", "0,0 1,1"), 2, "--region 0,0 1,1: expected corners"),
+        (("film.mp4", "--region", "0,0 1,0 2,2"), 2, "--region 0,0 1,0 2,2: expected corners"),
+        (("film.mp4", "--region", "0,0 1,1 0.5,0.5"), 2, "they must enclose an area"),
+        (("film.mp4", "--mask", "a b c"), 2, "--mask a b c: expected corners as shares"),
         (("film.mp4", "--view", "8080"), 2, "expected an address such as :8080"),
+        (("film.mp4", "--view", ":99999"), 2, "--view :99999: expected an address such as :8080"),
+        (("film.mp4", "--rotate", "45"), 2, "--rotate 45: expected 0, 90, 180 or 270"),
         (("film.mp4", "--exec", "'a"), 2, "quotation marks do not match"),
         (("film.mp4", "--exec", "no-such-program"), 2, "there is no program no-such-program"),
         (("film.mp4", "--webhook", "hunter2"), 2, "a URL that begins with http"),
@@ -241,9 +250,45 @@ def test_cameras_come_from_the_configuration(
     assert {each["camera"] for each in done.json_lines} == {"door", "archive"}
     assert "hunter2" not in done.out + done.err
     one = cli("live", "archive", "--config", "live.toml", "--json")
+    other = cli("live", "attic", "--config", "live.toml")
+    assert "attic is no camera of the configuration file, which has door, archive" in other.err
     assert {each["camera"] for each in one.json_lines} == {"archive"}
     monkeypatch.delenv("DOOR")
     assert "the password of the camera door is missing" in cli("live", "--config", "live.toml").err
+
+
+def test_a_camera_that_hangs_upside_down(cli, place: Path, visits: list[Any]) -> None:
+    turned = (np.ascontiguousarray(image[::-1, ::-1]) for image in visits)
+    write_video(place / "turned.mp4", turned, 10)
+    done = cli("live", "turned.mp4", "--json")
+    assert all(each["name"] is None and not each["usable"] for each in done.json_lines)
+    assert "its faces are turned by 180 degrees; set rotate to 180" in done.err
+    assert done.err.count("seems to be turned") == 1
+    done = cli("live", "turned.mp4", "--json", "--rotate", "180")
+    assert sorted_film(done.json_lines) == FILM
+    assert "seems to be turned" not in done.err
+    (place / "live.toml").write_text('[camera.door]\nsource = "turned.mp4"\nrotate = 180\n')
+    done = cli("live", "--config", "live.toml", "--json")
+    assert sorted_film(done.json_lines) == FILM
+    done = cli("live", "--config", "live.toml", "--json", "--rotate", "0")
+    assert not any(each["name"] for each in done.json_lines)
+    words = ("enroll", "Ada", "--camera", "turned.mp4", "--yes", "--new-person", "--timeout", "60")
+    assert cli(*words).status == 1
+    assert cli(*words, "--rotate", "180").status == 0
+
+
+def test_an_empty_gallery_is_told(cli, place: Path) -> None:
+    assert cli("people", "remove", GRACE, "--yes").status == 0
+    assert "nobody is enrolled: everybody will be unknown" in cli("live", "film.mp4").out
+
+
+def test_a_photo_is_no_film(cli, place: Path, hopper: Any) -> None:
+    Image.fromarray(hopper).save(place / "photo.jpg")
+    done = cli("live", "photo.jpg")
+    assert done.status == 0
+    expected = "photo.jpg holds 1 picture, and a visit takes 3: facekeep identify tells who is on a"
+    assert expected in done.err
+    assert "a visit takes" not in cli("live", "photo.jpg", "--confirm", "1").err
 
 
 def test_sources_of_one_name_are_told_apart(cli, place: Path) -> None:
@@ -375,6 +420,28 @@ def test_a_signal_does_not_count_as_somebody_who_came(place: Path, server: Mjpeg
 
 
 @pytest.mark.slow
+def test_hang_up_does_not_call_events_late_that_go_on_at_once(
+    place: Path, server: MjpegServer
+) -> None:
+    config = place / "live.toml"
+    config.write_text(f'[camera.door]\nsource = "{url_of(server)}"\n')
+    with Program("--config", config, "--json", "--webhook", "http://127.0.0.1:1/") as program:
+        program.wait_for('"arrived"')
+        config.write_text(f'[camera.gate]\nsource = "{url_of(server)}"\n')
+        program.process.send_signal(signal.SIGHUP)
+        program.wait_for('"gate"')
+        assert program.end() == 0
+        error = program.error()
+    assert error.count("until facekeep live runs again with it") == 1
+
+
+def test_headers_of_the_terminal_view_are_whole_beside_long_cells() -> None:
+    out = io.StringIO()
+    rows = [["0", "mqtt:mqtt://localhost:18883/facekeep", "the connection was refused or cut"]]
+    Console(file=out, width=80).print(_table(["waiting", "for", "because"], rows))
+    assert out.getvalue().split()[:3] == ["waiting", "for", "because"]
+
+
 def test_hang_up_reads_the_configuration_again(place: Path, server: MjpegServer) -> None:
     config = place / "live.toml"
 
@@ -476,6 +543,10 @@ def test_enrolling_from_a_camera_asks_first(cli, place: Path) -> None:
     both = cli("enroll", "Ada", "photo.jpg", "--camera", "film.mp4", "--yes")
     assert "give photos or --camera, not both" in both.err
     assert "belong to --camera" in cli("enroll", "Ada", "photo.jpg", "--yes").err
+    words = ("enroll", "Ada", "--camera", "film.mp4", "--yes", "--new-person")
+    other = cli(*words, "--embedder", "facekeep-xs", "--terms", "any")
+    assert "the gallery holds templates of sface" in other.err
+    assert other.out == "", "before anybody poses"
     assert cli("enroll", "Ada", "--camera", "none.mp4", "--yes").status == 2
 
 

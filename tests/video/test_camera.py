@@ -165,6 +165,21 @@ def test_rotation_is_applied(tmp_path: Path, rotation: int) -> None:
     assert np.abs(frame.image.astype(int) - turned).mean() < 5
 
 
+@pytest.mark.parametrize("rotate", [0, 90, 180, 270])
+def test_pictures_are_turned_clockwise_after_what_the_source_says(
+    tmp_path: Path, rotate: int
+) -> None:
+    image = plain(0, (96, 48))
+    image[:24, :48] = 250  # the upper left corner
+    write_video(tmp_path / "a.mp4", [image], rotation=90)
+    with Camera(tmp_path / "a.mp4", rotate=rotate) as camera:
+        (frame,) = camera
+    turned = np.rot90(image, 1 - rotate // 90)
+    assert frame.image.shape == turned.shape
+    assert frame.image.flags.c_contiguous
+    assert np.abs(frame.image.astype(int) - turned).mean() < 5
+
+
 def test_a_folder_in_natural_order(tmp_path: Path) -> None:
     for number in (10, 9, 100, 1):
         Image.fromarray(plain(number, (20 + number, 20))).save(tmp_path / f"img{number}.png")
@@ -318,6 +333,18 @@ def test_a_pipe_that_stays_silent_keeps_nobody_from_ending() -> None:
         assert child.communicate() == (b"1\n", b"")
     finally:
         child.kill()
+
+
+def test_what_cannot_be_piped_says_what_can() -> None:
+    code = (
+        "from facekeep import Camera\n"
+        "try: list(Camera('-'))\n"
+        "except Exception as error: print(error)\n"
+    )
+    noise = np.random.default_rng(0).bytes(50_000)
+    words = [sys.executable, "-c", code]
+    told = subprocess.run(words, input=noise, capture_output=True, check=True)
+    assert b"pipe Motion JPEG, MPEG-TS or Matroska" in told.stdout
 
 
 def test_a_named_pipe(tmp_path: Path) -> None:

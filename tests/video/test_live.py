@@ -512,6 +512,18 @@ def test_without_a_gallery_nothing_starts() -> None:
     assert camera.reads == 0
 
 
+def test_with_a_rate_that_cannot_be_promised_nothing_starts(tmp_path: Path, hopper: Pixels) -> None:
+    with FaceEngine(tmp_path / "people.db") as engine:
+        engine.enroll("Grace Hopper", hopper)
+    camera = MadeCamera(played(1, crossing))
+    with (
+        FaceEngine(tmp_path / "people.db", fmr=1e-9) as engine,
+        pytest.raises(InputError, match="cannot be promised"),
+    ):
+        list(LiveSession(engine, [camera]).events())
+    assert camera.reads == 0
+
+
 def test_a_session_runs_once_at_a_time_and_names_cameras_apart() -> None:
     session = LiveSession(square_engine(), [MadeCamera(played(1, crossing))])
     running = session.events()

@@ -47,7 +47,15 @@ def test_only_what_surrounds_the_region_is_looked_at() -> None:
 
 
 @pytest.mark.parametrize(
-    "polygon", [[(0, 0), (1, 1)], [(0, 0), (2, 0), (0, 1)], [1, 2, 3], [(0, 0), (1, 0), ("a", 1)]]
+    "polygon",
+    [
+        [(0, 0), (1, 1), (0.5, 0.5)],
+        [(0, 0), (0, 0), (0, 0)],
+        [(0, 0), (1, 1)],
+        [(0, 0), (2, 0), (0, 1)],
+        [1, 2, 3],
+        [(0, 0), (1, 0), ("a", 1)],
+    ],
 )
 def test_polygons_that_are_none_are_refused(polygon: list) -> None:
     with pytest.raises(InputError, match="region"):

@@ -135,3 +135,11 @@ def test_what_cannot_be_opened(tmp_path: Path) -> None:
         parse_source("ada:secret@cam/x")
     with pytest.raises(CameraError, match="no file, folder, pipe or camera"):
         parse_source("/dev/null")
+
+
+def test_a_folder_has_the_name_that_it_has_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "door").mkdir()
+    monkeypatch.chdir(tmp_path / "door")
+    assert {parse_source(text).name for text in (".", "./", "../door")} == {"door"}

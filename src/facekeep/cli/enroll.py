@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,9 +15,10 @@ from facekeep.cli.command import ExitStatus, Run, command, group
 from facekeep.cli.completion import people_or_file_names
 from facekeep.cli.enroll_camera import CaptureOptions, take_pictures
 from facekeep.cli.hints import explain_error, explain_rejection
-from facekeep.cli.options import ENGINE, GALLERY, PATH, argument, out_option
+from facekeep.cli.options import ENGINE, GALLERY, PATH, argument, out_option, table_option
 from facekeep.cli.output import format_count
-from facekeep.errors import InputError
+from facekeep.config.live import CAMERA
+from facekeep.errors import GalleryNotFound, InputError
 from facekeep.factory import open_engine
 
 if TYPE_CHECKING:
@@ -66,6 +68,7 @@ new_person_option = click.option(
         "facekeep enroll people/  # a folder for each person, named after the person",
         'facekeep enroll "Ada Lovelace" --camera 0',
     ],
+    options=[table_option(CAMERA["rotate"])],
 )
 @argument(
     "name",
@@ -107,6 +110,7 @@ def enroll(
     timeout: float,
     yes: bool,
     out: Path | None,
+    rotate: str | None,
 ) -> ExitStatus:
     """Enroll a person from photos; one template for each photo that passes the review.
 
@@ -127,10 +131,10 @@ def enroll(
             name,
             images,
             facts_of(meta, consent, retain_days) | {"new_person": new_person},
-            CaptureOptions(camera, timeout, yes, out),
+            CaptureOptions(camera, timeout, yes, rotate, out),
         )
-    if yes or out is not None:
-        raise InputError("--yes and --out belong to --camera")
+    if yes or out is not None or rotate is not None:
+        raise InputError("--yes, --out and --rotate belong to --camera")
     if images and is_picture(name):
         raise InputError(f"{name} looks like a picture, not a name: give the person's name first")
     facts = facts_of(meta, consent, retain_days) | {"largest": largest, "new_person": new_person}
@@ -164,10 +168,10 @@ def _enroll_seen(
     if images:
         raise InputError("give photos or --camera, not both")
     new_name(name)
-    with (
-        open_engine(run.settings, gallery="write") as engine,
-        take_pictures(run, engine, name, capture) as pictures,
-    ):
+    with open_engine(run.settings, gallery="write") as engine, ExitStack() as stack:
+        with suppress(GalleryNotFound):  # the first person makes it
+            engine.gallery  # noqa: B018 - what keeps it from being used is told before anybody poses
+        pictures = stack.enter_context(take_pictures(run, engine, name, capture))
         enrollment = Enrollment(name, 0, (), None)
         if pictures:
             enrollment = add_hints(engine.enroll(name, pictures, **facts))

@@ -36,12 +36,14 @@ class CaptureOptions:
         source: The camera.
         timeout: Seconds after which what there is must do.
         yes: Store it without asking.
+        rotate: What ``--rotate`` says, if it was given.
         out: Where the pictures are kept for the user to see; None for a file that goes away.
     """
 
     source: str
     timeout: float
     yes: bool
+    rotate: str | None
     out: Path | None
 
 
@@ -57,7 +59,7 @@ def take_pictures(
     """
     if not capture.yes and (sys.stdin is None or not sys.stdin.isatty()):
         raise InputError("nobody is there to ask whether the pictures are good: add --yes")
-    ((named, table),) = choose_cameras(run, [capture.source])
+    ((named, table),) = choose_cameras(run, [capture.source], capture.rotate)
     with open_camera(named, table) as camera:
         shots = _watch(run, engine, camera, capture.timeout)
     if not shots:

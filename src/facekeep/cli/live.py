@@ -27,12 +27,14 @@ from facekeep.cli.live_process import (
 from facekeep.cli.live_status import print_status, say_expectation
 from facekeep.cli.live_view import describe_camera, describe_event, open_view
 from facekeep.cli.options import ENGINE, GALLERY, argument, table_option
-from facekeep.config.live import LIVE, LiveTable
+from facekeep.cli.output import format_count
+from facekeep.config.live import CAMERA, LIVE, LiveTable
 from facekeep.errors import ConfigError, FacekeepError
 from facekeep.factory import open_engine, open_key
 
 if TYPE_CHECKING:
     from facekeep.cli.live_view import View
+    from facekeep.config.live import CameraTable
     from facekeep.config.settings import Settings
     from facekeep.events.delivery import Delivery
     from facekeep.events.event import Event
@@ -56,7 +58,7 @@ _OnFrame = Callable[["Frame", "list[Observation]"], None]
     app,
     "live",
     uses=("fmr", "fpir", *GALLERY, *ENGINE),
-    options=[table_option(each) for each in LIVE.values()],
+    options=[table_option(each) for each in (CAMERA["rotate"], *LIVE.values())],
     examples=[
         "facekeep live rtsp://ada@192.0.2.7/stream --mqtt mqtt://localhost",
         "facekeep live 0 --view :8080",
@@ -130,7 +132,7 @@ class _Plan:
     Attributes:
         run: The run, with its settings.
         sources: What names the cameras.
-        given: The options of ``[live]`` that were given.
+        given: The options of ``[live]`` that were given, and ``rotate``.
         once: End when an enrolled person arrives.
         realtime: Play files at their own speed.
         deadline: When to end, by the monotonic clock.
@@ -152,8 +154,17 @@ class _Plan:
         old = self.run
         run = Run(old.flags, old.config, json=old.json, quiet=old.quiet)
         read_options(run, self.given)
-        choose_cameras(run, self.sources)
-        return replace(self, run=run)
+        planned = replace(self, run=run)
+        planned.cameras()
+        return planned
+
+    def cameras(self) -> list[tuple[str | None, CameraTable]]:
+        """Return what is watched, each with its name in the file.
+
+        Raises:
+            FacekeepError: There is none.
+        """
+        return choose_cameras(self.run, self.sources, self.given.get("rotate"))
 
 
 class _LiveRun:
@@ -199,13 +210,25 @@ class _LiveRun:
                 if self._plan.once and event.event == "arrived" and event.name is not None:
                     self.found = True
                     session.stop()
+            self._say_short(cameras)
+
+    def _say_short(self, cameras: Sequence[Camera]) -> None:
+        """Say which files hold too few pictures for a visit, as a photo does."""
+        for camera in cameras:
+            ended = not camera.live and camera.state == "ended"
+            if ended and 0 < camera.frames < self._options.confirm:
+                held = format_count(camera.frames, "picture")
+                self._run.warn(
+                    f"{camera.name} holds {held}, and a visit takes"
+                    f" {self._options.confirm}: facekeep identify tells who is on a photo"
+                )
 
     def _open_cameras(self, stack: ExitStack) -> tuple[list[Camera], dict[str, LiveOptions]]:
         """Make the cameras, which are closed at the end, and the options of each."""
         cameras: list[Camera] = self._cameras
         stack.callback(self._close_cameras)
         rules: dict[str, LiveOptions] = {}
-        for name, table in choose_cameras(self._run, self._plan.sources):
+        for name, table in self._plan.cameras():
             camera = open_camera(
                 name, table, realtime=self._plan.realtime, give_up=self._options.give_up
             )
@@ -273,9 +296,11 @@ class _LiveRun:
             delivery.start()
             yield delivery
         finally:
-            hurry = self._asked.end is not None
+            again = self._asked.next is not None and self._asked.end is None
+            hurry = again or self._asked.end is not None
             delivery.flush(_HURRY if hurry else _DRAIN)
-            self._say_waiting(delivery)
+            if not again:  # else they are delivered in a moment
+                self._say_waiting(delivery)
             delivery.stop(_HURRY)
 
     def _say_waiting(self, delivery: Delivery) -> None:

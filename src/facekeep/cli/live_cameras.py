@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,8 @@ from msgspec.structs import replace
 from facekeep._internal.tables import shorten
 from facekeep.cli.command import Run
 from facekeep.config.live import (
+    CAMERA,
+    CAMERA_NAME,
     LIVE,
     CameraTable,
     LiveTable,
@@ -37,7 +40,8 @@ def read_options(run: Run, given: Mapping[str, Any]) -> LiveTable:
         value = given.get(field.name)
         if value is None or value == ():
             continue
-        shown = f"{field.option} {'...' if field.secret else shorten(value)}"
+        words = "; ".join(value) if isinstance(value, tuple) else value
+        shown = f"{field.option} {'...' if field.secret else shorten(words)}"
         if isinstance(value, tuple):
             try:
                 value = tuple(parse_polygon(text) for text in value)
@@ -47,12 +51,18 @@ def read_options(run: Run, given: Mapping[str, Any]) -> LiveTable:
     return replace(run.resolved.live, **values)
 
 
-def choose_cameras(run: Run, words: Sequence[str]) -> list[tuple[str | None, CameraTable]]:
+def choose_cameras(
+    run: Run, words: Sequence[str], rotate: str | None = None
+) -> list[tuple[str | None, CameraTable]]:
     """Return the cameras that words name, each with the name that it has in the file.
 
-    Without words all cameras of the file are meant.
+    Args:
+        run: The run, with the cameras of the file.
+        words: Sources or names; without words all cameras of the file are meant.
+        rotate: What ``--rotate`` says, in place of what the file says.
 
     Raises:
+        ConfigError: The pictures cannot be turned so.
         InputError: There is none.
     """
     known = run.resolved.cameras
@@ -62,7 +72,19 @@ def choose_cameras(run: Run, words: Sequence[str]) -> list[tuple[str | None, Cam
             " describe cameras in the configuration file, as [camera.door]"
         )
     chosen = words or tuple(known)
-    return [(w, known[w]) if w in known else (None, CameraTable(source=w)) for w in chosen]
+    for word in chosen:
+        named = re.fullmatch(CAMERA_NAME, word) and not word.isdecimal()
+        if known and word not in known and named and not os.path.lexists(word):
+            raise InputError(
+                f"{word} is no camera of the configuration file, which has {', '.join(known)}, and"
+                " no file"
+            )
+    found: list[tuple[str | None, CameraTable]]
+    found = [(w, known[w]) if w in known else (None, CameraTable(source=w)) for w in chosen]
+    if rotate is None:
+        return found
+    turn = CAMERA["rotate"].parse(rotate, f"--rotate {shorten(rotate)}")
+    return [(name, replace(table, rotate=turn)) for name, table in found]
 
 
 def open_camera(name: str | None, table: CameraTable, **options: Any) -> Camera:
@@ -87,6 +109,7 @@ def open_camera(name: str | None, table: CameraTable, **options: Any) -> Camera:
         transport=table.transport,
         connect_timeout=table.connect_timeout,
         read_timeout=table.read_timeout,
+        rotate=table.rotate,
         **options,
     )
 

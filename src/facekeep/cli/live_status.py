@@ -32,6 +32,9 @@ def say_expectation(run: Run, engine: FaceEngine) -> None:
     if run.quiet or run.json:
         return
     people = engine.gallery.count()
+    if people == 0:
+        run.say("nobody is enrolled: everybody will be unknown")
+        return
     expected = _EXAMPLE * false_name_share(run.settings, people)
     run.say(
         f"{format_count(people, 'person', 'people')} enrolled; of {_EXAMPLE:.0f} strangers who come"
@@ -77,7 +80,7 @@ def print_status(run: Run) -> ExitStatus:
         run.say(f"no visit in the last {_DAYS} days")
     else:
         run.say(
-            f"last {_short(days)} days: {format_count(visits, 'visit')},"
+            f"last {_short(days)} day{'s' * (days > 1)}: {format_count(visits, 'visit')},"
             f" {seen['named']} named, {seen['unknown']} unknown,"
             f" {seen['unusable']} not recognizable"
         )

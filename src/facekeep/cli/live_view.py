@@ -150,7 +150,7 @@ def _table(headers: list[str], rows: Any) -> Any:
 
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     for header in headers:
-        table.add_column(header, no_wrap=True)
+        table.add_column(header, no_wrap=True, min_width=len(header))
     for row in rows:
         table.add_row(*(Text(escape_line(cell)) for cell in row))
     return table

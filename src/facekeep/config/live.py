@@ -65,7 +65,8 @@ def _about_polygons(doc: str) -> Any:
         example="[[[0, 0.5], [1, 0.5], [1, 1], [0, 1]]]",
         default="none",
         metavar="POLYGON",
-        expects="corners as shares of the picture, such as 0,0.5 1,0.5 1,1 0,1",
+        expects="corners as shares of the picture, such as 0,0.5 1,0.5 1,1 0,1, or in a file"
+        " [[[0, 0.5], [1, 0.5], [1, 1], [0, 1]]]; they must enclose an area",
         finish=_check_polygons,
     )
 
@@ -74,7 +75,27 @@ def _check_polygons(polygons: Polygons, folder: Path | None) -> Polygons:
     for polygon in polygons:
         if len(polygon) < 3 or not all(0 <= share <= 1 for corner in polygon for share in corner):
             raise ValueError
+        if _lie_on_a_line(polygon):
+            raise ValueError
     return polygons
+
+
+def _check_address(address: str, folder: Path | None) -> str:
+    if int(address.rpartition(":")[2]) > 65535:
+        raise ValueError
+    return address
+
+
+def _check_rotation(degrees: int, folder: Path | None) -> int:
+    if degrees not in (0, 90, 180, 270):
+        raise ValueError
+    return degrees
+
+
+def _lie_on_a_line(polygon: tuple[tuple[float, float], ...]) -> bool:
+    (x, y), *others = polygon
+    a, b = next(((p - x, q - y) for p, q in others if (p, q) != (x, y)), (0.0, 0.0))
+    return all(abs(a * (q - y) - b * (p - x)) < 1e-9 for p, q in others)
 
 
 def parse_polygon(text: str) -> tuple[tuple[float, float], ...]:
@@ -105,7 +126,9 @@ class CameraTable(Struct, frozen=True, kw_only=True):
             secret=True,
         ),
     ]
-    password: Annotated[str | None, _about_secret("Where the password for the source is.")] = None
+    password: Annotated[
+        str | None, _about_secret("Where the password for the source is: env:NAME or file:PATH.")
+    ] = None
     transport: Annotated[
         Literal["tcp", "udp"], about("How RTSP sends its pictures.", example='"tcp"')
     ] = "tcp"
@@ -115,6 +138,17 @@ class CameraTable(Struct, frozen=True, kw_only=True):
     read_timeout: Annotated[
         float, _Seconds("Time without a picture after which it counts as lost.", example="5", gt=0)
     ] = 5.0
+    rotate: Annotated[
+        int,
+        about(
+            "Degrees, clockwise, to turn pictures by, if the camera hangs upside down or sideways.",
+            example="180",
+            default="0",
+            metavar="DEGREES",
+            expects="0, 90, 180 or 270",
+            finish=_check_rotation,
+        ),
+    ] = 0
     region: Annotated[
         Polygons, _about_polygons("Look for faces only inside these; in place of that of [live].")
     ] = ()
@@ -137,9 +171,9 @@ class LiveTable(Struct, frozen=True, kw_only=True, rename={"exec_": "exec"}):
             secret=True,
         ),
     ] = None
-    mqtt_password: Annotated[str | None, _about_secret("Where the password for the broker is.")] = (
-        None
-    )
+    mqtt_password: Annotated[
+        str | None, _about_secret("Where the password for the broker is: env:NAME or file:PATH.")
+    ] = None
     webhook: Annotated[
         str | None,
         about(
@@ -153,7 +187,8 @@ class LiveTable(Struct, frozen=True, kw_only=True, rename={"exec_": "exec"}):
         ),
     ] = None
     webhook_secret: Annotated[
-        str | None, _about_secret("Where the secret that signs what is posted is.")
+        str | None,
+        _about_secret("Where the secret that signs what is posted is: env:NAME or file:PATH."),
     ] = None
     csv: Annotated[
         Path | None,
@@ -199,15 +234,22 @@ class LiveTable(Struct, frozen=True, kw_only=True, rename={"exec_": "exec"}):
             metavar="[HOST]:PORT",
             expects="an address such as :8080 or 192.0.2.7:8080",
             pattern=r"^[^\s/@]*:[0-9]{1,5}\Z",
+            finish=_check_address,
         ),
     ] = None
     region: Annotated[
         Polygons,
-        _about_polygons("Look for faces only inside this polygon; may be given several times."),
+        _about_polygons(
+            "Look for faces only inside this polygon, such as '0,0.5 1,0.5 1,1 0,1' in shares of"
+            " the picture; may be given several times."
+        ),
     ] = ()
     mask: Annotated[
         Polygons,
-        _about_polygons("Look for no faces inside this polygon; may be given several times."),
+        _about_polygons(
+            "Look for no faces inside this polygon, written as for region; may be given several"
+            " times."
+        ),
     ] = ()
     unknown: Annotated[bool, about("Report people who are not enrolled, too.", example="true")] = (
         True

@@ -19,7 +19,7 @@ from facekeep.pipeline.align import align_batch
 from facekeep.pipeline.detect import Detector
 from facekeep.pipeline.embed import Embedder
 from facekeep.pipeline.image import MAX_BYTES, ImageSource, Reduced, load_image
-from facekeep.pipeline.quality import POLICIES, USABLE, assess, with_reasons
+from facekeep.pipeline.quality import POLICIES, USABLE, Reason, assess, with_reasons
 from facekeep.pipeline.quality_network import QualityNetwork
 from facekeep.types import Face, FaceDetector, FaceEmbedder, Quality
 
@@ -29,6 +29,8 @@ __all__ = ["Analyzer", "Limits"]
 _CHUNK = 8
 # A limit on the faces of an image that cuts off fewer than so many was meant to.
 _MANY = 100
+# Degrees that a face of a video may be turned in the picture.
+_MOST_ROLL = 60.0
 # How far from 1 the length of an embedding may be.
 _UNIT = 1e-3
 
@@ -177,11 +179,21 @@ class Analyzer:
         return self._select(look(image))
 
     def describe(self, image: NDArray[np.uint8], faces: Sequence[Face]) -> list[Face]:
-        """Add to faces that ``locate`` found what ``find`` would give them."""
+        """Add to faces that ``locate`` found what ``find`` would give them.
+
+        Turned ones are unusable: where they were found, upright ones were looked for.
+        """
         detector = self._detector.get()
         if isinstance(detector, Detector):
-            faces = detector.refine(image, faces)
-        return self._measure(image, faces)
+            faces = detector.describe(image, faces)
+        return [self._without_turned(face) for face in self._measure(image, faces)]
+
+    def _without_turned(self, face: Face) -> Face:
+        """Return a face that is turned as in a camera that hangs so with the reason for it."""
+        turned = face.quality is not None and abs(face.quality.roll) > _MOST_ROLL
+        if not turned or self._usable is POLICIES["off"]:
+            return face
+        return face.replace(reasons=tuple(dict.fromkeys((Reason.EXTREME_POSE, *face.reasons))))
 
     def _measure(self, image: NDArray[np.uint8], faces: Sequence[Face]) -> list[Face]:
         """Add quality, reasons and the aligned crops."""

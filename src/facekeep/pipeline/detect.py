@@ -293,11 +293,15 @@ class Detector(Closing):
 
     def _tried(self, image: NDArray[np.uint8], seen: Seen) -> set[int]:
         """Tell the quarter turn in which the detector is surest of a face, if it is any."""
-        tries = [seen._replace(right=right, down=down) for right, down in _QUARTERS]
-        looks = [(self._again(image, each, _TRIED), each.quarters) for each in tries]
-        scores = [(face.score, quarters) for face, quarters in looks if face is not None]
-        _, quarters = max(scores, default=(0.0, 0))
+        quarters = self._surest(image, seen).quarters
         return {quarters} - {0}
+
+    def _surest(self, image: NDArray[np.uint8], seen: Seen) -> Seen:
+        """Return a face turned as the detector is surest of it; as it is where never."""
+        tries = [seen._replace(right=right, down=down) for right, down in _QUARTERS]
+        looks = [(self._again(image, each, _TRIED), each) for each in tries]
+        scored = [(face.score, each) for face, each in looks if face is not None]
+        return max(scored, key=lambda pair: pair[0], default=(0.0, seen))[1]
 
     def _best(self, seen: list[Seen]) -> list[Seen]:
         """Of each face seen in several turns, keep it as it is upright and scores best."""
@@ -365,6 +369,38 @@ class Detector(Closing):
             InputError: The image is not such an array, or the detector is closed.
         """
         return self._refined(image, faces, None)
+
+    def describe(self, image: NDArray[np.uint8], faces: Sequence[Face]) -> list[Face]:
+        """Refine landmarks as `refine` does, after setting those right that are turned.
+
+        For faces of `detect`, which takes every face for upright.
+
+        Args:
+            image: The image that the faces were found in, uint8 ``(H, W, 3)`` RGB.
+            faces: The faces.
+
+        Returns:
+            The same faces in the same order; their landmarks are right whichever way they are
+            turned.
+
+        Raises:
+            InputError: The image is not such an array, or the detector is closed.
+        """
+        image, orienter = check_image(image), self._orienter
+        if orienter is None:
+            return self.refine(image, faces)
+        crops = self._shared_crops(orienter, image, list(faces))
+        seen = orienter.look(image, faces, crops)
+        righted = [self._set_right(image, each) for each in seen]
+        same = all(new is old for new, old in zip(righted, faces, strict=True))
+        return self._refined(image, righted, crops if same else None)
+
+    def _set_right(self, image: NDArray[np.uint8], seen: Seen) -> Face:
+        """Return a face with its landmarks turned as it is, by quarters."""
+        if seen.sure and not seen.upright:
+            return seen.righted()
+        best = seen if seen.clear else self._surest(image, seen)
+        return seen.face if best.upright else best.righted()
 
     def _refined(
         self, image: NDArray[np.uint8], faces: Sequence[Face], crops: Crops | None

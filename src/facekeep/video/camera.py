@@ -109,6 +109,8 @@ class Camera(Closing, Forking):
         read_timeout: Seconds in which a live source must give the next frame.
         give_up: Seconds without a frame after which a live source counts as ended; None: never.
         realtime: Play a file or folder at its own speed, as a live source that ends.
+        rotate: Degrees, clockwise, by which its pictures are turned after what the source itself
+            says: 0, 90, 180 or 270; for a camera that is mounted upside down or sideways.
         start: When the first frame of a file was taken; by default what the file says, else now.
         max_pixels: Larger pictures are refused.
         on_state: Called with the camera whenever its state changed, from one of its threads.
@@ -117,6 +119,7 @@ class Camera(Closing, Forking):
     Attributes:
         name: What it is called.
         source: The source as people may see it: without passwords and tokens.
+        rotate: Degrees, clockwise, by which its pictures are turned.
         live: Whether only the newest frame is kept.
         state: ``connecting`` until the first frame, ``live``, ``lost`` until frames come again, and
             ``ended``.
@@ -139,6 +142,7 @@ class Camera(Closing, Forking):
         read_timeout: float = 5.0,
         give_up: float | None = None,
         realtime: bool = False,
+        rotate: int = 0,
         start: datetime | None = None,
         max_pixels: int = _MAX_PIXELS,
         on_state: Callable[[Camera], None] | None = None,
@@ -146,6 +150,8 @@ class Camera(Closing, Forking):
     ) -> None:
         _check(connect_timeout=connect_timeout, read_timeout=read_timeout, give_up=give_up)
         require_count("max_pixels", max_pixels)
+        if rotate not in (0, 90, 180, 270):
+            raise InputError(f"rotate must be 0, 90, 180 or 270 degrees; got {rotate!r}")
         if transport not in ("tcp", "udp"):
             raise InputError(f"transport is tcp or udp; got {transport!r}")
         if start is not None and start.tzinfo is None:
@@ -161,6 +167,7 @@ class Camera(Closing, Forking):
         self._connect_timeout, self._read_timeout = connect_timeout, read_timeout
         self._give_up = give_up
         self._start = start
+        self.rotate = rotate
         self._base: float | None = None
         self._max_pixels = max_pixels
         self._on_state = on_state
@@ -281,8 +288,11 @@ class Camera(Closing, Forking):
         self._changed = threading.Condition(self._lock)  # a reader ended, a frame was taken
 
     def _convert(self, taken: _Taken) -> Frame:
+        image = taken.picture.convert()
+        if self.rotate:
+            image = np.ascontiguousarray(np.rot90(image, -self.rotate // 90))
         return Frame(
-            taken.picture.convert(),
+            image,
             datetime.fromtimestamp(taken.date, UTC),
             taken.position,
             taken.number,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import deque
@@ -27,6 +28,8 @@ from facekeep.video.tracker import Track
 if TYPE_CHECKING:
     from facekeep.events.event_log import EventLog
     from facekeep.video.camera import Camera, Frame
+
+_log = logging.getLogger(__name__)
 
 __all__ = ["CameraStatus", "LiveOptions", "LiveSession"]
 
@@ -130,6 +133,7 @@ class _WatchedCamera:
     looks: int = 0
     skipped: int = 0
     stretch: float = 1.0
+    warned: bool = False
     position: float = 0.0
     looked: float = -1e9
     checked: float = -1e9
@@ -185,8 +189,21 @@ class _WatchedCamera:
         self.looked, self.skipped, self.looks = frame.position, 0, self.looks + 1
         self.recognizer.scene.look(frame.image)
         tracks = self.recognizer.look(frame.image, frame.position)
+        self._say_turned()
         events = self._forget_erased() + self._visit(frame)
         return [self._observation(track, frame) for track in tracks], events
+
+    def _say_turned(self) -> None:
+        """Say once where the camera seems to hang upside down or sideways."""
+        if self.warned or not (turned := self.recognizer.turned):
+            return
+        self.warned = True
+        rotate = (self.camera.rotate + 360 - turned) % 360
+        _log.warning(
+            "camera %s seems to be turned, so that nobody is recognized: its faces are turned by %d"
+            " degrees; set rotate to %d",
+            *(self.camera.name, turned, rotate),
+        )
 
     def silence(self, now: float) -> list[Event]:
         """See nobody while a live camera gives no frames."""
@@ -298,7 +315,8 @@ class LiveSession(Closing):
 
     A track, which is what one camera sees of one person, is decided once: its best faces by
     quality are pooled and compared with the gallery, again only on clearly better evidence. Faces
-    are expected to be upright; ``Camera`` turns pictures that say so.
+    are expected to be upright; ``Camera`` turns pictures that say so, or as its
+    ``rotate`` says. Where most faces are turned alike, a warning is logged once.
 
     Args:
         engine: The engine, with a gallery; it stays open.
@@ -400,7 +418,8 @@ class LiveSession(Closing):
             raise InputError("the session runs already: ask it once, for events or observations")
         self._running = True
         try:
-            self._engine.gallery  # noqa: B018 - nobody enrolled is an error before cameras start
+            # Nobody enrolled, or a rate that cannot be promised, is an error before cameras start.
+            self._engine.threshold(people=self._engine.gallery.count())
             for watch in self._watches:
                 watch.camera.start()
             while not self._stopping and self._active():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -21,6 +22,8 @@ __all__ = ["TrackRecognizer"]
 # for that of another track, whose name it would inherit.
 _SAME = 1e-3
 _OTHER = 1e-4
+# Of so many faces, at least, this share must be turned alike for the camera to seem turned.
+_TURNED_FACES, _TURNED_SHARE = 8, 2 / 3
 
 
 @dataclass(slots=True, eq=False)
@@ -41,11 +44,19 @@ class TrackRecognizer:
     withdrawn: set[str] = field(default_factory=set)
     _evidence: dict[int, TrackEvidence] = field(default_factory=dict)
     _shape: tuple[int, ...] = ()
+    _quarters: Counter[int] = field(default_factory=Counter)
 
     @property
     def seen(self) -> list[Track]:
         """The tracks that the latest picture shows."""
         return [track for track in self.tracker.tracks if track not in self.tracker.lost]
+
+    @property
+    def turned(self) -> int:
+        """By how many degrees, clockwise, the faces that were looked at are turned; mostly 0."""
+        (quarters, count), *_ = self._quarters.most_common(1) or [(0, 0)]
+        clear = count >= max(_TURNED_FACES, _TURNED_SHARE * self._quarters.total())
+        return 90 * quarters if clear else 0
 
     def evidence(self, track: Track) -> TrackEvidence:
         """Return what is known of a track."""
@@ -133,6 +144,8 @@ class TrackRecognizer:
         good = []
         for track, face in zip(wanted, described, strict=True):
             track.face = _moved(face, corner)
+            if face.quality is not None:
+                self._quarters[round(face.quality.roll / 90) % 4] += 1
             if self.evidence(track).wants_embedding(face, position, doubtful=track.doubtful):
                 good.append(track)
         embedded = self.engine.embed([track.face for track in good])

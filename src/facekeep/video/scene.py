@@ -116,7 +116,7 @@ def _check_polygons(name: str, polygons: Sequence[Polygon]) -> tuple[Polygon, ..
     """Return polygons as they are used.
 
     Raises:
-        InputError: One has fewer than three points, or points outside the picture.
+        InputError: One has fewer than three points, points outside the picture, or all on one line.
     """
     try:
         checked = tuple(tuple((float(x), float(y)) for x, y in each) for each in polygons)
@@ -129,6 +129,8 @@ def _check_polygons(name: str, polygons: Sequence[Polygon]) -> tuple[Polygon, ..
             raise InputError(f"a polygon of {name} has {len(polygon)} points; give at least 3")
         if not all(0 <= value <= 1 for point in polygon for value in point):
             raise InputError(f"a polygon of {name} has a point outside 0 to 1: shares are wanted")
+        if np.linalg.matrix_rank(np.subtract(polygon, polygon[0])) < 2:
+            raise InputError(f"a polygon of {name} has all its points on one line")
     return checked
 
 

@@ -196,6 +196,6 @@ def _parse_path(text: str) -> Source:
     kind = "pipe" if stat.S_ISFIFO(mode) else kind
     if kind is None:
         raise CameraError(f"{shown}: is no file, folder, pipe or camera; check the path")
-    name = printable(Path(text).name or text)
+    name = printable(Path(text).name or Path(text).resolve().name or text)  # "." has none
     options = _PIPE if kind == "pipe" else {}
     return Source(kind, shown, name, live=False, address=text, options=options)

@@ -149,7 +149,10 @@ def read_pictures(
     except MemoryError:
         raise CameraError("there is not enough memory for its pictures") from None
     except Exception as error:  # noqa: BLE001 - PyAV's own texts hold the password
-        raise CameraError(_explain(error, source.live)) from None
+        text = _explain(error, source.live)
+        piped = source.kind == "pipe" and type(error).__name__ == "InvalidDataError"
+        more = "; pipe Motion JPEG, MPEG-TS or Matroska, which are read from front to back"
+        raise CameraError(text + more * piped) from None
 
 
 def _silence(stack: contextlib.ExitStack) -> list[Any]:
