@@ -273,7 +273,9 @@ def test_a_camera_that_hangs_upside_down(cli, place: Path, visits: list[Any]) ->
     done = cli("live", "--config", "live.toml", "--json", "--rotate", "0")
     assert not any(each["name"] for each in done.json_lines)
     words = ("enroll", "Ada", "--camera", "turned.mp4", "--yes", "--new-person", "--timeout", "60")
-    assert cli(*words).status == 1
+    refused = cli(*words)
+    assert refused.status == 1
+    assert "if the camera hangs so, set rotate" in refused.out
     assert cli(*words, "--rotate", "180").status == 0
 
 

@@ -35,6 +35,7 @@ _TURN: Final[dict[View, str]] = {
     "right": "turn your head a little to your right",
 }
 _POLICY: Final = replace(POLICIES["strict"], max_yaw=45, max_pitch=25)
+_TURNED: Final = 60.0  # degrees of roll that a camera has rather than a head
 _LOOK: Final = 0.08  # seconds between two frames that are looked at
 _STEADY: Final = 3  # frames of a track before one is taken
 _APART: Final = 0.6  # seconds between two that are taken
@@ -119,6 +120,8 @@ class GuidedEnrollment:
         """Say what the person should do before a picture can be taken."""
         if quality is None:
             return "hold still"
+        if abs(quality.roll) > _TURNED:
+            return "the head is turned over: if the camera hangs so, set rotate"
         if reasons := review(quality, _POLICY):
             return explain(reasons[0], quality, _POLICY).partition(":")[0]
         return None if self._view(quality.yaw) else _TURN[self.wanted[0]]
