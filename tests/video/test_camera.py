@@ -790,6 +790,34 @@ class FakeTime:
         return 1e9 + self.now
 
 
+@pytest.mark.slow
+def test_key_frames_that_are_far_apart(tmp_path: Path) -> None:
+    """The first one may come while the stream is opened: it must not be thrown away."""
+    film = tmp_path / "film.mp4"
+    write_video(film, [plain(90)] * 240, fps=5)  # a key frame every 50 seconds
+    play = (
+        f"( filesrc location={film} ! qtdemux ! h264parse"
+        " ! rtph264pay name=pay0 pt=96 config-interval=1 )"
+    )
+    with RtspServer({"/live": play}) as server, Camera(server.url()) as camera:
+        frame = camera.read(60)
+        assert frame is not None
+        assert abs(int(frame.image.mean()) - 90) <= 2
+
+
+@pytest.mark.slow
+def test_a_source_that_sends_data_is_not_lost_before_its_first_key_frame() -> None:
+    stream = encoded(size="64x48", fps=10).replace("key-int-max=10", "key-int-max=80")
+    with RtspServer({"/live": stream}) as server:
+        with Camera(server.url()) as first:
+            some(first, 5)  # the next key frame is still to come
+            with Camera(server.url(), connect_timeout=1.0, read_timeout=1.0) as camera:
+                states = []
+                while (frame := camera.read(0.2)) is None and "lost" not in states:
+                    states.append(camera.state)
+        assert frame is not None
+
+
 def test_old_frames_after_opening_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = FakeTime(monkeypatch)
 

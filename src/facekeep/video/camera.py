@@ -34,6 +34,7 @@ CameraState = Literal["connecting", "live", "lost", "ended"]
 
 _MAX_PIXELS = 36_000_000  # 8K is 33 million
 _FIRST_WAIT, _LONGEST_WAIT = 0.5, 30.0  # seconds before the next attempt
+_LONGEST_GAP = 60.0  # seconds that a source which sends data may take to its first key frame
 _SILENT = "it does not answer; check that it is on, and the network"
 _STEADY = 10.0  # seconds after which a connection counts as a good one
 _MOST_STUCK = 2  # readers that hang in the system or a server; no more are begun meanwhile
@@ -81,6 +82,7 @@ class _Reader:
 
     def __init__(self, camera: Camera) -> None:
         self.begun = time.monotonic()
+        self.heard = self.begun  # when data came last, before the first picture
         self.last: float | None = None
         self.done = False
         self.error: str | None = None
@@ -353,7 +355,8 @@ class Camera(Closing, Forking):
     def _deadline(self, reader: _Reader, alive: float) -> float:
         if not self._source.live:
             return math.inf
-        first = reader.begun + self._connect_timeout + self._read_timeout
+        opening = reader.begun + self._connect_timeout + self._read_timeout
+        first = max(opening, min(reader.heard + self._read_timeout, opening + _LONGEST_GAP))
         after = first if reader.last is None else reader.last + self._read_timeout
         return min(after, self._last_moment(reader.last or alive))
 
@@ -389,7 +392,11 @@ class Camera(Closing, Forking):
         error = None
         try:
             with contextlib.closing(pictures):
-                while (picture := next(pictures, None)) and self._put(reader, picture):
+                for picture in pictures:
+                    if picture is None:
+                        reader.heard = time.monotonic()
+                    if self._is_unwanted(reader) or (picture and not self._put(reader, picture)):
+                        break
                     del picture
         except FacekeepError as failure:
             error = str(failure)

@@ -28,8 +28,9 @@ _DEVICE_FORMATS = {"darwin": "avfoundation", "win32": "dshow"}
 _RAW = re.compile(
     r"-:(?P<format>[a-z0-9]+):(?P<size>[0-9]{1,5}x[0-9]{1,5})(@(?P<rate>[0-9.]{1,8}))?"
 )
-# Fast opening, and no frames that waited in a buffer: a stream's own header says what it is.
-_LIVE = {"fflags": "nobuffer", "probesize": "65536", "analyzeduration": "500000"}
+# Fast opening: a stream's own header says what it is. Not ``fflags=nobuffer``, which throws away
+# what was read meanwhile, and with it the first key frame; the next may come a minute later.
+_LIVE = {"probesize": "65536", "analyzeduration": "500000"}
 # As little as possible is read of a pipe before its first picture is given.
 _PIPE = {"probesize": "262144", "analyzeduration": "500000"}
 # Values of a query that name a stream; whatever else stands there may be a password or a token.

@@ -108,8 +108,10 @@ def read_pictures(
     max_pixels: int,
     timeout: float,
     stopping: Callable[[], bool],
-) -> Generator[Picture, None, None]:
+) -> Generator[Picture | None, None, None]:
     """Open a source and yield its pictures; the first ``next`` opens it.
+
+    None stands for data of which no picture comes yet, such as that before the first key frame.
 
     Args:
         source: What to read.
@@ -141,7 +143,7 @@ def read_pictures(
             stack.callback(container.close)
             for picture in _decode(container, source, max_pixels):
                 messages.clear()
-                if isinstance(address, _Download):
+                if picture is not None and isinstance(address, _Download):
                     address.came = 0
                 yield picture
     except FacekeepError:
@@ -250,7 +252,7 @@ class _Download:
         return part
 
 
-def _decode(container: Any, source: Source, max_pixels: int) -> Iterator[Picture]:
+def _decode(container: Any, source: Source, max_pixels: int) -> Iterator[Picture | None]:
     stream = _choose_stream(container, max_pixels)
     form = container.format.name
     unstamped = source.kind == "pipe" and form in _UNSTAMPED and "framerate" not in source.options
@@ -277,6 +279,8 @@ def _decode(container: Any, source: Source, max_pixels: int) -> Iterator[Picture
             position, taken = clock.read(frame)
             empty = False
             yield Picture(partial(_convert, frame), position, taken, stale=not fresh)
+        if empty:
+            yield None
     if empty:
         raise CameraError("none of its pictures can be decoded")
 
