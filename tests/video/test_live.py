@@ -24,6 +24,7 @@ from live_kit import (
     switches,
 )
 from numpy.typing import NDArray
+from PIL import Image, ImageFilter
 
 from facekeep import (
     CameraError,
@@ -398,11 +399,11 @@ def test_a_stranger_is_unknown_and_an_unusable_face_is_unusable(
     tmp_path: Path, hopper: Pixels, collins: Pixels
 ) -> None:
     head = heads(hopper, collins)
-    dark = (head["Grace Hopper"] * 0.02).astype(np.uint8)
+    blurred = np.asarray(Image.fromarray(head["Grace Hopper"]).filter(ImageFilter.GaussianBlur(5)))
     people = [
         (head["Grace Hopper"], 120.0, 140.0),
         (head["Eileen Collins"], 500.0, 140.0),
-        (dark, 320.0, 360.0),
+        (blurred, 320.0, 360.0),
     ]
     with FaceEngine(tmp_path / "people.db") as engine:
         engine.enroll("Grace Hopper", hopper)
@@ -411,7 +412,7 @@ def test_a_stranger_is_unknown_and_an_unusable_face_is_unusable(
         session = LiveSession(engine, [camera])
         events = [each for each in session.events() if each.event == "arrived"]
     assert {(each.name, each.usable) for each in events} >= {("Grace Hopper", True), (None, True)}
-    assert [each.name for each in events if not each.usable] in ([], [None])
+    assert [each.name for each in events if not each.usable] == [None]
     assert [each.name for each in events if each.name is not None] == ["Grace Hopper"]
 
 
