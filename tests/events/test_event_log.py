@@ -8,7 +8,7 @@ import sqlite3
 import stat
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, closing
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 
 import event_kit
@@ -16,11 +16,13 @@ import pytest
 from event_kit import START, STRANGER
 
 from facekeep.errors import EventLogError, GalleryKeyError, InputError, StorageFull
+from facekeep.events import event_log, log_file
 from facekeep.events.delivery import Delivery
 from facekeep.events.event import Event
 from facekeep.events.event_log import (
     Erased,
     EventLog,
+    Expired,
     default_event_log_path,
     erase_person_events,
 )
@@ -187,6 +189,30 @@ def test_a_clock_that_was_set_back_changes_neither_order_nor_ages(path: Path) ->
         assert log.expire(long_ago).old == 0
         assert log.expire(long_ago + timedelta(days=29)).old == 0
         assert log.expire(long_ago + timedelta(days=31)).old == 2
+
+
+class WrongClock(datetime):
+    """A clock that is 40 days behind, as that of a device without a battery after its start."""
+
+    behind = timedelta(days=40)
+
+    @classmethod
+    def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
+        return datetime.now(tz) - cls.behind
+
+
+def test_a_clock_that_is_corrected_ages_no_event(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (event_log, log_file):
+        monkeypatch.setattr(module, "datetime", WrongClock)
+    with EventLog.open(path) as log:
+        log.add_sink("hook")
+        log.append(make_event(1))
+        monkeypatch.setattr(WrongClock, "behind", timedelta())
+        assert log.expire() == Expired(0, 0, 0, {})
+        assert len(log.pending("hook")) == 1
+        assert log.expire(datetime.now(UTC) + timedelta(days=31)).lost == {"hook": 1}
 
 
 # A full disk

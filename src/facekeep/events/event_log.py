@@ -68,6 +68,8 @@ _MAX_HELD = 1000
 """Events that wait in memory while there is no room on the disk."""
 _HURRY = 0.2
 """Seconds that opening a log may wait to finish an erasure that was cut off."""
+_JUMP = timedelta(minutes=5)
+"""By how much a clock that goes wrong or is corrected may differ from the time that has passed."""
 _FORMER_AGE = timedelta(days=1)
 """How long a log knows who was erased or merged: a visit that was going on then is over."""
 
@@ -171,6 +173,7 @@ class EventLog(Closing):
         self._holding = threading.Lock()
         self._held: deque[Event] = deque()
         self._next_expiry = time.monotonic() + _EXPIRE_EVERY
+        self._opened = datetime.now(UTC), _uptime()
 
     def __repr__(self) -> str:
         return f"<EventLog {printable(self.path)}, {self._file.mode}>"
@@ -459,11 +462,19 @@ class EventLog(Closing):
 
         Args:
             now: The present, with a time zone; the system's clock, if None. If it was set back,
-                the ages of what seems to come from the future count from now on.
+                the ages of what seems to come from the future count from now on. If it was set
+                forward, as devices without a clock do, so do those of what was appended since the
+                log was opened.
         """
+        wrong_since = self._find_jump() if now is None else None
         now = datetime.now(UTC) if now is None else now
         stamp = to_stamp(now, "now")
         with self._write() as (connection, _):
+            if wrong_since is not None:
+                connection.execute(
+                    "UPDATE events SET added = ? WHERE added >= ?",
+                    (stamp, to_stamp(wrong_since, "the opening")),
+                )
             connection.execute("UPDATE events SET added = ?1 WHERE added > ?1", (stamp,))
             connection.execute(
                 "DELETE FROM former_people WHERE at < ? OR at > ?",
@@ -488,6 +499,14 @@ class EventLog(Closing):
             with translate_log_errors(self.path):
                 self._file.empty_log()
         return done
+
+    def _find_jump(self) -> datetime | None:
+        """Return when the log was opened, by a clock that was set forward since; else None."""
+        (opened, uptime), now = self._opened, (datetime.now(UTC), _uptime())
+        if now[0] - opened <= timedelta(seconds=now[1] - uptime) + _JUMP:
+            return None
+        self._opened = now
+        return opened
 
     def expire_if_due(self) -> None:
         """Do ``expire`` if it was not done for ten minutes; call it now and then.
@@ -615,6 +634,11 @@ class EventLog(Closing):
             _log.warning("an erasure is still unfinished: %s", error)
         finally:
             self._file.timeout = patience
+
+
+def _uptime() -> float:
+    """Return the seconds since the system was started, those in which it slept included."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 def default_event_log_path(gallery: str | os.PathLike[str]) -> Path:
