@@ -152,6 +152,14 @@ def test_events_of_a_merged_person_are_erased_with_the_other(cli, photo_folder):
 
 
 @pytest.mark.slow
+def test_merging_while_the_event_log_is_damaged_changes_nothing(cli, photo_folder):
+    cli("enroll", "Grace", "hopper2.jpg", "--review", "off")
+    (photo_folder / "people.events.db").write_bytes(b"damaged" * 100)
+    assert cli("people", "merge", "Grace", "Grace Hopper").status != 0
+    assert len(shown(cli, "Grace")["templates"]) == 1
+
+
+@pytest.mark.slow
 def test_remove_only_some_templates(cli, photo_folder):
     cli("enroll", "Grace Hopper", "hopper2.jpg", "--review", "off")
     first, second = shown(cli, "Grace Hopper")["templates"]

@@ -155,10 +155,10 @@ def merge(run: Run, names: tuple[str, ...]) -> None:
     from facekeep.events.event_log import erase_person_events
 
     with open_gallery(run.settings) as gallery:
-        merged = [gallery.person(name).id for name in names[:-1]]
-        person = gallery.merge(names[:-1], names[-1])
-        erase_person_events(run.settings.gallery, merged, into=person.id)
-        _report(run, person, "merged")
+        *merged, kept = [gallery.person(name).id for name in names]
+        if kept not in merged:  # first, so that all can be done again if it fails
+            erase_person_events(run.settings.gallery, merged, into=kept)
+        _report(run, gallery.merge(names[:-1], names[-1]), "merged")
 
 
 @command(
