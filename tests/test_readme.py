@@ -144,7 +144,7 @@ def test_each_laboratory_note_begins_with_what_it_means_for_users() -> None:
     pages = re.findall(
         r"^      - .*: (\w+\.md)$", notes.partition("  - Developers:")[0], re.MULTILINE
     )
-    assert len(pages) == 8
+    assert len(pages) == 9
     for page in pages:
         lines = (ROOT / "docs" / page).read_text().splitlines()
         assert lines[2].startswith("**What this means for you.** ")

@@ -763,7 +763,7 @@ def test_a_conversion_only_for_who_reads() -> None:
 
     def play() -> Iterator[Any]:
         for _ in range(50):
-            time.sleep(0.002)
+            time.sleep(0.02)  # what comes faster waited in a buffer
             frame = fake_frame()
             frame.to_ndarray = lambda **_: converted.append(1) or plain(1)
             yield frame

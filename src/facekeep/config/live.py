@@ -199,7 +199,7 @@ class LiveTable(Struct, frozen=True, kw_only=True, rename={"exec_": "exec"}):
         about(
             "Run this program for each event, which it gets as JSON on standard input; no shell"
             " reads the line.",
-            example='"notify --quiet"',
+            example='"notify door"',
             default="none",
             metavar="COMMAND",
             expects="a command line",

@@ -441,8 +441,8 @@ def example_toml() -> str:
             f"# Takes {setting.expects}. Variable: {setting.env}",
             f"# {setting.name} = {setting.example}",
         ]
-    parts += _example_table("live", "The options of facekeep live.", LIVE)
-    parts += _example_table("camera.door", "A camera of facekeep live, called door.", CAMERA)
+    parts += _example_table("live", "How cameras are watched.", LIVE)
+    parts += _example_table("camera.door", "A camera, called door.", CAMERA)
     return "\n".join(parts) + "\n"
 
 

@@ -263,7 +263,7 @@ class MqttSink(Sink):
                 "identifiers": [base],
                 "name": self._prefix,
                 "manufacturer": "facekeep",
-                "model": "facekeep live",
+                "model": "face recognition",
             },
         }
         topic = f"{self._home_assistant}/sensor/{base}_{number}/config"

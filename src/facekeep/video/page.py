@@ -44,9 +44,9 @@ _HEADERS: Final = {
 }
 
 _HTML: Final = """<!doctype html>
-<html lang="en"><meta charset="utf-8"><title>facekeep live</title>
+<html lang="en"><meta charset="utf-8"><title>Cameras - facekeep</title>
 <meta name="viewport" content="width=device-width"><link rel="stylesheet" href="page.css">
-<h1>facekeep live</h1><main id="cameras"></main>
+<h1>Cameras</h1><main id="cameras"></main>
 <h2>Last events</h2><table><tbody id="events"></tbody></table>
 <script src="page.js"></script></html>
 """
@@ -84,7 +84,7 @@ function show(state) {
 }
 async function ask() {
   try { show(await (await fetch('state.json')).json()); }
-  catch { document.title = 'facekeep live (ended)'; }
+  catch { document.title = 'Ended - facekeep'; }
   setTimeout(ask, 1000);
 }
 ask();
