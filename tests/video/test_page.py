@@ -153,6 +153,14 @@ def test_no_client_makes_the_session_wait(page: LivePage) -> None:
     wait_for(lambda: _answers(page))
 
 
+def test_who_leaves_while_no_pictures_come_takes_no_place(page: LivePage) -> None:
+    clients = [open_stream(page) for _ in range(24)]
+    for client in clients:
+        assert client.recv(100).startswith(b"HTTP/1.0 200")
+        client.close()
+    wait_for(lambda: _answers(page))
+
+
 def test_slow_requests_keep_nobody_out(page: LivePage, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_PATIENCE", 0.3)
     slow = [socket.create_connection(("127.0.0.1", port_of(page)), 60) for _ in range(24)]

@@ -6,6 +6,7 @@ import ipaddress
 import json
 import logging
 import re
+import select
 import socket
 import socketserver
 import threading
@@ -206,6 +207,8 @@ class LivePage(Closing):
                 head = f"--{_BOUNDARY}\r\nContent-Type: image/jpeg\r\nContent-Length: {len(data)}"
                 request.wfile.write(head.encode() + b"\r\n\r\n" + data + b"\r\n")
                 time.sleep(_PERIOD)
+            elif _has_left(request.connection):
+                return
 
     def _draw(self, picture: _Picture, seen: int, *, wait: bool) -> tuple[int, bytes]:
         """Return the newest picture after the one that was seen; drawn once for all clients."""
@@ -297,6 +300,13 @@ def _listen(host: str, port: int, page: LivePage) -> _Server:
         reason = why(error) if isinstance(error, OSError) else str(error)
         raise InputError(f"cannot show the page at {host}:{port}: {reason}") from error
     return server
+
+
+def _has_left(client: socket.socket) -> bool:
+    """Whether a client has closed its side; no picture had to be written to notice it."""
+    poll = select.poll()
+    poll.register(client, select.POLLIN)
+    return bool(poll.poll(0)) and not client.recv(1, socket.MSG_PEEK)
 
 
 def _names_this_machine(host: str) -> bool:
