@@ -100,7 +100,8 @@ def open_camera(name: str | None, table: CameraTable, **options: Any) -> Camera:
     where = f"the camera {name}" if name else "the camera"
     source = table.source
     if source.startswith("env:") and not os.path.lexists(source):
-        source = load_secret(source, f"the source of {where}")
+        name_it = f", {source}," if source[4:].isidentifier() else ""  # else it may be a password
+        source = load_secret(source, f"the source of {where}{name_it}")
     if table.password is not None:
         source = add_password(source, load_secret(table.password, f"the password of {where}"))
     return Camera(
