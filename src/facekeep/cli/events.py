@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
@@ -13,9 +14,10 @@ from facekeep.cli.command import Run, command, group
 from facekeep.cli.completion import choices, people_names
 from facekeep.cli.live import open_log
 from facekeep.cli.live_view import describe_event
-from facekeep.cli.options import GALLERY
+from facekeep.cli.options import GALLERY, argument
 from facekeep.cli.output import format_count, format_size
-from facekeep.errors import EventLogError
+from facekeep.errors import EventLogError, GalleryError, InputError
+from facekeep.factory import open_gallery
 
 if TYPE_CHECKING:
     from facekeep.events.event_log import EventLog
@@ -70,7 +72,13 @@ class _Time(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     "--limit", type=click.IntRange(1), metavar="N", help="Only the last ones, as many as this."
 )
 def list_(run: Run, **chosen: Any) -> None:
-    """List events in the order in which they happened."""
+    """List events in the order in which they happened.
+
+    Events keep the name that the person had. --person finds those of before a change of name, too.
+    """
+    if chosen["person"] is not None:
+        with suppress(GalleryError), open_gallery(run.settings, read_only=True) as gallery:
+            chosen["person"] = gallery.person(chosen["person"]).id
     with _open_log(run, read_only=True) as log:
         for event in log.events(**chosen):
             if run.json:
@@ -110,6 +118,31 @@ def status(run: Run) -> None:
     if found.sinks:
         rows = [[each.name, each.pending, each.lost, each.refused] for each in found.sinks]
         run.table(["sink", "waiting", "lost", "refused"], rows)
+
+
+@command(
+    app,
+    "forget",
+    uses=GALLERY,
+    examples=["facekeep events forget mqtt:mqtt://localhost:1883/facekeep"],
+)
+@argument("sink", metavar="SINK", help="Its name, as facekeep events status shows it.")
+def forget(run: Run, sink: str) -> None:
+    """Forget a broker, webhook, file or program for good: what waits for it is not delivered.
+
+    The events themselves stay in the log. If it is named again, it gets the events from then on.
+    """
+    with _open_log(run, read_only=False) as log:
+        known = {each.name: each for each in log.status().sinks}
+        if sink not in known:
+            names = ", ".join(known) or "none"
+            raise InputError(f"{sink}: no events wait for such a sink; known: {names}")
+        log.remove_sink(sink)
+    waited = known[sink].pending
+    if run.json:
+        run.emit({"forgotten": sink, "pending": waited})
+    else:
+        run.say(f"forgotten: {sink}, for which {format_count(waited, 'event')} waited")
 
 
 @command(app, "expire", uses=GALLERY, examples=["facekeep events expire"])
