@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -74,6 +74,10 @@ class Event:
             "state": self.state,
             "clock": self.clock,
         }
+
+    def without_person(self) -> Event:
+        """Return what is left of the event once the person was erased."""
+        return replace(self, name=None, person_id=None, crop=None, similarity=None)
 
 
 def format_utc(time: datetime) -> str:

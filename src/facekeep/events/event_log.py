@@ -547,7 +547,7 @@ class EventLog(Closing):
     # Erasure
 
     def erase_person(self, person_id: str) -> Erased:
-        """Take the names and crops from all events of a person, for good.
+        """Take name, similarity and crop from all events of a person, for good.
 
         What was there is overwritten, also in events that wait to be delivered. A visit of the
         person that is still going on gives only events without a name from here on. What was
@@ -565,7 +565,8 @@ class EventLog(Closing):
             ).fetchone()
             _remember_person(connection, person_id, None)
             changed = connection.execute(
-                "UPDATE events SET name = NULL, crop = NULL, person = NULL WHERE person = ?",
+                "UPDATE events SET name = NULL, crop = NULL, person = NULL, similarity = NULL"
+                " WHERE person = ?",
                 (person_id,),
             ).rowcount
             if changed:
@@ -748,4 +749,4 @@ def _follow_person(connection: sqlite3.Connection, event: Event) -> Event:
         return event
     if row[0] is not None:
         return replace(event, person_id=row[0])
-    return replace(event, name=None, person_id=None, crop=None)
+    return event.without_person()

@@ -513,7 +513,7 @@ class LiveSession(Closing):
     def _without_erased(self, event: Event) -> Event:
         if event.person_id is None or _find_name(self._engine, event.person_id) is not None:
             return event
-        return replace(event, name=None, person_id=None, crop=None)
+        return event.without_person()
 
     def _raise_failure(self) -> None:
         for watch in self._watches:
