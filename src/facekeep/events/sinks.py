@@ -12,6 +12,7 @@ import stat
 import subprocess
 import threading
 import time
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -61,6 +62,7 @@ class Sink(Closing):
             SinkError: It cannot be done now.
         """
 
+    @abstractmethod
     def deliver(self, event: Event) -> None:
         """Hand over an event; when this returns the sink has it.
 
@@ -68,7 +70,6 @@ class Sink(Closing):
             SinkRefused: It never will.
             SinkError: It may later.
         """
-        raise NotImplementedError
 
     def close(self) -> None:
         """Let go for good, from any thread; a ``deliver`` that is going on ends soon."""
