@@ -20,7 +20,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from event_kit import MOSQUITTO, Broker, HttpServer, Subscriber, wait_until
+from child_server import wait_for
+from event_kit import MOSQUITTO, Broker, HttpServer, Subscriber
 from footage import Footage, Walk, plain_background, portrait_people, stay, write_video
 from PIL import Image
 from rich.console import Console
@@ -140,6 +141,8 @@ def test_events_can_be_asked_for(cli, place: Path) -> None:
         return facts(cli("events", "list", *words, "--json").json_lines)
 
     assert ask("--person", "grace hopper") == [("arrived", GRACE), ("left", GRACE)]
+    cli("people", "rename", GRACE, "Amazing Grace")
+    assert ask("--person", "Amazing Grace") == [("arrived", GRACE), ("left", GRACE)]
     assert ask("--kind", "camera", "--camera", "film.mp4") == [("camera", None)] * 2
     assert ask("--camera", "yard") == ask("--until", "2h") == []
     assert len(ask("--since", "2h", "--limit", 4)) == 4
@@ -202,7 +205,8 @@ def test_once_gives_up_after_its_time(cli, place: Path, server: MjpegServer) -> 
         (("film.mp4", "--webhook", "hunter2"), 2, "a URL that begins with http"),
         (("film.mp4", "--mqtt", "http://ada:hunter2@h"), 2, "mqtt"),
         (("rtsp://ada:hun/ter2@h",), 2, "not an address of the form"),
-        (("env:NO_SUCH_VARIABLE",), 2, "the source of the camera"),
+        (("env:NO_SUCH_VARIABLE",), 2, "the source of the camera, env:NO_SUCH_VARIABLE,"),
+        (("env:rtsp://ada:hunter2@h",), 2, "the source of the camera"),
         (("film.mp4", "--gallery", "none.db"), 2, "nobody is enrolled yet"),
         (("film.mp4", "--record", "film.mp4"), 2, "cannot record in film.mp4"),
         (("film.mp4", "--record-size", "1"), 2, "at least 1000000"),
@@ -323,6 +327,14 @@ def test_events_reach_files_programs_and_webhooks(cli, place: Path) -> None:
     assert not (place / "harm").exists()
     sinks = cli("events", "status", "--json").json["sinks"]
     assert [each["pending"] for each in sinks] == [0, 0, 0]
+    cli("live", "film.mp4", "--json")  # without them
+    kept, waiting = len(done.json_lines), [each["name"] for each in sinks]
+    assert [cli("events", "forget", name, "--json").json["pending"] for name in waiting] == [
+        kept
+    ] * 3
+    assert cli("events", "status", "--json").json["sinks"] == []
+    assert len(cli("events", "list", "--json").json_lines) == 2 * kept
+    assert "no events wait for such a sink; known: none" in cli("events", "forget", "hook").err
 
 
 @needs_mosquitto
@@ -334,7 +346,7 @@ def test_home_assistant_gets_each_event_though_the_broker_was_down(cli, place: P
     with broker.running():
         subscriber = Subscriber(broker.port)
         again = cli("live", "film.mp4", "--json", "--mqtt", broker.url)
-        wait_until(lambda: len(subscriber.payloads("facekeep/events")) >= 12)
+        wait_for(lambda: len(subscriber.payloads("facekeep/events")) >= 12)
         subscriber.close()
     got = [json.loads(each) for each in subscriber.payloads("facekeep/events")]
     assert [each["id"] for each in got] == [e["id"] for e in away.json_lines + again.json_lines]

@@ -12,7 +12,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from event_kit import STRANGER, HttpServer, make_event, wait_until
+from child_server import wait_for
+from event_kit import STRANGER, HttpServer, make_event
 
 from facekeep.errors import EventLogError, InputError, SinkError, SinkRefused, StorageFull
 from facekeep.events.delivery import Delivery
@@ -89,7 +90,7 @@ def test_a_sink_that_fails_gets_the_event_again_and_holds_up_nobody(
     with run(log, slow, quick) as delivery:
         for number in range(3):
             log.append(make_event(number))
-        wait_until(lambda: len(quick.got) == 3 and slow.offered > 5)
+        wait_for(lambda: len(quick.got) == 3 and slow.offered > 5)
         status = delivery.status()[0]
         assert (status.state, status.pending, status.error) == ("retrying", 3, "slow is away")
         away.clear()
@@ -202,10 +203,10 @@ def test_who_is_erased_while_an_event_waits_is_not_named(log: EventLog) -> None:
     sink.fail = lambda event: SinkError("away") if away.is_set() else None
     with run(log, sink) as delivery:
         log.append(make_event(0, crop=b"jpeg"))
-        wait_until(lambda: sink.offered > 2)
+        wait_for(lambda: sink.offered > 2)
         assert log.erase_person("id-ada").names == 1
         offered = sink.offered
-        wait_until(lambda: sink.offered > offered + 1)
+        wait_for(lambda: sink.offered > offered + 1)
         away.clear()
         assert delivery.flush(60)
     assert [(each.name, each.crop, each.person_id) for each in sink.got] == [(None, None, None)]
@@ -238,7 +239,7 @@ def test_stopping_is_prompt_while_a_server_is_frozen(log: EventLog, tmp_path: Pa
         server.freeze()
         delivery = run(log, WebhookSink(server.url, timeout=600))
         log.append(make_event(0))
-        wait_until(lambda: delivery.status()[0].state == "delivering")
+        wait_for(lambda: delivery.status()[0].state == "delivering")
         delivery.stop(timeout=30)
         assert not any(each.is_alive() for each in delivery._workers)
         assert delivery.status()[0].pending == 1
@@ -254,7 +255,7 @@ def test_stopping_does_not_wait_for_a_sink_that_hangs(log: EventLog) -> None:
     sink.fail = lambda event: over.wait() or None if over.wait() else None
     delivery = run(log, sink)
     log.append(make_event(0))
-    wait_until(lambda: sink.offered)
+    wait_for(lambda: sink.offered)
     delivery.stop(timeout=0.2)
     assert delivery._workers[0].is_alive()
     over.set()
@@ -266,7 +267,7 @@ def test_stopping_while_nothing_happens_wakes_the_threads(
 ) -> None:
     monkeypatch.setattr("facekeep.events.delivery._POLL", 3600.0)
     delivery = run(log, Listing("a"), Listing("b"))
-    wait_until(lambda: all(each.state == "idle" for each in delivery.status()))
+    wait_for(lambda: all(each.state == "idle" for each in delivery.status()))
     delivery.stop(timeout=300)
     assert not any(each.is_alive() for each in delivery._workers)
 
@@ -277,7 +278,7 @@ def test_a_damaged_log_is_told(log: EventLog, monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(log, "pending", fail)
     with run(log, Listing()) as delivery:
-        wait_until(lambda: delivery.status()[0].error)
+        wait_for(lambda: delivery.status()[0].error)
         assert delivery.status()[0].error == "it is damaged"
 
 
@@ -313,7 +314,7 @@ def test_of_two_processes_one_serves_a_sink_and_the_other_takes_over(
         assert other.stdout.readline() == "idle\n"
         sink = Listing()
         with run(log, sink) as delivery:
-            wait_until(lambda: delivery.status()[0].state == "elsewhere")
+            wait_for(lambda: delivery.status()[0].state == "elsewhere")
             log.append(make_event(0))
             assert delivery.flush(60)
             other.kill()
@@ -333,4 +334,4 @@ def test_the_log_is_looked_through_for_what_has_expired(
         connection.execute("UPDATE events SET added = ?", (old,))
     monkeypatch.setattr(log, "_next_expiry", time.monotonic())
     with run(log, Listing()):
-        wait_until(lambda: not list(log.events()))
+        wait_for(lambda: not list(log.events()))

@@ -19,7 +19,8 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from event_kit import Broker, HttpServer, Subscriber, make_event, needs_mosquitto, wait_until
+from child_server import wait_for
+from event_kit import Broker, HttpServer, Subscriber, make_event, needs_mosquitto
 
 from facekeep.errors import EventLogError, StorageFull
 from facekeep.events.delivery import Delivery
@@ -92,7 +93,7 @@ class Workers:
 
     def kill(self) -> None:
         os.kill(self._pid, signal.SIGKILL)
-        wait_until(self._gone)
+        wait_for(self._gone)
 
     def _gone(self) -> bool:
         with suppress(ProcessLookupError):
@@ -197,7 +198,7 @@ def break_things(
         time.sleep(rng.uniform(0, 0.04))
         faults[name]()
         before = len(heard())
-        wait_until(lambda: len(heard()) > before)  # noqa: B023 - used at once
+        wait_for(lambda: len(heard()) > before)  # noqa: B023 - used at once
     workers.kill()
 
 
@@ -211,7 +212,7 @@ def check(
         quiet = len(heard())
         added = [log.append(make_event(-1)) for _ in range(20)]
         assert delivery.flush(60)
-        wait_until(lambda: len(heard()) >= quiet + 20)
+        wait_for(lambda: len(heard()) >= quiet + 20)
     stored = [each.to_dict() for each in log.events()]
     assert [each["sequence"] for each in stored] == list(range(1, len(stored) + 1))
     assert set(workers.numbers()) <= {each["sequence"] for each in stored}

@@ -284,6 +284,7 @@ def test_a_visit_that_goes_on_while_its_person_is_erased_gives_no_name(path: Pat
         other.erase_person("id-ada")
         late = log.append(make_event(2))
         assert (late.name, late.person_id, late.crop, late.sequence) == (None, None, None, 2)
+        assert [each.similarity for each in log.events()] == [None, None]
         assert list(log.events())[1] == late
     assert b"Ada Lovelace" not in bytes_of(path)
 

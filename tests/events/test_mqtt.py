@@ -12,16 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from event_kit import (
-    START,
-    STRANGER,
-    Broker,
-    Subscriber,
-    free_port,
-    make_event,
-    needs_mosquitto,
-    wait_until,
-)
+from child_server import free_port, wait_for
+from event_kit import START, STRANGER, Broker, Subscriber, make_event, needs_mosquitto
 
 from facekeep.errors import InputError, SinkError
 from facekeep.events.delivery import Delivery
@@ -69,7 +61,7 @@ def test_an_event_is_published_as_itself_and_as_other_programs_do(
         for event in (ada, stranger, unusable, lost):
             sink.open()
             sink.deliver(event)
-        wait_until(lambda: len(everything.payloads("facekeep/events")) == 4)
+        wait_for(lambda: len(everything.payloads("facekeep/events")) == 4)
         for topic in ("facekeep/events", "facekeep/cameras/door/event"):
             heard = [json.loads(each) for each in everything.payloads(topic)]
             assert heard == [each.to_dict() for each in (ada, stranger, unusable, lost)]
@@ -103,7 +95,7 @@ def test_home_assistant_finds_a_sensor_for_each_camera(
         sink.deliver(replace(make_event(0), camera="door"))
         sink.deliver(replace(make_event(1), camera="back yard"))
         later = hear()
-        wait_until(lambda: len(later.heard) == 3)
+        wait_for(lambda: len(later.heard) == 3)
         kept = {topic: payload for topic, payload, retain in later.heard if retain}
         assert kept.pop("facekeep/availability") == "online"
         sensors = [json.loads(each) for each in kept.values()]
@@ -114,13 +106,13 @@ def test_home_assistant_finds_a_sensor_for_each_camera(
         assert sensor["availability_topic"] == "facekeep/availability"
         assert sensor["device"]["identifiers"] == ["facekeep"]
         sink.deliver(replace(make_event(2), camera="back yard"))
-        wait_until(lambda: later.payloads(sensor["state_topic"]) == ["Ada Lovelace"])
+        wait_for(lambda: later.payloads(sensor["state_topic"]) == ["Ada Lovelace"])
         attributes = json.loads(later.payloads(sensor["json_attributes_topic"])[0])
         assert attributes["track"] == 2
-    wait_until(lambda: later.payloads("facekeep/availability")[-1] == "offline")
+    wait_for(lambda: later.payloads("facekeep/availability")[-1] == "offline")
     # What has a name is not kept by the broker.
     again = hear()
-    wait_until(lambda: len(again.heard) == 3)
+    wait_for(lambda: len(again.heard) == 3)
     assert not any("Ada" in payload for _, payload, _ in again.heard)
 
 
@@ -135,7 +127,7 @@ def test_the_sensor_shows_who_is_there(broker: Broker, hear: Callable[..., Subsc
         sink.open()
         for event in (ada, stranger, left(ada), left(stranger), bob, erased):
             sink.deliver(event)
-        wait_until(lambda: len(person.heard) == 6)
+        wait_for(lambda: len(person.heard) == 6)
     assert [payload for _, payload, _ in person.heard] == [
         "Ada Lovelace",
         "unknown person",
@@ -160,7 +152,7 @@ def test_any_name_makes_one_topic(
     with MqttSink(broker.url) as sink:
         sink.open()
         sink.deliver(event)
-        wait_until(lambda: matches.heard and events.heard)
+        wait_for(lambda: matches.heard and events.heard)
     assert json.loads(matches.heard[0][1])["match"]["name"] == name
     assert json.loads(events.heard[0][1]) == event.to_dict()
     assert matches.heard[0][0] != "double-take/matches/unknown"
@@ -178,7 +170,7 @@ def test_peers_and_prefixes_can_be_chosen(broker: Broker, hear: Callable[..., Su
     with MqttSink(broker.url, prefix="home/faces", home_assistant=None, peers=()) as sink:
         sink.open()
         sink.deliver(make_event(1))
-        wait_until(lambda: len(everything.heard) == 4)
+        wait_for(lambda: len(everything.heard) == 4)
     assert sorted({topic for topic, _, _ in everything.heard}) == [
         "home/faces/availability",
         "home/faces/cameras/door/event",
@@ -205,9 +197,9 @@ def test_a_broker_that_goes_away_and_comes_back(
     broker.start()
     again = hear("facekeep/#", "homeassistant/#")
     sink.open()
-    wait_until(lambda: any(topic.endswith("/config") for topic, _, _ in again.heard))
+    wait_for(lambda: any(topic.endswith("/config") for topic, _, _ in again.heard))
     sink.deliver(make_event(3))
-    wait_until(lambda: again.payloads("facekeep/events"))
+    wait_for(lambda: again.payloads("facekeep/events"))
     # The event that failed is not sent by the library behind our back.
     assert [json.loads(each)["track"] for each in again.payloads("facekeep/events")] == [3]
     sink.close()
@@ -258,9 +250,9 @@ def test_a_process_that_dies_is_said_to_be_offline(
     sink.open()
     session = sink._session
     assert session is not None
-    wait_until(lambda: availability.payloads("facekeep/availability") == ["online"])
+    wait_for(lambda: availability.payloads("facekeep/availability") == ["online"])
     session._client.socket().close()  # type: ignore[union-attr]
-    wait_until(lambda: availability.payloads("facekeep/availability") == ["online", "offline"])
+    wait_for(lambda: availability.payloads("facekeep/availability") == ["online", "offline"])
     sink.close()
 
 
@@ -373,7 +365,7 @@ def test_no_password_shows(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> 
     shown += [str(caught.value), repr(caught.value), caught.value.__cause__]
     with EventLog.open(tmp_path / "log.db") as log, Delivery(log, [sink]) as delivery:
         delivery.start()
-        wait_until(lambda: delivery.status()[0].error)
+        wait_for(lambda: delivery.status()[0].error)
         shown += [delivery.status(), log.status(), caplog.text]
     assert "mqtt:mqtt://127.0.0.1" in str(shown)
     assert "hush" not in str(shown)

@@ -12,7 +12,8 @@ import threading
 from pathlib import Path
 
 import pytest
-from event_kit import STRANGER, make_event, wait_until
+from child_server import wait_for
+from event_kit import STRANGER, make_event
 
 import facekeep.events.sinks as module
 from facekeep.errors import InputError, SinkError
@@ -221,11 +222,11 @@ def test_closing_ends_a_command_with_all_that_it_started(tmp_path: Path) -> None
 
     thread = threading.Thread(target=deliver)
     thread.start()
-    wait_until(lambda: file.exists() and file.read_text())
+    wait_for(lambda: file.exists() and file.read_text())
     sink.close()
     thread.join()
     assert failed
-    wait_until(lambda: ended(int(file.read_text())))
+    wait_for(lambda: ended(int(file.read_text())))
     with pytest.raises(SinkError, match="closed"):
         sink.deliver(make_event())
     assert children() == []

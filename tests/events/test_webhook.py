@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from event_kit import STRANGER, HttpServer, free_port, make_event, wait_until
+from child_server import free_port, wait_for
+from event_kit import STRANGER, HttpServer, make_event
 from standardwebhooks import Webhook
 
 from facekeep.errors import InputError, SinkError, SinkRefused
@@ -236,7 +237,7 @@ def test_no_secret_shows(
     with EventLog.open(tmp_path / "log.db") as log, Delivery(log, [sink]) as delivery:
         delivery.start()
         log.append(make_event())
-        wait_until(lambda: delivery.status()[0].error)
+        wait_for(lambda: delivery.status()[0].error)
         shown += [delivery.status(), log.status()]
     shown += [(tmp_path / "log.db").read_bytes(), caplog.text]
     text = json.dumps([str(each) for each in shown])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,13 +88,6 @@ def train(
         "optimizer": ours.state_dict(),
         "head": head.full_state(theirs),
     }
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
 
 
 def join(rank: int, port: int, timeout: float) -> Parallel:

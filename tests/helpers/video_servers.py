@@ -8,11 +8,9 @@ import functools
 import io
 import os
 import queue
-import signal
 import socket
 import subprocess
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -20,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from child_server import ChildServer
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -27,13 +26,6 @@ SYSTEM_PYTHON = "/usr/bin/python3"
 _SERVER = Path(__file__).with_name("rtsp_server.py")
 
 Image_ = NDArray[np.uint8]
-
-
-def free_port() -> int:
-    """Return a port on which nobody listens."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 @functools.cache
@@ -68,7 +60,7 @@ def encoded(source: str = "", *, size: str = "320x240", fps: int = 15) -> str:
     )
 
 
-class RtspServer:
+class RtspServer(ChildServer):
     """A child process that serves streams; paths are given with their pipelines.
 
     A server that was killed is started again on the same port by ``start``.
@@ -81,7 +73,6 @@ class RtspServer:
         self.streams = streams or {"/live": encoded()}
         self.login = login
         self.port = 0
-        self.process: subprocess.Popen[str] | None = None
         self.start()
 
     def start(self) -> None:
@@ -100,23 +91,6 @@ class RtspServer:
 
     def url(self, path: str = "/live", login: str = "") -> str:
         return f"rtsp://{login and login + '@'}127.0.0.1:{self.port}{path}"
-
-    def freeze(self) -> None:
-        """Stop it, as a camera does that hangs: its sockets stay open."""
-        assert self.process is not None
-        self.process.send_signal(signal.SIGSTOP)
-
-    def thaw(self) -> None:
-        assert self.process is not None
-        self.process.send_signal(signal.SIGCONT)
-
-    def kill(self) -> None:
-        if self.process is not None:
-            self.process.kill()
-            self.process.wait()
-            assert self.process.stdout is not None
-            self.process.stdout.close()
-            self.process = None
 
     def __enter__(self) -> RtspServer:
         return self
@@ -295,11 +269,3 @@ def write_video(
         for image in (first, *images):
             container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
         container.mux(stream.encode())
-
-
-def wait_for(condition: Callable[[], object], seconds: float = 60.0) -> None:
-    """Wait until something holds; fail when it does not within a generous time."""
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until, "it did not happen in time"
-        time.sleep(0.01)

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
+from child_server import free_port, wait_for
 from numpy.typing import NDArray
 from PIL import Image
 from video_servers import (
@@ -27,11 +28,9 @@ from video_servers import (
     RawServer,
     RtspServer,
     encoded,
-    free_port,
     jpeg,
     plain,
     steady,
-    wait_for,
     write_video,
 )
 

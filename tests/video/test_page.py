@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from child_server import wait_for
 from PIL import Image
-from video_servers import wait_for
 
 import facekeep.video.page as module
 from facekeep import InputError

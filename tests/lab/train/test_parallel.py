@@ -6,6 +6,7 @@ from typing import Any
 import parallel_kit as kit
 import pytest
 import torch
+from child_server import free_port
 from hypothesis import given
 from hypothesis import strategies as st
 from torch.multiprocessing import ProcessRaisedException, spawn
@@ -33,7 +34,7 @@ def together(
     """What each of two processes found; they also go on from what the one process did."""
     folder: Path = tmp_path_factory.mktemp("together")
     torch.save({name: alone[f"half {name}"] for name in RESUMED}, folder / "halves.pt")
-    spawn(kit.run_all, (kit.free_port(), folder), nprocs=2)
+    spawn(kit.run_all, (free_port(), folder), nprocs=2)
     return [torch.load(folder / f"rank{rank}.pt") for rank in range(2)]
 
 
@@ -104,7 +105,7 @@ def _wait(processes: Any) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("worker", [kit.hang, kit.die])
 def test_a_lost_process_ends_the_others(worker: Any, tmp_path: Path) -> None:
-    processes = spawn(worker, (kit.free_port(), tmp_path), nprocs=2, join=False)
+    processes = spawn(worker, (free_port(), tmp_path), nprocs=2, join=False)
     message = "RuntimeUnavailable: lost the other processes of this run: "
     with pytest.raises(ProcessRaisedException, match=message):
         _wait(processes)
@@ -182,7 +183,7 @@ def test_nobody_to_join_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     variables = {"RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setenv("MASTER_PORT", str(kit.free_port()))
+    monkeypatch.setenv("MASTER_PORT", str(free_port()))
     with pytest.raises(RuntimeUnavailable, match="cannot reach the other 1 processes: ") as caught:
         from_environment("cpu", timeout=1)
     assert "\n" not in str(caught.value)
