@@ -248,7 +248,7 @@ def test_a_process_that_dies_is_said_to_be_offline(
     availability = hear("facekeep/availability")
     sink = MqttSink(broker.url)
     sink.open()
-    session = sink._session
+    session = sink._connection
     assert session is not None
     wait_for(lambda: availability.payloads("facekeep/availability") == ["online"])
     session._client.socket().close()  # type: ignore[union-attr]

@@ -102,7 +102,7 @@ class MqttSink(Sink):
         self._peers = frozenset(peers)
         self._timeout = require_timeout(timeout)
         self.name = name or f"mqtt:{parts.scheme}://{self._host}:{self._port}/{prefix}"
-        self._session: _Connection | None = None
+        self._connection: _Connection | None = None
         self._lock = threading.Lock()
         self._closed = False
         self._described: dict[str, None] = {}
@@ -117,14 +117,14 @@ class MqttSink(Sink):
 
     def open(self) -> None:
         """Connect, unless the connection stands, and say that we are online."""
-        if self._session is not None and self._session.alive:
+        if self._connection is not None and self._connection.alive:
             return
         self._drop()
         session = _Connection(self._make_client(), self._timeout)
         with self._lock:
             if self._closed:
                 raise SinkError(f"{self.name} was closed")
-            self._session = session
+            self._connection = session
         try:
             session.connect(self._host, self._port)
             session.publish((self._availability, "online", True))
@@ -135,7 +135,7 @@ class MqttSink(Sink):
 
     def deliver(self, event: Event) -> None:
         """Publish an event and wait until the broker has confirmed it."""
-        session = self._session
+        session = self._connection
         if session is None:
             raise SinkError(f"{self.name} is not connected")
         try:
@@ -151,14 +151,14 @@ class MqttSink(Sink):
         """Say that we are offline, and disconnect."""
         with self._lock:
             self._closed = True
-            session, self._session = self._session, None
+            session, self._connection = self._connection, None
         if session is not None:
             session.end((self._availability, "offline", True))
 
     def _drop(self) -> None:
         """Let go of a connection that is lost; its client never sends anything again."""
         with self._lock:
-            session, self._session = self._session, None
+            session, self._connection = self._connection, None
         if session is not None:
             session.end(None)
 

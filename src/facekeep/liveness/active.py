@@ -21,6 +21,7 @@ from typing import Final, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from facekeep._internal.boxes import overlap, to_box
 from facekeep.errors import InputError
 from facekeep.liveness.evidence import LivenessResult, Verdict, describe_evidence, weightiest
 from facekeep.liveness.head_motion import nose_parallax, nose_shift
@@ -28,7 +29,7 @@ from facekeep.liveness.stream import StreamCheck
 from facekeep.pipeline.image import check_image
 from facekeep.types import Face, Observation
 
-__all__ = ["PROMPTS", "ActiveLiveness", "Challenge", "draw_challenges", "overlap"]
+__all__ = ["PROMPTS", "ActiveLiveness", "Challenge", "draw_challenges"]
 
 Challenge = Literal["left", "right", "up", "closer"]
 """A move: the head turned to the person's own left or right, or up, or the face closer."""
@@ -207,7 +208,7 @@ class ActiveLiveness:
         when, box, before = self._last
         if face is None:
             return position - when > _GAP
-        return track != before or overlap(face.bbox, box) < _OVERLAP
+        return track != before or overlap(to_box(face.bbox), to_box(box)) < _OVERLAP
 
     def _next_prompt(self, position: float, *, moving: bool) -> None:
         self._moving, self._since, self._frames = moving, position, []
@@ -391,14 +392,6 @@ def _unit(row: NDArray[np.floating]) -> NDArray[np.floating]:
 def _is_frontal(points: NDArray[np.float64]) -> bool:
     """Whether the nose is near the middle between eyes and mouth corners."""
     return bool(abs(points[2, 0] - points[[0, 1, 3, 4], 0].mean()) < _FRONTAL)
-
-
-def overlap(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
-    """Return the intersection over the union of two boxes."""
-    sides = np.minimum(one[2:], other[2:]) - np.maximum(one[:2], other[:2])
-    shared = float(np.prod(sides.clip(min=0)))
-    areas = [float(np.prod((box[2:] - box[:2]).clip(min=0))) for box in (one, other)]
-    return shared / max(sum(areas) - shared, 1e-9)
 
 
 def _check(challenges: Sequence[str], deadline: float) -> None:

@@ -8,9 +8,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from facekeep._internal.boxes import overlap, to_box
 from facekeep.engine import FaceEngine
 from facekeep.errors import InputError
-from facekeep.liveness.active import ActiveLiveness, overlap
+from facekeep.liveness.active import ActiveLiveness
 from facekeep.liveness.evidence import LivenessResult, combine_results
 from facekeep.liveness.passive import PassiveLiveness
 from facekeep.types import Face
@@ -74,6 +75,7 @@ def check_liveness(
 def _choose(faces: list[Face], before: Face | None) -> Face | None:
     """Return the face that was watched before, else the largest; None where there is none."""
     if before is not None:
-        near = [face for face in faces if overlap(face.bbox, before.bbox) >= _SAME_FACE]
+        box = to_box(before.bbox)
+        near = [face for face in faces if overlap(to_box(face.bbox), box) >= _SAME_FACE]
         faces = near or faces
     return max(faces, key=lambda face: face.size, default=None)

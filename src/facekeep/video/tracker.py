@@ -15,6 +15,7 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
+from facekeep._internal.boxes import Box, area, intersection, overlap, to_box
 from facekeep.types import Face
 
 __all__ = ["Track", "Tracker"]
@@ -65,7 +66,7 @@ class Track:
         """Go on with a face that was seen."""
         elapsed = position - self.last
         if elapsed > 0:
-            moved = np.subtract(_center(_box(face.bbox)), _center(_box(self.face.bbox)))
+            moved = np.subtract(_center(to_box(face.bbox)), _center(to_box(self.face.bbox)))
             step = moved / elapsed
             self.velocity = (
                 step if self.hits == 1 else self.velocity + _NEW * (step - self.velocity)
@@ -163,26 +164,24 @@ class Tracker:
     def _pairs(self, faces: Sequence[Face], position: float) -> list[tuple[int, Track, bool]]:
         """List what may belong together, the likeliest first, and whether the boxes overlap."""
         pairs: list[tuple[float, int, Track, bool]] = []
-        expected = [(track, _box(track.bbox)) for track in self.tracks]
+        expected = [(track, to_box(track.bbox)) for track in self.tracks]
         for place, face in enumerate(faces):
-            box = _box(face.bbox)
+            box = to_box(face.bbox)
             for track, other in expected:
-                shared = _intersection(box, other)
-                overlap = shared / (_area(box) + _area(other) - shared) if shared else 0.0
-                if overlap >= self.min_iou:
-                    pairs.append((overlap, place, track, True))
+                if (shared := overlap(box, other)) >= self.min_iou:
+                    pairs.append((shared, place, track, True))
                 elif (away := _distance(box, other, position - track.last)) is not None:
                     pairs.append((-away, place, track, False))
         pairs.sort(key=lambda pair: -pair[0])
         return [(place, track, near) for _, place, track, near in pairs]
 
     def _mark_crossings(self) -> None:
-        boxes = [(number, _box(track.bbox)) for number, track in enumerate(self.tracks)]
+        boxes = [(number, to_box(track.bbox)) for number, track in enumerate(self.tracks)]
         touching = {
             number
             for (one, box), (two, other) in combinations(boxes, 2)
-            if (shared := _intersection(box, other))
-            and shared > _TOUCH * min(_area(box), _area(other))
+            if (shared := intersection(box, other))
+            and shared > _TOUCH * min(area(box), area(other))
             for number in (one, two)
         }
         for number, track in enumerate(self.tracks):
@@ -190,32 +189,13 @@ class Tracker:
             track.crossed = number in touching
 
 
-# Boxes as four Python floats: for two of them that is many times faster than NumPy.
-_Box = tuple[float, float, float, float]
-
-
-def _box(bbox: NDArray[np.float32]) -> _Box:
-    x1, y1, x2, y2 = bbox.tolist()
-    return x1, y1, x2, y2
-
-
-def _area(box: _Box) -> float:
-    return max(box[2] - box[0], 0.0) * max(box[3] - box[1], 0.0)
-
-
-def _center(box: _Box) -> tuple[float, float]:
+def _center(box: Box) -> tuple[float, float]:
     return (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
 
 
-def _intersection(one: _Box, other: _Box) -> float:
-    width = min(one[2], other[2]) - max(one[0], other[0])
-    height = min(one[3], other[3]) - max(one[1], other[1])
-    return width * height if width > 0 and height > 0 else 0.0
-
-
-def _distance(box: _Box, expected: _Box, elapsed: float) -> float | None:
+def _distance(box: Box, expected: Box, elapsed: float) -> float | None:
     """Return how far a box is from where a track is expected, in sides; None if too far."""
-    sides, side = math.sqrt(_area(box)), math.sqrt(_area(expected))
+    sides, side = math.sqrt(area(box)), math.sqrt(area(expected))
     if not (0 < sides < side * _GROWTH and side < sides * _GROWTH):
         return None
     away = math.dist(_center(box), _center(expected)) / side

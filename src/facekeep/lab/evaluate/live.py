@@ -17,8 +17,8 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
+from facekeep._internal.boxes import overlap, to_box
 from facekeep.events.visits import expected_false_names
 from facekeep.lab.datasets.visits_table import TrueBox, TrueVisit
 from facekeep.lab.evaluate.metrics import bound_share
@@ -153,10 +153,10 @@ class TrackFollower:
         truth = self._at(frame.position)
         pairs = sorted(
             (
-                (overlap, place, which)
+                (shared, place, which)
                 for place, box in enumerate(truth)
                 for which, each in enumerate(observations)
-                if (overlap := _overlap(each.face.bbox, box.bbox)) >= _IOU
+                if (shared := overlap(to_box(each.face.bbox), box.bbox)) >= _IOU
             ),
             reverse=True,
         )
@@ -188,15 +188,6 @@ class TrackFollower:
             return []
         nearest = float(self._times[np.abs(self._times - position).argmin()])
         return self._boxes.get(nearest, []) if abs(nearest - position) < 0.01 else []
-
-
-def _overlap(one: NDArray[np.float32], other: Sequence[float]) -> float:
-    """Return the intersection over the union of two boxes."""
-    a, b = one.astype(float).tolist(), other
-    width, height = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
-    shared = max(width, 0.0) * max(height, 0.0)
-    areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in (a, b)]
-    return float(shared / (sum(areas) - shared))
 
 
 # Visits.
