@@ -120,29 +120,29 @@ class MqttSink(Sink):
         if self._connection is not None and self._connection.alive:
             return
         self._drop()
-        session = _Connection(self._make_client(), self._timeout)
+        connection = _Connection(self._make_client(), self._timeout)
         with self._lock:
             if self._closed:
                 raise SinkError(f"{self.name} was closed")
-            self._connection = session
+            self._connection = connection
         try:
-            session.connect(self._host, self._port)
-            session.publish((self._availability, "online", True))
-            self._describe_all(session, tuple(self._described))
+            connection.connect(self._host, self._port)
+            connection.publish((self._availability, "online", True))
+            self._describe_all(connection, tuple(self._described))
         except _BrokerError as error:
             self._drop()
             raise SinkError(f"{self.name}: {error}") from None
 
     def deliver(self, event: Event) -> None:
         """Publish an event and wait until the broker has confirmed it."""
-        session = self._connection
-        if session is None:
+        connection = self._connection
+        if connection is None:
             raise SinkError(f"{self.name} is not connected")
         try:
             if event.camera not in self._described:
-                self._describe_all(session, (event.camera,))
+                self._describe_all(connection, (event.camera,))
             for message in self._messages(event):
-                session.publish(message)
+                connection.publish(message)
         except _BrokerError as error:
             self._drop()
             raise SinkError(f"{self.name}: {error}") from None
@@ -151,16 +151,16 @@ class MqttSink(Sink):
         """Say that we are offline, and disconnect."""
         with self._lock:
             self._closed = True
-            session, self._connection = self._connection, None
-        if session is not None:
-            session.end((self._availability, "offline", True))
+            connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.end((self._availability, "offline", True))
 
     def _drop(self) -> None:
         """Let go of a connection that is lost; its client never sends anything again."""
         with self._lock:
-            session, self._connection = self._connection, None
-        if session is not None:
-            session.end(None)
+            connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.end(None)
 
     def _make_client(self) -> Client:
         from paho.mqtt.client import Client
@@ -240,11 +240,11 @@ class MqttSink(Sink):
             messages.append((f"double-take/matches/{part}", json.dumps(match), False))
         return messages
 
-    def _describe_all(self, session: _Connection, cameras: Collection[str]) -> None:
+    def _describe_all(self, connection: _Connection, cameras: Collection[str]) -> None:
         """Make cameras known; at each connection, as a broker may have forgotten them."""
         for camera in cameras:
             if self._home_assistant is not None:
-                session.publish(self._describe(camera))
+                connection.publish(self._describe(camera))
             self._described[camera] = None
 
     def _describe(self, camera: str) -> _Message:
